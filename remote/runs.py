@@ -1,0 +1,217 @@
+"""What a run is on the laptop side: requests, ids, statuses and the rows the store and the fleet hand out."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+Status = Literal["created", "starting", "running", "succeeded", "failed", "stopped", "lost"]
+
+#: A run moves through these one way; the last four are ends (a resume starts a new attempt).
+STATUSES: tuple[Status, ...] = ("created", "starting", "running", "succeeded", "failed", "stopped", "lost")
+LIVE: frozenset[str] = frozenset({"created", "starting", "running"})
+ENDED: frozenset[str] = frozenset({"succeeded", "failed", "stopped", "lost"})
+
+ChangeKind = Literal["run", "events", "telemetry", "link"]
+LinkStatus = Literal["connecting", "up", "down"]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One stage to start. `needs` are indices of earlier requests of the same submission."""
+
+    stage: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    needs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlanRef:
+    """The plan a submission belongs to; one id for all its runs."""
+
+    id: str
+    name: str
+
+
+class MetricPoint(NamedTuple):
+    """One value of one metric. `step` is -1 where the event carried none; `value` may be nan or ±inf."""
+
+    seq: int
+    step: int
+    t: float
+    value: float
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt of a run, from its stage_start event."""
+
+    attempt: int
+    from_step: int
+    first_seq: int
+    t: float
+    total_steps: int
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as last known: what was asked, how it stands, and the newest value of every metric."""
+
+    key: str
+    host: str
+    run_id: str
+    name: str = ""
+    stage: str = ""
+    status: str = "created"
+    attempt: int = 0
+    created_at: float = 0.0
+    started_at: float | None = None
+    ended_at: float | None = None
+    heartbeat: float | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str = ""
+    plan_id: str = ""
+    plan_name: str = ""
+    plan_index: int = 0
+    needs: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    argv: tuple[str, ...] = ()
+    step: int | None = None
+    total_steps: int = 0
+    unit: str = "step"
+    progress: float | None = None
+    eta_s: float | None = None
+    latest: Mapping[str, float | str] = field(default_factory=dict)
+    results: Mapping[str, float | str] = field(default_factory=dict)
+    alerts: int = 0
+    last_contact: float = 0.0
+    last_seq: int = -1
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    pinned: bool = False
+
+    @property
+    def live(self) -> bool:
+        """True while the run may still produce events."""
+        return self.status in LIVE
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something new, told after it is committed to the store. `run_id` is None for a link change."""
+
+    kind: ChangeKind
+    host: str
+    run_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The run's store key, or "" for a link change."""
+        return run_key(self.host, self.run_id) if self.run_id else ""
+
+
+@dataclass(frozen=True)
+class Link:
+    """How the connection to a host stands. Times are Unix seconds, `retry_in` seconds from `since`."""
+
+    status: LinkStatus = "down"
+    since: float = 0.0
+    last_contact: float | None = None
+    retry_in: float | None = None
+    latency_ms: float | None = None
+    error: str = ""
+
+    def silence(self, now: float | None = None) -> float | None:
+        """Seconds since the host was last heard, None if never."""
+        return None if self.last_contact is None else max(0.0, (now or time.time()) - self.last_contact)
+
+
+@dataclass(frozen=True)
+class CommandRecord:
+    """One command that ran on a host, as a line a person could paste into a shell there."""
+
+    t: float
+    host: str
+    command: str
+    exit_code: int | None = None
+    seconds: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU as the host's NVML names it; memory in bytes."""
+
+    name: str
+    mem_total: int
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """The Python that stages run under on a host, and whether it can import nanochat."""
+
+    path: str
+    ok: bool
+    python: str = ""
+    nanochat: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a host said about itself. Sizes in bytes."""
+
+    host: str
+    hostname: str
+    python: str
+    agent: str
+    cores: int
+    ram_total: int
+    disk_free: int
+    disk_total: int
+    in_container: bool
+    boot_id: str = ""
+    gpus: tuple[Gpu, ...] = ()
+    driver: str = ""
+    nvml_error: str = ""
+    interpreter: Interpreter | None = None
+
+
+def new_run_id(stage: str, now: float | None = None) -> str:
+    """`YYYYMMDD-HHMMSS-<stage>-<4 hex>` in UTC: sorts by time, readable, unique enough per host."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+    return f"{stamp}-{stage}-{secrets.token_hex(2)}"
+
+
+def run_key(host: str, run_id: str) -> str:
+    """The store's key of a run: `<host>/<run_id>`."""
+    return f"{host}/{run_id}"
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """`(host, run_id)` of a store key. Raises ValueError when it is no key."""
+    host, slash, run_id = key.partition("/")
+    if not (host and slash and run_id):
+        raise ValueError(f"not a run key: {key!r}")
+    return host, run_id
+
+
+def superseded_from(attempts: list[Attempt]) -> dict[int, int]:
+    """For each attempt the step from which a later attempt replaced its points (absent: none are).
+
+    An attempt resumed from step k redoes every step ≥ k, so an older attempt's points there no longer
+    count: hidden by default, out of averages and bests, never deleted.
+    """
+    cut: dict[int, int] = {}
+    lowest: int | None = None
+    for item in sorted(attempts, key=lambda a: a.attempt, reverse=True):
+        if lowest is not None:
+            cut[item.attempt] = lowest
+        lowest = item.from_step if lowest is None else min(lowest, item.from_step)
+    return cut
