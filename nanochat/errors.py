@@ -1,0 +1,51 @@
+"""Errors that are the user's to mend: one line that says what was wrong, where, and what to do."""
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every `nanochat` command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    STOPPED = 4
+    INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """Something the user can mend.
+
+    `message` says what and where, `hint` what to do; `str()` joins them on one line.
+    `exit_code` is what a command ends with when the error reaches it.
+    """
+
+    def __init__(self, message: str, hint: str = "", exit_code: int = Exit.USAGE) -> None:
+        super().__init__(message, hint)
+        self.message = one_line(message)
+        self.hint = one_line(hint)
+        self.exit_code = int(exit_code)
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+def one_line(text: str) -> str:
+    """`text` with every run of white space, newlines included, folded to one space."""
+    return " ".join(str(text).split())
+
+
+def nearest(name: str, known: Iterable[str], limit: int = 3) -> str:
+    """A hint that names the known words closest to `name`, or lists them when none is close."""
+    words = sorted(set(known))
+    folded = {word.lower().replace("-", "_"): word for word in words}
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), list(folded), n=limit, cutoff=0.55)
+    if close:
+        return "did you mean " + " or ".join(f"'{folded[word]}'" for word in close) + "?"
+    if not words:
+        return ""
+    shown = ", ".join(words[:12]) + (", …" if len(words) > 12 else "")
+    return f"known: {shown}"

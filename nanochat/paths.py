@@ -1,0 +1,121 @@
+"""Where artifacts live: the layout under the base directory, and files written whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanochat.errors import Exit, UserError
+
+CHECKPOINT_FOLDERS = {
+    "base": "base_checkpoints",
+    "mid": "mid_checkpoints",
+    "sft": "chatsft_checkpoints",
+    "rl": "chatrl_checkpoints",
+}
+
+
+def base_dir(explicit: str | os.PathLike[str] | None = None) -> Path:
+    """The base directory: `explicit`, else `NANOCHAT_BASE_DIR`, else `~/.cache/nanochat`; absolute."""
+    chosen = explicit or os.environ.get("NANOCHAT_BASE_DIR") or "~/.cache/nanochat"
+    return Path(chosen).expanduser().absolute()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths under one base directory. Nothing is created by asking for a path."""
+
+    base: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.base / "runs"
+
+    def run(self, run_id: str) -> Path:
+        return self.runs / run_id
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.base / "tokenizer"
+
+    def data_dir(self, explicit: str = "") -> Path:
+        """The folder of pretraining shards: `explicit`, else `base_data_climbmix`, else `base_data`.
+
+        An explicit relative path is taken from the working directory.
+        """
+        if explicit:
+            return Path(explicit).expanduser().absolute()
+        modern = self.base / "base_data_climbmix"
+        return modern if modern.is_dir() else self.base / "base_data"
+
+    def checkpoints(self, source: str) -> Path:
+        """The folder of checkpoint tags of `source`: base, mid, sft or rl."""
+        return self.base / CHECKPOINT_FOLDERS[source]
+
+    @property
+    def store(self) -> Path:
+        """The control room's database of what it has seen of every run on every host."""
+        return self.base / "control.sqlite"
+
+    @property
+    def hosts_file(self) -> Path:
+        return self.base / "hosts.json"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.base / "known_hosts"
+
+    @property
+    def plans(self) -> Path:
+        """The user's own plan files."""
+        return self.base / "plans"
+
+
+def make_dir(path: Path) -> Path:
+    """Creates `path` with its parents; raises `UserError` in one line when that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot create the folder {path}: {error.strerror}",
+            "choose another with --base-dir or NANOCHAT_BASE_DIR",
+            Exit.FAILED,
+        ) from error
+    return path
+
+
+def atomic_write(path: Path, content: bytes | str, mode: int = 0o644) -> None:
+    """Writes `content` to `path` whole or not at all: temp file beside it, fsync, rename, fsync folder.
+
+    Raises `UserError` (exit 1) when the disk is full or the folder cannot be written.
+    """
+    raw = content.encode() if isinstance(content, str) else content
+    temp: str | None = None
+    try:
+        descriptor, temp = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(temp, path)
+        temp = None
+        fsync_dir(path.parent)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}", "nothing was changed", Exit.FAILED
+        ) from error
+    finally:
+        if temp is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temp)
+
+
+def fsync_dir(path: Path) -> None:
+    """Makes a rename inside `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
