@@ -18,7 +18,7 @@ from typing import Any, Self, TypeAlias
 
 from nanochat.errors import Exit, UserError
 
-JSON: TypeAlias = str | int | float | bool | None | list[Any] | dict[str, Any]
+JSON: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
 
 KINDS = ("stage_start", "metric", "eval", "sample", "checkpoint", "alert", "log", "stage_end")
 MAX_LINE = 64 * 1024

@@ -49,7 +49,7 @@ class OptionField:
 
 def option(
     default: Value,
-    help: str,  # noqa: A002 - argparse's word
+    help: str,
     *,
     group: str = "General",
     choices: Sequence[str] = (),

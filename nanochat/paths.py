@@ -91,15 +91,16 @@ def atomic_write(path: Path, content: bytes | str, mode: int = 0o644) -> None:
     Raises `UserError` (exit 1) when the disk is full or the folder cannot be written.
     """
     raw = content.encode() if isinstance(content, str) else content
-    temp: str | None = None
+    temp: Path | None = None
     try:
-        descriptor, temp = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temp = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             file.write(raw)
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        os.replace(temp, path)
+        temp.replace(path)
         temp = None
         fsync_dir(path.parent)
     except OSError as error:
@@ -109,7 +110,7 @@ def atomic_write(path: Path, content: bytes | str, mode: int = 0o644) -> None:
     finally:
         if temp is not None:
             with contextlib.suppress(OSError):
-                os.unlink(temp)
+                temp.unlink()
 
 
 def fsync_dir(path: Path) -> None:

@@ -1,0 +1,169 @@
+"""Plans: a TOML file that lists stages with their options and what each needs.
+
+```toml
+name = "demo"
+description = "One line for lists."
+
+[[stage]]
+stage = "tok_train"          # which stage
+id = "tokenizer"             # how `needs` and --set call it; default: the stage's name
+needs = ["data_build"]       # ids that must succeed first; default: the stage before it
+options = { vocab_size = 4096 }
+```
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+
+from nanochat.errors import UserError, nearest
+from nanochat.options import Options, changed, from_mapping
+from nanochat.paths import Layout
+from nanochat.stages import stage_spec
+
+PLAN_KEYS = ("name", "description", "stage")
+STAGE_KEYS = ("stage", "id", "needs", "options")
+
+
+@dataclass(frozen=True)
+class PlanStage:
+    """One stage of a plan. `needs` are ids of stages before it."""
+
+    id: str
+    stage: str
+    options: Options
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages in an order in which each comes after all it needs."""
+
+    name: str
+    description: str
+    stages: tuple[PlanStage, ...] = field(default=())
+
+
+def builtin_plans() -> dict[str, str]:
+    """The text of every plan that comes with the package, by name."""
+    folder = resources.files("nanochat") / "plans"
+    return {
+        item.name.removesuffix(".toml"): item.read_text(encoding="utf-8")
+        for item in sorted(folder.iterdir(), key=lambda item: item.name)
+        if item.name.endswith(".toml")
+    }
+
+
+def load_plan(name_or_path: str, layout: Layout, sets: Iterable[str] = ()) -> Plan:
+    """The plan in a file, in the base directory's `plans/`, or built in, with `stage.option=value` set over it.
+
+    A word that holds a slash or names a file here is a path. Raises `UserError` in one line for a plan
+    that is missing, is no TOML, names an unknown stage or option, or whose needs are wrong.
+    """
+    return override(parse_plan(*_read(name_or_path, layout)), sets)
+
+
+def _read(name_or_path: str, layout: Layout) -> tuple[str, str]:
+    path = Path(name_or_path).expanduser()
+    name = path.name.removesuffix(".toml")
+    builtin = builtin_plans()
+    own = layout.plans / f"{name}.toml"
+    if path.is_file() or "/" in name_or_path:
+        source = path
+    elif own.is_file():
+        source = own
+    elif name in builtin:
+        return builtin[name], f"{name}.toml"
+    else:
+        known = [*builtin, *(item.stem for item in layout.plans.glob("*.toml"))]
+        raise UserError(f"no plan is called '{name_or_path}'", nearest(name, known))
+    try:
+        return source.read_text(encoding="utf-8"), str(source)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserError(f"cannot read the plan {source}: {reason}", nearest(name, builtin)) from error
+
+
+def parse_plan(text: str, where: str) -> Plan:
+    """The plan in `text`; `where` names it in errors."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{where} is not TOML: {error}") from error
+    _only_known(document, PLAN_KEYS, where)
+    entries = document.get("stage", [])
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise UserError(f"{where} has no stages", "list each under its own [[stage]]")
+    stages: list[PlanStage] = []
+    for entry in entries:
+        stages.append(_parse_stage(entry, stages, f"{where}, stage {len(stages) + 1}"))
+    name = str(document.get("name", Path(where).stem))
+    return Plan(name, str(document.get("description", "")), _ordered(stages, where))
+
+
+def _parse_stage(entry: Mapping[str, object], before: list[PlanStage], where: str) -> PlanStage:
+    _only_known(entry, STAGE_KEYS, where)
+    try:
+        spec = stage_spec(str(entry.get("stage", "")))
+    except UserError as error:
+        raise UserError(f"{where}: {error.message}", error.hint) from error
+    identity = str(entry.get("id", spec.name))
+    if any(stage.id == identity for stage in before):
+        raise UserError(f"{where}: the id '{identity}' is taken", "give each use of a stage its own id")
+    needs = entry.get("needs", [before[-1].id] if before else [])
+    if not isinstance(needs, list):
+        raise UserError(f"{where}: needs is not a list", 'for example needs = ["tok_train"]')
+    options = entry.get("options", {})
+    if not isinstance(options, dict):
+        raise UserError(f"{where}: options is not a table", "for example options = { depth = 4 }")
+    return PlanStage(identity, spec.name, from_mapping(spec.options, options, where), tuple(map(str, needs)))
+
+
+def _only_known(table: Mapping[str, object], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise UserError(f"{where}: unknown key '{key}'", nearest(key, known))
+
+
+def _ordered(stages: list[PlanStage], where: str) -> tuple[PlanStage, ...]:
+    """`stages` in an order that respects needs, otherwise as written."""
+    ids = [stage.id for stage in stages]
+    for stage in stages:
+        for need in stage.needs:
+            if need not in ids:
+                raise UserError(
+                    f"{where}: '{stage.id}' needs '{need}', which is not in the plan", nearest(need, ids)
+                )
+    ordered: list[PlanStage] = []
+    waiting = list(stages)
+    while waiting:
+        done = {stage.id for stage in ordered}
+        ready = next((stage for stage in waiting if done.issuperset(stage.needs)), None)
+        if ready is None:
+            raise UserError(f"{where}: needs go round in a circle", " → ".join(stage.id for stage in waiting))
+        waiting.remove(ready)
+        ordered.append(ready)
+    return tuple(ordered)
+
+
+def override(plan: Plan, sets: Iterable[str]) -> Plan:
+    """`plan` with each `id.option=value` of `sets` applied. A stage's name stands for its one id."""
+    stages = {stage.id: stage for stage in plan.stages}
+    for item in sets:
+        address, equals, value = item.partition("=")
+        identity, dot, name = address.partition(".")
+        if not equals or not dot:
+            raise UserError(
+                f"--set {item}: not of the form stage.option=value", "for example --set base_train.depth=4"
+            )
+        if identity not in stages:
+            raise UserError(f"--set {item}: the plan has no stage '{identity}'", nearest(identity, stages))
+        stage = stages[identity]
+        chosen: dict[str, object] = dict(changed(stage.options))
+        options = from_mapping(
+            type(stage.options), {**chosen, name.replace("-", "_"): value}, f"--set {item}"
+        )
+        stages[identity] = replace(stage, options=options)
+    return replace(plan, stages=tuple(stages[stage.id] for stage in plan.stages))

@@ -1,0 +1,329 @@
+"""A stage's own view of its run: the run directory, its events, signals, and how it ends.
+
+An agent gives the stage a directory through `NANOCHAT_RUN_DIR` and keeps `state.json`; a stage run by
+hand makes the same directory itself, so that screens and tables see no difference.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nanochat import __version__
+from nanochat.errors import Exit, UserError, one_line
+from nanochat.events import JSON, EventWriter, read_events
+from nanochat.options import Options, Parser, add_arguments, changed, collect, normalise
+from nanochat.paths import Layout, atomic_write, base_dir, make_dir
+from nanochat.stages import StageSpec
+
+SCHEMA = 1
+HEARTBEAT_SECONDS = 2.0
+DEBUG = "NANOCHAT_DEBUG"
+
+
+class StageStopped(Exception):
+    """Raised by a stage that was asked to stop, after it has saved what it must."""
+
+
+def new_run_id(stage: str) -> str:
+    """`YYYYMMDD-HHMMSS-<stage>-<4 hex>` in UTC: sorts by time, safe in a file name."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{stage}-{secrets.token_hex(2)}"
+
+
+def is_main_process() -> bool:
+    """True in the one process of a torchrun group that writes events and files."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+class StageRun:
+    """What a stage may do to the world outside its own computation.
+
+    In the processes of a torchrun group other than rank 0 every emit is silent.
+    """
+
+    def __init__(self, layout: Layout, path: Path | None, stage: str, options: Options, attempt: int) -> None:
+        self.layout = layout
+        self.path = path
+        self.stage = stage
+        self.options = options
+        self.attempt = attempt
+        self.is_main = is_main_process()
+        self.stop_requested = False
+        self.started = False
+        self._lock = threading.Lock()
+        self._events = EventWriter(path / "events.jsonl") if path is not None and self.is_main else None
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name if self.path is not None else ""
+
+    def emit(self, kind: str, step: int | None = None, data: Mapping[str, JSON] | None = None) -> None:
+        """Appends one event; safe from several threads."""
+        if self._events is not None:
+            with self._lock:
+                self._events.emit(kind, step=step, data=data)
+
+    def start(
+        self,
+        *,
+        total_steps: int = 0,
+        unit: str = "step",
+        from_step: int = 0,
+        info: Mapping[str, JSON] | None = None,
+    ) -> None:
+        """Says that the work begins: how much there is (0 when unknown), and from where."""
+        self.started = True
+        options = {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self.options).items()}
+        data: dict[str, JSON] = {
+            "stage": self.stage, "attempt": self.attempt, "from_step": from_step, "total_steps": total_steps,
+            "unit": unit, "options": options, "info": dict(info or {}),
+        }  # fmt: skip
+        self.emit("stage_start", None, data)
+
+    def log(self, text: str) -> None:
+        """One line for people: to standard output and to the event log."""
+        if self.is_main:
+            print(text, flush=True)
+            self.emit("log", None, {"text": text})
+
+    def metric(self, step: int | None, values: Mapping[str, JSON]) -> None:
+        self.emit("metric", step, values)
+
+    def eval(self, step: int | None, values: Mapping[str, JSON]) -> None:
+        self.emit("eval", step, values)
+
+    def sample(self, step: int | None, prompt: str, text: str, mode: str = "greedy") -> None:
+        self.emit("sample", step, {"prompt": prompt, "text": text, "mode": mode})
+
+    def checkpoint(self, step: int | None, path: Path, size: int) -> None:
+        self.emit("checkpoint", step, {"path": str(path), "step": step, "bytes": size})
+
+    def alert(self, what: str, message: str, *, step: int | None = None, level: str = "warn") -> None:
+        if self.is_main:
+            print(f"{level}: {message}", file=sys.stderr, flush=True)
+        self.emit("alert", step, {"level": level, "what": what, "message": message})
+
+    def check_stop(self) -> None:
+        """Raises `StageStopped` when a signal asked for it; for stages with nothing to save."""
+        if self.stop_requested:
+            raise StageStopped
+
+    def end(self, status: str, error: str = "", results: Mapping[str, JSON] | None = None) -> None:
+        self.emit("stage_end", None, {"status": status, "error": error, "results": dict(results or {})})
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+
+
+def run_stage(spec: StageSpec, argv: Sequence[str] | None, prog: str = "") -> int:
+    """Runs `spec` from a command line to its end, whatever the end is; returns the exit code."""
+    try:
+        options, base, run_dir = _parse(spec, argv, prog)
+    except UserError as error:
+        print(f"{spec.name}: error: {error}", file=sys.stderr)
+        return error.exit_code
+    try:
+        with _open_run(spec, options, Layout(base), run_dir) as run:
+            return _execute(spec, options, run)
+    except UserError as error:
+        print(f"{spec.name}: error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parse(spec: StageSpec, argv: Sequence[str] | None, prog: str) -> tuple[Options, Path, str]:
+    parser = Parser(prog=prog or f"nanochat {spec.name}", description=f"{spec.name}: {spec.summary}.")
+    where = parser.add_argument_group("Where")
+    where.add_argument(
+        "--base-dir",
+        default=None,
+        metavar="DIR",
+        help="base directory [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]",
+    )
+    where.add_argument(
+        "--run-dir", default="", metavar="DIR", help="an existing run directory to write into [a new one]"
+    )
+    add_arguments(parser, spec.options)
+    found = parser.parse_args(normalise(sys.argv[1:] if argv is None else argv))
+    return (
+        collect(spec.options, found),
+        base_dir(found.base_dir),
+        found.run_dir or os.environ.get("NANOCHAT_RUN_DIR", ""),
+    )
+
+
+@contextlib.contextmanager
+def _open_run(spec: StageSpec, options: Options, layout: Layout, given: str) -> Iterator[StageRun]:
+    """The run in the directory an agent gave, or in a new one of our own whose state we keep."""
+    if not is_main_process():
+        yield StageRun(layout, None, spec.name, options, 1)
+        return
+    if given:
+        run = StageRun(
+            layout, make_dir(Path(given)), spec.name, options, int(os.environ.get("NANOCHAT_ATTEMPT", "1"))
+        )
+        try:
+            yield run
+        finally:
+            run.close()
+        return
+    path = make_dir(layout.run(new_run_id(spec.name)))
+    _write_json(path / "run.json", describe(path.name, spec.name, options))
+    state = HandState(path)
+    run = StageRun(layout, path, spec.name, options, 1)
+    state.begin()
+    try:
+        yield run
+    finally:
+        run.close()
+        state.end(run)
+
+
+def describe(run_id: str, stage: str, options: Options) -> dict[str, Any]:
+    """`run.json` of a stage run by hand: what was asked. Environment names go in, never values."""
+    return {
+        "schema": SCHEMA, "run_id": run_id, "name": stage, "stage": stage, "options": changed(options),
+        "argv": [sys.executable, *sys.argv], "code": {"version": __version__, "sha": code_sha()},
+        "host": os.uname().nodename, "env": sorted(k for k in os.environ if k.startswith(("NANOCHAT_", "CUDA_", "OMP_"))),
+        "created_at": time.time(), "plan": None, "cwd": str(Path.cwd()),
+    }  # fmt: skip
+
+
+def code_sha() -> str:
+    """The commit of the checkout this code runs from, `-dirty` when changed, or "" outside one."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        shown = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            capture_output=True, text=True, timeout=5, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return shown.stdout.strip()
+
+
+class HandState:
+    """`state.json` of a stage run by hand: this process, its heartbeat, and how it ended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / "state.json"
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self.fields: dict[str, Any] = {
+            "schema": SCHEMA, "run_id": path.name, "status": "running", "attempt": 1, "pid": os.getpid(),
+            "pid_start": process_start(os.getpid()), "boot_id": boot_id(), "heartbeat": time.time(),
+            "started_at": time.time(), "ended_at": None, "exit_code": None, "signal": None, "reason": "",
+            "supervisor": None,
+        }  # fmt: skip
+
+    def begin(self) -> None:
+        _write_json(self.path, self.fields)
+        self._thread.start()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            self.fields["heartbeat"] = time.time()
+            with contextlib.suppress(UserError):  # a full disk must not end the training
+                _write_json(self.path, self.fields)
+
+    def end(self, run: StageRun) -> None:
+        self._stop.set()
+        self._thread.join()
+        assert run.path is not None
+        events, _ = read_events(
+            run.path / "events.jsonl", max(0, (run.path / "events.jsonl").stat().st_size - 256 * 1024)
+        )
+        last = next((event.data for event in reversed(events) if event.kind == "stage_end"), {})
+        status = str(last.get("status", "failed"))
+        now = time.time()
+        self.fields.update(
+            status=status, ended_at=now, heartbeat=now, reason=str(last.get("error", "")),
+            exit_code={"succeeded": 0, "stopped": int(Exit.STOPPED)}.get(status, 1),
+        )  # fmt: skip
+        with contextlib.suppress(UserError):
+            _write_json(self.path, self.fields)
+
+
+def _execute(spec: StageSpec, options: Options, run: StageRun) -> int:
+    """The stage from start to end, with its end written to the log, whatever it is."""
+    _handle_signals(run)
+    try:
+        results = spec.load()(options, run)
+    except StageStopped:
+        run.log(f"{spec.name}: stopped, as asked")
+        run.end("stopped", "stopped, as asked")
+        return Exit.STOPPED
+    except UserError as error:
+        return _fail(spec, run, str(error), error.exit_code)
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        _keep_traceback(run)
+        return _fail(spec, run, f"{error.strerror or error}{where}", Exit.FAILED)
+    except Exception as error:
+        _keep_traceback(run)
+        message = f"{type(error).__name__}: {one_line(str(error))[:500]} (details in {run.path or 'NANOCHAT_DEBUG=1'})"
+        return _fail(spec, run, message, Exit.FAILED)
+    run.end("succeeded", results=dict(results))
+    return Exit.OK
+
+
+def _fail(spec: StageSpec, run: StageRun, message: str, code: int) -> int:
+    print(f"{spec.name}: error: {message}", file=sys.stderr)
+    with contextlib.suppress(UserError):  # the log's disk may be what is full
+        run.end("failed", message)
+    return code
+
+
+def _keep_traceback(run: StageRun) -> None:
+    """A defect's traceback goes to a file beside the log, to the terminal only under NANOCHAT_DEBUG."""
+    trace = traceback.format_exc()
+    if os.environ.get(DEBUG):
+        sys.stderr.write(trace)
+    if run.path is not None:
+        with contextlib.suppress(OSError):
+            (run.path / f"traceback-{run.attempt}.txt").write_text(trace)
+
+
+def _handle_signals(run: StageRun) -> None:
+    """The first SIGINT or SIGTERM asks the stage to save and stop; the second SIGINT interrupts at once."""
+
+    def ask(number: int, _frame: object) -> None:
+        if run.stop_requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        run.stop_requested = True
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, ask)
+        signal.signal(signal.SIGTERM, ask)
+
+
+def process_start(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot (/proc/<pid>/stat field 22); None where unknown."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot, "" where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    atomic_write(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
