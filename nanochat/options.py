@@ -327,6 +327,7 @@ class TokTrainOptions:
         32_768, "Size of the vocabulary, the 9 special tokens included", minimum=265, maximum=1 << 24
     )
     data_dir: str = option("", "Folder of the shards; default base_data_climbmix, else base_data")
+    tokenizer_dir: str = option("", "Folder to save the tokenizer in; default tokenizer")
 
 
 @dataclass(frozen=True)
@@ -345,6 +346,7 @@ class BaseTrainOptions:
     data_dir: str = option(
         "", "Folder of the shards; default base_data_climbmix, else base_data", group="Run"
     )
+    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", group="Run")
     model_tag: str = option("", "Name of the checkpoint folder; default d<depth>", group="Run")
     depth: int = option(
         20, "Number of Transformer layers, the one dial of size", group="Model", minimum=1, maximum=1000

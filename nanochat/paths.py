@@ -39,13 +39,19 @@ class Layout:
     def tokenizer(self) -> Path:
         return self.base / "tokenizer"
 
-    def data_dir(self, explicit: str = "") -> Path:
-        """The folder of pretraining shards: `explicit`, else `base_data_climbmix`, else `base_data`.
+    def resolve(self, path: str) -> Path:
+        """`path` as a user or a plan gives it: `{base}` is the base directory, `~` the home directory, a
+        relative path is taken from the working directory."""
+        return Path(path.replace("{base}", str(self.base), 1)).expanduser().absolute()
 
-        An explicit relative path is taken from the working directory.
-        """
+    def tokenizer_dir(self, explicit: str = "") -> Path:
+        """The folder of the tokenizer: `explicit`, else `tokenizer` under the base directory."""
+        return self.resolve(explicit) if explicit else self.tokenizer
+
+    def data_dir(self, explicit: str = "") -> Path:
+        """The folder of pretraining shards: `explicit`, else `base_data_climbmix`, else `base_data`."""
         if explicit:
-            return Path(explicit).expanduser().absolute()
+            return self.resolve(explicit)
         modern = self.base / "base_data_climbmix"
         return modern if modern.is_dir() else self.base / "base_data"
 

@@ -57,7 +57,7 @@ def builtin_plans() -> dict[str, str]:
 
 
 def load_plan(name_or_path: str, layout: Layout, sets: Iterable[str] = ()) -> Plan:
-    """The plan in a file, in the base directory's `plans/`, or built in, with `stage.option=value` set over it.
+    """The plan in a file, in the base directory's `plans/`, or built in, with each of `sets` over it.
 
     A word that holds a slash or names a file here is a path. Raises `UserError` in one line for a plan
     that is missing, is no TOML, names an unknown stage or option, or whose needs are wrong.

@@ -28,9 +28,10 @@ from nanochat.stages import StageSpec
 SCHEMA = 1
 HEARTBEAT_SECONDS = 2.0
 DEBUG = "NANOCHAT_DEBUG"
+ENV_PREFIXES = ("NANOCHAT_", "CUDA_", "NCCL_", "OMP_", "TORCH")
 
 
-class StageStopped(Exception):
+class StageStopped(Exception):  # noqa: N818 - it is no error
     """Raised by a stage that was asked to stop, after it has saved what it must."""
 
 
@@ -193,7 +194,7 @@ def describe(run_id: str, stage: str, options: Options) -> dict[str, Any]:
     return {
         "schema": SCHEMA, "run_id": run_id, "name": stage, "stage": stage, "options": changed(options),
         "argv": [sys.executable, *sys.argv], "code": {"version": __version__, "sha": code_sha()},
-        "host": os.uname().nodename, "env": sorted(k for k in os.environ if k.startswith(("NANOCHAT_", "CUDA_", "OMP_"))),
+        "host": os.uname().nodename, "env": sorted(name for name in os.environ if name.startswith(ENV_PREFIXES)),
         "created_at": time.time(), "plan": None, "cwd": str(Path.cwd()),
     }  # fmt: skip
 
@@ -272,7 +273,7 @@ def _execute(spec: StageSpec, options: Options, run: StageRun) -> int:
         return _fail(spec, run, f"{error.strerror or error}{where}", Exit.FAILED)
     except Exception as error:
         _keep_traceback(run)
-        message = f"{type(error).__name__}: {one_line(str(error))[:500]} (details in {run.path or 'NANOCHAT_DEBUG=1'})"
+        message = f"{type(error).__name__}: {one_line(str(error))[:500]} (the traceback is in {run.path})"
         return _fail(spec, run, message, Exit.FAILED)
     run.end("succeeded", results=dict(results))
     return Exit.OK

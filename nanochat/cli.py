@@ -1,0 +1,142 @@
+"""The `nanochat` command: one table from a word to the function that answers it.
+
+The front door knows every room by name and loads a room only when it is asked for, so that `--help` is
+quick and `nanochat STAGE` needs no screen and no SSH. See docs/decisions/0002-front-door.md.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nanochat import __version__
+from nanochat.errors import Exit, UserError, nearest
+
+HEADLESS = "remote.headless:main"
+CONTROL_ROOM = "tui.app:main"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A word of the command line. `target` is `module:function`, called with the words after it."""
+
+    target: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": Command(
+        "nanochat.cli:demo", "train a small model here, live: the five-minute tour [--no-tui] [--host NAME]"
+    ),
+    "runs": Command("remote.commands:runs", "ls | show | follow | stop | resume the runs of every host"),
+    "hosts": Command("remote.commands:hosts", "ls | add | test | rm the machines that stages run on"),
+    "data": Command("nanochat.cli:data", "build | download training shards"),
+    "doctor": Command(
+        "remote.commands:doctor", "check this machine, line by line, with a fix for each failure"
+    ),
+    "completion": Command("nanochat.completion:main", "print the shell completion: bash | zsh | tcsh"),
+}
+
+DATA = {"build": "data_build", "download": "data_download"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Answers one command line and returns its exit code; errors of the user's are one line."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return dispatch(words)
+    except UserError as error:
+        print(f"nanochat: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("nanochat: interrupted", file=sys.stderr)
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe has left: nothing more to say to anyone
+        return Exit.FAILED
+
+
+def dispatch(words: list[str]) -> int:
+    """Finds who answers `words`. A command line with no command opens the control room."""
+    from nanochat.stages import STAGES, stage_spec
+
+    if words[:1] in (["-h"], ["--help"], ["help"]):
+        print(help_text())
+        return Exit.OK
+    if words[:1] == ["--version"]:
+        print(f"nanochat {__version__}")
+        return Exit.OK
+    first = words[0] if words else ""
+    if "--no-tui" in words and first not in COMMANDS and first.replace("-", "_") not in STAGES:
+        return load(HEADLESS)([word for word in words if word != "--no-tui"])
+    if not first or first.startswith("-"):
+        return load(CONTROL_ROOM)(words)
+    if first in COMMANDS:
+        return load(COMMANDS[first].target)(words[1:])
+    if first.replace("-", "_") in STAGES:
+        from nanochat.rundir import run_stage
+
+        return run_stage(stage_spec(first), words[1:])
+    if first.endswith(".toml"):
+        return load(CONTROL_ROOM)(words)
+    raise UserError(
+        f"no command is called '{first}'", nearest(first, [*COMMANDS, *STAGES]) + " see nanochat --help"
+    )
+
+
+def load(target: str) -> Callable[[Sequence[str]], int]:
+    """The function that `module:function` names."""
+    module, _, name = target.partition(":")
+    function: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def demo(words: Sequence[str]) -> int:
+    """The built-in demo plan, in the control room or headless."""
+    rest = [word for word in words if word != "--no-tui"]
+    return load(CONTROL_ROOM if len(rest) == len(words) else HEADLESS)(["demo", *rest])
+
+
+def data(words: Sequence[str]) -> int:
+    """`nanochat data build|download`: the data stages under the name people look for."""
+    from nanochat.rundir import run_stage
+    from nanochat.stages import stage_spec
+
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: nanochat data {build,download} [options]\n")
+        for word, stage in DATA.items():
+            print(f"  {word:<10} {stage_spec(stage).summary}; see nanochat data {word} --help")
+        return Exit.OK if words else Exit.USAGE
+    if words[0] not in DATA:
+        raise UserError(f"nanochat data: no command is called '{words[0]}'", nearest(words[0], DATA))
+    return run_stage(stage_spec(DATA[words[0]]), words[1:], f"nanochat data {words[0]}")
+
+
+def help_text() -> str:
+    """What `nanochat --help` prints."""
+    from nanochat.stages import STAGES
+
+    width = max(map(len, [*COMMANDS, *STAGES])) + 2
+    lines = [
+        "usage: nanochat [--base-dir DIR] [--readonly] [--theme NAME]      open the control room",
+        "       nanochat --no-tui PLAN [--host NAME] [--json] [--set stage.option=value]…",
+        "       nanochat COMMAND …",
+        "       nanochat STAGE [options]                                   run one stage here",
+        "",
+        "Train your own ChatGPT end to end: on this machine or on a GPU node over SSH.",
+        "",
+        "commands:",
+        *(f"  {name:<{width}}{command.summary}" for name, command in COMMANDS.items()),
+        "",
+        "stages:",
+        *(f"  {name:<{width}}{spec.summary}" for name, spec in STAGES.items()),
+        "",
+        "Each command and stage has its own --help. Artifacts live under --base-dir, else NANOCHAT_BASE_DIR,",
+        "else ~/.cache/nanochat. Exit codes: 0 ok, 1 a stage failed, 2 wrong usage or plan, 3 host",
+        "unreachable, 4 stopped by the user, 130 interrupted.",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
