@@ -1,0 +1,420 @@
+"""One metric over a run, in memory: append live, hide superseded attempts, smooth, shrink to screen columns.
+
+A series costs 24 bytes a point (step, time, value) and answers "lowest and highest value between these two
+points" from a pyramid of block minima and maxima, so that drawing a million points costs the same as drawing a
+thousand. Nothing here knows a screen, and nothing is thread-safe: one thread (the plot thread) owns a series.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+Row = tuple[int, int | None, float, float | int | str, int]
+"""A metric point as the store gives it: (seq, step, unix time in s, value, attempt)."""
+
+Key = Literal["step", "time"]
+
+_BLOCK = 64
+_CHUNK = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A value that cannot be drawn (NaN or an infinity): it breaks the line before point `index`."""
+
+    index: int
+    step: float
+    t: float
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One point read off a series: step (NaN when the series has none), unix time in s, value."""
+
+    step: float
+    t: float
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a plot's title says about its finite, not superseded points."""
+
+    count: int
+    last: Reading
+    lowest: Reading
+    highest: Reading
+
+
+@dataclass(slots=True)
+class Columns:
+    """A series shrunk to screen columns: M4 aggregation (Jugel et al., VLDB 2014): first, min, max, last.
+
+    Only columns that hold points are listed, so a sparse metric stays sparse. `broken[i]` says that a NaN or an
+    infinity lies between the previous listed column and this one. `before` and `after` are the neighbours
+    (key, value) just outside the range, to which a zoomed line still leads.
+    """
+
+    column: list[int] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
+    last: list[float] = field(default_factory=list)
+    broken: list[bool] = field(default_factory=list)
+    before: tuple[float, float] | None = None
+    after: tuple[float, float] | None = None
+    points: int = 0
+    dropped: int = 0
+
+    def add(self, column: int, first: float, low: float, high: float, last: float, broken: bool) -> None:
+        self.column.append(column)
+        self.first.append(first)
+        self.low.append(low)
+        self.high.append(high)
+        self.last.append(last)
+        self.broken.append(broken)
+
+
+class MinMaxPyramid:
+    """Values with the minima and maxima of blocks of 64, 64², 64³ … : append O(1), range extremes O(64 log n)."""
+
+    __slots__ = ("values", "_highs", "_lows")
+
+    def __init__(self) -> None:
+        self.values = array("d")
+        self._lows: list[array[float]] = []
+        self._highs: list[array[float]] = []
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def append(self, value: float) -> None:
+        self.values.append(value)
+        if len(self.values) % _BLOCK == 0:
+            self._grow()
+
+    def extend(self, values: array[float]) -> None:
+        self.values.extend(values)
+        self._grow()
+
+    def truncate(self, length: int) -> None:
+        """Forget every value from index `length` on."""
+        del self.values[length:]
+        for lows, highs in zip(self._lows, self._highs, strict=True):
+            length //= _BLOCK
+            del lows[length:]
+            del highs[length:]
+
+    def _grow(self) -> None:
+        low_source = high_source = self.values
+        level = 0
+        while (whole := len(low_source) // _BLOCK) > 0:
+            if level == len(self._lows):
+                self._lows.append(array("d"))
+                self._highs.append(array("d"))
+            lows, highs = self._lows[level], self._highs[level]
+            for start in range(len(lows) * _BLOCK, whole * _BLOCK, _BLOCK):
+                lows.append(min(low_source[start : start + _BLOCK]))
+                highs.append(max(high_source[start : start + _BLOCK]))
+            low_source, high_source = lows, highs
+            level += 1
+
+    def extremes(self, start: int, stop: int) -> tuple[float, float]:
+        """Lowest and highest of values[start:stop]; the range must not be empty."""
+        low, high = math.inf, -math.inf
+        lows = highs = self.values
+        level = 0
+        while stop - start > 2 * _BLOCK and level < len(self._lows):
+            head, tail = -start % _BLOCK, stop % _BLOCK
+            if head:
+                low, high = min(low, *lows[start : start + head]), max(high, *highs[start : start + head])
+            if tail:
+                low, high = min(low, *lows[stop - tail : stop]), max(high, *highs[stop - tail : stop])
+            start, stop = (start + head) // _BLOCK, (stop - tail) // _BLOCK
+            lows, highs = self._lows[level], self._highs[level]
+            level += 1
+        if stop > start:
+            low, high = min(low, min(lows[start:stop])), max(high, max(highs[start:stop]))
+        return low, high
+
+
+class Series:
+    """The points of one metric of one run, in order of step.
+
+    A point whose step is not beyond the steps already there, or that belongs to a later attempt, supersedes the
+    points at and after its step: they move to `superseded` and leave the line, the smoothing and the statistics.
+    A series whose points carry no step (telemetry) is keyed by time alone (`stepless`).
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.steps = array("d")
+        self.times = array("d")
+        self.raw = MinMaxPyramid()
+        self.marks: list[Mark] = []
+        self.superseded: list[Series] = []
+        self.stepless = False
+        self._attempt = 0
+        self._beta = 0.0
+        self._ema: MinMaxPyramid | None = None
+        self._ema_state = (0.0, 0.0)
+        self._lowest: int | None = None
+        self._highest: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    @property
+    def values(self) -> array[float]:
+        return self.raw.values
+
+    @property
+    def smoothed(self) -> array[float]:
+        """The debiased EMA at every point; the raw values while smoothing is off."""
+        return self.raw.values if self._ema is None else self._ema.values
+
+    # -- growing ------------------------------------------------------------------------------------------------
+
+    def extend(self, rows: Iterable[Row]) -> None:
+        """Append points in order of `seq`. Cheap for the ordinary case: finite numbers, rising steps, one attempt."""
+        rows = rows if isinstance(rows, Sequence) else list(rows)
+        for start in range(0, len(rows), _CHUNK):
+            chunk = rows[start : start + _CHUNK]
+            if not self._extend_plain(chunk):
+                for _seq, step, t, value, attempt in chunk:
+                    self.append(step, t, value, attempt)
+
+    def _extend_plain(self, chunk: Sequence[Row]) -> bool:
+        _seqs, steps, times, raw, attempts = zip(*chunk, strict=True)
+        known = self._attempt if len(self) or self.marks else attempts[0]
+        if self.stepless or None in steps or attempts[0] != known or attempts[0] != attempts[-1]:
+            return False
+        if any(isinstance(value, str) for value in raw):
+            return False
+        values, keys = array("d", raw), array("d", steps)
+        if not all(map(math.isfinite, values)) or any(b < a for a, b in pairwise(keys)):
+            return False
+        if self.steps and keys[0] < self.steps[-1]:
+            return False
+        self._attempt = known
+        first = len(self)
+        self.steps.extend(keys)
+        self.times.extend(array("d", times))
+        self.raw.extend(values)
+        self._track_extremes(first)
+        self._smooth(values)
+        return True
+
+    def append(self, step: int | None, t: float, value: float | int | str, attempt: int = 1) -> None:
+        """Append one point; `value` may be a number or one of "NaN", "Infinity", "-Infinity"."""
+        if step is None and not len(self) and not self.marks:
+            self.stepless = True
+        key = math.nan if self.stepless else float(step) if step is not None else self._last_key()
+        if attempt < self._attempt:
+            self._append_superseded(key, t, value, attempt)
+            return
+        if not self.stepless:
+            newer = attempt > self._attempt and self._attempt > 0
+            if newer or (self.steps and key < self.steps[-1]):
+                self.supersede(key)
+        self._attempt = max(attempt, self._attempt)
+        number, kind = _number(value)
+        if kind:
+            self.marks.append(Mark(len(self), key, t, kind))
+            return
+        if not self.stepless:
+            self.steps.append(key)
+        self.times.append(t)
+        self.raw.append(number)
+        self._track_extremes(len(self) - 1)
+        self._smooth(array("d", (number,)))
+
+    def _last_key(self) -> float:
+        return self.steps[-1] if self.steps else 0.0
+
+    def _append_superseded(self, key: float, t: float, value: float | int | str, attempt: int) -> None:
+        if not self.superseded:
+            self.superseded.append(Series(self.name))
+        late = self.superseded[-1]
+        late.append(None if math.isnan(key) else int(key), t, value, attempt)
+
+    def supersede(self, step: float) -> None:
+        """Set aside every point at or after `step`: a later attempt starts there."""
+        if self.stepless:
+            return
+        cut = bisect_left(self.steps, step)
+        kept_marks = [mark for mark in self.marks if mark.step < step]
+        moved_marks = self.marks[len(kept_marks) :]
+        if cut == len(self) and not moved_marks:
+            return
+        aside = Series(self.name)
+        aside.steps, aside.times = self.steps[cut:], self.times[cut:]
+        aside.raw.extend(self.values[cut:])
+        aside.marks = [Mark(max(0, m.index - cut), m.step, m.t, m.kind) for m in moved_marks]
+        aside._track_extremes(0)
+        self.superseded.append(aside)
+        self.marks = kept_marks
+        del self.steps[cut:], self.times[cut:]
+        self.raw.truncate(cut)
+        self._lowest = self._highest = None
+        self._track_extremes(0)
+        if self._ema is not None:
+            self._ema.truncate(cut)
+            self._ema_state = _ema_state(self._ema.values, self._beta)
+
+    def _track_extremes(self, first: int) -> None:
+        values = self.values
+        if first >= len(values):
+            return
+        low, high = self.raw.extremes(first, len(values))
+        if self._lowest is None or low < values[self._lowest]:
+            self._lowest = values.index(low, first)
+        if self._highest is None or high > values[self._highest]:
+            self._highest = values.index(high, first)
+
+    # -- smoothing ----------------------------------------------------------------------------------------------
+
+    def set_smoothing(self, beta: float) -> None:
+        """Smooth with decay `beta` in [0, 1); 0 turns smoothing off. Recomputes the whole series once per change."""
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"the smoothing decay must lie in [0, 1), not {beta}")
+        if beta == self._beta and (self._ema is not None or beta == 0.0):
+            return
+        self._beta = beta
+        self._ema = MinMaxPyramid() if beta else None
+        self._ema_state = (0.0, 0.0)
+        self._smooth(self.values)
+
+    def _smooth(self, values: array[float]) -> None:
+        if self._ema is None:
+            return
+        mean, weight = self._ema_state
+        smoothed, mean, weight = ema(values, self._beta, mean, weight)
+        self._ema.extend(smoothed)
+        self._ema_state = (mean, weight)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats | None:
+        """Last, lowest and highest point; None while the series has no finite point."""
+        if self._lowest is None or self._highest is None:
+            return None
+        return Stats(len(self), self.at(len(self) - 1), self.at(self._lowest), self.at(self._highest))
+
+    def at(self, index: int) -> Reading:
+        step = math.nan if self.stepless else self.steps[index]
+        return Reading(step, self.times[index], self.values[index])
+
+    def keys(self, by: Key) -> array[float]:
+        return self.times if by == "time" or self.stepless else self.steps
+
+    def value_at(self, key: float, by: Key = "step") -> Reading | None:
+        """The point nearest to `key` (a step, or a unix time with by="time"); the later one on a tie."""
+        index = self.nearest(key, by)
+        return None if index is None else self.at(index)
+
+    def nearest(self, key: float, by: Key = "step") -> int | None:
+        keys = self.keys(by)
+        if not keys:
+            return None
+        right = bisect_right(keys, key)
+        if right == 0:
+            return 0
+        if right == len(keys) or key - keys[right - 1] < keys[right] - key:
+            return right - 1
+        return right
+
+    def downsample(
+        self,
+        edges: Sequence[float],
+        by: Key = "step",
+        *,
+        smooth: bool = False,
+        positive: bool = False,
+    ) -> Columns:
+        """Shrink to len(edges) - 1 columns: column c holds the points with edges[c] <= key < edges[c + 1].
+
+        The last column includes its right edge. `edges` rise, in steps or in seconds (`by`). With `smooth` the EMA
+        is shrunk instead of the raw values. With `positive` (a log axis) values <= 0 are left out and counted in
+        `dropped`.
+        """
+        track = self._ema if smooth and self._ema is not None else self.raw
+        keys, values = self.keys(by), track.values
+        columns = Columns()
+        start = bisect_left(keys, edges[0])
+        if start > 0:
+            columns.before = (keys[start - 1], values[start - 1])
+        gaps = {mark.index for mark in self.marks}
+        end = len(edges) - 2
+        for column in range(end + 1):
+            find = bisect_right if column == end else bisect_left
+            stop = find(keys, edges[column + 1], start)
+            if stop == start:
+                continue
+            self._add_column(columns, track, column, start, stop, start in gaps, positive)
+            start = stop
+        if start < len(values) and start not in gaps:
+            columns.after = (keys[start], values[start])
+        if positive:
+            columns.before = columns.before if columns.before and columns.before[1] > 0 else None
+            columns.after = columns.after if columns.after and columns.after[1] > 0 else None
+        return columns
+
+    @staticmethod
+    def _add_column(
+        columns: Columns, track: MinMaxPyramid, column: int, start: int, stop: int, broken: bool, positive: bool
+    ) -> None:
+        values = track.values
+        first, last = values[start], values[stop - 1]
+        low, high = (first, first) if stop - start == 1 else track.extremes(start, stop)
+        columns.points += stop - start
+        if positive and low <= 0:
+            kept = [value for value in values[start:stop] if value > 0]
+            columns.dropped += stop - start - len(kept)
+            if not kept:
+                return
+            first, low, high, last = kept[0], min(kept), max(kept), kept[-1]
+        columns.add(column, first, low, high, last, broken)
+
+
+def ema(
+    values: Iterable[float], beta: float, mean: float = 0.0, weight: float = 0.0
+) -> tuple[array[float], float, float]:
+    """Debiased exponential moving average, continued from (mean, weight); returns it with the new state.
+
+    m ← β m + (1 - β) v and w ← β w + (1 - β), read as m / w: Adam's bias correction (Kingma & Ba 2015, §3), so
+    that the first values are not pulled towards zero.
+    """
+    fresh = 1.0 - beta
+    smoothed = array("d")
+    add = smoothed.append
+    for value in values:
+        mean = beta * mean + fresh * value
+        weight = beta * weight + fresh
+        add(mean / weight)
+    return smoothed, mean, weight
+
+
+def _ema_state(smoothed: array[float], beta: float) -> tuple[float, float]:
+    if not smoothed:
+        return 0.0, 0.0
+    weight = 1.0 - math.pow(beta, len(smoothed))
+    return smoothed[-1] * weight, weight
+
+
+def _number(value: float | int | str) -> tuple[float, str]:
+    """(number, "") for a finite value, else (0, "NaN" | "Infinity" | "-Infinity")."""
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return 0.0, "NaN"
+    if math.isfinite(number):
+        return number, ""
+    return 0.0, "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
