@@ -1,0 +1,118 @@
+"""The store's tables and their migrations (SQLite, `PRAGMA user_version` is the schema version)."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from nanochat.errors import Exit, UserError
+
+_V1 = """
+CREATE TABLE hosts (
+    name TEXT PRIMARY KEY,
+    last_contact REAL NOT NULL DEFAULT 0
+);
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    host TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    run TEXT NOT NULL DEFAULT '{}',        -- run.json as the host has it
+    state TEXT NOT NULL DEFAULT '{}',      -- state.json as the agent judged it last
+    summary TEXT NOT NULL DEFAULT '{}',    -- folded from the events: newest values, attempts, results
+    created_at REAL NOT NULL DEFAULT 0,
+    UNIQUE (host, run_id)
+);
+CREATE TABLE files (                       -- how far each file has been read: committed with its events
+    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    file TEXT NOT NULL,
+    offset INTEGER NOT NULL DEFAULT 0,
+    last_seq INTEGER NOT NULL DEFAULT -1,
+    bad_lines INTEGER NOT NULL DEFAULT 0,
+    rereads INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (run, file)
+) WITHOUT ROWID;
+CREATE TABLE events (
+    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    t REAL NOT NULL,
+    kind TEXT NOT NULL,
+    step INTEGER,
+    data TEXT NOT NULL,
+    PRIMARY KEY (run, seq)
+) WITHOUT ROWID;
+CREATE INDEX events_by_kind ON events (run, kind, seq);
+CREATE TABLE telemetry (
+    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    t REAL NOT NULL,
+    kind TEXT NOT NULL,
+    step INTEGER,
+    data TEXT NOT NULL,
+    PRIMARY KEY (run, seq)
+) WITHOUT ROWID;
+CREATE TABLE metrics (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    tail INTEGER NOT NULL DEFAULT 0,       -- points not yet packed into a block
+    UNIQUE (run, name)
+);
+CREATE TABLE points (
+    metric INTEGER NOT NULL REFERENCES metrics (id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    step INTEGER NOT NULL,
+    t REAL NOT NULL,
+    value REAL,                            -- SQLite keeps no NaN: NULL means NaN
+    attempt INTEGER NOT NULL,
+    PRIMARY KEY (metric, seq)
+) WITHOUT ROWID;
+CREATE TABLE blocks (
+    metric INTEGER NOT NULL REFERENCES metrics (id) ON DELETE CASCADE,
+    first_seq INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (metric, first_seq)
+);
+CREATE TABLE marks (                       -- the person's own: tag, note, pin
+    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL CHECK (kind IN ('tag', 'note', 'pin')),
+    value TEXT NOT NULL,
+    PRIMARY KEY (run, kind, value)
+) WITHOUT ROWID;
+"""
+
+#: One script a version, applied in order; a script once released never changes.
+MIGRATIONS: tuple[str, ...] = (_V1,)
+
+
+def migrate(db: sqlite3.Connection, path: str) -> None:
+    """Brings `db` to the newest schema, all steps in one transaction each, safe with other processes.
+
+    Raises `UserError` when the file was written by a newer version of the program.
+    """
+    while True:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            version = int(db.execute("PRAGMA user_version").fetchone()[0])
+            if version > len(MIGRATIONS):
+                raise UserError(
+                    f"{path} was written by a newer version of nanochat (schema {version})",
+                    "upgrade this one, or use another --base-dir",
+                    Exit.USAGE,
+                )
+            if version == len(MIGRATIONS):
+                db.execute("ROLLBACK")
+                return
+            for statement in _statements(MIGRATIONS[version]):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {version + 1}")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+
+def _statements(script: str) -> list[str]:
+    # executescript() would commit between statements; a migration must be whole or not at all.
+    lines = (line.split("--", 1)[0].rstrip() for line in script.splitlines())
+    return [s for s in "\n".join(lines).split(";") if s.strip()]

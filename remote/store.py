@@ -1,0 +1,349 @@
+"""What this laptop knows of every run on every host: SQLite, read by the screens, written by following.
+
+All methods may be called from any thread, and two processes may use one file at the same time.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from nanochat.errors import UserError, nearest
+from nanochat.events import Event
+from remote.database import Database
+from remote.ingest import (
+    EVENTS,
+    TELEMETRY,
+    Ingested,
+    forget_file,
+    ingest_chunk,
+    read_blocks,
+    read_summary,
+    read_tail,
+)
+from remote.runs import Attempt, RunRow, run_key, split_key, superseded_from
+from remote.series import Point, Series
+from remote.summary import Summary
+
+_RUN_COLUMNS = (
+    "runs.id, runs.host, runs.run_id, runs.run, runs.state, runs.summary, coalesce(hosts.last_contact, 0),"
+    " coalesce((SELECT last_seq FROM files WHERE files.run = runs.id AND file = 'events.jsonl'), -1)"
+)
+_RUNS = f"SELECT {_RUN_COLUMNS} FROM runs LEFT JOIN hosts ON hosts.name = runs.host"
+
+
+class Store:
+    """The store at `path`, created when it is not there. Raises `UserError` when it cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path)
+        self.path = path
+
+    # ---- reading -------------------------------------------------------------------------------------
+
+    def runs(self) -> list[RunRow]:
+        """Every known run, newest first."""
+        db = self._database.connection()
+        marks = _marks(db)
+        rows = db.execute(f"{_RUNS} ORDER BY runs.created_at DESC, runs.run_id DESC")
+        return [_run_row(row, marks.get(row[0], [])) for row in rows.fetchall()]
+
+    def run(self, key: str) -> RunRow | None:
+        """The run of that key, or None."""
+        db = self._database.connection()
+        host, run_id = split_key(key)
+        row = db.execute(f"{_RUNS} WHERE runs.host = ? AND runs.run_id = ?", (host, run_id)).fetchone()
+        return None if row is None else _run_row(row, _marks(db, row[0]).get(row[0], []))
+
+    def find(self, name: str) -> RunRow:
+        """The one run meant by a key, a run id, its name, or the unambiguous start of a run id.
+
+        Raises `UserError` when none or several are meant.
+        """
+        rows = self.runs()
+        tests: list[Callable[[RunRow], bool]] = [
+            lambda row: row.key == name,
+            lambda row: row.run_id == name,
+            lambda row: bool(name) and row.name == name,
+            lambda row: bool(name) and row.run_id.startswith(name),
+        ]
+        for test in tests:
+            found = [row for row in rows if test(row)]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                shown = ", ".join(row.key for row in found[:4])
+                raise UserError(f"'{name}' means {len(found)} runs: {shown}", "give the whole key")
+        known = [row.run_id for row in rows[:200]] + [row.name for row in rows[:200] if row.name]
+        raise UserError(f"no run '{name}'", nearest(name, known) or "see `nanochat runs ls`")
+
+    def events(
+        self, key: str, after_seq: int = -1, kinds: Iterable[str] | None = None, limit: int | None = None
+    ) -> list[Event]:
+        """A run's events in order, from the one after `after_seq`, at most `limit`, only of `kinds`."""
+        chosen = list(kinds) if kinds is not None else []
+        if kinds is not None and not chosen:
+            return []
+        where = f" AND kind IN ({', '.join('?' * len(chosen))})" if chosen else ""
+        return self._events("events", key, after_seq, where, chosen, limit)
+
+    def telemetry(self, key: str, after_seq: int = -1, limit: int | None = None) -> list[Event]:
+        """A run's telemetry samples in order, from the one after `after_seq`."""
+        return self._events("telemetry", key, after_seq, "", [], limit)
+
+    def last_telemetry(self, key: str) -> Event | None:
+        """The newest telemetry sample of a run, or None."""
+        db, run = self._locate(key)
+        row = db.execute(
+            "SELECT seq, t, kind, step, data FROM telemetry WHERE run = ? ORDER BY seq DESC LIMIT 1", (run,)
+        ).fetchone()
+        return None if row is None else _event(row)
+
+    def _events(
+        self, table: str, key: str, after_seq: int, where: str, values: list[str], limit: int | None
+    ) -> list[Event]:
+        db, run = self._locate(key)
+        rows = db.execute(
+            f"SELECT seq, t, kind, step, data FROM {table}"
+            f" WHERE run = ? AND seq > ?{where} ORDER BY seq LIMIT ?",
+            (run, after_seq, *values, -1 if limit is None else limit),
+        )
+        return [_event(row) for row in rows]
+
+    def metric(self, key: str, name: str, after_seq: int = -1) -> list[Point]:
+        """One metric as `(seq, step, t, value, attempt)`, in order; step -1 where there was none."""
+        return self.series(key, name, after_seq).points()
+
+    def series(self, key: str, name: str, after_seq: int = -1) -> Series:
+        """One metric as columns, the points that a later attempt redid marked as superseded."""
+        db, run = self._locate(key)
+        row = db.execute("SELECT id FROM metrics WHERE run = ? AND name = ?", (run, name)).fetchone()
+        series = Series()
+        if row is None:
+            return series
+        # One snapshot: without it a concurrent commit could move points from the tail into a block
+        # between the two reads, and they would be seen twice or not at all.
+        db.execute("BEGIN")
+        try:
+            blocks, tail = read_blocks(db, row[0], after_seq), read_tail(db, row[0], after_seq)
+            attempts = read_summary(db, run).attempt_list()
+        finally:
+            db.execute("COMMIT")
+        for blob in blocks:
+            series.extend_packed(blob)
+        for point in tail:
+            series.append(point)
+        series.mark(superseded_from(attempts))
+        return series.after(after_seq) if blocks and after_seq >= 0 else series
+
+    def metric_names(self, key: str) -> list[str]:
+        """The names of a run's metrics, sorted."""
+        db, run = self._locate(key)
+        return [
+            name for (name,) in db.execute("SELECT name FROM metrics WHERE run = ? ORDER BY name", (run,))
+        ]
+
+    def latest(self, key: str) -> dict[str, float | str]:
+        """The newest value of every metric of a run."""
+        return dict(self.summary(key).latest)
+
+    def summary(self, key: str) -> Summary:
+        """Everything folded from a run's events; empty for an unknown run."""
+        db, run = self._locate(key)
+        return read_summary(db, run) if run >= 0 else Summary()
+
+    def attempts(self, key: str) -> list[Attempt]:
+        """A run's attempts, oldest first."""
+        return self.summary(key).attempt_list()
+
+    def offsets(self, host: str) -> dict[str, dict[str, int]]:
+        """`{run_id: {file: bytes read}}` of a host: where following goes on."""
+        rows = self._database.connection().execute(
+            "SELECT run_id, file, offset FROM files JOIN runs ON runs.id = files.run WHERE host = ?", (host,)
+        )
+        offsets: dict[str, dict[str, int]] = {}
+        for run_id, file, offset in rows:
+            offsets.setdefault(run_id, {})[file] = offset
+        return offsets
+
+    def bad_lines(self, key: str) -> dict[str, int]:
+        """How many lines of each file of a run were no event and were passed over."""
+        db, run = self._locate(key)
+        return dict(db.execute("SELECT file, bad_lines FROM files WHERE run = ?", (run,)).fetchall())
+
+    # ---- writing -------------------------------------------------------------------------------------
+
+    def ingest_state(self, host: str, run: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
+        """Takes in a run's run.json and state.json as the agent told them; True when something changed."""
+        run_id = str(run.get("run_id") or state.get("run_id") or "")
+        if not run_id:
+            return False
+        fresh = (json.dumps(run), json.dumps(state), _number(run.get("created_at")) or 0.0)
+        with self._database.write() as db:
+            number = _ensure_run(db, host, run_id)
+            known = db.execute("SELECT run, state, created_at FROM runs WHERE id = ?", (number,)).fetchone()
+            if known == fresh:
+                return False
+            db.execute("UPDATE runs SET run = ?, state = ?, created_at = ? WHERE id = ?", (*fresh, number))
+            return True
+
+    def ingest(self, host: str, run_id: str, file: str, offset: int, data: bytes) -> Ingested:
+        """Takes in bytes of a run's events.jsonl or telemetry.jsonl: exactly once, see `remote.ingest`."""
+        if file not in (EVENTS, TELEMETRY):
+            raise ValueError(f"not a followed file: {file!r}")
+        with self._database.write() as db:
+            return ingest_chunk(db, _ensure_run(db, host, run_id), file, offset, data)
+
+    def shrunk(self, host: str, run_id: str, sizes: Mapping[str, int]) -> bool:
+        """Forgets files that are now shorter on the host than what was read; True when there were any.
+
+        That happens when the host's disk lost the end of a file in a power cut.
+        """
+        found = False
+        with self._database.write() as db:
+            run = _ensure_run(db, host, run_id)
+            for file, offset in db.execute("SELECT file, offset FROM files WHERE run = ?", (run,)).fetchall():
+                if file in sizes and sizes[file] < offset:
+                    forget_file(db, run, file)
+                    found = True
+        return found
+
+    def contact(self, host: str, t: float) -> None:
+        """Notes that a host was heard at time `t`."""
+        with self._database.write() as db:
+            db.execute(
+                "INSERT INTO hosts (name, last_contact) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET last_contact = max(last_contact, excluded.last_contact)",
+                (host, t),
+            )
+
+    def last_contact(self, host: str) -> float | None:
+        """When a host was last heard, or None."""
+        query = "SELECT last_contact FROM hosts WHERE name = ?"
+        row = self._database.connection().execute(query, (host,)).fetchone()
+        return None if row is None else float(row[0])
+
+    def tag(self, key: str, tag: str, on: bool = True) -> None:
+        """Adds a tag to a run, or takes it away."""
+        self._mark(key, "tag", tag, on)
+
+    def note(self, key: str, text: str) -> None:
+        """Sets a run's note; empty text removes it."""
+        with self._database.write() as db:
+            run = self._known(key)
+            db.execute("DELETE FROM marks WHERE run = ? AND kind = 'note'", (run,))
+            if text:
+                db.execute("INSERT INTO marks (run, kind, value) VALUES (?, 'note', ?)", (run, text))
+
+    def pin(self, key: str, on: bool = True) -> None:
+        """Pins a run to the top of the table, or lets it go."""
+        self._mark(key, "pin", "", on)
+
+    def _mark(self, key: str, kind: str, value: str, on: bool) -> None:
+        with self._database.write() as db:
+            run = self._known(key)
+            if on:
+                db.execute(
+                    "INSERT INTO marks (run, kind, value) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                    (run, kind, value),
+                )
+            else:
+                db.execute("DELETE FROM marks WHERE run = ? AND kind = ? AND value = ?", (run, kind, value))
+
+    def _locate(self, key: str) -> tuple[sqlite3.Connection, int]:
+        db = self._database.connection()
+        host, run_id = split_key(key)
+        row = db.execute("SELECT id FROM runs WHERE host = ? AND run_id = ?", (host, run_id)).fetchone()
+        return db, -1 if row is None else int(row[0])
+
+    def _known(self, key: str) -> int:
+        _, run = self._locate(key)
+        if run < 0:
+            raise UserError(f"no run '{key}' in the store", "see `nanochat runs ls`")
+        return run
+
+    def close(self) -> None:
+        """Closes the file in every thread."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _ensure_run(db: sqlite3.Connection, host: str, run_id: str) -> int:
+    query = "SELECT id FROM runs WHERE host = ? AND run_id = ?"
+    row = db.execute(query, (host, run_id)).fetchone()
+    if row is None:
+        db.execute("INSERT INTO runs (host, run_id) VALUES (?, ?)", (host, run_id))
+        row = db.execute(query, (host, run_id)).fetchone()
+    return int(row[0])
+
+
+def _marks(db: sqlite3.Connection, run: int | None = None) -> dict[int, list[tuple[str, str]]]:
+    where, values = ("", ()) if run is None else (" WHERE run = ?", (run,))
+    marks: dict[int, list[tuple[str, str]]] = {}
+    for number, kind, value in db.execute(
+        f"SELECT run, kind, value FROM marks{where} ORDER BY value", values
+    ):
+        marks.setdefault(number, []).append((kind, value))
+    return marks
+
+
+def _event(row: tuple[int, float, str, int | None, str]) -> Event:
+    seq, t, kind, step, data = row
+    return Event(seq, t, kind, step, json.loads(data))
+
+
+def _run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
+    _, host, run_id, run_json, state_json, summary_json, last_contact, last_seq = row
+    run, state = json.loads(run_json), json.loads(state_json)
+    summary = Summary(**json.loads(summary_json))
+    plan = run.get("plan") or {}
+    return RunRow(
+        key=run_key(host, run_id),
+        host=host,
+        run_id=run_id,
+        name=str(run.get("name") or ""),
+        stage=str(run.get("stage") or ""),
+        status=str(state.get("status") or "created"),
+        attempt=summary.attempt or int(_number(state.get("attempt")) or 0),
+        created_at=_number(run.get("created_at")) or 0.0,
+        started_at=_number(state.get("started_at")),
+        ended_at=_number(state.get("ended_at")),
+        heartbeat=_number(state.get("heartbeat")),
+        exit_code=state.get("exit_code"),
+        signal=state.get("signal"),
+        reason=str(state.get("reason") or ""),
+        plan_id=str(plan.get("id") or ""),
+        plan_name=str(plan.get("name") or ""),
+        plan_index=int(_number(plan.get("index")) or 0),
+        needs=tuple(str(need) for need in plan.get("needs") or run.get("needs") or ()),
+        options=dict(run.get("options") or {}),
+        argv=tuple(str(word) for word in run.get("argv") or ()),
+        step=summary.step,
+        total_steps=summary.total_steps,
+        unit=summary.unit,
+        progress=summary.progress,
+        eta_s=summary.eta_s,
+        latest=summary.latest,
+        results=summary.results,
+        alerts=summary.alerts,
+        last_contact=last_contact,
+        last_seq=last_seq,
+        tags=tuple(value for kind, value in marks if kind == "tag"),
+        note=next((value for kind, value in marks if kind == "note"), ""),
+        pinned=any(kind == "pin" for kind, _ in marks),
+    )
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
