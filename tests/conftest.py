@@ -1,0 +1,38 @@
+"""Fixtures every room's tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nanochat.paths import Layout
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _shared(part: str) -> Path:
+    folder = Path(os.environ.get("NANOCHAT_SHARED", ROOT.parent / "shared")) / part
+    if not folder.is_dir():
+        pytest.skip(f"needs the shared {part} folder: set NANOCHAT_SHARED to the folder that holds it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real text, evals and vocabularies."""
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def shared_reference() -> Path:
+    """The reference's checkpoints and what it computes from them."""
+    return _shared("reference")
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """An empty base directory, also set in the environment of what the test starts."""
+    monkeypatch.setenv("NANOCHAT_BASE_DIR", str(tmp_path / "base"))
+    monkeypatch.delenv("NANOCHAT_RUN_DIR", raising=False)
+    (tmp_path / "base").mkdir()
+    return Layout(tmp_path / "base")

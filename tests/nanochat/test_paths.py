@@ -1,0 +1,52 @@
+"""Where artifacts live, and files written whole or not at all."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nanochat.errors import UserError
+from nanochat.paths import Layout, atomic_write, base_dir
+
+
+def test_the_base_directory_is_the_explicit_one_else_the_environment_else_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("NANOCHAT_BASE_DIR", str(tmp_path / "env"))
+    assert base_dir(tmp_path / "x") == tmp_path / "x"
+    assert base_dir() == tmp_path / "env"
+    monkeypatch.delenv("NANOCHAT_BASE_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert base_dir() == tmp_path / ".cache" / "nanochat"
+
+
+def test_modern_data_goes_before_classic(layout: Layout):
+    assert layout.data_dir() == layout.base / "base_data"
+    (layout.base / "base_data_climbmix").mkdir()
+    assert layout.data_dir() == layout.base / "base_data_climbmix"
+    assert layout.data_dir("{base}/demo") == layout.base / "demo"
+
+
+def test_a_replaced_file_is_the_old_or_the_new_one(tmp_path: Path):
+    path = tmp_path / "state.json"
+    atomic_write(path, "old")
+    atomic_write(path, b"new")
+    assert path.read_text() == "new"
+    assert [item.name for item in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path):
+    mount = tmp_path / "small"
+    mount.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", mount], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        atomic_write(mount / "a", "old")
+        with pytest.raises(UserError, match="No space left on device") as caught:
+            atomic_write(mount / "a", b"x" * 1_000_000)
+        assert caught.value.exit_code == 1
+        assert (mount / "a").read_text() == "old"
+        assert [item.name for item in mount.iterdir()] == ["a"]
+    finally:
+        subprocess.run(["umount", mount], check=True)
