@@ -1,0 +1,209 @@
+"""Pretraining shards on disk: find them, split off validation, iterate their row groups.
+
+A shard is a parquet file with a string column `text`; the files of a folder in the order of their names
+are one dataset, and the **last** shard is its validation split. Anything that ends in `.parquet` and is
+not hidden counts, so a folder made by another tool works as well.
+
+pyarrow is imported when a shard is opened, never before.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanochat.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+TEXT_COLUMN = "text"
+ROW_GROUP = 1024
+"""Documents in a row group of the FineWeb layout."""
+
+_SHARD_NAME = re.compile(r"shard_(\d{5,})\.parquet")
+_HOW_TO_GET_DATA = (
+    "make some with `nanochat data build PATH… --out DIR` or fetch some with `nanochat data download`"
+)
+
+
+def shard_name(number: int) -> str:
+    """The file name of shard `number`: five digits, more when they are needed."""
+    return f"shard_{number:05d}.parquet"
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """The shards of a folder: `train` in reading order, and the last one, `val`.
+
+    `gaps` are the runs of missing numbers among the training shards, both ends included. A published
+    set fetched in part keeps the number of its validation shard, so the step from the last training
+    shard to `val` is no gap.
+    """
+
+    folder: Path
+    train: tuple[Path, ...]
+    val: Path
+    gaps: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def gap_warning(self) -> str:
+        """One line that names the missing shards, or an empty string."""
+        if not self.gaps:
+            return ""
+        missing = ", ".join(f"{a:05d}" if a == b else f"{a:05d}–{b:05d}" for a, b in self.gaps)
+        return f"{self.folder}: shards {missing} are missing; training reads the ones that are there"
+
+
+def list_shards(folder: Path) -> list[Path]:
+    """The shards of `folder` in reading order. Hidden, `.part` and `.tmp` files are no shards.
+
+    Raises `UserError` when there is no such folder or no shard in it.
+    """
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"data folder {folder} {what}", _HOW_TO_GET_DATA)
+    try:
+        names = [path for path in folder.iterdir() if _is_shard(path)]
+    except OSError as error:
+        raise UserError(f"cannot read the data folder {folder}: {error.strerror}") from error
+    if not names:
+        raise UserError(f"no parquet shards in {folder}", _HOW_TO_GET_DATA)
+    return sorted(names, key=_reading_order)
+
+
+def _is_shard(path: Path) -> bool:
+    return path.suffix == ".parquet" and not path.name.startswith(".") and path.is_file()
+
+
+def _reading_order(path: Path) -> tuple[int, str]:
+    """By name, but numbers of more than five digits after those of five."""
+    return len(path.name) if _SHARD_NAME.fullmatch(path.name) else 0, path.name
+
+
+def split_shards(folder: Path) -> ShardSet:
+    """The shards of `folder`, the last one set apart for validation.
+
+    Raises `UserError` when there are fewer than two.
+    """
+    shards = list_shards(folder)
+    if len(shards) < 2:
+        raise UserError(
+            f"{folder} holds a single shard, {shards[0].name}: the last shard is the validation split, "
+            "so nothing is left to train on",
+            "add a second shard, or pack the text anew with `nanochat data build`",
+        )
+    return ShardSet(folder, tuple(shards[:-1]), shards[-1], _gaps(shards[:-1]))
+
+
+def _gaps(shards: Sequence[Path]) -> tuple[tuple[int, int], ...]:
+    matches = [_SHARD_NAME.fullmatch(path.name) for path in shards]
+    numbers = [int(match[1]) for match in matches if match]
+    return tuple((a + 1, b - 1) for a, b in zip([-1, *numbers], numbers, strict=False) if b - a > 1)
+
+
+@contextmanager
+def open_shard(path: Path, column: str = TEXT_COLUMN) -> Iterator["pq.ParquetFile"]:
+    """The parquet file at `path`, known to be whole and to have a string column `column`.
+
+    Raises `UserError` that names the file: unreadable, torn, not parquet, no such column, no string.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    with file:
+        check_text_column(path, file.schema_arrow, column)
+        yield file
+
+
+def check_text_column(path: Path, schema: object, column: str = TEXT_COLUMN) -> None:
+    """Raises `UserError` unless the arrow `schema` of `path` has `column`, a column of strings."""
+    import pyarrow as pa
+
+    assert isinstance(schema, pa.Schema)
+    if column not in schema.names:
+        found = ", ".join(schema.names[:8]) + (", …" if len(schema.names) > 8 else "")
+        raise UserError(
+            f"{path} has no column '{column}' (it has: {found or 'none'})",
+            "name the column of the text and pack it with `nanochat data build FILE --text-key NAME`",
+        )
+    kind = schema.field(column).type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        raise UserError(f"{path}: column '{column}' holds {kind}, not text", "its type must be string")
+
+
+def read_row_group(file: "pq.ParquetFile", path: Path, index: int, column: str = TEXT_COLUMN) -> list[str]:
+    """The documents of row group `index` in order; nulls are left out.
+
+    Raises `UserError` that names the file when the row group is damaged.
+    """
+    import pyarrow as pa
+
+    try:
+        values: list[str | None] = file.read_row_group(index, columns=[column]).column(0).to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, error, f" in row group {index}") from error
+    return [value for value in values if value is not None]
+
+
+def _damaged(path: Path, error: Exception, where: str = "") -> UserError:
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return UserError(f"cannot read {path}: {error.strerror}")
+    detail = one_line(str(error))
+    detail = detail if len(detail) <= 120 else detail[:120] + "…"
+    return UserError(
+        f"{path} is not a whole parquet file{where}: {detail}",
+        "delete it and build or download it again",
+    )
+
+
+def iter_row_groups(
+    paths: Sequence[Path], rank: int = 0, world: int = 1, start: tuple[int, int] = (0, 0)
+) -> Iterator[tuple[int, int, list[str]]]:
+    """One pass over the row groups that are this rank's: `(shard index, row group, documents)`.
+
+    Ranks stride over the row groups of each shard: rank r of w reads r, r+w, r+2w, …, and starts anew
+    with every shard. `start` is the first (shard index, row group) to consider; a rank takes the first
+    row group of its own stride at or after it, so `(shard, group + 1)` goes on after `group`.
+
+    Raises `UserError` for a torn or foreign shard.
+    """
+    if not 0 <= rank < world:
+        raise ValueError(f"rank {rank} of a world of {world}")
+    for shard in range(start[0], len(paths)):
+        lowest = start[1] if shard == start[0] else 0
+        first = lowest + (rank - lowest) % world
+        with open_shard(paths[shard]) as file:
+            for group in range(first, file.num_row_groups, world):
+                yield shard, group, read_row_group(file, paths[shard], group)
+
+
+def iter_documents(paths: Sequence[Path]) -> Iterator[str]:
+    """Every document of the shards, in order."""
+    for _, _, documents in iter_row_groups(paths):
+        yield from documents
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What a shard's footer says."""
+
+    path: Path
+    documents: int
+    row_groups: int
+    size: int
+    """Bytes on disk."""
+
+
+def shard_info(path: Path) -> ShardInfo:
+    """Reads the footer of one shard. Raises `UserError` as `open_shard` does."""
+    with open_shard(path) as file:
+        return ShardInfo(path, file.metadata.num_rows, file.num_row_groups, path.stat().st_size)

@@ -1,0 +1,370 @@
+"""The byte-level BPE tokenizer: trained by rustbpe, encoded by tiktoken, kept in safe files.
+
+Ids are the 256 bytes, then the merges in the order they were learned, then the nine special tokens.
+Special tokens mark the structure of a conversation and are only ever placed by code: text that spells
+`<|bos|>` is encoded as the ordinary characters it is.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from nanochat.errors import UserError, one_line
+from nanochat.paths import atomic_write, make_dir
+
+if TYPE_CHECKING:
+    import tiktoken
+
+SPLIT_PATTERN = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}"
+    r"| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+"""GPT-4's split into words, but at most two digits together: the best measured for vocabularies near 32k."""
+
+SPECIAL_TOKENS = (
+    "<|bos|>",
+    "<|user_start|>",
+    "<|user_end|>",
+    "<|assistant_start|>",
+    "<|assistant_end|>",
+    "<|python_start|>",
+    "<|python_end|>",
+    "<|output_start|>",
+    "<|output_end|>",
+)
+MIN_VOCAB = 256 + 1 + len(SPECIAL_TOKENS)
+"""The smallest vocabulary worth training: every byte, one merge, the special tokens."""
+MAX_CONVERSATION = 2048
+"""Tokens a rendered conversation is cut to."""
+
+_LONGEST_RUN = 100_000
+_LONG_RUN = re.compile(rf"\s{{{_LONGEST_RUN},}}")
+"""White space without end: tiktoken's regex engine aborts somewhere under a million characters of it."""
+
+META_FILE = "tokenizer.json"
+_FORMAT = "nanochat-tokenizer"
+
+Message = Mapping[str, Any]
+"""`{"role": "system" | "user" | "assistant", "content": str | list of {"type": …, "text": str}}`."""
+
+
+class Tokenizer:
+    """A byte-pair vocabulary with its split pattern and special tokens.
+
+    `ranks` maps each token's bytes to its id; the ids are 0 … n-1 and hold all 256 single bytes. The
+    special tokens follow from n on. `token_bytes` overrides the byte count of each id (the reference's
+    classic files count differently). Raises `UserError` when the ranks are no such vocabulary.
+    """
+
+    def __init__(
+        self,
+        ranks: Mapping[bytes, int],
+        *,
+        pattern: str = SPLIT_PATTERN,
+        trained_on: Mapping[str, Any] | None = None,
+        token_bytes: Sequence[int] | None = None,
+    ) -> None:
+        check_ranks(ranks)
+        self.ranks = dict(ranks)
+        self.pattern = pattern
+        self.trained_on = dict(trained_on or {})
+        self.special_ids = {name: len(self.ranks) + index for index, name in enumerate(SPECIAL_TOKENS)}
+        if token_bytes is not None and len(token_bytes) != self.vocab_size:
+            raise UserError(f"token_bytes has {len(token_bytes)} entries, the vocabulary {self.vocab_size}")
+        self._token_bytes = None if token_bytes is None else [int(count) for count in token_bytes]
+
+    # -- vocabulary ------------------------------------------------------------------------------
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens included."""
+        return len(self.ranks) + len(SPECIAL_TOKENS)
+
+    @property
+    def bos_id(self) -> int:
+        """The id that begins every document and every conversation."""
+        return self.special_ids["<|bos|>"]
+
+    def special_id(self, name: str) -> int:
+        """The id of a special token, named with or without its `<|` `|>`. KeyError when unknown."""
+        return self.special_ids[name if name.startswith("<|") else f"<|{name}|>"]
+
+    @property
+    def token_bytes(self) -> list[int]:
+        """For each id the number of raw bytes it stands for; 0 for special tokens."""
+        if self._token_bytes is None:
+            self._token_bytes = self._raw_token_bytes()
+        return self._token_bytes
+
+    def _raw_token_bytes(self) -> list[int]:
+        counts = [0] * self.vocab_size
+        for token, rank in self.ranks.items():
+            counts[rank] = len(token)
+        return counts
+
+    @cached_property
+    def sha256(self) -> str:
+        """Fingerprint of the ranks: two tokenizers with the same give the same merges."""
+        return hashlib.sha256(self._rank_file()).hexdigest()
+
+    @cached_property
+    def encoding(self) -> "tiktoken.Encoding":
+        """The tiktoken encoding of this vocabulary."""
+        import tiktoken
+
+        try:
+            return tiktoken.Encoding(
+                "nanochat",
+                pat_str=self.pattern,
+                mergeable_ranks=self.ranks,
+                special_tokens=self.special_ids,
+            )
+        except ValueError as error:
+            raise UserError(f"the tokenizer's split pattern does not compile: {error}") from error
+
+    # -- text ------------------------------------------------------------------------------------
+
+    def encode(self, text: str, *, bos: bool = False) -> list[int]:
+        """The ids of `text`, after bos where asked. Special tokens spelled in the text are plain text."""
+        ids = [self.bos_id] if bos else []
+        for piece in _split_long_runs(text):
+            ids += self.encoding.encode_ordinary(piece)
+        return ids
+
+    def encode_batch(
+        self, texts: Sequence[str], *, bos: bool = False, num_threads: int = 4
+    ) -> list[list[int]]:
+        """`encode` for many texts, over `num_threads` threads."""
+        with ThreadPoolExecutor(num_threads) as pool:
+            return list(pool.map(lambda text: self.encode(text, bos=bos), texts))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`; bytes that are no UTF-8 become U+FFFD. Special tokens show their names."""
+        return self.encoding.decode(list(ids))
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """The raw bytes of `ids`. Special tokens show their names."""
+        return self.encoding.decode_bytes(list(ids))
+
+    # -- conversations ---------------------------------------------------------------------------
+
+    def render_conversation(
+        self, messages: Sequence[Message], max_tokens: int = MAX_CONVERSATION
+    ) -> tuple[list[int], list[int]]:
+        """`(ids, mask)` of a conversation, cut to `max_tokens`; mask 1 where the assistant is trained.
+
+        Trained are the assistant's text, its tool calls and the token that ends its turn; not what a
+        user or a tool says. Raises `UserError` when the messages are no conversation.
+        """
+        ids: list[int] = [self.bos_id]
+        mask: list[int] = [0]
+        for message in check_conversation(messages):
+            role = message["role"]
+            body = self._render_content(message["content"], trained=role == "assistant")
+            start, end = self.special_id(f"{role}_start"), self.special_id(f"{role}_end")
+            ids += [start, *body[0], end]
+            mask += [0, *body[1], int(role == "assistant")]
+        return ids[:max_tokens], mask[:max_tokens]
+
+    def _render_content(self, content: Any, trained: bool) -> tuple[list[int], list[int]]:
+        if isinstance(content, str):
+            ids = self.encode(content)
+            return ids, [int(trained)] * len(ids)
+        wrappers = {"text": "", "python": "python", "python_output": "output"}
+        ids, mask = [], []
+        for part in content:
+            body = self.encode(part["text"])
+            if wrapper := wrappers[part["type"]]:
+                body = [self.special_id(f"{wrapper}_start"), *body, self.special_id(f"{wrapper}_end")]
+            ids += body
+            mask += [int(trained and wrapper != "output")] * len(body)
+        return ids, mask
+
+    def render_for_completion(
+        self, messages: Sequence[Message], max_tokens: int = MAX_CONVERSATION
+    ) -> list[int]:
+        """The prompt that asks for the assistant's next message: the conversation cut to `max_tokens`
+        without a last assistant message, then assistant_start (so up to `max_tokens` + 1 ids)."""
+        kept = list(messages)
+        if kept and isinstance(kept[-1], Mapping) and kept[-1].get("role") == "assistant":
+            kept.pop()
+        ids, _ = self.render_conversation(kept, max_tokens)
+        return [*ids, self.special_id("assistant_start")]
+
+    # -- files -----------------------------------------------------------------------------------
+
+    @classmethod
+    def train_from_iterator(
+        cls,
+        documents: Iterable[str],
+        vocab_size: int,
+        *,
+        trained_on: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Learns a vocabulary of `vocab_size` ids, special tokens included, from `documents`.
+
+        The result is smaller when the text holds fewer distinct pairs: compare `vocab_size`.
+        """
+        if vocab_size < MIN_VOCAB:
+            raise UserError(
+                f"a vocabulary of {vocab_size} is too small",
+                f"at least {MIN_VOCAB}: 256 bytes, 1 merge, {len(SPECIAL_TOKENS)} special tokens",
+            )
+        import rustbpe
+
+        trainer = rustbpe.Tokenizer()
+        trainer.train_from_iterator(iter(documents), vocab_size - len(SPECIAL_TOKENS), pattern=SPLIT_PATTERN)
+        ranks = {bytes(token): int(rank) for token, rank in trainer.get_mergeable_ranks()}
+        return cls(ranks, trained_on=trained_on)
+
+    def _rank_file(self) -> bytes:
+        ordered = sorted(self.ranks.items(), key=lambda item: item[1])
+        return b"".join(base64.b64encode(token) + b" %d\n" % rank for token, rank in ordered)
+
+    def save(self, folder: Path) -> None:
+        """Writes the tokenizer into `folder`: a tiktoken rank file, and `tokenizer.json` that names it.
+
+        The rank file carries its hash in its name and `tokenizer.json` is replaced last, in one step, so
+        a kill at any point leaves the old tokenizer or the new one, never a mixture.
+        """
+        make_dir(folder)
+        name = f"tokenizer-{self.sha256[:16]}.tiktoken"
+        atomic_write(folder / name, self._rank_file())
+        meta: dict[str, Any] = {
+            "format": _FORMAT,
+            "version": 1,
+            "ranks": name,
+            "ranks_sha256": self.sha256,
+            "vocab_size": self.vocab_size,
+            "pattern": self.pattern,
+            "special_tokens": self.special_ids,
+            "trained_on": self.trained_on,
+        }
+        if self.token_bytes != self._raw_token_bytes():
+            meta["token_bytes"] = self.token_bytes
+        atomic_write(folder / META_FILE, json.dumps(meta, ensure_ascii=False, indent=1) + "\n")
+        for stale in folder.glob("tokenizer-*.tiktoken"):
+            if stale.name != name:
+                stale.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The tokenizer in `folder`, in our format or the reference's (`tokenizer.pkl`, never unpickled
+        freely). Raises `UserError` when there is none or it is damaged."""
+        meta_path = folder / META_FILE
+        if meta_path.is_file():
+            return cls._load_own(folder, meta_path)
+        if (folder / "tokenizer.pkl").is_file():
+            from nanochat.tokenizer_import import read_reference
+
+            ranks, pattern, token_bytes = read_reference(folder)
+            return cls(ranks, pattern=pattern, token_bytes=token_bytes)
+        raise UserError(f"no tokenizer in {folder}", "train one first: nanochat tok_train")
+
+    @classmethod
+    def _load_own(cls, folder: Path, meta_path: Path) -> Self:
+        try:
+            meta = json.loads(meta_path.read_bytes())
+            if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
+                raise UserError(f"{meta_path} is not a nanochat tokenizer", "train one: nanochat tok_train")
+            if meta["version"] != 1:
+                raise UserError(f"{meta_path} has version {meta['version']}", "update nanochat to read it")
+            raw = (folder / Path(meta["ranks"]).name).read_bytes()
+            pattern, special = str(meta["pattern"]), meta["special_tokens"]
+            expected, size = meta["ranks_sha256"], meta["vocab_size"]
+            trained_on, token_bytes = dict(meta.get("trained_on", {})), meta.get("token_bytes")
+        except OSError as error:
+            raise UserError(f"cannot read the tokenizer in {folder}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise _damaged(folder, f"tokenizer.json: {type(error).__name__} {error}") from error
+        if hashlib.sha256(raw).hexdigest() != expected:
+            raise _damaged(folder, "the rank file's sha256 is not the one in tokenizer.json")
+        tokenizer = cls(
+            parse_rank_file(raw, folder), pattern=pattern, trained_on=trained_on, token_bytes=token_bytes
+        )
+        if tokenizer.vocab_size != size or tokenizer.special_ids != special:
+            raise _damaged(folder, "tokenizer.json and the rank file disagree on the vocabulary")
+        return tokenizer
+
+
+def _split_long_runs(text: str) -> list[str]:
+    """`text` in pieces, cut only inside runs of white space longer than the regex engine can take."""
+    if len(text) <= _LONGEST_RUN:
+        return [text]
+    cuts = [0]
+    for run in _LONG_RUN.finditer(text):
+        cuts += range(run.start() + _LONGEST_RUN // 2, run.end(), _LONGEST_RUN // 2)
+    return [text[a:b] for a, b in zip(cuts, [*cuts[1:], len(text)], strict=True)]
+
+
+def parse_rank_file(raw: bytes, where: Path) -> dict[bytes, int]:
+    """The ranks in a tiktoken rank file: a line each of base64 bytes, a space, the rank."""
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(raw.splitlines(), 1):
+        token, _, rank = line.partition(b" ")
+        try:
+            ranks[base64.b64decode(token, validate=True)] = int(rank)
+        except (binascii.Error, ValueError) as error:
+            raise _damaged(where, f"line {number} of the rank file") from error
+    return ranks
+
+
+def check_ranks(ranks: Mapping[bytes, int]) -> None:
+    """Raises `UserError` unless the ids are 0 … n-1 and every single byte has one."""
+    if sorted(ranks.values()) != list(range(len(ranks))):
+        raise UserError("the tokenizer's ids are not 0 … n-1, each once", "train it anew: nanochat tok_train")
+    missing = sum(bytes([byte]) not in ranks for byte in range(256))
+    if missing:
+        raise UserError(f"the tokenizer lacks {missing} of the 256 single bytes", "it cannot encode all text")
+
+
+def check_conversation(messages: Sequence[Message]) -> list[Message]:
+    """`messages` with a leading system message joined to the first user message by a blank line.
+
+    Raises `UserError` that names the first message that is wrong: roles must alternate, user first;
+    contents are text, or (the assistant's) a list of text, python and python_output parts.
+    """
+    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
+        raise UserError("a conversation is a list of messages")
+    for index, message in enumerate(messages):
+        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+            raise UserError(f"message {index} has no role and content")
+        _check_content(index, message)
+    turns = list(messages)
+    if turns and turns[0]["role"] == "system":
+        if len(turns) < 2 or turns[1]["role"] != "user":
+            raise UserError("the system message is not followed by a user message")
+        turns[:2] = [{"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}]
+    if not turns:
+        raise UserError("the conversation is empty")
+    for index, message in enumerate(turns):
+        wanted = ("user", "assistant")[index % 2]
+        if message["role"] != wanted:
+            raise UserError(f"turn {index} is from {message['role']!r} where {wanted!r} must speak")
+    return turns
+
+
+def _check_content(index: int, message: Message) -> None:
+    content = message["content"]
+    if isinstance(content, str):
+        return
+    if message["role"] != "assistant" or not isinstance(content, Sequence):
+        raise UserError(f"message {index} ({message['role']}): the content is not text")
+    for part in content:
+        if not isinstance(part, Mapping) or not isinstance(part.get("text"), str):
+            raise UserError(f"message {index}: a part of the content has no text")
+        if part.get("type") not in ("text", "python", "python_output"):
+            raise UserError(f"message {index}: unknown kind of content part {part.get('type')!r}")
+
+
+def _damaged(folder: Path, what: str) -> UserError:
+    return UserError(
+        f"the tokenizer in {folder} is damaged: {one_line(what)}", "train it anew: nanochat tok_train"
+    )
