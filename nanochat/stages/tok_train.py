@@ -1,0 +1,154 @@
+"""Trains the tokenizer on the first characters of the training shards and says how well it compresses."""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from nanochat.dataset import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
+from nanochat.errors import UserError
+from nanochat.options import TokTrainOptions
+from nanochat.progress import Progress
+from nanochat.rundir import StageRun
+from nanochat.stages import main
+from nanochat.tokenizer import MIN_VOCAB, Tokenizer
+
+READING_SHARE = 0.9
+"""Part of the progress given to reading and counting; the merges are the rest."""
+SAMPLE_CHARS = 4_000_000
+
+
+def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]:
+    """Reads until `max_chars`, learns the merges, saves, measures. Returns the figures of `stage_end`."""
+    if options.vocab_size < MIN_VOCAB:
+        raise UserError(f"--vocab-size {options.vocab_size} is too small", f"at least {MIN_VOCAB}")
+    shards = split_shards(run.layout.data_dir(options.data_dir))
+    if shards.gap_warning:
+        run.alert("missing shards", shards.gap_warning)
+    expected = min(options.max_chars, expected_chars(shards))
+    run.start(
+        total_steps=expected,
+        unit="chars",
+        info={"data_dir": str(shards.folder), "shards": len(shards.train), "vocab_size": options.vocab_size},
+    )
+    with Progress(run, "reading", high=READING_SHARE) as progress:
+        reader = Reader(run, progress, expected)
+        documents = capped(iter_documents(shards.train), options.max_chars, options.doc_cap)
+        tokenizer = Tokenizer.train_from_iterator(
+            reader.counted(documents),
+            options.vocab_size,
+            trained_on={
+                "data": shards.folder.name,
+                "max_chars": options.max_chars,
+                "doc_cap": options.doc_cap,
+            },
+        )
+    seconds = time.monotonic() - reader.started
+    run.check_stop()
+    if reader.documents == 0:
+        raise UserError(f"the training shards in {shards.folder} hold no text", "build them anew")
+    if tokenizer.vocab_size < options.vocab_size:
+        run.alert(
+            "small vocabulary",
+            f"the text ran out of pairs to merge: the vocabulary is {tokenizer.vocab_size}, "
+            f"not {options.vocab_size}",
+        )
+    tokenizer.trained_on |= {"chars": reader.chars, "documents": reader.documents}
+    tokenizer.save(run.layout.tokenizer)
+    return _report(run, tokenizer, reader, seconds, shards)
+
+
+def capped(documents: Iterable[str], max_chars: int, doc_cap: int) -> Iterator[str]:
+    """Documents cut to `doc_cap` characters, up to and with the one that takes the total over `max_chars`."""
+    total = 0
+    for document in documents:
+        cut = document[:doc_cap]
+        total += len(cut)
+        yield cut
+        if total > max_chars:
+            return
+
+
+def expected_chars(shards: ShardSet) -> int:
+    """About how many characters the training shards hold: the bytes of text their footers tell."""
+    total = 0
+    for path in shards.train:
+        with open_shard(path) as file:
+            footer = file.metadata
+            total += sum(footer.row_group(index).total_byte_size for index in range(footer.num_row_groups))
+    return total
+
+
+class Reader:
+    """Counts what passes through it and tells the run how far it is."""
+
+    def __init__(self, run: StageRun, progress: Progress, expected: int) -> None:
+        self._run, self._progress, self._expected = run, progress, max(1, expected)
+        self.documents = self.chars = self.bytes = 0
+        self.started = time.monotonic()
+
+    def counted(self, documents: Iterable[str]) -> Iterator[str]:
+        for document in documents:
+            self.documents += 1
+            self.chars += len(document)
+            self.bytes += len(document) if document.isascii() else len(document.encode())
+            yield document
+            if self._progress.due():
+                self._run.check_stop()
+                self._tell()
+
+    def _tell(self) -> None:
+        rate = self.bytes / 1e6 / (time.monotonic() - self.started)
+        self._progress.update(
+            self.chars / self._expected,
+            {"tok/chars": self.chars, "tok/mb_per_sec": rate},
+            note=f"{self.chars / 1e6:,.0f}M characters, {rate:.1f} MB/s",
+        )
+
+
+def bytes_per_token(tokenizer: Tokenizer, shard: Path) -> float:
+    """Compression over the first documents of `shard`, about four million characters; 0 without text."""
+    size = tokens = chars = 0
+    for _, _, documents in iter_row_groups([shard]):
+        for document in documents:
+            size += len(document.encode())
+            tokens += len(tokenizer.encode(document))
+            chars += len(document)
+            if chars >= SAMPLE_CHARS:
+                return size / tokens
+    return size / tokens if tokens else 0.0
+
+
+def _report(
+    run: StageRun, tokenizer: Tokenizer, reader: Reader, seconds: float, shards: ShardSet
+) -> dict[str, float | int | str]:
+    rate = reader.bytes / 1e6 / seconds
+    compression = bytes_per_token(tokenizer, shards.val)
+    lengths = [len(token) for token in tokenizer.ranks]
+    run.metric(
+        None,
+        {
+            "progress": 1.0, "eta_s": 0.0, "tok/chars": reader.chars, "tok/mb_per_sec": rate,
+            "tok/merges": len(tokenizer.ranks) - 256,
+        },
+    )  # fmt: skip
+    run.eval(None, {"tok/bytes_per_token": compression})
+    run.log(
+        f"trained {tokenizer.vocab_size:,} tokens on {reader.documents:,} documents, "
+        f"{reader.chars:,} characters in {seconds:.1f} s ({rate:.1f} MB/s)"
+    )
+    run.log(f"{compression:.3f} bytes per token on validation text; longest token {max(lengths)} bytes")
+    run.log(f"saved to {run.layout.tokenizer}")
+    return {
+        "vocab_size": tokenizer.vocab_size,
+        "documents": reader.documents,
+        "chars": reader.chars,
+        "seconds": round(seconds, 3),
+        "mb_per_sec": round(rate, 3),
+        "bytes_per_token": round(compression, 4),
+        "sha256": tokenizer.sha256,
+        "path": str(run.layout.tokenizer),
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("tok_train"))
