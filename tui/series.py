@@ -1,8 +1,8 @@
 """One metric over a run, in memory: append live, hide superseded attempts, smooth, shrink to screen columns.
 
-A series costs 24 bytes a point (step, time, value) and answers "lowest and highest value between these two
-points" from a pyramid of block minima and maxima, so that drawing a million points costs the same as drawing a
-thousand. Nothing here knows a screen, and nothing is thread-safe: one thread (the plot thread) owns a series.
+A series costs 24 bytes a point (step, time, value) and answers "lowest and highest value between these
+two points" from a pyramid of block minima and maxima, so that drawing a million points costs the same as
+drawing a thousand. Nothing here knows a screen. Nothing is thread-safe: the plot thread owns every series.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Stats:
 class Columns:
     """A series shrunk to screen columns: M4 aggregation (Jugel et al., VLDB 2014): first, min, max, last.
 
-    Only columns that hold points are listed, so a sparse metric stays sparse. `broken[i]` says that a NaN or an
-    infinity lies between the previous listed column and this one. `before` and `after` are the neighbours
+    Only columns that hold points are listed, so a sparse metric stays sparse. `broken[i]` says that a NaN or
+    an infinity lies between the previous listed column and this one. `before` and `after` are the neighbours
     (key, value) just outside the range, to which a zoomed line still leads.
     """
 
@@ -83,9 +83,9 @@ class Columns:
 
 
 class MinMaxPyramid:
-    """Values with the minima and maxima of blocks of 64, 64², 64³ … : append O(1), range extremes O(64 log n)."""
+    """Values with minima and maxima of blocks of 64, 64² …: append O(1), range extremes O(64 log n)."""
 
-    __slots__ = ("values", "_highs", "_lows")
+    __slots__ = ("_highs", "_lows", "values")
 
     def __init__(self) -> None:
         self.values = array("d")
@@ -148,8 +148,8 @@ class MinMaxPyramid:
 class Series:
     """The points of one metric of one run, in order of step.
 
-    A point whose step is not beyond the steps already there, or that belongs to a later attempt, supersedes the
-    points at and after its step: they move to `superseded` and leave the line, the smoothing and the statistics.
+    A point that goes back in step or belongs to a later attempt supersedes the points at and after its step:
+    they move to `superseded` and leave the line, the smoothing and the statistics.
     A series whose points carry no step (telemetry) is keyed by time alone (`stepless`).
     """
 
@@ -172,6 +172,11 @@ class Series:
         return len(self.raw)
 
     @property
+    def attempt(self) -> int:
+        """The newest attempt seen; 0 before the first point."""
+        return self._attempt
+
+    @property
     def values(self) -> array[float]:
         return self.raw.values
 
@@ -180,10 +185,10 @@ class Series:
         """The debiased EMA at every point; the raw values while smoothing is off."""
         return self.raw.values if self._ema is None else self._ema.values
 
-    # -- growing ------------------------------------------------------------------------------------------------
+    # growing
 
     def extend(self, rows: Iterable[Row]) -> None:
-        """Append points in order of `seq`. Cheap for the ordinary case: finite numbers, rising steps, one attempt."""
+        """Append points in order of `seq`; cheap where they are finite, rising and of one attempt."""
         rows = rows if isinstance(rows, Sequence) else list(rows)
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
@@ -279,10 +284,10 @@ class Series:
         if self._highest is None or high > values[self._highest]:
             self._highest = values.index(high, first)
 
-    # -- smoothing ----------------------------------------------------------------------------------------------
+    # smoothing
 
     def set_smoothing(self, beta: float) -> None:
-        """Smooth with decay `beta` in [0, 1); 0 turns smoothing off. Recomputes the whole series once per change."""
+        """Smooth with decay `beta` in [0, 1), 0 for none. A change recomputes the whole series."""
         if not 0.0 <= beta < 1.0:
             raise ValueError(f"the smoothing decay must lie in [0, 1), not {beta}")
         if beta == self._beta and (self._ema is not None or beta == 0.0):
@@ -300,7 +305,7 @@ class Series:
         self._ema.extend(smoothed)
         self._ema_state = (mean, weight)
 
-    # -- reading ------------------------------------------------------------------------------------------------
+    # reading
 
     def stats(self) -> Stats | None:
         """Last, lowest and highest point; None while the series has no finite point."""
@@ -339,11 +344,11 @@ class Series:
         smooth: bool = False,
         positive: bool = False,
     ) -> Columns:
-        """Shrink to len(edges) - 1 columns: column c holds the points with edges[c] <= key < edges[c + 1].
+        """Shrink to len(edges) - 1 columns: column c holds edges[c] <= key < edges[c + 1].
 
-        The last column includes its right edge. `edges` rise, in steps or in seconds (`by`). With `smooth` the EMA
-        is shrunk instead of the raw values. With `positive` (a log axis) values <= 0 are left out and counted in
-        `dropped`.
+        The last column includes its right edge. `edges` rise, in steps or seconds (`by`). With `smooth` the
+        EMA is shrunk instead of the raw values. With `positive` (a log axis) values <= 0 are left out and
+        counted in `dropped`.
         """
         track = self._ema if smooth and self._ema is not None else self.raw
         keys, values = self.keys(by), track.values
@@ -369,7 +374,13 @@ class Series:
 
     @staticmethod
     def _add_column(
-        columns: Columns, track: MinMaxPyramid, column: int, start: int, stop: int, broken: bool, positive: bool
+        columns: Columns,
+        track: MinMaxPyramid,
+        column: int,
+        start: int,
+        stop: int,
+        broken: bool,
+        positive: bool,
     ) -> None:
         values = track.values
         first, last = values[start], values[stop - 1]
@@ -389,8 +400,8 @@ def ema(
 ) -> tuple[array[float], float, float]:
     """Debiased exponential moving average, continued from (mean, weight); returns it with the new state.
 
-    m ← β m + (1 - β) v and w ← β w + (1 - β), read as m / w: Adam's bias correction (Kingma & Ba 2015, §3), so
-    that the first values are not pulled towards zero.
+    m ← β m + (1 - β) v and w ← β w + (1 - β), read as m / w: Adam's bias correction (Kingma & Ba 2015, §3),
+    so that the first values are not pulled towards zero.
     """
     fresh = 1.0 - beta
     smoothed = array("d")

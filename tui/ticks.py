@@ -1,4 +1,4 @@
-"""Axis ticks at 1, 2, 5 × 10ⁿ with labels of bounded width, for linear, logarithmic, duration and clock axes."""
+"""Axis ticks at 1, 2, 5 × 10ⁿ with labels of bounded width: linear, logarithmic, duration and clock axes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def linear_ticks(low: float, high: float, count: int) -> list[Tick]:
 
 
 def log_ticks(low: float, high: float, count: int) -> list[Tick]:
-    """Ticks of a log axis over [low, high], 0 < low: decades, thinned or split at 2 and 5, else linear ones."""
+    """Ticks of a log axis over [low, high], low > 0: decades, thinned or split at 2 and 5, else linear."""
     bottom, top = math.log10(low), math.log10(high)
     stride = max(1, math.ceil((top - bottom) / max(1, count)))
     exponents = range(math.ceil(bottom - 1e-9), math.floor(top + 1e-9) + 1)
@@ -82,8 +82,7 @@ def _fixed(value: float, step: float, exponent: int, suffix: str) -> str:
     if abs(value) < step / 2:
         return "0"
     places = max(0, exponent - math.floor(math.log10(step) + 1e-9))
-    digits = f"{float(f'{value:e}') / float(f'1e{exponent}'):.{places}f}" if exponent else f"{value:.{places}f}"
-    return digits + suffix
+    return f"{value / float(f'1e{exponent}'):.{places}f}{suffix}"
 
 
 def duration_ticks(low: float, high: float, count: int) -> list[Tick]:
@@ -131,25 +130,3 @@ def duration_label(seconds: float) -> str:
         hours, rest = divmod(whole // 60, 60)
         return f"{sign}{hours}h{rest:02d}" if rest else f"{sign}{hours}h"
     return f"{sign}{whole // 86400}d"
-
-
-def format_value(value: float) -> str:
-    """A value for a title or a reading, four significant digits: 2.731, 0.8214, 812.3k, 1.234e-5, NaN."""
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "∞" if value > 0 else "-∞"
-    if value == 0:
-        return "0"
-    rounded = float(f"{value:.3e}")
-    exponent = math.floor(math.log10(abs(rounded)) + 1e-12)
-    if not -4 <= exponent < 3 * len(_SUFFIXES):
-        return f"{rounded:.3e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
-    if exponent < 4:
-        text = f"{rounded:.{max(0, 3 - exponent)}f}"
-        return text.rstrip("0").rstrip(".") if exponent < 0 and len(text) > 7 else text
-    group = exponent // 3
-    return f"{rounded / float(f'1e{3 * group}'):.{3 - exponent % 3}f}{_SUFFIXES[group]}"
-
-
-def format_step(step: float) -> str:
-    """A step count in full, with separators: 14,210."""
-    return f"{step:,.0f}"
