@@ -371,7 +371,7 @@ def _marks(spec: PlotSpec, frame: Frame, traces: Sequence[_Trace], glyphs: Glyph
 
     for trace, legend in zip(traces, frame.legends, strict=True):
         line = spec.palette.line[trace.index]
-        if 0 < trace.raw.points <= frame.columns // 3:
+        if 0 < trace.raw.points <= frame.columns // 2:
             for column, last in zip(trace.raw.column, trace.raw.last, strict=True):
                 across = band.columns / (2 * band.columns if spec.unicode else band.columns)
                 row = band.row(last)

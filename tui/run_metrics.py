@@ -17,6 +17,14 @@ _SOURCES = {"tokens": "train/total_tokens", "FLOPs": "train/total_flops", "activ
 
 _FIRST = ("train/loss", "val/bpb", "train/tok_per_sec", "train/mfu", "train/lrm", "train/grad_norm")
 _LAST = ("train/dt", "train/epoch", "train/total_tokens", "train/total_flops", "train/total_time")
+_EXACT = (
+    "train/lrm",
+    "train/epoch",
+    "train/total_tokens",
+    "train/total_flops",
+    "train/total_time",
+    "train/bpb",
+)
 _LOWER = ("loss", "bpb", "perplexity", "/dt")
 _HIGHER = ("tok_per_sec", "mb_per_sec", "mfu", "acc", "reward", "pass@", "core/", "chat/", "score")
 
@@ -26,6 +34,11 @@ def better(metric: str) -> int:
     if any(part in metric for part in _LOWER):
         return -1
     return 1 if any(part in metric for part in _HIGHER) else 0
+
+
+def noisy(metric: str) -> bool:
+    """Whether smoothing helps: per-step measurements, not evaluations, schedules or running totals."""
+    return metric.startswith(("train/", "rl/", "gpu/", "host/")) and metric not in _EXACT
 
 
 def by_importance(names: Iterable[str]) -> list[str]:
