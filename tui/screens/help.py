@@ -1,0 +1,56 @@
+"""Help: what this screen is for, and every key that works here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui.keys import KEYS, Key
+from tui.widgets.bars import key_name
+
+TITLES = {
+    "app": "Everywhere",
+    "runs": "Runs",
+    "run": "Run",
+    "log": "Log",
+    "hosts": "Hosts",
+    "launch": "Launch",
+    "table": "Tables",
+    "plots": "Plots",
+}
+
+
+class Help(ModalScreen[None]):
+    """The keys of `groups` and the ones that work everywhere, remapped keys as they are now."""
+
+    BINDINGS = [Binding("escape,backspace,alt+escape,question_mark,q", "dismiss", "close", show=False)]
+
+    def __init__(self, about: str, groups: Iterable[str], keymap: dict[str, str]) -> None:
+        super().__init__()
+        self._about = about
+        self._groups = [*groups, "app"]
+        self._keymap = keymap
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog help") as box:
+            box.border_title = "help"
+            box.border_subtitle = "esc closes · ctrl+p every action by name"
+            yield Static(Content(self._about), classes="about")
+            for group in self._groups:
+                yield Static(self._table(group), classes="keys")
+
+    def _table(self, group: str) -> Content:
+        lines: list[tuple[str, str] | str] = [(TITLES[group] + "\n", "bold $primary")]
+        for key in KEYS[group]:
+            lines += [(f"  {self._keys(key):<14}", "bold $accent"), key.help + "\n"]
+        return Content.assemble(*lines)
+
+    def _keys(self, key: Key) -> str:
+        keys = self._keymap.get(key.id, key.keys).split(",")
+        return " ".join(key_name(name) for name in keys if name != "alt+escape")
