@@ -286,6 +286,12 @@ class DataBuildOptions:
         False, "Pack the running Python's own text: library sources, docstrings, pydoc topics", group="Input"
     )
     text_key: str = option("text", "Field of the text in jsonl and parquet input", group="Input")
+    doc_chars: int = option(
+        10_000,
+        "Split a file longer than this many characters at blank lines; 0: never. Records stay whole",
+        group="Input",
+        minimum=0,
+    )
     min_chars: int = option(1, "Skip documents shorter than this many characters", group="Input", minimum=1)
     shard_chars: int = option(250_000_000, "Characters in a shard, about", group="Output", minimum=1000)
     row_group: int = option(1024, "Documents in a row group", group="Output", minimum=1)
