@@ -71,7 +71,7 @@ class ModelConfig:
             )
         if self.n_head % self.n_kv_head:
             raise UserError(
-                f"model config: {self.n_head} query heads do not share {self.n_kv_head} key-value heads evenly"
+                f"model config: {self.n_head} query heads do not divide by {self.n_kv_head} key-value heads"
             )
         if not self.window_pattern or set(self.window_pattern.upper()) - {"S", "L"}:
             raise UserError(

@@ -80,9 +80,7 @@ class LoaderState:
             pieces = np.split(tensors["tokens"].numpy(), np.cumsum(kept)[:-1]) if kept else []
             documents = tuple(zip(tensors["lengths"].tolist(), pieces, strict=True))
             names = ("pq_idx", "rg_idx", "epoch", "taken")
-            counts = {
-                name: int(meta[name]) for name in ("tokens_used", "tokens_cut", "epoch_tokens")
-            }
+            counts = {name: int(meta[name]) for name in ("tokens_used", "tokens_cut", "epoch_tokens")}
             return cls(Position(**{name: int(meta[name]) for name in names}), documents, **counts)
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(f"the data loader's state is damaged: {error}") from error

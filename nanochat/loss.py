@@ -66,7 +66,7 @@ class _ChunkedLoss(torch.autograd.Function):
         return total * scale
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_x, grad_head, scale = ctx.saved_tensors
         factor = grad * scale
         return (grad_x * factor.to(grad_x.dtype)), (grad_head * factor).to(ctx.head_dtype), None, None, None

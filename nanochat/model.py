@@ -144,6 +144,10 @@ class GPT(nn.Module):
         self._tables: tuple[Tensor, Tensor] | None = None
 
     @property
+    def _cap32(self) -> bool:
+        return self.config.parts.softcap_float32
+
+    @property
     def device(self) -> torch.device:
         return self.lm_head.weight.device
 
@@ -155,7 +159,9 @@ class GPT(nn.Module):
 
     @property
     def blocks(self) -> list[Block]:
-        return [block for block in self.transformer["h"] if isinstance(block, Block)]  # type: ignore[union-attr]
+        layers = self.transformer["h"]
+        assert isinstance(layers, nn.ModuleList)
+        return [block for block in layers if isinstance(block, Block)]
 
     def rotary(self, start: int, length: int) -> tuple[Tensor, Tensor]:
         """cos and sin for positions start … start+length−1, (length, 1, D/2) in the compute type."""
@@ -201,7 +207,8 @@ class GPT(nn.Module):
             if parts.layer_scales:
                 x = self.resid_lambdas[i].to(x.dtype) * x + self.x0_lambdas[i].to(x.dtype) * first
             value = self.value_embeds[str(i)](ids).to(x.dtype) if str(i) in self.value_embeds else None
-            x = block(x, value, tables, cache)
+            # Decoding goes round a compiled block: its shapes change with every token.
+            x = block(x, value, tables, cache) if cache is None else block.forward(x, value, tables, cache)
             if i == self.config.n_layer // 2:
                 middle = x
         if parts.backout and middle is not None:
@@ -213,19 +220,21 @@ class GPT(nn.Module):
     def forward(self, ids: Tensor, targets: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Float32 logits (B, T, V), or the mean loss in nats when `targets` (B, T; −1 ignored) is given."""
         x = self.hidden(ids, cache)
-        capped32 = self.config.parts.softcap_float32
         if targets is None:
-            return capped_logits(x, self.lm_head.weight, self.config.vocab_size, capped32)
-        return chunked_loss(
-            x.flatten(0, 1), self.lm_head.weight, targets.flatten(), self.config.vocab_size, capped32
-        )
+            return self.logits(x)
+        flat, labels = x.flatten(0, 1), targets.flatten()
+        return chunked_loss(flat, self.lm_head.weight, labels, self.config.vocab_size, self._cap32)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Float32 logits (…, V) of a hidden state (…, C), soft-capped."""
+        return capped_logits(x, self.lm_head.weight, self.config.vocab_size, self._cap32)
 
     @torch.no_grad()
     def losses(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Nats of every target (B, T) float32, 0 where ignored; no gradient."""
         x = self.hidden(ids).flatten(0, 1)
-        capped32 = self.config.parts.softcap_float32
-        flat = token_losses(x, self.lm_head.weight, targets.flatten(), self.config.vocab_size, capped32)
+        labels = targets.flatten()
+        flat = token_losses(x, self.lm_head.weight, labels, self.config.vocab_size, self._cap32)
         return flat.view_as(targets)
 
     @torch.no_grad()

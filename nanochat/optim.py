@@ -31,7 +31,8 @@ def equilibrate_rows(x: Tensor) -> Tensor:
     wide = x.float()
     target = torch.linalg.matrix_norm(wide, keepdim=True) / x.size(-2) ** 0.5
     rows = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).clamp_min(1e-6)
-    return x * (target / rows).to(x.dtype)
+    scaled: Tensor = x * (target / rows).to(x.dtype)
+    return scaled
 
 
 def polar_express(x: Tensor) -> Tensor:
@@ -125,9 +126,7 @@ def parameter_groups(model: GPT, rates: LearningRates, batch_scale: float = 1.0)
         adam("value_embeds", tables, 0.5 * embedding, (0.8, 0.995), 0.01),
         adam("resid_lambdas", ["resid_lambdas"], 0.01 * rates.scalar * batch_scale, (0.8, 0.95), 0.05),
         adam("x0_lambdas", ["x0_lambdas"], rates.scalar * batch_scale, (0.96, 0.95), 0.0),
-        adam(
-            "smear_backout", ["smear_gate.weight", "smear_lambda", "backout_lambda"], 0.2, (0.8, 0.95), 0.0
-        ),
+        adam("smear_backout", ["smear_gate.weight", "smear_lambda", "backout_lambda"], 0.2, (0.8, 0.95), 0.0),
     ]
     matrices = {name: p for name, p in named.items() if name.startswith("transformer.h.")}
     for shape in sorted({tuple(p.shape) for p in matrices.values()}):
@@ -200,8 +199,8 @@ class MuonAdamW(torch.optim.Optimizer):
             maximize=False,
         )
 
-    def _adamw_state(self, p: Tensor) -> dict[str, Any]:
-        state = self.state[p]
+    def _adamw_state(self, p: Tensor) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[p]
         if not state:
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
         return state
@@ -257,4 +256,5 @@ def gradient_norm(model: torch.nn.Module) -> Tensor:
     """The Euclidean norm over all gradients, a float32 scalar on the model's device."""
     grads = [p.grad for p in model.parameters() if p.grad is not None]
     norms = torch._foreach_norm([g.float() if g.dtype != torch.float32 else g for g in grads])
-    return torch.linalg.vector_norm(torch.stack(list(norms)))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(list(norms)))
+    return norm

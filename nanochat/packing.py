@@ -57,7 +57,7 @@ class DocumentBuffer:
         return length, tokens
 
     def documents(self) -> list[tuple[int, Tokens]]:
-        """(length, tokens) of every document; adding them in this order to a new buffer gives an equal one."""
+        """(length, tokens) of every document, in an order that rebuilds an equal buffer (`of`)."""
         return [(length, tokens) for length in self._lengths for tokens in self._queues[length]]
 
     @classmethod

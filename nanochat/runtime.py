@@ -106,7 +106,11 @@ def pick_device(device_type: str) -> torch.device:
     if not available.get(device_type, False):
         there = ", ".join(name for name, here in available.items() if here)
         raise UserError(f"--device-type {device_type}: this machine has none", f"it has: {there}")
-    return torch.device("cuda", torch.cuda.current_device()) if device_type == "cuda" else torch.device(device_type)
+    return (
+        torch.device("cuda", torch.cuda.current_device())
+        if device_type == "cuda"
+        else torch.device(device_type)
+    )
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
