@@ -86,6 +86,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("plots.next", "pagedown", "page(1)", "next plots", "The next page of metrics"),
         Key("plots.previous", "pageup", "page(-1)", "previous plots", "The previous page of metrics"),
     ),
+    "gpus": (Key("gpus.heat", "m", "next_heat", "heat map of", "Heat map: utilisation, SM clock, power, temperature"),),
     "log": (
         Key("log.find", "slash", "find", "find", "Find text in the log", bar=True),
         Key("log.filter", "ampersand", "filter", "filter", "Show only the lines that hold a text", bar=True),

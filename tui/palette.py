@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from rich.style import Style
@@ -29,6 +29,12 @@ class Palette:
     faint: tuple[Style, ...]
     heat: tuple[Style, ...]
     background: str
+
+    def dimmed(self) -> Palette:
+        """The same with every text muted but warnings and errors: for data that is no longer fresh."""
+        grey = self.muted
+        greys = (grey,) * len(self.line)
+        return replace(self, text=grey, title=grey, good=grey, line=greys, heat=(self.rule,) * len(self.heat))
 
 
 @lru_cache(maxsize=16)

@@ -252,16 +252,16 @@ def _y_limits(spec: PlotSpec, traces: Sequence[_Trace]) -> tuple[float, float]:
 
 
 def _lines(spec: PlotSpec, traces: Sequence[_Trace], band: Band, x: tuple[float, float]) -> list[Polyline]:
-    """Superseded dots first, then raw lines, then smoothed ones: a braille cell has one colour, the last."""
+    """Superseded dots, then raw, then smoothed lines, the first run last: a braille cell keeps one colour."""
     lines: list[Polyline] = []
     for trace in traces:
         for columns in trace.superseded:
             lines += polylines(columns, band, DIMMED + trace.index, before=None, after=None, joined=False)
-    for trace in traces:
+    for trace in reversed(traces):
         if trace.smooth is None or spec.view.raw:
             role = trace.index if trace.smooth is None else FAINT + trace.index
             lines += _curve(trace, trace.raw, spec, band, x, role)
-    for trace in traces:
+    for trace in reversed(traces):
         if trace.smooth is not None:
             lines += _curve(trace, trace.smooth, spec, band, x, trace.index)
     return lines
@@ -289,7 +289,11 @@ def _legend(spec: PlotSpec, trace: _Trace, x: tuple[float, float], columns: int)
         width = (x[1] - x[0]) / columns
         centres = [x[0] + width * (column + 0.5) for column in range(columns)]
         keys, by = trace.run.edges(series, spec.view.axis, centres)
-        readings = [series.value_at(key, by) for key in keys]
+        known = series.keys(by)
+        reach = max(keys[-1] - keys[0], known[-1] - known[0]) / min(columns, max(1, len(series)))
+        readings = [
+            series.value_at(key, by) if known[0] - reach <= key <= known[-1] + reach else None for key in keys
+        ]
     direction = better(spec.metric)
     best = None if stats is None or direction == 0 else stats.lowest if direction < 0 else stats.highest
     return Legend(trace.run.label, trace.index, stats, best, readings, _trend(series))

@@ -24,15 +24,20 @@ _FLAT = 1e-4
 def title(
     metric: str, frame: Frame | None, cursor: float | None, width: int, colours: Palette, focused: bool
 ) -> Strip:
-    """Name at the left, figures at the right, the less important ones dropped until they fit."""
-    name = [("▌" if focused else " ", colours.focus), (metric, colours.focus if focused else colours.title)]
-    left: list[Part] = [name]
-    right: list[Part] = []
-    if frame is not None:
-        left += _modes(frame, colours)
-        column = None if cursor is None else frame.column_at(cursor)
-        right = _figures(metric, frame, colours) if column is None else _readings(frame, column, colours)
-    return _fit(left, right, width, colours)
+    """Name at the left, figures or readings at the right, the less important left out until they fit."""
+    name: Part = [
+        ("▌" if focused else " ", colours.focus),
+        (metric, colours.focus if focused else colours.title),
+    ]
+    column = None if frame is None or cursor is None else frame.column_at(cursor)
+    if frame is None:
+        return _fit([[name]], [[]], width, colours)
+    modes = _modes(frame, colours)
+    lefts = [[name, *modes[:count]] for count in range(len(modes), -1, -1)]
+    if column is not None:
+        return _fit(lefts, _readings(frame, column, colours), width, colours)
+    figures = _figures(metric, frame, colours)
+    return _fit(lefts, [figures[:count] for count in range(len(figures), 0, -1)], width, colours)
 
 
 def _modes(frame: Frame, colours: Palette) -> list[Part]:
@@ -77,38 +82,43 @@ def _at(reading: Reading, colours: Palette) -> Part:
     return text
 
 
-def _named(legend: Legend, reading: Reading | None, colours: Palette) -> Part:
+def _named(legend: Legend, reading: Reading | None, colours: Palette, label: bool = True) -> Part:
     value = "–" if reading is None else number(reading.value)
-    return [("  ● ", colours.line[legend.role]), (legend.label + " ", colours.muted), (value, colours.title)]
+    name = legend.label + " " if label else ""
+    return [("  ● ", colours.line[legend.role]), (name, colours.muted), (value, colours.title)]
 
 
-def _readings(frame: Frame, column: int, colours: Palette) -> list[Part]:
+def _readings(frame: Frame, column: int, colours: Palette) -> list[list[Part]]:
+    """The values under the cursor, from the fullest form to the shortest."""
     readings = [legend.readings[column] if legend.readings else None for legend in frame.legends]
     first = next((reading for reading in readings if reading is not None), None)
     if first is None:
-        return []
-    where = clock(first.t) if math.isnan(first.step) else f"step {first.step:,.0f}"
-    approximate = "≈" if frame.approximate else ""
-    parts: list[Part] = [[(f"{approximate}{where}", colours.muted)]]
-    if len(readings) == 1:
-        return [[(f"{approximate}{where}  ", colours.muted), (number(first.value), colours.title)]]
-    return parts + [
-        _named(legend, reading, colours) for legend, reading in zip(frame.legends, readings, strict=True)
-    ]
+        return [[[("no value here", colours.muted)]], []]
+    place = clock(first.t) if math.isnan(first.step) else f"step {first.step:,.0f}"
+    where: Part = [(("≈ " if frame.approximate else "") + place, colours.muted)]
+    pairs = list(zip(frame.legends, readings, strict=True))
+    if len(pairs) == 1:
+        value: Part = [("  " + number(first.value), colours.title)]
+        return [[where, value], [value]]
+    named = [_named(legend, reading, colours) for legend, reading in pairs]
+    bare = [_named(legend, reading, colours, label=False) for legend, reading in pairs]
+    return [[where, *named], [where, *bare], bare]
 
 
-def _fit(left: list[Part], right: list[Part], width: int, colours: Palette) -> Strip:
-    def length(parts: Sequence[Part]) -> int:
-        return sum(len(text) for part in parts for text, _ in part)
+def _fit(lefts: list[list[Part]], rights: list[list[Part]], width: int, colours: Palette) -> Strip:
+    """The fullest right side that fits beside the fullest left side; the name alone where nothing does."""
+    for right in rights:
+        for left in lefts:
+            space = width - _length(left) - _length(right) - 1
+            if space >= 1:
+                return _join([*left, [(" " * space, colours.text)], *right], width, colours)
+    return _join(lefts[-1], width, colours)
 
-    while length(left) + length(right) + 2 > width and (len(right) > 1 or len(left) > 1):
-        if len(right) > 1:
-            right = right[:-1]
-        else:
-            left = left[:-1]
-    if length(left) + length(right) + 1 > width:
-        right = []
-    space = max(0, width - length(left) - length(right) - 1)
-    parts = [*left, [(" " * space, colours.text)], *right, [(" ", colours.text)]]
+
+def _length(parts: Sequence[Part]) -> int:
+    return sum(len(text) for part in parts for text, _ in part)
+
+
+def _join(parts: Sequence[Part], width: int, colours: Palette) -> Strip:
     segments = [Segment(text, style) for part in parts for text, style in part if text]
     return Strip(segments).adjust_cell_length(width, colours.text)
