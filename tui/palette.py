@@ -67,7 +67,7 @@ def _palette(name: str, background: str, foreground: str, named: tuple[tuple[str
 
 def _heat(dark: bool, fraction: float) -> Color:
     """A step of a one-hue ramp that rises in lightness on dark, falls on white: readable without hue."""
-    cold, warm = ("#1E3A52", "#BFE3FF") if dark else ("#C9DDEC", "#00395C")
+    cold, warm = ("#27475F", "#7CC4EE") if dark else ("#A9CBE2", "#005A8F")
     return Color.parse(cold).blend(Color.parse(warm), fraction)
 
 

@@ -17,7 +17,7 @@ from tui.canvas import Band, polylines
 from tui.palette import Palette
 from tui.plot_layout import ASCII, UNICODE, Glyphs, Layout, Mark, strips
 from tui.plotting import Polyline, dots_per_cell, rasterise
-from tui.run_metrics import RunMetrics, better
+from tui.run_metrics import RunMetrics, better, noisy
 from tui.series import Columns, Reading, Series, Stats
 from tui.ticks import LABEL_WIDTH, Tick, clock_ticks, duration_ticks, linear_ticks, log_ticks, nice_step
 
@@ -375,15 +375,15 @@ def _marks(spec: PlotSpec, frame: Frame, traces: Sequence[_Trace], glyphs: Glyph
 
     for trace, legend in zip(traces, frame.legends, strict=True):
         line = spec.palette.line[trace.index]
-        if 0 < trace.raw.points <= frame.columns // 2:
+        if 0 < trace.raw.points <= 0.7 * frame.columns:
             for column, last in zip(trace.raw.column, trace.raw.last, strict=True):
                 across = band.columns / (2 * band.columns if spec.unicode else band.columns)
                 row = band.row(last)
                 if 0 <= row <= frame.rows:
                     top = frame.rows - 1 - min(frame.rows - 1, int(row))
                     marks.append(Mark(top, int(column * across), glyphs.point, line))
-            if legend.best is not None:
-                put(trace.run, legend.best, glyphs.best, line + Style(bold=True))
+        if legend.best is not None and not noisy(spec.metric):
+            put(trace.run, legend.best, glyphs.best, line + Style(bold=True))
         for broken in trace.series.marks:
             put(
                 trace.run,

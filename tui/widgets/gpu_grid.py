@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,14 +16,17 @@ from textual.widget import Widget
 from tui.keys import bindings
 from tui.palette import Palette, palette
 from tui.telemetry import Gpu, GpuHistory, Value, gpus, number_in
-from tui.text import duration, gauge, size_bytes
+from tui.text import duration, harmless, size_bytes
 
 Line = list[tuple[str, Style]]
 
 NO_GPU = "no NVIDIA GPU seen by NVML"
 WAITING = "waiting for the first telemetry…"
-BARS = " ▁▂▃▄▅▆▇█"
-ASCII_BARS = " .:-=+*%#"
+BARS = "·▁▂▃▄▅▆▇"
+ASCII_BARS = " .:-=+*#"
+HOT = 85
+"""°C from which a GPU's temperature is shown as a warning: an H100 slows down at about 87."""
+
 
 _SCALES = {"util": (0.0, 100.0), "temp": (20.0, 95.0)}
 _UNITS = {"util": "%", "sm_clock": "MHz", "power": "W", "temp": "°C"}
@@ -127,7 +130,7 @@ def machine_lines(
     lines: list[Line] = []
     if machine.stale is not None:
         mark = "⚠ " if unicode else "! "
-        lines.append([(f"{mark}no contact for {duration(machine.stale)}", colours.warning)])
+        lines.append([(f"{mark}no contact for {_silence(machine.stale)}", colours.warning)])
     if not machine.data:
         return [*lines, [(WAITING, colours.muted)]]
     slow = machine.history.stragglers()
@@ -140,44 +143,59 @@ def machine_lines(
     return lines
 
 
+def _silence(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else duration(seconds)
+
+
 def gpu_lines(
     seen: Sequence[Gpu], slow: Mapping[int, str], width: int, colours: Palette, unicode: bool
 ) -> list[Line]:
     """A header and a row per GPU; what is wrong is said in words, on its own line where it does not fit."""
     if not seen:
         return []
-    bar = max(4, min(20, width - 34))
-    lines: list[Line] = [
-        [(f"{'GPU':<3} {'util':<{bar + 4}} {'mem':>6} {'W':>4} {'°C':>3} {'SM':>5}", colours.muted)]
-    ]
+    wide = width >= 64
+    memory, power = (11, 7) if wide else (6, 4)
+    bar = max(4, min(20, width - memory - power - 21))
+    head = f"{'GPU':<4}{'util':<{bar + 4}} {'mem':>{memory}} {'W':>{power}} {'°C':>3} {'SM':>5}"
+    names = {gpu.name for gpu in seen}
+    name = f"  {len(seen)} × {names.pop()}" if len(names) == 1 and seen[0].name else ""
+    lines: list[Line] = [[(head + (name if len(head + name) <= width else ""), colours.muted)]]
     for gpu in seen:
-        line, used = _gpu_line(gpu, bar, colours, unicode)
+        line = _gpu_line(gpu, bar, memory, power, colours, unicode)
         notes = _gpu_notes(gpu, slow.get(gpu.index, ""), colours, unicode)
-        text = sum(len(text) for text, _ in notes)
-        if notes and used + text + 1 > width:
-            lines += [line, [("    ", colours.text), *notes]]
+        if _length(line) + sum(2 + len(text) for text, _ in notes) <= width:
+            lines.append([*line, *((f"  {text}", style) for text, style in notes)])
         else:
-            lines.append([*line, (" ", colours.text), *notes])
+            lines += [line, *([(f"    {text}", style)] for text, style in notes)]
     return lines
 
 
-def _gpu_line(gpu: Gpu, bar: int, colours: Palette, unicode: bool) -> tuple[Line, int]:
-    fraction = (gpu.util or 0.0) / 100
-    filled = gauge(fraction, bar) if unicode else ("#" * round(fraction * bar)).ljust(bar)
-    util = _whole(gpu.util, 4)
-    memory = "–" if gpu.mem_used is None else size_bytes(gpu.mem_used)
+def _length(line: Line) -> int:
+    return sum(len(text) for text, _ in line)
+
+
+def _gpu_line(gpu: Gpu, bar: int, memory: int, power: int, colours: Palette, unicode: bool) -> Line:
+    filled = round(max(0.0, min(100.0, gpu.util or 0.0)) / 100 * bar)
+    full, track = ("━", "━") if unicode else ("#", ".")
     clock = "–" if gpu.sm_clock is None else f"{gpu.sm_clock / 1000:.2f}G"
-    hot = colours.warning if gpu.temp is not None and gpu.temp >= 85 else colours.text
-    line: Line = [
+    hot = colours.warning if gpu.temp is not None and gpu.temp >= HOT else colours.text
+    return [
         (f"{gpu.index:>3} ", colours.muted),
-        (filled, colours.heat[min(7, int(fraction * 8))] if fraction < 0.9 else colours.good),
-        (util, colours.title),
-        (f" {memory:>6}", colours.text),
-        (f" {_whole(gpu.power, 4)}", colours.text),
+        (full * filled, colours.line[0]),
+        (track * (bar - filled), colours.rule),
+        (_whole(gpu.util, 4), colours.title),
+        (f" {_of(gpu.mem_used, gpu.mem_total, size_bytes, memory)}", colours.text),
+        (f" {_of(gpu.power, gpu.power_limit, '{:.0f}'.format, power)}", colours.text),
         (f" {_whole(gpu.temp, 3)}", hot),
         (f" {clock:>5}", colours.text),
     ]
-    return line, sum(len(text) for text, _ in line)
+
+
+def _of(used: float | None, total: float | None, show: Callable[[float], str], width: int) -> str:
+    """`71.2G/80.0G` where there is room for the limit, else `71.2G`; a dash for what cannot be read."""
+    text = "–" if used is None else show(used)
+    full = text if total is None else f"{text}/{show(total)}"
+    return (full if len(full) <= width else text).rjust(width)
 
 
 def _whole(value: float | None, width: int) -> str:
@@ -188,9 +206,9 @@ def _gpu_notes(gpu: Gpu, slow: str, colours: Palette, unicode: bool) -> Line:
     warn, bad = ("⚠", "✖") if unicode else ("!", "X")
     notes: Line = []
     if gpu.ecc:
-        notes.append((f"{bad} ECC {gpu.ecc:.0f} ", colours.error))
+        notes.append((f"{bad} ECC {gpu.ecc:.0f}", colours.error))
     if gpu.throttled:
-        notes.append((f"{warn} throttle: {gpu.throttle} ", colours.warning))
+        notes.append((f"{warn} throttle: {harmless(gpu.throttle, 60)}", colours.warning))
     if slow:
         notes.append((f"{warn} {slow}", colours.warning))
     return notes
@@ -241,7 +259,7 @@ def heat_lines(
 ) -> list[Line]:
     """GPU × time, one row a GPU, time to the right: height and lightness both rise with the value."""
     indices = history.indices()
-    columns = width - 7
+    columns = width - 9
     if not indices or columns < 8:
         return []
     seconds = max(60.0, history.span())
@@ -257,11 +275,11 @@ def heat_lines(
         mark = ("⚠" if unicode else "!") if index in slow else " "
         line: Line = [(f"{index:>3}", colours.muted), (mark, colours.warning)]
         for value in row:
-            level = 0 if value is None else max(1, min(8, round((value - low) / (high - low) * 8)))
-            style = colours.warning if index in slow else colours.heat[max(0, level - 1)]
+            level = 0 if value is None else max(1, min(7, 1 + int((value - low) / (high - low) * 7)))
+            style = colours.warning if index in slow else colours.heat[level]
             line.append((bars[level], style))
         latest = next((value for value in reversed(row) if value is not None), None)
-        line.append((f" {_whole(latest, 2)}", colours.text))
+        line.append((f" {_whole(latest, 4)}", colours.text))
         lines.append(line)
     return lines
 
