@@ -78,11 +78,14 @@ def _match(
 ) -> tuple[list[SSHKey], list[SSHKey], list[SSHKey]]:
     from asyncssh import import_known_hosts
 
+    words = line.split(None, 1)
+    revoked = words[0] == "@revoked"
     try:
-        own, ca, bad, *_ = import_known_hosts(line).match(host, addr, port)
+        # asyncssh looks past the port when a line holds only revoked keys, so it is read as a plain one.
+        own, ca, *_ = import_known_hosts(words[-1] if revoked else line).match(host, addr, port)
     except ValueError:
         return [], [], []
-    return list(own), list(ca), list(bad)
+    return ([], [], list(own)) if revoked else (list(own), list(ca), [])
 
 
 def key_line(key: SSHKey, host: str, port: int | None) -> str:

@@ -32,7 +32,7 @@ class LocalTransport:
             await stream.close()
 
     async def run(self, argv: Sequence[str], input: bytes = b"", within: float = 60.0) -> Completed:
-        """Runs a command to its end; killed and `HostUnreachable` when it takes longer than `within` seconds."""
+        """Runs a command to its end; killed, with `HostUnreachable`, after `within` seconds."""
         process = await _spawn(argv)
         try:
             async with asyncio.timeout(within):

@@ -170,7 +170,7 @@ class Probe:
     hostname: str
     python: str
     agent: str
-    cores: int
+    cores: float
     ram_total: int
     disk_free: int
     disk_total: int

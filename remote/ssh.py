@@ -29,6 +29,14 @@ from remote.transport import (
 
 KEEPALIVE_INTERVAL = 5.0
 KEEPALIVE_COUNT = 3  # a dead link is noticed after 15 s
+HOST_KEY_ALGORITHMS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
 _STDERR_KEPT = 4096
 _GRACE = 2.0
 
@@ -110,11 +118,13 @@ class SSHTransport:
         # Ask for the kind of key we know first, or a host with several would seem to have changed.
         name, port = options.host_key_alias or options.host, options.port
         known = await asyncio.to_thread(look_up, self.files, name, "", _port(port))
-        if known.keys and not known.authorities:
-            ours = dict.fromkeys(alg.decode() for entry in known.keys for alg in entry.key.sig_algorithms)
-            preferred = ",".join(ours)
+        if not known.authorities:
+            ours = [alg.decode() for entry in known.keys for alg in entry.key.sig_algorithms]
+            wanted = [
+                alg for alg in dict.fromkeys((*ours, *HOST_KEY_ALGORITHMS)) if alg in HOST_KEY_ALGORITHMS
+            ]
             options = await asyncssh.SSHClientConnectionOptions.construct(
-                **arguments, server_host_key_algs=f"^{preferred}"
+                **arguments, server_host_key_algs=wanted
             )
         return options
 
@@ -249,15 +259,16 @@ def _key_arguments(host: Host) -> dict[str, Any]:
     path = Path(host.key).expanduser()
     try:
         return {"client_keys": [asyncssh.read_private_key(path)], "agent_path": None}
-    except asyncssh.KeyEncryptionError as error:
+    except asyncssh.KeyImportError as error:
+        if "passphrase" not in str(error).lower():
+            raise UserError(f"cannot use the key {host.key} of host '{host.name}': {error}") from error
         if not os.environ.get("SSH_AUTH_SOCK"):
             raise UserError(
                 f"the key {host.key} has a passphrase", f"load it into ssh-agent: ssh-add {host.key}"
             ) from error
         return {"client_keys": [], "agent_identities": [str(path)]}
-    except (OSError, asyncssh.KeyImportError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UserError(f"cannot use the key {host.key} of host '{host.name}': {reason}") from error
+    except OSError as error:
+        raise UserError(f"cannot read the key {host.key} of host '{host.name}': {error.strerror}") from error
 
 
 def _port(port: int | None) -> int | None:
