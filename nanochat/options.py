@@ -319,6 +319,9 @@ class DataDownloadOptions:
     num_workers: int = option(4, "Downloads at a time", short="-w", minimum=1, maximum=64)
     out: str = option("", "Folder of the shards; default the set's own under the base directory")
     mirror: str = option("", "Address that stands for https://huggingface.co")
+    retry_wait: float = option(
+        2.0, "Seconds before the second of five tries; doubles with each", minimum=0, maximum=600
+    )
 
 
 @dataclass(frozen=True)
