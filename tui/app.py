@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from textual.app import App
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.screen import Screen
 
@@ -50,7 +51,10 @@ class ControlRoom(App[str]):
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = True
     COMMANDS: ClassVar[set[Any]] = {_palette}
-    BINDINGS = [Binding("ctrl+q", "leave", show=False, system=True), *bindings("app")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "leave", show=False, system=True),
+        *bindings("app"),
+    ]
 
     def __init__(
         self,
@@ -70,11 +74,12 @@ class ControlRoom(App[str]):
         self.links: dict[str, Link] = {}
         self.feed = Feed(layout, fleet, self._delivered)
         self.settings = Settings(layout)
+        self.hosts: list[Host] = []
         self.run_key = ""
+        self._plan_keys: list[str] = []
         self.keymap: dict[str, str] = {}
         self._watch = Watch()
         self._made: dict[str, ControlScreen] = {}
-        self._ready_callbacks: list[Callable[[], None]] = []
         for known in THEMES.values():
             self.register_theme(known)
         chosen = theme or str(self.settings.get("theme", "dark"))
@@ -101,10 +106,19 @@ class ControlRoom(App[str]):
 
     def host(self, name: str) -> Host:
         """The host called `name`; one that was removed since is known by its name alone."""
-        from remote.hosts import Host, HostBook
+        from remote.hosts import Host
 
-        known = {host.name: host for host in HostBook(self.layout).all()}
-        return known.get(name) or Host(name=name, address=name)
+        return next((host for host in self.hosts if host.name == name), None) or Host(name=name, address=name)
+
+    def read_hosts(self) -> None:
+        """Reads the host book again, after one was added or removed."""
+        from remote.hosts import HostBook
+
+        self.hosts = HostBook(self.layout).all()
+
+    def follow_plan(self, keys: Sequence[str]) -> None:
+        """From now on, when the run shown ends, the next of `keys` that lives is shown."""
+        self._plan_keys = list(keys)
 
     def silent_hosts(self) -> frozenset[str]:
         """Hosts whose link is not up: what is shown of them is what was last heard."""
@@ -128,6 +142,7 @@ class ControlRoom(App[str]):
     async def on_load(self) -> None:
         self.rows = await self.feed.rows()
         self._watch.look(self.rows)
+        self.read_hosts()
 
     def get_default_screen(self) -> Screen[Any]:
         return RunsScreen()
@@ -155,7 +170,7 @@ class ControlRoom(App[str]):
         self.fleet.ask_host_key = self._ask_host_key
         self.set_interval(REDRAW_SECONDS, self.feed.flush)
         self.set_interval(1.0, self._tick)
-        self.links = self.feed.links()
+        self.links = self.feed.links(self.hosts)
         await self.reread()
         if self.plan is not None:
             from tui.plans import start_plan
@@ -173,11 +188,21 @@ class ControlRoom(App[str]):
 
     def _delivered(self, rows: list[RunRow], changes: frozenset[Change]) -> None:
         self.rows = rows
-        self.links = self.feed.links()
+        self.links = self.feed.links(self.hosts)
         for notice in self._watch.look(rows):
             self.say(notice.text, notice.severity)
             self.bell()
         self._tell(changes)
+        self._turn_to_next()
+
+    def _turn_to_next(self) -> None:
+        """When a plan's run has ended while it was looked at, turns to the next one."""
+        if self._plan_keys and getattr(self.screen, "tab", "") == "run":
+            from tui.plans import next_to_show
+
+            following = next_to_show(self.rows, self._plan_keys, self.run_key)
+            if following:
+                self.open_run(following)
 
     def _tell(self, changes: frozenset[Change]) -> None:
         from tui.widgets.bars import TopBar
@@ -191,7 +216,7 @@ class ControlRoom(App[str]):
     def _tick(self) -> None:
         if self.frozen:
             return
-        self.links = self.feed.links()
+        self.links = self.feed.links(self.hosts)
         screen = self.screen
         if isinstance(screen, ControlScreen):
             screen.tick()
@@ -220,7 +245,9 @@ class ControlRoom(App[str]):
     async def _ask_host_key(self, unknown: UnknownHostKey) -> bool:
         from tui.screens.host_key import HostKey
 
-        return bool(await self.push_screen_wait(HostKey(unknown)))
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.call_later(self.push_screen, HostKey(unknown), lambda yes: answer.set_result(bool(yes)))
+        return await answer
 
     def open_run(self, key: str) -> None:
         """Shows one run."""
@@ -286,9 +313,9 @@ class ControlRoom(App[str]):
         self.push_screen(LaunchScreen(host))
 
     def action_plan(self) -> None:
-        from tui.screens.plan import PlanDialog
+        from tui.screens.plan import PlanScreen
 
-        self.push_screen(PlanDialog())
+        self.push_screen(PlanScreen())
 
     def action_leave(self) -> None:
         self.exit()

@@ -15,7 +15,9 @@ OSC52_LIMIT = 74_994  # what xterm and its heirs accept in one sequence, before 
 DEAF_TERMINALS = ("linux", "dumb", "vt100", "vt220", "unknown", "")
 
 
-def system_command(env: Mapping[str, str], find: Callable[[str], str | None] = shutil.which) -> tuple[str, list[str]]:
+def system_command(
+    env: Mapping[str, str], find: Callable[[str], str | None] = shutil.which
+) -> tuple[str, list[str]]:
     """`(name, argv)` of the program that holds this session's clipboard, or `("", [])`.
 
     Over SSH a program of the far machine would fill a clipboard nobody sits at, unless its display is
@@ -28,7 +30,11 @@ def system_command(env: Mapping[str, str], find: Callable[[str], str | None] = s
         (bool(env.get("DISPLAY")), "the clipboard", ["xsel", "--input", "--clipboard"]),
         (sys.platform == "darwin" and not far, "the clipboard", ["pbcopy"]),
         (bool(env.get("WSL_DISTRO_NAME")), "the clipboard", ["clip.exe"]),
-        (bool(env.get("TMUX")), "tmux's buffer and the terminal's clipboard", ["tmux", "load-buffer", "-w", "-"]),
+        (
+            bool(env.get("TMUX")),
+            "tmux's buffer and the terminal's clipboard",
+            ["tmux", "load-buffer", "-w", "-"],
+        ),
     ]
     for usable, name, argv in candidates:
         if usable and find(argv[0]):
@@ -46,7 +52,12 @@ def copy(text: str, osc52: Callable[[str], None], folder: Path, env: Mapping[str
     if argv:
         try:
             subprocess.run(
-                argv, input=text.encode(), timeout=2, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                argv,
+                input=text.encode(),
+                timeout=2,
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
             return name
         except (OSError, subprocess.SubprocessError):

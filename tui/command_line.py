@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def _words(words: Sequence[str]) -> str:
-    return " ".join(word if word.startswith("~/") and " " not in word else shlex.quote(word) for word in words)
+    return " ".join(
+        word if word.startswith("~/") and " " not in word else shlex.quote(word) for word in words
+    )
 
 
 def _environment(host: Host) -> str:

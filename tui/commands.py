@@ -44,7 +44,13 @@ class Actions(Provider):
         for text, keys, key in self._actions():
             score = max(matcher.match(text), matcher.match(key.id))
             if score > 0:
-                yield Hit(score, matcher.highlight(text), partial(self._run, key), text=text, help=f"{keys} · {key.id}")
+                yield Hit(
+                    score,
+                    matcher.highlight(text),
+                    partial(self._run, key),
+                    text=text,
+                    help=f"{keys} · {key.id}",
+                )
 
     async def _run(self, key: Key) -> None:
         room = cast("ControlRoom", self.app)

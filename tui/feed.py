@@ -5,13 +5,13 @@ four times a second, and the screen in front is told.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nanochat.paths import Layout
     from remote.fleet import Fleet
+    from remote.hosts import Host
     from remote.runs import Change, Link, RunRow
     from remote.store import Store
 
@@ -69,11 +69,10 @@ class Feed:
         if self._own_store is not None:
             self._own_store.close()
 
-    def links(self) -> dict[str, Link]:
-        """The link of every host, this machine first."""
-        if self.fleet is None:
-            return {}
-        return {host.name: self.fleet.link(host.name) for host in self.fleet.hosts.all()}
+    def links(self, hosts: Iterable[Host]) -> dict[str, Link]:
+        """The link of every one of `hosts`."""
+        fleet = self.fleet
+        return {} if fleet is None else {host.name: fleet.link(host.name) for host in hosts}
 
     async def flush(self) -> None:
         """Delivers what changed, unless nothing did, the last read is still under way, or it is frozen."""
@@ -92,8 +91,3 @@ def _make_fleet(layout: Layout, store: Store) -> Fleet:
     from remote.fleet import Fleet
 
     return Fleet(layout, store)
-
-
-def run_folder(layout: Layout, run: RunRow) -> Path:
-    """Where a run of this machine lies."""
-    return layout.run(run.run_id)

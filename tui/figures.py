@@ -65,7 +65,11 @@ def steps(run: RunRow) -> str:
 
 def speed(run: RunRow) -> Figure:
     """Tokens a second while training, else what the stage measures itself by."""
-    for metric, unit in (("train/tok_per_sec", "tok/s"), ("tok/mb_per_sec", "MB/s"), ("data/mb_per_sec", "MB/s")):
+    for metric, unit in (
+        ("train/tok_per_sec", "tok/s"),
+        ("tok/mb_per_sec", "MB/s"),
+        ("data/mb_per_sec", "MB/s"),
+    ):
         value = run.latest.get(metric)
         if isinstance(value, float | int):
             return Figure(unit, short(float(value)))
@@ -91,7 +95,14 @@ def eta(run: RunRow) -> str:
     return duration(run.eta_s) if run.status == "running" else ""
 
 
+def label(run: RunRow) -> str:
+    """What a run is called: its name, or its plan's where it has no other than its stage's."""
+    return run.plan_name if run.plan_name and run.name in ("", run.stage) else run.name or run.run_id
+
+
 def title(run: RunRow) -> str:
     """A run in a few words for the terminal's title: `66% demo base_train`."""
-    part = percent(progress(run))
-    return " ".join(word for word in (part, run.name, run.stage if run.stage != run.name else "") if word)
+    name = label(run)
+    return " ".join(
+        word for word in (percent(progress(run)), name, run.stage if run.stage != name else "") if word
+    )

@@ -61,5 +61,14 @@ def _term(term: str) -> Predicate:
 
 
 def _fields(run: RunRow) -> list[str]:
-    fields = [run.name, run.stage, run.host, run.plan_name, run.run_id, run.note, *run.tags, look(run.status).word]
+    fields = [
+        run.name,
+        run.stage,
+        run.host,
+        run.plan_name,
+        run.run_id,
+        run.note,
+        *run.tags,
+        look(run.status).word,
+    ]
     return [field.lower() for field in fields]

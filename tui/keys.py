@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 
 from nanochat.errors import UserError, nearest
 
@@ -48,45 +48,130 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("runs.open", "enter", "open", "open", "Open the run under the cursor", bar=True),
         Key("runs.launch", "n", "app.launch", "launch", "Launch one stage on a host", bar=True, changes=True),
         Key("runs.plan", "p", "app.plan", "plan", "Run a plan of several stages", bar=True, changes=True),
-        Key("runs.stop", "s", "stop", "stop", "Stop the run under the cursor (asks first)", bar=True, changes=True),
-        Key("runs.resume", "r", "resume", "resume", "Resume the ended run under the cursor", bar=True, changes=True),
-        Key("runs.filter", "slash", "filter", "filter", "Filter the table: words, stage:base host:box status:running", bar=True),
+        Key(
+            "runs.stop",
+            "s",
+            "stop",
+            "stop",
+            "Stop the run under the cursor (asks first)",
+            bar=True,
+            changes=True,
+        ),
+        Key(
+            "runs.resume",
+            "r",
+            "resume",
+            "resume",
+            "Resume the ended run under the cursor",
+            bar=True,
+            changes=True,
+        ),
+        Key(
+            "runs.filter",
+            "slash",
+            "filter",
+            "filter",
+            "Filter the table: words, stage:base host:box status:running",
+            bar=True,
+        ),
         Key("runs.sort", "o", "sort", "sort", "Sort by the next column", bar=True),
         Key("runs.reverse", "O", "reverse", "reverse", "Reverse the order"),
         Key("runs.pin", "P", "pin", "pin", "Pin the run to the top, or unpin it"),
         Key("runs.copy", "y", "copy", "copy command", "Copy the command that reproduces this run by hand"),
-        Key("runs.shell", "exclamation_mark", "shell", "shell", "Open a shell in the run's directory and come back", changes=True),
+        Key(
+            "runs.shell",
+            "exclamation_mark",
+            "shell",
+            "shell",
+            "Open a shell in the run's directory and come back",
+            changes=True,
+        ),
     ),
     "run": (
         Key("run.log", "tab", "next_pane", "next pane", "Go to the next pane"),
         Key("run.stop", "s", "stop", "stop", "Stop this run (asks first)", bar=True, changes=True),
-        Key("run.resume", "r", "resume", "resume", "Resume this run once it has ended", bar=True, changes=True),
+        Key(
+            "run.resume", "r", "resume", "resume", "Resume this run once it has ended", bar=True, changes=True
+        ),
         Key("run.smooth", "e", "smooth", "smooth", "Smoothing of the curves: next weight", bar=True),
         Key("run.logy", "l", "log_y", "log y", "Logarithmic y axis, or linear", bar=True),
         Key("run.zoom", "z", "zoom", "zoom", "One plot on the whole panel, or all", bar=True),
-        Key("run.filter", "slash", "find", "find", "Find in the log; over the plots: which metrics to show", bar=True),
-        Key("run.copy", "y", "copy", "copy command", "Copy the command that reproduces this run by hand", bar=True),
+        Key(
+            "run.filter",
+            "slash",
+            "find",
+            "find",
+            "Find in the log; over the plots: which metrics to show",
+            bar=True,
+        ),
+        Key(
+            "run.copy",
+            "y",
+            "copy",
+            "copy command",
+            "Copy the command that reproduces this run by hand",
+            bar=True,
+        ),
         Key("run.previous", "left_square_bracket", "neighbour(-1)", "previous run", "The next older run"),
         Key("run.next", "right_square_bracket", "neighbour(1)", "next run", "The next newer run"),
-        Key("run.shell", "exclamation_mark", "shell", "shell", "Open a shell in the run's directory and come back", changes=True),
+        Key(
+            "run.shell",
+            "exclamation_mark",
+            "shell",
+            "shell",
+            "Open a shell in the run's directory and come back",
+            changes=True,
+        ),
     ),
     "plot": (
-        Key("plot.zoom_in", "plus,equals_sign", "zoom_x(0.5)", "zoom in", "Zoom the x axis in around the cursor"),
+        Key(
+            "plot.zoom_in",
+            "plus,equals_sign",
+            "zoom_x(0.5)",
+            "zoom in",
+            "Zoom the x axis in around the cursor",
+        ),
         Key("plot.zoom_out", "minus", "zoom_x(2)", "zoom out", "Zoom the x axis out"),
         Key("plot.left", "left", "pan(-1)", "left", "Pan a zoomed plot to the left, else move the cursor"),
         Key("plot.right", "right", "pan(1)", "right", "Pan a zoomed plot to the right, else move the cursor"),
-        Key("plot.cursor_left", "comma,shift+left", "cursor(-1)", "cursor left", "Cursor one column left in all plots"),
-        Key("plot.cursor_right", "full_stop,shift+right", "cursor(1)", "cursor right", "Cursor one column right"),
+        Key(
+            "plot.cursor_left",
+            "comma,shift+left",
+            "cursor(-1)",
+            "cursor left",
+            "Cursor one column left in all plots",
+        ),
+        Key(
+            "plot.cursor_right",
+            "full_stop,shift+right",
+            "cursor(1)",
+            "cursor right",
+            "Cursor one column right",
+        ),
         Key("plot.all", "0", "show_all", "whole run", "Show the whole run again and drop the cursor"),
         Key("plot.full", "enter", "full", "full screen", "This plot on the whole panel, or all plots"),
     ),
     "plots": (
         Key("plots.axis", "a", "next_axis", "x axis", "Next x axis: step, tokens, FLOPs, active time, clock"),
-        Key("plots.superseded", "u", "superseded", "superseded", "Show what a later attempt superseded, or hide it"),
+        Key(
+            "plots.superseded",
+            "u",
+            "superseded",
+            "superseded",
+            "Show what a later attempt superseded, or hide it",
+        ),
         Key("plots.next", "pagedown", "page(1)", "next plots", "The next page of metrics"),
         Key("plots.previous", "pageup", "page(-1)", "previous plots", "The previous page of metrics"),
     ),
-    "gpus": (Key("gpus.heat", "m", "next_heat", "heat map of", "Heat map: utilisation, SM clock, power, temperature"),),
+    "gpus": (
+        Key(
+            "gpus.heat",
+            "m",
+            "next_heat",
+            "heat map of",
+            "Heat map: utilisation, SM clock, power, temperature",
+        ),
+    ),
     "log": (
         Key("log.find", "slash", "find", "find", "Find text in the log", bar=True),
         Key("log.filter", "ampersand", "filter", "filter", "Show only the lines that hold a text", bar=True),
@@ -103,20 +188,64 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("log.right", "right", "scroll_columns(8)", "right", "Scroll right in long lines"),
     ),
     "hosts": (
-        Key("hosts.connect", "enter", "connect", "connect", "Connect to the host, or try again now", bar=True),
+        Key(
+            "hosts.connect", "enter", "connect", "connect", "Connect to the host, or try again now", bar=True
+        ),
         Key("hosts.add", "a", "add", "add", "Add a machine that SSH reaches", bar=True, changes=True),
         Key("hosts.test", "t", "test", "test", "Test the host: one line per check, and what to do", bar=True),
-        Key("hosts.remove", "d", "remove", "remove", "Remove the host from the list (asks first)", bar=True, changes=True),
-        Key("hosts.commands", "c", "commands", "commands", "Show every command that was run on the host", bar=True),
-        Key("hosts.launch", "n", "launch_here", "launch", "Launch a stage on this host", bar=True, changes=True),
-        Key("hosts.shell", "exclamation_mark", "shell", "shell", "Open a shell on the host and come back", bar=True, changes=True),
+        Key(
+            "hosts.remove",
+            "d",
+            "remove",
+            "remove",
+            "Remove the host from the list (asks first)",
+            bar=True,
+            changes=True,
+        ),
+        Key(
+            "hosts.commands",
+            "c",
+            "commands",
+            "commands",
+            "Show every command that was run on the host",
+            bar=True,
+        ),
+        Key(
+            "hosts.launch",
+            "n",
+            "launch_here",
+            "launch",
+            "Launch a stage on this host",
+            bar=True,
+            changes=True,
+        ),
+        Key(
+            "hosts.shell",
+            "exclamation_mark",
+            "shell",
+            "shell",
+            "Open a shell on the host and come back",
+            bar=True,
+            changes=True,
+        ),
     ),
     "launch": (
         Key("launch.start", "ctrl+s", "start", "start", "Start it", bar=True, changes=True),
         Key("launch.copy", "ctrl+y", "copy", "copy command", "Copy the command", bar=True),
-        Key("launch.default", "ctrl+r", "reset_field", "default", "Put the field back to its default", bar=True),
+        Key(
+            "launch.default",
+            "ctrl+r",
+            "reset_field",
+            "default",
+            "Put the field back to its default",
+            bar=True,
+        ),
         Key("launch.next", "down", "app.focus_next", "next field", "Next field", bar=True),
         Key("launch.previous", "up", "app.focus_previous", "previous field", "Previous field"),
+    ),
+    "plan": (
+        Key("plan.start", "ctrl+s", "start", "start", "Start the plan", bar=True, changes=True),
+        Key("plan.copy", "ctrl+y", "copy", "copy command", "Copy the headless command", bar=True),
     ),
     "table": (
         Key("table.up", "up,k", "move(-1)", "up", "One row up"),
@@ -131,9 +260,12 @@ KEYS: dict[str, tuple[Key, ...]] = {
 BY_ID: dict[str, Key] = {key.id: key for group in KEYS.values() for key in group}
 
 
-def bindings(group: str) -> list[Binding]:
+def bindings(group: str) -> list[BindingType]:
     """Textual's bindings of one group; shown in the key bar where the table says so."""
-    return [Binding(key.keys, key.action, key.label, show=key.bar, tooltip=key.help, id=key.id) for key in KEYS[group]]
+    return [
+        Binding(key.keys, key.action, key.label, show=key.bar, tooltip=key.help, id=key.id)
+        for key in KEYS[group]
+    ]
 
 
 def read_keymap(path: Path) -> dict[str, str]:
@@ -153,5 +285,5 @@ def read_keymap(path: Path) -> dict[str, str]:
         if name not in BY_ID:
             raise UserError(f"keymap {path}: no action '{name}'", nearest(name, BY_ID))
         if not isinstance(keys, str) or not keys:
-            raise UserError(f"keymap {path}: '{name}' needs keys as text, such as \"x\" or \"ctrl+x\"")
+            raise UserError(f'keymap {path}: \'{name}\' needs keys as text, such as "x" or "ctrl+x"')
     return table

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tui.figures import key_figure
+from tui.figures import key_figure, label
 from tui.status import look
 from tui.text import duration, harmless
 
@@ -40,12 +40,14 @@ class Watch:
             if status != run.status and not run.live and run.key in before:
                 notices.append(_ended(run))
             if run.alerts > alerts:
-                notices.append(Notice(run.key, "warning", f"⚠ {_name(run)}: {run.alerts - alerts} new alert(s)"))
+                notices.append(
+                    Notice(run.key, "warning", f"⚠ {_name(run)}: {run.alerts - alerts} new alert(s)")
+                )
         return notices
 
 
 def _name(run: RunRow) -> str:
-    return harmless(f"{run.name or run.stage} on {run.host}", 60)
+    return harmless(f"{label(run)} on {run.host}", 60)
 
 
 def _ended(run: RunRow) -> Notice:

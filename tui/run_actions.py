@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nanochat.errors import UserError
 from tui import clipboard
 from tui.command_line import reproduce
+from tui.figures import label
 from tui.text import harmless
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ def ask_stop(room: ControlRoom, run: RunRow) -> None:
     from tui.screens.confirm import Confirm
 
     if not run.live:
-        room.say(f"{harmless(run.name)} has ended already", "warning")
+        room.say(f"{harmless(label(run))} has ended already", "warning")
         return
     dialog = Confirm(
-        f"Stop {harmless(run.name)} on {harmless(run.host)}?",
+        f"Stop {harmless(label(run))} on {harmless(run.host)}?",
         "The stage is asked to save and end (SIGINT); after 20 s it is made to. What came after its last "
         "checkpoint is lost if it does not save. Runs that need it will not start.",
         key="y",
@@ -42,7 +43,7 @@ def ask_stop(room: ControlRoom, run: RunRow) -> None:
 
 async def _stop(room: ControlRoom, run: RunRow) -> None:
     await room.fleet.stop(run.key)
-    room.say(f"■ {harmless(run.name)}: asked to stop")
+    room.say(f"■ {harmless(label(run))}: asked to stop")
 
 
 def ask_resume(room: ControlRoom, run: RunRow) -> None:
@@ -50,12 +51,12 @@ def ask_resume(room: ControlRoom, run: RunRow) -> None:
     from tui.screens.confirm import Confirm
 
     if run.live:
-        room.say(f"{harmless(run.name)} is still {run.status}", "warning")
+        room.say(f"{harmless(label(run))} is still {run.status}", "warning")
         return
     dialog = Confirm(
-        f"Resume {harmless(run.name)} on {harmless(run.host)}?",
+        f"Resume {harmless(label(run))} on {harmless(run.host)}?",
         "A new attempt starts in the same run directory. A training stage goes on from its newest whole "
-        "checkpoint, or from the start where there is none; points of the old attempt after it are superseded.",
+        "checkpoint, or from the start where there is none; later points of the old attempt are superseded.",
         key="y",
         verb="resume it",
     )
@@ -64,7 +65,7 @@ def ask_resume(room: ControlRoom, run: RunRow) -> None:
 
 async def _resume(room: ControlRoom, run: RunRow) -> None:
     await room.fleet.resume(run.key)
-    room.say(f"● {harmless(run.name)}: a new attempt starts")
+    room.say(f"● {harmless(label(run))}: a new attempt starts")
 
 
 def copy_command(room: ControlRoom, run: RunRow) -> None:
@@ -75,7 +76,10 @@ def copy_command(room: ControlRoom, run: RunRow) -> None:
 async def copy_text(room: ControlRoom, text: str, what: str) -> None:
     """Copies `text` and says where it went."""
     place = await asyncio.to_thread(
-        clipboard.copy, text, lambda value: room.call_from_thread(room.copy_to_clipboard, value), room.layout.base
+        clipboard.copy,
+        text,
+        lambda value: room.call_from_thread(room.copy_to_clipboard, value),
+        room.layout.base,
     )
     room.say(f"{what} is on {place}" if not place.startswith("/") else f"{what} is in {place}")
 
@@ -91,7 +95,7 @@ def shell_on(room: ControlRoom, name: str, folder: str = "") -> None:
 
     host = room.host(name)
     where = f"{host.base_dir.rstrip('/')}/{folder}".rstrip("/")
-    inside = f"cd {_tilde(where)} && exec \"${{SHELL:-/bin/sh}}\" -i"
+    inside = f'cd {_tilde(where)} && exec "${{SHELL:-/bin/sh}}" -i'
     argv = ["sh", "-c", inside]
     if host.kind == "ssh":
         argv = ["ssh", "-t", *_ssh_options(room, name), "--", host.address, inside]

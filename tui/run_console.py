@@ -33,5 +33,7 @@ def console_of(room: ControlRoom, key: str) -> Fetch:
 
 def logged_text(store: Store, key: str) -> bytes:
     """The lines of a run's log events, each behind its time of day."""
-    lines = [f"{clock(event.t)} {event.data.get('text', '')}\n" for event in store.events(key, kinds=("log",))]
+    lines = [
+        f"{clock(event.t)} {event.data.get('text', '')}\n" for event in store.events(key, kinds=("log",))
+    ]
     return "".join(lines).encode()

@@ -1,4 +1,4 @@
-"""What the Run screen shows of a run, read from the store in a worker thread, whole once and then the news."""
+"""What the Run screen shows of a run, read from the store in a worker thread: whole once, then the news."""
 
 from __future__ import annotations
 

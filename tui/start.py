@@ -14,12 +14,20 @@ from tui.themes import THEMES
 def parser() -> Parser:
     """The options of `nanochat` and `nanochat demo` that open the control room."""
     found = Parser(prog="nanochat", description="Open the control room; with PLAN, start it and watch.")
-    found.add_argument("plan", nargs="?", default="", metavar="PLAN", help="a plan to start: a name or a TOML file")
+    found.add_argument(
+        "plan", nargs="?", default="", metavar="PLAN", help="a plan to start: a name or a TOML file"
+    )
     found.add_argument("--host", default="local", metavar="NAME", help="where the plan runs [local]")
     found.add_argument(
-        "--set", action="append", default=[], metavar="STAGE.OPTION=VALUE", help="change an option of the plan"
+        "--set",
+        action="append",
+        default=[],
+        metavar="STAGE.OPTION=VALUE",
+        help="change an option of the plan",
     )
-    found.add_argument("--base-dir", metavar="DIR", help="base directory [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]")
+    found.add_argument(
+        "--base-dir", metavar="DIR", help="base directory [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]"
+    )
     found.add_argument("--readonly", action="store_true", help="look only: nothing can be started or stopped")
     found.add_argument("--theme", choices=list(THEMES), default="", help="dark, light or contrast")
     return found
@@ -35,7 +43,9 @@ def run(argv: Sequence[str] | None) -> int:
     if given.readonly and given.plan:
         raise UserError("--readonly cannot start a plan", "leave one of the two out")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UserError("the control room needs a terminal", "in a script use nanochat --no-tui PLAN or nanochat runs")
+        raise UserError(
+            "the control room needs a terminal", "in a script use nanochat --no-tui PLAN or nanochat runs"
+        )
     plan = load_plan(given.plan, layout, given.set) if given.plan else None
     while True:
         make_dir(layout.base)

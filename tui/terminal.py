@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def window_title(rows: Sequence[RunRow], key: str) -> str:
-    """Progress and alerts for the window's title: the run looked at while it lives, else the newest live one."""
+    """Progress and alerts: of the run looked at while it lives, else of the newest live one."""
     live = [run for run in rows if run.status == "running"]
     chosen = next((run for run in live if run.key == key), live[0] if live else None)
     if chosen is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
@@ -12,7 +14,9 @@ from textual.widgets import Input
 class Ask(ModalScreen[str | None]):
     """Gives the text entered, or None when it is left."""
 
-    BINDINGS = [Binding("escape,alt+escape", "dismiss(None)", "leave", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,alt+escape", "dismiss(None)", "leave", show=False)
+    ]
 
     def __init__(self, title: str, placeholder: str = "", value: str = "") -> None:
         super().__init__()

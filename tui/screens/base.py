@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from tui.app import ControlRoom
 
 CHANGING = frozenset(
-    key.action.removeprefix("app.").partition("(")[0] for group in KEYS.values() for key in group if key.changes
+    key.action.removeprefix("app.").partition("(")[0]
+    for group in KEYS.values()
+    for key in group
+    if key.changes
 )
 
 

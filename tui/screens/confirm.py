@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
@@ -14,9 +16,11 @@ from textual.widgets import Input, Static
 class Confirm(ModalScreen[bool]):
     """Gives True when `key` is pressed, or `word` typed and entered; anything else leaves with False."""
 
-    BINDINGS = [Binding("escape,alt+escape", "dismiss(False)", "no", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,alt+escape", "dismiss(False)", "no", show=False)]
 
-    def __init__(self, question: str, lost: str, *, key: str = "", word: str = "", verb: str = "do it") -> None:
+    def __init__(
+        self, question: str, lost: str, *, key: str = "", word: str = "", verb: str = "do it"
+    ) -> None:
         super().__init__()
         self._question = question
         self._lost = lost
@@ -35,7 +39,9 @@ class Confirm(ModalScreen[bool]):
 
     def _choices(self) -> Content:
         how = f" {self._key} " if self._key else f" {self._word} ⏎ "
-        return Content.assemble((how, "bold $error"), f"{self._verb}    ", (" esc ", "bold $accent"), "leave it")
+        return Content.assemble(
+            (how, "bold $error"), f"{self._verb}    ", (" esc ", "bold $accent"), "leave it"
+        )
 
     def on_key(self, event: events.Key) -> None:
         if self._key and event.key == self._key:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
@@ -21,6 +22,9 @@ TITLES = {
     "log": "Log",
     "hosts": "Hosts",
     "launch": "Launch",
+    "plan": "Run a plan",
+    "plot": "The focused plot",
+    "gpus": "GPUs",
     "table": "Tables",
     "plots": "Plots",
 }
@@ -29,7 +33,9 @@ TITLES = {
 class Help(ModalScreen[None]):
     """The keys of `groups` and the ones that work everywhere, remapped keys as they are now."""
 
-    BINDINGS = [Binding("escape,backspace,alt+escape,question_mark,q", "dismiss", "close", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,backspace,alt+escape,question_mark,q", "dismiss", "close", show=False)
+    ]
 
     def __init__(self, about: str, groups: Iterable[str], keymap: dict[str, str]) -> None:
         super().__init__()

@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from tui import run_actions
+from tui.figures import label
 from tui.keys import bindings
 from tui.plot_frame import Alert
 from tui.run_console import console_of
@@ -45,9 +46,9 @@ class RunScreen(ControlScreen):
     tab = "run"
     groups = ("run", "plots", "plot", "gpus", "log")
     about = (
-        "One run, live. Curves are smoothed (e) over the raw line of the focused plot; a cursor reads all plots "
-        "at once. In the log / finds, & filters, f follows. Where the screen is narrow the panes are tabs: tab "
-        "goes to the next one."
+        "One run, live. Curves are smoothed (e) over the raw line of the focused plot; a cursor reads all "
+        "plots at once. In the log / finds, & filters, f follows. Where the screen is narrow the panes are "
+        "tabs: tab goes to the next one."
     )
     BINDINGS = bindings("run")
     AUTO_FOCUS = ""
@@ -171,7 +172,7 @@ class RunScreen(ControlScreen):
     async def _take(self, key: str, news: News) -> None:
         if key not in self.plots.run_keys:
             run = self.run_row
-            self.plots.load(key, run.name if run else key, news.metrics)
+            self.plots.load(key, label(run) if run else key, news.metrics)
         else:
             self.plots.extend(key, news.metrics)
         self.query_one(Samples).add(news.notable)
@@ -179,7 +180,10 @@ class RunScreen(ControlScreen):
         if fresh:
             self._alerts += fresh
             self.query_one(Alerts).show(list(reversed(self._alerts)))
-            marks = [Alert(alert_step(event), event.t, str(event.data.get("level", "warn"))) for event in self._alerts]
+            marks = [
+                Alert(alert_step(event), event.t, str(event.data.get("level", "warn")))
+                for event in self._alerts
+            ]
             self.plots.set_alerts(marks)
         for at in range(0, len(news.telemetry), SLICE):
             part = news.telemetry[at : at + SLICE]
@@ -265,5 +269,3 @@ class RunScreen(ControlScreen):
         alert = next((event for event in self._alerts if str(event.seq) == key), None)
         if alert is not None and alert.step is not None:
             self.plots.go_to(float(alert.step))
-
-

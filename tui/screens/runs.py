@@ -28,9 +28,9 @@ class RunsScreen(ControlScreen):
     tab = "runs"
     groups = ("runs", "table")
     about = (
-        "Every run of every host, newest first. The boxes on top are the pipeline with the newest run of each "
-        "stage; click one for its runs. The filter takes words, key:value (name stage host status plan tag id "
-        "has) and -term; all must hold."
+        "Every run of every host, newest first. The boxes on top are the pipeline with the newest run of "
+        "each stage; click one for its runs. The filter takes words, key:value (name stage host status plan "
+        "tag id has) and -term; all must hold."
     )
     BINDINGS = bindings("runs")
     AUTO_FOCUS = "#runs"

@@ -33,7 +33,10 @@ class PaneTabs(Widget):
     def render(self) -> Content:
         parts: list[tuple[str, str]] = [(" ", "")]
         for name, title in self._panes:
-            parts += [(f" {title} ", "bold underline $primary" if name == self._current else "$muted"), (" ", "")]
+            parts += [
+                (f" {title} ", "bold underline $primary" if name == self._current else "$muted"),
+                (" ", ""),
+            ]
         return Content.assemble(*parts, ("  tab: next", "$faint"))
 
     def on_click(self, event: events.Click) -> None:

@@ -107,8 +107,7 @@ class PipelineMap(Widget):
     def _draw(self, place: Place, width: int, height: int) -> list[Line]:
         run = newest(self.rows, place.stages)
         lines = [*_box(place.title, run, width)]
-        for stage in place.evals:
-            lines.append(_eval(stage, newest(self.rows, (stage,)), width))
+        lines += [_eval(stage, newest(self.rows, (stage,)), width) for stage in place.evals]
         lines += [[(" " * width, "")]] * (height - len(lines))
         return lines[:height]
 

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.widget import Widget
 
-from tui.figures import elapsed, eta, key_figure, progress, speed, steps
+from tui.figures import elapsed, eta, key_figure, label, progress, speed, steps
 from tui.status import ROLE_STYLES, look
 from tui.text import duration, harmless, percent
 
@@ -48,7 +48,7 @@ class RunHeader(Widget):
         style = "$muted" if self.stale else ROLE_STYLES[shape.role]
         left: Parts = [
             (f" {shape.glyph} {shape.word}{'?' if self.stale else ''} ", f"bold {style}"),
-            (f" {harmless(run.name or run.run_id, 60)} ", "bold"),
+            (f" {harmless(label(run), 60)} ", "bold"),
             (f" {run.stage} · {harmless(run.host, 40)}", "$muted"),
         ]
         if run.attempt > 1:
@@ -72,7 +72,12 @@ class RunHeader(Widget):
         room = max(10, self.size.width - cell_len(right[0][0]) - 10)
         filled = round((done or 0.0) * room)
         colour = "$muted" if self.stale else ROLE_STYLES[look(run.status).role]
-        left: Parts = [(" ", ""), ("━" * filled, colour), ("─" * (room - filled), "$rule"), (f" {percent(done):>4} ", "bold")]
+        left: Parts = [
+            (" ", ""),
+            ("━" * filled, colour),
+            ("─" * (room - filled), "$rule"),
+            (f" {percent(done):>4} ", "bold"),
+        ]
         return left, right
 
     def _line(self, left: Parts, right: Parts) -> Content:

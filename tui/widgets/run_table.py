@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tui.figures import elapsed, eta, key_figure, mfu, progress, speed, steps
+from tui.figures import elapsed, eta, key_figure, label, mfu, progress, speed, steps
 from tui.status import look
 from tui.text import duration, harmless, percent, when
 from tui.widgets.table import Cell, Column, VirtualTable
@@ -46,9 +46,11 @@ def _value(run: RunRow, metric: str) -> float | None:
 #: Each column's order. The first press of a column puts the most interesting end on top.
 ORDERS: dict[str, Order] = {
     "started": lambda run: _number(run.created_at),
-    "status": lambda run: (0, ("running", "starting", "created", "failed", "lost").index(run.status) * 1.0)
-    if run.status in ("running", "starting", "created", "failed", "lost")
-    else (1, run.status),
+    "status": lambda run: (
+        (0, ("running", "starting", "created", "failed", "lost").index(run.status) * 1.0)
+        if run.status in ("running", "starting", "created", "failed", "lost")
+        else (1, run.status)
+    ),
     "name": lambda run: (0, run.name.lower()),
     "stage": lambda run: (0, run.stage),
     "host": lambda run: (0, run.host),
@@ -80,7 +82,7 @@ def cells(run: RunRow, silent: bool) -> dict[str, Cell]:
     figure, rate = key_figure(run), speed(run)
     return {
         "status": (f"{shape.glyph} {word}", "muted" if stale else shape.role),
-        "name": (("⌃ " if run.pinned else "") + harmless(run.name or run.run_id), dim or "strong"),
+        "name": (("⌃ " if run.pinned else "") + harmless(label(run)), dim or "strong"),
         "stage": (harmless(run.stage), dim),
         "host": (harmless(run.host), dim),
         "step": (steps(run), dim),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -27,7 +27,9 @@ class Samples(VerticalScroll, can_focus=True):
         self._entries: list[Content] = []
 
     def compose(self) -> ComposeResult:
-        yield Static(Content.styled("nothing yet: samples, evaluations and checkpoints appear here", "$muted"))
+        yield Static(
+            Content.styled("nothing yet: samples, evaluations and checkpoints appear here", "$muted")
+        )
 
     def clear(self) -> None:
         """Forgets what another run said."""
@@ -54,21 +56,29 @@ def _entry(event: Event) -> Content | None:
         text = text.removeprefix(prompt)
         return Content.assemble((f"{at:>7} ", "$muted"), (prompt, "bold"), text)
     if event.kind == "eval":
-        values = "  ".join(
-            f"{harmless(name, 40)} {number(value)}" for name, value in data.items() if isinstance(value, int | float | str)
-        )
-        return Content.assemble((f"{at:>7} ", "$muted"), ("eval ", "$primary"), values)
+        return Content.assemble((f"{at:>7} ", "$muted"), ("eval ", "$primary"), _values(data))
     if event.kind == "checkpoint":
         size = data.get("bytes")
         words = f"saved {size_bytes(size) if isinstance(size, int | float) else ''} "
         path = harmless(str(data.get("path", "")), 300)
-        return Content.assemble((f"{at:>7} ", "$muted"), (words, "$success"), ("/".join(path.split("/")[-2:]), ""))
+        return Content.assemble(
+            (f"{at:>7} ", "$muted"), (words, "$success"), ("/".join(path.split("/")[-2:]), "")
+        )
     if event.kind == "stage_end":
         results = data.get("results")
-        values = results.items() if isinstance(results, dict) else ()
-        shown = "  ".join(f"{harmless(name, 40)} {number(v)}" for name, v in values if isinstance(v, int | float | str))
-        return Content.assemble(("    end ", "$muted"), (f"{harmless(str(data.get('status', '')))} ", "bold"), shown)
+        shown = _values(results) if isinstance(results, dict) else ""
+        return Content.assemble(
+            ("    end ", "$muted"), (f"{harmless(str(data.get('status', '')))} ", "bold"), shown
+        )
     return None
+
+
+def _values(data: Mapping[str, object]) -> str:
+    return "  ".join(
+        f"{harmless(name, 40)} {number(value)}"
+        for name, value in data.items()
+        if isinstance(value, int | float | str)
+    )
 
 
 def _paragraph(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -75,13 +75,13 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     class Highlighted(Message):
         """The cursor is on another item."""
 
-        def __init__(self, table: VirtualTable[Item], key: str) -> None:
+        def __init__(self, table: VirtualTable[Any], key: str) -> None:
             super().__init__()
             self.table = table
             self.key = key
 
         @property
-        def control(self) -> VirtualTable[Item]:
+        def control(self) -> VirtualTable[Any]:
             return self.table
 
     class Selected(Highlighted):
@@ -90,7 +90,7 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     class HeaderClicked(Message):
         """A column's title was clicked."""
 
-        def __init__(self, table: VirtualTable[Item], column: str) -> None:
+        def __init__(self, table: VirtualTable[Any], column: str) -> None:
             super().__init__()
             self.table = table
             self.column = column
@@ -203,7 +203,11 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         return max(0, self.scrollable_content_region.width - 2)
 
     def _role(self, role: str) -> Style:
-        return self.get_component_rich_style(f"table--{role}", partial=True) if role in self.ROLES else Style.null()
+        return (
+            self.get_component_rich_style(f"table--{role}", partial=True)
+            if role in self.ROLES
+            else Style.null()
+        )
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
@@ -212,7 +216,9 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         index = self.scroll_offset.y + y - 1
         if index >= len(self.items):
             text = self.empty if not self.items and y == 2 else ""
-            return Strip([Segment("  " + text, self._style("muted"))]).adjust_cell_length(width, self.rich_style)
+            return Strip([Segment("  " + text, self._style("muted"))]).adjust_cell_length(
+                width, self.rich_style
+            )
         return self._row(index).adjust_cell_length(width, self.rich_style)
 
     def _style(self, name: str) -> Style:
@@ -233,7 +239,9 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
             base += self.get_component_rich_style(
                 "table--cursor" if self.has_focus else "table--cursor-blurred", partial=True
             )
-        segments = [Segment("▌" if index == self.cursor and self.has_focus else " ", base + self._role("live"))]
+        segments = [
+            Segment("▌" if index == self.cursor and self.has_focus else " ", base + self._role("live"))
+        ]
         for place, (column, width) in enumerate(layout(self.columns, self._inner)):
             text, role = cells.get(column.name, ("", ""))
             if place:
