@@ -175,7 +175,7 @@ class ShardWriter:
         self._schema = pa.schema([pa.field(TEXT_COLUMN, pa.string())])
         self._writer = pq.ParquetWriter(
             path, self._schema, compression="zstd", compression_level=ZSTD_LEVEL,
-            use_dictionary=False, write_statistics=False,
+            use_dictionary=False, write_statistics=False, write_page_checksum=True,
         )  # fmt: skip
 
     def add(self, chars: int, text: bytes) -> None:
