@@ -97,6 +97,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     check_batch(options, horizon.total_batch, runtime.world)
 
     # 3. From which weights.
+    torch.manual_seed(options.seed)
     tag = run.layout.checkpoints("base") / tag_name(options)
     found = resume_point(
         tag, step=options.resume_from_step, newest=options.resume, attempt=run.attempt, run_id=run.run_id
@@ -274,7 +275,6 @@ def account(job: Pretraining, result: StepResult, seconds: float) -> None:
         "train/total_flops": tokens * horizon.flops_per_token, "train/total_time": state.clock.total,
         "progress": state.step / horizon.steps, "eta_s": eta,
     }  # fmt: skip
-    mfu = ""
     if job.runtime.peak_flops:
         values["train/mfu"] = (
             100 * rate * horizon.flops_per_token / job.runtime.peak_flops / job.runtime.world
