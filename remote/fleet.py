@@ -175,7 +175,7 @@ class Fleet:
             return [
                 str(entry["run"]["run_id"])
                 for entry in entries
-                if self.store.ingest_state(name, entry["run"], entry["state"])
+                if self.store.ingest_state(name, entry["run"], entry["state"], snapshot=True)
             ]
 
         for run_id in await asyncio.to_thread(take):

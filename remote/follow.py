@@ -28,6 +28,7 @@ class Follower:
     def take(self, frame: Mapping[str, Any]) -> list[Change]:
         """Stores one frame and returns what changed, already committed.
 
+        A change is told even when another process was quicker to store it: our screens have not seen it.
         Frames of unknown type or shape are passed over. Raises `Resync` when a chunk leaves a gap, or when
         the host's file turned out to be another than the one read so far.
         """
@@ -47,8 +48,8 @@ class Follower:
         run_id = run.get("run_id")
         if not _is_run_id(run_id):
             return []
-        changed = self._store.ingest_state(self._host, run, state)
-        return [Change("run", self._host, run_id)] if changed else []
+        self._store.ingest_state(self._host, run, state)
+        return [Change("run", self._host, str(run_id))]
 
     def _chunk(self, frame: Mapping[str, Any]) -> list[Change]:
         place = _place(frame)
@@ -61,7 +62,6 @@ class Follower:
         done = self._store.ingest(self._host, run_id, file, offset, data, end)
         if done.outcome in ("gap", "diverged"):
             raise Resync(f"{run_id}/{file}: {done.outcome} at {offset}, stored up to {done.offset}")
-        # Told even when another process was quicker to store it: this one's screens have not seen it.
         return [Change(_KINDS[file], self._host, run_id)]
 
     def _reset(self, frame: Mapping[str, Any]) -> list[Change]:

@@ -177,8 +177,13 @@ class Store:
 
     # ---- writing -------------------------------------------------------------------------------------
 
-    def ingest_state(self, host: str, run: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
-        """Takes in a run's run.json and state.json as the agent told them; True when something changed."""
+    def ingest_state(
+        self, host: str, run: Mapping[str, Any], state: Mapping[str, Any], snapshot: bool = False
+    ) -> bool:
+        """Takes in a run's run.json and state.json as the agent told them; True when something changed.
+
+        A `snapshot` was not read from the stream and may be behind it: it never replaces a newer state.
+        """
         run_id = str(run.get("run_id") or state.get("run_id") or "")
         if not run_id:
             return False
@@ -187,6 +192,8 @@ class Store:
             number = _ensure_run(db, host, run_id)
             known = db.execute("SELECT run, state, created_at FROM runs WHERE id = ?", (number,)).fetchone()
             if known == fresh:
+                return False
+            if snapshot and _heartbeat(json.loads(known[1])) > _heartbeat(state):
                 return False
             db.execute("UPDATE runs SET run = ?, state = ?, created_at = ? WHERE id = ?", (*fresh, number))
             return True
@@ -347,6 +354,10 @@ def _run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
         note=next((value for kind, value in marks if kind == "note"), ""),
         pinned=any(kind == "pin" for kind, _ in marks),
     )
+
+
+def _heartbeat(state: Mapping[str, Any]) -> float:
+    return _number(state.get("heartbeat")) or 0.0
 
 
 def _number(value: object) -> float | None:
