@@ -199,8 +199,9 @@ def _codec(head: bytes, html: bool) -> str:
     if declared:
         try:
             name = codecs.lookup(declared[1].decode("ascii")).name
-            b"".decode(name)  # refuses codecs that are no text encodings, such as base64
-        except (LookupError, UnicodeError):
+            if b"<meta".decode(name) != "<meta":  # what declares UTF-16 in ASCII is not UTF-16
+                return "utf-8"
+        except (LookupError, UnicodeError):  # unknown, or no text encoding at all, such as base64
             return "utf-8"
         return "cp1252" if name == "iso8859-1" else name  # what browsers take it for (WHATWG Encoding)
     return "utf-8"
