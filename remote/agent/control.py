@@ -87,7 +87,8 @@ def ls(base: Path, only: list[str] | None = None) -> Json:
         else:
             entries[run_id] = (run, state)
     orphans = [i for i, (run, state) in entries.items() if takeover.is_orphan(runs.get(i), run, state)]
-    takeover.take_over(runs, orphans)
+    stuck = takeover.take_over(runs, orphans)
+    problems.extend({"run_id": run_id, "error": why} for run_id, why in stuck.items())
     for run_id in orphans:
         run, state = entries[run_id]
         entries[run_id] = (run, runs.get(run_id).read_state() or state)
@@ -127,8 +128,9 @@ def stop(base: Path, run_id: str, grace: float) -> Json:
     state = ls(base, [run_id])["runs"][0]["state"]
     if state["status"] in ENDED:
         return {"state": state}
-    if not takeover.is_here(directory.read_run() or {}, state):
-        raise AgentError(f"{run_id} runs on {takeover.host_of({}, state)}: stop it there", "elsewhere")
+    run = directory.read_run() or {}
+    if not takeover.is_here(run, state):
+        raise AgentError(f"{run_id} runs on {takeover.host_of(run, state)}: stop it there", "elsewhere")
     try:
         write_json(directory.path / "stop.json", {"grace": max(0.0, grace), "t": time.time()})
     except OSError as error:
@@ -146,28 +148,47 @@ def resume(base: Path, content: Json) -> Json:
     request = Resume.parse(content)
     runs = Runs(base)
     directory = runs.existing(request.run_id)
-    entry = ls(base, [request.run_id])["runs"][0]
-    run, state = entry["run"], entry["state"]
-    if state["status"] not in ENDED:
-        raise AgentError(f"run {request.run_id} is {state['status']}; stop it first", "alive")
+    ls(base, [request.run_id])
     with runs.exclusive():
-        lock = directory.try_lock(patience=2.0)
+        _refuse_live(directory)
+        lock = directory.try_lock(patience=2.0)  # its supervisor may be about to let go
         if lock is None:
-            raise AgentError(f"run {request.run_id} is being started by someone else", "alive")
+            raise AgentError(f"run {request.run_id} still has a supervisor: try again", "alive")
         try:
-            launch = request.launch(run)
-            write_json(directory.path / "launch.json", launch, 0o600)
-            directory.forget("stop.json")
-            ran = state.get("started_at") is not None
-            state.update(
-                status="starting", attempt=int(state["attempt"]) + int(ran), pid=None, pid_start=None,
-                started_at=None, ended_at=None, exit_code=None, signal=None, reason="", supervisor=None,
-                heartbeat=time.time(), boot_id=procs.boot_id(), host=os.uname().nodename,
-            )  # fmt: skip
-            directory.write_state(state)
-        except OSError as error:
-            directory.forget("launch.json")
+            state = _begin_attempt(directory, request)
+        except (AgentError, OSError) as error:
             os.close(lock)
-            raise os_error(f"cannot resume {request.run_id}", error) from error
+            if isinstance(error, OSError):
+                raise os_error(f"cannot resume {request.run_id}", error) from error
+            raise
         takeover.start_supervisor(runs, {request.run_id: lock})
     return {"state": state}
+
+
+def _refuse_live(directory: RunDir) -> Json:
+    """The state of an ended run. Raises AgentError for one that has not ended."""
+    state = directory.read_state() or {}
+    status = takeover.as_seen(directory.read_run() or {}, state).get("status")
+    if status not in ENDED:
+        raise AgentError(f"run {directory.run_id} is {status}: stop it first", "alive")
+    return state
+
+
+def _begin_attempt(directory: RunDir, request: Resume) -> Json:
+    """Writes what the supervisor of a new attempt needs."""
+    state = _refuse_live(directory)
+    launch = request.launch(directory.read_run() or {})
+    ran = state.get("started_at") is not None
+    state.update(
+        status="starting", attempt=int(state["attempt"]) + int(ran), pid=None, pid_start=None,
+        started_at=None, ended_at=None, exit_code=None, signal=None, reason="", supervisor=None,
+        heartbeat=time.time(), boot_id=procs.boot_id(), host=os.uname().nodename,
+    )  # fmt: skip
+    directory.forget("stop.json")
+    try:
+        write_json(directory.path / "launch.json", launch, 0o600)
+        directory.write_state(state)
+    except OSError:
+        directory.forget("launch.json")
+        raise
+    return state

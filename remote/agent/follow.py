@@ -6,6 +6,7 @@ Frames are JSON objects, one a line:
 - `chunk`: whole lines of one file: `offset`, `next` (where the following chunk begins) and `data`;
 - `skip`: a line longer than a chunk, passed over from `offset` to `next`;
 - `reset`: a file that is shorter than what was read of it (`offset`): it is read again from 0;
+- `problem`: `run_id` and `error`, once, for a run that nobody watches and that cannot be taken over;
 - `ping`: every two seconds.
 """
 
@@ -72,19 +73,21 @@ class Track:
 class Follower:
     """The runs under one base directory, as a stream of frames."""
 
-    def __init__(self, runs: Runs, offsets: Json) -> None:
+    def __init__(self, runs: Runs, offsets: Json, ended: Json) -> None:
         self.runs = runs
+        self.ended = ended
         self.offsets = offsets
         self.tracks: dict[str, Track] = {}
         self._listed: int | None = None
         self._next_care = 0.0
         self._next_ping = 0.0
+        self._problems: dict[str, str] = {}
 
     def pass_over(self, now: float) -> Iterator[Json]:
         """Everything that is new, each run in turn, one chunk of each file at a time until all are read."""
         self._list()
         tracks = [track for _, track in sorted(self.tracks.items()) if now >= track.idle_until]
-        self._care(now, tracks)
+        yield from self._care(now, tracks)
         for track in tracks:
             yield from self._state(track)
         hungry = [track for track in tracks if track.run is not None]
@@ -127,7 +130,7 @@ class Follower:
         for gone in set(self.tracks) - set(names):
             del self.tracks[gone]
 
-    def _care(self, now: float, tracks: list[Track]) -> None:
+    def _care(self, now: float, tracks: list[Track]) -> Iterator[Json]:
         """Now and then takes over runs whose supervisor has died."""
         if now < self._next_care:
             return
@@ -138,14 +141,20 @@ class Follower:
                 continue
             if takeover.is_orphan(track.directory, track.run, track.state):
                 orphans.append(track.directory.run_id)
-        takeover.take_over(self.runs, orphans)
+        problems = takeover.take_over(self.runs, orphans)
+        for run_id, why in problems.items():
+            if self._problems.get(run_id) != why:
+                yield {"type": "problem", "run_id": run_id, "error": why}
+        self._problems = problems
 
     def _state(self, track: Track) -> Iterator[Json]:
         if not track.refresh() or track.run is None or track.state is None:
             return
         seen = takeover.as_seen(track.run, track.state)
         if seen != track.shown:
-            track.shown = seen
+            first, track.shown = track.shown is None, seen
+            if first and track.ended and self.ended.get(track.directory.run_id) == seen.get("attempt"):
+                return
             yield {"type": "state", "run": track.run, "state": seen, "sizes": track.directory.sizes()}
 
     def _read(self, track: Track, name: str) -> Iterator[Json]:
@@ -194,11 +203,12 @@ class Follower:
 def follow(base: Path, source: TextIO, out: TextIO) -> int:
     """Streams frames to `out` until `source` closes; its first line is the request.
 
-    `{"offsets": {run_id: {file: byte}}, "interval": seconds}`, both optional.
+    `{"offsets": {run_id: {file: byte}}, "ended": {run_id: attempt}, "interval": seconds}`, all optional.
+    A run that is in `ended` is not told again while that attempt is still its last.
     """
     descriptor = source.fileno()
-    offsets, interval = _request(_first_line(descriptor))
-    follower = Follower(Runs(base), offsets)
+    offsets, ended, interval = _request(_first_line(descriptor))
+    follower = Follower(Runs(base), offsets, ended)
     try:
         while True:
             for frame in follower.pass_over(time.monotonic()):
@@ -222,11 +232,12 @@ def _first_line(descriptor: int) -> bytes:
     return raw.partition(b"\n")[0]
 
 
-def _request(line: bytes) -> tuple[Json, float]:
+def _request(line: bytes) -> tuple[Json, Json, float]:
     try:
         content = json.loads(line or b"{}")
         offsets = content.get("offsets") or {}
         interval = float(content.get("interval", 0.5))
+        ended = dict(content.get("ended") or {})
         for wanted in offsets.values():
             for value in wanted.values():
                 int(value)
@@ -234,7 +245,7 @@ def _request(line: bytes) -> tuple[Json, float]:
         raise AgentError(
             f"follow needs one line of JSON with 'offsets' and 'interval': {error}", "usage"
         ) from error
-    return offsets, min(max(interval, 0.05), 60.0)
+    return offsets, ended, min(max(interval, 0.05), 60.0)
 
 
 def _closed(descriptor: int, wait: float) -> bool:

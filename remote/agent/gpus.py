@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Values = dict[str, float | int | str]
 
 RETRY = 30.0
+RELOAD = 300.0
 PATIENCE = 1.0
 #: bits of nvmlClocksEventReasons that slow a card; idleness and chosen clocks are no throttling
 THROTTLES = (
@@ -35,10 +36,18 @@ class NvmlGone(Exception):  # noqa: N818 - a state of the driver
 class Gpus:
     """All GPUs that NVML shows. `error` says why there are none, "" when NVML answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, retry: float = RETRY) -> None:
         self.error = ""
+        self.retry = retry
+        self._mismatch_since: float | None = None
+        self._last_try = 0.0
         self._nvml: Any = None
         self._next_try = 0.0
+
+    @property
+    def stale(self) -> bool:
+        """True when the driver was replaced and the library we loaded can never talk to the new one."""
+        return self._mismatch_since is not None and self._last_try - self._mismatch_since > RELOAD
 
     def sample(self, now: float) -> Values:
         """`gpu/<i>/…` of every card; nothing while NVML is not there, which is tried again now and then."""
@@ -80,7 +89,8 @@ class Gpus:
     def _open(self, now: float) -> bool:
         if now < self._next_try:
             return False
-        self._next_try = now + RETRY
+        self._next_try = now + self.retry
+        self._last_try = now
         try:
             import pynvml
         except ImportError as error:
@@ -90,7 +100,10 @@ class Gpus:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
             self.error = str(error)
+            mismatch = error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH
+            self._mismatch_since = (self._mismatch_since or now) if mismatch else None
             return False
+        self._mismatch_since = None
         self._nvml = pynvml
         self.error = ""
         return True
@@ -98,7 +111,7 @@ class Gpus:
     def _close(self, reason: str, now: float) -> None:
         nvml, self._nvml = self._nvml, None
         self.error = reason
-        self._next_try = now + RETRY
+        self._next_try = now + self.retry
         try:
             nvml.nvmlShutdown()
         except nvml.NVMLError:

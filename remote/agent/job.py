@@ -73,8 +73,8 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """True when nothing is left to do or to write."""
-        return self.ended and not self.unsaved
+        """True when nothing is left to do or to write (or the directory was removed under us)."""
+        return self.ended and not (self.unsaved and self.directory.path.is_dir())
 
     # -- what is written
 
@@ -129,6 +129,9 @@ class Job:
 
     def start(self, base: Path) -> None:
         """Starts the stage, or records why it cannot be started. With a full disk it stays pending."""
+        if self.launch is None:
+            self.finish("failed", "launch.json is damaged or gone: resume the run to start it")
+            return
         if self.unsaved and time.monotonic() < self._next_save:
             return
         self.state.update(
@@ -279,7 +282,8 @@ class Job:
         left = procs.members(pid, self._mark, self._own) if self.managed else []
         if left and now - self._gone_at < LEFTOVER_LIMIT:
             if self._cleanup is None:
-                self._cleanup = Escalation(now, LEFTOVER_GRACE, first=1)
+                grace = LEFTOVER_GRACE if self.stop is None else min(LEFTOVER_GRACE, self.stop.grace)
+                self._cleanup = Escalation(now, grace, first=1)
                 self.log(f"{self.directory.run_id}: left {len(left)} processes behind, ending them")
             number = self._cleanup.due(now)
             if number is not None:

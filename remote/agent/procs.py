@@ -56,15 +56,13 @@ def alive(pid: int | None, start: int | None) -> bool:
     stat = read_stat(pid)
     if stat is not None:
         return stat.state not in DEAD_STATES and (start is None or stat.start == start)
-    if Path("/proc/self/stat").exists():
-        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        return True  # another user's, in a /proc that hides it
+    return not Path("/proc/self/stat").exists()
 
 
 def mark_of(run_dir: Path, attempt: int) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import procs
-from .basics import DISK_FULL, AgentError, fsync_dir, read_json, write_all, write_json
+from .basics import DISK_FULL, AgentError, fsync_dir, lock_file, read_json, write_all, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,24 +106,12 @@ class RunDir:
         The lock belongs to the open file, so a supervisor inherits it from whoever starts it: it is never
         free in between.
         """
-        descriptor = os.open(str(self.path / "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         deadline = time.monotonic() + patience
         while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            descriptor = lock_file(self.path / "lock", wait=False)
+            if descriptor is not None or time.monotonic() >= deadline:
                 return descriptor
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    os.close(descriptor)
-                    return None
-                time.sleep(0.05)
-            except OSError as error:
-                os.close(descriptor)
-                raise AgentError(
-                    f"{self.path}: this file system cannot lock files ({error.strerror}); "
-                    "use a base directory on a local disk, or mount it with flock",
-                    "lock",
-                ) from error
+            time.sleep(0.05)
 
 
 class Runs:
@@ -156,9 +143,9 @@ class Runs:
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Held by whoever takes over or starts runs, so that one supervisor gets a whole plan."""
-        descriptor = os.open(str(self.path / ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = lock_file(self.path / ".lock", wait=True)
+        assert descriptor is not None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)

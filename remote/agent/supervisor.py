@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import procs
+from . import procs, takeover
 from .job import Job
 from .rundirs import ENDED, Runs
 
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 TICK = 0.2
+CARE = 5.0
 SHUTDOWN = "the machine is shutting down or the supervisor was asked to end"
 
 
 def supervise(base: Path, locks: dict[str, int]) -> int:
     """Runs until every run in `locks` (run id → descriptor that holds its lock) has ended."""
+    for descriptor in locks.values():
+        os.set_inheritable(descriptor, False)  # a stage that held a lock would outlive its supervisor with it
     supervisor = Supervisor(base, locks)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -43,6 +46,7 @@ class Supervisor:
         self.base = base
         self.runs = Runs(base)
         self.terminating = False
+        self._next_care = 0.0
         pid = os.getpid()
         me = {"pid": pid, "pid_start": procs.start_time(pid)}
         self.jobs = [Job(self.runs.get(run_id), lock, me, log) for run_id, lock in locks.items()]
@@ -64,24 +68,39 @@ class Supervisor:
         for job in list(self.jobs):
             if self.terminating and job.active and job.managed:
                 job.ask_stop(now, SHUTDOWN)
-            job.poll(now)
+            try:
+                job.poll(now)
+            except Exception as error:  # an I/O error or a defect costs this look, never the watch
+                log(f"{job.directory.run_id}: {type(error).__name__}: {error}")
+                time.sleep(1.0)
             if job.done:
                 job.release()
                 self.jobs.remove(job)
         if not self.terminating and not any(job.active for job in self.jobs):
-            self._start_next()
+            self._start_next(now)
 
-    def _start_next(self) -> None:
+    def _start_next(self, now: float) -> None:
         for job in self.jobs:
             if not job.pending:
                 continue
             blocked = self._unmet(job)
+            if blocked == "":
+                self._look_after_needs(job, now)
             if blocked is None:
-                job.start(self.base)
+                self._start(job)
                 return
             if blocked:
                 job.finish("stopped", blocked)
                 return
+
+    def _start(self, job: Job) -> None:
+        try:
+            job.start(self.base)
+        except Exception as error:
+            told = f"cannot start the stage: {type(error).__name__}: {error}"
+            log(f"{job.directory.run_id}: {told}")
+            if job.pending:
+                job.finish("failed", told)
 
     def _unmet(self, job: Job) -> str | None:
         """None when every need has succeeded, "" while one is still to come, else why it cannot start."""
@@ -96,6 +115,18 @@ class Supervisor:
                 return f"needs {need}, which {verb}"
             waiting = waiting or status != "succeeded"
         return "" if waiting else None
+
+    def _look_after_needs(self, job: Job, now: float) -> None:
+        """A run of another supervisor that we wait for may have lost that supervisor."""
+        if now < self._next_care:
+            return
+        self._next_care = now + CARE
+        for need in job.run["plan"]["needs"]:
+            directory = self.runs.get(need)
+            run, state = directory.read_run(), directory.read_state()
+            if run is not None and state is not None and takeover.is_orphan(directory, run, state):
+                for told in takeover.take_over(self.runs, [need]).values():
+                    log(f"{need}: {told}")
 
 
 def log(line: str) -> None:

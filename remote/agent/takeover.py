@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import logs, procs
-from .basics import AgentError, agent_argv
+from .basics import AgentError, agent_argv, os_error
 from .rundirs import ENDED, RunDir, Runs
 from .verdict import judge
 
@@ -64,29 +64,47 @@ def as_seen(run: Json, state: Json) -> Json:
     return dict(state, status="lost", reason=reason)
 
 
-def take_over(runs: Runs, suspects: Iterable[str]) -> None:
+def take_over(runs: Runs, suspects: Iterable[str]) -> dict[str, str]:
     """Settles every orphan among the runs named: dead ones are judged, the rest get a supervisor.
 
     Safe to call from several commands at once: the folder's lock lets one in, the run's lock says no to
-    the rest.
+    the rest. Returns what could not be settled, and why (a full disk, a folder we may not write).
     """
     suspects = list(suspects)
+    problems: dict[str, str] = {}
     if not suspects:
-        return
-    with runs.exclusive():
-        groups: dict[str, dict[str, int]] = {}
-        for run_id in suspects:
-            directory = runs.get(run_id)
+        return problems
+    try:
+        with runs.exclusive():
+            for locks in _orphan_groups(runs, suspects, problems):
+                start_supervisor(runs, locks)
+    except (OSError, AgentError) as error:
+        problems.update({run_id: _why(error) for run_id in suspects})
+    return problems
+
+
+def _orphan_groups(runs: Runs, suspects: list[str], problems: dict[str, str]) -> list[dict[str, int]]:
+    """The locks of runs that need a supervisor, those of one plan together so that it gets one."""
+    groups: dict[str, dict[str, int]] = {}
+    for run_id in suspects:
+        directory = runs.get(run_id)
+        lock = None
+        try:
             lock = directory.try_lock()
-            if lock is None:
-                continue
-            group = _settle(directory)
-            if group is None:
-                os.close(lock)
-            else:
-                groups.setdefault(group, {})[run_id] = lock
-        for locks in groups.values():
-            start_supervisor(runs, locks)
+            group = _settle(directory) if lock is not None else None
+        except (OSError, AgentError) as error:
+            problems[run_id] = _why(error)
+            group = None
+        if lock is not None and group is not None:
+            groups.setdefault(group, {})[run_id] = lock
+        elif lock is not None:
+            os.close(lock)
+    return list(groups.values())
+
+
+def _why(error: OSError | AgentError) -> str:
+    told = error if isinstance(error, AgentError) else os_error("it cannot be taken over", error)
+    return str(told)
 
 
 def _settle(directory: RunDir) -> str | None:

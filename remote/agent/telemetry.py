@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 INTERVAL = 2.0
 PARENT_CHECK = 0.5
+STALE = 75
 DRIVER_CRASHED = "GPU telemetry is off: reading it crashed the sampler"
 
 
@@ -30,16 +31,31 @@ def sample(run_dir: Path, parent: int, with_gpus: bool) -> int:
         return 0
     probe = Telemetry(run_dir.parent.parent, with_gpus)
     due = time.monotonic()
+    trouble = ""
     while os.getppid() == parent:
         now = time.monotonic()
         if now >= due:
             due = max(due + INTERVAL, now + INTERVAL / 2)
-            try:
-                log.append("telemetry", probe.sample())
-            except OSError as error:
-                sys.stderr.write(f"telemetry: {error.strerror}\n")
+            trouble = _sample_once(log, probe, trouble)
+            if probe.stale:
+                return STALE
         time.sleep(max(0.0, min(PARENT_CHECK, due - time.monotonic())))
     return 0
+
+
+def _sample_once(log: SeqLog, probe: Telemetry, before: str) -> str:
+    """Writes one sample. Returns what went wrong, which is told when it is something new."""
+    try:
+        log.append("telemetry", probe.sample())
+    except OSError as error:
+        trouble = f"telemetry: {error.strerror}"
+    except Exception as error:  # a figure of a kind nobody foresaw must not end the sampling
+        trouble = f"telemetry: {type(error).__name__}: {error}"
+    else:
+        return ""
+    if trouble != before:
+        sys.stderr.write(trouble + "\n")
+    return trouble
 
 
 class Telemetry:
@@ -49,6 +65,11 @@ class Telemetry:
         self.host = Host(base)
         self.gpus = PatientGpus(Gpus()) if with_gpus else None
         self._told: str | None = None
+
+    @property
+    def stale(self) -> bool:
+        """True when only a new process can read the GPUs again, see `Gpus.stale`."""
+        return self.gpus is not None and self.gpus.gpus.stale
 
     def sample(self) -> Values:
         """`host/…` and `gpu/<i>/…`; `host/nvml` tells once, and on each change, why there are no GPUs."""
