@@ -90,7 +90,7 @@ def test_the_demo_corpus_is_the_pythons_own_text(layout: Layout, tmp_path: Path)
     whole = "\n".join(documents)
     assert "class JSONDecoder" in whole
     assert "builtins.len\n\nReturn the number of items in a container." in whole
-    assert 'The "yield" statement' in whole or "Yield expressions" in whole
+    assert 'The "yield" statement' in whole
 
 
 def test_equal_input_makes_equal_files(layout: Layout, tmp_path: Path) -> None:
@@ -268,8 +268,8 @@ def test_memory_stays_bounded(layout: Layout, tmp_path: Path) -> None:
         for number in range(300_000_000 // len(line)):
             file.write(f"{number} {line}")
     code = (
-        "import resource, sys; from nanochat.stages import main; code = main('data_build', sys.argv[1:])\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+        "import re, sys; from nanochat.stages import main; code = main('data_build', sys.argv[1:])\n"
+        "print(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]); sys.exit(code)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "big.txt"), "--out", str(tmp_path / "out")]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
