@@ -31,13 +31,15 @@ def title(
     ]
     column = None if frame is None or cursor is None else frame.column_at(cursor)
     if frame is None:
-        return _fit([[name]], [[]], width, colours)
+        return _fit([([name], [])], width, colours)
     modes = _modes(frame, colours)
     lefts = [[name, *modes[:count]] for count in range(len(modes), -1, -1)]
     if column is not None:
-        return _fit(lefts, _readings(frame, column, colours), width, colours)
+        readings = _readings(frame, column, colours)
+        return _fit([(left, right) for right in readings for left in lefts], width, colours)
     figures = _figures(metric, frame, colours)
-    return _fit(lefts, [figures[:count] for count in range(len(figures), 0, -1)], width, colours)
+    rights = [figures[:count] for count in range(len(figures), 0, -1)]
+    return _fit([(left, right) for left in lefts for right in rights] or [(lefts[0], [])], width, colours)
 
 
 def _modes(frame: Frame, colours: Palette) -> list[Part]:
@@ -105,14 +107,13 @@ def _readings(frame: Frame, column: int, colours: Palette) -> list[list[Part]]:
     return [[where, *named], [where, *bare], bare]
 
 
-def _fit(lefts: list[list[Part]], rights: list[list[Part]], width: int, colours: Palette) -> Strip:
-    """The fullest right side that fits beside the fullest left side; the name alone where nothing does."""
-    for right in rights:
-        for left in lefts:
-            space = width - _length(left) - _length(right) - 1
-            if space >= 1:
-                return _join([*left, [(" " * space, colours.text)], *right], width, colours)
-    return _join(lefts[-1], width, colours)
+def _fit(choices: Sequence[tuple[list[Part], list[Part]]], width: int, colours: Palette) -> Strip:
+    """The first pair of left and right side that fits; the last left side alone where none does."""
+    for left, right in choices:
+        space = width - _length(left) - _length(right) - 1
+        if space >= 1:
+            return _join([*left, [(" " * space, colours.text)], *right], width, colours)
+    return _join(choices[-1][0], width, colours)
 
 
 def _length(parts: Sequence[Part]) -> int:

@@ -13,15 +13,17 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import itemgetter
 from typing import Literal
+
+from tui.pyramid import MinMaxPyramid, ema, ema_state
 
 Row = tuple[int, int | None, float, float | int | str, int]
 """A metric point as the store gives it: (seq, step, unix time in s, value, attempt)."""
 
 Key = Literal["step", "time"]
 
-_BLOCK = 64
-_CHUNK = 16_384
+_CHUNK = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,69 +84,6 @@ class Columns:
         self.broken.append(broken)
 
 
-class MinMaxPyramid:
-    """Values with minima and maxima of blocks of 64, 64² …: append O(1), range extremes O(64 log n)."""
-
-    __slots__ = ("_highs", "_lows", "values")
-
-    def __init__(self) -> None:
-        self.values = array("d")
-        self._lows: list[array[float]] = []
-        self._highs: list[array[float]] = []
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def append(self, value: float) -> None:
-        self.values.append(value)
-        if len(self.values) % _BLOCK == 0:
-            self._grow()
-
-    def extend(self, values: array[float]) -> None:
-        self.values.extend(values)
-        self._grow()
-
-    def truncate(self, length: int) -> None:
-        """Forget every value from index `length` on."""
-        del self.values[length:]
-        for lows, highs in zip(self._lows, self._highs, strict=True):
-            length //= _BLOCK
-            del lows[length:]
-            del highs[length:]
-
-    def _grow(self) -> None:
-        low_source = high_source = self.values
-        level = 0
-        while (whole := len(low_source) // _BLOCK) > 0:
-            if level == len(self._lows):
-                self._lows.append(array("d"))
-                self._highs.append(array("d"))
-            lows, highs = self._lows[level], self._highs[level]
-            for start in range(len(lows) * _BLOCK, whole * _BLOCK, _BLOCK):
-                lows.append(min(low_source[start : start + _BLOCK]))
-                highs.append(max(high_source[start : start + _BLOCK]))
-            low_source, high_source = lows, highs
-            level += 1
-
-    def extremes(self, start: int, stop: int) -> tuple[float, float]:
-        """Lowest and highest of values[start:stop]; the range must not be empty."""
-        low, high = math.inf, -math.inf
-        lows = highs = self.values
-        level = 0
-        while stop - start > 2 * _BLOCK and level < len(self._lows):
-            head, tail = -start % _BLOCK, stop % _BLOCK
-            if head:
-                low, high = min(low, *lows[start : start + head]), max(high, *highs[start : start + head])
-            if tail:
-                low, high = min(low, *lows[stop - tail : stop]), max(high, *highs[stop - tail : stop])
-            start, stop = (start + head) // _BLOCK, (stop - tail) // _BLOCK
-            lows, highs = self._lows[level], self._highs[level]
-            level += 1
-        if stop > start:
-            low, high = min(low, min(lows[start:stop])), max(high, max(highs[start:stop]))
-        return low, high
-
-
 class Series:
     """The points of one metric of one run, in order of step.
 
@@ -197,7 +136,8 @@ class Series:
                     self.append(step, t, value, attempt)
 
     def _extend_plain(self, chunk: Sequence[Row]) -> bool:
-        _seqs, steps, times, raw, attempts = zip(*chunk, strict=True)
+        # Not zip(*chunk): its iterator a row sets off full garbage collections, which hold up the event loop.
+        steps, raw, attempts = (list(map(itemgetter(place), chunk)) for place in (1, 3, 4))
         known = self._attempt if len(self) or self.marks else attempts[0]
         if self.stepless or None in steps or attempts[0] != known or attempts[0] != attempts[-1]:
             return False
@@ -211,7 +151,7 @@ class Series:
         self._attempt = known
         first = len(self)
         self.steps.extend(keys)
-        self.times.extend(array("d", times))
+        self.times.extend(map(itemgetter(2), chunk))
         self.raw.extend(values)
         self._track_extremes(first)
         self._smooth(values)
@@ -272,7 +212,7 @@ class Series:
         self._track_extremes(0)
         if self._ema is not None:
             self._ema.truncate(cut)
-            self._ema_state = _ema_state(self._ema.values, self._beta)
+            self._ema_state = ema_state(self._ema.values, self._beta)
 
     def _track_extremes(self, first: int) -> None:
         values = self.values
@@ -393,31 +333,6 @@ class Series:
                 return
             first, low, high, last = kept[0], min(kept), max(kept), kept[-1]
         columns.add(column, first, low, high, last, broken)
-
-
-def ema(
-    values: Iterable[float], beta: float, mean: float = 0.0, weight: float = 0.0
-) -> tuple[array[float], float, float]:
-    """Debiased exponential moving average, continued from (mean, weight); returns it with the new state.
-
-    m ← β m + (1 - β) v and w ← β w + (1 - β), read as m / w: Adam's bias correction (Kingma & Ba 2015, §3),
-    so that the first values are not pulled towards zero.
-    """
-    fresh = 1.0 - beta
-    smoothed = array("d")
-    add = smoothed.append
-    for value in values:
-        mean = beta * mean + fresh * value
-        weight = beta * weight + fresh
-        add(mean / weight)
-    return smoothed, mean, weight
-
-
-def _ema_state(smoothed: array[float], beta: float) -> tuple[float, float]:
-    if not smoothed:
-        return 0.0, 0.0
-    weight = 1.0 - math.pow(beta, len(smoothed))
-    return smoothed[-1] * weight, weight
 
 
 def _number(value: float | int | str) -> tuple[float, str]:

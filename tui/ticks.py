@@ -11,6 +11,7 @@ LABEL_WIDTH = 7
 """Widest tick label: five significant digits and a suffix ("12.346k"), so that plots in a grid align."""
 
 _SUFFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
+_YEAR_9999 = 253_370_764_800
 _SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 
@@ -40,6 +41,9 @@ def _power(factor: int, exponent: int) -> float:
 
 
 def _multiples(low: float, high: float, step: float) -> list[float]:
+    """Multiples of `step` in [low, high]; none where doubles cannot tell neighbouring ones apart."""
+    if not max(abs(low), abs(high)) < step * 2.0**50:
+        return []
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [index * step for index in range(first, last + 1)]
 
@@ -95,6 +99,8 @@ def duration_ticks(low: float, high: float, count: int) -> list[Tick]:
 
 def clock_ticks(low: float, high: float, count: int) -> list[Tick]:
     """Ticks of unix time in seconds, at round local times: 14:05, 14:05:30, or the day (11-24)."""
+    if not 0 <= low <= high < _YEAR_9999:
+        return []
     step = _time_step(high - low, count)
     offset = time.localtime(low).tm_gmtoff or 0
     values = [value - offset for value in _multiples(low + offset, high + offset, max(step, 1.0))]

@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 from tui.keys import bindings
 from tui.palette import Palette, palette
-from tui.telemetry import Gpu, GpuHistory, Value, gpus, number_in
+from tui.telemetry import BUCKET_SECONDS, Gpu, GpuHistory, Value, gpus, number_in
 from tui.text import duration, harmless, size_bytes
 
 Line = list[tuple[str, Style]]
@@ -155,13 +155,14 @@ def gpu_lines(
         return []
     wide = width >= 64
     memory, power = (11, 7) if wide else (6, 4)
-    bar = max(4, min(20, width - memory - power - 21))
-    head = f"{'GPU':<4}{'util':<{bar + 4}} {'mem':>{memory}} {'W':>{power}} {'°C':>3} {'SM':>5}"
+    clock = 6 if width >= 34 else 0
+    bar = max(4, min(20, width - memory - power - clock - 15))
+    head = f"{'GPU':<4}{'util':<{bar + 4}} {'mem':>{memory}} {'W':>{power}} {'°C':>3}{'SM':>{clock}}"[:width]
     names = {gpu.name for gpu in seen}
     name = f"  {len(seen)} × {names.pop()}" if len(names) == 1 and seen[0].name else ""
     lines: list[Line] = [[(head + (name if len(head + name) <= width else ""), colours.muted)]]
     for gpu in seen:
-        line = _gpu_line(gpu, bar, memory, power, colours, unicode)
+        line = _gpu_line(gpu, bar, memory, power, colours, unicode)[: None if clock else -1]
         notes = _gpu_notes(gpu, slow.get(gpu.index, ""), colours, unicode)
         if _length(line) + sum(2 + len(text) for text, _ in notes) <= width:
             lines.append([*line, *((f"  {text}", style) for text, style in notes)])
@@ -262,7 +263,7 @@ def heat_lines(
     columns = width - 9
     if not indices or columns < 8:
         return []
-    seconds = max(60.0, history.span())
+    seconds = max(columns * BUCKET_SECONDS, history.span())
     rows = {index: history.row(index, metric, columns, seconds) for index in indices}
     known = [value for row in rows.values() for value in row if value is not None]
     if not known:

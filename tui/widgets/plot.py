@@ -1,6 +1,6 @@
 """One live plot: a title that reads the metric, the drawn frame, a cursor, zoom and pan.
 
-The widget never draws: `tui.plot_frame.draw_frame` runs on the plot thread and hands back a finished frame;
+The widget never draws: `tui.plot_draw.draw_frame` runs on the plot thread and hands back a finished frame;
 `render_line` returns its strips, with the cursor and a dragged range laid over them as styles.
 """
 
@@ -24,7 +24,8 @@ from textual.widget import Widget
 
 from tui.keys import bindings
 from tui.palette import Palette, palette
-from tui.plot_frame import MAX_RUNS, Alert, Frame, PlotSpec, View, draw_frame
+from tui.plot_draw import draw_frame
+from tui.plot_frame import MAX_RUNS, Alert, Frame, PlotSpec, View
 from tui.plot_title import title
 from tui.plotting import submit
 from tui.run_metrics import RunMetrics
@@ -358,4 +359,5 @@ class Plot(Widget, can_focus=True):
 def _restyle(strip: Strip, start: int, stop: int, style: Style) -> Strip:
     """`strip` with the background of `style` on cells [start, stop)."""
     ground = Style(bgcolor=style.bgcolor)
-    return Strip.join([strip.crop(0, start), strip.crop(start, stop).apply_style(ground), strip.crop(stop)])
+    inside = Strip(Segment.apply_style(strip.crop(start, stop), post_style=ground), stop - start)
+    return Strip.join([strip.crop(0, start), inside, strip.crop(stop)])
