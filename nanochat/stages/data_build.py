@@ -31,7 +31,7 @@ def run(options: DataBuildOptions, run: StageRun) -> dict[str, float | int | str
         )
     if options.val_chars > options.shard_chars:
         raise UserError(f"--val-chars {options.val_chars} is more than a shard, {options.shard_chars}")
-    out = Path(options.out).expanduser().absolute() if options.out else run.layout.base / "base_data"
+    out = run.layout.resolve(options.out) if options.out else run.layout.base / "base_data"
     started = time.monotonic()
     skips = Skips()
     with StagedFolder(out, lambda name: bool(_OURS.fullmatch(name)), options.overwrite) as staged:
@@ -66,7 +66,9 @@ class Reader:
         self._options, self._run, self._skips, self._exclude = options, run, skips, exclude
         self._demo = source_files() if options.demo else []
         self._extractor = Extractor(skips, options.text_key, options.doc_chars)
-        files = sum(source.size for source in walk(options.paths, Skips(), exclude))
+        base = str(run.layout.base)  # a plan may say {base}
+        self._paths = [path.replace("{base}", base, 1) for path in options.paths]
+        files = sum(source.size for source in walk(self._paths, Skips(), exclude))
         self.total_bytes = files + sum(path.stat().st_size for path in self._demo)
 
     def read_into(self, sort: BucketSort) -> None:
@@ -94,7 +96,7 @@ class Reader:
                 yield "the demo corpus", piece
 
     def _sources(self) -> Iterator[Source]:
-        for source in walk(self._options.paths, self._skips, self._exclude):
+        for source in walk(self._paths, self._skips, self._exclude):
             self._run.check_stop()
             yield source
 

@@ -22,7 +22,7 @@ def run(options: DataDownloadOptions, run: StageRun) -> dict[str, float | int | 
     numbers = chosen.numbers(options.num_files)
     if options.mirror and not options.mirror.startswith(("http://", "https://")):
         raise UserError(f"--mirror {options.mirror} is no address", "it begins with https:// or http://")
-    out = Path(options.out).expanduser().absolute() if options.out else run.layout.base / chosen.folder
+    out = run.layout.resolve(options.out) if options.out else run.layout.base / chosen.folder
     run.start(total_steps=len(numbers), unit="files", info={"out": str(out), "dataset": chosen.name})
     fleet = Fetchers(run, options.num_workers)
     transfers = [

@@ -21,6 +21,7 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
     """Reads until `max_chars`, learns the merges, saves, measures. Returns the figures of `stage_end`."""
     if options.vocab_size < MIN_VOCAB:
         raise UserError(f"--vocab-size {options.vocab_size} is too small", f"at least {MIN_VOCAB}")
+    out = run.layout.tokenizer_dir(options.tokenizer_dir)
     shards = split_shards(run.layout.data_dir(options.data_dir))
     if shards.gap_warning:
         run.alert("missing shards", shards.gap_warning)
@@ -54,8 +55,9 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
             f"not {options.vocab_size}",
         )
     tokenizer.trained_on |= {"chars": reader.chars, "documents": reader.documents}
-    tokenizer.save(run.layout.tokenizer)
-    return _report(run, tokenizer, reader, seconds, shards)
+    tokenizer.save(out)
+    run.log(f"saved to {out}")
+    return {**_report(run, tokenizer, reader, seconds, shards), "path": str(out)}
 
 
 def capped(documents: Iterable[str], max_chars: int, doc_cap: int) -> Iterator[str]:
@@ -148,7 +150,6 @@ def _report(
         f"{reader.chars:,} characters in {seconds:.1f} s ({rate:.1f} MB/s)"
     )
     run.log(f"{compression:.3f} bytes per token on validation text; longest token {max(lengths)} bytes")
-    run.log(f"saved to {run.layout.tokenizer}")
     return {
         "vocab_size": tokenizer.vocab_size,
         "documents": reader.documents,
@@ -157,7 +158,6 @@ def _report(
         "mb_per_sec": round(rate, 3),
         "bytes_per_token": round(compression, 4),
         "sha256": tokenizer.sha256,
-        "path": str(run.layout.tokenizer),
     }
 
 

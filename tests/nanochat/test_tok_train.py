@@ -76,6 +76,14 @@ def test_only_training_shards_are_read(layout: Layout, tmp_path: Path) -> None:
     assert b"zz" not in ranks
 
 
+def test_another_folder_for_the_tokenizer(layout: Layout, tmp_path: Path) -> None:
+    data = write_shards(tmp_path / "data", ["aaaa bbbb"] * 3, ["held out"])
+    argv = [f"--data-dir={data}", "--vocab-size=266", f"--tokenizer-dir={tmp_path / 'mine'}"]
+    assert main("tok_train", argv) == 0
+    assert Tokenizer.load(tmp_path / "mine").vocab_size == 266
+    assert not layout.tokenizer.exists()
+
+
 def test_a_text_without_enough_pairs_is_told_and_not_fatal(
     layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,19 @@ def test_a_vocabulary_below_bytes_and_specials_is_refused() -> None:
     assert Tokenizer.train_from_iterator(TEXT, MIN_VOCAB).vocab_size == MIN_VOCAB
 
 
+def test_a_training_can_be_ended_from_its_progress() -> None:
+    heard: list[tuple[str, int, int | None]] = []
+
+    def stop(phase: str, done: int, total: int | None) -> None:
+        heard.append((phase, done, total))
+        if phase == "merge":
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        Tokenizer.train_from_iterator(TEXT, 300, progress=stop)
+    assert heard[0][0] == "count"
+
+
 # -- text --------------------------------------------------------------------------------------------
 
 
