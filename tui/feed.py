@@ -57,8 +57,11 @@ class Feed:
         """Starts the fleet: loads what it needs in a worker thread, so that the screen stays alive."""
         if self.fleet is None:
             self.fleet = await asyncio.to_thread(_make_fleet, self.layout, self.store)
-        self._unsubscribe = self.fleet.subscribe(self._changes.add)
+        self._unsubscribe = self.fleet.subscribe(self._note)
         await self.fleet.start()
+
+    def _note(self, change: Change) -> None:
+        self._changes.add(change)
 
     async def close(self) -> None:
         """Ends following. Runs go on."""

@@ -27,7 +27,7 @@ KEY_FIGURES: tuple[tuple[str, str], ...] = (
     ("rl/reward", "reward"),
     ("val/bpb", "bpb"),
     ("train/loss", "loss"),
-    ("tok/bytes_per_token", "bytes/token"),
+    ("tok/bytes_per_token", "B/token"),
     ("tok/merges", "merges"),
     ("data/docs", "docs"),
     ("data/bytes", "bytes"),

@@ -247,6 +247,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("plan.start", "ctrl+s", "start", "start", "Start the plan", bar=True, changes=True),
         Key("plan.copy", "ctrl+y", "copy", "copy command", "Copy the headless command", bar=True),
     ),
+    "welcome": (Key("welcome.choose", "enter", "choose", "choose", "Do what the cursor is on", bar=True),),
     "table": (
         Key("table.up", "up,k", "move(-1)", "up", "One row up"),
         Key("table.down", "down,j", "move(1)", "down", "One row down"),

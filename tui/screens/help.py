@@ -23,6 +23,7 @@ TITLES = {
     "hosts": "Hosts",
     "launch": "Launch",
     "plan": "Run a plan",
+    "welcome": "First use",
     "plot": "The focused plot",
     "gpus": "GPUs",
     "table": "Tables",

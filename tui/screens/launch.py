@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FIRST_STAGE = "base_train"
 SIDE_BY_SIDE = 110
+LOW = 30
 
 
 class LaunchScreen(ControlScreen):
@@ -77,6 +78,7 @@ class LaunchScreen(ControlScreen):
 
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.width >= SIDE_BY_SIDE, "-side")
+        self.set_class(event.size.height < LOW, "-low")
 
     @property
     def form(self) -> OptionForm:

@@ -34,6 +34,7 @@ COLUMNS = (
     Column("stages", "stages", 6, "right"),
 )
 SIDE_BY_SIDE = 110
+LOW = 30
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class PlanScreen(ControlScreen):
 
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.width >= SIDE_BY_SIDE, "-side")
+        self.set_class(event.size.height < LOW, "-low")
 
     @property
     def table(self) -> VirtualTable[Entry]:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 NARROW = 110
 LOG_SECONDS = 1.5
+LAST_WORDS = 5.0
+"""Seconds after a run's end in which its log is still read on."""
 SLICE = 200
 PANES = (("plots", "plots"), ("machine", "machine"), ("samples", "samples"), ("log", "log"))
 
@@ -131,7 +133,7 @@ class RunScreen(ControlScreen):
             self._open(run)
         if not changes or any(change.key == run.key for change in changes):
             self._read()
-            self._poll_log(run)
+            self._poll_log()
 
     def tick(self) -> None:
         run = self.run_row
@@ -139,8 +141,8 @@ class RunScreen(ControlScreen):
         header.show(run, self.room.links.get(run.host) if run else None)
         link = header.link
         self.query_one(GpuGrid).set_stale((link.silence() or 0.0) if link and header.stale else None)
-        if run is not None and run.live:
-            self._poll_log(run)
+        if run is not None and (run.live or time.time() - (run.ended_at or 0.0) < LAST_WORDS):
+            self._poll_log()
 
     def _open(self, run: RunRow) -> None:
         """Turns to another run: everything of the one before goes."""
@@ -190,7 +192,7 @@ class RunScreen(ControlScreen):
             self.query_one(GpuGrid).load((event.t, event.data) for event in part)  # type: ignore[misc]
             await asyncio.sleep(0)  # an hour of telemetry at once would hold the loop
 
-    def _poll_log(self, run: RunRow) -> None:
+    def _poll_log(self) -> None:
         pane = self.query_one(LogPane)
         if pane.region and time.monotonic() - self._log_read > LOG_SECONDS:
             self._log_read = time.monotonic()

@@ -11,10 +11,11 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from nanochat.paths import base_dir
+from tui.keys import bindings
 from tui.screens.base import ControlScreen
 
 CHOICES = (
-    ("demo", "Run the demo", "train a small language model on this machine, live: about 5 minutes"),
+    ("demo", "Run the demo", "a small language model on this machine, in about 5 minutes"),
     ("launch", "Launch one stage", "fill in a form, see the exact command, start it"),
     ("host", "Add a machine over SSH", "a GPU node to run stages on"),
     ("open", "Open an existing base directory", "runs, checkpoints and data made before"),
@@ -26,7 +27,8 @@ class Welcome(ControlScreen):
     """Offers the demo, adding a host and opening another base directory."""
 
     tab = "runs"
-    groups = ()
+    groups = ("welcome",)
+    BINDINGS = bindings("welcome")
     about = "Nothing has run in this base directory yet. Choose with the arrow keys and enter."
     AUTO_FOCUS = "OptionList"
 
@@ -59,6 +61,9 @@ class Welcome(ControlScreen):
             self._open()
         else:
             self.room.do(self.room.action_go("runs"))
+
+    def action_choose(self) -> None:
+        self.query_one(OptionList).action_select()
 
     async def _demo(self) -> None:
         from nanochat.plan import load_plan

@@ -97,7 +97,7 @@ class FieldRow(Horizontal):
         self.query_one(".note", Static).update(Content.styled(*note))
 
 
-class OptionForm(VerticalScroll, can_focus=False):
+class OptionForm(VerticalScroll, can_focus=False, inherit_bindings=False):
     """The options of one stage in their groups."""
 
     class Changed(Message):

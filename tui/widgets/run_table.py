@@ -18,7 +18,7 @@ COLUMNS = (
     Column("status", "status", 11),
     Column("name", "name", 10, grow=3),
     Column("stage", "stage", 10, grow=1),
-    Column("host", "host", 8, grow=1, least=100),
+    Column("host", "host", 7, grow=1, least=100),
     Column("step", "step", 15, "right", least=116),
     Column("done", "done", 4, "right"),
     Column("figure", "result", 13),

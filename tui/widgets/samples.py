@@ -67,9 +67,9 @@ def _entry(event: Event) -> Content | None:
     if event.kind == "stage_end":
         results = data.get("results")
         shown = _values(results) if isinstance(results, dict) else ""
-        return Content.assemble(
-            ("    end ", "$muted"), (f"{harmless(str(data.get('status', '')))} ", "bold"), shown
-        )
+        error = harmless(str(data.get("error", "")), 600)
+        status = harmless(str(data.get("status", "")), 40)
+        return Content.assemble(("    end ", "$muted"), (f"{status} ", "bold"), shown, (error, "$error"))
     return None
 
 
