@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 CHUNK = 256 * 1024
 PING = 2.0
 CARE = 2.0
-QUIET = 10.0
 RESCAN = 2.0
+ENDED_STATE = 2.0
+ENDED_FILES = 20.0
 
 
 class Track:
@@ -47,19 +48,40 @@ class Track:
         self.run: Json | None = None
         self.state: Json | None = None
         self.shown: Json | None = None
-        self.idle_until = 0.0
+        self._state_path = str(directory.path / "state.json")
+        self._next_look = 0.0
+        self._next_read = 0.0
 
     @property
     def ended(self) -> bool:
         return self.state is not None and self.state.get("status") in ENDED
 
+    def rest(self, now: float) -> None:
+        """All of an ended run has been sent: from now on only a look at its state now and then."""
+        self._next_look = now + ENDED_STATE
+        self._next_read = now + ENDED_FILES
+
+    def wakes(self, now: float) -> bool:
+        """True when the run may have something new. For one at rest this costs one stat in two seconds."""
+        if now < self._next_look:
+            return False
+        if now < self._next_read and self._signature() == self.signature:
+            self._next_look = now + ENDED_STATE
+            return False
+        return True
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        try:
+            stat = os.stat(self._state_path)
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
     def refresh(self) -> bool:
         """Reads the state again when its file was replaced; False while the run is not whole yet."""
-        try:
-            stat = os.stat(self.directory.path / "state.json")
-        except OSError:
+        signature = self._signature()
+        if signature is None:
             return self.state is not None
-        signature = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         if signature != self.signature:
             state = self.directory.read_state()
             if self.run is None:
@@ -86,7 +108,7 @@ class Follower:
     def pass_over(self, now: float) -> Iterator[Json]:
         """Everything that is new, each run in turn, one chunk of each file at a time until all are read."""
         self._list()
-        tracks = [track for _, track in sorted(self.tracks.items()) if now >= track.idle_until]
+        tracks = [track for _, track in sorted(self.tracks.items()) if track.wakes(now)]
         yield from self._care(now, tracks)
         for track in tracks:
             yield from self._state(track)
@@ -102,7 +124,7 @@ class Follower:
                 if busy:
                     still.append(track)
                 elif track.ended:
-                    track.idle_until = now + QUIET
+                    track.rest(now)
                 yield from self.ping(time.monotonic())
             hungry = still
         yield from self.ping(time.monotonic())

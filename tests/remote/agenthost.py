@@ -147,7 +147,9 @@ class AgentHost:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 if b"supervise" in words and str(self.base).encode() in words:
                     found.append(int(entry.name))
-        return found
+        # a stage that is just being forked still looks like its supervisor
+        parents = {pid: procs.read_stat(pid) for pid in found}
+        return [pid for pid, stat in parents.items() if stat is not None and stat.ppid not in found]
 
     def kill_supervisor(self, run_id: str) -> int:
         """kill -9 of the run's supervisor; returns its pid once it is gone."""
@@ -172,6 +174,8 @@ class AgentHost:
         for path in (self.base / "runs").glob("*/state.json"):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 state = json.loads(path.read_bytes())
+                if state["status"] in ENDED:
+                    continue
                 mark = procs.mark_of(path.parent, state["attempt"])
                 procs.signal_each(procs.members(state["pid"] or 0, mark, False), signal.SIGKILL)
 
