@@ -131,9 +131,10 @@ class Transfer:
                 furthest = max(furthest, self.received)
                 reason = _reason(error)
                 if failures >= self.policy.tries:
+                    kept = "the part that has come is kept: run the same command again"
                     raise UserError(
                         f"cannot fetch {self.url} in {self.policy.tries} tries: {reason}",
-                        "the part that has come is kept: run the same command again",
+                        kept if self.received else "check the connection and --mirror",
                         Exit.FAILED,
                     ) from error
                 wait = self.policy.wait(failures)
@@ -299,7 +300,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
         return "no answer in time"
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
-        return f"the connection broke ({one_line(str(error))[:160]})"
+        cause: object = error.args[0] if error.args else error
+        cause = getattr(cause, "reason", cause)  # urllib3 wraps what happened once more
+        return f"the connection broke ({one_line(str(cause)).rpartition(': ')[2][:160]})"
     return one_line(str(error))[:200]
 
 

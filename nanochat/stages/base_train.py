@@ -81,7 +81,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     """The stage. Results: val_bpb, min_val_bpb, train_loss, steps, tokens, flops, seconds, checkpoint …"""
     # 1. Where it runs, and on what text.
     runtime = setup_runtime(options.device_type, options.dtype)
-    tokenizer = Tokenizer.load(Path(options.tokenizer_dir) if options.tokenizer_dir else run.layout.tokenizer)
+    tokenizer = Tokenizer.load(run.layout.tokenizer_dir(options.tokenizer_dir))
     shards = split_shards(run.layout.data_dir(options.data_dir))
 
     # 2. How big, and how long.

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -209,6 +210,14 @@ def test_two_at_once_fetch_a_file_once(server: FileServer, tmp_path: Path) -> No
     assert sorted(outcomes) == [False, False, True]
     assert len(server.requests) == 1
     assert names(tmp_path) == ["file"]
+
+
+def test_no_server_there_says_so(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}/file"
+        with pytest.raises(UserError, match=r"the connection broke \(\[Errno 111\] Connection refused\)"):
+            Transfer(address, tmp_path / "file", policy=QUICK).run()
 
 
 def test_a_wrong_address_is_one_line(tmp_path: Path) -> None:
