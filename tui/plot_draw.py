@@ -96,7 +96,8 @@ def _extent(spec: PlotSpec) -> tuple[float, float] | None:
     if not ranges:
         return None
     low, high = _bounded(min(map(min, ranges)), max(map(max, ranges)))
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
+    half = max(0.5, abs(low) * 1e-3)
+    return (low, high) if high > low else (low - half, low + half)
 
 
 def _bounded(low: float, high: float) -> tuple[float, float]:
@@ -235,7 +236,8 @@ def _layout(spec: PlotSpec, frame: Frame, below: int) -> Layout:
 
 def _y_ticks(frame: Frame) -> list[Tick]:
     count = max(1, min(6, frame.rows // 2))
-    return log_ticks(*frame.y, count) if frame.view.log else linear_ticks(*frame.y, count)
+    width = max(1, frame.left - 1)
+    return log_ticks(*frame.y, count, width) if frame.view.log else linear_ticks(*frame.y, count, width)
 
 
 def _x_ticks(frame: Frame) -> list[Tick]:

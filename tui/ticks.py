@@ -48,14 +48,21 @@ def _multiples(low: float, high: float, step: float) -> list[float]:
     return [index * step for index in range(first, last + 1)]
 
 
-def linear_ticks(low: float, high: float, count: int) -> list[Tick]:
-    """At most `count` + 1 ticks within [low, high]."""
-    step = nice_step(high - low, count)
-    values = _multiples(low, high, step)
-    return [Tick(value, label) for value, label in zip(values, number_labels(values, step), strict=True)]
+def linear_ticks(low: float, high: float, count: int, width: int = 0) -> list[Tick]:
+    """At most `count` + 1 ticks within [low, high]; fewer, down to none, where labels would pass `width`."""
+    for pieces in range(count, 0, -1):
+        step = nice_step(high - low, pieces)
+        values = _multiples(low, high, step)
+        if not values:  # no multiple falls into the range: a step under its span has one
+            step = nice_step(high - low, 3)
+            values = _multiples(low, high, step)[: count + 1]
+        labels = number_labels(values, step)
+        if not width or all(len(label) <= width for label in labels):
+            return [Tick(value, label) for value, label in zip(values, labels, strict=True)]
+    return []
 
 
-def log_ticks(low: float, high: float, count: int) -> list[Tick]:
+def log_ticks(low: float, high: float, count: int, width: int = 0) -> list[Tick]:
     """Ticks of a log axis over [low, high], low > 0: decades, thinned or split at 2 and 5, else linear."""
     bottom, top = math.log10(low), math.log10(high)
     stride = max(1, math.ceil((top - bottom) / max(1, count)))
@@ -66,7 +73,7 @@ def log_ticks(low: float, high: float, count: int) -> list[Tick]:
         split = [_power(factor, exponent) for exponent in all_decades for factor in (1, 2, 5)]
         decades = [value for value in split if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
     if len(decades) < 2:
-        return linear_ticks(low, high, count)
+        return linear_ticks(low, high, count, width)
     return [Tick(value, number_labels([value], value)[0]) for value in decades]
 
 
@@ -76,7 +83,7 @@ def number_labels(values: Sequence[float], step: float) -> list[str]:
     if largest == 0:
         return ["0"] * len(values)
     exponent = math.floor(math.log10(largest) + 1e-9)
-    if -4 <= exponent < 3 * len(_SUFFIXES):
+    if -2 <= exponent < 3 * len(_SUFFIXES):
         group = max(0, exponent // 3)
         return [_fixed(value, step, 3 * group, _SUFFIXES[group]) for value in values]
     return [_fixed(value, step, exponent, f"e{exponent}") for value in values]

@@ -48,13 +48,14 @@ def test_steps_are_1_2_or_5_times_a_power_of_ten(span: float, count: int) -> Non
 def test_linear_labels_say_where_they_stand(low: float, span: float, count: int) -> None:
     assume(span > 1e-4 * abs(low))
     high = low + span
-    ticks = linear_ticks(low, high, count)
+    ticks = linear_ticks(low, high, count, LABEL_WIDTH)
     well_formed(ticks, low, high)
     assert len(ticks) <= count + 1
     step = nice_step(span, count)
     for tick in ticks:
-        assert len(tick.label.lstrip("-")) <= LABEL_WIDTH
+        assert len(tick.label) <= LABEL_WIDTH
         assert abs(meaning(tick.label) - tick.value) < step / 2
+    assert ticks or span < 0.1 * abs(low), "an ordinary range is never left without ticks"
 
 
 @given(st.floats(1e-9, 1e9), st.floats(1.001, 1e12), st.integers(1, 8))
