@@ -17,7 +17,6 @@ from tui.feed import REDRAW_SECONDS, Feed
 from tui.keys import bindings, read_keymap
 from tui.notices import Watch
 from tui.screens.base import CHANGING, ControlScreen
-from tui.screens.runs import RunsScreen
 from tui.settings import Settings
 from tui.themes import THEMES
 
@@ -145,7 +144,11 @@ class ControlRoom(App[str]):
         self.read_hosts()
 
     def get_default_screen(self) -> Screen[Any]:
-        return RunsScreen()
+        newest = self.newest_run(live=True)
+        if newest is None:
+            return self._screen("runs")
+        self.run_key = newest.key
+        return self._screen("run")
 
     def on_mount(self) -> None:
         try:
@@ -153,10 +156,7 @@ class ControlRoom(App[str]):
         except UserError as error:
             self.say(str(error), "error")
         self.set_keymap(self.keymap)
-        newest = self.newest_run(live=True)
-        if newest is not None:
-            self.open_run(newest.key)
-        elif not self.rows and self.plan is None:
+        if not self.rows and self.plan is None:
             from tui.screens.welcome import Welcome
 
             self.push_screen(Welcome())
@@ -264,15 +264,14 @@ class ControlRoom(App[str]):
                 self.say("there is no run to look at yet", "warning")
                 return
             self.run_key = newest.key
+        target = self._screen(name)
         with self.batch_update():
-            target = None if name == "runs" else self._screen(name)
-            if target is not None and self.screen is target:
-                target.on_screen_resume()
-                return
             while len(self.screen_stack) > 1:
                 await self.pop_screen()
-            if target is not None:
-                await self.push_screen(target)
+            if self.screen is target:
+                target.on_screen_resume()
+            else:
+                await self.switch_screen(target)
 
     def _screen(self, name: str) -> ControlScreen:
         """The screen called `name`, made when first shown and kept."""
@@ -288,6 +287,8 @@ class ControlRoom(App[str]):
             return
         if len(self.screen_stack) > 1:
             await self.pop_screen()
+        elif screen is not self._screen("runs"):
+            await self._go("runs")
 
     def action_help(self) -> None:
         from tui.screens.help import Help
@@ -325,6 +326,10 @@ class ControlRoom(App[str]):
 
 
 def _make_screen(name: str) -> ControlScreen:
+    if name == "runs":
+        from tui.screens.runs import RunsScreen
+
+        return RunsScreen()
     if name == "run":
         from tui.screens.run import RunScreen
 

@@ -32,13 +32,18 @@ def ask_stop(room: ControlRoom, run: RunRow) -> None:
         room.say(f"{harmless(label(run))} has ended already", "warning")
         return
     dialog = Confirm(
-        f"Stop {harmless(label(run))} on {harmless(run.host)}?",
+        f"Stop {_called(run)}?",
         "The stage is asked to save and end (SIGINT); after 20 s it is made to. What came after its last "
         "checkpoint is lost if it does not save. Runs that need it will not start.",
         key="y",
         verb="stop it",
     )
     room.push_screen(dialog, lambda yes: room.do(_stop(room, run)) if yes else None)
+
+
+def _called(run: RunRow) -> str:
+    name = label(run)
+    return harmless(f"{run.stage} of {name}" if name != run.stage else name) + f" on {harmless(run.host)}"
 
 
 async def _stop(room: ControlRoom, run: RunRow) -> None:
@@ -54,7 +59,7 @@ def ask_resume(room: ControlRoom, run: RunRow) -> None:
         room.say(f"{harmless(label(run))} is still {run.status}", "warning")
         return
     dialog = Confirm(
-        f"Resume {harmless(label(run))} on {harmless(run.host)}?",
+        f"Resume {_called(run)}?",
         "A new attempt starts in the same run directory. A training stage goes on from its newest whole "
         "checkpoint, or from the start where there is none; later points of the old attempt are superseded.",
         key="y",

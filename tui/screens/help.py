@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
@@ -50,13 +50,11 @@ class Help(ModalScreen[None]):
             box.border_subtitle = "esc closes · ctrl+p every action by name"
             yield Static(Content(self._about), classes="about")
             for group in self._groups:
-                yield Static(self._table(group), classes="keys")
-
-    def _table(self, group: str) -> Content:
-        lines: list[tuple[str, str] | str] = [(TITLES[group] + "\n", "bold $primary")]
-        for key in KEYS[group]:
-            lines += [(f"  {self._keys(key):<14}", "bold $accent"), key.help + "\n"]
-        return Content.assemble(*lines)
+                yield Static(Content.styled(TITLES[group], "bold $primary"), classes="group")
+                for key in KEYS[group]:
+                    with Horizontal(classes="key"):
+                        yield Static(Content.styled(self._keys(key), "bold $accent"), classes="keys")
+                        yield Static(Content(key.help))
 
     def _keys(self, key: Key) -> str:
         keys = self._keymap.get(key.id, key.keys).split(",")

@@ -60,6 +60,8 @@ class RunScreen(ControlScreen):
         super().__init__()
         self.pane = "plots"
         self._reader: RunReader | None = None
+        self._narrow = False
+        self._drawn = False
         self._reading = False
         self._alerts: list[Event] = []
         self._log_read = 0.0
@@ -89,15 +91,14 @@ class RunScreen(ControlScreen):
     # ---- layout --------------------------------------------------------------------------------------
 
     def on_resize(self, event: events.Resize) -> None:
-        narrow = event.size.width < NARROW
-        self.set_class(narrow, "-narrow")
-        self.set_class(event.size.height < 30, "-low")
+        self._narrow = event.size.width < NARROW
         self._show_pane(self.pane, focus=False)
 
     def _show_pane(self, pane: str, focus: bool = True) -> None:
         self.pane = pane
-        for name in self.PANE_ORDER:
-            self.set_class(name == pane, f"-pane-{name}")
+        wanted = {"-narrow", f"-pane-{pane}"} if self._narrow else {f"-pane-{pane}"}
+        if self.classes != wanted:
+            self.set_classes(wanted)  # all at once: each change of class styles the whole screen anew
         self.query_one(PaneTabs).show(pane)
         if focus:
             self._pane_widget(pane).focus()
@@ -129,11 +130,18 @@ class RunScreen(ControlScreen):
         self.plots.freeze(self.room.frozen)
         if run is None or self.room.frozen:
             return
+        if not self._drawn:  # the frame first: drawing plots loads what it does not need
+            self.call_after_refresh(self._first_data)
+            return
         if self._reader is None or self._reader.key != run.key:
             self._open(run)
         if not changes or any(change.key == run.key for change in changes):
             self._read()
             self._poll_log()
+
+    def _first_data(self) -> None:
+        self._drawn = True
+        self.changed(frozenset())
 
     def tick(self) -> None:
         run = self.run_row
