@@ -95,7 +95,8 @@ class AgentHost:
 
     def events(self, run_id: str, name: str = "events.jsonl") -> list[dict[str, Any]]:
         path = self.dir(run_id) / name
-        return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+        raw = path.read_bytes() if path.exists() else b""
+        return [json.loads(line) for line in raw.split(b"\n")[:-1]]
 
     def console(self, run_id: str) -> str:
         path = self.dir(run_id) / "console.log"

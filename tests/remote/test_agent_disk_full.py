@@ -50,6 +50,7 @@ def test_the_supervisor_outlives_a_full_disk_and_says_so(small: AgentHost, tmp_p
     (run_id,) = small.submit(small.stage(steps=2, wait=str(go), end="none"))
     small.wait_events(run_id, 3)
     small.wait(run_id, "running")
+    small.wait_events(run_id, 1, "telemetry.jsonl")
     keeper = small.state(run_id)["supervisor"]["pid"]
     ballast = fill(small)
     until(lambda: "disk is full" in small.state(run_id)["reason"], "the reason to be shown")
@@ -59,12 +60,13 @@ def test_the_supervisor_outlives_a_full_disk_and_says_so(small: AgentHost, tmp_p
     ballast.unlink()
     until(lambda: small.state(run_id)["reason"] == "", "the reason to go")
     until(lambda: time.time() - small.state(run_id)["heartbeat"] < 2, "the heartbeat to go on")
+    small.wait_events(run_id, len(small.events(run_id, "telemetry.jsonl")) + 1, "telemetry.jsonl")
     fill(small)
     go.touch()
     assert small.wait(run_id)["status"] == "succeeded"  # from the blocks kept in reserve
     assert [event["seq"] for event in small.events(run_id)] == [0, 1, 2]
     telemetry = small.events(run_id, "telemetry.jsonl")
-    assert [event["seq"] for event in telemetry] == list(range(len(telemetry))) and telemetry
+    assert [event["seq"] for event in telemetry] == list(range(len(telemetry)))
 
 
 def test_an_end_that_cannot_be_written_at_all_is_written_when_space_returns(
