@@ -43,7 +43,7 @@ class Machine:
         self.set()
 
     def set(self, **settings: object) -> None:
-        """Replaces the settings: `util_3=97` is the file's `3.util=97`, `ecc__error_2=3` its `2.ecc.error=3`."""
+        """Replaces the settings: `util_3=97` is the line `3.util=97`, `ecc__error_2=3` is `2.ecc.error=3`."""
         lines = []
         for name, value in settings.items():
             figure, _, index = name.rpartition("_")
