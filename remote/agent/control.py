@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 READ_LIMIT = 4 * 1024 * 1024
+LONGEST_GRACE = 86400.0
 READABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 SECRET = ("launch.json",)
 
@@ -40,9 +41,11 @@ def submit(base: Path, content: Json) -> Json:
             run, launch = request.documents(index, base, group)
             try:
                 created[asked["run_id"]] = rundirs.create(runs, run, launch)
-            except OSError as error:
+            except BaseException as error:
                 _undo(runs, created)
-                raise os_error(f"cannot create the run {asked['run_id']}", error) from error
+                if isinstance(error, OSError):
+                    raise os_error(f"cannot create the run {asked['run_id']}", error) from error
+                raise
         if created:
             takeover.start_supervisor(runs, created)
     states = {entry["run"]["run_id"]: entry["state"] for entry in ls(base)["runs"]}
@@ -123,6 +126,8 @@ def read(base: Path, run_id: str, name: str, offset: int, limit: int) -> Json:
 
 def stop(base: Path, run_id: str, grace: float) -> Json:
     """Asks for an end and returns: SIGINT, after `grace` seconds SIGTERM, after as many again SIGKILL."""
+    if not 0 <= grace <= LONGEST_GRACE:
+        raise AgentError(f"--grace must be from 0 to {LONGEST_GRACE:g} seconds, not {grace:g}", "usage")
     runs = Runs(base)
     directory = runs.existing(run_id)
     state = ls(base, [run_id])["runs"][0]["state"]
@@ -132,7 +137,7 @@ def stop(base: Path, run_id: str, grace: float) -> Json:
     if not takeover.is_here(run, state):
         raise AgentError(f"{run_id} runs on {takeover.host_of(run, state)}: stop it there", "elsewhere")
     try:
-        write_json(directory.path / "stop.json", {"grace": max(0.0, grace), "t": time.time()})
+        write_json(directory.path / "stop.json", {"grace": grace, "t": time.time()})
     except OSError as error:
         raise os_error(f"cannot ask {run_id} to stop", error) from error
     if not takeover.supervised(state):

@@ -315,7 +315,7 @@ class Job:
 
 def _append(path: Path, line: str) -> None:
     try:
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
     except OSError:
         pass

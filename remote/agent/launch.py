@@ -94,8 +94,9 @@ def _become(argv: Sequence[str], env: Mapping[str, str], cwd: Path, output: int,
             os._exit(UNBLOCKED)
         os.chdir(str(cwd))
         os.execvpe(argv[0], list(argv), dict(env))
-    except OSError as problem:
+    except Exception as problem:
+        why = problem.strerror if isinstance(problem, OSError) else f"{type(problem).__name__}: {problem}"
         with contextlib.suppress(OSError):
-            os.write(error, f"cannot run {argv[0]}: {problem.strerror}".encode())
+            os.write(error, f"cannot run {argv[0]}: {why}".encode("utf-8", "replace"))
     finally:
         os._exit(NOT_RUN)

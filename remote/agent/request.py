@@ -106,9 +106,9 @@ def _check_order(runs: list[Json]) -> None:
 
 def _python(content: Json) -> str:
     python = content.get("python") or "python3"
-    if not isinstance(python, str) or "\0" in python:
+    if not _is_text(python):
         raise AgentError("'python' must be a path", "usage")
-    return os.path.expanduser(python)
+    return os.path.expanduser(str(python))
 
 
 def _env(content: Json) -> dict[str, str]:
@@ -116,12 +116,23 @@ def _env(content: Json) -> dict[str, str]:
     if not isinstance(env, dict):
         raise AgentError("'env' must be an object", "usage")
     for name, value in env.items():
-        if not ENV_NAME.fullmatch(name) or not isinstance(value, str) or "\0" in value:
+        if not ENV_NAME.fullmatch(name) or not _is_text(value):
             raise AgentError(f"environment variable {name!r} needs a plain name and a text value", "usage")
     return dict(env)
 
 
 def _words(content: object, what: str) -> list[str]:
-    if not isinstance(content, list) or not all(isinstance(w, str) and "\0" not in w for w in content):
+    if not isinstance(content, list) or not all(_is_text(word) for word in content):
         raise AgentError(f"{what} must be a list of texts", "usage")
     return list(content)
+
+
+def _is_text(word: object) -> bool:
+    """True for what can be handed to a process: no NUL, no half of a surrogate pair."""
+    if not isinstance(word, str) or "\0" in word:
+        return False
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

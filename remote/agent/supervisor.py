@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TICK = 0.2
 CARE = 5.0
+TROUBLE = 1.0
 SHUTDOWN = "the machine is shutting down or the supervisor was asked to end"
 
 
@@ -47,6 +48,7 @@ class Supervisor:
         self.runs = Runs(base)
         self.terminating = False
         self._next_care = 0.0
+        self._told = ""
         pid = os.getpid()
         me = {"pid": pid, "pid_start": procs.start_time(pid)}
         self.jobs = [Job(self.runs.get(run_id), lock, me, log) for run_id, lock in locks.items()]
@@ -71,8 +73,8 @@ class Supervisor:
             try:
                 job.poll(now)
             except Exception as error:  # an I/O error or a defect costs this look, never the watch
-                log(f"{job.directory.run_id}: {type(error).__name__}: {error}")
-                time.sleep(1.0)
+                self._tell_once(f"{job.directory.run_id}: {type(error).__name__}: {error}")
+                time.sleep(TROUBLE)
             if job.done:
                 job.release()
                 self.jobs.remove(job)
@@ -92,6 +94,11 @@ class Supervisor:
             if blocked:
                 job.finish("stopped", blocked)
                 return
+
+    def _tell_once(self, trouble: str) -> None:
+        if trouble != self._told:
+            self._told = trouble
+            log(trouble)
 
     def _start(self, job: Job) -> None:
         try:

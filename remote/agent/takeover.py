@@ -77,7 +77,10 @@ def take_over(runs: Runs, suspects: Iterable[str]) -> dict[str, str]:
     try:
         with runs.exclusive():
             for locks in _orphan_groups(runs, suspects, problems):
-                start_supervisor(runs, locks)
+                try:
+                    start_supervisor(runs, locks)
+                except (OSError, AgentError) as error:
+                    problems.update({run_id: _why(error) for run_id in locks})
     except (OSError, AgentError) as error:
         problems.update({run_id: _why(error) for run_id in suspects})
     return problems
@@ -144,12 +147,14 @@ def start_supervisor(runs: Runs, locks: dict[str, int]) -> None:
     argv = [*agent_argv(), "supervise", "--base", str(runs.base), "--locks", json.dumps(locks)]
     env = {name: value for name, value in os.environ.items() if name != procs.MARK}
     log = runs.path / first / "supervisor.log"
-    pid = os.fork()
-    if pid == 0:
-        _spawn_and_leave(argv, env, log, list(locks.values()))
-    _, status = os.waitpid(pid, 0)
-    for descriptor in locks.values():
-        os.close(descriptor)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _spawn_and_leave(argv, env, log, list(locks.values()))
+        _, status = os.waitpid(pid, 0)
+    finally:
+        for descriptor in locks.values():
+            os.close(descriptor)
     if status != 0:
         raise AgentError(f"cannot start a supervisor with {argv[0]}", "supervisor")
 

@@ -117,6 +117,8 @@ def test_a_stop_of_an_ended_run_changes_nothing(agent: AgentHost) -> None:
 def test_a_stop_of_no_run_is_refused(agent: AgentHost) -> None:
     assert agent.refused("stop", "--run", "nothing")["code"] == "no_run"
     assert agent.refused("stop", "--run", "../x")["code"] == "usage"
+    for grace in ("nan", "-1", "inf", "soon"):
+        assert agent.refused("stop", "--run", "x", f"--grace={grace}")["code"] == "usage"
 
 
 def test_a_run_without_supervisor_can_still_be_stopped(agent: AgentHost) -> None:

@@ -93,6 +93,18 @@ def test_an_interpreter_that_is_not_there_fails_the_run_with_one_clear_line(
     assert agent.wait(second["run_id"])["reason"] == f"needs {first['run_id']}, which failed"
 
 
+@pytest.mark.parametrize("locale", ["C", "POSIX"])
+def test_names_beyond_ascii_survive_a_plain_locale(agent: AgentHost, locale: str) -> None:
+    """What sshd gives a command that no login shell has touched."""
+    agent.base = agent.base.parent / "Größe 模型"
+    agent.env = {"PATH": agent.env["PATH"], "LC_ALL": locale}
+    entry = dict(agent.stage(), argv=["-c", "import sys; print(ascii(sys.argv[1]))", "模型 é"], name="模型")
+    agent.submit(entry)
+    assert agent.wait(entry["run_id"])["status"] == "succeeded"
+    assert agent.console(entry["run_id"]) == ascii("模型 é") + "\n"
+    assert agent.call("ls")["runs"][0]["run"]["name"] == "模型"
+
+
 SHOW = """
 import json, os, signal, sys
 kept = ["NANOCHAT_BASE_DIR", "NANOCHAT_RUN_DIR", "NANOCHAT_ATTEMPT", "PYTHONUNBUFFERED", "MINE"]
@@ -233,6 +245,8 @@ def test_another_run_of_the_same_name_is_refused(agent: AgentHost) -> None:
         ({"runs": [{"run_id": "a", "stage": "x", "argv": ["a"]}] * 2}, "twice"),
         ({"env": {"A=B": "c"}, "runs": [{"run_id": "a", "stage": "x", "argv": ["a"]}]}, "A=B"),
         ({"env": {"A": 3}, "runs": [{"run_id": "a", "stage": "x", "argv": ["a"]}]}, "text value"),
+        ('{"runs": [{"run_id": "a", "stage": "x", "argv": ["\\ud800"]}]}', "list of texts"),
+        ({"python": "a\0b", "runs": [{"run_id": "a", "stage": "x", "argv": ["a"]}]}, "'python'"),
         ({"plan": "p", "runs": [{"run_id": "a", "stage": "x", "argv": ["a"]}]}, "'plan'"),
     ],
 )

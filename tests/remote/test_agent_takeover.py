@@ -4,13 +4,14 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from agenthost import AgentHost, until
+from agenthost import ENDED, AgentHost, until
 
 from remote.agent import procs
 
@@ -251,3 +252,32 @@ def test_no_stage_runs_unrecorded_when_its_supervisor_dies_as_it_starts_it(agent
     keeper.communicate()
     until(lambda: not procs.alive(child, None), "the held child to end")
     assert not (agent.base / "started").exists()
+
+
+def test_a_storm_of_kills_and_apps_neither_doubles_nor_loses_a_run(agent: AgentHost) -> None:
+    """Supervisors die at random moments, also while they start a stage, and several apps keep looking."""
+    draw = random.Random(20)
+    runs = [agent.stage(steps=12, delay=0.05)]
+    for _ in range(5):
+        runs.append(agent.stage(needs=(runs[-1]["run_id"],), steps=4, delay=0.05))
+    ids = agent.submit(*runs)
+    with agent.following(), agent.following():
+        deadline = time.monotonic() + 60
+        while any(agent.state(run_id)["status"] not in ENDED for run_id in ids):
+            assert time.monotonic() < deadline, [agent.state(run_id)["status"] for run_id in ids]
+            agent.call("ls")
+            keepers = agent.supervisors()
+            assert len(keepers) <= 1
+            time.sleep(draw.uniform(0.0, 0.4))
+            for pid in keepers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+    for run_id in ids:
+        state, events = agent.state(run_id), agent.events(run_id)
+        assert sum(event["kind"] == "stage_start" for event in events) <= 1
+        assert [event["seq"] for event in events] == list(range(len(events)))
+        if events and events[-1]["kind"] == "stage_end":
+            assert state["status"] == "succeeded"
+        elif state["status"] == "lost":
+            assert events == [], "only a stage that was never let go may be lost"
+            break
