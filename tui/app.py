@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
-from textual.screen import Screen
 
 from nanochat.errors import UserError
 from nanochat.paths import Layout
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     from remote.hosts import Host
     from remote.runs import Change, Link, RunRow
     from remote.transport import UnknownHostKey
+
+BOTTOM = 2
+"""Screens on the stack when nothing lies over a tab: Textual's own blank one and the tab."""
 
 Severity = Literal["information", "warning", "error"]
 
@@ -143,19 +145,15 @@ class ControlRoom(App[str]):
         self._watch.look(self.rows)
         self.read_hosts()
 
-    def get_default_screen(self) -> Screen[Any]:
-        newest = self.newest_run(live=True)
-        if newest is None:
-            return self._screen("runs")
-        self.run_key = newest.key
-        return self._screen("run")
-
     def on_mount(self) -> None:
         try:
             self.keymap = read_keymap(self.layout.base / "keymap.toml")
         except UserError as error:
             self.say(str(error), "error")
         self.set_keymap(self.keymap)
+        newest = self.newest_run(live=True)
+        self.run_key = newest.key if newest else ""
+        self.push_screen(self._screen("run" if newest else "runs"))
         if not self.rows and self.plan is None:
             from tui.screens.welcome import Welcome
 
@@ -266,7 +264,7 @@ class ControlRoom(App[str]):
             self.run_key = newest.key
         target = self._screen(name)
         with self.batch_update():
-            while len(self.screen_stack) > 1:
+            while len(self.screen_stack) > BOTTOM:
                 await self.pop_screen()
             if self.screen is target:
                 target.on_screen_resume()
@@ -285,7 +283,7 @@ class ControlRoom(App[str]):
         screen = self.screen
         if isinstance(screen, ControlScreen) and (screen.leave_field() or screen.go_back()):
             return
-        if len(self.screen_stack) > 1:
+        if len(self.screen_stack) > BOTTOM:
             await self.pop_screen()
         elif screen is not self._screen("runs"):
             await self._go("runs")

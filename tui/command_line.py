@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from remote.runs import RunRow
 
 
+def quote(word: str) -> str:
+    """`word` for a shell, with a leading `~/` left to expand."""
+    return "~/" + shlex.quote(word[2:]) if word.startswith("~/") and len(word) > 2 else shlex.quote(word)
+
+
 def _words(words: Sequence[str]) -> str:
-    return " ".join(
-        word if word.startswith("~/") and " " not in word else shlex.quote(word) for word in words
-    )
+    return " ".join(map(quote, words))
 
 
 def _environment(host: Host) -> str:

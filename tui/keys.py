@@ -187,6 +187,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("log.left", "left", "scroll_columns(-8)", "left", "Scroll left in long lines"),
         Key("log.right", "right", "scroll_columns(8)", "right", "Scroll right in long lines"),
     ),
+    "alerts": (Key("alerts.go", "enter", "select", "go there", "Move the plots to the alert", bar=True),),
     "hosts": (
         Key(
             "hosts.connect", "enter", "connect", "connect", "Connect to the host, or try again now", bar=True

@@ -52,7 +52,7 @@ def _name(run: RunRow) -> str:
 
 def _ended(run: RunRow) -> Notice:
     shape = look(run.status)
-    took = duration(run.ended_at - run.started_at) if run.ended_at and run.started_at else ""
+    took = "" if run.ended_at is None or run.started_at is None else duration(run.ended_at - run.started_at)
     what = [f"{shape.glyph} {_name(run)} {shape.word}", f"after {took}" if took else "", str(key_figure(run))]
     if run.reason:
         what.append(harmless(run.reason, 200))

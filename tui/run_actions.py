@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nanochat.errors import UserError
 from tui import clipboard
-from tui.command_line import reproduce
+from tui.command_line import quote, reproduce
 from tui.figures import label
 from tui.text import harmless
 
@@ -100,7 +100,7 @@ def shell_on(room: ControlRoom, name: str, folder: str = "") -> None:
 
     host = room.host(name)
     where = f"{host.base_dir.rstrip('/')}/{folder}".rstrip("/")
-    inside = f'cd {_tilde(where)} && exec "${{SHELL:-/bin/sh}}" -i'
+    inside = f'cd {quote(where)} && exec "${{SHELL:-/bin/sh}}" -i'
     argv = ["sh", "-c", inside]
     if host.kind == "ssh":
         argv = ["ssh", "-t", *_ssh_options(room, name), "--", host.address, inside]
@@ -119,10 +119,6 @@ def shell_on(room: ControlRoom, name: str, folder: str = "") -> None:
         return
     if code not in (0, 130):
         room.say(f"the shell ended with {code}", "warning")
-
-
-def _tilde(path: str) -> str:
-    return "~/" + shlex.quote(path[2:]) if path.startswith("~/") else shlex.quote(path)
 
 
 def _ssh_options(room: ControlRoom, name: str) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tui.text import harmless
+
 if TYPE_CHECKING:
     from nanochat.events import Event
     from remote.store import Store
@@ -45,7 +47,7 @@ class RunReader:
             series = self._store.series(self.key, name, self._seq.get(name, -1))
             if len(series):
                 self._seq[name] = series.seq[-1]
-                news.metrics[name] = _rows(series.points())
+                news.metrics[harmless(name, 60)] = _rows(series.points())
         news.notable = self._store.events(self.key, self._notable, NOTABLE)
         if news.notable:
             self._notable = news.notable[-1].seq

@@ -36,17 +36,20 @@ def parser() -> Parser:
 def run(argv: Sequence[str] | None) -> int:
     """Opens the app until it is left; opening another base directory starts it anew there."""
     from nanochat.plan import load_plan
+    from remote.hosts import HostBook
     from tui.app import ControlRoom
 
     given = parser().parse_args(sys.argv[1:] if argv is None else argv)
     layout = Layout(base_dir(given.base_dir))
     if given.readonly and given.plan:
         raise UserError("--readonly cannot start a plan", "leave one of the two out")
+    plan = load_plan(given.plan, layout, given.set) if given.plan else None
+    if plan is not None:
+        HostBook(layout).get(given.host)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError(
             "the control room needs a terminal", "in a script use nanochat --no-tui PLAN or nanochat runs"
         )
-    plan = load_plan(given.plan, layout, given.set) if given.plan else None
     while True:
         make_dir(layout.base)
         app = ControlRoom(layout, plan=plan, host=given.host, readonly=given.readonly, theme=given.theme)

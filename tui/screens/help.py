@@ -20,6 +20,7 @@ TITLES = {
     "runs": "Runs",
     "run": "Run",
     "log": "Log",
+    "alerts": "Alerts",
     "hosts": "Hosts",
     "launch": "Launch",
     "plan": "Run a plan",

@@ -20,6 +20,7 @@ from tui.plot_frame import Alert
 from tui.run_console import console_of
 from tui.run_data import News, RunReader
 from tui.screens.base import ControlScreen
+from tui.text import harmless
 from tui.widgets.alerts import Alerts, alert_step
 from tui.widgets.gpu_grid import GpuGrid
 from tui.widgets.log_view import LogPane
@@ -46,7 +47,7 @@ class RunScreen(ControlScreen):
     """The run that `ControlRoom.run_key` names."""
 
     tab = "run"
-    groups = ("run", "plots", "plot", "gpus", "log")
+    groups = ("run", "plots", "plot", "gpus", "alerts", "log")
     about = (
         "One run, live. Curves are smoothed (e) over the raw line of the focused plot; a cursor reads all "
         "plots at once. In the log / finds, & filters, f follows. Where the screen is narrow the panes are "
@@ -182,7 +183,7 @@ class RunScreen(ControlScreen):
     async def _take(self, key: str, news: News) -> None:
         if key not in self.plots.run_keys:
             run = self.run_row
-            self.plots.load(key, label(run) if run else key, news.metrics)
+            self.plots.load(key, harmless(label(run), 40) if run else key, news.metrics)
         else:
             self.plots.extend(key, news.metrics)
         self.query_one(Samples).add(news.notable)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tui.keys import bindings
 from tui.text import clock, harmless
 from tui.widgets.table import Cell, Column, VirtualTable
 
@@ -38,6 +39,8 @@ def cells(event: Event) -> dict[str, Cell]:
 
 class Alerts(VirtualTable["Event"]):
     """Hidden while there is none."""
+
+    BINDINGS = bindings("alerts")
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(COLUMNS, cells, lambda event: str(event.seq), id=id)

@@ -71,6 +71,9 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         *(f"table--{role}" for role in ROLES),
     }
     BINDINGS = bindings("table")
+    DEFAULT_CSS = """
+    VirtualTable { height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
+    """
 
     class Highlighted(Message):
         """The cursor is on another item."""
@@ -162,15 +165,19 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         height = max(1, self.size.height - 1)
         top = self.scroll_offset.y
         if self.cursor < top:
-            self.scroll_to(y=self.cursor, animate=False)
+            self.scroll_to(y=self.cursor, animate=False, force=True)
         elif self.cursor >= top + height:
-            self.scroll_to(y=self.cursor - height + 1, animate=False)
+            self.scroll_to(y=self.cursor - height + 1, animate=False, force=True)
 
     def action_move(self, by: int) -> None:
         self._move_to(self.cursor + by)
 
     def action_page(self, by: int) -> None:
         self._move_to(self.cursor + by * max(1, self.size.height - 2))
+
+    def action_select(self) -> None:
+        if self.current is not None:
+            self.post_message(self.Selected(self, self.current_key))
 
     def action_first(self) -> None:
         self._move_to(0)
