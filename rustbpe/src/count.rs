@@ -6,21 +6,7 @@
 
 use hashbrown::HashMap;
 
-/// Longest piece that fits a key beside its length.
-const INLINE: usize = 15;
-
-/// A piece of 1 to 15 bytes: bytes in the low end, length in the top byte. Never 0.
-#[inline(always)]
-pub fn short_key(piece: &[u8]) -> Option<u128> {
-    let len = piece.len();
-    if len == 0 || len > INLINE {
-        return None;
-    }
-    let mut bytes = [0u8; 16];
-    bytes[..len].copy_from_slice(piece);
-    bytes[INLINE] = len as u8;
-    Some(u128::from_le_bytes(bytes))
-}
+use crate::split::{KEY_BYTES, Piece};
 
 /// Mixes a key into a table index source (folded multiply).
 #[inline(always)]
@@ -65,11 +51,11 @@ impl PieceCounts {
     }
 
     #[inline]
-    pub fn add(&mut self, piece: &[u8], count: u64) {
-        match short_key(piece) {
-            Some(key) => self.add_key(key, count),
-            None if piece.is_empty() => {}
-            None => *self.long.entry_ref(piece).or_insert(0) += count,
+    pub fn add(&mut self, piece: Piece<'_>) {
+        match piece.short_key() {
+            Some(key) => self.add_key(key, 1),
+            None if piece.bytes().is_empty() => {}
+            None => *self.long.entry_ref(piece.bytes()).or_insert(0) += 1,
         }
     }
 
@@ -97,7 +83,7 @@ impl PieceCounts {
 
     #[cold]
     fn grow(&mut self) {
-        let larger = vec![Slot::default(); self.slots.len() * 4].into();
+        let larger = vec![Slot::default(); self.slots.len() * 2].into();
         let old = std::mem::replace(&mut self.slots, larger);
         self.used = 0;
         for slot in old.iter().filter(|slot| slot.key != 0) {
@@ -119,7 +105,7 @@ impl PieceCounts {
     pub fn for_each(&self, mut take: impl FnMut(&[u8], u64)) {
         for slot in self.slots.iter().filter(|slot| slot.key != 0) {
             let bytes = slot.key.to_le_bytes();
-            take(&bytes[..bytes[INLINE] as usize], slot.count);
+            take(&bytes[..bytes[KEY_BYTES] as usize], slot.count);
         }
         for (piece, &count) in &self.long {
             take(piece, count);

@@ -2,9 +2,10 @@
 
 use hashbrown::HashMap;
 
-use crate::count::{hash_key, short_key};
+use crate::cache::PieceCache;
+use crate::count::hash_key;
 use crate::merge::{NO_TOKEN, merge_long, merge_short};
-use crate::split::Splitter;
+use crate::split::{Piece, Splitter, short_key};
 use crate::train::Pair;
 use crate::vocab::Vocab;
 
@@ -18,7 +19,8 @@ pub struct PairRanks {
 
 impl PairRanks {
     fn new(pairs: &[(Pair, u32)]) -> PairRanks {
-        let slots = vec![(u64::MAX, NO_TOKEN); (pairs.len() * 2).next_power_of_two().max(16)];
+        // Sparse, because most lookups are of pairs that do not merge, and should end at once.
+        let slots = vec![(u64::MAX, NO_TOKEN); (pairs.len() * 4).next_power_of_two().max(16)];
         let mut ranks = PairRanks {
             slots: slots.into(),
         };
@@ -85,11 +87,12 @@ impl WholePieces {
     }
 
     #[inline(always)]
-    fn get(&self, piece: &[u8]) -> u32 {
-        match short_key(piece) {
-            Some(key) => self.slots[self.find(key)].1,
-            None => self.long.get(piece).copied().unwrap_or(NO_TOKEN),
-        }
+    fn short(&self, key: u128) -> u32 {
+        self.slots[self.find(key)].1
+    }
+
+    fn long(&self, piece: &[u8]) -> u32 {
+        self.long.get(piece).copied().unwrap_or(NO_TOKEN)
     }
 }
 
@@ -149,20 +152,34 @@ impl Encoder {
         })
     }
 
-    /// Appends the ids of `text`. Fails as [`Splitter::for_each_piece`] does.
+    /// Appends the ids of `text`. `cache` must have served no other encoder. Fails as
+    /// [`Splitter::for_each_piece`] does.
     pub fn encode(
         &self,
         splitter: &Splitter,
         text: &str,
+        cache: &mut PieceCache,
         ids: &mut Vec<u32>,
     ) -> Result<(), String> {
-        splitter.for_each_piece(text, |piece| self.encode_piece(piece.as_bytes(), ids))
+        splitter.for_each_piece(text, |piece| self.encode_piece(piece, cache, ids))
     }
 
-    #[inline]
-    fn encode_piece(&self, piece: &[u8], ids: &mut Vec<u32>) {
-        match self.whole.get(piece) {
-            NO_TOKEN => self.merge_piece(piece, ids),
+    #[inline(always)]
+    fn encode_piece(&self, piece: Piece<'_>, cache: &mut PieceCache, ids: &mut Vec<u32>) {
+        let Some(key) = piece.short_key() else {
+            match self.whole.long(piece.bytes()) {
+                NO_TOKEN => self.merge_piece(piece.bytes(), ids),
+                token => ids.push(token),
+            }
+            return;
+        };
+        match self.whole.short(key) {
+            NO_TOKEN if cache.append(key, ids) => {}
+            NO_TOKEN => {
+                let start = ids.len();
+                self.merge_piece(piece.bytes(), ids);
+                cache.remember(key, &ids[start..]);
+            }
             token => ids.push(token),
         }
     }

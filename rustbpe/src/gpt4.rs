@@ -38,11 +38,11 @@ impl Family {
         let (class, len) = classes.at(text, start);
         let next = start + len;
         match class {
-            Class::Letter => scan.while_class(next, Class::Letter),
+            Class::Letter => scan.letters_end(next),
             Class::Number => self.number_end(&scan, next),
             Class::Newline => self.whitespace_end(&scan, start),
             Class::Space => match scan.class_after(next) {
-                Some((Class::Letter, len)) => scan.while_class(next + len, Class::Letter),
+                Some((Class::Letter, len)) => scan.letters_end(next + len),
                 Some((Class::Other, len)) if scan.byte(start) == b' ' => {
                     scan.symbols_end(next + len)
                 }
@@ -55,7 +55,7 @@ impl Family {
                     }
                 }
                 match scan.class_after(next) {
-                    Some((Class::Letter, len)) => scan.while_class(next + len, Class::Letter),
+                    Some((Class::Letter, len)) => scan.letters_end(next + len),
                     _ => scan.symbols_end(next),
                 }
             }
@@ -127,11 +127,44 @@ impl Scan<'_> {
         at
     }
 
+    /// End of the letters from `at` on: runs of ASCII letters eight at a time.
+    #[inline(always)]
+    fn letters_end(&self, mut at: usize) -> usize {
+        while let Some(window) = self.text.as_bytes()[at..].first_chunk::<8>() {
+            let letters = leading_ascii_letters(u64::from_le_bytes(*window));
+            at += letters;
+            if letters == 8 {
+                continue;
+            }
+            if window[letters] < 0x80 {
+                return at;
+            }
+            match self.classes.at(self.text, at) {
+                (Class::Letter, len) => at += len,
+                _ => return at,
+            }
+        }
+        self.while_class(at, Class::Letter)
+    }
+
     /// The rest of `[^\s\p{L}\p{N}]++[\r\n]*`.
     fn symbols_end(&self, at: usize) -> usize {
         let symbols = self.while_class(at, Class::Other);
         self.while_class(symbols, Class::Newline)
     }
+}
+
+/// How many of eight bytes, from the low end, are ASCII letters.
+#[inline(always)]
+fn leading_ascii_letters(window: u64) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let high = window & (0x80 * EACH);
+    let lower = (window | 0x20 * EACH) & (0x7f * EACH);
+    // Adding cannot carry into the next byte: the high bits are clear.
+    let from_a = lower + (0x80 - b'a' as u64) * EACH;
+    let past_z = lower + (0x7f - b'z' as u64) * EACH;
+    let letters = from_a & !past_z & !high & (0x80 * EACH);
+    ((letters ^ (0x80 * EACH)).trailing_zeros() / 8) as usize
 }
 
 /// Bytes that `(?i:[sdmt]|ll|ve|re)` matches at the start of what follows an apostrophe.

@@ -3,6 +3,7 @@
 //! A text is cut into pieces by a split pattern ([`split`]), distinct pieces are counted
 //! ([`count`]), merges are learned from the counts ([`train`]) and applied ([`encode`]).
 
+pub mod cache;
 pub mod count;
 pub mod encode;
 mod gpt4;

@@ -1,21 +1,63 @@
 //! Between Python's objects and Rust's slices.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PySequence, PyString};
+use pyo3::types::{PyInt, PyList, PySequence, PyString};
 
 use super::ingest::type_name;
+use crate::cache::PieceCache;
 use crate::encode::Encoder;
 use crate::split::Splitter;
 
 /// Texts below this many bytes in all are not worth a second thread.
 const BYTES_PER_THREAD: usize = 64 << 10;
 
-/// A Python list of ids.
-pub fn id_list<'py>(py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
-    PyList::new(py, ids)
+/// One Python int for each token, made once: a list of ids then costs no allocation but its own.
+pub struct IdObjects(Vec<Py<PyInt>>);
+
+impl IdObjects {
+    pub fn new(py: Python<'_>, tokens: usize) -> IdObjects {
+        let int = |id: usize| id.into_pyobject(py).map(Bound::unbind);
+        let Ok(objects) = (0..tokens)
+            .map(int)
+            .collect::<Result<_, std::convert::Infallible>>();
+        IdObjects(objects)
+    }
+
+    /// A Python list of ids.
+    pub fn list<'py>(&self, py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(
+            py,
+            ids.iter().map(|&id| self.0[id as usize].bind_borrowed(py)),
+        )
+    }
+}
+
+/// Caches that wait for the next thread that encodes.
+#[derive(Default)]
+pub struct CachePool(Mutex<Vec<PieceCache>>);
+
+impl CachePool {
+    fn take(&self) -> PieceCache {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, cache: PieceCache) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push(cache);
+    }
+
+    /// Runs `work` with a cache of its own.
+    pub fn with<T>(&self, work: impl FnOnce(&mut PieceCache) -> T) -> T {
+        let mut cache = self.take();
+        let result = work(&mut cache);
+        self.give_back(cache);
+        result
+    }
 }
 
 /// The strings of a sequence; a lone str is refused, since its characters are hardly meant.
@@ -41,13 +83,14 @@ pub fn take_texts<'py>(texts: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyS
 pub fn encode_all(
     encoder: &Encoder,
     splitter: &Splitter,
+    caches: &CachePool,
     texts: &[&str],
     threads: usize,
 ) -> Result<Vec<Vec<u32>>, String> {
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
     let threads = threads.min(bytes / BYTES_PER_THREAD + 1).min(texts.len());
     let next = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, Vec<u32>)>, String> {
+    let work = |cache: &mut PieceCache| -> Result<Vec<(usize, Vec<u32>)>, String> {
         let splitter = splitter.clone();
         let mut encoded = Vec::new();
         loop {
@@ -57,15 +100,17 @@ pub fn encode_all(
             };
             let mut ids = Vec::with_capacity(text.len() / 3);
             encoder
-                .encode(&splitter, text, &mut ids)
+                .encode(&splitter, text, cache, &mut ids)
                 .map_err(|error| format!("the pattern failed on item {index} of texts: {error}"))?;
             encoded.push((index, ids));
         }
     };
     let mut all = vec![Vec::new(); texts.len()];
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut parts = vec![work()?];
+        let others: Vec<_> = (1..threads)
+            .map(|_| scope.spawn(|| caches.with(work)))
+            .collect();
+        let mut parts = vec![caches.with(work)?];
         for other in others {
             parts.push(
                 other

@@ -14,9 +14,10 @@ use pyo3::types::{PyIterator, PyString};
 
 use super::progress::{INTERVAL, Progress};
 use crate::count::PieceCounts;
-use crate::split::Splitter;
+use crate::split::{Piece, Splitter};
 
-/// A batch is closed at this many bytes even if more documents were allowed in it.
+/// A batch is closed at this many bytes even if more documents were allowed in it, and a longer
+/// document is cut into parts of about this size.
 const BATCH_BYTES: usize = 512 << 10;
 
 /// Batches under way for each worker: one in work, one waiting.
@@ -40,15 +41,18 @@ impl Totals {
     }
 }
 
-/// Documents on their way to a worker and back.
-struct Batch {
-    /// Index of the first document in the iterator.
-    first: u64,
-    /// The text of each owner, in order. Declared before the owners it borrows from.
-    texts: Vec<&'static str>,
-    /// Keeps the texts alive; dropped by the thread that holds the GIL.
-    owners: Vec<Py<PyString>>,
+/// A document, or a part of a long one, on its way to a worker and back.
+struct Part {
+    /// Index of the document in the iterator.
+    document: u64,
+    /// Whether the document ends here.
+    last: bool,
+    text: &'static str,
+    /// Keeps the text alive; dropped by the thread that holds the GIL.
+    owner: Py<PyString>,
 }
+
+type Batch = Vec<Part>;
 
 /// A batch that a worker has dealt with, and what came of it.
 type Finished = (Batch, Result<Totals, String>);
@@ -81,7 +85,14 @@ pub fn count_documents(
             totals: Totals::default(),
             progress,
         };
-        let fed = feeder.feed(py, iterator, buffer_size);
+        let reader = Reader {
+            iterator,
+            splitter,
+            buffer_size,
+            read: 0,
+            rest: None,
+        };
+        let fed = feeder.feed(py, reader);
         stop.store(fed.is_err(), Ordering::Relaxed);
         let Feeder {
             jobs,
@@ -145,20 +156,22 @@ fn count_batch(
     counts: &mut PieceCounts,
 ) -> Result<Totals, String> {
     let mut totals = Totals::default();
-    for (index, text) in (batch.first..).zip(&batch.texts) {
+    for part in batch {
         let mut pieces = 0;
-        splitter
-            .for_each_piece(text, |piece| {
-                counts.add(piece.as_bytes(), 1);
-                pieces += 1;
-            })
-            .map_err(|error| {
-                format!("the pattern failed on item {index} of the iterator: {error}")
-            })?;
+        let count = |piece: Piece<'_>| {
+            counts.add(piece);
+            pieces += 1;
+        };
+        splitter.for_each_piece(part.text, count).map_err(|error| {
+            format!(
+                "the pattern failed on item {} of the iterator: {error}",
+                part.document
+            )
+        })?;
         totals.add(Totals {
-            documents: 1,
-            characters: text.chars().count() as u64,
-            bytes: text.len() as u64,
+            documents: u64::from(part.last),
+            characters: part.text.chars().count() as u64,
+            bytes: part.text.len() as u64,
             pieces,
         });
     }
@@ -177,25 +190,17 @@ struct Feeder<'p> {
 
 impl Feeder<'_> {
     /// Sends everything to the workers and waits until all of it is counted.
-    fn feed(
-        &mut self,
-        py: Python<'_>,
-        mut iterator: Bound<'_, PyIterator>,
-        most: usize,
-    ) -> PyResult<()> {
-        let mut read = 0;
+    fn feed(&mut self, py: Python<'_>, mut reader: Reader<'_, '_>) -> PyResult<()> {
         loop {
-            let batch = next_batch(&mut iterator, read, most)?;
-            if batch.owners.is_empty() {
+            let batch = reader.next_batch()?;
+            if batch.is_empty() {
                 break;
             }
-            read += batch.owners.len() as u64;
             while self.in_flight >= self.most {
                 self.wait(py)?;
             }
-            self.jobs
-                .send(batch)
-                .map_err(|_| PyRuntimeError::new_err("all counting threads died"))?;
+            let sent = self.jobs.send(batch);
+            sent.map_err(|_| PyRuntimeError::new_err("all counting threads died"))?;
             self.in_flight += 1;
         }
         while self.in_flight > 0 {
@@ -224,33 +229,77 @@ impl Feeder<'_> {
     }
 }
 
-/// Up to `most` documents; none when the iterator is exhausted.
-fn next_batch(iterator: &mut Bound<'_, PyIterator>, first: u64, most: usize) -> PyResult<Batch> {
-    let mut batch = Batch {
-        first,
-        texts: Vec::new(),
-        owners: Vec::new(),
-    };
-    let mut bytes = 0;
-    while batch.owners.len() < most && bytes < BATCH_BYTES {
-        let Some(item) = iterator.next() else {
-            break;
-        };
-        let document = item?.cast_into::<PyString>().map_err(|error| {
-            let index = first + batch.owners.len() as u64;
-            let kind = type_name(&error.into_inner());
-            PyTypeError::new_err(format!("item {index} of the iterator is {kind}, not str"))
-        })?;
-        let text = document.to_str()?;
-        bytes += text.len();
-        // SAFETY: a Python string never changes, and its UTF-8 form lives as long as the object,
-        // which the batch owns for as long as it holds the text.
-        batch
-            .texts
-            .push(unsafe { std::mem::transmute::<&str, &'static str>(text) });
-        batch.owners.push(document.unbind());
+/// Pulls documents out of the iterator, long ones in parts.
+struct Reader<'i, 's> {
+    iterator: Bound<'i, PyIterator>,
+    splitter: &'s Splitter,
+    /// The most documents of a batch.
+    buffer_size: usize,
+    /// Documents pulled.
+    read: u64,
+    /// What is left of a document that did not fit the batch before.
+    rest: Option<Part>,
+}
+
+impl Reader<'_, '_> {
+    /// The next batch; an empty one when the iterator is exhausted.
+    fn next_batch(&mut self) -> PyResult<Batch> {
+        let mut batch = Batch::new();
+        let mut bytes = 0;
+        while batch.len() < self.buffer_size && bytes < BATCH_BYTES {
+            let Some(part) = self.next_part()? else {
+                break;
+            };
+            bytes += part.text.len();
+            batch.push(part);
+        }
+        Ok(batch)
     }
-    Ok(batch)
+
+    fn next_part(&mut self) -> PyResult<Option<Part>> {
+        let part = match self.rest.take() {
+            Some(rest) => rest,
+            None => match self.iterator.next() {
+                Some(item) => self.document(item?)?,
+                None => return Ok(None),
+            },
+        };
+        let Some(cut) = self.splitter.cut_after(part.text, BATCH_BYTES) else {
+            return Ok(Some(part));
+        };
+        let (text, rest) = part.text.split_at(cut);
+        let owner = part.owner.clone_ref(self.iterator.py());
+        self.rest = Some(Part {
+            text: rest,
+            owner,
+            ..part
+        });
+        Ok(Some(Part {
+            text,
+            last: false,
+            ..part
+        }))
+    }
+
+    fn document(&mut self, item: Bound<'_, PyAny>) -> PyResult<Part> {
+        let document = self.read;
+        self.read += 1;
+        let owner = item.cast_into::<PyString>().map_err(|error| {
+            let kind = type_name(&error.into_inner());
+            PyTypeError::new_err(format!(
+                "item {document} of the iterator is {kind}, not str"
+            ))
+        })?;
+        // SAFETY: a Python string never changes, and its UTF-8 form lives as long as the object,
+        // which the part owns for as long as it holds the text.
+        let text = unsafe { std::mem::transmute::<&str, &'static str>(owner.to_str()?) };
+        Ok(Part {
+            document,
+            last: true,
+            text,
+            owner: owner.unbind(),
+        })
+    }
 }
 
 pub fn type_name(object: &Bound<'_, PyAny>) -> String {

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use pyo3::exceptions::{PyOverflowError, PyUnicodeDecodeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyString};
 
-use super::convert::{encode_all, id_list, take_texts};
+use super::convert::{CachePool, IdObjects, encode_all, take_texts};
 use super::ingest::{Totals, count_documents};
 use super::progress::Progress;
 use crate::count::PieceCounts;
@@ -63,19 +64,33 @@ struct Model {
     splitter: Splitter,
     vocab: Vocab,
     encoder: Encoder,
+    caches: CachePool,
+    id_objects: PyOnceLock<IdObjects>,
     stats: Option<TrainingStats>,
 }
 
 impl Model {
-    fn of_merges(pattern: String, splitter: Splitter, merges: &[Pair]) -> Model {
-        let vocab = Vocab::from_merges(merges);
+    fn new(pattern: String, splitter: Splitter, vocab: Vocab, encoder: Encoder) -> Model {
         Model {
-            encoder: Encoder::from_merges(merges, &vocab),
             pattern,
             splitter,
             vocab,
+            encoder,
+            caches: CachePool::default(),
+            id_objects: PyOnceLock::new(),
             stats: None,
         }
+    }
+
+    fn of_merges(pattern: String, splitter: Splitter, merges: &[Pair]) -> Model {
+        let vocab = Vocab::from_merges(merges);
+        let encoder = Encoder::from_merges(merges, &vocab);
+        Model::new(pattern, splitter, vocab, encoder)
+    }
+
+    fn id_objects(&self, py: Python<'_>) -> &IdObjects {
+        self.id_objects
+            .get_or_init(py, || IdObjects::new(py, self.vocab.len()))
     }
 }
 
@@ -126,13 +141,8 @@ impl Tokenizer {
         let encoder = Encoder::from_ranks(&vocab).map_err(|byte| {
             PyValueError::new_err(format!("the ranks lack the byte 0x{byte:02x}"))
         })?;
-        Ok(Tokenizer::holding(Model {
-            pattern,
-            splitter,
-            vocab,
-            encoder,
-            stats: None,
-        }))
+        let model = Model::new(pattern, splitter, vocab, encoder);
+        Ok(Tokenizer::holding(model))
     }
 
     /// Learns merges from an iterator of documents until the vocabulary has `vocab_size` tokens.
@@ -225,12 +235,17 @@ impl Tokenizer {
     ) -> PyResult<Bound<'py, PyList>> {
         let text = text.to_str()?;
         let model = self.model();
-        let mut ids = Vec::new();
-        py.detach(|| model.encoder.encode(&model.splitter, text, &mut ids))
+        let ids = py
+            .detach(|| {
+                let mut ids = Vec::with_capacity(text.len() / 3);
+                let encode =
+                    |cache: &mut _| model.encoder.encode(&model.splitter, text, cache, &mut ids);
+                model.caches.with(encode).map(|()| ids)
+            })
             .map_err(|error| {
                 PyValueError::new_err(format!("the pattern failed on the text: {error}"))
             })?;
-        id_list(py, &ids)
+        model.id_objects(py).list(py, &ids)
     }
 
     /// The token ids of each text, on all cores.
@@ -245,12 +260,22 @@ impl Tokenizer {
             .map(|owner| owner.to_str())
             .collect::<PyResult<_>>()?;
         let model = self.model();
+        let threads = available_threads();
         let all = py
-            .detach(|| encode_all(&model.encoder, &model.splitter, &texts, available_threads()))
+            .detach(|| {
+                encode_all(
+                    &model.encoder,
+                    &model.splitter,
+                    &model.caches,
+                    &texts,
+                    threads,
+                )
+            })
             .map_err(PyValueError::new_err)?;
+        let objects = model.id_objects(py);
         let lists = all
             .iter()
-            .map(|ids| id_list(py, ids))
+            .map(|ids| objects.list(py, ids))
             .collect::<PyResult<Vec<_>>>()?;
         PyList::new(py, lists)
     }
