@@ -13,12 +13,12 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from nanochat.errors import UserError
+from nanochat.text import clock, duration, harmless, size_bytes
+from remote.preflight import Check, checks
 from tui import run_actions
-from tui.host_checks import Check, checks
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 from tui.status import ROLE_STYLES, link_look
-from tui.text import clock, duration, harmless, size_bytes
 from tui.widgets.run_header import stale_words
 from tui.widgets.table import Cell, Column, VirtualTable
 

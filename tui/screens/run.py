@@ -13,6 +13,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Input
 
+from nanochat.text import harmless
 from tui import run_actions
 from tui.figures import label
 from tui.keys import bindings
@@ -20,7 +21,6 @@ from tui.plot_frame import Alert
 from tui.run_console import console_of
 from tui.run_data import News, RunReader
 from tui.screens.base import ControlScreen
-from tui.text import harmless
 from tui.widgets.alerts import Alerts, alert_step
 from tui.widgets.gpu_grid import GpuGrid
 from tui.widgets.log_view import LogPane

@@ -18,9 +18,9 @@ from textual.strip import Strip
 from textual.widgets import Input
 
 from nanochat.errors import UserError
+from nanochat.text import size_bytes
 from tui.console import Console, Fetch, Line
 from tui.keys import bindings
-from tui.text import size_bytes
 
 NEAR = 40
 

@@ -10,7 +10,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from tui.text import harmless, number, size_bytes
+from nanochat.text import harmless, number, size_bytes
 
 if TYPE_CHECKING:
     from nanochat.events import Event
