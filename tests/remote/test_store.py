@@ -264,6 +264,17 @@ def test_a_log_that_lost_its_end_on_the_host_is_read_again(tmp_path: Path) -> No
         check_whole(store, after)
 
 
+def test_a_last_line_that_was_lost_and_written_anew_longer_is_noticed(tmp_path: Path) -> None:
+    kept = training_log(5)
+    with Store(tmp_path / "c.sqlite") as store:
+        feed(store, kept + line(6, "log", text="lost"))
+        after = kept + line(6, "log", text="another and longer") + line(7, "log", text="next")
+        offset = store.offsets("box")["r1"]["events.jsonl"]
+        assert store.ingest("box", "r1", "events.jsonl", offset, after[offset:]).outcome == "diverged"
+        feed(store, after)
+        check_whole(store, after)
+
+
 def test_a_log_with_a_hole_of_its_own_is_kept_and_does_not_loop(tmp_path: Path) -> None:
     log = b"".join(line(seq) for seq in (0, 1, 5, 5, 3, 6))
     with Store(tmp_path / "c.sqlite") as store:
