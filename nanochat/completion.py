@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="nanochat completion",
         description="Print the completion script of a shell.",
-        epilog='bash: eval "$(nanochat completion bash)" · zsh: nanochat completion zsh > a folder of $fpath/_nanochat',
+        epilog='bash: eval "$(nanochat completion bash)" · zsh: write it to _nanochat in a folder of $fpath',
     )
     parser.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
     print(shtab.complete(command_tree(), parser.parse_args(list(argv)).shell))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanochat.errors import Exit, UserError
-from nanochat.options import Parser
+from nanochat.options import Parser, normalise
 from nanochat.paths import Layout, base_dir
 from nanochat.text import harmless, percent, when
 from remote.hosts import DEFAULT_BASE, Host, HostBook, parse_ssh_target
@@ -28,8 +28,17 @@ if TYPE_CHECKING:
 
 def _parser(prog: str, description: str) -> Parser:
     parser = Parser(prog=prog, description=description)
-    parser.add_argument("--base-dir", default=None, metavar="DIR", help="base directory")
+    _add_base_dir(parser, None)
     return parser
+
+
+def _add_base_dir(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument(
+        "--base-dir",
+        default=default,
+        metavar="DIR",
+        help="base directory [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]",
+    )
 
 
 # ---- runs ------------------------------------------------------------------------------------------
@@ -53,12 +62,14 @@ def runs_parser() -> Parser:
     words.add_parser("resume", help="go on with an ended run where its checkpoint left it")
     for name in ("show", "follow", "stop", "resume"):
         words.choices[name].add_argument("run", metavar="RUN", help="a run id, its start, or host/run_id")
+    for word in words.choices.values():  # after the word it overrides one given before
+        _add_base_dir(word, argparse.SUPPRESS)
     return parser
 
 
 def runs(argv: Sequence[str]) -> int:
     """Answers `nanochat runs …`."""
-    given = runs_parser().parse_args(list(argv) or ["ls"])
+    given = runs_parser().parse_args(normalise(argv) or ["ls"])
     given.word = given.word or "ls"
     layout = Layout(base_dir(given.base_dir))
     return asyncio.run(_runs(given, layout))
@@ -199,12 +210,14 @@ def hosts_parser() -> Parser:
     words.add_parser("rm", help="take a host out of the book; its runs stay known")
     for name in ("test", "rm"):
         words.choices[name].add_argument("name", metavar="NAME")
+    for name in ("ls", "test", "rm"):  # `add --base-dir` is the host's own
+        _add_base_dir(words.choices[name], argparse.SUPPRESS)
     return parser
 
 
 def hosts(argv: Sequence[str]) -> int:
     """Answers `nanochat hosts …`."""
-    given = hosts_parser().parse_args(list(argv) or ["ls"])
+    given = hosts_parser().parse_args(normalise(argv) or ["ls"])
     layout = Layout(base_dir(given.base_dir))
     book = HostBook(layout)
     if given.word in (None, "ls"):
