@@ -1,5 +1,7 @@
 """The pipeline: data, tokenizer, model, training, evals, inference. Knows no screen and no SSH."""
 
+import os
+
 __version__ = "0.1.0"
 
 # OpenMP's idle threads spin by default, which on a machine with other work (a screen, a tokenizer, a second
