@@ -77,7 +77,7 @@ def runs(argv: Sequence[str]) -> int:
 
 async def _runs(given: argparse.Namespace, layout: Layout) -> int:
     from remote.fleet import Fleet
-    from remote.watch import ask_host_key, watch
+    from remote.watch import Interrupts, ask_host_key, watch
 
     if not layout.base.is_dir():
         if given.word == "ls":
@@ -98,7 +98,8 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
             return _show(fleet, run, given.json)
         if given.word == "follow":
             await fleet.connect(run.host)
-            return await watch(fleet, [run.key], make_printer(given.json))
+            with Interrupts() as interrupts:
+                return await watch(fleet, [run.key], make_printer(given.json), interrupts)
         if given.word == "stop":
             if not run.live:
                 raise UserError(f"{run.run_id} has ended already: {run.status}")
@@ -119,7 +120,7 @@ async def _look(fleet: Fleet, only: str) -> None:
     names = [only] if only else [host.name for host in await asyncio.to_thread(fleet.hosts.all)]
     if only:
         await asyncio.to_thread(fleet.hosts.get, only)
-    answers = await asyncio.gather(*(fleet.refresh(name) for name in names), return_exceptions=True)
+    answers = await asyncio.gather(*(fleet.catch_up(name) for name in names), return_exceptions=True)
     for error in answers:
         if isinstance(error, UserError):
             print(f"nanochat: warning: {error}", file=sys.stderr)
