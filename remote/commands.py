@@ -203,6 +203,7 @@ def hosts_parser() -> Parser:
     add.add_argument(
         "--price", type=float, default=None, metavar="X", help="price an hour, for what a run has cost"
     )
+    add.add_argument("--replace", action="store_true", help="overwrite the entry of that name")
     test = words.add_parser("test", help="connect and check the host, a line a check")
     test.add_argument(
         "--accept-key", default="", metavar="SHA256:…", help="trust a host key with this fingerprint"
@@ -227,7 +228,7 @@ def hosts(argv: Sequence[str]) -> int:
         user, address, port = parse_ssh_target(given.ssh)
         key = str(Path(given.key).expanduser().absolute()) if given.key else ""
         host = Host(given.name, "ssh", user, address, port, key, given.python, given.remote_base, given.price)
-        book.add(host)
+        book.add(host, replace=given.replace)
         print(f"added {host.name}: {host.target}; check it with: nanochat hosts test {host.name}")
         return Exit.OK
     if given.word == "rm":

@@ -106,9 +106,9 @@ async def _check_ready(fleet: Fleet, host: str) -> None:
     found = probe.interpreter
     if found is not None and not found.ok:
         raise UserError(
-            f"host '{host}' cannot run stages: {found.error}",
-            f"install nanochat for {found.path} there, or name another Python: "
-            "nanochat hosts add --replace --python PATH",
+            f"host '{host}' cannot run stages: {harmless(found.error, 300)}",
+            f"install nanochat for {harmless(found.path)} there, or name another Python: "
+            f"nanochat hosts add {host} --replace --ssh … --python PATH",
         )
 
 

@@ -196,6 +196,19 @@ def test_a_host_whose_python_lacks_nanochat_is_told_before_anything_starts(
     assert shell.logs() == []
 
 
+def test_escape_sequences_a_host_sends_never_reach_the_terminal(
+    shell: Shell, known_sshd: Sshd, tmp_path: Path
+) -> None:
+    rude = tmp_path / "rude"
+    rude.write_text("#!/bin/sh\nprintf '\\033]0;owned\\007\\033[2J' >&2; exit 1\n")
+    rude.chmod(0o755)
+    HostBook(shell.layout).add(known_sshd.host(base=shell.far, python=str(rude)), replace=True)
+    tested = shell.run("hosts", "test", "box", code=1)
+    refused = shell.run("--no-tui", "my plan.toml", "--host", "box", code=2)
+    assert "owned" in tested.stdout and "owned" in refused.stderr  # told, and harmless
+    assert not set("\x1b\x07") & set(tested.stdout + tested.stderr + refused.stdout + refused.stderr)
+
+
 def test_an_app_killed_in_the_middle_loses_nothing_and_the_plan_goes_on(shell: Shell) -> None:
     shell.box(steps=60, pace=0.05)
     app = shell.start("--no-tui", "my plan.toml", "--host", "box", "--json")
