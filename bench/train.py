@@ -40,7 +40,9 @@ def parse() -> argparse.Namespace:
 def measure(arguments: argparse.Namespace, dtype_name: str) -> dict[str, float | str]:
     """One compute type in this process. Seconds are wall clock, the median of the timed steps."""
     started = time.perf_counter()
-    import torch
+    import nanochat  # noqa: F401 - sets how OpenMP waits, before torch is loaded
+
+    import torch  # isort: skip
 
     from nanochat.dataloader import Batch, LoaderState
     from nanochat.model import build_model

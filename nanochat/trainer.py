@@ -1,6 +1,7 @@
 """The parts of a training loop: one optimizer step, the guard against bad ones, the clock."""
 
 import math
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from nanochat.dataloader import Batch, LoaderState
+from nanochat.errors import UserError
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW, gradient_norm
 
@@ -59,6 +61,18 @@ def train_step(
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return StepResult(mean, size, applied, batch.state)
+
+
+def compile_blocks(model: GPT) -> None:
+    """Compiles by region: one block's code serves all that are alike, so the first step comes early.
+
+    On a CPU the gain is about a fifth and the wait 10 to 25 seconds: so only when asked for. Raises
+    `UserError` when the CPU's code cannot be compiled for want of a compiler.
+    """
+    if model.device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        raise UserError("--compile on needs a C++ compiler, and there is none", "install g++ or leave it out")
+    for block in model.blocks:
+        block.compile(dynamic=False)
 
 
 @dataclass

@@ -31,7 +31,7 @@ from nanochat.scaling import Horizon, config_from_depth, plan_horizon
 from nanochat.schedule import lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.stages import main
 from nanochat.tokenizer import Tokenizer
-from nanochat.trainer import MAX_SKIPPED, LoopState, StepResult, StopRequested, train_step
+from nanochat.trainer import MAX_SKIPPED, LoopState, StepResult, StopRequested, compile_blocks, train_step
 from nanochat.weights import load_weights, read_weights
 
 PROMPTS = (
@@ -199,6 +199,8 @@ def make_model(
         model.init_weights(options.seed)
     for table in (model.wte, *model.value_embeds.values()):
         table.to(runtime.embedding_dtype)
+    if options.compile == "on" or (options.compile == "auto" and runtime.device.type == "cuda"):
+        compile_blocks(model)
     return model
 
 

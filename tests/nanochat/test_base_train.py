@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -294,3 +295,21 @@ def test_a_tag_that_other_runs_used_raises_an_alert(base: Path) -> None:
     runs = sorted((base / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
     alerts = of_kind(read_events(runs[-1] / "events.jsonl")[0], "alert")
     assert [event.data["what"] for event in alerts] == ["tag_in_use"]
+
+
+@pytest.mark.slow
+def test_compiled_blocks_give_the_same_training(base: Path) -> None:
+    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        pytest.skip("compiling for the CPU needs a C++ compiler")
+    for setting in ("off", "on"):
+        assert train(base, "--num-iterations=4", f"--model-tag={setting}", f"--compile={setting}") == 0
+    plain, compiled = (find_checkpoint(base / "base_checkpoints", tag) for tag in ("off", "on"))
+    assert compiled.meta["val_bpb"] == pytest.approx(plain.meta["val_bpb"], abs=1e-4)
+
+
+def test_compiling_without_a_compiler_ends_in_one_line(
+    base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert train(base, "--num-iterations=1", "--compile=on") == 2
+    assert "needs a C++ compiler" in error_line(capsys)
