@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peer_package import PeerUnavailableError, peer_folder
 
-ROOT = Path(__file__).resolve().parents[2]
-PEER_VERSION = "0.1.0"
 PEER_PROGRAM = """
 import json, sys
 import rustbpe
@@ -55,40 +54,12 @@ class Peer:
         self._process.communicate()
 
 
-def peer_folder() -> Path:
-    """The folder that holds PyPI's package: named by the environment, else installed into the cache once."""
-    if named := os.environ.get("NANOCHAT_PEER_RUSTBPE"):
-        return Path(named)
-    folder = ROOT / ".cache" / f"rustbpe-{PEER_VERSION}"
-    if not (folder / "rustbpe").is_dir():
-        wanted = f"rustbpe=={PEER_VERSION}"
-        install = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--disable-pip-version-check",
-        ]
-        done = subprocess.run(
-            [*install, "--target", str(folder), wanted],
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        if done.returncode != 0:
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            pytest.skip(f"pip cannot install {wanted}, the peer to compare with: {reason}")
-    return folder
-
-
 @pytest.fixture(scope="session")
 def peer() -> Iterator[Peer]:
-    folder = peer_folder()
-    if not (folder / "rustbpe").is_dir():
-        pytest.skip(f"NANOCHAT_PEER_RUSTBPE={folder} holds no package rustbpe")
+    try:
+        folder = peer_folder()
+    except PeerUnavailableError as error:
+        pytest.skip(f"needs PyPI's rustbpe: {error}")
     running = Peer(folder)
     yield running
     running.close()

@@ -1,0 +1,226 @@
+"""BPE training and encoding: ours against PyPI's rustbpe 0.1.0 and tiktoken, on the same text, in turns.
+
+Each package works in a process of its own that has read the corpus beforehand; runs alternate, one process
+at a time, and the median counts. Throughput is UTF-8 megabytes of text a second. The vocabularies must be
+equal, and so must the ids, or there is no table.
+
+Usage: python bench/bpe.py [CORPUS] [--vocab-size 4096 32768] [--runs 5] [--peer DIR] [--json]
+CORPUS is a folder of parquet shards or of text files; by default the measured corpus of the shared data
+where it is there, else the running Python's standard library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKER = "--worker"
+TEXT_SUFFIXES = {".py", ".txt", ".md", ".rst"}
+
+
+def default_corpus() -> Path:
+    """The shared text, else the standard library."""
+    shared = Path(os.environ.get("NANOCHAT_SHARED", ROOT.parent / "shared")) / "data" / "text"
+    return shared if shared.is_dir() else Path(sysconfig.get_paths()["stdlib"])
+
+
+def read_documents(folder: Path) -> list[str]:
+    """Every document of the shards in `folder`, or every text file under it."""
+    if any(folder.glob("*.parquet")):
+        from nanochat.dataset import iter_documents, list_shards
+
+        return list(iter_documents(list_shards(folder)))
+    files = (path for path in sorted(folder.rglob("*")) if path.suffix in TEXT_SUFFIXES and path.is_file())
+    return [path.read_text(errors="replace") for path in files]
+
+
+def serve(folder: Path) -> None:
+    """A worker: answers each line of JSON on stdin with what it measured, until stdin ends."""
+    from nanochat.tokenizer import SPLIT_PATTERN
+
+    documents = read_documents(folder)
+    answer({"documents": len(documents), "bytes": sum(len(text.encode()) for text in documents)})
+    work = Work(documents, SPLIT_PATTERN)
+    for line in sys.stdin:
+        ask = json.loads(line)
+        answer(getattr(work, ask.pop("do"))(**ask))
+
+
+def answer(document: dict[str, Any]) -> None:
+    print(json.dumps(document), flush=True)
+
+
+class Work:
+    """What a worker can be asked for. Each method returns seconds and a digest of the result."""
+
+    def __init__(self, documents: list[str], pattern: str) -> None:
+        self.documents, self.pattern = documents, pattern
+        self.tokenizer: Any = None
+        self.encoding: Any = None
+
+    def train(self, vocab_size: int) -> dict[str, Any]:
+        import rustbpe
+
+        self.tokenizer = rustbpe.Tokenizer()
+        began = time.perf_counter()
+        self.tokenizer.train_from_iterator(iter(self.documents), vocab_size, pattern=self.pattern)
+        seconds = time.perf_counter() - began
+        ranks = [(bytes(token), rank) for token, rank in self.tokenizer.get_mergeable_ranks()]
+        return {"seconds": seconds, "digest": digest(ranks)}
+
+    def encode(self, by: str) -> dict[str, Any]:
+        """Encodes everything with the tokenizer trained last; the digest says whether ids are equal."""
+        began = time.perf_counter()
+        ids = self._encoders()[by]()
+        seconds = time.perf_counter() - began
+        return {"seconds": seconds, "digest": digest(ids), "tokens": sum(map(len, ids))}
+
+    def _encoders(self) -> dict[str, Callable[[], list[list[int]]]]:
+        import tiktoken
+
+        if self.encoding is None:
+            ranks = {bytes(token): rank for token, rank in self.tokenizer.get_mergeable_ranks()}
+            self.encoding = tiktoken.Encoding(
+                "bench", pat_str=self.pattern, mergeable_ranks=ranks, special_tokens={}
+            )
+        cores = os.cpu_count() or 1
+        return {
+            "rustbpe": lambda: [self.tokenizer.encode(text) for text in self.documents],
+            "rustbpe batch": lambda: self.tokenizer.batch_encode(self.documents),
+            "tiktoken": lambda: [self.encoding.encode_ordinary(text) for text in self.documents],
+            "tiktoken batch": lambda: self.encoding.encode_ordinary_batch(self.documents, num_threads=cores),
+        }
+
+
+def digest(result: object) -> str:
+    return hashlib.sha256(repr(result).encode()).hexdigest()
+
+
+class Worker:
+    """A process of ours or the peer's that has read the corpus."""
+
+    def __init__(self, package: Path, corpus: Path) -> None:
+        # The package stands before the checkout, so that `rustbpe` is the one that is measured.
+        search = os.pathsep.join(map(str, (package, ROOT)))
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(corpus), WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": search},
+        )
+        self.read = self._answer()
+
+    def ask(self, do: str, **arguments: object) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        print(json.dumps({"do": do, **arguments}), file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("bench/bpe.py: a worker died; its own words are above")
+        document: dict[str, Any] = json.loads(line)
+        return document
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def in_turns(runs: int, contestants: dict[str, Callable[[], dict[str, Any]]]) -> dict[str, float]:
+    """Median seconds of each contestant. Raises SystemExit when their results differ."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    digests = set()
+    for _ in range(runs):
+        for name, measure in contestants.items():
+            result = measure()
+            seconds[name].append(result["seconds"])
+            digests.add(result["digest"])
+    if len(digests) > 1:
+        raise SystemExit(f"bench/bpe.py: {' and '.join(contestants)} give different results: no comparison")
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def measure(ours: Worker, peer: Worker, vocab_sizes: list[int], runs: int) -> list[dict[str, Any]]:
+    """One row a comparison: what, the two names and their median seconds."""
+    rows = []
+    for vocab_size in vocab_sizes:
+        contestants = {
+            "ours": lambda size=vocab_size: ours.ask("train", vocab_size=size),
+            "rustbpe 0.1.0": lambda size=vocab_size: peer.ask("train", vocab_size=size),
+        }
+        rows.append({"what": f"train {vocab_size:,}", **versus(in_turns(runs, contestants))})
+    last = f"{vocab_sizes[-1]:,}"
+    for kind, label in (("", "one by one"), (" batch", "in a batch")):
+        contestants = {
+            "ours": lambda kind=kind: ours.ask("encode", by="rustbpe" + kind),
+            "tiktoken": lambda kind=kind: ours.ask("encode", by="tiktoken" + kind),
+        }
+        rows.append({"what": f"encode {last}, {label}", **versus(in_turns(runs, contestants))})
+    contestants = {
+        "ours": lambda: ours.ask("encode", by="rustbpe batch"),
+        "rustbpe 0.1.0": lambda: peer.ask("encode", by="rustbpe batch"),
+    }
+    rows.append({"what": f"encode {last}, in a batch", **versus(in_turns(runs, contestants))})
+    return rows
+
+
+def versus(seconds: dict[str, float]) -> dict[str, Any]:
+    (_, ours), (name, theirs) = seconds.items()
+    return {"ours_s": ours, "peer": name, "peer_s": theirs, "ratio": theirs / ours}
+
+
+def print_table(rows: list[dict[str, Any]], read: dict[str, Any], corpus: Path, runs: int) -> None:
+    megabytes = read["bytes"] / 1e6
+    print(f"{corpus}: {read['documents']:,} documents, {megabytes:.1f} MB; {os.cpu_count()} cores; ", end="")
+    print(f"median of {runs} runs in turns; results equal")
+    print(f"{'':30} {'ours':>16} {'peer':>16}  {'':14} {'ratio':>6}")
+    for row in rows:
+        cells = [f"{row[side]:6.2f} s {megabytes / row[side]:5.0f} MB/s" for side in ("ours_s", "peer_s")]
+        print(f"{row['what']:30} {cells[0]:>16} {cells[1]:>16}  {row['peer']:14} {row['ratio']:5.1f}×")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("corpus", nargs="?", type=Path, default=default_corpus())
+    parser.add_argument("--vocab-size", nargs="+", type=int, default=[4096, 32768])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--peer", type=Path, help="folder that holds PyPI's rustbpe 0.1.0")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument(WORKER, action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        serve(options.corpus)
+        return
+    sys.path.insert(0, str(ROOT / "tests" / "rustbpe"))
+    from peer_package import PeerUnavailableError, peer_folder
+
+    try:
+        folder = options.peer or peer_folder()
+    except PeerUnavailableError as error:
+        raise SystemExit(f"bench/bpe.py: {error}; give its folder with --peer") from error
+    ours, peer = Worker(ROOT, options.corpus), Worker(folder, options.corpus)
+    try:
+        rows = measure(ours, peer, options.vocab_size, options.runs)
+    finally:
+        ours.close()
+        peer.close()
+    print_table(rows, ours.read, options.corpus, options.runs)
+    if options.json:
+        print(json.dumps({"corpus": ours.read, "cores": os.cpu_count(), "runs": options.runs, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
