@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from remote.runs import RunRow
 
 
+Severity = Literal["information", "warning", "error"]
+SEVERITIES: dict[str, Severity] = {"succeeded": "information", "stopped": "warning"}
+
+
 @dataclass(frozen=True)
 class Notice:
     """One line for the user."""
 
     key: str
-    severity: Literal["information", "warning", "error"]
+    severity: Severity
     text: str
 
 
@@ -57,4 +61,4 @@ def _ended(run: RunRow) -> Notice:
     if run.reason:
         what.append(harmless(run.reason, 200))
     text = " · ".join(part for part in what if part)
-    return Notice(run.key, "information" if run.status == "succeeded" else "error", text)
+    return Notice(run.key, SEVERITIES.get(run.status, "error"), text)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -184,11 +185,12 @@ async def test_at_most_four_redraws_a_second_whatever_comes_in(bench: Bench) -> 
     async with bench.open() as (app, pilot):
         told: list[int] = []
         app.screen.changed = lambda changes: told.append(len(changes))  # type: ignore[attr-defined]
+        started = time.monotonic()
         for _ in range(100):
             app.feed._note(Change("events", "local", key.split("/")[1]))
             await pilot.pause(0.01)
         await pilot.pause(0.3)
-        assert 1 <= len(told) <= 8
+        assert 1 <= len(told) <= 4 * (time.monotonic() - started) + 1
 
 
 async def test_an_end_and_an_alert_are_told_once_with_a_bell(

@@ -116,6 +116,7 @@ async def test_the_log_follows_finds_and_filters(bench: Bench) -> None:
         view = app.screen.query_one(LogView)
         await settle(pilot, lambda: bool(view._lines))
         assert view._lines[-1].text == lines[-1]
+        await settle(pilot, lambda: lines[-1] in view.render_line(view.size.height - 1).text)
         view.focus()
         bench.fleet.text[key] += b"the newest line\n"
         view.poll()

@@ -65,7 +65,15 @@ async def run(app: ControlRoom, pilot: Pilot[str]) -> None:
         pilot, lambda: all(plot.frame for plot in plots if plot.region) and bool(plots.first().metric)
     )
     await settle(pilot, lambda: bool(app.screen.query_one(LogView)._lines))
-    await pilot.pause(0.6)
+    await steady(app, pilot)
+
+
+async def steady(app: ControlRoom, pilot: Pilot[str]) -> None:
+    """Waits until the screen has stood still for four looks."""
+    seen: list[str] = []
+    while len(seen) < 40 and (len(seen) < 4 or len(set(seen[-4:])) > 1):
+        await pilot.pause(0.3)
+        seen.append(app.export_screenshot())
 
 
 async def hosts(app: ControlRoom, pilot: Pilot[str]) -> None:
@@ -76,8 +84,7 @@ async def hosts(app: ControlRoom, pilot: Pilot[str]) -> None:
 
     app.fleet.probe = probe  # type: ignore[method-assign]
     await pilot.press("7")
-    await settle(pilot)
-    await pilot.pause(0.3)
+    await steady(app, pilot)
 
 
 async def launch(app: ControlRoom, pilot: Pilot[str]) -> None:

@@ -107,9 +107,13 @@ class LogView(ScrollView, can_focus=True):
         width = max((cell_len(line.text) for line in lines[-400:]), default=0)
         self.virtual_size = Size(width, len(lines))
         if self.follow:
-            self.scroll_to(y=max(0, len(lines) - self.size.height), animate=False)
+            self.scroll_to(y=max(0, len(lines) - self.size.height), animate=False, force=True)
         self._tell()
         self.refresh()
+
+    def on_resize(self) -> None:
+        if self.follow:
+            self.scroll_to(y=max(0, len(self._lines) - self.size.height), animate=False, force=True)
 
     def _tell(self) -> None:
         parent = self.parent
@@ -181,23 +185,23 @@ class LogView(ScrollView, can_focus=True):
         if not await console.older():
             return
         self._again()
-        self.scroll_to(y=self.scroll_offset.y + len(self._lines) - before, animate=False)
+        self.scroll_to(y=self.scroll_offset.y + len(self._lines) - before, animate=False, force=True)
 
     async def _read_forward(self, console: Console) -> None:
         if not console.at_end:
             gone = await console.newer()
             self._again()
             if gone and not self.only:
-                self.scroll_to(y=self.scroll_offset.y - gone, animate=False)
+                self.scroll_to(y=self.scroll_offset.y - gone, animate=False, force=True)
 
     def action_scroll_lines(self, by: int) -> None:
-        self.scroll_relative(y=by, animate=False)
+        self.scroll_relative(y=by, animate=False, force=True)
 
     def action_scroll_pages(self, by: int) -> None:
-        self.scroll_relative(y=by * max(1, self.size.height - 1), animate=False)
+        self.scroll_relative(y=by * max(1, self.size.height - 1), animate=False, force=True)
 
     def action_scroll_columns(self, by: int) -> None:
-        self.scroll_relative(x=by, animate=False)
+        self.scroll_relative(x=by, animate=False, force=True)
 
     def action_follow(self) -> None:
         if self.follow:
@@ -217,7 +221,7 @@ class LogView(ScrollView, can_focus=True):
     async def _to_start(self, console: Console) -> None:
         await console.to_start()
         self._again()
-        self.scroll_to(y=0, animate=False)
+        self.scroll_to(y=0, animate=False, force=True)
 
     # ---- find and filter -----------------------------------------------------------------------------
 
@@ -287,7 +291,7 @@ class LogView(ScrollView, can_focus=True):
     def _show_line(self, index: int) -> None:
         top, height = self.scroll_offset.y, self.size.height
         if not top <= index < top + height:
-            self.scroll_to(y=max(0, index - height // 2), animate=False)
+            self.scroll_to(y=max(0, index - height // 2), animate=False, force=True)
         self._tell()
         self.refresh()
 
