@@ -114,7 +114,7 @@ def open_shard(path: Path, column: str = TEXT_COLUMN) -> Iterator["pq.ParquetFil
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     with file:

@@ -286,6 +286,12 @@ class DataBuildOptions:
         False, "Pack the running Python's own text: library sources, docstrings, pydoc topics", group="Input"
     )
     text_key: str = option("text", "Field of the text in jsonl and parquet input", group="Input")
+    doc_chars: int = option(
+        10_000,
+        "Split a file longer than this many characters at blank lines; 0: never. Records stay whole",
+        group="Input",
+        minimum=0,
+    )
     min_chars: int = option(1, "Skip documents shorter than this many characters", group="Input", minimum=1)
     shard_chars: int = option(250_000_000, "Characters in a shard, about", group="Output", minimum=1000)
     row_group: int = option(1024, "Documents in a row group", group="Output", minimum=1)
@@ -313,6 +319,9 @@ class DataDownloadOptions:
     num_workers: int = option(4, "Downloads at a time", short="-w", minimum=1, maximum=64)
     out: str = option("", "Folder of the shards; default the set's own under the base directory")
     mirror: str = option("", "Address that stands for https://huggingface.co")
+    retry_wait: float = option(
+        2.0, "Seconds before the second of five tries; doubles with each", minimum=0, maximum=600
+    )
 
 
 @dataclass(frozen=True)

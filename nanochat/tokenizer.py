@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -207,10 +207,13 @@ class Tokenizer:
         vocab_size: int,
         *,
         trained_on: Mapping[str, Any] | None = None,
+        progress: Callable[[str, int, int | None], object] | None = None,
     ) -> Self:
         """Learns a vocabulary of `vocab_size` ids, special tokens included, from `documents`.
 
         The result is smaller when the text holds fewer distinct pairs: compare `vocab_size`.
+        `progress(phase, done, total)` hears "count" with characters and "merge" with merges; what it
+        raises ends the training.
         """
         if vocab_size < MIN_VOCAB:
             raise UserError(
@@ -220,7 +223,9 @@ class Tokenizer:
         import rustbpe
 
         trainer = rustbpe.Tokenizer()
-        trainer.train_from_iterator(iter(documents), vocab_size - len(SPECIAL_TOKENS), pattern=SPLIT_PATTERN)
+        trainer.train_from_iterator(
+            iter(documents), vocab_size - len(SPECIAL_TOKENS), pattern=SPLIT_PATTERN, progress=progress
+        )
         ranks = {bytes(token): int(rank) for token, rank in trainer.get_mergeable_ranks()}
         return cls(ranks, trained_on=trained_on)
 

@@ -44,19 +44,29 @@ class _File:
     rereads: int
 
 
-def ingest_chunk(db: sqlite3.Connection, run: int, file: str, offset: int, data: bytes) -> Ingested:
-    """Takes in bytes `[offset, offset + len(data))` of a run's file; call inside a write transaction.
+def ingest_chunk(
+    db: sqlite3.Connection, run: int, file: str, offset: int, data: bytes, end: int | None = None
+) -> Ingested:
+    """Takes in bytes `[offset, end)` of a run's file; call inside a write transaction.
 
-    A torn last line is left for the next chunk. Lines that are no event are counted and passed over.
+    `end` defaults to `offset + len(data)`; it differs where the sender passed over a line or replaced bytes
+    that are no UTF-8. A torn last line is left for the next chunk. Lines that are no event are counted and
+    passed over.
     """
     at = _file(db, run, file)
-    if offset > at.offset:
+    exact = end is None or end == offset + len(data)
+    stop = offset + len(data) if end is None else end
+    if stop <= at.offset:
+        return Ingested("known", at.offset)
+    if offset > at.offset or (offset < at.offset and not exact):
         return Ingested("gap", at.offset)
     fresh = data[at.offset - offset :]
-    fresh = fresh[: fresh.rfind(b"\n") + 1]
-    if not fresh:
+    if exact:
+        fresh = fresh[: fresh.rfind(b"\n") + 1]
+        stop = at.offset + len(fresh)
+    if stop == at.offset:
         return Ingested("known", at.offset)
-    lines = fresh.split(b"\n")[:-1]
+    lines = fresh.split(b"\n")[:-1] or [b""]
     events = [event for line in lines if (event := parse_line(line)) is not None and _storable(event)]
     if events and not _continues(at, events):
         if at.offset and at.rereads < _MAX_REREADS:
@@ -71,9 +81,9 @@ def ingest_chunk(db: sqlite3.Connection, run: int, file: str, offset: int, data:
     last = events[-1].seq if events else at.last_seq
     db.execute(
         "UPDATE files SET offset = ?, last_seq = ?, bad_lines = bad_lines + ? WHERE run = ? AND file = ?",
-        (at.offset + len(fresh), last, len(lines) - len(events), run, file),
+        (stop, last, len(lines) - len(events), run, file),
     )
-    return Ingested("ok", at.offset + len(fresh), len(events))
+    return Ingested("ok", stop, len(events))
 
 
 def forget_file(db: sqlite3.Connection, run: int, file: str) -> None:

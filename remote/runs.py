@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -171,7 +170,7 @@ class Probe:
     hostname: str
     python: str
     agent: str
-    cores: int
+    cores: float
     ram_total: int
     disk_free: int
     disk_total: int
@@ -181,12 +180,6 @@ class Probe:
     driver: str = ""
     nvml_error: str = ""
     interpreter: Interpreter | None = None
-
-
-def new_run_id(stage: str, now: float | None = None) -> str:
-    """`YYYYMMDD-HHMMSS-<stage>-<4 hex>` in UTC: sorts by time, readable, unique enough per host."""
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-    return f"{stamp}-{stage}-{secrets.token_hex(2)}"
 
 
 def run_key(host: str, run_id: str) -> str:

@@ -177,8 +177,13 @@ class Store:
 
     # ---- writing -------------------------------------------------------------------------------------
 
-    def ingest_state(self, host: str, run: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
-        """Takes in a run's run.json and state.json as the agent told them; True when something changed."""
+    def ingest_state(
+        self, host: str, run: Mapping[str, Any], state: Mapping[str, Any], snapshot: bool = False
+    ) -> bool:
+        """Takes in a run's run.json and state.json as the agent told them; True when something changed.
+
+        A `snapshot` was not read from the stream and may be behind it: it never replaces a newer state.
+        """
         run_id = str(run.get("run_id") or state.get("run_id") or "")
         if not run_id:
             return False
@@ -188,29 +193,35 @@ class Store:
             known = db.execute("SELECT run, state, created_at FROM runs WHERE id = ?", (number,)).fetchone()
             if known == fresh:
                 return False
+            if snapshot and _heartbeat(json.loads(known[1])) > _heartbeat(state):
+                return False
             db.execute("UPDATE runs SET run = ?, state = ?, created_at = ? WHERE id = ?", (*fresh, number))
             return True
 
-    def ingest(self, host: str, run_id: str, file: str, offset: int, data: bytes) -> Ingested:
-        """Takes in bytes of a run's events.jsonl or telemetry.jsonl: exactly once, see `remote.ingest`."""
+    def ingest(
+        self, host: str, run_id: str, file: str, offset: int, data: bytes, end: int | None = None
+    ) -> Ingested:
+        """Takes in bytes `[offset, end)` of a run's events.jsonl or telemetry.jsonl: exactly once.
+
+        See `remote.ingest`; `end` defaults to `offset + len(data)`.
+        """
         if file not in (EVENTS, TELEMETRY):
             raise ValueError(f"not a followed file: {file!r}")
         with self._database.write() as db:
-            return ingest_chunk(db, _ensure_run(db, host, run_id), file, offset, data)
+            return ingest_chunk(db, _ensure_run(db, host, run_id), file, offset, data, end)
 
-    def shrunk(self, host: str, run_id: str, sizes: Mapping[str, int]) -> bool:
-        """Forgets files that are now shorter on the host than what was read; True when there were any.
+    def forget(self, host: str, run_id: str, file: str, read: int) -> None:
+        """Drops what was read of a file that is now shorter on the host than the `read` bytes.
 
-        That happens when the host's disk lost the end of a file in a power cut.
+        That happens when the host's disk lost the end of a file in a power cut. Nothing is dropped when
+        the store does not stand at `read` (any more): then another process has done so already.
         """
-        found = False
         with self._database.write() as db:
             run = _ensure_run(db, host, run_id)
-            for file, offset in db.execute("SELECT file, offset FROM files WHERE run = ?", (run,)).fetchall():
-                if file in sizes and sizes[file] < offset:
-                    forget_file(db, run, file)
-                    found = True
-        return found
+            query = "SELECT offset FROM files WHERE run = ? AND file = ?"
+            row = db.execute(query, (run, file)).fetchone()
+            if row is not None and row[0] == read:
+                forget_file(db, run, file)
 
     def contact(self, host: str, t: float) -> None:
         """Notes that a host was heard at time `t`."""
@@ -343,6 +354,10 @@ def _run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
         note=next((value for kind, value in marks if kind == "note"), ""),
         pinned=any(kind == "pin" for kind, _ in marks),
     )
+
+
+def _heartbeat(state: Mapping[str, Any]) -> float:
+    return _number(state.get("heartbeat")) or 0.0
 
 
 def _number(value: object) -> float | None:

@@ -1,8 +1,8 @@
 """One metric over a run, in memory: append live, hide superseded attempts, smooth, shrink to screen columns.
 
-A series costs 24 bytes a point (step, time, value) and answers "lowest and highest value between these two
-points" from a pyramid of block minima and maxima, so that drawing a million points costs the same as drawing a
-thousand. Nothing here knows a screen, and nothing is thread-safe: one thread (the plot thread) owns a series.
+A series costs 24 bytes a point (step, time, value) and answers "lowest and highest value between these
+two points" from a pyramid of block minima and maxima, so that drawing a million points costs the same as
+drawing a thousand. Nothing here knows a screen. Nothing is thread-safe: the plot thread owns every series.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import itemgetter
 from typing import Literal
+
+from tui.pyramid import MinMaxPyramid, ema, ema_state
 
 Row = tuple[int, int | None, float, float | int | str, int]
 """A metric point as the store gives it: (seq, step, unix time in s, value, attempt)."""
 
 Key = Literal["step", "time"]
 
-_BLOCK = 64
-_CHUNK = 16_384
+_CHUNK = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ class Stats:
 class Columns:
     """A series shrunk to screen columns: M4 aggregation (Jugel et al., VLDB 2014): first, min, max, last.
 
-    Only columns that hold points are listed, so a sparse metric stays sparse. `broken[i]` says that a NaN or an
-    infinity lies between the previous listed column and this one. `before` and `after` are the neighbours
+    Only columns that hold points are listed, so a sparse metric stays sparse. `broken[i]` says that a NaN or
+    an infinity lies between the previous listed column and this one. `before` and `after` are the neighbours
     (key, value) just outside the range, to which a zoomed line still leads.
     """
 
@@ -82,74 +84,11 @@ class Columns:
         self.broken.append(broken)
 
 
-class MinMaxPyramid:
-    """Values with the minima and maxima of blocks of 64, 64², 64³ … : append O(1), range extremes O(64 log n)."""
-
-    __slots__ = ("values", "_highs", "_lows")
-
-    def __init__(self) -> None:
-        self.values = array("d")
-        self._lows: list[array[float]] = []
-        self._highs: list[array[float]] = []
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def append(self, value: float) -> None:
-        self.values.append(value)
-        if len(self.values) % _BLOCK == 0:
-            self._grow()
-
-    def extend(self, values: array[float]) -> None:
-        self.values.extend(values)
-        self._grow()
-
-    def truncate(self, length: int) -> None:
-        """Forget every value from index `length` on."""
-        del self.values[length:]
-        for lows, highs in zip(self._lows, self._highs, strict=True):
-            length //= _BLOCK
-            del lows[length:]
-            del highs[length:]
-
-    def _grow(self) -> None:
-        low_source = high_source = self.values
-        level = 0
-        while (whole := len(low_source) // _BLOCK) > 0:
-            if level == len(self._lows):
-                self._lows.append(array("d"))
-                self._highs.append(array("d"))
-            lows, highs = self._lows[level], self._highs[level]
-            for start in range(len(lows) * _BLOCK, whole * _BLOCK, _BLOCK):
-                lows.append(min(low_source[start : start + _BLOCK]))
-                highs.append(max(high_source[start : start + _BLOCK]))
-            low_source, high_source = lows, highs
-            level += 1
-
-    def extremes(self, start: int, stop: int) -> tuple[float, float]:
-        """Lowest and highest of values[start:stop]; the range must not be empty."""
-        low, high = math.inf, -math.inf
-        lows = highs = self.values
-        level = 0
-        while stop - start > 2 * _BLOCK and level < len(self._lows):
-            head, tail = -start % _BLOCK, stop % _BLOCK
-            if head:
-                low, high = min(low, *lows[start : start + head]), max(high, *highs[start : start + head])
-            if tail:
-                low, high = min(low, *lows[stop - tail : stop]), max(high, *highs[stop - tail : stop])
-            start, stop = (start + head) // _BLOCK, (stop - tail) // _BLOCK
-            lows, highs = self._lows[level], self._highs[level]
-            level += 1
-        if stop > start:
-            low, high = min(low, min(lows[start:stop])), max(high, max(highs[start:stop]))
-        return low, high
-
-
 class Series:
     """The points of one metric of one run, in order of step.
 
-    A point whose step is not beyond the steps already there, or that belongs to a later attempt, supersedes the
-    points at and after its step: they move to `superseded` and leave the line, the smoothing and the statistics.
+    A point that goes back in step or belongs to a later attempt supersedes the points at and after its step:
+    they move to `superseded` and leave the line, the smoothing and the statistics.
     A series whose points carry no step (telemetry) is keyed by time alone (`stepless`).
     """
 
@@ -172,6 +111,11 @@ class Series:
         return len(self.raw)
 
     @property
+    def attempt(self) -> int:
+        """The newest attempt seen; 0 before the first point."""
+        return self._attempt
+
+    @property
     def values(self) -> array[float]:
         return self.raw.values
 
@@ -180,10 +124,10 @@ class Series:
         """The debiased EMA at every point; the raw values while smoothing is off."""
         return self.raw.values if self._ema is None else self._ema.values
 
-    # -- growing ------------------------------------------------------------------------------------------------
+    # growing
 
     def extend(self, rows: Iterable[Row]) -> None:
-        """Append points in order of `seq`. Cheap for the ordinary case: finite numbers, rising steps, one attempt."""
+        """Append points in order of `seq`; cheap where they are finite, rising and of one attempt."""
         rows = rows if isinstance(rows, Sequence) else list(rows)
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
@@ -192,7 +136,8 @@ class Series:
                     self.append(step, t, value, attempt)
 
     def _extend_plain(self, chunk: Sequence[Row]) -> bool:
-        _seqs, steps, times, raw, attempts = zip(*chunk, strict=True)
+        # Not zip(*chunk): its iterator a row sets off full garbage collections, which hold up the event loop.
+        steps, raw, attempts = (list(map(itemgetter(place), chunk)) for place in (1, 3, 4))
         known = self._attempt if len(self) or self.marks else attempts[0]
         if self.stepless or None in steps or attempts[0] != known or attempts[0] != attempts[-1]:
             return False
@@ -206,7 +151,7 @@ class Series:
         self._attempt = known
         first = len(self)
         self.steps.extend(keys)
-        self.times.extend(array("d", times))
+        self.times.extend(map(itemgetter(2), chunk))
         self.raw.extend(values)
         self._track_extremes(first)
         self._smooth(values)
@@ -267,7 +212,7 @@ class Series:
         self._track_extremes(0)
         if self._ema is not None:
             self._ema.truncate(cut)
-            self._ema_state = _ema_state(self._ema.values, self._beta)
+            self._ema_state = ema_state(self._ema.values, self._beta)
 
     def _track_extremes(self, first: int) -> None:
         values = self.values
@@ -279,10 +224,10 @@ class Series:
         if self._highest is None or high > values[self._highest]:
             self._highest = values.index(high, first)
 
-    # -- smoothing ----------------------------------------------------------------------------------------------
+    # smoothing
 
     def set_smoothing(self, beta: float) -> None:
-        """Smooth with decay `beta` in [0, 1); 0 turns smoothing off. Recomputes the whole series once per change."""
+        """Smooth with decay `beta` in [0, 1), 0 for none. A change recomputes the whole series."""
         if not 0.0 <= beta < 1.0:
             raise ValueError(f"the smoothing decay must lie in [0, 1), not {beta}")
         if beta == self._beta and (self._ema is not None or beta == 0.0):
@@ -300,7 +245,7 @@ class Series:
         self._ema.extend(smoothed)
         self._ema_state = (mean, weight)
 
-    # -- reading ------------------------------------------------------------------------------------------------
+    # reading
 
     def stats(self) -> Stats | None:
         """Last, lowest and highest point; None while the series has no finite point."""
@@ -339,11 +284,11 @@ class Series:
         smooth: bool = False,
         positive: bool = False,
     ) -> Columns:
-        """Shrink to len(edges) - 1 columns: column c holds the points with edges[c] <= key < edges[c + 1].
+        """Shrink to len(edges) - 1 columns: column c holds edges[c] <= key < edges[c + 1].
 
-        The last column includes its right edge. `edges` rise, in steps or in seconds (`by`). With `smooth` the EMA
-        is shrunk instead of the raw values. With `positive` (a log axis) values <= 0 are left out and counted in
-        `dropped`.
+        The last column includes its right edge. `edges` rise, in steps or seconds (`by`). With `smooth` the
+        EMA is shrunk instead of the raw values. With `positive` (a log axis) values <= 0 are left out and
+        counted in `dropped`.
         """
         track = self._ema if smooth and self._ema is not None else self.raw
         keys, values = self.keys(by), track.values
@@ -369,7 +314,13 @@ class Series:
 
     @staticmethod
     def _add_column(
-        columns: Columns, track: MinMaxPyramid, column: int, start: int, stop: int, broken: bool, positive: bool
+        columns: Columns,
+        track: MinMaxPyramid,
+        column: int,
+        start: int,
+        stop: int,
+        broken: bool,
+        positive: bool,
     ) -> None:
         values = track.values
         first, last = values[start], values[stop - 1]
@@ -382,31 +333,6 @@ class Series:
                 return
             first, low, high, last = kept[0], min(kept), max(kept), kept[-1]
         columns.add(column, first, low, high, last, broken)
-
-
-def ema(
-    values: Iterable[float], beta: float, mean: float = 0.0, weight: float = 0.0
-) -> tuple[array[float], float, float]:
-    """Debiased exponential moving average, continued from (mean, weight); returns it with the new state.
-
-    m ← β m + (1 - β) v and w ← β w + (1 - β), read as m / w: Adam's bias correction (Kingma & Ba 2015, §3), so
-    that the first values are not pulled towards zero.
-    """
-    fresh = 1.0 - beta
-    smoothed = array("d")
-    add = smoothed.append
-    for value in values:
-        mean = beta * mean + fresh * value
-        weight = beta * weight + fresh
-        add(mean / weight)
-    return smoothed, mean, weight
-
-
-def _ema_state(smoothed: array[float], beta: float) -> tuple[float, float]:
-    if not smoothed:
-        return 0.0, 0.0
-    weight = 1.0 - math.pow(beta, len(smoothed))
-    return smoothed[-1] * weight, weight
 
 
 def _number(value: float | int | str) -> tuple[float, str]:

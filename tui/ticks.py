@@ -1,4 +1,4 @@
-"""Axis ticks at 1, 2, 5 × 10ⁿ with labels of bounded width, for linear, logarithmic, duration and clock axes."""
+"""Axis ticks at 1, 2, 5 × 10ⁿ with labels of bounded width: linear, logarithmic, duration and clock axes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ LABEL_WIDTH = 7
 """Widest tick label: five significant digits and a suffix ("12.346k"), so that plots in a grid align."""
 
 _SUFFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
+_YEAR_9999 = 253_370_764_800
 _SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 
@@ -40,19 +41,29 @@ def _power(factor: int, exponent: int) -> float:
 
 
 def _multiples(low: float, high: float, step: float) -> list[float]:
+    """Multiples of `step` in [low, high]; none where doubles cannot tell neighbouring ones apart."""
+    if not max(abs(low), abs(high)) < step * 2.0**50:
+        return []
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [index * step for index in range(first, last + 1)]
 
 
-def linear_ticks(low: float, high: float, count: int) -> list[Tick]:
-    """At most `count` + 1 ticks within [low, high]."""
-    step = nice_step(high - low, count)
-    values = _multiples(low, high, step)
-    return [Tick(value, label) for value, label in zip(values, number_labels(values, step), strict=True)]
+def linear_ticks(low: float, high: float, count: int, width: int = 0) -> list[Tick]:
+    """At most `count` + 1 ticks within [low, high]; fewer, down to none, where labels would pass `width`."""
+    for pieces in range(count, 0, -1):
+        step = nice_step(high - low, pieces)
+        values = _multiples(low, high, step)
+        if not values:  # no multiple falls into the range: a step under its span has one
+            step = nice_step(high - low, 3)
+            values = _multiples(low, high, step)[: count + 1]
+        labels = number_labels(values, step)
+        if not width or all(len(label) <= width for label in labels):
+            return [Tick(value, label) for value, label in zip(values, labels, strict=True)]
+    return []
 
 
-def log_ticks(low: float, high: float, count: int) -> list[Tick]:
-    """Ticks of a log axis over [low, high], 0 < low: decades, thinned or split at 2 and 5, else linear ones."""
+def log_ticks(low: float, high: float, count: int, width: int = 0) -> list[Tick]:
+    """Ticks of a log axis over [low, high], low > 0: decades, thinned or split at 2 and 5, else linear."""
     bottom, top = math.log10(low), math.log10(high)
     stride = max(1, math.ceil((top - bottom) / max(1, count)))
     exponents = range(math.ceil(bottom - 1e-9), math.floor(top + 1e-9) + 1)
@@ -62,7 +73,7 @@ def log_ticks(low: float, high: float, count: int) -> list[Tick]:
         split = [_power(factor, exponent) for exponent in all_decades for factor in (1, 2, 5)]
         decades = [value for value in split if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
     if len(decades) < 2:
-        return linear_ticks(low, high, count)
+        return linear_ticks(low, high, count, width)
     return [Tick(value, number_labels([value], value)[0]) for value in decades]
 
 
@@ -72,7 +83,7 @@ def number_labels(values: Sequence[float], step: float) -> list[str]:
     if largest == 0:
         return ["0"] * len(values)
     exponent = math.floor(math.log10(largest) + 1e-9)
-    if -4 <= exponent < 3 * len(_SUFFIXES):
+    if -2 <= exponent < 3 * len(_SUFFIXES):
         group = max(0, exponent // 3)
         return [_fixed(value, step, 3 * group, _SUFFIXES[group]) for value in values]
     return [_fixed(value, step, exponent, f"e{exponent}") for value in values]
@@ -82,8 +93,7 @@ def _fixed(value: float, step: float, exponent: int, suffix: str) -> str:
     if abs(value) < step / 2:
         return "0"
     places = max(0, exponent - math.floor(math.log10(step) + 1e-9))
-    digits = f"{float(f'{value:e}') / float(f'1e{exponent}'):.{places}f}" if exponent else f"{value:.{places}f}"
-    return digits + suffix
+    return f"{value / float(f'1e{exponent}'):.{places}f}{suffix}"
 
 
 def duration_ticks(low: float, high: float, count: int) -> list[Tick]:
@@ -96,6 +106,8 @@ def duration_ticks(low: float, high: float, count: int) -> list[Tick]:
 
 def clock_ticks(low: float, high: float, count: int) -> list[Tick]:
     """Ticks of unix time in seconds, at round local times: 14:05, 14:05:30, or the day (11-24)."""
+    if not 0 <= low <= high < _YEAR_9999:
+        return []
     step = _time_step(high - low, count)
     offset = time.localtime(low).tm_gmtoff or 0
     values = [value - offset for value in _multiples(low + offset, high + offset, max(step, 1.0))]
@@ -131,25 +143,3 @@ def duration_label(seconds: float) -> str:
         hours, rest = divmod(whole // 60, 60)
         return f"{sign}{hours}h{rest:02d}" if rest else f"{sign}{hours}h"
     return f"{sign}{whole // 86400}d"
-
-
-def format_value(value: float) -> str:
-    """A value for a title or a reading, four significant digits: 2.731, 0.8214, 812.3k, 1.234e-5, NaN."""
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "∞" if value > 0 else "-∞"
-    if value == 0:
-        return "0"
-    rounded = float(f"{value:.3e}")
-    exponent = math.floor(math.log10(abs(rounded)) + 1e-12)
-    if not -4 <= exponent < 3 * len(_SUFFIXES):
-        return f"{rounded:.3e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
-    if exponent < 4:
-        text = f"{rounded:.{max(0, 3 - exponent)}f}"
-        return text.rstrip("0").rstrip(".") if exponent < 0 and len(text) > 7 else text
-    group = exponent // 3
-    return f"{rounded / float(f'1e{3 * group}'):.{3 - exponent % 3}f}{_SUFFIXES[group]}"
-
-
-def format_step(step: float) -> str:
-    """A step count in full, with separators: 14,210."""
-    return f"{step:,.0f}"

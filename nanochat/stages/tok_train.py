@@ -21,6 +21,7 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
     """Reads until `max_chars`, learns the merges, saves, measures. Returns the figures of `stage_end`."""
     if options.vocab_size < MIN_VOCAB:
         raise UserError(f"--vocab-size {options.vocab_size} is too small", f"at least {MIN_VOCAB}")
+    out = run.layout.tokenizer_dir(options.tokenizer_dir)
     shards = split_shards(run.layout.data_dir(options.data_dir))
     if shards.gap_warning:
         run.alert("missing shards", shards.gap_warning)
@@ -30,7 +31,7 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
         unit="chars",
         info={"data_dir": str(shards.folder), "shards": len(shards.train), "vocab_size": options.vocab_size},
     )
-    with Progress(run, "reading", high=READING_SHARE) as progress:
+    with Progress(run, "training") as progress:
         reader = Reader(run, progress, expected)
         documents = capped(iter_documents(shards.train), options.max_chars, options.doc_cap)
         tokenizer = Tokenizer.train_from_iterator(
@@ -41,6 +42,7 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
                 "max_chars": options.max_chars,
                 "doc_cap": options.doc_cap,
             },
+            progress=reader.merging,
         )
     seconds = time.monotonic() - reader.started
     run.check_stop()
@@ -53,8 +55,9 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
             f"not {options.vocab_size}",
         )
     tokenizer.trained_on |= {"chars": reader.chars, "documents": reader.documents}
-    tokenizer.save(run.layout.tokenizer)
-    return _report(run, tokenizer, reader, seconds, shards)
+    tokenizer.save(out)
+    run.log(f"saved to {out}")
+    return {**_report(run, tokenizer, reader, seconds, shards), "path": str(out)}
 
 
 def capped(documents: Iterable[str], max_chars: int, doc_cap: int) -> Iterator[str]:
@@ -79,7 +82,7 @@ def expected_chars(shards: ShardSet) -> int:
 
 
 class Reader:
-    """Counts what passes through it and tells the run how far it is."""
+    """Counts the documents that pass through it and tells the run how far the training is."""
 
     def __init__(self, run: StageRun, progress: Progress, expected: int) -> None:
         self._run, self._progress, self._expected = run, progress, max(1, expected)
@@ -96,10 +99,20 @@ class Reader:
                 self._run.check_stop()
                 self._tell()
 
+    def merging(self, phase: str, done: int, total: int | None) -> None:
+        """Hears from the trainer; ends it when the run is asked to stop."""
+        self._run.check_stop()
+        if phase == "merge" and total:
+            self._progress.update(
+                READING_SHARE + (1 - READING_SHARE) * done / total,
+                {"tok/chars": self.chars, "tok/merges": done},
+                note=f"{done:,} of {total:,} merges",
+            )
+
     def _tell(self) -> None:
         rate = self.bytes / 1e6 / (time.monotonic() - self.started)
         self._progress.update(
-            self.chars / self._expected,
+            READING_SHARE * min(1.0, self.chars / self._expected),
             {"tok/chars": self.chars, "tok/mb_per_sec": rate},
             note=f"{self.chars / 1e6:,.0f}M characters, {rate:.1f} MB/s",
         )
@@ -137,7 +150,6 @@ def _report(
         f"{reader.chars:,} characters in {seconds:.1f} s ({rate:.1f} MB/s)"
     )
     run.log(f"{compression:.3f} bytes per token on validation text; longest token {max(lengths)} bytes")
-    run.log(f"saved to {run.layout.tokenizer}")
     return {
         "vocab_size": tokenizer.vocab_size,
         "documents": reader.documents,
@@ -146,7 +158,6 @@ def _report(
         "mb_per_sec": round(rate, 3),
         "bytes_per_token": round(compression, 4),
         "sha256": tokenizer.sha256,
-        "path": str(run.layout.tokenizer),
     }
 
 

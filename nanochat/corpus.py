@@ -1,0 +1,259 @@
+"""Documents in any order and number → shuffled, deduplicated shards in the FineWeb layout.
+
+Documents are sorted by a keyed 128-bit digest of their text, in buckets on disk by its first byte. That
+one order does three things in bounded memory (about 1/256 of the corpus, and a fixed buffer):
+
+- equal documents meet, so exact duplicates go;
+- it is a uniform shuffle, so shards are mixed and the last ones are a fair sample for validation;
+- it depends on the texts and the seed alone: the same documents make the same shards, whatever the order
+  of the files.
+"""
+
+import contextlib
+import hashlib
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanochat.dataset import TEXT_COLUMN, shard_name
+from nanochat.errors import UserError
+
+BUCKETS = 256
+BUFFER_BYTES = 64 << 20
+"""Documents kept in memory before the buckets are written out."""
+ROW_GROUP_CHARS = 64_000_000
+"""A row group ends early at this many characters: gigantic documents must not fill the memory."""
+VAL_SHARE = 20
+"""One part in this many is held out for validation, up to a whole shard."""
+ZSTD_LEVEL = 3
+
+_RECORD = struct.Struct("<16sII")  # digest, characters, bytes; the text follows
+_INDEX = struct.Struct("<16sI")  # digest, characters
+_BLOCK = struct.Struct("<QQ")  # raw bytes, compressed bytes; the compressed block follows
+
+
+class BucketSort:
+    """Documents go in by `add` in any order; `sorted_documents` gives each distinct one once, by digest."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._folder = folder
+        self._key = str(seed).encode()[:64]
+        self._buckets: list[list[bytes]] = [[] for _ in range(BUCKETS)]
+        self._buffered = 0
+        self.added = 0
+        self.chars_added = 0
+
+    def add(self, text: str) -> None:
+        """Raises UnicodeEncodeError for text with lone surrogates, which no parquet file can hold."""
+        raw = text.encode()
+        digest = hashlib.blake2b(raw, digest_size=16, key=self._key).digest()
+        self._buckets[digest[0]].append(_RECORD.pack(digest, len(text), len(raw)) + raw)
+        self._buffered += len(raw) + 128
+        self.added += 1
+        self.chars_added += len(text)
+        if self._buffered >= BUFFER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the buffered records out, one compressed block a bucket."""
+        import pyarrow as pa
+
+        for number, records in enumerate(self._buckets):
+            if not records:
+                continue
+            raw = b"".join(records)
+            packed = pa.compress(raw, codec="zstd", asbytes=True)
+            with self._path(number, "docs").open("ab") as file:
+                file.write(_BLOCK.pack(len(raw), len(packed)) + packed)
+            with self._path(number, "index").open("ab") as file:
+                file.write(b"".join(_INDEX.pack(*_RECORD.unpack_from(record)[:2]) for record in records))
+            records.clear()
+        self._buffered = 0
+
+    def _path(self, number: int, suffix: str) -> Path:
+        return self._folder / f"{number:03d}.{suffix}"
+
+    def distinct(self) -> tuple[int, int]:
+        """How many distinct documents there are, and their characters."""
+        self.flush()
+        documents = chars = 0
+        for number in range(BUCKETS):
+            path = self._path(number, "index")
+            if path.exists():
+                lengths = dict(_INDEX.iter_unpack(path.read_bytes()))
+                documents += len(lengths)
+                chars += sum(lengths.values())
+        return documents, chars
+
+    def sorted_documents(self) -> Iterator[tuple[int, bytes]]:
+        """`(characters, UTF-8 text)` of each distinct document in the order of the digests."""
+        self.flush()
+        for number in range(BUCKETS):
+            distinct = {digest: (chars, raw) for digest, chars, raw in self._read(number)}
+            for digest in sorted(distinct):
+                yield distinct[digest]
+
+    def _read(self, number: int) -> Iterator[tuple[bytes, int, bytes]]:
+        import pyarrow as pa
+
+        path = self._path(number, "docs")
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            while header := file.read(_BLOCK.size):
+                raw_size, packed_size = _BLOCK.unpack(header)
+                packed = file.read(packed_size)
+                block = pa.decompress(packed, decompressed_size=raw_size, codec="zstd", asbytes=True)
+                position = 0
+                while position < raw_size:
+                    digest, chars, size = _RECORD.unpack_from(block, position)
+                    position += _RECORD.size
+                    yield digest, chars, block[position : position + size]
+                    position += size
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """Where shards end, in characters from the start of the shuffled corpus."""
+
+    train_chars: int
+    """Validation begins with the first document that begins at or after this."""
+    train_shards: int
+
+
+def plan_shards(total_chars: int, shard_chars: int, val_chars: int = -1) -> ShardPlan:
+    """Training shards of equal size, at most about `shard_chars` each, and a last one for validation.
+
+    `val_chars` -1 holds out one part in twenty, at most one shard.
+    """
+    held_out = val_chars if val_chars >= 0 else min(shard_chars, total_chars // VAL_SHARE)
+    train = max(0, total_chars - held_out)
+    return ShardPlan(train, max(1, -(-train // shard_chars)))
+
+
+class ShardCutter:
+    """Gives each document, in order, the number of its shard: consecutive numbers, none of them empty.
+
+    The first document trains and the last validates, however long they are, so at least two shards
+    come of at least two documents.
+    """
+
+    def __init__(self, plan: ShardPlan, documents: int) -> None:
+        self._plan, self._documents = plan, documents
+        self._share = max(1.0, plan.train_chars / plan.train_shards)
+        self._index = self._begin = self._shard = 0
+        self._planned = 1
+        """Planned shards whose beginning is passed: a gigantic document passes several at once."""
+        self._validating = False
+
+    def next(self, chars: int) -> int:
+        """The shard of the next document, which has `chars` characters."""
+        if not self._validating and self._index > 0:
+            if self._begin >= self._plan.train_chars or self._index == self._documents - 1:
+                self._validating = True
+                self._shard += 1
+            elif self._planned < self._plan.train_shards and self._begin >= self._planned * self._share:
+                self._planned = int(self._begin / self._share) + 1
+                self._shard += 1
+        self._index += 1
+        self._begin += chars
+        return self._shard
+
+
+class ShardWriter:
+    """One shard: parquet, column `text`, zstd, row groups of `row_group` documents."""
+
+    def __init__(self, path: Path, row_group: int) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.documents = self.chars = 0
+        self._row_group = row_group
+        self._rows: list[bytes] = []
+        self._row_chars = 0
+        self._schema = pa.schema([pa.field(TEXT_COLUMN, pa.string())])
+        self._writer = pq.ParquetWriter(
+            path, self._schema, compression="zstd", compression_level=ZSTD_LEVEL,
+            use_dictionary=False, write_statistics=False, write_page_checksum=True,
+        )  # fmt: skip
+
+    def add(self, chars: int, text: bytes) -> None:
+        """Takes one document as UTF-8."""
+        self._rows.append(text)
+        self._row_chars += chars
+        self.documents += 1
+        self.chars += chars
+        if len(self._rows) >= self._row_group or self._row_chars >= ROW_GROUP_CHARS:
+            self._write_row_group()
+
+    def _write_row_group(self) -> None:
+        import pyarrow as pa
+
+        column = pa.array(self._rows, type=pa.binary()).cast(pa.string())
+        self._writer.write_table(pa.Table.from_arrays([column], schema=self._schema), len(self._rows))
+        self._rows.clear()
+        self._row_chars = 0
+
+    def close(self) -> None:
+        """Writes the last row group and the footer."""
+        if self._rows:
+            self._write_row_group()
+        self._writer.close()
+
+    def abandon(self) -> None:
+        """Lets go of the file after an error; what it holds is of no use."""
+        self._rows.clear()
+        with contextlib.suppress(Exception):  # a full disk refuses the footer as well
+            self._writer.close()
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a build wrote."""
+
+    documents: int
+    chars: int
+    duplicates: int
+    shards: int
+    val_documents: int
+    val_chars: int
+
+
+def write_shards(
+    sort: BucketSort,
+    folder: Path,
+    *,
+    shard_chars: int,
+    val_chars: int,
+    row_group: int,
+    tell: Callable[[float], None],
+) -> Packed:
+    """Writes the sorted documents into `folder` as shards; `tell` hears the share done.
+
+    Raises `UserError` when there are fewer than two distinct documents.
+    """
+    documents, chars = sort.distinct()
+    if documents < 2:
+        what = "only one distinct document" if documents else "no document"
+        raise UserError(
+            f"{what} came out of the input: two are needed, one to train on and one to validate with",
+            "give more files, or a smaller --doc-chars to split a long one",
+        )
+    cutter = ShardCutter(plan_shards(chars, shard_chars, val_chars), documents)
+    shard, done = 0, 0
+    writer = ShardWriter(folder / shard_name(shard), row_group)
+    try:
+        for length, text in sort.sorted_documents():
+            if cutter.next(length) != shard:
+                writer.close()
+                shard += 1
+                writer = ShardWriter(folder / shard_name(shard), row_group)
+            writer.add(length, text)
+            done += length
+            tell(done / chars)
+        writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
+    return Packed(documents, chars, sort.added - documents, shard + 1, writer.documents, writer.chars)

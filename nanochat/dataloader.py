@@ -1,0 +1,232 @@
+"""Packed training batches from parquet shards, resumable to the token.
+
+The state that comes with each batch holds where reading stands and every document that is buffered, so
+the batch after a resume is the batch that would have come.
+"""
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nanochat.dataset import iter_row_groups
+from nanochat.errors import UserError
+from nanochat.packing import DocumentBuffer, Tokens, pack_row
+
+BUFFER_DOCUMENTS = 1000
+TOKENIZE_DOCUMENTS = 128
+
+
+class Encoder(Protocol):
+    """What the loader needs of a tokenizer."""
+
+    def encode_batch(
+        self, texts: Sequence[str], *, bos: bool = False, num_threads: int = 4
+    ) -> list[list[int]]: ...
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where reading stands: `taken` documents of row group `rg_idx` of shard `pq_idx` are read."""
+
+    pq_idx: int = 0
+    rg_idx: int = 0
+    epoch: int = 1
+    taken: int = 0
+
+
+@dataclass(frozen=True)
+class LoaderState:
+    """All a loader needs to go on: position, buffered documents, and counts since the start."""
+
+    position: Position = Position()
+    documents: tuple[tuple[int, Tokens], ...] = ()
+    tokens_used: int = 0
+    tokens_cut: int = 0
+    epoch_tokens: int = 0
+    """Tokens read in the epoch so far."""
+
+    def to_meta(self) -> dict[str, Any]:
+        """The part that is JSON; position in the reference's names."""
+        counts = {
+            "tokens_used": self.tokens_used,
+            "tokens_cut": self.tokens_cut,
+            "epoch_tokens": self.epoch_tokens,
+        }
+        return asdict(self.position) | counts
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The buffered documents: their whole lengths, how much of each is kept, and the kept tokens."""
+        lengths = [length for length, _ in self.documents]
+        kept = [len(tokens) for _, tokens in self.documents]
+        flat = np.concatenate([tokens for _, tokens in self.documents]) if self.documents else np.empty(0)
+        return {
+            "lengths": torch.tensor(lengths, dtype=torch.int64),
+            "kept": torch.tensor(kept, dtype=torch.int64),
+            "tokens": torch.from_numpy(flat.astype(np.int32)),
+        }
+
+    @classmethod
+    def restore(cls, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """The state that gave `meta` and `tensors`. Raises `UserError` when they are no such thing."""
+        try:
+            kept = tensors["kept"].tolist()
+            pieces = np.split(tensors["tokens"].numpy(), np.cumsum(kept)[:-1]) if kept else []
+            documents = tuple(zip(tensors["lengths"].tolist(), pieces, strict=True))
+            names = ("pq_idx", "rg_idx", "epoch", "taken")
+            counts = {name: int(meta[name]) for name in ("tokens_used", "tokens_cut", "epoch_tokens")}
+            return cls(Position(**{name: int(meta[name]) for name in names}), documents, **counts)
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(f"the data loader's state is damaged: {error}") from error
+
+
+@dataclass(frozen=True)
+class Batch:
+    """inputs and targets (B, T) int64 on the device, and the state to resume after this batch."""
+
+    inputs: Tensor
+    targets: Tensor
+    state: LoaderState = field(repr=False)
+
+
+class PackedLoader:
+    """An endless iterator of batches over `paths`; the epoch counts from 1.
+
+    Each row holds T+1 tokens and starts with bos; inputs are its first T, targets its last T. Rank r of w
+    reads row groups r, r+w, … of every shard. Raises `UserError` from `next` when a shard is damaged, when
+    this rank has no documents, or when an epoch has fewer tokens than one row.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Encoder,
+        paths: Sequence[Path],
+        rows: int,
+        context: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+        state: LoaderState | None = None,
+        buffer_documents: int = BUFFER_DOCUMENTS,
+    ) -> None:
+        self.tokenizer, self.paths = tokenizer, paths
+        self.rows, self.capacity = rows, context + 1
+        self.rank, self.world = rank, world
+        self.device = torch.device(device)
+        self.buffer_documents = buffer_documents
+        self.state = state or LoaderState()
+        self._buffer = DocumentBuffer.of(self.state.documents)
+        self._texts = self._read(self.state.position)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        rows = self.next_rows()
+        host = torch.from_numpy(rows)
+        if self.device.type == "cuda":
+            host = host.pin_memory()
+        tokens = host.to(self.device, non_blocking=True).long()
+        return Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), self.state)
+
+    def next_rows(self) -> Tokens:
+        """The next (B, T+1) tokens; `self.state` is then the state after them."""
+        rows = np.empty((self.rows, self.capacity), dtype=np.int32)
+        cut = sum(pack_row(self._buffer, row, self._refill) for row in rows)
+        self.state = replace(
+            self.state,
+            documents=tuple(self._buffer.documents()),
+            tokens_used=self.state.tokens_used + rows.size,
+            tokens_cut=self.state.tokens_cut + cut,
+        )
+        return rows
+
+    def _refill(self) -> None:
+        while len(self._buffer) < self.buffer_documents:
+            texts, position = next(self._texts)
+            documents = self.tokenizer.encode_batch(texts, bos=True)
+            for ids in documents:
+                # A document longer than a row is never used beyond the row: keep its length, drop its rest.
+                self._buffer.add(len(ids), np.asarray(ids[: self.capacity], dtype=np.int32))
+            read = sum(map(len, documents))
+            if position.epoch == self.state.position.epoch:
+                read += self.state.epoch_tokens
+            self.state = replace(self.state, position=position, epoch_tokens=read)
+
+    def _read(self, position: Position) -> Iterator[tuple[list[str], Position]]:
+        """Endless batches of texts from `position` on, each with the position after it."""
+        while True:
+            start = (position.pq_idx, position.rg_idx)
+            groups = iter_row_groups(self.paths, self.rank, self.world, start)
+            for shard, group, texts in groups:
+                resumed = (shard, group) == (position.pq_idx, position.rg_idx)
+                for first in range(position.taken if resumed else 0, len(texts), TOKENIZE_DOCUMENTS):
+                    last = min(first + TOKENIZE_DOCUMENTS, len(texts))
+                    yield texts[first:last], Position(shard, group, position.epoch, last)
+            self._check_epoch()
+            position = Position(epoch=position.epoch + 1)
+
+    def _check_epoch(self) -> None:
+        """Refuses data that would be repeated within a single row."""
+        tokens, folder = self.state.epoch_tokens, self.paths[0].parent
+        if tokens == 0:
+            raise UserError(
+                f"{folder}: no documents for rank {self.rank} of {self.world}",
+                "use fewer processes, or shards with more row groups",
+            )
+        if tokens < self.capacity:
+            raise UserError(
+                f"{folder}: {tokens:,} tokens of text are less than one row of {self.capacity:,}",
+                "give more text or a smaller --max-seq-len",
+            )
+
+
+class Prefetcher:
+    """Runs a loader in a thread so that the next batches are ready when they are asked for.
+
+    Each batch carries the state that belongs to it, so prefetched batches that are never used are simply
+    made again after a resume. An error of the loader is raised where its batch would have come.
+    """
+
+    def __init__(self, loader: PackedLoader, depth: int = 2) -> None:
+        self._loader = loader
+        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(depth)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="data loader", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        item: Batch | BaseException
+        while not self._closed.is_set():
+            try:
+                item = next(self._loader)
+            except BaseException as error:  # handed to the consumer, who raises it
+                item = error
+            while not self._closed.is_set():
+                try:
+                    self._ready.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if isinstance(item, BaseException):
+                return
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        item = self._ready.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join()

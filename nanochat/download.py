@@ -1,0 +1,346 @@
+"""Fetches one file over HTTP so that it is whole or absent: retry, resume, verify, rename.
+
+A transfer goes to `.NAME.part`; what it is a part of (address, validator, size) stands in `.NAME.part.json`.
+A new try, also of a later process, asks for the rest with `Range` and `If-Range`, so a file that changed
+on the server starts anew instead of becoming a mixture. The size the server announced, the sha256 where it
+tells one, and the caller's own check come before the rename.
+"""
+
+import contextlib
+import email.utils
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import requests
+
+from nanochat.errors import Exit, UserError, one_line
+from nanochat.paths import atomic_write, fsync_dir, make_dir
+
+CHUNK = 1 << 16
+"""Bytes read at a time: what a broken connection may lose."""
+PROGRESS_BYTES = 1 << 20
+"""A try that brought this much more than any before counts as the first one again: the link works."""
+_SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
+_MALFORMED = (
+    requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema,
+)  # fmt: skip
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How stubborn a download is: `tries` in all, waits of 2, 4, 8, 16 s between, `timeout` s of silence."""
+
+    tries: int = 5
+    first_wait: float = 2.0
+    timeout: float = 30.0
+
+    def wait(self, failures: int) -> float:
+        """Seconds to wait after the n-th failure, n from 1: doubles each time."""
+        return float(self.first_wait * 2 ** (failures - 1))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a partial file is a part of."""
+
+    url: str
+    validator: str = ""
+    """A strong ETag, else the Last-Modified date; "" when the server gave neither."""
+    size: int = -1
+    """Bytes of the whole file, -1 unknown."""
+    sha256: str = ""
+
+
+class Stopped(Exception):  # noqa: N818 - asked for
+    """The caller's `should_stop` became true; what has come is kept for the next time."""
+
+
+class _Transient(Exception):  # noqa: N818 - caught by the retry loop below
+    """A failure that a new try may mend."""
+
+
+@dataclass
+class Transfer:
+    """One download. `received` bytes are on disk, of `size` (-1 until the server has told)."""
+
+    url: str
+    target: Path
+    check: Callable[[Path], None] = lambda path: None
+    """Raises `UserError` when the finished file is not what it should be."""
+    should_stop: Callable[[], bool] = lambda: False
+    policy: Policy = Policy()
+    note: Callable[[str], None] = lambda text: None
+    """Hears of every failed try."""
+    received: int = 0
+    size: int = -1
+
+    @property
+    def part(self) -> Path:
+        return self.target.with_name(f".{self.target.name}.part")
+
+    @property
+    def origin_file(self) -> Path:
+        return self.target.with_name(f".{self.target.name}.part.json")
+
+    def run(self) -> bool:
+        """Fetches the file; False when it was already there and whole.
+
+        Raises `UserError` in one line when all tries failed, the server has no such file, or the disk
+        is full, and `Stopped`. The part that has come is kept, except where it proved wrong.
+        """
+        make_dir(self.target.parent)
+        with _locked(self.target, self.should_stop):
+            if self._already_there():
+                return False
+            with requests.Session() as session:
+                self._with_retries(session)
+            self._finish()
+        return True
+
+    def _already_there(self) -> bool:
+        if not self.target.is_file():
+            return False
+        try:
+            self.check(self.target)
+        except UserError as error:
+            self.note(f"{error.message}: fetching it again")
+            return False
+        self.received = self.size = self.target.stat().st_size
+        return True
+
+    def _with_retries(self, session: requests.Session) -> None:
+        failures, furthest = 0, self.part.stat().st_size if self.part.exists() else 0
+        while True:
+            try:
+                self._one_try(session)
+                return
+            except _MALFORMED as error:
+                reason = one_line(str(error))
+                raise UserError(f"{self.url} is no address: {reason}", "check --mirror") from error
+            except (_Transient, requests.RequestException) as error:
+                failures = 1 if self.received >= furthest + PROGRESS_BYTES else failures + 1
+                furthest = max(furthest, self.received)
+                reason = _reason(error)
+                if failures >= self.policy.tries:
+                    kept = "the part that has come is kept: run the same command again"
+                    raise UserError(
+                        f"cannot fetch {self.url} in {self.policy.tries} tries: {reason}",
+                        kept if self.received else "check the connection and --mirror",
+                        Exit.FAILED,
+                    ) from error
+                wait = self.policy.wait(failures)
+                self.note(f"{self.target.name}: {reason}; trying again in {wait:g} s")
+                self._sleep(wait)
+            except OSError as error:
+                raise _disk_error(self.part, error) from error
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._stop_if_asked()
+            time.sleep(min(0.1, left))
+
+    def _stop_if_asked(self) -> None:
+        if self.should_stop():
+            raise Stopped
+
+    # -- one try ---------------------------------------------------------------------------------
+
+    def _one_try(self, session: requests.Session) -> None:
+        self._stop_if_asked()
+        kept = self._kept_origin()
+        offset = self.part.stat().st_size if kept else 0
+        self.received = offset
+        headers = {"Accept-Encoding": "identity"}
+        if kept and offset:
+            headers |= {"Range": f"bytes={offset}-", "If-Range": kept.validator}
+        with session.get(self.url, headers=headers, stream=True, timeout=self.policy.timeout) as answer:
+            origin, offset = self._judge(answer, kept, offset)
+            self.size = origin.size
+            if answer.status_code != 416:
+                self._receive(answer, origin, offset)
+        self._verify(origin)
+
+    def _kept_origin(self) -> Origin | None:
+        """What the part on disk belongs to, when it can be gone on with."""
+        try:
+            kept = Origin(**json.loads(self.origin_file.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+        usable = kept.url == self.url and kept.validator and self.part.is_file()
+        return kept if usable else None
+
+    def _judge(self, answer: requests.Response, kept: Origin | None, offset: int) -> tuple[Origin, int]:
+        """The origin this answer belongs to and the offset its body begins at. Raises for a refusal."""
+        status = answer.status_code
+        if status == 206 and kept:
+            start, total = _content_range(answer)
+            if start == offset and total in (kept.size, -1) and _same_etag(answer, kept):
+                return replace(kept, sha256=kept.sha256 or _announced_sha256(answer)), offset
+            self._discard()
+            raise _Transient(f"the server answered another range ({answer.headers.get('Content-Range')})")
+        if status == 416 and kept:
+            if offset == kept.size:
+                return kept, offset
+            self._discard()
+            raise _Transient("the server has no such range any more")
+        if status == 200:
+            return _origin_of(self.url, answer), 0
+        if status in _RETRIED:
+            raise _Transient(f"HTTP {status} {answer.reason}")
+        raise UserError(
+            f"cannot fetch {self.url}: HTTP {status} {answer.reason}",
+            "check the set's name, the number of files and --mirror",
+            Exit.FAILED,
+        )
+
+    def _receive(self, answer: requests.Response, origin: Origin, offset: int) -> None:
+        if offset == 0:
+            self._discard()
+            atomic_write(self.origin_file, json.dumps(vars(origin)))
+        self.received = offset
+        with self.part.open("ab" if offset else "wb") as file:
+            try:
+                for chunk in answer.iter_content(CHUNK):
+                    file.write(chunk)
+                    self.received += len(chunk)
+                    self._stop_if_asked()
+            finally:
+                with contextlib.suppress(OSError):
+                    file.flush()
+                    os.fsync(file.fileno())
+
+    def _verify(self, origin: Origin) -> None:
+        size = self.part.stat().st_size
+        if origin.size >= 0 and size < origin.size:
+            raise _Transient(f"the connection ended after {size:,} of {origin.size:,} bytes")
+        wrong = ""
+        if origin.size >= 0 and size > origin.size:
+            wrong = f"{size:,} bytes came where {origin.size:,} were announced"
+        elif origin.sha256 and _sha256_of(self.part, self._stop_if_asked) != origin.sha256:
+            wrong = "its sha256 is not the one the server announced"
+        else:
+            try:
+                self.check(self.part)
+            except UserError as error:
+                wrong = error.message.replace(str(self.part), "the file that came")
+        if wrong:
+            self._discard()
+            raise _Transient(wrong)
+
+    def _discard(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.origin_file.unlink(missing_ok=True)
+        self.received = 0
+
+    def _finish(self) -> None:
+        try:
+            self.part.replace(self.target)
+            self.origin_file.unlink(missing_ok=True)
+            fsync_dir(self.target.parent)
+        except OSError as error:
+            raise _disk_error(self.target, error) from error
+        self.received = self.size = self.target.stat().st_size
+
+
+def _origin_of(url: str, answer: requests.Response) -> Origin:
+    """What a 200 answer tells of the whole file."""
+    etag = answer.headers.get("ETag", "")
+    modified = answer.headers.get("Last-Modified", "")
+    strong = etag if etag and not etag.startswith("W/") else ""
+    dated = modified if email.utils.parsedate(modified) else ""
+    length = answer.headers.get("Content-Length", "")
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        raise _Transient("the server compressed the answer unasked")
+    return Origin(url, strong or dated, int(length) if length.isdigit() else -1, _announced_sha256(answer))
+
+
+def _same_etag(answer: requests.Response, kept: Origin) -> bool:
+    """False when the answer names another version, for servers that overlook If-Range."""
+    etag = answer.headers.get("ETag", "")
+    return etag == kept.validator or not (etag.startswith('"') and kept.validator.startswith('"'))
+
+
+def _announced_sha256(answer: requests.Response) -> str:
+    """The sha256 the hub announces for a large file: `X-Linked-ETag`, on the redirect to its store."""
+    for step in (*answer.history, answer):
+        match = _SHA256.fullmatch(step.headers.get("X-Linked-ETag", ""))
+        if match:
+            return match[1]
+    return ""
+
+
+def _content_range(answer: requests.Response) -> tuple[int, int]:
+    """`(start, total)` of `Content-Range: bytes start-end/total`; -1 for what is not told."""
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+    if not match:
+        return -1, -1
+    return int(match[1]), -1 if match[2] == "*" else int(match[2])
+
+
+def _sha256_of(path: Path, between: Callable[[], None]) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+            between()
+    return digest.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
+        cause: object = error.args[0] if error.args else error
+        cause = getattr(cause, "reason", cause)  # urllib3 wraps what happened once more
+        return f"the connection broke ({one_line(str(cause)).rpartition(': ')[2][:160]})"
+    return one_line(str(error))[:200]
+
+
+def _disk_error(path: Path, error: OSError) -> UserError:
+    if error.errno == errno.ENOSPC:
+        hint = "free some space and run the same command again: the part that has come is kept"
+        return UserError(f"the disk is full: cannot write {path}", hint, Exit.FAILED)
+    return UserError(f"cannot write {path}: {error.strerror or error}", exit_code=Exit.FAILED)
+
+
+@contextlib.contextmanager
+def _locked(target: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
+    """Holds the one lock of `target`; waits while another process or thread fetches the same file."""
+    path = target.with_name(f".{target.name}.lock")
+    while True:
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError as error:
+            raise _disk_error(path, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _same_file(descriptor, path):
+                break
+        except BlockingIOError:
+            pass
+        os.close(descriptor)
+        if should_stop():
+            raise Stopped
+        time.sleep(0.1)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # still locked: a waiter sees that its file is gone and opens anew
+        os.close(descriptor)
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

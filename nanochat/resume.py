@@ -1,0 +1,84 @@
+"""Going on from a checkpoint: which one, and what of it makes the next step the one that would have come."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from nanochat.architecture import ModelConfig
+from nanochat.checkpoint import (
+    MODEL,
+    OPTIM,
+    Checkpoint,
+    find_checkpoint,
+    newest_whole,
+    random_state,
+    restore_random_state,
+    state_file,
+)
+from nanochat.dataloader import LoaderState
+from nanochat.errors import UserError
+from nanochat.model import GPT
+from nanochat.optim import MuonAdamW
+from nanochat.tokenizer import Tokenizer
+from nanochat.trainer import LoopState
+
+
+def resume_point(tag: Path, *, step: int, newest: bool, attempt: int, run_id: str) -> Checkpoint | None:
+    """The checkpoint training goes on from; None to start from the first step.
+
+    `step` ≥ 0 names one, `newest` takes the last whole one of the tag. A later attempt of the same run
+    goes on from that run's own newest by itself. Raises `UserError` when what is asked for is not there.
+    """
+    if step >= 0:
+        found = find_checkpoint(tag.parent, tag.name, step)
+        if not found.can_resume:
+            raise UserError(f"{found.path} has no optimizer state to go on from", "take it as --init-from")
+        found.check_files()
+        return found
+    if attempt > 1 and (own := newest_whole(tag, run_id)) is not None:
+        return own
+    if newest:
+        last = newest_whole(tag)
+        if last is None:
+            raise UserError(f"--resume: no whole checkpoint in {tag}", "leave --resume out to start afresh")
+        return last
+    return None
+
+
+def check_same_model(found: Checkpoint, config: ModelConfig) -> None:
+    saved, wanted = found.meta.get("model_config", {}), config.to_meta()
+    for name, value in wanted.items():
+        if saved.get(name) != value:
+            raise UserError(
+                f"{found.path} is a model with {name} {saved.get(name)}, the options ask for {value}",
+                "give the options it was trained with, or another --model-tag",
+            )
+
+
+def restore_training(found: Checkpoint, tokenizer: Tokenizer, optimizer: MuonAdamW, rank: int) -> LoopState:
+    """Loop state, optimizer, loader and random generators as they were when `found` was saved.
+
+    Raises `UserError` when it was trained with another tokenizer or a file is damaged.
+    """
+    meta = dict(found.meta)
+    if meta["tokenizer_sha256"] != tokenizer.sha256:
+        raise UserError(
+            f"{found.path} was trained with another tokenizer than the present one",
+            "its token ids would mean other text; bring its tokenizer back or start afresh",
+        )
+    tensors = found.tensors(state_file(rank))
+    loader = LoaderState.restore(meta["dataloader_state_dict"], tensors)
+    optimizer.load_state_tensors(found.tensors(OPTIM), int(meta["optimizer_steps"]))
+    restore_random_state(tensors)
+    return LoopState.restore(found.step, meta, loader)
+
+
+def training_files(
+    model: GPT, optimizer: MuonAdamW, loader: LoaderState, rank: int
+) -> dict[str, dict[str, Tensor]]:
+    """The tensors of a checkpoint that training can go on from, by file."""
+    return {
+        MODEL: dict(model.state_dict()),
+        OPTIM: optimizer.state_tensors(),
+        state_file(rank): loader.to_tensors() | random_state(),
+    }

@@ -1,0 +1,146 @@
+"""The machine a stage computes on: device, compute type, processes of torchrun, peak FLOP/s."""
+
+import gc
+import os
+import time
+from dataclasses import dataclass
+
+import torch
+
+from nanochat.errors import UserError
+
+# Dense bfloat16 FLOP/s of the data sheets, by a part of the device's name; the first that matches counts.
+PEAK_BFLOAT16 = (
+    ("gb200", 2.5e15),
+    ("b200", 2.25e15),
+    ("b100", 1.8e15),
+    ("h200", 989e12),
+    ("h100 nvl", 835e12),
+    ("h100 pcie", 756e12),
+    ("h100", 989e12),
+    ("a100", 312e12),
+    ("a800", 312e12),
+    ("l40s", 362e12),
+    ("l4", 121e12),
+    ("a40", 149.7e12),
+    ("a10", 125e12),
+    ("4090", 165.2e12),
+    ("3090", 71e12),
+)
+
+GC_EVERY = 5000
+"""Steps between collections once the collector is frozen: a scan costs about half a second."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What one process computes with."""
+
+    device: torch.device
+    dtype: torch.dtype
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def name(self) -> str:
+        """The device as people call it."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+    @property
+    def embedding_dtype(self) -> torch.dtype:
+        """Type the embedding tables are kept in: the compute type where memory is short, else float32.
+
+        A gradient summed in bfloat16 over the tokens of a batch loses most of a rare token's share, so
+        on a CPU, where nothing is gained, tables stay float32. float16 gradients could not be unscaled.
+        """
+        return self.dtype if self.device.type == "cuda" and self.dtype == torch.bfloat16 else torch.float32
+
+    @property
+    def peak_flops(self) -> float | None:
+        """Peak dense bfloat16 FLOP/s of the device, None when it is not known."""
+        if self.device.type != "cuda":
+            return None
+        name = self.name.lower()
+        return next((peak for part, peak in PEAK_BFLOAT16 if part in name), None)
+
+    def synchronize(self) -> None:
+        """Waits until the device has done all it was given, for timing."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    def peak_memory(self) -> int:
+        """Bytes: the device's peak allocation, or on a CPU the process's peak resident size."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        import resource
+        import sys
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def setup_runtime(device_type: str = "", dtype: str = "auto") -> Runtime:
+    """The runtime of this process from its options and torchrun's environment.
+
+    Raises `UserError` when the device is not there, the type does not fit it, or torchrun started more
+    than one process.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1:
+        raise UserError(
+            f"torchrun started {world} processes, and training runs in one process",
+            "start it with --nproc_per_node=1 or without torchrun",
+        )
+    device = pick_device(device_type)
+    torch.set_float32_matmul_precision("high")
+    return Runtime(device, pick_dtype(dtype, device))
+
+
+def pick_device(device_type: str) -> torch.device:
+    """The device asked for, or the best there is. Raises `UserError` when it is not there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if not device_type:
+        device_type = next(name for name, there in available.items() if there)
+    if not available.get(device_type, False):
+        there = ", ".join(name for name, here in available.items() if here)
+        raise UserError(f"--device-type {device_type}: this machine has none", f"it has: {there}")
+    return (
+        torch.device("cuda", torch.cuda.current_device())
+        if device_type == "cuda"
+        else torch.device(device_type)
+    )
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The compute type. `auto` is bfloat16 where it is native and fast, else float32."""
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
+    if device.type == "cpu" and bfloat16_speedup() > 1.2:
+        return torch.bfloat16
+    return torch.float32
+
+
+def bfloat16_speedup(size: int = 512, seconds: float = 0.03) -> float:
+    """How many times faster this CPU multiplies bfloat16 matrices than float32 ones, measured."""
+
+    def rate(dtype: torch.dtype) -> float:
+        a = torch.ones(size, size, dtype=dtype)
+        a @ a
+        count, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            a @ a
+            count += 1
+        return count / (time.perf_counter() - start)
+
+    return rate(torch.bfloat16) / rate(torch.float32)
+
+
+def freeze_garbage_collector() -> None:
+    """Takes all that lives now out of the collector's scans and turns it off."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()

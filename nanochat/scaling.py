@@ -1,0 +1,106 @@
+"""Everything of a run that follows from the depth: width, tokens, batch, steps, rate and decay scales.
+
+Hyperparameters are tuned at depth 12 and a batch of 2¹⁹ tokens and carried to other sizes from there.
+"""
+
+import math
+from dataclasses import dataclass
+
+from nanochat.architecture import ModelConfig, flops_per_token, parameter_counts
+from nanochat.errors import UserError
+
+REFERENCE_DEPTH = 12
+REFERENCE_BATCH = 2**19
+
+
+def config_from_depth(
+    depth: int,
+    vocab_size: int,
+    sequence_len: int,
+    aspect_ratio: int = 64,
+    head_dim: int = 128,
+    window_pattern: str = "SSSL",
+) -> ModelConfig:
+    """The model of a depth: width = depth × aspect ratio, rounded up to whole heads."""
+    heads = -(-depth * aspect_ratio // head_dim)
+    return ModelConfig(
+        sequence_len=sequence_len,
+        vocab_size=vocab_size,
+        n_layer=depth,
+        n_head=heads,
+        n_kv_head=heads,
+        n_embd=heads * head_dim,
+        window_pattern=window_pattern,
+    )
+
+
+def scaling_parameters(config: ModelConfig) -> int:
+    """The parameters that scaling laws count here: block matrices and the padded head."""
+    counts = parameter_counts(config)
+    return counts["matrices"] + counts["lm_head"]
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """How long and how to train."""
+
+    total_batch: int
+    """Tokens in an optimizer step."""
+    steps: int
+    lr_scale: float
+    """√(B/2¹⁹) on learning rates."""
+    weight_decay: float
+    flops_per_token: int
+    scaling_params: int
+
+    @property
+    def tokens(self) -> int:
+        return self.total_batch * self.steps
+
+
+def plan_horizon(
+    config: ModelConfig,
+    *,
+    ratio: float,
+    weight_decay: float,
+    iterations: int = -1,
+    target_flops: float = -1.0,
+    total_batch: int = -1,
+    aspect_ratio: int = 64,
+    head_dim: int = 128,
+) -> Horizon:
+    """Batch, steps and scales of a run.
+
+    Length: `iterations`, else `target_flops`, else `ratio` tokens a scaling parameter. Batch and decay
+    follow the ratio's tokens D even when something else sets the length: B = 2¹⁹·(D/D₁₂)^0.383 to a power
+    of two (Power Lines, arXiv 2505.13738), decay × √(B/2¹⁹)·D₁₂/D (arXiv 2405.13698).
+    Raises `UserError` when none of the three sets a length.
+    """
+    params = scaling_parameters(config)
+    reference = config_from_depth(
+        REFERENCE_DEPTH, config.vocab_size, config.sequence_len, aspect_ratio, head_dim, config.window_pattern
+    )
+    # Both numbers of tokens are ratio × parameters, so the ratio itself falls out of their quotient.
+    size = params / scaling_parameters(reference)
+    batch = total_batch
+    if batch <= 0:
+        batch = 2 ** round(math.log2(REFERENCE_BATCH * size**0.383))
+    flops = flops_per_token(config)
+    if iterations > 0:
+        steps = iterations
+    elif target_flops > 0:
+        steps = round(target_flops / (flops * batch))
+    elif ratio > 0:
+        steps = int(ratio * params) // batch
+    else:
+        raise UserError(
+            "nothing says how long to train",
+            "give --num-iterations, --target-flops or --target-param-data-ratio",
+        )
+    if steps < 1:
+        raise UserError(
+            f"that horizon is less than one step of {batch:,} tokens",
+            "give a smaller --total-batch-size or a longer horizon",
+        )
+    scale = math.sqrt(batch / REFERENCE_BATCH)
+    return Horizon(batch, steps, scale, weight_decay * scale / size, flops, params)

@@ -1,0 +1,393 @@
+"""Pretrains a base model.
+
+Top to bottom: where it runs, on what text, how big and how long, from which weights; then the loop of
+evaluate, sample, save, step.
+"""
+
+import gc
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nanochat.architecture import ModelConfig, parameter_counts, parts_to_meta
+from nanochat.checkpoint import MODEL, Checkpoint, list_checkpoints, save_checkpoint
+from nanochat.dataloader import Batch, PackedLoader, Prefetcher
+from nanochat.dataset import ShardSet, split_shards
+from nanochat.engine import generate_batch
+from nanochat.errors import Exit, UserError
+from nanochat.evals.bpb import evaluate_bpb
+from nanochat.model import GPT, build_model
+from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
+from nanochat.options import BaseTrainOptions
+from nanochat.resume import check_same_model, restore_training, resume_point, training_files
+from nanochat.rundir import StageRun, StageStopped
+from nanochat.runtime import GC_EVERY, Runtime, freeze_garbage_collector, setup_runtime
+from nanochat.scaling import Horizon, config_from_depth, plan_horizon
+from nanochat.schedule import lr_multiplier, muon_momentum, muon_weight_decay
+from nanochat.stages import main
+from nanochat.tokenizer import Tokenizer
+from nanochat.trainer import MAX_SKIPPED, LoopState, StepResult, StopRequested, train_step
+from nanochat.weights import load_weights, read_weights
+
+PROMPTS = (
+    "The capital of France is",
+    "The chemical symbol of gold is",
+    "If yesterday was Friday, then tomorrow will be",
+    "The opposite of hot is",
+    "The planets of the solar system are:",
+    "My favorite color is",
+    "If 5*x + 3 = 13, then x is",
+)
+FREE_SAMPLES, FREE_TOKENS = 8, 128
+
+
+@dataclass
+class Pretraining:
+    """What the steps of the protocol share."""
+
+    options: BaseTrainOptions
+    run: StageRun
+    runtime: Runtime
+    tokenizer: Tokenizer
+    shards: ShardSet
+    config: ModelConfig
+    horizon: Horizon
+    model: GPT
+    optimizer: MuonAdamW
+    token_bytes: Tensor
+    tag: Path
+    state: LoopState
+
+    @property
+    def tokens_per_pass(self) -> int:
+        """Tokens in one micro-batch over all ranks."""
+        return self.options.device_batch_size * self.options.max_seq_len * self.runtime.world
+
+    @property
+    def accumulation(self) -> int:
+        return self.horizon.total_batch // self.tokens_per_pass
+
+    def check_stop(self) -> None:
+        if self.run.stop_requested:
+            raise StopRequested
+
+
+def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str]:
+    """The stage. Results: val_bpb, min_val_bpb, train_loss, steps, tokens, flops, seconds, checkpoint …"""
+    # 1. Where it runs, and on what text.
+    runtime = setup_runtime(options.device_type, options.dtype)
+    tokenizer = Tokenizer.load(run.layout.tokenizer_dir(options.tokenizer_dir))
+    shards = split_shards(run.layout.data_dir(options.data_dir))
+
+    # 2. How big, and how long.
+    config = config_from_depth(
+        options.depth, tokenizer.vocab_size, options.max_seq_len, options.aspect_ratio, options.head_dim,
+        options.window_pattern,
+    )  # fmt: skip
+    horizon = plan_horizon(
+        config, ratio=options.target_param_data_ratio, weight_decay=options.weight_decay,
+        iterations=options.num_iterations, target_flops=options.target_flops,
+        total_batch=options.total_batch_size, aspect_ratio=options.aspect_ratio, head_dim=options.head_dim,
+    )  # fmt: skip
+    check_batch(options, horizon.total_batch, runtime.world)
+
+    # 3. From which weights.
+    torch.manual_seed(options.seed)
+    tag = run.layout.checkpoints("base") / tag_name(options)
+    found = resume_point(
+        tag, step=options.resume_from_step, newest=options.resume, attempt=run.attempt, run_id=run.run_id
+    )
+    model = make_model(options, config, runtime, found)
+    optimizer = make_optimizer(options, model, horizon, runtime)
+    token_bytes = torch.tensor(tokenizer.token_bytes, device=runtime.device)
+    state = LoopState() if found is None else restore_training(found, tokenizer, optimizer, runtime.rank)
+    job = Pretraining(
+        options, run, runtime, tokenizer, shards, config, horizon, model, optimizer, token_bytes, tag, state
+    )
+    announce(job, found)
+
+    # 4. Train.
+    batches = Prefetcher(
+        PackedLoader(
+            tokenizer, shards.train, options.device_batch_size, options.max_seq_len, rank=runtime.rank,
+            world=runtime.world, device=runtime.device, state=state.loader,
+        )
+    )  # fmt: skip
+    try:
+        last = train(job, batches)
+    except StopRequested:
+        save(job)
+        raise StageStopped from None
+    finally:
+        batches.close()
+        gc.enable()
+        gc.unfreeze()
+    return results(job, last)
+
+
+def train(job: Pretraining, batches: Iterator[Batch]) -> Checkpoint:
+    """The loop: evaluate, sample, save and step to the end; returns the last checkpoint."""
+    options, state, steps = job.options, job.state, job.horizon.steps
+    first = state.step
+    while True:
+        at_end = state.step >= steps
+        if at_end or due(state.step, options.eval_every, at_start=True):
+            evaluate(job)
+        if at_end or due(state.step, options.sample_every):
+            sample(job)
+        if at_end:
+            return save(job)
+        if state.step > first and due(state.step, options.save_every):
+            save_or_alert(job)
+        started = time.perf_counter()
+        schedule(job)
+        result = train_step(job.model, job.optimizer, batches, job.accumulation, job.check_stop)
+        job.runtime.synchronize()
+        account(job, result, time.perf_counter() - started)
+        if state.step == first + 1:
+            freeze_garbage_collector()
+        elif (state.step - first) % GC_EVERY == 0:
+            gc.collect()
+
+
+def due(step: int, every: int, at_start: bool = False) -> bool:
+    """Whether something done every `every` steps (never, when not positive) is due at `step`."""
+    return every > 0 and step % every == 0 and (step > 0 or at_start)
+
+
+def tag_name(options: BaseTrainOptions) -> str:
+    name = options.model_tag or f"d{options.depth}"
+    if Path(name).name != name or name.startswith("."):
+        raise UserError(f"--model-tag '{name}' is not the name of a folder", "for example d4-long")
+    return name
+
+
+def check_batch(options: BaseTrainOptions, total: int, world: int) -> None:
+    """Raises `UserError` unless micro-batches add up to the batch exactly."""
+    rows, context = options.device_batch_size, options.max_seq_len
+    unit = rows * context * world
+    if total % unit == 0:
+        return
+    nearby = max(unit, round(total / unit) * unit)
+    fits = next((r for r in range(rows, 0, -1) if total % (r * context * world) == 0), 0)
+    hint = f"--total-batch-size {nearby}" + (f" or --device-batch-size {fits}" if fits else "")
+    ranks = f" × {world} processes" if world > 1 else ""
+    raise UserError(
+        f"a batch of {total:,} tokens is not a multiple of {rows} rows × {context} tokens{ranks} = {unit:,}",
+        f"give {hint}",
+    )
+
+
+def make_model(
+    options: BaseTrainOptions, config: ModelConfig, runtime: Runtime, found: Checkpoint | None
+) -> GPT:
+    """The model with its first weights: of the checkpoint, of --init-from, or drawn from the seed."""
+    model = build_model(config, runtime.device, runtime.dtype)
+    if found is not None:
+        check_same_model(found, config)
+        weights = found.tensors(MODEL)
+        load_weights(model, weights, found.path / MODEL)
+    elif options.init_from:
+        path = Path(options.init_from).expanduser()
+        load_weights(model, read_weights(path), path)
+    else:
+        model.init_weights(options.seed)
+    for table in (model.wte, *model.value_embeds.values()):
+        table.to(runtime.embedding_dtype)
+    return model
+
+
+def make_optimizer(options: BaseTrainOptions, model: GPT, horizon: Horizon, runtime: Runtime) -> MuonAdamW:
+    rates = LearningRates(
+        options.embedding_lr, options.unembedding_lr, options.matrix_lr, options.scalar_lr,
+        horizon.weight_decay,
+    )  # fmt: skip
+    matmul = torch.bfloat16 if runtime.dtype == torch.bfloat16 else torch.float32
+    return MuonAdamW(parameter_groups(model, rates, horizon.lr_scale), matmul)
+
+
+def announce(job: Pretraining, found: Checkpoint | None) -> None:
+    """The start in the event log and on the console: sizes, horizon, device."""
+    options, horizon, run, runtime = job.options, job.horizon, job.run, job.runtime
+    counts = parameter_counts(job.config)
+    info: dict[str, Any] = {
+        "params": counts["total"], "scaling_params": horizon.scaling_params, "tokens": horizon.tokens,
+        "flops_per_token": horizon.flops_per_token, "total_flops": horizon.flops_per_token * horizon.tokens,
+        "total_batch_size": horizon.total_batch, "grad_accum_steps": job.accumulation,
+        "weight_decay": horizon.weight_decay, "lr_scale": horizon.lr_scale, "device": runtime.name,
+        "dtype": str(runtime.dtype).removeprefix("torch."), "vocab_size": job.config.vocab_size,
+        "checkpoint_dir": str(job.tag), **{f"params_{k}": v for k, v in counts.items() if k != "total"},
+    }  # fmt: skip
+    run.start(total_steps=horizon.steps, from_step=job.state.step, info=info)
+    run.log(
+        f"depth {options.depth}: width {job.config.n_embd}, {job.config.n_head} heads, "
+        f"{counts['total']:,} parameters, vocabulary {job.config.vocab_size:,}, context {options.max_seq_len}"
+    )
+    run.log(
+        f"{horizon.steps:,} steps of {horizon.total_batch:,} tokens ({job.accumulation} × "
+        f"{job.tokens_per_pass:,}) = {horizon.tokens:,} tokens, "
+        f"{horizon.tokens / horizon.scaling_params:.1f} a scaling parameter, "
+        f"{horizon.flops_per_token * horizon.tokens:.2e} FLOPs, on {runtime.name} in {info['dtype']}"
+    )
+    if job.shards.gap_warning:
+        run.alert("missing_shards", job.shards.gap_warning)
+    if found is not None:
+        run.log(f"going on from step {found.step} of {found.path}")
+    elif others := [c for c in list_checkpoints(job.tag) if c.meta.get("run_id") != run.run_id]:
+        run.alert(
+            "tag_in_use",
+            f"{job.tag} holds {len(others)} checkpoints of other runs; the last saved is the one taken "
+            "where no step is named",
+        )
+
+
+def schedule(job: Pretraining) -> None:
+    """Sets this step's learning rates, momentum and decay."""
+    options, it, steps = job.options, job.state.step, job.horizon.steps
+    job.optimizer.schedule(
+        lr_multiplier(it, steps, options.warmup_steps, options.warmdown_ratio, options.final_lr_frac),
+        muon_momentum(it, steps, options.warmdown_ratio),
+        muon_weight_decay(it, steps, job.horizon.weight_decay),
+    )
+
+
+def account(job: Pretraining, result: StepResult, seconds: float) -> None:
+    """Takes one step into the state, tells it, and stops what cannot go well."""
+    state, horizon, run = job.state, job.horizon, job.run
+    step = state.step
+    state.loader = result.loader
+    state.clock.update(seconds)
+    alarm = state.loss.update(step, result)
+    multiplier = job.optimizer.param_groups[0]["lr"] / job.optimizer.param_groups[0]["initial_lr"]
+    rate = horizon.total_batch / seconds
+    state.step += 1
+    eta = state.clock.eta(horizon.steps - state.step)
+    tokens = state.step * horizon.total_batch
+    values: dict[str, Any] = {
+        "train/loss": result.loss, "train/lrm": multiplier, "train/dt": seconds,
+        "train/tok_per_sec": rate, "train/grad_norm": result.grad_norm,
+        "train/epoch": state.loader.position.epoch, "train/total_tokens": tokens,
+        "train/total_flops": tokens * horizon.flops_per_token, "train/total_time": state.clock.total,
+        "progress": state.step / horizon.steps, "eta_s": eta,
+    }  # fmt: skip
+    if job.runtime.peak_flops:
+        values["train/mfu"] = (
+            100 * rate * horizon.flops_per_token / job.runtime.peak_flops / job.runtime.world
+        )
+    run.metric(step, values)
+    if state.clock.tells(last=state.step == horizon.steps):
+        tell(job, values)
+    if alarm:
+        what, level = ("loss_spike", "warn") if result.applied else ("non_finite_step", "error")
+        run.alert(what, alarm, step=step, level=level)
+    if state.loss.skipped >= MAX_SKIPPED:
+        raise UserError(
+            f"loss or gradient not finite for {MAX_SKIPPED} steps in a row, the last at step {step}",
+            "resume from an earlier checkpoint with lower learning rates",
+            Exit.FAILED,
+        )
+
+
+def tell(job: Pretraining, values: dict[str, Any]) -> None:
+    """The training line."""
+    state, position, steps = job.state, job.state.loader.position, job.horizon.steps
+    mfu = f" | mfu {values['train/mfu']:.1f}%" if "train/mfu" in values else ""
+    job.run.log(
+        f"step {state.step:05d}/{steps:05d} ({100 * state.step / steps:.1f}%) | loss {state.loss.smooth:.4f} "
+        f"| lrm {values['train/lrm']:.2f} | dt {1000 * values['train/dt']:.0f} ms "
+        f"| tok/s {values['train/tok_per_sec']:,.0f}{mfu} | epoch {position.epoch} shard {position.pq_idx} "
+        f"group {position.rg_idx} | {state.clock.total / 60:.1f} min | eta {values['eta_s'] / 60:.1f} min"
+    )
+
+
+def evaluate(job: Pretraining) -> None:
+    """Bits per byte on the validation shard, from its start."""
+    options, runtime, state = job.options, job.runtime, job.state
+    loader = PackedLoader(
+        job.tokenizer, [job.shards.val], options.device_batch_size, options.max_seq_len, rank=runtime.rank,
+        world=runtime.world, device=runtime.device,
+    )  # fmt: skip
+
+    def batches() -> Iterator[Batch]:
+        for batch in loader:
+            job.check_stop()
+            yield batch
+
+    steps = max(1, options.eval_tokens // job.tokens_per_pass)
+    started = time.perf_counter()
+    bpb = evaluate_bpb(job.model, batches(), steps, job.token_bytes)
+    state.val_bpb = bpb
+    state.min_val_bpb = bpb if state.min_val_bpb is None else min(bpb, state.min_val_bpb)
+    job.run.eval(state.step, {"val/bpb": bpb})
+    seconds = time.perf_counter() - started
+    job.run.log(f"step {state.step:05d} | val bpb {bpb:.6f} | best {state.min_val_bpb:.6f} | {seconds:.1f} s")
+
+
+def sample(job: Pretraining) -> None:
+    """Continues the fixed prompts greedily, and writes freely from bos."""
+    tokenizer, step = job.tokenizer, job.state.step
+    stop = frozenset({tokenizer.bos_id})
+    for prompt in PROMPTS:
+        job.check_stop()
+        ids = tokenizer.encode(prompt, bos=True)
+        text = tokenizer.decode(generate_batch(job.model, ids, max_tokens=16, temperature=0, stop=stop)[0])
+        job.run.sample(step, prompt, text, "greedy")
+        job.run.log(f"{prompt}⟶{text}")
+    free = generate_batch(
+        job.model, [tokenizer.bos_id], samples=FREE_SAMPLES, max_tokens=FREE_TOKENS, temperature=1.0,
+        top_k=50, seed=job.options.seed + step, stop=stop,
+    )  # fmt: skip
+    for ids in free:
+        job.run.sample(step, "", tokenizer.decode(ids), "temperature 1, top-k 50")
+    job.run.log(f"⟶{tokenizer.decode(free[0])}")
+
+
+def save(job: Pretraining) -> Checkpoint:
+    """Writes the checkpoint of the present step."""
+    state, options = job.state, job.options
+    meta = {
+        "val_bpb": state.val_bpb, "model_config": job.config.to_meta(),
+        "parts": parts_to_meta(job.config.parts), "user_config": asdict(options),
+        "device_batch_size": options.device_batch_size, "max_seq_len": options.max_seq_len,
+        "total_batch_size": job.horizon.total_batch, "dataloader_state_dict": state.loader.to_meta(),
+        "loop_state": state.to_meta(), "optimizer_steps": job.optimizer.steps,
+        "tokenizer_sha256": job.tokenizer.sha256, "run_id": job.run.run_id, "source": "base",
+    }  # fmt: skip
+    files = training_files(job.model, job.optimizer, state.loader, job.runtime.rank)
+    saved = save_checkpoint(job.tag, state.step, files, meta)
+    size = sum(int(entry["bytes"]) for entry in saved.meta["files"].values())
+    job.run.checkpoint(state.step, saved.path, size)
+    job.run.log(f"step {state.step:05d} | saved {saved.path} ({size / 1e6:,.1f} MB)")
+    return saved
+
+
+def save_or_alert(job: Pretraining) -> None:
+    """A checkpoint in the middle: when it cannot be written training goes on, and says so."""
+    try:
+        save(job)
+    except UserError as error:
+        job.run.alert("checkpoint_failed", str(error), step=job.state.step, level="error")
+
+
+def results(job: Pretraining, last: Checkpoint) -> dict[str, float | int | str]:
+    state, horizon = job.state, job.horizon
+    used, cut = state.loader.tokens_used, state.loader.tokens_cut
+    timed = max(0, state.clock.steps - 10)
+    return {
+        "val/bpb": state.val_bpb or 0.0, "min_val_bpb": state.min_val_bpb or 0.0,
+        "train/loss": state.loss.smooth, "steps": state.step, "tokens": state.step * horizon.total_batch,
+        "flops": state.step * horizon.total_batch * horizon.flops_per_token,
+        "seconds": state.clock.total,
+        "tok_per_sec": timed * horizon.total_batch / state.clock.total if state.clock.total else 0.0,
+        "cropped_percent": 100 * cut / (used + cut) if used else 0.0,
+        "peak_memory_bytes": job.runtime.peak_memory(), "checkpoint": str(last.path),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("base_train"))

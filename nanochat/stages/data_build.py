@@ -1,0 +1,167 @@
+"""Packs files, folders or the demo corpus into shards: read and sort, then write, then rename."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from nanochat.corpus import BucketSort, Packed, write_shards
+from nanochat.demo_corpus import demo_texts, source_files
+from nanochat.errors import UserError
+from nanochat.extract import MAX_DOC_CHARS, Extractor, split_document
+from nanochat.options import DataBuildOptions
+from nanochat.progress import Progress
+from nanochat.rundir import StageRun
+from nanochat.sources import Skips, Source, walk
+from nanochat.staged import StagedFolder
+from nanochat.stages import main
+
+MANIFEST = "build.json"
+READING_SHARE = 0.6
+"""Part of the progress given to reading; writing is the rest."""
+_OURS = re.compile(rf"shard_\d+\.parquet|{re.escape(MANIFEST)}|\.\S+\.(part|tmp|lock)|\S+\.(part|tmp)")
+
+
+def run(options: DataBuildOptions, run: StageRun) -> dict[str, float | int | str]:
+    """Builds the folder `out`, whole or not at all. Returns the figures of `stage_end`."""
+    if not options.paths and not options.demo:
+        raise UserError(
+            "nothing to pack", "give files or folders, or --demo for the Python library's own text"
+        )
+    if options.val_chars > options.shard_chars:
+        raise UserError(f"--val-chars {options.val_chars} is more than a shard, {options.shard_chars}")
+    out = run.layout.resolve(options.out) if options.out else run.layout.base / "base_data"
+    started = time.monotonic()
+    skips = Skips()
+    with StagedFolder(out, lambda name: bool(_OURS.fullmatch(name)), options.overwrite) as staged:
+        reader = Reader(options, run, skips, exclude=(staged.out, staged.scratch.parent))
+        run.start(total_steps=reader.total_bytes, unit="bytes", info={"out": str(out)})
+        sort = BucketSort(staged.scratch, options.seed)
+        reader.read_into(sort)
+        for line in skips.lines():
+            run.log(line)
+        if sort.added == 0:
+            raise UserError(
+                f"no document came out of the input; {_why(skips)}", "see `nanochat data build --help`"
+            )
+        with Progress(run, "writing", low=READING_SHARE) as progress:
+            packed = write_shards(
+                sort, staged.content,
+                shard_chars=options.shard_chars, val_chars=options.val_chars, row_group=options.row_group,
+                tell=lambda share: _tell(run, progress, share),
+            )  # fmt: skip
+        (staged.content / MANIFEST).write_text(_manifest(options, packed, skips))
+        run.check_stop()
+        staged.commit()
+    return _report(run, out, packed, skips, sort.chars_added, time.monotonic() - started)
+
+
+class Reader:
+    """Reads every document of the input into a sort, with progress by bytes read."""
+
+    def __init__(
+        self, options: DataBuildOptions, run: StageRun, skips: Skips, exclude: tuple[Path, ...]
+    ) -> None:
+        self._options, self._run, self._skips, self._exclude = options, run, skips, exclude
+        self._demo = source_files() if options.demo else []
+        self._extractor = Extractor(skips, options.text_key, options.doc_chars)
+        base = str(run.layout.base)  # a plan may say {base}
+        self._paths = [path.replace("{base}", base, 1) for path in options.paths]
+        files = sum(source.size for source in walk(self._paths, Skips(), exclude))
+        self.total_bytes = files + sum(path.stat().st_size for path in self._demo)
+
+    def read_into(self, sort: BucketSort) -> None:
+        """Adds the documents; too short ones and those that are no Unicode are counted as skipped."""
+        with Progress(self._run, "reading", high=READING_SHARE) as progress:
+            for where, text in self._documents():
+                if not text.strip() or len(text) < self._options.min_chars:
+                    self._skips.add("empty or shorter than --min-chars", where)
+                else:
+                    try:
+                        sort.add(text)
+                    except UnicodeEncodeError:
+                        self._skips.add("not valid Unicode", where)
+                if progress.due():
+                    self._run.check_stop()
+                    self._tell(progress, sort)
+
+    def _documents(self) -> Iterator[tuple[str, str]]:
+        for source in self._sources():
+            for text in self._extractor.documents(source):
+                yield str(source.path), text
+        limit = min(self._options.doc_chars or MAX_DOC_CHARS, MAX_DOC_CHARS)
+        for text in demo_texts(self._demo, self._skips) if self._demo else ():
+            for piece in split_document([text], limit):
+                yield "the demo corpus", piece
+
+    def _sources(self) -> Iterator[Source]:
+        for source in walk(self._paths, self._skips, self._exclude):
+            self._run.check_stop()
+            yield source
+
+    def _tell(self, progress: Progress, sort: BucketSort) -> None:
+        read = self._extractor.bytes_read or sort.chars_added
+        progress.update(
+            read / max(1, self.total_bytes),
+            {"data/docs": sort.added, "data/bytes": read, "data/skipped": self._skips.total},
+            note=f"{sort.added:,} documents",
+        )
+
+
+def _tell(run: StageRun, progress: Progress, share: float) -> None:
+    if progress.due():
+        run.check_stop()
+        progress.update(share)
+
+
+def _why(skips: Skips) -> str:
+    return "; ".join(skips.lines()) if skips.total else "it holds no file"
+
+
+def _manifest(options: DataBuildOptions, packed: Packed, skips: Skips) -> str:
+    """What the shards are made of. No time and no path of the machine: equal builds are equal files."""
+    content = {
+        "format": "nanochat-shards",
+        "version": 1,
+        "sources": [Path(path).name for path in options.paths] + (["demo"] if options.demo else []),
+        "seed": options.seed,
+        "doc_chars": options.doc_chars,
+        "documents": packed.documents,
+        "chars": packed.chars,
+        "duplicates": packed.duplicates,
+        "shards": packed.shards,
+        "val_documents": packed.val_documents,
+        "val_chars": packed.val_chars,
+        "skipped": dict(sorted(skips.counts.items())),
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def _report(
+    run: StageRun, out: Path, packed: Packed, skips: Skips, chars_read: int, seconds: float
+) -> dict[str, float | int | str]:
+    run.log(
+        f"packed {packed.documents:,} documents, {packed.chars:,} characters into {packed.shards} shards "
+        f"in {seconds:.1f} s ({packed.duplicates:,} exact duplicates left out)"
+    )
+    run.log(f"the last shard validates: {packed.val_documents:,} documents, {packed.val_chars:,} characters")
+    run.log(f"saved to {out}")
+    run.metric(
+        None, {"progress": 1.0, "eta_s": 0.0, "data/docs": packed.documents, "data/skipped": skips.total}
+    )
+    return {
+        "documents": packed.documents,
+        "chars": packed.chars,
+        "duplicates": packed.duplicates,
+        "skipped": skips.total,
+        "shards": packed.shards,
+        "val_chars": packed.val_chars,
+        "chars_per_sec": round(chars_read / seconds),
+        "seconds": round(seconds, 3),
+        "path": str(out),
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("data_build"))

@@ -1,0 +1,147 @@
+"""Fetches the shards of a published set, several at a time, and says how far it is."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from nanochat.dataset import shard_info, shard_name
+from nanochat.download import Policy, Stopped, Transfer
+from nanochat.errors import UserError
+from nanochat.options import DataDownloadOptions
+from nanochat.progress import Progress
+from nanochat.published import published_set
+from nanochat.rundir import StageRun, StageStopped
+from nanochat.stages import main
+
+
+def run(options: DataDownloadOptions, run: StageRun) -> dict[str, float | int | str]:
+    """Fetches what is not there yet. Returns the figures of `stage_end`."""
+    chosen = published_set(options.dataset)
+    numbers = chosen.numbers(options.num_files)
+    if options.mirror and not options.mirror.startswith(("http://", "https://")):
+        raise UserError(f"--mirror {options.mirror} is no address", "it begins with https:// or http://")
+    out = run.layout.resolve(options.out) if options.out else run.layout.base / chosen.folder
+    run.start(total_steps=len(numbers), unit="files", info={"out": str(out), "dataset": chosen.name})
+    fleet = Fetchers(run, options.num_workers)
+    transfers = [
+        Transfer(
+            chosen.url(number, options.mirror),
+            out / shard_name(number),
+            check=_check_shard,
+            should_stop=fleet.stopping.is_set,
+            policy=Policy(first_wait=options.retry_wait),
+            note=fleet.notes.put,
+        )
+        for number in numbers
+    ]
+    started = time.monotonic()
+    fetched = fleet.fetch(transfers)
+    seconds = time.monotonic() - started
+    size = sum(transfer.target.stat().st_size for transfer in transfers)
+    run.log(
+        f"{len(numbers)} shards of {chosen.name} are in {out}, {size / 1e6:,.1f} MB "
+        f"({fetched} fetched in {seconds:.1f} s, {len(numbers) - fetched} were there)"
+    )
+    run.metric(None, {"progress": 1.0, "eta_s": 0.0, "data/files": len(numbers), "data/bytes": size})
+    return {
+        "files": len(numbers),
+        "fetched": fetched,
+        "bytes": size,
+        "seconds": round(seconds, 3),
+        "path": str(out),
+    }
+
+
+def _check_shard(path: Path) -> None:
+    """A shard that is there has a parquet footer and a text column; raises `UserError` otherwise."""
+    shard_info(path)
+
+
+class Fetchers:
+    """Daemon threads that take transfers from one queue, watched by the stage's own thread.
+
+    They are daemons because a read may hang for the whole timeout: a stop waits for them briefly and
+    then leaves; what they wrote is a part that the next run goes on with.
+    """
+
+    LEAVE_AFTER = 2.0
+
+    def __init__(self, run: StageRun, workers: int) -> None:
+        self._run, self._workers = run, workers
+        self.stopping = threading.Event()
+        self.notes: SimpleQueue[str] = SimpleQueue()
+        self._errors: list[BaseException] = []
+        self._outcomes: list[bool] = []
+
+    def fetch(self, transfers: Sequence[Transfer]) -> int:
+        """Runs all transfers; returns how many were fetched. The first error ends the others."""
+        queue: SimpleQueue[Transfer] = SimpleQueue()
+        for transfer in transfers:
+            queue.put(transfer)
+        count = min(self._workers, len(transfers))
+        threads = [
+            threading.Thread(target=self._work, args=(queue,), name=f"download-{index}", daemon=True)
+            for index in range(count)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._watch(threads, transfers)
+        finally:
+            self.stopping.set()
+            deadline = time.monotonic() + self.LEAVE_AFTER
+            for thread in threads:
+                thread.join(max(0.0, deadline - time.monotonic()))
+        if self._errors:
+            raise self._errors[0]
+        return sum(self._outcomes)
+
+    def _work(self, queue: "SimpleQueue[Transfer]") -> None:
+        while not self.stopping.is_set():
+            try:
+                self._outcomes.append(queue.get_nowait().run())
+            except (Empty, Stopped):
+                return
+            except Exception as error:
+                self._errors.append(error)
+                self.stopping.set()
+                return
+
+    def _watch(self, threads: Sequence[threading.Thread], transfers: Sequence[Transfer]) -> None:
+        tell = _teller(self._run, transfers)
+        with Progress(self._run, "downloading") as progress:
+            while any(thread.is_alive() for thread in threads):
+                if self._run.stop_requested:
+                    raise StageStopped
+                if self.stopping.is_set():
+                    return
+                while not self.notes.empty():
+                    self._run.log(self.notes.get())
+                if progress.due():
+                    tell(progress, len(self._outcomes))
+                time.sleep(0.05)
+        while not self.notes.empty():
+            self._run.log(self.notes.get())
+
+
+def _teller(run: StageRun, transfers: Sequence[Transfer]) -> Callable[[Progress, int], None]:
+    """Tells the share done: bytes, where the files not yet begun count as the mean of the others."""
+    started = time.monotonic()
+
+    def tell(progress: Progress, files: int) -> None:
+        known = [transfer for transfer in transfers if transfer.size > 0]
+        received = sum(transfer.received for transfer in transfers)
+        expected = sum(transfer.size for transfer in known) / max(1, len(known)) * len(transfers)
+        rate = received / 1e6 / max(1e-9, time.monotonic() - started)
+        metrics = {"data/files": files, "data/bytes": received, "data/mb_per_sec": rate}
+        progress.update(
+            received / max(1.0, expected), metrics, f"{files} of {len(transfers)} files, {rate:.1f} MB/s"
+        )
+
+    return tell
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("data_download"))

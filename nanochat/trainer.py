@@ -1,0 +1,162 @@
+"""The parts of a training loop: one optimizer step, the guard against bad ones, the clock."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from nanochat.dataloader import Batch, LoaderState
+from nanochat.model import GPT
+from nanochat.optim import MuonAdamW, gradient_norm
+
+MAX_SKIPPED = 5
+"""Non-finite steps in a row after which training stops."""
+WARMUP_STEPS = 10
+"""Steps left out of times and forecasts: they compile, allocate and warm caches."""
+
+
+class StopRequested(Exception):  # noqa: N818 - it is no error
+    """Raised between micro-batches or evaluation batches when the run was asked to stop."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimizer step gave. `loss` is the mean over the whole batch, in nats a token."""
+
+    loss: float
+    grad_norm: float
+    applied: bool
+    """False when loss or gradient was not finite, and the update was left out."""
+    loader: LoaderState
+
+
+def train_step(
+    model: GPT,
+    optimizer: MuonAdamW,
+    batches: Iterator[Batch],
+    accumulation: int,
+    check_stop: Callable[[], None],
+) -> StepResult:
+    """Sums gradients over `accumulation` micro-batches and updates once, if all is finite.
+
+    `check_stop` is called between micro-batches and may raise; nothing is changed then.
+    """
+    total = torch.zeros((), device=model.device)
+    for _ in range(accumulation):
+        check_stop()
+        batch = next(batches)
+        loss = model(batch.inputs, batch.targets)
+        (loss / accumulation).backward()
+        total += loss.detach()
+    norm = gradient_norm(model)
+    mean, size = torch.stack((total / accumulation, norm.to(total))).tolist()
+    applied = math.isfinite(mean) and math.isfinite(size)
+    if applied:
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return StepResult(mean, size, applied, batch.state)
+
+
+@dataclass
+class LossTracker:
+    """Smooths the loss and notices what is wrong with it. All of it is kept across a resume."""
+
+    average: float = 0.0
+    """Exponential average (0.9), not debiased."""
+    weight: float = 0.0
+    """1 − 0.9^n: `average / weight` is debiased."""
+    deviation: float = 0.0
+    """Exponential average of the absolute deviation from the smoothed loss."""
+    skipped: int = 0
+    """Steps in a row that were not finite."""
+    quiet_until: int = 0
+
+    @property
+    def smooth(self) -> float:
+        return self.average / self.weight if self.weight else math.nan
+
+    def update(self, step: int, result: StepResult) -> str:
+        """Takes in one step; returns what to alert about, or an empty string."""
+        if not result.applied:
+            self.skipped += 1
+            return (
+                f"step {step}: loss {result.loss} and gradient norm {result.grad_norm}: update left out "
+                f"({self.skipped} in a row, training stops at {MAX_SKIPPED})"
+            )
+        self.skipped = 0
+        alarm = self._spike(step, result.loss)
+        if self.weight:
+            self.deviation = 0.95 * self.deviation + 0.05 * abs(result.loss - self.smooth)
+        self.average = 0.9 * self.average + 0.1 * result.loss
+        self.weight = 0.9 * self.weight + 0.1
+        return alarm
+
+    def _spike(self, step: int, loss: float) -> str:
+        """A loss far above its average, told once in 50 steps; the first 50 steps are too rough to judge."""
+        limit = max(0.5, 6 * self.deviation)
+        if step < 50 or step < self.quiet_until or not self.weight or loss - self.smooth <= limit:
+            return ""
+        self.quiet_until = step + 50
+        return f"step {step}: loss {loss:.4f} is {loss - self.smooth:.2f} above its average {self.smooth:.4f}"
+
+
+@dataclass
+class Clock:
+    """Seconds of training steps, and what they forecast."""
+
+    total: float = 0.0
+    """Training seconds, the first steps of each attempt left out; evaluations and saves do not count."""
+    recent: list[float] = field(default_factory=list)
+    steps: int = 0
+    told: float = 0.0
+
+    def update(self, seconds: float) -> None:
+        self.steps += 1
+        if self.steps > WARMUP_STEPS:
+            self.total += seconds
+        self.recent = [*self.recent[-99:], seconds]
+
+    def tells(self, last: bool) -> bool:
+        """Whether a line is due: the first steps, the last, and else at most one a second."""
+        now = time.monotonic()
+        if last or self.steps <= WARMUP_STEPS or now - self.told >= 1.0:
+            self.told = now
+            return True
+        return False
+
+    def eta(self, steps_left: int) -> float:
+        """Seconds for the steps that are left, from the median of the last hundred."""
+        return statistics.median(self.recent) * steps_left if self.recent else 0.0
+
+
+@dataclass
+class LoopState:
+    """What the loop carries from step to step, besides weights and optimizer; all of it is in checkpoints."""
+
+    step: int = 0
+    val_bpb: float | None = None
+    min_val_bpb: float | None = None
+    loss: LossTracker = field(default_factory=LossTracker)
+    clock: Clock = field(default_factory=Clock)
+    loader: LoaderState = field(default_factory=LoaderState)
+
+    def to_meta(self) -> dict[str, Any]:
+        """The JSON part, under the reference's names where it has them."""
+        return {
+            "min_val_bpb": self.min_val_bpb,
+            "smooth_train_loss": self.loss.average,
+            "total_training_time": self.clock.total,
+            "loss_tracker": vars(self.loss),
+        }
+
+    @classmethod
+    def restore(cls, step: int, meta: dict[str, Any], loader: LoaderState) -> "LoopState":
+        loop = meta["loop_state"]
+        return cls(
+            step, meta["val_bpb"], loop["min_val_bpb"], LossTracker(**loop["loss_tracker"]),
+            Clock(loop["total_training_time"]), loader,
+        )  # fmt: skip

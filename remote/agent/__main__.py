@@ -1,0 +1,133 @@
+"""The agent's command line: one command, one JSON document on standard output (`follow`: a stream)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .basics import AgentError, os_error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Json = dict[str, Any]
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a wrong command line as an AgentError."""
+
+    def error(self, message: str) -> NoReturn:
+        raise AgentError(message, "usage")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Errors are `{"error", "code"}` and exit 1; never a traceback."""
+    try:
+        return _run(_parse(argv))
+    except AgentError as error:
+        _print({"error": str(error), "code": error.code})
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except KeyboardInterrupt:
+        _print({"error": "interrupted", "code": "interrupted"})
+    except OSError as error:
+        told = os_error("the agent failed", error)
+        _print({"error": str(told), "code": told.code})
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        text = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+        _print({"error": " ".join(text.split()), "code": "internal"})
+    return 1
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="nanochat-agent", description="Starts, watches and stops stages on this host.")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+
+    def command(name: str, about: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=about)
+        added.add_argument("--base", required=True, help="base directory")
+        return added
+
+    probe = command("probe", "what this host is")
+    probe.add_argument("--python", default="", help="interpreter of the stages, to be checked")
+    command("submit", "make runs and start them (request on stdin)")
+    command("ls", "all runs as they stand")
+    command("follow", "stream what is new (request on the first line of stdin)")
+    command("resume", "start a new attempt of an ended run (request on stdin)")
+    command("adopt", "take over runs whose supervisor has died")
+    read = command("read", "bytes of one file of a run")
+    read.add_argument("--run", required=True)
+    read.add_argument("--file", required=True)
+    read.add_argument("--offset", type=int, default=0)
+    read.add_argument("--max", type=int, default=65536)
+    stop = command("stop", "end a run: SIGINT, SIGTERM, SIGKILL")
+    stop.add_argument("--run", required=True)
+    stop.add_argument("--grace", type=float, default=20.0, help="seconds between the signals")
+    supervise = command("supervise", "internal: run the runs whose locks are inherited")
+    supervise.add_argument("--locks", required=True)
+    sample = commands.add_parser("sample", help="internal: write telemetry of a run")
+    sample.add_argument("--run-dir", required=True)
+    sample.add_argument("--parent", type=int, required=True)
+    sample.add_argument("--without-gpus", action="store_true")
+    return parser.parse_args(argv)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.command == "sample":
+        from .telemetry import sample
+
+        return sample(Path(args.run_dir), args.parent, not args.without_gpus)
+    base = Path(os.path.abspath(os.path.expanduser(args.base)))
+    if args.command == "supervise":
+        from .supervisor import supervise
+
+        return supervise(base, json.loads(args.locks))
+    if args.command == "follow":
+        from .follow import follow
+
+        return follow(base, sys.stdin, sys.stdout)
+    _print(_answer(args, base))
+    return 0
+
+
+def _answer(args: argparse.Namespace, base: Path) -> Json:
+    from . import control
+
+    if args.command == "probe":
+        from .probe import probe
+
+        return probe(base, args.python)
+    if args.command == "submit":
+        return control.submit(base, _request())
+    if args.command == "resume":
+        return control.resume(base, _request())
+    if args.command == "stop":
+        return control.stop(base, args.run, args.grace)
+    if args.command == "read":
+        return control.read(base, args.run, args.file, args.offset, args.max)
+    return control.ls(base)
+
+
+def _request() -> Json:
+    try:
+        content = json.loads(sys.stdin.buffer.read())
+    except ValueError as error:
+        raise AgentError(f"the request on standard input is no JSON: {error}", "usage") from error
+    if not isinstance(content, dict):
+        raise AgentError("the request on standard input must be a JSON object", "usage")
+    return content
+
+
+def _print(content: Json) -> None:
+    sys.stdout.write(json.dumps(content) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""What every part of the agent stands on: errors with a code, JSON files written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Json = dict[str, Any]
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class AgentError(Exception):
+    """Something the caller can mend: one line of text, and a `code` for programs."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(" ".join(message.split()))
+        self.code = code
+
+
+def os_error(what: str, error: OSError) -> AgentError:
+    """`error` as one line that says what was being done and on which file."""
+    code = "disk_full" if error.errno in DISK_FULL else "os"
+    where = f" ({error.filename})" if error.filename else ""
+    return AgentError(f"{what}: {error.strerror or error}{where}", code)
+
+
+def read_json(path: Path) -> Json | None:
+    """The JSON object in `path`, or None when it is missing, torn or no object."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def write_json(path: Path, content: Json, mode: int = 0o644) -> None:
+    """Replaces `path` atomically: temp file beside it, fsync, rename, fsync folder. Raises OSError."""
+    raw = json.dumps(content, ensure_ascii=False, indent=1).encode() + b"\n"
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=str(path.parent))
+    try:
+        try:
+            write_all(descriptor, raw)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+    fsync_dir(path.parent)
+
+
+def write_all(descriptor: int, raw: bytes) -> None:
+    """Writes every byte; `os.write` may take fewer on a nearly full disk."""
+    view = memoryview(raw)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def fsync_dir(path: Path) -> None:
+    """Makes a rename inside `path` durable."""
+    descriptor = os.open(str(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lock_file(path: Path, wait: bool) -> int | None:
+    """An open descriptor that holds `path` locked (flock), or None when another holds it.
+
+    Raises OSError, and AgentError where the file system has no locks.
+    """
+    descriptor = os.open(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError as error:
+        os.close(descriptor)
+        raise AgentError(
+            f"{path.parent}: this file system cannot lock files ({error.strerror}): "
+            "use a base directory on a local disk, or mount it with flock",
+            "lock",
+        ) from error
+    return descriptor
+
+
+def agent_argv() -> list[str]:
+    """The command line that starts this same agent again, from its zipapp or from the source tree."""
+    archive = Path(__file__).absolute().parent.parent
+    if archive.is_file():
+        return [sys.executable, str(archive)]
+    return [sys.executable, "-m", __package__ or "remote.agent"]

@@ -1,0 +1,282 @@
+"""`follow`: one stream of everything that is new in the run directories, whole lines only, from any byte.
+
+Frames are JSON objects, one a line:
+
+- `state`: a run's run.json, judged state.json and file sizes, at first sight and on every change;
+- `chunk`: whole lines of one file: `offset`, `next` (where the following chunk begins) and `data`;
+- `skip`: a line longer than a chunk, passed over from `offset` to `next`;
+- `reset`: a file that is shorter than what was read of it (`offset`): it is read again from 0;
+- `problem`: `run_id` and `error`, once, for a run that nobody watches and that cannot be taken over;
+- `ping`: every two seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from . import takeover
+from .basics import AgentError
+from .rundirs import ENDED, STREAMS, RunDir, Runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Json = dict[str, Any]
+
+CHUNK = 256 * 1024
+PING = 2.0
+CARE = 2.0
+RESCAN = 2.0
+ENDED_STATE = 2.0
+ENDED_FILES = 20.0
+
+
+class Track:
+    """What has been sent of one run."""
+
+    def __init__(self, directory: RunDir, offsets: Json) -> None:
+        self.directory = directory
+        self.offsets = {name: max(0, int(offsets.get(name, 0))) for name in STREAMS}
+        self.scanned = dict(self.offsets)
+        self.signature: tuple[int, int, int] | None = None
+        self.run: Json | None = None
+        self.state: Json | None = None
+        self.shown: Json | None = None
+        self._state_path = str(directory.path / "state.json")
+        self._next_look = 0.0
+        self._next_read = 0.0
+
+    @property
+    def ended(self) -> bool:
+        return self.state is not None and self.state.get("status") in ENDED
+
+    def rest(self, now: float) -> None:
+        """All of an ended run has been sent: from now on only a look at its state now and then."""
+        self._next_look = now + ENDED_STATE
+        self._next_read = now + ENDED_FILES
+
+    def wakes(self, now: float) -> bool:
+        """True when the run may have something new. For one at rest this costs one stat in two seconds."""
+        if now < self._next_look:
+            return False
+        if now < self._next_read and self._signature() == self.signature:
+            self._next_look = now + ENDED_STATE
+            return False
+        return True
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        try:
+            stat = os.stat(self._state_path)
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+    def refresh(self) -> bool:
+        """Reads the state again when its file was replaced; False while the run is not whole yet."""
+        signature = self._signature()
+        if signature is None:
+            return self.state is not None
+        if signature != self.signature:
+            state = self.directory.read_state()
+            if self.run is None:
+                self.run = self.directory.read_run()
+            if state is not None:
+                self.state = state
+                self.signature = signature
+        return self.run is not None and self.state is not None
+
+
+class Follower:
+    """The runs under one base directory, as a stream of frames."""
+
+    def __init__(self, runs: Runs, offsets: Json, ended: Json) -> None:
+        self.runs = runs
+        self.ended = ended
+        self.offsets = offsets
+        self.tracks: dict[str, Track] = {}
+        self._listed: int | None = None
+        self._next_care = 0.0
+        self._next_ping = 0.0
+        self._problems: dict[str, str] = {}
+
+    def pass_over(self, now: float) -> Iterator[Json]:
+        """Everything that is new, each run in turn, one chunk of each file at a time until all are read."""
+        self._list()
+        tracks = [track for _, track in sorted(self.tracks.items()) if track.wakes(now)]
+        yield from self._care(now, tracks)
+        for track in tracks:
+            yield from self._state(track)
+        hungry = [track for track in tracks if track.run is not None]
+        while hungry:
+            still = []
+            for track in hungry:
+                busy = False
+                for name in STREAMS:
+                    for frame in self._read(track, name):
+                        busy = True
+                        yield frame
+                if busy:
+                    still.append(track)
+                elif track.ended:
+                    track.rest(now)
+                yield from self.ping(time.monotonic())
+            hungry = still
+        yield from self.ping(time.monotonic())
+
+    def ping(self, now: float) -> Iterator[Json]:
+        """A sign of life when one is due."""
+        if now >= self._next_ping:
+            self._next_ping = now + PING
+            yield {"type": "ping", "t": time.time()}
+
+    def _list(self) -> None:
+        """Looks for new run directories when their folder changed (or just has: its clock is coarse)."""
+        try:
+            changed = os.stat(self.runs.path).st_mtime_ns
+        except OSError:
+            return
+        if changed == self._listed and time.time() - changed / 1e9 > RESCAN:
+            return
+        self._listed = changed
+        names = self.runs.ids()
+        for run_id in names:
+            if run_id not in self.tracks:
+                wanted = self.offsets.get(run_id)
+                self.tracks[run_id] = Track(self.runs.get(run_id), wanted if isinstance(wanted, dict) else {})
+        for gone in set(self.tracks) - set(names):
+            del self.tracks[gone]
+
+    def _care(self, now: float, tracks: list[Track]) -> Iterator[Json]:
+        """Now and then takes over runs whose supervisor has died."""
+        if now < self._next_care:
+            return
+        self._next_care = now + CARE
+        orphans = []
+        for track in tracks:
+            if not track.refresh() or track.run is None or track.state is None:
+                continue
+            if takeover.is_orphan(track.directory, track.run, track.state):
+                orphans.append(track.directory.run_id)
+        problems = takeover.take_over(self.runs, orphans)
+        for run_id, why in problems.items():
+            if self._problems.get(run_id) != why:
+                yield {"type": "problem", "run_id": run_id, "error": why}
+        self._problems = problems
+
+    def _state(self, track: Track) -> Iterator[Json]:
+        if not track.refresh() or track.run is None or track.state is None:
+            return
+        seen = takeover.as_seen(track.run, track.state)
+        if seen != track.shown:
+            first, track.shown = track.shown is None, seen
+            if first and track.ended and self.ended.get(track.directory.run_id) == seen.get("attempt"):
+                return
+            yield {"type": "state", "run": track.run, "state": seen, "sizes": track.directory.sizes()}
+
+    def _read(self, track: Track, name: str) -> Iterator[Json]:
+        """At most one frame of one file."""
+        path = track.directory.path / name
+        offset = track.offsets[name]
+        frame: Json = {"run_id": track.directory.run_id, "file": name, "offset": offset}
+        try:
+            size = os.stat(path).st_size
+            if size == offset:
+                return
+            if size < offset:
+                track.offsets[name] = track.scanned[name] = 0
+                yield dict(frame, type="reset", size=size)
+                return
+            with path.open("rb") as file:
+                file.seek(offset)
+                raw = file.read(CHUNK)
+        except OSError:
+            return
+        end = raw.rfind(b"\n") + 1
+        if end:
+            track.offsets[name] = track.scanned[name] = offset + end
+            text = raw[:end].decode("utf-8", "replace")
+            yield dict(frame, type="chunk", next=offset + end, data=text)
+        elif len(raw) == CHUNK:
+            yield from self._skip(track, name, frame)
+
+    def _skip(self, track: Track, name: str, frame: Json) -> Iterator[Json]:
+        """Passes over a line too long for a chunk, once its newline is there."""
+        start = max(track.scanned[name], frame["offset"] + CHUNK)
+        with (track.directory.path / name).open("rb") as file:
+            file.seek(start)
+            while True:
+                raw = file.read(CHUNK)
+                cut = raw.find(b"\n")
+                if cut >= 0 or not raw:
+                    break
+                start += len(raw)
+        track.scanned[name] = start
+        if cut >= 0:
+            track.offsets[name] = track.scanned[name] = start + cut + 1
+            yield dict(frame, type="skip", next=start + cut + 1)
+
+
+def follow(base: Path, source: TextIO, out: TextIO) -> int:
+    """Streams frames to `out` until `source` closes; its first line is the request.
+
+    `{"offsets": {run_id: {file: byte}}, "ended": {run_id: attempt}, "interval": seconds}`, all optional.
+    A run that is in `ended` is not told again while that attempt is still its last.
+    """
+    descriptor = source.fileno()
+    offsets, ended, interval = _request(_first_line(descriptor))
+    follower = Follower(Runs(base), offsets, ended)
+    try:
+        while True:
+            for frame in follower.pass_over(time.monotonic()):
+                out.write(json.dumps(frame, separators=(",", ":")) + "\n")
+            out.flush()
+            if _closed(descriptor, interval):
+                return 0
+    except BrokenPipeError:
+        # nobody reads any more; without this the interpreter would complain at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _first_line(descriptor: int) -> bytes:
+    raw = b""
+    while b"\n" not in raw:
+        part = os.read(descriptor, 65536)
+        if not part:
+            break
+        raw += part
+    return raw.partition(b"\n")[0]
+
+
+def _request(line: bytes) -> tuple[Json, Json, float]:
+    try:
+        content = json.loads(line or b"{}")
+        offsets = content.get("offsets") or {}
+        interval = float(content.get("interval", 0.5))
+        ended = dict(content.get("ended") or {})
+        for wanted in offsets.values():
+            for value in wanted.values():
+                int(value)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise AgentError(
+            f"follow needs one line of JSON with 'offsets' and 'interval': {error}", "usage"
+        ) from error
+    return offsets, ended, min(max(interval, 0.05), 60.0)
+
+
+def _closed(descriptor: int, wait: float) -> bool:
+    """Waits; True as soon as the other side has closed our input."""
+    deadline = time.monotonic() + wait
+    while True:
+        left = deadline - time.monotonic()
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, left))
+        if not ready:
+            return False
+        if not os.read(descriptor, 65536):
+            return True

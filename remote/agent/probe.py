@@ -1,0 +1,81 @@
+"""`probe`: what this host is, and whether its interpreter for the stages can run them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import procs
+from .basics import agent_argv
+from .gpus import Gpus, PatientGpus
+from .host import Host, disk
+
+if TYPE_CHECKING:
+    Json = dict[str, Any]
+
+NVML_PATIENCE = 10.0
+INTERPRETER_PATIENCE = 60.0
+QUESTION = """
+import json, platform, sys
+answer = {"python": platform.python_version(), "nanochat": None, "error": ""}
+try:
+    import nanochat
+    answer["nanochat"] = getattr(nanochat, "__version__", "")
+except BaseException as error:
+    answer["error"] = "nanochat cannot be imported: %s: %s" % (type(error).__name__, error)
+print(json.dumps(answer))
+"""
+
+
+def probe(base: Path, python: str) -> Json:
+    """Everything the control room wants to know before it sends work here."""
+    host = Host(base)
+    space = disk(base)
+    total, used = int(space.get("host/disk_total", 0)), int(space.get("host/disk_used", 0))
+    gpus = Gpus()
+    patient = PatientGpus(gpus, NVML_PATIENCE)
+    _, problem = patient.sample()
+    answer: Json = {
+        "hostname": os.uname().nodename, "python": platform.python_version(), "version": version(),
+        "boot_id": procs.boot_id(), "cores": host.cores(),
+        "ram_total": host.memory().get("host/ram_total"), "disk_free": total - used, "disk_total": total,
+        "in_container": host.in_container, "gpus": [], "driver": None, "nvml_error": problem or None,
+        "interpreter": check_interpreter(python, base),
+    }  # fmt: skip
+    if not problem:
+        answer.update(gpus=gpus.describe(), driver=gpus.driver())
+    return answer
+
+
+def version() -> str:
+    """The first 12 hex digits of the zipapp's SHA-256; "source" when run from the source tree."""
+    archive = Path(agent_argv()[1])
+    return hashlib.sha256(archive.read_bytes()).hexdigest()[:12] if archive.is_file() else "source"
+
+
+def check_interpreter(python: str, base: Path) -> Json:
+    """Whether `python` runs and imports nanochat, asked from where a stage would run."""
+    path = os.path.expanduser(python or "python3")
+    answer: Json = {"path": path, "ok": False, "python": None, "nanochat": None, "error": ""}
+    where = str(base) if base.is_dir() else "/"
+    try:
+        asked = subprocess.run(
+            [path, "-c", QUESTION], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            cwd=where, timeout=INTERPRETER_PATIENCE, check=False,
+        )  # fmt: skip
+        answer.update(json.loads(asked.stdout.splitlines()[-1]))
+    except OSError as error:
+        answer["error"] = f"cannot run {path}: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        answer["error"] = f"{path} did not answer within {INTERPRETER_PATIENCE:.0f} s"
+    except (ValueError, IndexError):
+        told = asked.stderr.decode("utf-8", "replace").strip().splitlines()
+        answer["error"] = f"{path} is no working Python: {told[-1] if told else 'it printed nothing'}"
+    answer["error"] = " ".join(str(answer["error"]).split())
+    answer["ok"] = not answer["error"]
+    return answer

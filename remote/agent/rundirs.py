@@ -1,0 +1,199 @@
+"""Run directories: `<base>/runs/<run_id>/`, their files, their lock, and how one comes into being.
+
+`run.json` never changes; `state.json` is replaced atomically; `launch.json` (mode 0600) holds what a
+supervisor needs to start the stage and goes away when the run has ended; `stop.json` asks for a stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import procs
+from .basics import DISK_FULL, AgentError, fsync_dir, lock_file, read_json, write_all, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Json = dict[str, Any]
+
+SCHEMA = 1
+ENDED = frozenset(("succeeded", "failed", "stopped", "lost"))
+STREAMS = ("events.jsonl", "telemetry.jsonl")
+SIZED = ("events.jsonl", "telemetry.jsonl", "console.log")
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+SPARE_SIZE = 4096
+
+
+class RunDir:
+    """One run's directory. Reading returns None for what is missing or torn; writing raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_id = path.name
+
+    def read_run(self) -> Json | None:
+        return read_json(self.path / "run.json")
+
+    def read_state(self) -> Json | None:
+        return read_json(self.path / "state.json")
+
+    def read_launch(self) -> Json | None:
+        return read_json(self.path / "launch.json")
+
+    def read_stop(self) -> Json | None:
+        return read_json(self.path / "stop.json")
+
+    def forget(self, *names: str) -> None:
+        """Removes files that have served, if they are there."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path / name)
+
+    def write_state(self, state: Json) -> None:
+        """Replaces `state.json`, and keeps a spare file of reserved blocks for a full disk."""
+        write_json(self.path / "state.json", state)
+        self._reserve()
+
+    def write_state_on_full_disk(self, state: Json) -> None:
+        """Replaces `state.json` out of the reserved blocks. Raises OSError when they are used up."""
+        raw = json.dumps(state, ensure_ascii=False, indent=1).encode()
+        if len(raw) >= SPARE_SIZE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        spare = self.path / ".state.spare"
+        descriptor = os.open(str(spare), os.O_WRONLY)
+        try:
+            write_all(descriptor, raw.ljust(SPARE_SIZE - 1) + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(spare, self.path / "state.json")
+        self._reserve()
+
+    def _reserve(self) -> None:
+        spare = self.path / ".state.spare"
+        if spare.exists():
+            return
+        with contextlib.suppress(OSError):
+            descriptor = os.open(str(spare), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            try:
+                write_all(descriptor, b" " * SPARE_SIZE)
+            except OSError:
+                os.unlink(spare)
+            finally:
+                os.close(descriptor)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file that readers follow; 0 for one that is not there yet."""
+        found = {}
+        for name in SIZED:
+            try:
+                found[name] = os.stat(self.path / name).st_size
+            except OSError:
+                found[name] = 0
+        return found
+
+    def try_lock(self, patience: float = 0.0) -> int | None:
+        """An open descriptor that holds the run's lock, or None while a supervisor holds it.
+
+        The lock belongs to the open file, so a supervisor inherits it from whoever starts it: it is never
+        free in between.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            descriptor = lock_file(self.path / "lock", wait=False)
+            if descriptor is not None or time.monotonic() >= deadline:
+                return descriptor
+            time.sleep(0.05)
+
+
+class Runs:
+    """The folder of all runs under one base directory."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.path = base / "runs"
+
+    def get(self, run_id: str) -> RunDir:
+        """The run called `run_id`, there or not. Raises AgentError for what cannot be a run id."""
+        return RunDir(self.path / check_run_id(run_id))
+
+    def existing(self, run_id: str) -> RunDir:
+        """The run called `run_id`. Raises AgentError when there is none."""
+        run = self.get(run_id)
+        if run.read_run() is None or run.read_state() is None:
+            raise AgentError(f"no run {run_id} under {self.base}", "no_run")
+        return run
+
+    def ids(self) -> list[str]:
+        """Names of all run directories, oldest first. An absent folder holds none."""
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if RUN_ID.fullmatch(name))
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Held by whoever takes over or starts runs, so that one supervisor gets a whole plan."""
+        descriptor = lock_file(self.path / ".lock", wait=True)
+        assert descriptor is not None
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def check_run_id(run_id: object) -> str:
+    """`run_id` when it is a safe name of a directory. Raises AgentError otherwise."""
+    if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
+        raise AgentError(f"not a run id: {run_id!r}", "usage")
+    return run_id
+
+
+def new_state(run_id: str) -> Json:
+    """The state of a run that waits for its turn."""
+    return {
+        "schema": SCHEMA, "run_id": run_id, "status": "created", "attempt": 1, "pid": None, "pid_start": None,
+        "boot_id": procs.boot_id(), "heartbeat": time.time(), "started_at": None, "ended_at": None,
+        "exit_code": None, "signal": None, "reason": "", "supervisor": None, "events_offset": 0,
+        "host": os.uname().nodename,
+    }  # fmt: skip
+
+
+def create(runs: Runs, run: Json, launch: Json) -> int:
+    """Makes a run directory that appears whole or not at all, locked by the returned descriptor.
+
+    Raises OSError, and FileExistsError when the run is already there.
+    """
+    final = runs.path / check_run_id(run["run_id"])
+    draft = RunDir(runs.path / f".new-{final.name}")
+    if final.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final))
+    shutil.rmtree(draft.path, ignore_errors=True)
+    os.makedirs(draft.path)
+    lock = draft.try_lock()
+    assert lock is not None
+    try:
+        write_json(draft.path / "run.json", run)
+        write_json(draft.path / "launch.json", launch, 0o600)
+        draft.write_state(new_state(final.name))
+        os.rename(draft.path, final)
+    except BaseException:
+        os.close(lock)
+        shutil.rmtree(draft.path, ignore_errors=True)
+        raise
+    fsync_dir(runs.path)
+    return lock
+
+
+def disk_is_full(error: OSError) -> bool:
+    """True when the write failed for want of space or quota."""
+    return error.errno in DISK_FULL

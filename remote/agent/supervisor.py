@@ -1,0 +1,146 @@
+"""The supervisor: one detached process that runs the stages of a plan in order and records how each ended.
+
+It holds the lock of every run it answers for, so there is never a second one. It outlives the app, the
+connection and the command that started it; when it is killed, the stage goes on, and the next command
+that looks at the host starts another supervisor that takes the runs over.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from . import procs, takeover
+from .job import Job
+from .rundirs import ENDED, Runs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    Json = dict[str, Any]
+
+TICK = 0.2
+CARE = 5.0
+TROUBLE = 1.0
+SHUTDOWN = "the machine is shutting down or the supervisor was asked to end"
+
+
+def supervise(base: Path, locks: dict[str, int]) -> int:
+    """Runs until every run in `locks` (run id → descriptor that holds its lock) has ended."""
+    for descriptor in locks.values():
+        os.set_inheritable(descriptor, False)  # a stage that held a lock would outlive its supervisor with it
+    supervisor = Supervisor(base, locks)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, supervisor.on_terminate)
+    supervisor.loop()
+    return 0
+
+
+class Supervisor:
+    """The runs of one supervisor, at most one of them started at a time."""
+
+    def __init__(self, base: Path, locks: dict[str, int]) -> None:
+        self.base = base
+        self.runs = Runs(base)
+        self.terminating = False
+        self._next_care = 0.0
+        self._told = ""
+        pid = os.getpid()
+        me = {"pid": pid, "pid_start": procs.start_time(pid)}
+        self.jobs = [Job(self.runs.get(run_id), lock, me, log) for run_id, lock in locks.items()]
+
+    def on_terminate(self, _number: int, _frame: object) -> None:
+        """SIGTERM, as a shutdown or a spot preemption sends it: stop the stage, start no other."""
+        self.terminating = True
+
+    def loop(self) -> None:
+        while self.jobs:
+            self.tick(time.monotonic())
+            if self.terminating and not any(job.active for job in self.jobs):
+                return
+            if self.jobs:
+                time.sleep(TICK)
+
+    def tick(self, now: float) -> None:
+        """Looks at every run once, then starts the next that may start."""
+        for job in list(self.jobs):
+            if self.terminating and job.active and job.managed:
+                job.ask_stop(now, SHUTDOWN)
+            try:
+                job.poll(now)
+            except Exception as error:  # an I/O error or a defect costs this look, never the watch
+                self._tell_once(f"{job.directory.run_id}: {type(error).__name__}: {error}")
+                time.sleep(TROUBLE)
+            if job.done:
+                job.release()
+                self.jobs.remove(job)
+        if not self.terminating and not any(job.active for job in self.jobs):
+            self._start_next(now)
+
+    def _start_next(self, now: float) -> None:
+        for job in self.jobs:
+            if not job.pending:
+                continue
+            blocked = self._unmet(job)
+            if blocked == "":
+                self._look_after_needs(job, now)
+            if blocked is None:
+                self._start(job)
+                return
+            if blocked:
+                job.finish("stopped", blocked)
+                return
+
+    def _tell_once(self, trouble: str) -> None:
+        if trouble != self._told:
+            self._told = trouble
+            log(trouble)
+
+    def _start(self, job: Job) -> None:
+        try:
+            job.start(self.base)
+        except Exception as error:
+            told = f"cannot start the stage: {type(error).__name__}: {error}"
+            log(f"{job.directory.run_id}: {told}")
+            if job.pending:
+                job.finish("failed", told)
+
+    def _unmet(self, job: Job) -> str | None:
+        """None when every need has succeeded, "" while one is still to come, else why it cannot start."""
+        waiting = False
+        for need in (job.run.get("plan") or {}).get("needs", []):
+            state = self.runs.get(need).read_state()
+            if state is None:
+                return f"needs {need}, which is not on this host"
+            status = state.get("status")
+            if status in ENDED and status != "succeeded":
+                verb = "failed" if status == "failed" else f"was {status}"
+                return f"needs {need}, which {verb}"
+            waiting = waiting or status != "succeeded"
+        return "" if waiting else None
+
+    def _look_after_needs(self, job: Job, now: float) -> None:
+        """A run of another supervisor that we wait for may have lost that supervisor."""
+        if now < self._next_care:
+            return
+        self._next_care = now + CARE
+        for need in job.run["plan"]["needs"]:
+            directory = self.runs.get(need)
+            run, state = directory.read_run(), directory.read_state()
+            if run is not None and state is not None and takeover.is_orphan(directory, run, state):
+                for told in takeover.take_over(self.runs, [need]).values():
+                    log(f"{need}: {told}")
+
+
+def log(line: str) -> None:
+    """One line in the supervisor's own log. A full disk must not end the supervisor."""
+    try:
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+        sys.stderr.write(f"{stamp} {' '.join(line.split())}\n")
+        sys.stderr.flush()
+    except OSError:
+        pass

@@ -1,0 +1,175 @@
+"""Runs that nobody looks after any more: finding them, judging them, and starting a supervisor for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import logs, procs
+from .basics import AgentError, agent_argv, os_error
+from .rundirs import ENDED, RunDir, Runs
+from .verdict import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Json = dict[str, Any]
+
+ELSEWHERE_SILENCE = 60.0
+
+
+def supervised(state: Json) -> bool:
+    """True while the supervisor named in `state` lives."""
+    keeper = state.get("supervisor") or {}
+    return procs.alive(keeper.get("pid"), keeper.get("pid_start"))
+
+
+def stage_alive(state: Json) -> bool:
+    """True while the stage's own process lives, on this boot of this machine."""
+    same_boot = state.get("boot_id") == procs.boot_id()
+    return same_boot and procs.alive(state.get("pid"), state.get("pid_start"))
+
+
+def host_of(run: Json, state: Json) -> str:
+    """Where the present attempt runs; a resume may have moved it from where the run was made."""
+    return str(state.get("host") or run.get("host") or os.uname().nodename)
+
+
+def is_here(run: Json, state: Json) -> bool:
+    """False for a run of another machine that shares this base directory."""
+    return host_of(run, state) == os.uname().nodename
+
+
+def is_orphan(directory: RunDir, run: Json, state: Json) -> bool:
+    """True when the run has not ended and no process answers for it."""
+    if state.get("status") in ENDED or not is_here(run, state):
+        return False
+    if (directory.path / "launch.json").exists():
+        return not supervised(state)
+    return not stage_alive(state)
+
+
+def as_seen(run: Json, state: Json) -> Json:
+    """`state` as it must be shown: a silent run of another machine counts as lost until it is heard again."""
+    if is_here(run, state) or state.get("status") not in ("starting", "running"):
+        return state
+    silent = time.time() - float(state.get("heartbeat") or 0)
+    if silent < ELSEWHERE_SILENCE:
+        return state
+    reason = f"no heartbeat from {host_of(run, state)} for {silent:.0f} s"
+    return dict(state, status="lost", reason=reason)
+
+
+def take_over(runs: Runs, suspects: Iterable[str]) -> dict[str, str]:
+    """Settles every orphan among the runs named: dead ones are judged, the rest get a supervisor.
+
+    Safe to call from several commands at once: the folder's lock lets one in, the run's lock says no to
+    the rest. Returns what could not be settled, and why (a full disk, a folder we may not write).
+    """
+    suspects = list(suspects)
+    problems: dict[str, str] = {}
+    if not suspects:
+        return problems
+    try:
+        with runs.exclusive():
+            for locks in _orphan_groups(runs, suspects, problems):
+                try:
+                    start_supervisor(runs, locks)
+                except (OSError, AgentError) as error:
+                    problems.update({run_id: _why(error) for run_id in locks})
+    except (OSError, AgentError) as error:
+        problems.update({run_id: _why(error) for run_id in suspects})
+    return problems
+
+
+def _orphan_groups(runs: Runs, suspects: list[str], problems: dict[str, str]) -> list[dict[str, int]]:
+    """The locks of runs that need a supervisor, those of one plan together so that it gets one."""
+    groups: dict[str, dict[str, int]] = {}
+    for run_id in suspects:
+        directory = runs.get(run_id)
+        lock = None
+        try:
+            lock = directory.try_lock()
+            group = _settle(directory) if lock is not None else None
+        except (OSError, AgentError) as error:
+            problems[run_id] = _why(error)
+            group = None
+        if lock is not None and group is not None:
+            groups.setdefault(group, {})[run_id] = lock
+        elif lock is not None:
+            os.close(lock)
+    return list(groups.values())
+
+
+def _why(error: OSError | AgentError) -> str:
+    told = error if isinstance(error, AgentError) else os_error("it cannot be taken over", error)
+    return str(told)
+
+
+def _settle(directory: RunDir) -> str | None:
+    """Records the end of a run whose stage is dead; else names the group that its supervisor answers for."""
+    run, state, launch = directory.read_run(), directory.read_state(), directory.read_launch()
+    if run is None or state is None or not is_orphan(directory, run, state):
+        return None
+    waiting = launch is not None and not state.get("pid")
+    if waiting or (launch is not None and stage_alive(state)):
+        return str(launch.get("group") or directory.run_id) if launch else None
+    end = logs.last_stage_end(directory.path / "events.jsonl", int(state.get("events_offset", 0)))
+    verdict = judge(None, end, directory.read_stop() is not None)
+    reason = verdict.reason
+    if verdict.status == "lost" and state.get("boot_id") != procs.boot_id():
+        reason = "the machine was restarted while it ran"
+    state.update(status=verdict.status, reason=reason, ended_at=_last_sign(directory, state))
+    directory.write_state(state)
+    directory.forget("launch.json", "stop.json", ".state.spare")
+    return None
+
+
+def _last_sign(directory: RunDir, state: Json) -> float:
+    """When the run was last seen to do something: its heartbeat or its last event."""
+    try:
+        written = os.stat(directory.path / "events.jsonl").st_mtime
+    except OSError:
+        written = 0.0
+    return max(written, float(state.get("heartbeat") or 0.0))
+
+
+def start_supervisor(runs: Runs, locks: dict[str, int]) -> None:
+    """Starts a detached supervisor that inherits `locks` (run id → descriptor), and closes them here.
+
+    Twice forked and in a session of its own: it has no parent to wait for it and no terminal to lose.
+    """
+    first = next(iter(locks))
+    argv = [*agent_argv(), "supervise", "--base", str(runs.base), "--locks", json.dumps(locks)]
+    env = {name: value for name, value in os.environ.items() if name != procs.MARK}
+    log = runs.path / first / "supervisor.log"
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _spawn_and_leave(argv, env, log, list(locks.values()))
+        _, status = os.waitpid(pid, 0)
+    finally:
+        for descriptor in locks.values():
+            os.close(descriptor)
+    if status != 0:
+        raise AgentError(f"cannot start a supervisor with {argv[0]}", "supervisor")
+
+
+def _spawn_and_leave(argv: list[str], env: dict[str, str], log: Path, descriptors: list[int]) -> None:
+    code = 1
+    try:
+        try:
+            output = os.open(str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError:
+            output = os.open(os.devnull, os.O_WRONLY)
+        subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, cwd="/",
+            start_new_session=True, pass_fds=descriptors,
+        )  # fmt: skip
+        code = 0
+    finally:
+        os._exit(code)

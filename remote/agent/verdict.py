@@ -1,0 +1,52 @@
+"""How a stage ended: from what was seen of its process, what it wrote itself, and what was asked of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .procs import signal_name
+
+if TYPE_CHECKING:
+    Json = dict[str, Any]
+
+
+class Exited(NamedTuple):
+    """A process that was waited for: one of the two is set."""
+
+    exit_code: int | None
+    signal: int | None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"killed by signal {self.signal} ({signal_name(self.signal)})"
+        return f"exit code {self.exit_code}"
+
+
+class Verdict(NamedTuple):
+    status: str
+    reason: str
+
+
+def judge(exited: Exited | None, stage_end: Json | None, stop_asked: bool, console: str = "") -> Verdict:
+    """The final status of an attempt.
+
+    `exited` is None when nobody could wait for the process (its supervisor had died). The stage's own
+    `stage_end` event then decides, and without one the run is lost. `console` is its last printed line.
+    """
+    said = str(stage_end.get("status", "")) if stage_end else ""
+    error = str(stage_end.get("error") or "") if stage_end else ""
+    if said == "succeeded":
+        clean = exited is None or exited.exit_code == 0
+        return Verdict("succeeded", "" if clean else f"reported success, then {exited}")
+    if said == "stopped":
+        return Verdict("stopped", error or "stopped")
+    if stop_asked:
+        how = f", {exited}" if exited is not None and exited.signal is not None else ""
+        return Verdict("stopped", f"stopped on request{how}" + (f": {error}" if error else ""))
+    if said == "failed":
+        return Verdict("failed", error or (str(exited) if exited else "failed"))
+    if exited is None:
+        return Verdict("lost", "it ended while nobody watched, and wrote no stage_end")
+    if exited.exit_code == 0:
+        return Verdict("succeeded", "")
+    return Verdict("failed", f"{exited}: {console}" if console else str(exited))

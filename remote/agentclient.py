@@ -1,0 +1,268 @@
+"""The laptop's side of the agent: put it on the host, ask it things, follow what is new there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shlex
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from nanochat.errors import Exit, UserError
+from nanochat.paths import Layout
+from remote.agentfile import AgentFile, build
+from remote.hosts import Host
+from remote.runs import CommandRecord
+from remote.transport import Completed, HostUnreachable, Stream, Transport
+
+Json = dict[str, Any]
+
+# Finds a Python for the agent and whether the agent is there, whole. Everything printed is fenced by
+# 0x1e, because a login file on the host may print lines of its own.
+_CHECK = (
+    "import sys,hashlib\n"
+    "if sys.version_info < (3, 8): sys.exit(1)\n"
+    "try: print(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest())\n"
+    "except OSError: print('absent')\n"
+)
+_HANDSHAKE = r"""
+base=$1; name=$2; check=$3; shift 3
+case $base in "~") base=$HOME;; "~/"*) base=$HOME/${base#"~/"};; esac
+for python in "$@"; do
+  python=$(command -v "$python" 2>/dev/null) || continue
+  found=$("$python" -c "$check" "$base/agent/$name" 2>/dev/null) || continue
+  printf '\036%s\036%s\036%s\036\n' "$base" "$python" "$found"
+  exit 0
+done
+printf '\036%s\036\036\036\n' "$base"
+"""
+_INSTALL = """
+import hashlib, os, sys, tempfile
+path, digest = sys.argv[1], sys.argv[2]
+data = sys.stdin.buffer.read()
+if not hashlib.sha256(data).hexdigest().startswith(digest):
+    sys.exit("it arrived damaged")
+temp = None
+try:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    fd, temp = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".agent-")
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(temp, 0o644)
+    os.replace(temp, path)
+    temp = None
+except OSError as error:
+    sys.exit("%s: %s" % (path, error.strerror))
+finally:
+    if temp is not None:
+        os.unlink(temp)
+"""
+_STARTING = 120.0
+
+
+class AgentError(UserError):
+    """The agent refused a request; `code` names why, for programs."""
+
+    def __init__(self, host: str, message: str, code: str) -> None:
+        super().__init__(f"host '{host}': {message}", exit_code=Exit.FAILED)
+        self.code = code
+
+
+@lru_cache(maxsize=4)
+def _agent_file(cache: Path) -> AgentFile:
+    return build(cache)
+
+
+@dataclass
+class _There:
+    """Where things are on the host."""
+
+    base: str
+    python: str
+    path: str
+
+
+class AgentClient:
+    """The agent of one host over an open transport. Every command goes to `record`."""
+
+    def __init__(
+        self, host: Host, transport: Transport, layout: Layout, record: Callable[[CommandRecord], None]
+    ) -> None:
+        self.host = host
+        self.transport = transport
+        self.latency_ms: float | None = None
+        self._layout = layout
+        self._record = record
+        self._there: _There | None = None
+
+    @property
+    def base(self) -> str:
+        """The base directory on the host, absolute."""
+        return self._where().base
+
+    @property
+    def stage_python(self) -> str:
+        """The interpreter that stages run under there."""
+        if self.host.kind == "local":
+            return self.host.python or sys.executable
+        return self.host.python or "python3"
+
+    async def connect(self) -> None:
+        """Opens the transport and puts the agent in place if it is not there yet.
+
+        Raises `HostUnreachable` and the other errors of a transport, `UserError` when the host has no
+        Python ≥ 3.8 or its base directory cannot be written.
+        """
+        agent = await asyncio.to_thread(_agent_file, self._layout.base / "agent")
+        await self.transport.connect()
+        await self.measure()
+        base, python, found = await self._handshake(agent.name)
+        self._there = _There(base, python, f"{base}/agent/{agent.name}")
+        if not found.startswith(agent.digest):
+            await self._install(agent)
+
+    async def measure(self) -> float:
+        """Milliseconds that the smallest command takes, there and back."""
+        started = time.monotonic()
+        await self.transport.run(["true"], within=30)
+        self.latency_ms = (time.monotonic() - started) * 1000
+        return self.latency_ms
+
+    async def _handshake(self, name: str) -> tuple[str, str, str]:
+        candidates = (
+            [sys.executable] if self.host.kind == "local" else ["python3", self.host.python, "python"]
+        )
+        words = [word for word in candidates if word]
+        argv = ["sh", "-c", _HANDSHAKE, "sh", self.host.base_dir, name, _CHECK, *words]
+        done = await self._run(argv, shown=f"look for Python and {name} in {self.host.base_dir}")
+        fenced = done.stdout.decode(errors="replace").split("\x1e")
+        if len(fenced) < 4:
+            said = (done.stderr or done.stdout).decode(errors="replace")
+            raise UserError(
+                f"host '{self.host.name}' has no usable shell: {said[-200:] or 'it printed nothing'}",
+                exit_code=Exit.UNREACHABLE,
+            )
+        base, python, found = fenced[-4:-1]
+        if not python:
+            raise UserError(
+                f"host '{self.host.name}' has no Python 3.8 or newer ({', '.join(words)})",
+                "name one with `hosts add --python PATH`",
+                Exit.UNREACHABLE,
+            )
+        return base, python, found
+
+    async def _install(self, agent: AgentFile) -> None:
+        there = self._where()
+        data = await asyncio.to_thread(agent.path.read_bytes)
+        argv = [there.python, "-c", _INSTALL, there.path, agent.digest]
+        done = await self._run(
+            argv, data, within=_STARTING, shown=f"put {agent.name} into {there.base}/agent"
+        )
+        if done.exit_code != 0:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            reason = said[-1] if said else f"exit {done.exit_code}"
+            raise UserError(
+                f"cannot put the agent on host '{self.host.name}': {reason}",
+                "is --base-dir writable there, with space left?",
+                Exit.FAILED,
+            )
+
+    async def call(
+        self,
+        command: str,
+        *arguments: str,
+        request: Mapping[str, Any] | None = None,
+        within: float = 60.0,
+    ) -> Json:
+        """One command of the agent's; its answer. Raises `AgentError` when it refuses."""
+        stdin = b"" if request is None else json.dumps(request).encode()
+        argv = self._argv(command, *arguments)
+        shown = (
+            shlex.join(argv)
+            if request is None
+            else f"printf %s {shlex.quote(stdin.decode())} | {shlex.join(argv)}"
+        )
+        done = await self._run(argv, stdin, within=within, shown=shown)
+        answer = _last_object(done.stdout)
+        if answer is None:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            reason = said[-1] if said else f"exit {done.exit_code}, no answer"
+            raise AgentError(self.host.name, f"the agent failed: {reason}", "no_answer")
+        if "error" in answer:
+            raise AgentError(self.host.name, str(answer["error"]), str(answer.get("code", "")))
+        return answer
+
+    @contextlib.asynccontextmanager
+    async def follow(
+        self, offsets: Mapping[str, Mapping[str, int]], interval: float
+    ) -> AsyncIterator[AsyncIterator[Json]]:
+        """Frames of everything new on the host from these byte offsets on, as long as the block lasts."""
+        argv = self._argv("follow")
+        line = json.dumps({"offsets": offsets, "interval": interval})
+        self._record(CommandRecord(time.time(), self.host.name, shlex.join(argv)))
+        stream = await self.transport.stream(argv)
+        try:
+            await stream.write(line.encode() + b"\n")
+            yield self._frames(stream)
+        finally:
+            await stream.close()
+
+    async def _frames(self, stream: Stream) -> AsyncIterator[Json]:
+        async for line in stream.lines():
+            frame = _object(line)
+            if frame is None:
+                continue
+            if "error" in frame and "type" not in frame:
+                raise AgentError(self.host.name, str(frame["error"]), str(frame.get("code", "")))
+            yield frame
+
+    async def close(self) -> None:
+        """Closes the transport."""
+        await self.transport.close()
+
+    def _where(self) -> _There:
+        if self._there is None:
+            raise HostUnreachable(self.host.name, "not connected")
+        return self._there
+
+    def _argv(self, command: str, *arguments: str) -> list[str]:
+        there = self._where()
+        return [there.python, there.path, command, "--base", there.base, *arguments]
+
+    async def _run(
+        self, argv: Sequence[str], input: bytes = b"", within: float = 60.0, shown: str = ""
+    ) -> Completed:
+        started, t, done, error = time.monotonic(), time.time(), None, ""
+        try:
+            done = await self.transport.run(argv, input, within)
+            return done
+        except UserError as failure:
+            error = str(failure)
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            code = None if done is None else done.exit_code
+            self._record(CommandRecord(t, self.host.name, shown or shlex.join(argv), code, seconds, error))
+
+
+def _object(line: bytes) -> Json | None:
+    if not line.startswith(b"{"):
+        return None
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _last_object(stdout: bytes) -> Json | None:
+    lines = reversed(stdout.splitlines())
+    return next((found for line in lines if (found := _object(line)) is not None), None)

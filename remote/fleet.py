@@ -1,0 +1,241 @@
+"""All hosts as one: connect, launch, stop, resume, read, and be told of every change.
+
+The one facade of screens and headless mode. Everything runs in one event loop; disk and network work is
+off it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+from nanochat.errors import Exit, UserError
+from nanochat.paths import Layout
+from remote.agentclient import AgentClient
+from remote.batch import plan_ref, submission
+from remote.hosts import HostBook
+from remote.runs import (
+    Change,
+    CommandRecord,
+    Gpu,
+    Interpreter,
+    Link,
+    PlanRef,
+    Probe,
+    RunRequest,
+    run_key,
+    split_key,
+)
+from remote.session import HostSession
+from remote.store import Store
+from remote.transport import UnknownHostKey
+
+STOP_GRACE = 20.0
+
+
+class Fleet:
+    """The hosts of a base directory. Use `start` or `connect`, and always `aclose`.
+
+    `ask_host_key` is asked about a key never seen before; without it such a host is refused.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        store: Store | None = None,
+        hosts: HostBook | None = None,
+        ask_host_key: Callable[[UnknownHostKey], Awaitable[bool]] | None = None,
+    ) -> None:
+        self.layout = layout
+        self.hosts = hosts or HostBook(layout)
+        self.store = store or Store(layout.store)
+        self.ask_host_key = ask_host_key
+        self._own_store = store is None
+        self._sessions: dict[str, HostSession] = {}
+        self._subscribers: list[Callable[[Change], None]] = []
+
+    async def start(self, names: Iterable[str] | None = None) -> None:
+        """Begins to follow hosts in the background: all in the book, or only those named."""
+        known = await asyncio.to_thread(self.hosts.all)
+        chosen = None if names is None else set(names)
+        for host in known:
+            if chosen is None or host.name in chosen:
+                await self._session(host.name)
+
+    async def aclose(self) -> None:
+        """Ends every connection and task. Runs go on."""
+        sessions, self._sessions = list(self._sessions.values()), {}
+        await asyncio.gather(*(session.close() for session in sessions), return_exceptions=True)
+        if self._own_store:
+            await asyncio.to_thread(self.store.close)
+
+    # ---- hosts ---------------------------------------------------------------------------------------
+
+    async def connect(self, name: str) -> None:
+        """Connects to a host, or waits until it is; retries a link that is down at once.
+
+        Raises `HostUnreachable` or another error of the transport; a host that was only unreachable is
+        tried again in the background.
+        """
+        await self._agent(name)
+
+    async def disconnect(self, name: str) -> None:
+        """Stops following a host."""
+        session = self._sessions.pop(name, None)
+        if session is not None:
+            await session.close()
+            self._notify(Change("link", name))
+
+    def link(self, name: str) -> Link:
+        """How the connection to a host stands."""
+        session = self._sessions.get(name)
+        return Link() if session is None else session.link
+
+    def commands(self, name: str) -> list[CommandRecord]:
+        """Every command that was run on a host in this session, oldest first."""
+        session = self._sessions.get(name)
+        return [] if session is None else list(session.commands)
+
+    async def probe(self, name: str) -> Probe:
+        """What a host is: processors, memory, disk, GPUs, and whether its interpreter has nanochat."""
+        agent = await self._agent(name)
+        answer = await agent.call("probe", "--python", agent.stage_python, within=120)
+        return _probe(name, answer)
+
+    def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+        """Calls `callback` in the event loop after each committed change; returns what ends it."""
+        self._subscribers.append(callback)
+
+        def unsubscribe() -> None:
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
+
+        return unsubscribe
+
+    # ---- runs ----------------------------------------------------------------------------------------
+
+    async def launch(
+        self, name: str, requests: Sequence[RunRequest], plan: PlanRef | str | None = None
+    ) -> list[str]:
+        """Starts runs on a host as one submission and returns their store keys, in order.
+
+        Raises `UserError` for a bad request before anything is sent.
+        """
+        reference = plan_ref(plan) if isinstance(plan, str) else plan
+        submission(requests, "python3", reference)
+        agent = await self._agent(name)
+        asked = await asyncio.to_thread(submission, requests, agent.stage_python, reference)
+        await agent.call("submit", request=asked.document)
+        await self._refresh(name, agent)
+        return [run_key(name, run_id) for run_id in asked.run_ids]
+
+    async def stop(self, key: str, grace: float = STOP_GRACE) -> None:
+        """Asks a run to end: SIGINT, after `grace` seconds SIGTERM, after as many again SIGKILL."""
+        name, run_id = split_key(key)
+        agent = await self._agent(name)
+        await agent.call("stop", "--run", run_id, "--grace", f"{grace:g}")
+
+    async def resume(self, key: str, extra: Sequence[str] = ()) -> None:
+        """Starts a new attempt of an ended run in the same run directory."""
+        name, run_id = split_key(key)
+        agent = await self._agent(name)
+        request: dict[str, Any] = {
+            "run_id": run_id,
+            "python": agent.stage_python,
+            "env": {},
+            "extra_argv": list(extra),
+        }
+        await agent.call("resume", request=request)
+        await self._refresh(name, agent)
+
+    async def read(self, key: str, file: str, offset: int, size: int) -> tuple[bytes, int, int]:
+        """`(bytes, offset, file size)` of a run's file; a negative `offset` counts from the end."""
+        name, run_id = split_key(key)
+        agent = await self._agent(name)
+        arguments = ["--run", run_id, "--file", file, f"--offset={offset}", "--max", str(size)]
+        answer = await agent.call("read", *arguments)
+        return base64.b64decode(str(answer["b64"])), int(answer["offset"]), int(answer["size"])
+
+    async def console(self, key: str, offset: int = -65536, size: int = 65536) -> tuple[bytes, int, int]:
+        """The same of what the stage printed."""
+        return await self.read(key, "console.log", offset, size)
+
+    async def refresh(self, name: str) -> None:
+        """Reads the state of every run of a host now, not only when the stream tells it."""
+        await self._refresh(name, await self._agent(name))
+
+    async def _refresh(self, name: str, agent: AgentClient) -> None:
+        answer = await agent.call("ls")
+
+        def take() -> list[str]:
+            entries = [entry for entry in answer.get("runs", []) if isinstance(entry, dict)]
+            return [
+                str(entry["run"]["run_id"])
+                for entry in entries
+                if self.store.ingest_state(name, entry["run"], entry["state"], snapshot=True)
+            ]
+
+        for run_id in await asyncio.to_thread(take):
+            self._notify(Change("run", name, run_id))
+        await asyncio.to_thread(self.store.contact, name, time.time())
+
+    # ---- inside --------------------------------------------------------------------------------------
+
+    async def _session(self, name: str) -> HostSession:
+        session = self._sessions.get(name)
+        if session is None:
+            host = await asyncio.to_thread(self.hosts.get, name)
+            session = self._sessions.get(name)
+            if session is None:
+                session = HostSession(host, self.layout, self.store, self._notify, self._ask)
+                self._sessions[name] = session
+        return session
+
+    async def _agent(self, name: str) -> AgentClient:
+        session = await self._session(name)
+        session.retry()
+        return await session.ready()
+
+    async def _ask(self, unknown: UnknownHostKey) -> bool:
+        return False if self.ask_host_key is None else await self.ask_host_key(unknown)
+
+    def _notify(self, change: Change) -> None:
+        for callback in list(self._subscribers):
+            callback(change)
+
+
+def _probe(name: str, answer: dict[str, Any]) -> Probe:
+    try:
+        asked = answer.get("interpreter")
+        interpreter = None
+        if isinstance(asked, dict):
+            interpreter = Interpreter(
+                path=str(asked["path"]),
+                ok=bool(asked["ok"]),
+                python=str(asked.get("python") or ""),
+                nanochat=str(asked.get("nanochat") or ""),
+                error=str(asked.get("error") or ""),
+            )
+        return Probe(
+            host=name,
+            hostname=str(answer["hostname"]),
+            python=str(answer["python"]),
+            agent=str(answer["version"]),
+            cores=float(answer["cores"]),
+            ram_total=int(answer["ram_total"] or 0),
+            disk_free=int(answer["disk_free"]),
+            disk_total=int(answer["disk_total"]),
+            in_container=bool(answer["in_container"]),
+            boot_id=str(answer.get("boot_id") or ""),
+            gpus=tuple(Gpu(str(gpu["name"]), int(gpu["mem_total"] or 0)) for gpu in answer.get("gpus") or ()),
+            driver=str(answer.get("driver") or ""),
+            nvml_error=str(answer.get("nvml_error") or ""),
+            interpreter=interpreter,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"host '{name}' gave an answer we cannot read: {error}", exit_code=Exit.FAILED
+        ) from error

@@ -1,0 +1,84 @@
+"""Frames of an agent's `follow` stream taken into the store, each exactly once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from remote.ingest import EVENTS, TELEMETRY
+from remote.runs import Change, ChangeKind
+from remote.store import Store
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}\Z")
+_KINDS: dict[str, ChangeKind] = {EVENTS: "events", TELEMETRY: "telemetry"}
+
+
+class Resync(Exception):  # noqa: N818 - no error: the stream has to begin again from the store's offsets
+    """What the stream sends does not continue what is stored: ask again with the store's offsets."""
+
+
+class Follower:
+    """Takes the frames of one host. `take` blocks on the disk: call it in a worker thread."""
+
+    def __init__(self, store: Store, host: str) -> None:
+        self._store = store
+        self._host = host
+
+    def take(self, frame: Mapping[str, Any]) -> list[Change]:
+        """Stores one frame and returns what changed, already committed.
+
+        A change is told even when another process was quicker to store it: our screens have not seen it.
+        Frames of unknown type or shape are passed over. Raises `Resync` when a chunk leaves a gap, or when
+        the host's file turned out to be another than the one read so far.
+        """
+        kind = frame.get("type")
+        if kind == "state":
+            return self._state(frame)
+        if kind in ("chunk", "skip"):
+            return self._chunk(frame)
+        if kind == "reset":
+            return self._reset(frame)
+        return []
+
+    def _state(self, frame: Mapping[str, Any]) -> list[Change]:
+        run, state = frame.get("run"), frame.get("state")
+        if not isinstance(run, dict) or not isinstance(state, dict):
+            return []
+        run_id = run.get("run_id")
+        if not _is_run_id(run_id):
+            return []
+        self._store.ingest_state(self._host, run, state)
+        return [Change("run", self._host, str(run_id))]
+
+    def _chunk(self, frame: Mapping[str, Any]) -> list[Change]:
+        place = _place(frame)
+        if place is None:
+            return []
+        run_id, file, offset = place
+        data = str(frame.get("data", "")).encode("utf-8", "surrogatepass")
+        end = frame.get("next")
+        end = end if type(end) is int else offset + len(data)
+        done = self._store.ingest(self._host, run_id, file, offset, data, end)
+        if done.outcome in ("gap", "diverged"):
+            raise Resync(f"{run_id}/{file}: {done.outcome} at {offset}, stored up to {done.offset}")
+        return [Change(_KINDS[file], self._host, run_id)]
+
+    def _reset(self, frame: Mapping[str, Any]) -> list[Change]:
+        place = _place(frame)
+        if place is None:
+            return []
+        run_id, file, offset = place
+        self._store.forget(self._host, run_id, file, offset)
+        return [Change(_KINDS[file], self._host, run_id)]
+
+
+def _place(frame: Mapping[str, Any]) -> tuple[str, str, int] | None:
+    run_id, file, offset = frame.get("run_id"), frame.get("file"), frame.get("offset")
+    if not _is_run_id(run_id) or file not in _KINDS or type(offset) is not int or offset < 0:
+        return None
+    return str(run_id), str(file), offset
+
+
+def _is_run_id(run_id: object) -> bool:
+    return isinstance(run_id, str) and bool(_RUN_ID.match(run_id))

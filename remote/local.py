@@ -1,0 +1,116 @@
+"""This machine as a host: commands are subprocesses in a session of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from nanochat.errors import Exit, UserError
+from remote.transport import Completed, HostUnreachable, split_lines
+
+_GRACE = 5.0
+_STDERR_KEPT = 4096
+
+
+class LocalTransport:
+    """Runs commands here. A session of their own keeps a ctrl+c in the terminal from reaching them."""
+
+    def __init__(self, name: str = "local") -> None:
+        self.name = name
+        self._streams: list[LocalStream] = []
+
+    async def connect(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Ends every stream."""
+        for stream in list(self._streams):
+            await stream.close()
+
+    async def run(self, argv: Sequence[str], input: bytes = b"", within: float = 60.0) -> Completed:
+        """Runs a command to its end; killed, with `HostUnreachable`, after `within` seconds."""
+        process = await _spawn(argv)
+        try:
+            async with asyncio.timeout(within):
+                stdout, stderr = await process.communicate(input)
+        except TimeoutError:
+            raise HostUnreachable(self.name, f"{Path(argv[0]).name} gave no answer in {within:g} s") from None
+        finally:
+            await _kill(process)
+        assert process.returncode is not None
+        return Completed(process.returncode, stdout, stderr)
+
+    async def stream(self, argv: Sequence[str]) -> LocalStream:
+        """Starts a command that goes on."""
+        stream = LocalStream(self.name, await _spawn(argv), self._streams)
+        self._streams.append(stream)
+        return stream
+
+
+class LocalStream:
+    """A running subprocess that talks in lines."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, owner: list[LocalStream]) -> None:
+        self._name = name
+        self._process = process
+        self._owner = owner
+        self._said = b""
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        assert self._process.stderr is not None
+        while data := await self._process.stderr.read(4096):
+            self._said = (self._said + data)[-_STDERR_KEPT:]
+
+    async def write(self, data: bytes) -> None:
+        """Sends bytes to its standard input."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(data)
+            await self._process.stdin.drain()
+        except OSError as error:
+            raise HostUnreachable(self._name, f"the agent went away ({error.strerror})") from error
+
+    def lines(self) -> AsyncIterator[bytes]:
+        """Its standard output, line by line."""
+        assert self._process.stdout is not None
+        return split_lines(self._process.stdout.read, self._name)
+
+    async def close(self) -> str:
+        """Closes its standard input, waits a little, kills it if it must; the end of its stderr."""
+        if self in self._owner:
+            self._owner.remove(self)
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE):
+                    await self._process.wait()
+                    await self._listening
+        finally:
+            await _kill(self._process)
+            self._listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listening
+        return self._said.decode(errors="replace")
+
+
+async def _spawn(argv: Sequence[str]) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+        )
+    except OSError as error:
+        raise UserError(f"cannot run {argv[0]}: {error.strerror}", exit_code=Exit.FAILED) from error
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

@@ -1,0 +1,197 @@
+"""The connection to one host, kept up for as long as the session lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from nanochat.errors import Exit, UserError
+from nanochat.paths import Layout
+from remote.agentclient import AgentClient, AgentError
+from remote.follow import Follower, Resync
+from remote.hosts import Host
+from remote.runs import Change, CommandRecord, Link
+from remote.store import Store
+from remote.transport import AuthenticationFailed, ChangedHostKey, HostUnreachable, Transport, UnknownHostKey
+
+FIRST_RETRY = 1.0
+LAST_RETRY = 30.0
+SILENCE = 15.0  # the agent pings every 2 s
+STEADY = 5.0  # a link that lasted this long starts its retries from the shortest again
+PULSE = 10.0
+INTERVAL = 0.25
+_CONTACT_NOTED = 2.0
+_RECORDS = 1000
+
+AskHostKey = Callable[[UnknownHostKey], Awaitable[bool]]
+_PERMANENT = (UnknownHostKey, ChangedHostKey, AuthenticationFailed)
+
+
+class HostSession:
+    """Connects, follows, reconnects with backoff; `link` says how it stands.
+
+    A refusal that retrying cannot mend (host key, login) waits for `retry()`.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        layout: Layout,
+        store: Store,
+        notify: Callable[[Change], None],
+        ask: AskHostKey,
+    ) -> None:
+        self.host = host
+        self.commands: deque[CommandRecord] = deque(maxlen=_RECORDS)
+        self.link = Link("connecting", time.time(), store.last_contact(host.name))
+        self._layout = layout
+        self._store = store
+        self._notify = notify
+        self._ask = ask
+        self._agent: AgentClient | None = None
+        self._failure: UserError | None = None
+        self._settled = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._task = asyncio.create_task(self._keep(), name=f"host {host.name}")
+
+    async def ready(self) -> AgentClient:
+        """The connected agent; raises why there is none once the attempt under way has failed."""
+        while True:
+            await self._settled.wait()
+            if self._agent is not None:
+                return self._agent
+            if self._failure is not None:
+                raise self._failure
+
+    def retry(self) -> None:
+        """Tries again now instead of at the end of the wait."""
+        if self.link.status == "down":
+            self._settled.clear()
+            self._wake.set()
+
+    async def close(self) -> None:
+        """Ends the connection; nothing of the session is left running."""
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _keep(self) -> None:
+        delay = FIRST_RETRY
+        while True:
+            self._settled.clear()
+            self._set(status="connecting", retry_in=None, error="")
+            agent = AgentClient(
+                self.host, _transport(self.host, self._layout), self._layout, self.commands.append
+            )
+            began = time.monotonic()
+            try:
+                await self._open(agent)
+                self._up(agent)
+                began = time.monotonic()
+                await self._follow(agent)
+                failure = UserError(f"the agent on host '{self.host.name}' ended", exit_code=Exit.UNREACHABLE)
+            except UserError as error:
+                failure = error
+            except Exception as error:
+                # A defect must show on the screen and leave the other hosts alone, not end in silence.
+                failure = UserError(
+                    f"following host '{self.host.name}' failed: {type(error).__name__}: {error}",
+                    exit_code=Exit.FAILED,
+                )
+            finally:
+                self._agent = None
+                self._settled.clear()
+                await agent.close()
+            delay = FIRST_RETRY if time.monotonic() - began > STEADY else delay
+            await self._wait(failure, delay)
+            delay = min(LAST_RETRY, delay * 2)
+
+    async def _open(self, agent: AgentClient) -> None:
+        try:
+            await agent.connect()
+        except UnknownHostKey as unknown:
+            if not await self._ask(unknown):
+                raise
+            await asyncio.to_thread(unknown.accept)
+            await agent.close()
+            await agent.connect()
+
+    def _up(self, agent: AgentClient) -> None:
+        self._agent, self._failure = agent, None
+        self._set(status="up", last_contact=time.time(), latency_ms=agent.latency_ms)
+        self._settled.set()
+
+    async def _wait(self, failure: UserError, delay: float) -> None:
+        self._failure = failure
+        permanent = isinstance(failure, _PERMANENT)
+        self._wake.clear()
+        self._set(status="down", retry_in=None if permanent else delay, error=str(failure))
+        self._settled.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if permanent else delay):
+                await self._wake.wait()
+
+    def _set(self, **changes: object) -> None:
+        since = time.time() if changes.get("status") != self.link.status else self.link.since
+        self.link = replace(self.link, since=since, **changes)  # type: ignore[arg-type]
+        self._notify(Change("link", self.host.name))
+
+    async def _follow(self, agent: AgentClient) -> None:
+        pulse = asyncio.create_task(self._pulse(agent), name=f"pulse {self.host.name}")
+        try:
+            resyncs = 0
+            while resyncs < 8:
+                try:
+                    return await self._stream(agent)
+                except Resync:
+                    resyncs += 1
+            raise AgentError(self.host.name, "its log does not settle: it keeps changing under us", "resync")
+        finally:
+            pulse.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await pulse
+
+    async def _stream(self, agent: AgentClient) -> None:
+        name = self.host.name
+        follower = Follower(self._store, name)
+        offsets = await asyncio.to_thread(self._store.offsets, name)
+        noted = 0.0
+        async with agent.follow(offsets, INTERVAL) as frames:
+            while True:
+                try:
+                    async with asyncio.timeout(SILENCE):
+                        frame = await anext(frames, None)
+                except TimeoutError:
+                    raise HostUnreachable(name, f"silent for {SILENCE:g} s") from None
+                if frame is None:
+                    return
+                now = time.time()
+                self.link = replace(self.link, last_contact=now)
+                for change in await asyncio.to_thread(follower.take, frame):
+                    self._notify(change)
+                if now - noted > _CONTACT_NOTED:
+                    noted = now
+                    await asyncio.to_thread(self._store.contact, name, now)
+
+    async def _pulse(self, agent: AgentClient) -> None:
+        while True:
+            await asyncio.sleep(PULSE)
+            try:
+                latency = await agent.measure()
+            except UserError:
+                return  # the stream notices a lost link by itself
+            self._set(latency_ms=latency)
+
+
+def _transport(host: Host, layout: Layout) -> Transport:
+    if host.kind == "local":
+        from remote.local import LocalTransport
+
+        return LocalTransport(host.name)
+    from remote.ssh import SSHTransport
+
+    return SSHTransport(host, layout)

@@ -1,0 +1,289 @@
+"""A host over SSH, through asyncssh: keys only, nothing forwarded, host keys checked by our own rules."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import socket
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from nanochat.errors import UserError
+from nanochat.paths import Layout
+from remote.hosts import Host
+from remote.known_hosts import DEFAULT_PORT, OnRecord, key_line, look_up
+from remote.transport import (
+    CONNECT_TIMEOUT,
+    AuthenticationFailed,
+    ChangedHostKey,
+    Completed,
+    HostUnreachable,
+    UnknownHostKey,
+    split_lines,
+)
+
+KEEPALIVE_INTERVAL = 5.0
+KEEPALIVE_COUNT = 3  # a dead link is noticed after 15 s
+HOST_KEY_ALGORITHMS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
+_STDERR_KEPT = 4096
+_GRACE = 2.0
+
+
+class _Client(asyncssh.SSHClient):
+    """Notes the host key that was shown and not trusted."""
+
+    def __init__(self) -> None:
+        self.shown: tuple[str, str, int, asyncssh.SSHKey] | None = None
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        self.shown = (host, addr, port, key)
+        return False
+
+
+class SSHTransport:
+    """Commands on an SSH host. ~/.ssh/config is honoured (aliases, ProxyJump, User, IdentityFile …)."""
+
+    def __init__(self, host: Host, layout: Layout) -> None:
+        self.host = host
+        self.name = host.name
+        self._known_hosts = layout.known_hosts
+        self._connection: asyncssh.SSHClientConnection | None = None
+        self._client = _Client()
+
+    @property
+    def files(self) -> list[Path]:
+        """The known_hosts files, ours first."""
+        return [
+            self._known_hosts,
+            Path("~/.ssh/known_hosts").expanduser(),
+            Path("/etc/ssh/ssh_known_hosts"),
+        ]
+
+    async def connect(self) -> None:
+        """Opens the connection within 10 s.
+
+        Raises `UnknownHostKey`, `ChangedHostKey`, `AuthenticationFailed`, `HostUnreachable`, or `UserError`
+        for a key or an ~/.ssh/config that cannot be used.
+        """
+        self._client = _Client()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                options = await self._options()
+                self._connection = await asyncssh.connect(host=self.host.address, options=options)
+        except asyncssh.HostKeyNotVerifiable as error:
+            raise self._untrusted(str(error)) from error
+        except asyncssh.PermissionDenied as error:
+            raise self._refused() from error
+        except (TimeoutError, OSError, asyncssh.Error) as error:
+            raise HostUnreachable(self.name, _reason(error), f"target {self.host.target}") from error
+        except (asyncssh.ConfigParseError, asyncssh.KeyImportError, ValueError) as error:
+            raise UserError(f"host '{self.name}': {error}", "look at the key and ~/.ssh/config") from error
+
+    async def _options(self) -> asyncssh.SSHClientConnectionOptions:
+        host = self.host
+        arguments: dict[str, Any] = {
+            "host": host.address,
+            "client_factory": lambda: self._client,
+            "known_hosts": self._trusted,
+            "password_auth": False,
+            "kbdint_auth": False,
+            "preferred_auth": ("publickey",),
+            "agent_forwarding": False,
+            "x11_forwarding": False,
+            "request_pty": False,
+            "keepalive_interval": KEEPALIVE_INTERVAL,
+            "keepalive_count_max": KEEPALIVE_COUNT,
+            "login_timeout": CONNECT_TIMEOUT,
+        }
+        if host.user:
+            arguments["username"] = host.user
+        if host.port:
+            arguments["port"] = host.port
+        if host.key:
+            arguments.update(await asyncio.to_thread(_key_arguments, host))
+        options: asyncssh.SSHClientConnectionOptions
+        options = await asyncssh.SSHClientConnectionOptions.construct(**arguments)
+        # Ask for the kind of key we know first, or a host with several would seem to have changed.
+        name, port = options.host_key_alias or options.host, options.port
+        known = await asyncio.to_thread(look_up, self.files, name, "", _port(port))
+        if not known.authorities:
+            ours = [alg.decode() for entry in known.keys for alg in entry.key.sig_algorithms]
+            wanted = [
+                alg for alg in dict.fromkeys((*ours, *HOST_KEY_ALGORITHMS)) if alg in HOST_KEY_ALGORITHMS
+            ]
+            options = await asyncssh.SSHClientConnectionOptions.construct(
+                **arguments, server_host_key_algs=wanted
+            )
+        return options
+
+    def _trusted(self, host: str, addr: str, port: int | None) -> tuple[Sequence[Any], ...]:
+        record = look_up(self.files, host, addr, _port(port))
+        keys = [entry.key for entry in record.keys if entry.key not in record.revoked]
+        return keys, list(record.authorities), list(record.revoked), [], [], [], []
+
+    def _untrusted(self, reason: str) -> UserError:
+        if self._client.shown is None:
+            return HostUnreachable(self.name, f"its host key was refused: {reason}")
+        host, addr, port, key = self._client.shown
+        record: OnRecord = look_up(self.files, host, addr, _port(port))
+        fingerprint = key.get_fingerprint("sha256")
+        name = f"[{host}]:{port}" if _port(port) else host
+        if record.keys and record.exact:
+            entry = record.keys[0]
+            return ChangedHostKey(self.name, fingerprint, entry.file, entry.line, name)
+        return UnknownHostKey(
+            self.name,
+            name,
+            key.get_algorithm(),
+            fingerprint,
+            self._known_hosts,
+            key_line(key, host, port),
+        )
+
+    def _refused(self) -> AuthenticationFailed:
+        user = self.host.user or "your user"
+        if self.host.key:
+            return AuthenticationFailed(
+                self.name,
+                f"the key {self.host.key} is not accepted for {user}",
+                "put its public half into ~/.ssh/authorized_keys there",
+            )
+        return AuthenticationFailed(
+            self.name,
+            f"no key of ssh-agent or ~/.ssh is accepted for {user}",
+            "name one with `hosts add --key FILE`, or load it with ssh-add",
+        )
+
+    async def close(self) -> None:
+        """Closes the connection and everything over it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+            try:
+                async with asyncio.timeout(_GRACE):
+                    await connection.wait_closed()
+            except TimeoutError:
+                connection.abort()
+
+    async def run(self, argv: Sequence[str], input: bytes = b"", within: float = 60.0) -> Completed:
+        """Runs a command to its end; `HostUnreachable` when the link is lost or `within` seconds pass."""
+        process = await self._start(argv)
+        try:
+            async with asyncio.timeout(within):
+                stdout, stderr = await process.communicate(input)
+                await process.wait_closed()
+        except TimeoutError:
+            raise HostUnreachable(self.name, f"{Path(argv[0]).name} gave no answer in {within:g} s") from None
+        except (asyncssh.Error, OSError) as error:
+            raise HostUnreachable(self.name, _reason(error)) from error
+        finally:
+            process.close()
+        if process.returncode is None:
+            raise HostUnreachable(self.name, "the connection was lost")
+        return Completed(process.returncode, _bytes(stdout), _bytes(stderr))
+
+    async def stream(self, argv: Sequence[str]) -> SSHStream:
+        """Starts a command that goes on."""
+        return SSHStream(self.name, await self._start(argv))
+
+    async def _start(self, argv: Sequence[str]) -> asyncssh.SSHClientProcess[bytes]:
+        if self._connection is None:
+            raise HostUnreachable(self.name, "not connected")
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                return await self._connection.create_process(shlex.join(argv), encoding=None)
+        except TimeoutError:
+            raise HostUnreachable(self.name, "it does not answer") from None
+        except (asyncssh.Error, OSError) as error:
+            raise HostUnreachable(self.name, _reason(error)) from error
+
+
+class SSHStream:
+    """A running command at the other end that talks in lines."""
+
+    def __init__(self, name: str, process: asyncssh.SSHClientProcess[bytes]) -> None:
+        self._name = name
+        self._process = process
+        self._said = b""
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        with contextlib.suppress(asyncssh.Error, OSError):
+            while data := await self._process.stderr.read(4096):
+                self._said = (self._said + data)[-_STDERR_KEPT:]
+
+    async def write(self, data: bytes) -> None:
+        """Sends bytes to its standard input."""
+        try:
+            self._process.stdin.write(data)
+            await self._process.stdin.drain()
+        except (asyncssh.Error, OSError) as error:
+            raise HostUnreachable(self._name, _reason(error)) from error
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """Its standard output, line by line."""
+        try:
+            async for line in split_lines(self._process.stdout.read, self._name):
+                yield line
+        except (asyncssh.Error, OSError) as error:
+            raise HostUnreachable(self._name, _reason(error)) from error
+
+    async def close(self) -> str:
+        """Ends it; the end of what it said on standard error."""
+        with contextlib.suppress(asyncssh.Error, OSError):
+            self._process.stdin.write_eof()
+        with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
+            async with asyncio.timeout(_GRACE):
+                await self._process.wait_closed()
+        self._process.close()
+        self._listening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._listening
+        return self._said.decode(errors="replace")
+
+
+def _key_arguments(host: Host) -> dict[str, Any]:
+    """Only the named key is offered; one with a passphrase has to be in ssh-agent."""
+    path = Path(host.key).expanduser()
+    try:
+        return {"client_keys": [asyncssh.read_private_key(path)], "agent_path": None}
+    except asyncssh.KeyImportError as error:
+        if "passphrase" not in str(error).lower():
+            raise UserError(f"cannot use the key {host.key} of host '{host.name}': {error}") from error
+        if not os.environ.get("SSH_AUTH_SOCK"):
+            raise UserError(
+                f"the key {host.key} has a passphrase", f"load it into ssh-agent: ssh-add {host.key}"
+            ) from error
+        return {"client_keys": [], "agent_identities": [str(path)]}
+    except OSError as error:
+        raise UserError(f"cannot read the key {host.key} of host '{host.name}': {error.strerror}") from error
+
+
+def _port(port: int | None) -> int | None:
+    return None if port == DEFAULT_PORT else port
+
+
+def _bytes(data: bytes | str | None) -> bytes:
+    return data.encode() if isinstance(data, str) else data or b""
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CONNECT_TIMEOUT:g} s"
+    if isinstance(error, socket.gaierror):
+        return f"its name does not resolve ({error.strerror})"
+    if isinstance(error, OSError):
+        return os.strerror(error.errno).lower() if error.errno else str(error)
+    return str(error) or type(error).__name__

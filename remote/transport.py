@@ -1,0 +1,124 @@
+"""How commands reach a host: one protocol, spoken by `remote.local` (this machine) and `remote.ssh`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from nanochat.errors import Exit, UserError
+
+CONNECT_TIMEOUT = 10.0
+_READ_SIZE = 64 * 1024
+_MAX_LINE = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that ended. `exit_code` is negative for the signal that killed it."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class HostUnreachable(UserError):  # noqa: N818 - the name says what it is
+    """The host cannot be reached, or the connection was lost on the way."""
+
+    def __init__(self, host: str, reason: str, hint: str = "") -> None:
+        super().__init__(f"host '{host}' is unreachable: {reason}", hint, Exit.UNREACHABLE)
+
+
+class AuthenticationFailed(UserError):  # noqa: N818 - the name says what it is
+    """The host answered and refused every key we have."""
+
+    def __init__(self, host: str, reason: str, hint: str) -> None:
+        super().__init__(f"host '{host}' refused the login: {reason}", hint, Exit.UNREACHABLE)
+
+
+class UnknownHostKey(UserError):  # noqa: N818 - the name says what it is
+    """The host's key has never been seen; `accept()` stores it so that the next connect trusts it."""
+
+    def __init__(
+        self, host: str, where: str, algorithm: str, fingerprint: str, known_hosts: Path, line: str
+    ) -> None:
+        super().__init__(
+            f"host '{host}' ({where}) shows an unknown key: {algorithm} {fingerprint}",
+            f"compare it on the host; accept it with `nanochat hosts test {host} --accept-key {fingerprint}`",
+            Exit.UNREACHABLE,
+        )
+        self.host = host
+        self.where = where
+        self.algorithm = algorithm
+        self.fingerprint = fingerprint
+        self._known_hosts = known_hosts
+        self._line = line
+
+    def accept(self) -> None:
+        """Adds the key to the control room's own known_hosts file."""
+        from remote.known_hosts import append_line
+
+        append_line(self._known_hosts, self._line)
+
+
+class ChangedHostKey(UserError):  # noqa: N818 - the name says what it is
+    """The host shows another key than the one on record: refused, always."""
+
+    def __init__(self, host: str, fingerprint: str, file: Path, line: int, name: str) -> None:
+        super().__init__(
+            f"host '{host}' shows another key ({fingerprint}) than the one in {file} line {line}: refused",
+            "someone may be in between; only if the host was set up anew: "
+            f"ssh-keygen -R '{name}' -f '{file}'",
+            Exit.UNREACHABLE,
+        )
+        self.fingerprint = fingerprint
+        self.file = file
+        self.line = line
+
+
+class Stream(Protocol):
+    """A command that keeps running and talks in lines."""
+
+    async def write(self, data: bytes) -> None:
+        """Sends bytes to its standard input."""
+
+    def lines(self) -> AsyncIterator[bytes]:
+        """Its standard output, line by line without the newline; raises `HostUnreachable` on a lost link."""
+        ...
+
+    async def close(self) -> str:
+        """Ends it and returns the end of what it said on standard error."""
+        ...
+
+
+class Transport(Protocol):
+    """A way to run commands on one host. Every method may raise `HostUnreachable`."""
+
+    async def connect(self) -> None:
+        """Opens the connection; raises one of the errors above."""
+
+    async def close(self) -> None:
+        """Closes it and everything that runs over it."""
+
+    async def run(self, argv: Sequence[str], input: bytes = b"", within: float = 60.0) -> Completed:
+        """Runs a command to its end."""
+        ...
+
+    async def stream(self, argv: Sequence[str]) -> Stream:
+        """Starts a command that goes on."""
+        ...
+
+
+AskHostKey = Callable[[UnknownHostKey], Awaitable[bool]]
+
+
+async def split_lines(read: Callable[[int], Awaitable[bytes]], host: str) -> AsyncIterator[bytes]:
+    """Lines out of a byte reader. A torn last line is dropped; an absurdly long one is an error."""
+    rest = b""
+    while data := await read(_READ_SIZE):
+        *whole, rest = (rest + data).split(b"\n")
+        for line in whole:
+            yield line
+        if len(rest) > _MAX_LINE:
+            raise HostUnreachable(host, f"it sent a line of more than {_MAX_LINE >> 20} MiB")

@@ -1,0 +1,84 @@
+from collections.abc import Callable, Iterable, Sequence
+from typing import final
+
+@final
+class TrainingStats:
+    """What the last training read and made."""
+
+    @property
+    def documents(self) -> int:
+        """Documents taken from the iterator."""
+    @property
+    def characters(self) -> int:
+        """Characters (Unicode code points) in them."""
+    @property
+    def bytes(self) -> int:
+        """Bytes of their UTF-8 form."""
+    @property
+    def pretokens(self) -> int:
+        """Pieces that the split pattern cut them into."""
+    @property
+    def distinct_pretokens(self) -> int:
+        """Different pieces among these."""
+    @property
+    def merges(self) -> int:
+        """Merges learned."""
+    @property
+    def count_seconds(self) -> float:
+        """Seconds spent on reading, splitting and counting."""
+    @property
+    def merge_seconds(self) -> float:
+        """Seconds spent on learning merges."""
+
+@final
+class Tokenizer:
+    """A byte-level BPE tokenizer: trains merges from text, encodes and decodes."""
+
+    def __new__(cls) -> Tokenizer: ...
+    @staticmethod
+    def from_mergeable_ranks(ranks: Sequence[tuple[bytes, int]], pattern: str) -> Tokenizer:
+        """A tokenizer of given token bytes and ids, with tiktoken's results for the same ranks.
+
+        Raises ValueError for a bad pattern, ids with a gap or a repeat, and missing single bytes.
+        """
+    def train_from_iterator(
+        self,
+        iterator: Iterable[str],
+        vocab_size: int,
+        buffer_size: int = 8192,
+        pattern: str | None = None,
+        *,
+        progress: Callable[[str, int, int | None], object] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Learns merges until the vocabulary has `vocab_size` tokens, or no pair is left.
+
+        Documents are read in batches of at most `buffer_size`. `pattern` cuts them into the pieces
+        that merges stay within; the default is GPT-4's. `progress(phase, done, total)` is called at
+        most every 0.1 s and at the end of each phase: "count" with characters read and None, "merge"
+        with merges learned and wanted. `threads` defaults to the cores at hand; the result does not
+        depend on it. The GIL is free while counting and merging; signals and what `progress` raises
+        end the training. On any error the tokenizer stays as it was.
+
+        Raises ValueError for a bad pattern or a `vocab_size` under 256, TypeError for an item that
+        is no str, UnicodeEncodeError for a lone surrogate, and whatever the iterator raises.
+        """
+    @property
+    def training_stats(self) -> TrainingStats | None:
+        """Statistics of the last training; None for a tokenizer that was not trained here."""
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens: 256 bytes and the merges."""
+    def get_pattern(self) -> str:
+        """The split pattern; empty before training."""
+    def get_mergeable_ranks(self) -> list[tuple[bytes, int]]:
+        """Bytes and id of every token in the order of ids, as tiktoken takes them."""
+    def encode(self, text: str) -> list[int]:
+        """The token ids of `text`."""
+    def batch_encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of each text, on all cores."""
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text that `ids` spell.
+
+        Raises ValueError for an unknown id and UnicodeDecodeError where the bytes are no UTF-8.
+        """

@@ -1,0 +1,114 @@
+//! Counting distinct pieces.
+//!
+//! Nearly every piece is under 16 bytes, so it is kept inline as one 128-bit key (bytes and length)
+//! in an open-addressing table: a lookup is one load, one multiply and one compare. Longer pieces
+//! go to an ordinary map.
+
+use hashbrown::HashMap;
+
+use crate::split::{KEY_BYTES, Piece};
+
+/// Mixes a key into a table index source (folded multiply).
+#[inline(always)]
+pub fn hash_key(key: u128) -> u64 {
+    let low = (key as u64) ^ 0x9e37_79b9_7f4a_7c15;
+    let high = ((key >> 64) as u64) ^ 0xd1b5_4a32_d192_ed03;
+    let product = u128::from(low) * u128::from(high);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    key: u128,
+    count: u64,
+}
+
+/// Distinct pieces and how often each occurred.
+pub struct PieceCounts {
+    slots: Box<[Slot]>,
+    used: usize,
+    long: HashMap<Vec<u8>, u64>,
+}
+
+impl Default for PieceCounts {
+    fn default() -> Self {
+        PieceCounts {
+            slots: vec![Slot::default(); 1 << 12].into(),
+            used: 0,
+            long: HashMap::new(),
+        }
+    }
+}
+
+impl PieceCounts {
+    /// Number of distinct pieces.
+    pub fn len(&self) -> usize {
+        self.used + self.long.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    #[inline]
+    pub fn add(&mut self, piece: Piece<'_>) {
+        match piece.short_key() {
+            Some(key) => self.add_key(key, 1),
+            None if piece.bytes().is_empty() => {}
+            None => *self.long.entry_ref(piece.bytes()).or_insert(0) += 1,
+        }
+    }
+
+    #[inline]
+    fn add_key(&mut self, key: u128, count: u64) {
+        let mask = self.slots.len() - 1;
+        let mut at = hash_key(key) as usize & mask;
+        loop {
+            let slot = &mut self.slots[at];
+            if slot.key == key {
+                slot.count += count;
+                return;
+            }
+            if slot.key == 0 {
+                *slot = Slot { key, count };
+                self.used += 1;
+                if self.used * 2 > self.slots.len() {
+                    self.grow();
+                }
+                return;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let larger = vec![Slot::default(); self.slots.len() * 2].into();
+        let old = std::mem::replace(&mut self.slots, larger);
+        self.used = 0;
+        for slot in old.iter().filter(|slot| slot.key != 0) {
+            self.add_key(slot.key, slot.count);
+        }
+    }
+
+    /// Adds all of `other`.
+    pub fn absorb(&mut self, other: PieceCounts) {
+        for slot in other.slots.iter().filter(|slot| slot.key != 0) {
+            self.add_key(slot.key, slot.count);
+        }
+        for (piece, count) in other.long {
+            *self.long.entry(piece).or_insert(0) += count;
+        }
+    }
+
+    /// Calls `take` with each distinct piece and its count, in no particular order.
+    pub fn for_each(&self, mut take: impl FnMut(&[u8], u64)) {
+        for slot in self.slots.iter().filter(|slot| slot.key != 0) {
+            let bytes = slot.key.to_le_bytes();
+            take(&bytes[..bytes[KEY_BYTES] as usize], slot.count);
+        }
+        for (piece, &count) in &self.long {
+            take(piece, count);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Between Python's objects and Rust's slices.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyInt, PyList, PySequence, PyString};
+
+use super::ingest::type_name;
+use crate::cache::PieceCache;
+use crate::encode::Encoder;
+use crate::split::Splitter;
+
+/// Texts below this many bytes in all are not worth a second thread.
+const BYTES_PER_THREAD: usize = 64 << 10;
+
+/// One Python int for each token, made once: a list of ids then costs no allocation but its own.
+pub struct IdObjects(Vec<Py<PyInt>>);
+
+impl IdObjects {
+    pub fn new(py: Python<'_>, tokens: usize) -> IdObjects {
+        let int = |id: usize| id.into_pyobject(py).map(Bound::unbind);
+        let Ok(objects) = (0..tokens)
+            .map(int)
+            .collect::<Result<_, std::convert::Infallible>>();
+        IdObjects(objects)
+    }
+
+    /// A Python list of ids.
+    pub fn list<'py>(&self, py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(
+            py,
+            ids.iter().map(|&id| self.0[id as usize].bind_borrowed(py)),
+        )
+    }
+}
+
+/// Caches that wait for the next thread that encodes.
+#[derive(Default)]
+pub struct CachePool(Mutex<Vec<PieceCache>>);
+
+impl CachePool {
+    fn take(&self) -> PieceCache {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, cache: PieceCache) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push(cache);
+    }
+
+    /// Runs `work` with a cache of its own.
+    pub fn with<T>(&self, work: impl FnOnce(&mut PieceCache) -> T) -> T {
+        let mut cache = self.take();
+        let result = work(&mut cache);
+        self.give_back(cache);
+        result
+    }
+}
+
+/// The strings of a sequence; a lone str is refused, since its characters are hardly meant.
+pub fn take_texts<'py>(texts: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyString>>> {
+    if texts.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err(
+            "texts is one str, not a sequence of str",
+        ));
+    }
+    let texts = texts.cast::<PySequence>()?;
+    let mut taken = Vec::with_capacity(texts.len()?);
+    for (index, item) in texts.try_iter()?.enumerate() {
+        let text = item?.cast_into::<PyString>().map_err(|error| {
+            let kind = type_name(&error.into_inner());
+            PyTypeError::new_err(format!("item {index} of texts is {kind}, not str"))
+        })?;
+        taken.push(text);
+    }
+    Ok(taken)
+}
+
+/// Encodes all texts on up to `threads` threads, which take the next text when they are free.
+pub fn encode_all(
+    encoder: &Encoder,
+    splitter: &Splitter,
+    caches: &CachePool,
+    texts: &[&str],
+    threads: usize,
+) -> Result<Vec<Vec<u32>>, String> {
+    let bytes: usize = texts.iter().map(|text| text.len()).sum();
+    let threads = threads.min(bytes / BYTES_PER_THREAD + 1).min(texts.len());
+    let next = AtomicUsize::new(0);
+    let work = |cache: &mut PieceCache| -> Result<Vec<(usize, Vec<u32>)>, String> {
+        let splitter = splitter.clone();
+        let mut encoded = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(text) = texts.get(index) else {
+                return Ok(encoded);
+            };
+            let mut ids = Vec::with_capacity(text.len() / 3);
+            encoder
+                .encode(&splitter, text, cache, &mut ids)
+                .map_err(|error| format!("the pattern failed on item {index} of texts: {error}"))?;
+            encoded.push((index, ids));
+        }
+    };
+    let mut all = vec![Vec::new(); texts.len()];
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads)
+            .map(|_| scope.spawn(|| caches.with(work)))
+            .collect();
+        let mut parts = vec![caches.with(work)?];
+        for other in others {
+            parts.push(
+                other
+                    .join()
+                    .map_err(|_| "an encoding thread panicked".to_string())??,
+            );
+        }
+        for (index, ids) in parts.into_iter().flatten() {
+            all[index] = ids;
+        }
+        Ok::<(), String>(())
+    })?;
+    Ok(all)
+}

@@ -1,0 +1,58 @@
+//! Keeping Python informed, and listening to ctrl-c, while Rust works without the GIL.
+
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+
+/// Time between two looks at Python.
+pub const INTERVAL: Duration = Duration::from_millis(100);
+
+pub struct Progress {
+    callback: Option<Py<PyAny>>,
+    last: Instant,
+}
+
+impl Progress {
+    pub fn new(callback: Option<Py<PyAny>>) -> Progress {
+        Progress {
+            callback,
+            last: Instant::now(),
+        }
+    }
+
+    /// Whether the interval has passed since Python was last seen.
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        self.last.elapsed() >= INTERVAL
+    }
+
+    /// Reports if due. Fails with what a signal handler or the callback raised.
+    pub fn tick(
+        &mut self,
+        py: Python<'_>,
+        phase: &str,
+        done: u64,
+        total: Option<u64>,
+    ) -> PyResult<()> {
+        if self.is_due() {
+            py.check_signals()?;
+            self.report(py, phase, done, total)?;
+        }
+        Ok(())
+    }
+
+    /// Reports in any case.
+    pub fn report(
+        &mut self,
+        py: Python<'_>,
+        phase: &str,
+        done: u64,
+        total: Option<u64>,
+    ) -> PyResult<()> {
+        self.last = Instant::now();
+        if let Some(callback) = &self.callback {
+            callback.call1(py, (phase, done, total))?;
+        }
+        Ok(())
+    }
+}

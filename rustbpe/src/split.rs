@@ -1,0 +1,136 @@
+//! Pre-tokenization: cutting a text into the pieces that merges never cross.
+
+use fancy_regex::Regex;
+
+use crate::gpt4::Family;
+use crate::unicode::Classes;
+
+/// A piece of a text, which sees the bytes around it: they let a key be loaded in one go.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'t> {
+    text: &'t str,
+    start: usize,
+    end: usize,
+}
+
+impl<'t> Piece<'t> {
+    /// The piece that is the whole of `text`.
+    pub fn whole(text: &'t str) -> Piece<'t> {
+        Piece {
+            text,
+            start: 0,
+            end: text.len(),
+        }
+    }
+
+    #[inline(always)]
+    pub fn bytes(&self) -> &'t [u8] {
+        &self.text.as_bytes()[self.start..self.end]
+    }
+
+    #[inline(always)]
+    pub fn as_str(&self) -> &'t str {
+        &self.text[self.start..self.end]
+    }
+
+    /// The key of a piece of 1 to 15 bytes: its bytes in the low end, its length in the top byte.
+    /// Never 0.
+    #[inline(always)]
+    pub fn short_key(&self) -> Option<u128> {
+        let len = self.end - self.start;
+        if len == 0 || len > KEY_BYTES {
+            return None;
+        }
+        let text = self.text.as_bytes();
+        let Some(window) = text[self.start..].first_chunk::<16>() else {
+            return short_key(self.bytes());
+        };
+        let bytes = u128::from_le_bytes(*window) & (u128::MAX >> (128 - 8 * len));
+        Some(bytes | (len as u128) << (8 * KEY_BYTES))
+    }
+}
+
+/// Longest piece that fits a 128-bit key beside its length.
+pub const KEY_BYTES: usize = 15;
+
+/// The key of bytes that stand alone; see [`Piece::short_key`].
+pub fn short_key(piece: &[u8]) -> Option<u128> {
+    let len = piece.len();
+    if len == 0 || len > KEY_BYTES {
+        return None;
+    }
+    let mut bytes = [0u8; 16];
+    bytes[..len].copy_from_slice(piece);
+    bytes[KEY_BYTES] = len as u8;
+    Some(u128::from_le_bytes(bytes))
+}
+
+/// A compiled split pattern.
+#[derive(Clone, Debug)]
+pub enum Splitter {
+    Gpt4(Family),
+    Regex(Box<Regex>),
+}
+
+impl Splitter {
+    /// Compiles `pattern`; the error is the regular-expression parser's own message.
+    pub fn new(pattern: &str) -> Result<Splitter, String> {
+        if let Some(family) = Family::of_pattern(pattern) {
+            return Ok(Splitter::Gpt4(family));
+        }
+        Splitter::regex(pattern)
+    }
+
+    /// Compiles `pattern` for the general engine, whatever it spells.
+    pub fn regex(pattern: &str) -> Result<Splitter, String> {
+        Regex::new(pattern)
+            .map(|regex| Splitter::Regex(Box::new(regex)))
+            .map_err(|error| error.to_string())
+    }
+
+    /// Where a long text can be cut at `from` or later so that both sides split as the whole does:
+    /// in the GPT-4 family no piece goes on from an ASCII letter to whitespace.
+    pub fn cut_after(&self, text: &str, from: usize) -> Option<usize> {
+        let Splitter::Gpt4(_) = self else {
+            return None;
+        };
+        let ends_word =
+            |pair: &[u8]| pair[0].is_ascii_alphabetic() && matches!(pair[1], b' ' | b'\n');
+        let bytes = text.as_bytes().get(from.checked_sub(1)?..)?;
+        bytes.windows(2).position(ends_word).map(|at| from + at)
+    }
+
+    /// Gives every piece in order to `take`. Text that a general pattern does not match is in no
+    /// piece; the GPT-4 family matches everything.
+    ///
+    /// Fails when the engine gives up on the text (its backtracking limit).
+    #[inline]
+    pub fn for_each_piece<'t>(
+        &self,
+        text: &'t str,
+        mut take: impl FnMut(Piece<'t>),
+    ) -> Result<(), String> {
+        match self {
+            Splitter::Gpt4(family) => {
+                let classes = Classes::get();
+                let mut start = 0;
+                while start < text.len() {
+                    let end = family.piece_end(classes, text, start);
+                    take(Piece { text, start, end });
+                    start = end;
+                }
+            }
+            Splitter::Regex(regex) => {
+                for found in regex.find_iter(text) {
+                    let found = found.map_err(|error| error.to_string())?;
+                    take(Piece {
+                        text,
+                        start: found.start(),
+                        end: found.end(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,296 @@
+"""base_train as a command: it learns, tells, resumes bit for bit, stops when asked, refuses bad input."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from training_data import TINY, byte_tokenizer, make_base, write_shards
+
+from nanochat.checkpoint import find_checkpoint, list_checkpoints
+from nanochat.events import Event, read_events
+from nanochat.stages import main
+from nanochat.trainer import LossTracker, StepResult
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def base(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A base directory with tokenizer and data, and nothing trained."""
+    for name in ("tokenizer", "base_data"):
+        (tmp_path / name).symlink_to(template / name)
+    monkeypatch.delenv("NANOCHAT_RUN_DIR", raising=False)
+    return tmp_path
+
+
+def train(base: Path, *options: str) -> int:
+    return main("base_train", [f"--base-dir={base}", *TINY, *options])
+
+
+def command(base: Path, *options: str, attempt: int = 1) -> subprocess.Popen[str]:
+    """A stage in a process of its own, in a run directory as an agent gives it."""
+    env = os.environ | {
+        "PYTHONPATH": str(ROOT), "NANOCHAT_RUN_DIR": str(base / "runs" / "the-run"), "OMP_NUM_THREADS": "1",
+        "NANOCHAT_ATTEMPT": str(attempt),
+    }  # fmt: skip
+    argv = [sys.executable, "-m", "nanochat.stages.base_train", f"--base-dir={base}", *TINY, *options]
+    return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def events_of(base: Path, run: str = "") -> list[Event]:
+    folder = base / "runs" / run if run else max((base / "runs").iterdir())
+    return read_events(folder / "events.jsonl")[0]
+
+
+def of_kind(events: list[Event], kind: str) -> list[Event]:
+    return [event for event in events if event.kind == kind]
+
+
+def losses(events: list[Event]) -> dict[int, Any]:
+    """The last loss told of each step."""
+    return {int(e.step or 0): e.data["train/loss"] for e in of_kind(events, "metric")}
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_a_run_learns_and_tells_all_it_should(base: Path) -> None:
+    assert train(base, "--num-iterations=60", "--eval-every=30", "--sample-every=30", "--save-every=40") == 0
+    events = events_of(base)
+    assert [event.seq for event in events] == list(range(len(events)))
+    start = of_kind(events, "stage_start")[0].data
+    assert (start["total_steps"], start["from_step"], start["unit"]) == (60, 0, "step")
+    assert start["info"]["params"] == sum(
+        p.numel()
+        for p in load_file(find_checkpoint(base / "base_checkpoints").path / "model.safetensors").values()
+    )
+
+    metrics = of_kind(events, "metric")
+    assert [event.step for event in metrics] == list(range(60))
+    wanted = {
+        "train/loss", "train/lrm", "train/dt", "train/tok_per_sec", "train/grad_norm", "train/epoch",
+        "train/total_tokens", "train/total_flops", "train/total_time", "progress", "eta_s",
+    }  # fmt: skip
+    assert all(wanted <= event.data.keys() for event in metrics)
+    assert metrics[-1].data["progress"] == 1.0
+    assert metrics[-1].data["train/total_tokens"] == 60 * 512
+
+    bpb = [(event.step, event.data["val/bpb"]) for event in of_kind(events, "eval")]
+    assert [step for step, _ in bpb] == [0, 30, 60]
+    assert bpb[-1][1] < bpb[0][1] - 2.0
+    assert losses(events)[59] < losses(events)[0] - 1.5
+
+    samples = of_kind(events, "sample")
+    assert {event.step for event in samples} == {30, 60}
+    assert {"The capital of France is", ""} <= {event.data["prompt"] for event in samples}
+    assert [event.data["step"] for event in of_kind(events, "checkpoint")] == [40, 60]
+    end = of_kind(events, "stage_end")[0].data
+    assert end["status"] == "succeeded"
+    assert end["results"]["val/bpb"] == bpb[-1][1]
+
+
+def test_the_meta_of_a_checkpoint_has_the_names_people_know(base: Path) -> None:
+    assert train(base, "--num-iterations=2", "--model-tag=small") == 0
+    meta = json.loads((base / "base_checkpoints/small/step_000002/meta.json").read_text())
+    assert {
+        "step", "val_bpb", "model_config", "user_config", "device_batch_size", "max_seq_len",
+        "total_batch_size", "dataloader_state_dict", "loop_state",
+    } <= meta.keys()  # fmt: skip
+    assert {"pq_idx", "rg_idx", "epoch"} <= meta["dataloader_state_dict"].keys()
+    assert {"min_val_bpb", "smooth_train_loss", "total_training_time"} <= meta["loop_state"].keys()
+    assert meta["model_config"] == {
+        "sequence_len": 64, "vocab_size": byte_tokenizer().vocab_size, "n_layer": 2, "n_head": 2,
+        "n_kv_head": 2, "n_embd": 32, "window_pattern": "SSSL",
+    }  # fmt: skip
+
+
+OPTIONS = ["--num-iterations=40", "--eval-every=10", "--save-every=7", "--sample-every=-1"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same training in one go, in a process of its own."""
+    base = tmp_path_factory.mktemp("whole")
+    for name in ("tokenizer", "base_data"):
+        (base / name).symlink_to(template / name)
+    with command(base, *OPTIONS) as process:
+        output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    return base
+
+
+def assert_same_training(base: Path, whole: Path) -> None:
+    """Weights, optimizer, loader and random state bit for bit, and the loss curve."""
+    ours, theirs = (find_checkpoint(b / "base_checkpoints", "d2", 40) for b in (base, whole))
+    for name in theirs.meta["files"]:
+        left, right = ours.tensors(name), theirs.tensors(name)
+        assert left.keys() == right.keys()
+        for key, tensor in right.items():
+            assert torch.equal(left[key], tensor), (name, key)
+    for key in ("val_bpb", "dataloader_state_dict", "optimizer_steps"):
+        assert ours.meta[key] == theirs.meta[key]
+    assert ours.meta["loop_state"]["loss_tracker"] == theirs.meta["loop_state"]["loss_tracker"]
+    assert losses(events_of(base, "the-run")) == losses(events_of(whole, "the-run"))
+
+
+def kill_at_step(process: subprocess.Popen[str], number: int, step: int) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(f"step {step:05d}/"):
+            process.send_signal(number)
+            return
+    raise AssertionError(f"the stage ended before step {step}")
+
+
+def test_killed_and_resumed_is_bit_for_bit_never_killed(base: Path, uninterrupted: Path) -> None:
+    """kill -9 in the middle, the run's next attempt goes on by itself from its newest checkpoint."""
+    with command(base, *OPTIONS) as process:
+        kill_at_step(process, signal.SIGKILL, 9)
+        process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    saved = list_checkpoints(base / "base_checkpoints/d2")
+    assert saved[-1].step % 7 == 0
+    with command(base, *OPTIONS, attempt=2) as process:
+        output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    events = events_of(base, "the-run")
+    assert [event.seq for event in events] == list(range(len(events)))
+    starts = of_kind(events, "stage_start")
+    assert [event.data["attempt"] for event in starts] == [1, 2]
+    assert starts[1].data["from_step"] == saved[-1].step
+    assert_same_training(base, uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_as_stopped_and_resume_goes_on(
+    base: Path, uninterrupted: Path, number: int
+) -> None:
+    """Between two periodic saves: nothing but the step under way is lost."""
+    with command(base, *OPTIONS) as process:
+        kill_at_step(process, number, 4)
+        started = time.monotonic()
+        process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert time.monotonic() - started < 10
+    events = events_of(base, "the-run")
+    assert of_kind(events, "stage_end")[0].data["status"] == "stopped"
+    [saved] = list_checkpoints(base / "base_checkpoints/d2")
+    assert saved.step == len(of_kind(events, "metric"))
+    with command(base, *OPTIONS, "--resume") as process:
+        output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    assert_same_training(base, uninterrupted)
+
+
+def test_init_from_starts_from_the_given_weights(base: Path) -> None:
+    assert train(base, "--num-iterations=1", "--seed=1") == 0
+    weights = load_file(find_checkpoint(base / "base_checkpoints").path / "model.safetensors")
+    save_file({f"_orig_mod.{name}": tensor for name, tensor in weights.items()}, base / "given.safetensors")
+    assert train(base, "--num-iterations=1", "--seed=2", f"--init-from={base / 'given.safetensors'}") == 0
+    first = of_kind(events_of(base), "eval")[0].data["val/bpb"]
+    runs = sorted((base / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
+    trained, started = (of_kind(read_events(run / "events.jsonl")[0], "eval") for run in runs)
+    assert started[0].data["val/bpb"] == trained[-1].data["val/bpb"]
+    assert first is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--total-batch-size=500"], r"500 tokens is not a multiple.* = 256 \(give --total-batch-size 512"),
+        (["--model-tag=../x"], "is not the name of a folder"),
+        (["--resume"], "no whole checkpoint in .*d2"),
+        (["--resume-from-step=5"], "no checkpoints in"),
+        (["--window-pattern=SM"], "holds more than S and L"),
+        (["--device-type=cuda"], "this machine has none"),
+        (["--data-dir=nowhere"], "nowhere does not exist"),
+        (["--init-from=nothing.safetensors"], "no weights file nothing"),
+        (["--num-iterations=-1", "--target-param-data-ratio=0"], "nothing says how long to train"),
+        (["--num-iterations=-1", "--target-flops=1"], "less than one step"),
+    ],
+)  # fmt: skip
+def test_bad_options_end_in_one_line(
+    base: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    if options == ["--device-type=cuda"] and torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    assert train(base, "--num-iterations=3", *options) == 2
+    assert re.search(message, error_line(capsys))
+    assert not list_checkpoints(base / "base_checkpoints/d2")
+
+
+def test_a_context_longer_than_the_text_ends_in_one_line(
+    base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shards(base / "little", [["a little text"], ["and a little more"]])
+    assert train(base, "--num-iterations=3", f"--data-dir={base / 'little'}") == 2
+    assert "less than one row of 65" in error_line(capsys)
+
+
+def test_a_checkpoint_of_other_sizes_or_another_tokenizer_is_refused(
+    base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(base, "--num-iterations=2") == 0
+    assert train(base, "--num-iterations=4", "--resume", "--aspect-ratio=24") == 2
+    assert "n_head 2, the options ask for 3" in error_line(capsys)
+    other = base / "other-tokenizer"
+    tokenizer = byte_tokenizer()
+    swapped = {
+        b"qu" if token == b"th" else token: rank for token, rank in tokenizer.ranks.items() if token != b"the"
+    }
+    swapped[b"ly"] = tokenizer.ranks[b"the"]
+    type(tokenizer)(swapped).save(other)
+    assert train(base, "--num-iterations=4", "--resume", f"--tokenizer-dir={other}") == 2
+    assert "another tokenizer" in error_line(capsys)
+
+
+def test_steps_that_are_not_finite_are_left_out_and_stop_the_run(
+    base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(base, "--num-iterations=1") == 0
+    weights = load_file(find_checkpoint(base / "base_checkpoints").path / "model.safetensors")
+    weights["resid_lambdas"][0] = float("nan")
+    save_file(weights, base / "broken.safetensors")
+    assert train(base, "--num-iterations=20", f"--init-from={base / 'broken.safetensors'}") == 1
+    assert "not finite for 5 steps in a row" in capsys.readouterr().err
+    events = events_of(base)
+    alerts = [event for event in of_kind(events, "alert") if event.data["what"] == "non_finite_step"]
+    assert [event.step for event in alerts] == [0, 1, 2, 3, 4]
+    assert of_kind(events, "stage_end")[0].data["status"] == "failed"
+
+
+def test_a_loss_spike_is_told_once(base: Path) -> None:
+    tracker = LossTracker()
+
+    def update(step: int, loss: float) -> str:
+        return tracker.update(step, StepResult(loss, 1.0, True, None))  # type: ignore[arg-type]
+
+    assert not any(update(step, 3.0 + 0.01 * (step % 3)) for step in range(100))
+    assert "step 100: loss 6.0000 is" in update(100, 6.0)
+    assert not update(101, 6.0)
+    assert not any(update(step, 3.0) for step in range(102, 200))
+
+
+def test_a_tag_that_other_runs_used_raises_an_alert(base: Path) -> None:
+    assert train(base, "--num-iterations=1") == 0
+    assert train(base, "--num-iterations=1") == 0
+    runs = sorted((base / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
+    alerts = of_kind(read_events(runs[-1] / "events.jsonl")[0], "alert")
+    assert [event.data["what"] for event in alerts] == ["tag_in_use"]

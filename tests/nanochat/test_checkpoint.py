@@ -1,0 +1,248 @@
+"""Checkpoints: whole or not there, verified, found again; weights files that are not what they say."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from nanochat.architecture import CLASSIC, ModelConfig, Parts, config_from_checkpoint, parts_to_meta
+from nanochat.checkpoint import (
+    MODEL,
+    OPTIM,
+    Checkpoint,
+    find_checkpoint,
+    list_checkpoints,
+    newest_whole,
+    save_checkpoint,
+    sweep,
+)
+from nanochat.errors import UserError
+from nanochat.model import build_model
+from nanochat.weights import load_model, load_weights, read_weights
+
+SIZES = {
+    "sequence_len": 16, "vocab_size": 50, "n_layer": 2, "n_head": 2, "n_kv_head": 1, "n_embd": 32,
+}  # fmt: skip
+
+
+def save(tag: Path, step: int, value: float = 1.0, **meta: object) -> Checkpoint:
+    files = {MODEL: {"w": torch.full((100,), value)}, OPTIM: {"m": torch.full((100,), value)}}
+    return save_checkpoint(tag, step, files, {"model_config": {}, "run_id": "run", **meta})
+
+
+def test_a_saved_checkpoint_comes_back_and_knows_its_files(tmp_path: Path) -> None:
+    save(tmp_path / "d4", 7, 3.5)
+    found = find_checkpoint(tmp_path)
+    assert (found.step, found.path.name) == (7, "step_000007")
+    assert found.tensors(MODEL)["w"].tolist() == [3.5] * 100
+    assert found.can_resume
+    assert not [path for path in (tmp_path / "d4").iterdir() if path.name.startswith(".")]
+
+
+def test_the_same_step_is_replaced(tmp_path: Path) -> None:
+    save(tmp_path, 7, 1.0)
+    save(tmp_path, 7, 2.0)
+    [only] = list_checkpoints(tmp_path)
+    assert only.tensors(MODEL)["w"][0] == 2.0
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "missing"])
+def test_a_damaged_file_is_noticed_and_the_one_before_is_taken(tmp_path: Path, damage: str) -> None:
+    save(tmp_path, 1)
+    last = save(tmp_path, 2)
+    path = last.path / OPTIM
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(raw if damage == "flip" else raw[:-5])
+    with pytest.raises(UserError, match=r"optim\.safetensors"):
+        last.tensors(OPTIM)
+    whole = newest_whole(tmp_path)
+    assert whole is not None
+    assert whole.step == (2 if damage == "flip" else 1)
+
+
+def test_the_newest_of_a_run_is_its_own(tmp_path: Path) -> None:
+    save(tmp_path, 100, run_id="old")
+    save(tmp_path, 10, run_id="new")
+    assert [c.step for c in list_checkpoints(tmp_path)] == [100, 10]
+    newest = newest_whole(tmp_path, "old")
+    assert newest is not None
+    assert newest.step == 100
+    assert newest_whole(tmp_path, "other") is None
+
+
+def test_without_a_tag_the_deepest_is_taken_without_a_step_the_last(tmp_path: Path) -> None:
+    for tag in ("d4", "d12", "d6-long", "other"):
+        save(tmp_path / tag, 5)
+    save(tmp_path / "d12", 9)
+    assert find_checkpoint(tmp_path).path == tmp_path / "d12" / "step_000009"
+    assert find_checkpoint(tmp_path, "d12", 5).step == 5
+    with pytest.raises(UserError, match=r"no checkpoint of step 6 .*there are: 5, 9"):
+        find_checkpoint(tmp_path, "d12", 6)
+    with pytest.raises(UserError, match="no checkpoint tag 'd5'"):
+        find_checkpoint(tmp_path, "d5")
+    with pytest.raises(UserError, match=r"no checkpoints in .*train first"):
+        find_checkpoint(tmp_path / "nothing")
+
+
+def test_what_a_killed_writer_left_is_cleared_and_what_it_replaced_returns(tmp_path: Path) -> None:
+    save(tmp_path, 3)
+    (tmp_path / ".step_000004.999.tmp").mkdir()
+    (tmp_path / "step_000003").rename(tmp_path / ".step_000003.replaced")
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000003"]
+    assert newest_whole(tmp_path) is not None
+
+
+WRITER = """
+import sys, torch
+from pathlib import Path
+from nanochat.checkpoint import save_checkpoint
+tensors = {f"w{i}": torch.ones(200_000) * i for i in range(8)}
+for step in range(1, 10_000):
+    save_checkpoint(Path(sys.argv[1]), step % 3, {"model.safetensors": tensors, "optim.safetensors": tensors},
+                    {"round": step})
+    print(step, flush=True)
+"""
+
+
+def test_kill_9_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
+    """The writer saves over the same three steps without pause and is killed at odd moments."""
+    for attempt in range(6):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        ) as writer:
+            assert writer.stdout is not None
+            for _ in range(3):
+                writer.stdout.readline()
+            time.sleep(0.007 * attempt)
+            writer.send_signal(signal.SIGKILL)
+        sweep(tmp_path)
+        found = list_checkpoints(tmp_path)
+        assert len(found) == 3
+        for checkpoint in found:
+            assert checkpoint.tensors(MODEL)["w5"][0] == 5
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    mount = shutil.which("mount")
+    if os.geteuid() != 0 or mount is None:
+        pytest.skip("mounting a small tmpfs needs root")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=False)
+    if done.returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_a_full_disk_loses_no_checkpoint(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch, lies: bool
+) -> None:
+    """Seen beforehand, or only while writing (quotas do not show in the free space)."""
+    tag = small_disk / "d4"
+    save(tag, 1)
+    if lies:
+        total = shutil.disk_usage(tag)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: total._replace(free=1 << 40))
+    big = {MODEL: {"w": torch.ones(300_000)}, OPTIM: {"m": torch.ones(600_000)}}
+    with pytest.raises(
+        UserError, match=r"cannot save the checkpoint .*earlier checkpoints are untouched"
+    ) as error:
+        save_checkpoint(tag, 2, big, {})
+    assert error.value.exit_code == 1
+    assert [path.name for path in tag.iterdir()] == ["step_000001"]
+    assert list_checkpoints(tag)[0].tensors(MODEL)["w"][0] == 1.0
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch exploded",)
+
+
+def test_a_pt_file_that_wants_to_run_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"w": torch.ones(3), "x": Bomb()}, tmp_path / "model.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Bomb()))
+    for name in ("model.pt", "plain.pt"):
+        with pytest.raises(UserError, match="is not a whole file of weights"):
+            read_weights(tmp_path / name)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    model = build_model(ModelConfig(**SIZES), "cpu")
+    model.init_weights(1)
+    weights = {name: p.detach().clone() for name, p in model.named_parameters()}
+    load_weights(model, {**weights}, "file")
+    with pytest.raises(UserError, match=r"lm_head\.weight has shape \(64, 16\).*\(64, 32\)"):
+        load_weights(model, {**weights, "lm_head.weight": torch.ones(64, 16)}, "file")
+    with pytest.raises(UserError, match="weights this model has not: extra"):
+        load_weights(model, {**weights, "extra": torch.ones(1)}, "file")
+    del weights["lm_head.weight"]
+    with pytest.raises(UserError, match=r"lm_head\.weight is missing"):
+        load_weights(model, weights, "file")
+
+
+def test_a_safetensors_file_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"w": torch.ones(100)}, path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match="not a whole file of weights"):
+        read_weights(path)
+    with pytest.raises(UserError, match="no weights file"):
+        read_weights(tmp_path / "none.safetensors")
+
+
+def test_eras_are_told_apart_by_keys_and_config() -> None:
+    assert config_from_checkpoint(SIZES, ["lm_head.weight"]).parts == CLASSIC
+    between = config_from_checkpoint(SIZES, ["lm_head.weight", "value_embeds.1.weight", "x0_lambdas"])
+    assert between.window_pattern == "L"
+    assert between.parts == Parts(smear=False, backout=False)
+    with pytest.raises(UserError, match="lacks n_embd"):
+        config_from_checkpoint({k: v for k, v in SIZES.items() if k != "n_embd"}, [])
+
+
+def test_files_of_the_months_between_get_neutral_layer_scales(tmp_path: Path) -> None:
+    """A reference file with compiled names and no resid λs: they are 1."""
+    config = ModelConfig(**SIZES, parts=Parts(smear=False, backout=False))
+    model = build_model(config, "cpu")
+    model.init_weights(1)
+    weights = {f"_orig_mod.{n}": p.detach() for n, p in model.named_parameters() if n != "resid_lambdas"}
+    folder = tmp_path / "d2"
+    folder.mkdir()
+    torch.save(weights, folder / "model_000010.pt")
+    (folder / "meta_000010.json").write_text(json.dumps({"step": 10, "model_config": SIZES}))
+    loaded = load_model(find_checkpoint(tmp_path))
+    assert loaded.resid_lambdas.tolist() == [1.0, 1.0]
+    assert torch.equal(loaded.wte.weight, model.wte.weight)
+
+
+@pytest.mark.parametrize("parts", [Parts(), CLASSIC, Parts(backout=False, qk_gain=1.0)])
+def test_our_own_models_come_back_with_their_parts(tmp_path: Path, parts: Parts) -> None:
+    model = build_model(ModelConfig(**SIZES, parts=parts), "cpu")
+    model.init_weights(2)
+    meta = {"model_config": model.config.to_meta(), "parts": parts_to_meta(parts)}
+    save_checkpoint(tmp_path / "d2", 1, {MODEL: dict(model.state_dict())}, meta)
+    loaded = load_model(find_checkpoint(tmp_path))
+    assert loaded.config.parts == parts
+    ids = torch.arange(12)[None]
+    assert torch.equal(loaded(ids), model(ids))

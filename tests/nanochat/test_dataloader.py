@@ -1,0 +1,101 @@
+"""The loader: exact resume anywhere, ranks that share the text, errors in one line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from training_data import byte_tokenizer, documents, write_shards
+
+from nanochat.dataloader import LoaderState, PackedLoader, Prefetcher
+from nanochat.errors import UserError
+
+TOKENIZER = byte_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("shards")
+    return write_shards(folder, [documents(150, 1), documents(90, 2)], row_group=40)
+
+
+def loader(paths: list[Path], state: LoaderState | None = None, **options: int) -> PackedLoader:
+    return PackedLoader(TOKENIZER, paths, 3, 48, state=state, buffer_documents=50, **options)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@given(before=st.integers(0, 60), rank=st.integers(0, 1), world=st.integers(1, 2))
+def test_the_batch_after_a_resume_is_the_batch_that_would_have_come(
+    shards: list[Path], before: int, rank: int, world: int
+) -> None:
+    """Anywhere, over the ends of row groups, shards and epochs, through the saved form."""
+    rank %= world
+    whole = loader(shards, rank=rank, world=world)
+    for _ in range(before):
+        whole.next_rows()
+    state = whole.state
+    resumed = loader(shards, LoaderState.restore(state.to_meta(), state.to_tensors()), rank=rank, world=world)
+    for _ in range(12):
+        assert np.array_equal(whole.next_rows(), resumed.next_rows())
+    assert whole.state.to_meta() == resumed.state.to_meta()
+
+
+def test_epochs_go_round_and_count_from_one(shards: list[Path]) -> None:
+    reading = loader(shards)
+    seen = []
+    for _ in range(150):
+        reading.next_rows()
+        seen.append(reading.state.position.epoch)
+    assert seen[0] == 1
+    assert seen[-1] >= 3
+    assert seen == sorted(seen)
+
+
+def test_rows_start_with_bos_and_targets_are_inputs_moved_by_one(shards: list[Path]) -> None:
+    batch = next(loader(shards))
+    assert batch.inputs.shape == batch.targets.shape == (3, 48)
+    assert (batch.inputs[:, 0] == TOKENIZER.bos_id).all()
+    assert (batch.inputs[:, 1:] == batch.targets[:, :-1]).all()
+
+
+def test_ranks_read_different_documents(shards: list[Path]) -> None:
+    rows = [loader(shards, rank=rank, world=2).next_rows() for rank in (0, 1)]
+    assert not np.array_equal(*rows)
+
+
+def test_a_prefetched_batch_carries_its_own_state(shards: list[Path]) -> None:
+    plain, ahead = loader(shards), Prefetcher(loader(shards), depth=3)
+    for _ in range(20):
+        ours, theirs = next(plain), next(ahead)
+        assert (ours.inputs == theirs.inputs).all()
+        assert ours.state.to_meta() == theirs.state.to_meta()
+    ahead.close()
+
+
+def test_an_error_in_the_thread_reaches_the_consumer(tmp_path: Path) -> None:
+    paths = write_shards(tmp_path, [documents(90, 1), documents(90, 1)], row_group=40)
+    paths[1].write_bytes(paths[1].read_bytes()[:-10])
+    ahead = Prefetcher(loader(paths))
+    with pytest.raises(UserError, match=r"shard_00001\.parquet is not a whole parquet file"):
+        for _ in range(200):
+            next(ahead)
+    ahead.close()
+
+
+def test_text_shorter_than_one_row_is_refused(tmp_path: Path) -> None:
+    paths = write_shards(tmp_path, [["a few words"]])
+    with pytest.raises(UserError, match=r"tokens of text are less than one row of 49.*--max-seq-len"):
+        loader(paths).next_rows()
+
+
+def test_a_rank_without_documents_is_refused(tmp_path: Path) -> None:
+    paths = write_shards(tmp_path, [documents(30, 1)], row_group=64)
+    with pytest.raises(UserError, match="no documents for rank 1 of 2"):
+        loader(paths, rank=1, world=2).next_rows()
+
+
+def test_a_damaged_state_is_refused() -> None:
+    state = LoaderState()
+    with pytest.raises(UserError, match="loader's state is damaged"):
+        LoaderState.restore({"pq_idx": 0}, state.to_tensors())

@@ -1,0 +1,190 @@
+"""Shards on disk: the last validates, ranks share row groups, a bad file is named in one line."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanochat.corpus import ShardWriter
+from nanochat.dataset import (
+    iter_documents,
+    iter_row_groups,
+    list_shards,
+    shard_info,
+    shard_name,
+    split_shards,
+)
+from nanochat.errors import UserError
+
+
+def write_shard(path: Path, texts: list[str | None], row_group: int = 2) -> Path:
+    pq.write_table(pa.table({"text": pa.array(texts, pa.string())}), path, row_group_size=row_group)
+    return path
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Four shards of 1, 5, 2 and 7 row groups of two documents."""
+    folder = tmp_path_factory.mktemp("shards")
+    return [
+        write_shard(folder / shard_name(number), [f"{number}.{i}" for i in range(2 * groups)])
+        for number, groups in enumerate((1, 5, 2, 7))
+    ]
+
+
+DOCUMENTS = [f"document {number} says {number * number}. " * 20 for number in range(100)]
+
+
+@pytest.fixture(scope="module")
+def built_shard(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("built") / shard_name(0)
+    writer = ShardWriter(path, row_group=50)
+    for document in DOCUMENTS:
+        writer.add(len(document), document.encode())
+    writer.close()
+    return path.read_bytes()
+
+
+def test_the_last_shard_validates(shards: list[Path]) -> None:
+    split = split_shards(shards[0].parent)
+    assert list(split.train) == shards[:3]
+    assert split.val == shards[3]
+    assert split.gap_warning == ""
+
+
+def test_real_shards(shared_data: Path) -> None:
+    split = split_shards(shared_data / "text")
+    assert sum(1 for _ in iter_documents([*split.train, split.val])) == 9342
+    assert shard_info(split.val).row_groups == -(-shard_info(split.val).documents // 256)
+
+
+def test_documents_come_in_order(shards: list[Path]) -> None:
+    expected = [f"{number}.{i}" for number, groups in enumerate((1, 5, 2, 7)) for i in range(2 * groups)]
+    assert list(iter_documents(shards)) == expected
+
+
+@given(world=st.integers(1, 9))
+def test_ranks_share_every_row_group_once(shards: list[Path], world: int) -> None:
+    whole = list(iter_row_groups(shards))
+    parts = [list(iter_row_groups(shards, rank, world)) for rank in range(world)]
+    assert sorted(row for part in parts for row in part) == sorted(whole)
+    for rank, part in enumerate(parts):
+        assert all(group % world == rank for _, group, _ in part)
+
+
+@given(world=st.integers(1, 5), data=st.data())
+def test_a_reader_goes_on_after_any_row_group(shards: list[Path], world: int, data: st.DataObject) -> None:
+    rank = data.draw(st.integers(0, world - 1))
+    whole = list(iter_row_groups(shards, rank, world))
+    seen = data.draw(st.integers(1, len(whole)))
+    shard, group, _ = whole[seen - 1]
+    assert list(iter_row_groups(shards, rank, world, start=(shard, group + 1))) == whole[seen:]
+
+
+def test_nulls_are_left_out(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / shard_name(0), ["a", None, None, "b"])
+    assert [texts for _, _, texts in iter_row_groups([path])] == [["a"], ["b"]]
+
+
+def test_hidden_and_unfinished_files_are_no_shards(tmp_path: Path) -> None:
+    for name in (".shard_00000.parquet", "shard_00002.parquet.part", "shard_00003.parquet.tmp", "build.json"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "shard_00009.parquet").mkdir()
+    write_shard(tmp_path / "shard_00001.parquet", ["a"])
+    assert [path.name for path in list_shards(tmp_path)] == ["shard_00001.parquet"]
+
+
+def test_numbers_past_five_digits_come_last(tmp_path: Path) -> None:
+    for number in (99999, 100000, 2):
+        write_shard(tmp_path / shard_name(number), ["a"])
+    assert [path.name for path in list_shards(tmp_path)] == [shard_name(n) for n in (2, 99999, 100000)]
+
+
+def test_gaps_among_training_shards_are_told(tmp_path: Path) -> None:
+    for number in (0, 1, 3, 7, 6542):
+        write_shard(tmp_path / shard_name(number), ["a"])
+    split = split_shards(tmp_path)
+    assert split.gaps == ((2, 2), (4, 6))
+    assert "00002, 00004–00006" in split.gap_warning
+
+
+def test_a_set_fetched_in_part_has_no_gap(tmp_path: Path) -> None:
+    for number in (0, 1, 6542):
+        write_shard(tmp_path / shard_name(number), ["a"])
+    assert split_shards(tmp_path).gaps == ()
+
+
+def test_missing_and_empty_folders(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"does not exist.*nanochat data build"):
+        list_shards(tmp_path / "none")
+    with pytest.raises(UserError, match="no parquet shards"):
+        list_shards(tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="is not a folder"):
+        list_shards(tmp_path / "file")
+
+
+def test_one_shard_leaves_nothing_to_train_on(tmp_path: Path) -> None:
+    write_shard(tmp_path / shard_name(0), ["a"])
+    with pytest.raises(UserError, match=r"single shard, shard_00000\.parquet"):
+        split_shards(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 4, 50, 0.5, 0.9, 0.999])
+def test_a_torn_shard_is_named(tmp_path: Path, keep: float) -> None:
+    path = write_shard(tmp_path / shard_name(3), [f"document {i}" * 20 for i in range(100)])
+    content = path.read_bytes()
+    path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
+    with pytest.raises(UserError) as caught:
+        list(iter_documents([path]))
+    assert "shard_00003.parquet" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(position=st.floats(0, 1), mask=st.integers(1, 255))
+def test_a_flipped_byte_is_no_other_text(built_shard: bytes, position: float, mask: int) -> None:
+    """Our shards carry page checksums: damaged text is an error, never silently different text."""
+    page = pq.ParquetFile(pa.BufferReader(built_shard)).metadata.row_group(1).column(0)
+    header = 64  # at most; the header itself is not under the checksum
+    content = bytearray(built_shard)
+    span = page.total_compressed_size - header - 1
+    content[page.data_page_offset + header + int(position * span)] ^= mask
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / shard_name(7)
+        path.write_bytes(content)
+        with pytest.raises(
+            UserError, match=r"shard_00007\.parquet is not a whole parquet file in row group 1"
+        ):
+            list(iter_documents([path]))
+
+
+def test_foreign_parquet_says_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / shard_name(0)
+    pq.write_table(pa.table({"id": [1], "content": ["x"]}), path)
+    with pytest.raises(UserError, match=r"no column 'text' \(it has: id, content\).*--text-key"):
+        list(iter_documents([path]))
+    pq.write_table(pa.table({"text": [1, 2]}), path)
+    with pytest.raises(UserError, match="holds int64, not text"):
+        list(iter_documents([path]))
+
+
+def test_dictionary_and_large_strings_are_text(tmp_path: Path) -> None:
+    for kind in (pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+        path = tmp_path / shard_name(0)
+        pq.write_table(pa.table({"text": pa.array(["a", "b"]).cast(kind)}), path)
+        assert list(iter_documents([path])) == ["a", "b"]
+
+
+def test_reading_no_shard_needs_no_pyarrow() -> None:
+    code = (
+        "import sys, nanochat.dataset, nanochat.tokenizer\n"
+        "print({'pyarrow', 'torch', 'numpy', 'tiktoken'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "set()"

@@ -1,0 +1,285 @@
+"""What comes out of a file, whatever its kind, and what is left out and counted."""
+
+import codecs
+import gzip
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanochat import extract
+from nanochat.errors import UserError
+from nanochat.extract import Extractor, split_document
+from nanochat.html_text import HTMLText
+from nanochat.sources import Skips, walk
+
+
+def read(*paths: Path, text_key: str = "text", doc_chars: int = 0) -> tuple[list[str], Skips]:
+    """Every document of `paths`, and what was skipped."""
+    skips = Skips()
+    extractor = Extractor(skips, text_key, doc_chars)
+    sources = list(walk([str(path) for path in paths], skips))
+    texts = [text for source in sources for text in extractor.documents(source)]
+    assert extractor.bytes_read == sum(source.size for source in sources)
+    return texts, skips
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    raw = content.encode() if isinstance(content, str) else content
+    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+    return path
+
+
+# -- text --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.txt", "README", "notes.md", "code.py", "a.md.gz", "b.gz"])
+def test_text_of_any_name_is_kept_as_it_is(tmp_path: Path, name: str) -> None:
+    text = "# Title\n\n\tindented 中文 🙂\n"
+    assert read(write(tmp_path / name, text))[0] == [text]
+
+
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_tells_the_encoding(tmp_path: Path, codec: str) -> None:
+    assert read(write(tmp_path / "a.txt", "naïve 中文".encode(codec)))[0] == ["naïve 中文"]
+
+
+def test_line_ends_become_newlines(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "a.txt", "one\r\ntwo\rthree\n"))[0] == ["one\ntwo\nthree\n"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "binary file"),
+        (b"text " * 10_000 + b"\0" + b"text", "binary file"),
+        ("café".encode("latin-1"), "not UTF-8 text"),
+        (b"good " * 1_000_000 + b"\xff", "not UTF-8 text"),
+        (b"cut in a character: \xe4\xb8", "not UTF-8 text"),
+        (b"", "empty"),
+        (b" \n\t\n", "empty"),
+    ],
+    ids=["picture", "late NUL", "latin-1", "late damage", "cut character", "empty", "blank"],
+)
+def test_what_is_no_text_is_left_out_whole(tmp_path: Path, content: bytes, reason: str) -> None:
+    texts, skips = read(write(tmp_path / "a.txt", content), doc_chars=1000)
+    assert texts == []
+    assert dict(skips.counts) == {reason: 1}
+    assert str(tmp_path / "a.txt") in skips.lines()[0]
+
+
+def test_a_file_too_long_to_keep_is_checked_before_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract, "WHOLE_FILE", 1000)
+    text = "a line of text\n" * 5000
+    assert "".join(read(write(tmp_path / "a.txt", text), doc_chars=300)[0]) == text
+    assert read(write(tmp_path / "b.txt", text.encode() + b"\xff"), doc_chars=300)[0] == []
+
+
+@given(blocks=st.lists(st.text(alphabet=" \nab", max_size=40), max_size=8), limit=st.integers(1, 25))
+def test_splitting_loses_nothing_and_keeps_the_limit(blocks: list[str], limit: int) -> None:
+    pieces = list(split_document(blocks, limit))
+    assert "".join(pieces) == "".join(blocks)
+    assert all(1 <= len(piece) <= limit for piece in pieces)
+    assert pieces == list(split_document(["".join(blocks)], limit))
+
+
+def test_a_split_prefers_blank_lines_then_lines_then_spaces() -> None:
+    assert list(split_document(["aaa bbb\nccc\n\nddd eee fff"], 16)) == ["aaa bbb\nccc\n\n", "ddd eee fff"]
+    assert list(split_document(["aaa bbb\nccc ddd"], 12)) == ["aaa bbb\n", "ccc ddd"]
+    assert list(split_document(["aaa bbb ccc"], 9)) == ["aaa bbb ", "ccc"]
+    assert list(split_document(["aaaaaaaaaa"], 4)) == ["aaaa", "aaaa", "aa"]
+
+
+def test_a_torn_gzip_is_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt.gz", os.urandom(5000).hex())
+    path.write_bytes(path.read_bytes()[:-50])
+    (tmp_path / "b.txt.gz").write_bytes(b"not gzip")
+    texts, skips = read(tmp_path)
+    assert texts == []
+    assert dict(skips.counts) == {"damaged gzip": 2}
+    with pytest.raises(UserError, match=r"a\.txt\.gz: damaged gzip"):
+        read(path)
+
+
+# -- HTML --------------------------------------------------------------------------------------------
+
+PAGE = """<!doctype html><html><head><title>A page</title><style>p { color: red }</style>
+<script>if (a < b) { document.write("<p>no</p>") }</script></head>
+<body><!-- no --><h1>Hello</h1><p>One &amp; two <b>bold</b>,
+   three&nbsp;&#8212; caf&eacute;</p><div>line<br>next</div>
+<ul><li>first<li>second</ul><table><tr><th>a<th>b<tr><td>1<td>2</table>
+<pre>def f():
+    return 1</pre><noscript>no</noscript><svg><text>no</text></svg></body></html>"""
+TEXT = """A page
+
+Hello
+
+One & two bold, three\u00a0— café
+
+line
+next
+
+- first
+- second
+
+a b
+1 2
+
+def f():
+    return 1"""
+
+
+def test_a_page_becomes_what_a_reader_sees(tmp_path: Path) -> None:
+    for name in ("a.html", "b.HTM", "c.html.gz"):
+        assert ["".join(read(write(tmp_path / name, PAGE))[0])] == [TEXT]
+
+
+@given(cuts=st.lists(st.integers(0, len(PAGE)), max_size=6))
+def test_a_page_read_in_blocks_is_the_same(cuts: list[int]) -> None:
+    parser, out = HTMLText(), ""
+    bounds = [0, *sorted(cuts), len(PAGE)]
+    for start, end in pairwise(bounds):
+        parser.feed(PAGE[start:end])
+        out += parser.take()
+    parser.close()
+    assert out + parser.take() == TEXT
+
+
+def test_a_pages_own_charset_is_used(tmp_path: Path) -> None:
+    page = '<html><head><meta http-equiv="Content-Type" content="text/html; charset={}"></head><p>café “q”'
+    for declared, codec in (
+        ("windows-1252", "cp1252"),
+        ("iso-8859-1", "cp1252"),
+        ("nonsense", "utf-8"),
+        ("base64", "utf-8"),
+        ("utf-16", "utf-8"),
+    ):
+        path = write(tmp_path / "a.html", page.format(declared).encode(codec))
+        assert read(path)[0] == ["café “q”"]
+
+
+@given(page=st.text(alphabet="<>/!-[]&;= \n'\"abpscript", max_size=60))
+def test_any_soup_is_parsed_or_refused(page: str) -> None:
+    parser = HTMLText()
+    try:
+        parser.feed(page)
+        parser.close()
+    except AssertionError:
+        return  # the one error the extractor turns into a skip
+    assert isinstance(parser.take(), str)
+
+
+# -- records -----------------------------------------------------------------------------------------
+
+
+def test_jsonl_gives_its_text_field_and_counts_bad_lines(tmp_path: Path) -> None:
+    lines = [
+        json.dumps({"text": "first " * 10, "id": 1}), "", "{broken", "[1]", '{"text": 7}', '{"body": "x"}',
+        '{"text": "caf\\u00e9"}', '{"text": "' + "[" * 3000 + '"}', "[" * 100_000,
+    ]  # fmt: skip
+    for name in ("a.jsonl", "a.ndjson", "a.jsonl.gz"):
+        content = codecs.BOM_UTF8 + "\n".join(lines).encode()
+        texts, skips = read(write(tmp_path / name, content), doc_chars=20)
+        assert texts == ["first " * 10, "café", "[" * 3000]
+        assert sorted(skips.counts.values()) == [1, 2, 2]
+
+
+def test_another_field_by_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"text": "no", "body": "yes"}\n')
+    assert read(path, text_key="body")[0] == ["yes"]
+
+
+def test_a_jsonl_without_the_field_names_what_it_has(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"body": "x", "id": 1}\n' * 3)
+    with pytest.raises(UserError, match=r"a\.jsonl: .*'text'; its fields: body, id \(.*--text-key"):
+        read(path)
+    assert read(tmp_path)[0] == []
+
+
+def test_a_jsonl_line_without_end_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extract, "MAX_LINE", 1000)
+    path = write(tmp_path / "a.jsonl", f'{{"text": "{"x" * 5000}"}}\n{{"text": "ok"}}\n')
+    texts, skips = read(path)
+    assert texts == ["ok"]
+    assert skips.total == 1
+
+
+def test_parquet_gives_its_rows_as_they_are(tmp_path: Path) -> None:
+    texts = ["one", None, "two\r\n", "x" * 5000]
+    pq.write_table(pa.table({"id": range(4), "text": texts}), tmp_path / "a.parquet", row_group_size=3)
+    assert read(tmp_path / "a.parquet", doc_chars=10)[0] == ["one", "two\r\n", "x" * 5000]
+
+
+def test_foreign_and_torn_parquet(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [1], "body": ["yes"]}), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", text_key="body")[0] == ["yes"]
+    with pytest.raises(UserError, match=r"a\.parquet: .*'text'; its columns: id, body \(.*--text-key"):
+        read(tmp_path / "a.parquet")
+    content = (tmp_path / "a.parquet").read_bytes()
+    for size in (0, 10, len(content) - 5):
+        (tmp_path / "b.parquet").write_bytes(content[:size])
+        with pytest.raises(UserError, match=r"b\.parquet: damaged parquet"):
+            read(tmp_path / "b.parquet")
+    texts, skips = read(tmp_path)
+    assert texts == []
+    assert skips.total == 2
+
+
+def test_a_record_past_every_bound_is_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extract, "MAX_DOC_CHARS", 1000)
+    pq.write_table(pa.table({"text": ["word " * 900]}), tmp_path / "a.parquet")
+    texts, _ = read(tmp_path / "a.parquet")
+    assert "".join(texts) == "word " * 900
+    assert max(map(len, texts)) <= 1000
+
+
+# -- which files -------------------------------------------------------------------------------------
+
+
+def test_folders_are_walked_in_order_without_hidden_files(tmp_path: Path) -> None:
+    for name in ("b/2.txt", "b/1.txt", "a/3.txt", "c.txt", ".git/config", "a/.hidden"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name, name)
+    texts, skips = read(tmp_path)
+    assert texts == ["c.txt", "a/3.txt", "b/1.txt", "b/2.txt"]
+    assert dict(skips.counts) == {"hidden": 2}
+    assert read(tmp_path / ".git")[0] == [".git/config"]
+
+
+def test_loops_of_links_end_and_links_to_nowhere_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    write(tmp_path / "a" / "x.txt", "x")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "gone").symlink_to("nothing")
+    texts, skips = read(tmp_path)
+    assert texts == ["x"]
+    assert dict(skips.counts) == {"link to nowhere": 2}
+
+
+def test_pipes_and_sockets_are_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert dict(read(tmp_path)[1].counts) == {"not a regular file": 1}
+    with pytest.raises(UserError, match="neither a file nor a folder"):
+        read(tmp_path / "pipe")
+
+
+def test_a_path_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        read(tmp_path / "none.txt")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", "x").chmod(0)
+    assert dict(read(tmp_path)[1].counts) == {"unreadable file (Permission denied)": 1}
+    with pytest.raises(UserError, match="Permission denied"):
+        read(tmp_path / "a.txt")

@@ -1,0 +1,65 @@
+"""Small real parts for training tests: a byte tokenizer and shards of generated prose."""
+
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nanochat.tokenizer import Tokenizer
+
+WORDS = [
+    "the",
+    "a",
+    "model",
+    "learns",
+    "to",
+    "read",
+    "from",
+    "text",
+    "and",
+    "tokens",
+    "in",
+    "rows",
+    "of",
+    "words",
+]
+
+
+def byte_tokenizer() -> Tokenizer:
+    """256 bytes and a handful of merges: no training needed."""
+    ranks = {bytes([i]): i for i in range(256)}
+    for merge in (b"th", b"the", b" t", b" a", b"in", b"er", b"an", b"to"):
+        ranks[merge] = len(ranks)
+    return Tokenizer(ranks)
+
+
+def documents(count: int, seed: int, words: tuple[int, int] = (5, 120)) -> list[str]:
+    rng = random.Random(seed)
+    return [" ".join(rng.choices(WORDS, k=rng.randint(*words))) + ".\n" for _ in range(count)]
+
+
+def write_shards(
+    folder: Path, texts: list[list[str]], row_group: int = 64, column: str = "text"
+) -> list[Path]:
+    """One shard for each list of documents."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, shard in enumerate(texts):
+        path = folder / f"shard_{number:05d}.parquet"
+        pq.write_table(pa.table({column: shard}), path, row_group_size=row_group)
+        paths.append(path)
+    return paths
+
+
+def make_base(base: Path, train: int = 700, val: int = 100) -> Path:
+    """A base directory ready for base_train: tokenizer and three shards."""
+    byte_tokenizer().save(base / "tokenizer")
+    write_shards(base / "base_data", [documents(train // 2, 1), documents(train // 2, 2), documents(val, 3)])
+    return base
+
+
+TINY = [
+    "--depth=2", "--aspect-ratio=16", "--head-dim=16", "--max-seq-len=64", "--device-batch-size=4",
+    "--total-batch-size=512", "--eval-tokens=1024", "--warmup-steps=2", "--dtype=float32",
+]  # fmt: skip

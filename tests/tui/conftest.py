@@ -1,0 +1,168 @@
+"""A real store filled through its own ingest, and a control room over it that follows no host."""
+
+import json
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from nanochat.paths import Layout
+from remote.fleet import Fleet
+from remote.runs import Link, RunRequest, run_key
+from remote.store import Store
+from tui.app import ControlRoom
+
+NOW = 1_790_000_000.0
+
+
+class QuietFleet(Fleet):
+    """The real fleet over the real store, that follows nobody: what is asked of hosts is noted instead."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout, Store(layout.store))
+        self.asked: list[tuple[str, Any]] = []
+        self.text: dict[str, bytes] = {}
+        self.links: dict[str, Link] = {}
+
+    async def start(self, names: Iterable[str] | None = None) -> None:
+        self.asked.append(("start", names))
+
+    def link(self, name: str) -> Link:
+        return self.links.get(name) or Link("up", NOW - 60, NOW, None, 2.0)
+
+    async def stop(self, key: str, grace: float = 20.0) -> None:
+        self.asked.append(("stop", key))
+
+    async def resume(self, key: str, extra: Iterable[str] = ()) -> None:
+        self.asked.append(("resume", key))
+
+    async def launch(self, name: str, requests: Any, plan: Any = None) -> list[str]:
+        self.asked.append(("launch", (name, [*requests], plan)))
+        return []
+
+    async def console(self, key: str, offset: int = -65536, size: int = 65536) -> tuple[bytes, int, int]:
+        text = self.text.get(key, b"")
+        at = max(0, len(text) + offset) if offset < 0 else min(offset, len(text))
+        self.asked.append(("console", (key, at, size)))
+        return text[at : at + size], at, len(text)
+
+    def launched(self) -> list[RunRequest]:
+        """The requests of every launch."""
+        return [request for what, value in self.asked if what == "launch" for request in value[1]]
+
+
+@dataclass
+class Bench:
+    """A base directory with a store, and the fleet the control room gets."""
+
+    layout: Layout
+    fleet: QuietFleet
+
+    @property
+    def store(self) -> Store:
+        return self.fleet.store
+
+    def run(
+        self,
+        name: str,
+        stage: str = "base_train",
+        status: str = "succeeded",
+        *,
+        host: str = "local",
+        age: float = 1000.0,
+        state: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> str:
+        """A run that was made `age` seconds ago; returns its key."""
+        run_id = time.strftime("%Y%m%d-%H%M%S", time.gmtime(NOW - age)) + f"-{stage}-{len(name):04x}"
+        run = {"run_id": run_id, "name": name, "stage": stage, "created_at": NOW - age, **more}
+        told = {"run_id": run_id, "status": status, "attempt": 1, "started_at": NOW - age + 10}
+        if status not in ("running", "created", "starting"):
+            told["ended_at"] = NOW - age + 500
+        self.store.ingest_state(host, run, {**told, **(state or {})})
+        return run_key(host, run_id)
+
+    def events(self, key: str, events: Iterable[Mapping[str, Any]], file: str = "events.jsonl") -> None:
+        """Appends events to a run's log as following would, from where it was left."""
+        host, run_id = key.split("/", 1)
+        offset = self.store.offsets(host).get(run_id, {}).get(file, 0)
+        found = self.store.telemetry(key) if file == "telemetry.jsonl" else self.store.events(key)
+        seq = found[-1].seq + 1 if found else 0
+        lines = [
+            json.dumps({"seq": seq + index, "t": NOW - 900 + seq + index, "step": None, "data": {}, **event})
+            for index, event in enumerate(events)
+        ]
+        self.store.ingest(host, run_id, file, offset, ("\n".join(lines) + "\n").encode())
+
+    def training(self, key: str, steps: int = 100, total: int = 400) -> None:
+        """A training run's start, metrics and evaluations."""
+        self.events(key, training_events(steps, total))
+
+    def app(self, **options: Any) -> ControlRoom:
+        return ControlRoom(self.layout, fleet=self.fleet, **options)
+
+    def open(
+        self, size: tuple[int, int] = (120, 40), **options: Any
+    ) -> AbstractAsyncContextManager[tuple[ControlRoom, Pilot[str]]]:
+        """The control room running headless at `size`."""
+        return _open(self.app(**options), size)
+
+
+@asynccontextmanager
+async def _open(app: ControlRoom, size: tuple[int, int]) -> AsyncIterator[tuple[ControlRoom, Pilot[str]]]:
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        yield app, pilot
+
+
+async def settle(pilot: Pilot[str], until: Callable[[], bool] | None = None, patience: float = 10.0) -> None:
+    """Waits for what is under way; with `until` until that holds."""
+    await pilot.pause()
+    await pilot.pause(0.05)
+    deadline = time.monotonic() + patience
+    while until is not None and not until():
+        assert time.monotonic() < deadline, "it never came to that"
+        await pilot.pause(0.05)
+
+
+def training_events(steps: int, total: int) -> list[dict[str, Any]]:
+    """stage_start, then a metric a step and an evaluation every 25."""
+    start = {"stage": "base_train", "attempt": 1, "from_step": 0, "total_steps": total, "unit": "step"}
+    events: list[dict[str, Any]] = [{"kind": "stage_start", "data": start}]
+    for step in range(steps):
+        data = {
+            "train/loss": 2.5 + 5.8 * math.exp(-step / 40) + 0.05 * math.sin(step * 7.1),
+            "train/lrm": min(1.0, step / 10),
+            "train/tok_per_sec": 3600 + 50 * math.sin(step),
+            "train/grad_norm": 1 + 0.2 * math.sin(step * 3),
+            "progress": step / total,
+            "eta_s": (total - step) * 0.5,
+        }
+        events.append({"kind": "metric", "step": step, "data": data})
+        if step % 25 == 0:
+            events.append(
+                {"kind": "eval", "step": step, "data": {"val/bpb": 2.0 + 1.4 * math.exp(-step / 60)}}
+            )
+    return events
+
+
+@pytest.fixture
+def bench(layout: Layout) -> Iterator[Bench]:
+    """An empty base directory with a quiet fleet."""
+    fleet = QuietFleet(layout)
+    yield Bench(layout, fleet)
+    fleet.store.close()
+
+
+@pytest.fixture
+def frozen_clock(monkeypatch: pytest.MonkeyPatch) -> float:
+    """The wall clock stands at `NOW` in UTC, so that ages and times of day are the same on every machine."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    return NOW

@@ -1,0 +1,158 @@
+"""Hosts: the inventory, adding and removing, tests with fixes, and the question about an unknown key."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from nanochat.errors import UserError
+from remote.hosts import Host, HostBook
+from remote.runs import CommandRecord, Gpu, Interpreter, Link, Probe
+from remote.transport import UnknownHostKey
+from tests.tui.conftest import NOW, Bench, settle
+from tui.host_checks import checks
+from tui.screens.add_host import AddHost
+from tui.screens.host_key import HostKey
+from tui.screens.hosts import HostsScreen
+
+PROBE = Probe(
+    "local", "node7", "3.11.7", "abc", 16, 128 << 30, 5 << 30, 100 << 30, False,
+    gpus=(Gpu("NVIDIA H100", 80 << 30),) * 8, driver="570.1",
+    interpreter=Interpreter("/opt/python", False, error="No module named 'nanochat'"),
+)  # fmt: skip
+
+
+def test_every_failed_check_says_what_to_do() -> None:
+    found = list(checks(PROBE))
+    assert all(check.fix for check in found if check.level != "good")
+    text = " ".join(check.what for check in found)
+    assert "8 × NVIDIA H100 80.0G" in text
+    assert [check.level for check in found if "python" in check.what] == ["bad"]
+    assert [check.level for check in found if "free" in check.what] == ["warn"]
+
+
+async def hosts_screen(app, pilot) -> HostsScreen:  # type: ignore[no-untyped-def]
+    await pilot.press("7")
+    await settle(pilot, lambda: isinstance(app.screen, HostsScreen))
+    return app.screen  # type: ignore[no-any-return]
+
+
+async def test_a_test_shows_a_line_per_check(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def probe(name: str) -> Probe:
+        return PROBE
+
+    monkeypatch.setattr(bench.fleet, "probe", probe)
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        screen = await hosts_screen(app, pilot)
+        await pilot.press("t")
+        await settle(pilot, lambda: "cannot import nanochat" in str(screen.query_one("#detail").render()))
+        assert "NVIDIA H100" in "".join(screen.table.render_line(1).text)
+
+
+async def test_a_host_that_cannot_be_probed_shows_the_reason(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def probe(name: str) -> Probe:
+        raise UserError("host 'local' is unreachable: no route", "is it on?")
+
+    monkeypatch.setattr(bench.fleet, "probe", probe)
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        screen = await hosts_screen(app, pilot)
+        await settle(pilot, lambda: "no route (is it on?)" in str(screen.query_one("#detail").render()))
+
+
+async def test_adding_a_host_checks_it_and_writes_the_book(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected: list[str] = []
+
+    async def connect(name: str) -> None:
+        connected.append(name)
+
+    monkeypatch.setattr(bench.fleet, "connect", connect)
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        await hosts_screen(app, pilot)
+        await pilot.press("a")
+        await settle(pilot, lambda: isinstance(app.screen, AddHost))
+        form = app.screen
+        form.query_one("#name", Input).value = "box"
+        form.query_one("#target", Input).value = "me@node:22x"
+        await pilot.press("ctrl+s")
+        await settle(pilot)
+        assert "bad port" in str(form.query_one("#problem").render())
+        form.query_one("#target", Input).value = "me@node:2222"
+        await pilot.press("ctrl+s")
+        await settle(pilot, lambda: connected == ["box"])
+        host = HostBook(bench.layout).get("box")
+        assert (host.user, host.address, host.port) == ("me", "node", 2222)
+        assert app.screen.table.current_key == "box"  # type: ignore[attr-defined]
+
+
+async def test_removing_a_host_needs_its_name_typed(bench: Bench) -> None:
+    HostBook(bench.layout).add(Host("box", "ssh", "me", "node"))
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        await hosts_screen(app, pilot)
+        await pilot.press("d")
+        await settle(pilot)
+        assert isinstance(app.screen, HostsScreen), "box comes before local only by name"
+        await pilot.press("down", "d")
+        await settle(pilot, lambda: bool(app.screen.query("#word")))
+        await pilot.press(*"bo", "enter")
+        await settle(pilot)
+        assert "box" in {host.name for host in HostBook(bench.layout).all()}
+        await pilot.press("x", "enter")
+        await settle(pilot, lambda: isinstance(app.screen, HostsScreen))
+        await settle(pilot, lambda: "box" not in {host.name for host in HostBook(bench.layout).all()})
+
+
+async def test_the_command_log_hides_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = CommandRecord(NOW, "local", "python3 agent.pyz ls --base '/a b'", 1, 0.4, "no such folder")
+    monkeypatch.setattr(bench.fleet, "commands", lambda name: [record])
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        screen = await hosts_screen(app, pilot)
+        await pilot.press("c")
+        await settle(pilot)
+        shown = str(screen.query_one("#detail").render())
+        assert record.command in shown
+        assert "no such folder" in shown
+        assert "exit 1" in shown
+
+
+async def test_a_link_that_is_down_says_since_when_and_why(bench: Bench) -> None:
+    bench.fleet.links["local"] = Link(
+        "down", NOW, NOW - 12, 4.0, None, "host 'local' is unreachable: refused"
+    )
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        screen = await hosts_screen(app, pilot)
+        shown = str(screen.query_one("#detail").render())
+        assert "no contact for" in shown
+        assert "refused" in shown
+
+
+@pytest.mark.parametrize(("key", "trusted"), [("y", True), ("escape", False), ("enter", None)])
+async def test_an_unknown_host_key_is_shown_and_asked_about(
+    bench: Bench, tmp_path: Path, key: str, trusted: bool | None
+) -> None:
+    unknown = UnknownHostKey(
+        "box", "node:22", "ssh-ed25519", "SHA256:abcdef", tmp_path / "known_hosts", "line"
+    )
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        await settle(pilot, lambda: bench.fleet.ask_host_key is not None)
+        assert bench.fleet.ask_host_key is not None
+        answer = asyncio.ensure_future(bench.fleet.ask_host_key(unknown))
+        await settle(pilot, lambda: isinstance(app.screen, HostKey))
+        assert "SHA256:abcdef" in " ".join(str(widget.render()) for widget in app.screen.query("Static"))
+        await pilot.press(key)
+        await settle(pilot)
+        if trusted is None:
+            assert not answer.done()
+            await pilot.press("escape")
+        assert await asyncio.wait_for(answer, 5) is bool(trusted)

@@ -1,0 +1,98 @@
+"""Every key has a stable id, does something, is explained, and can be remapped."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from textual.binding import Binding
+
+from nanochat.errors import UserError
+from tests.tui.conftest import Bench, settle
+from tui.app import ControlRoom
+from tui.keys import BY_ID, KEYS, bindings, read_keymap
+from tui.screens.help import TITLES
+from tui.screens.hosts import HostsScreen
+from tui.screens.launch import LaunchScreen
+from tui.screens.plan import PlanScreen
+from tui.screens.run import RunScreen
+from tui.screens.runs import RunsScreen
+from tui.screens.welcome import Welcome
+from tui.widgets.alerts import Alerts
+from tui.widgets.gpu_grid import GpuGrid
+from tui.widgets.log_view import LogView
+from tui.widgets.plot import Plot
+from tui.widgets.plot_grid import PlotGrid
+from tui.widgets.table import VirtualTable
+
+OWNERS = {
+    "app": ControlRoom, "runs": RunsScreen, "run": RunScreen, "log": LogView, "hosts": HostsScreen,
+    "launch": LaunchScreen, "plan": PlanScreen, "welcome": Welcome, "table": VirtualTable, "plot": Plot,
+    "plots": PlotGrid, "gpus": GpuGrid, "alerts": Alerts,
+}  # fmt: skip
+KEY_LIST = [key for group in KEYS.values() for key in group]
+
+
+def test_ids_are_unique_and_begin_with_their_group() -> None:
+    assert not [name for name, count in Counter(key.id for key in KEY_LIST).items() if count > 1]
+    assert all(key.id.partition(".")[0] == group for group, keys in KEYS.items() for key in keys)
+
+
+@pytest.mark.parametrize("key", KEY_LIST, ids=lambda key: key.id)
+def test_every_action_exists_where_its_keys_are_bound(key) -> None:  # type: ignore[no-untyped-def]
+    group = key.id.partition(".")[0]
+    name = key.action.partition("(")[0]
+    owner = ControlRoom if name.startswith("app.") else OWNERS[group]
+    assert hasattr(owner, "action_" + name.removeprefix("app."))
+
+
+@pytest.mark.parametrize("group", list(KEYS))
+def test_every_group_is_bound_by_its_owner_and_titled_in_help(group: str) -> None:
+    ids = {binding.id for binding in OWNERS[group].BINDINGS if isinstance(binding, Binding)}
+    assert ids >= {key.id for key in KEYS[group]}
+    assert group in TITLES
+
+
+@pytest.mark.parametrize("group", list(KEYS))
+def test_within_a_group_no_key_means_two_things(group: str) -> None:
+    keys = [key for binding in bindings(group) for key in binding.key.split(",")]  # type: ignore[union-attr]
+    assert not [key for key, count in Counter(keys).items() if count > 1]
+
+
+def test_a_keymap_file_is_read_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "keymap.toml"
+    assert read_keymap(path) == {}
+    path.write_text('"runs.stop" = "ctrl+x"\n')
+    assert read_keymap(path) == {"runs.stop": "ctrl+x"}
+    path.write_text('"runs.stpo" = "x"\n')
+    with pytest.raises(UserError, match=r"did you mean 'runs\.stop'"):
+        read_keymap(path)
+    path.write_text('"runs.stop" = 3\n')
+    with pytest.raises(UserError, match="needs keys as text"):
+        read_keymap(path)
+    path.write_text("no toml")
+    with pytest.raises(UserError, match=r"keymap\.toml"):
+        read_keymap(path)
+
+
+async def test_a_remapped_key_works_and_help_shows_it(bench: Bench) -> None:
+    bench.run("one")
+    (bench.layout.base / "keymap.toml").write_text('"app.help" = "ctrl+g"\n"runs.filter" = "ctrl+f"\n')
+    async with bench.open() as (app, pilot):
+        await pilot.press("question_mark")
+        assert type(app.screen).__name__ == "RunsScreen"
+        await pilot.press("ctrl+g")
+        await settle(pilot)
+        assert type(app.screen).__name__ == "Help"
+        shown = " ".join(str(widget.render()) for widget in app.screen.query("Static"))
+        assert "^f" in shown
+        assert BY_ID["runs.filter"].help in shown
+
+
+async def test_a_broken_keymap_is_told_and_the_app_works(bench: Bench) -> None:
+    bench.run("one")
+    (bench.layout.base / "keymap.toml").write_text('"nothing.there" = "x"\n')
+    async with bench.open() as (app, pilot):
+        assert any("nothing.there" in note.message for note in app._notifications)
+        await pilot.press("question_mark")
+        await settle(pilot)
+        assert type(app.screen).__name__ == "Help"

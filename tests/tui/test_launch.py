@@ -1,0 +1,216 @@
+"""Launch and plans: a form that checks as one types, the exact command, what is then asked of the fleet."""
+
+import shlex
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from nanochat.options import Parser, add_arguments, collect, from_mapping
+from nanochat.stages import STAGES
+from remote.runs import RunRow
+from tests.tui.conftest import Bench, settle
+from tui.app import ControlRoom
+from tui.command_line import headless_line, reproduce, stage_line
+from tui.plans import next_to_show
+from tui.screens.launch import LaunchScreen
+from tui.screens.plan import PlanScreen
+from tui.widgets.choice import Choice
+from tui.widgets.form import FieldRow, OptionForm
+
+
+async def launch_screen(app: ControlRoom, pilot: Pilot[str]) -> LaunchScreen:
+    app.action_launch()
+    await settle(pilot, lambda: isinstance(app.screen, LaunchScreen) and bool(app.screen.query(FieldRow)))
+    assert isinstance(app.screen, LaunchScreen)
+    return app.screen
+
+
+def row(screen: LaunchScreen, name: str) -> FieldRow:
+    return next(row for row in screen.form.rows() if row.field.name == name)
+
+
+@pytest.mark.parametrize("stage", list(STAGES))
+async def test_every_stage_has_a_form_with_all_its_options_at_their_defaults(
+    bench: Bench, stage: str
+) -> None:
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        screen = await launch_screen(app, pilot)
+        screen.query_one("#stage", Choice).value = stage
+        await settle(pilot, lambda: screen._stage == stage)
+        fields = {field.name for field in screen.form.options.__dataclass_fields__.values()}
+        assert {row.field.name for row in screen.form.rows()} == fields
+        assert screen.form.changes() == {}
+        assert screen.form.instance() == STAGES[stage].options()  # type: ignore[call-arg]
+
+
+async def test_what_is_typed_is_checked_and_becomes_the_command(bench: Bench) -> None:
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        screen = await launch_screen(app, pilot)
+        row(screen, "depth").text = "4"
+        row(screen, "total_batch_size").text = "10_000"
+        row(screen, "window_pattern").text = "S L"
+        await settle(pilot)
+        words = shlex.split(screen.command())
+        assert words[0] == f"NANOCHAT_BASE_DIR={app.layout.base}"
+        assert words[2:4] == ["-m", "nanochat.stages.base_train"]
+        parser = Parser(prog="base_train")
+        add_arguments(parser, STAGES["base_train"].options)
+        options = collect(STAGES["base_train"].options, parser.parse_args(words[4:]))
+        assert options == screen.form.instance()
+        assert (options.depth, options.total_batch_size, options.window_pattern) == (4, 10_000, "S L")  # type: ignore[attr-defined]
+
+
+async def test_a_bad_value_is_told_beside_its_field_and_nothing_starts(bench: Bench) -> None:
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        screen = await launch_screen(app, pilot)
+        row(screen, "depth").text = "four"
+        await settle(pilot)
+        assert "not a whole number" in row(screen, "depth").error
+        assert "not a whole number" in str(row(screen, "depth").query_one(".note").render())
+        await pilot.press("ctrl+s")
+        await settle(pilot)
+        assert not bench.fleet.launched()
+        row(screen, "depth").text = "0"
+        await settle(pilot)
+        assert "at least 1" in row(screen, "depth").error
+        row(screen, "depth").text = "6"
+        await settle(pilot)
+        assert not screen.form.errors()
+
+
+async def test_start_asks_the_fleet_for_exactly_what_the_form_says(bench: Bench) -> None:
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        screen = await launch_screen(app, pilot)
+        row(screen, "depth").text = "3"
+        screen.query_one("#name", Input).value = "try"
+        await settle(pilot)
+        await pilot.press("ctrl+s")
+        await settle(pilot, lambda: bool(bench.fleet.launched()))
+        (request,) = bench.fleet.launched()
+        assert (request.stage, dict(request.options), request.name) == ("base_train", {"depth": 3}, "try")
+
+
+async def test_up_and_down_walk_the_fields_and_help_follows(bench: Bench) -> None:
+    bench.run("one")
+    async with bench.open(size=(80, 24)) as (app, pilot):
+        screen = await launch_screen(app, pilot)
+        await pilot.press("down", "down", "down")
+        await settle(pilot, lambda: screen.form.current() is not None)
+        first = next(screen.form.rows())
+        assert screen.form.current() is first
+        await pilot.press("down")
+        await settle(pilot)
+        following = screen.form.current()
+        assert following is not None
+        assert following is not first
+        assert following.field.flag in str(screen.query_one("#option-help").render())
+        await pilot.press("up")
+        await settle(pilot)
+        assert screen.form.current() is first
+        first.text = "changed"
+        await pilot.press("ctrl+r")
+        await settle(pilot)
+        assert first.text == ""
+
+
+async def test_what_was_typed_for_a_stage_is_kept_while_another_is_looked_at(bench: Bench) -> None:
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        screen = await launch_screen(app, pilot)
+        row(screen, "depth").text = "7"
+        choice = screen.query_one("#stage", Choice)
+        choice.value = "tok_train"
+        await settle(pilot, lambda: screen._stage == "tok_train")
+        choice.value = "base_train"
+        await settle(pilot, lambda: screen._stage == "base_train")
+        assert row(screen, "depth").text == "7"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_the_focused_field_its_help_and_the_command_are_in_sight(
+    bench: Bench, size: tuple[int, int]
+) -> None:
+    bench.run("one")
+    async with bench.open(size=size) as (app, pilot):
+        screen = await launch_screen(app, pilot)
+        for _ in range(30):
+            await pilot.press("down")
+        await settle(pilot)
+        form = screen.query_one(OptionForm)
+        focused = screen.focused
+        assert focused is not None
+        assert form.region.contains_region(focused.region)
+        for part in ("#option-help", "#command"):
+            assert screen.query_one(part).region.height > 0
+
+
+async def test_the_plan_screen_shows_stages_and_headless_command_and_starts_the_plan(bench: Bench) -> None:
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        await pilot.press("p")
+        await settle(pilot, lambda: isinstance(app.screen, PlanScreen))
+        shown = str(app.screen.query_one("#stages").render())
+        assert "tok_train" in shown
+        assert "vocab_size" in shown
+        assert "nanochat --no-tui demo" in str(app.screen.query_one("#headless").render())
+        await pilot.press("ctrl+s")
+        await settle(pilot, lambda: bool(bench.fleet.launched()))
+        assert [request.stage for request in bench.fleet.launched()] == [
+            "data_build",
+            "tok_train",
+            "base_train",
+        ]
+
+
+async def test_a_plan_file_that_cannot_be_read_says_why_and_does_not_start(
+    bench: Bench, tmp_path: Any
+) -> None:
+    bench.run("one")
+    bad = tmp_path / "bad.toml"
+    bad.write_text('[[stage]]\nstage = "base_trian"\n')
+    async with bench.open() as (app, pilot):
+        await pilot.press("p")
+        await settle(pilot, lambda: isinstance(app.screen, PlanScreen))
+        app.screen.query_one("#plan-path", Input).value = str(bad)
+        await settle(pilot)
+        assert "base_train" in str(app.screen.query_one("#stages").render())
+        await pilot.press("ctrl+s")
+        await settle(pilot)
+        assert not bench.fleet.launched()
+
+
+def test_the_reproducing_command_can_be_pasted_into_a_shell(bench: Bench) -> None:
+    from remote.hosts import Host
+
+    host = Host("box", "ssh", "me", "node", python="~/venv/bin/python", base_dir="~/nano chat")
+    run = RunRow(
+        "box/a", "box", "a", stage="base_train", argv=("-m", "nanochat.stages.base_train", "--run=a b")
+    )
+    line = reproduce(run, host)
+    assert shlex.split(line) == [
+        "NANOCHAT_BASE_DIR=~/nano chat", "~/venv/bin/python", "-m", "nanochat.stages.base_train", "--run=a b",
+    ]  # fmt: skip
+    assert line.startswith("NANOCHAT_BASE_DIR=~/'nano chat' ~/venv/bin/python -m")
+    options = from_mapping(STAGES["base_train"].options, {"depth": 4})
+    assert stage_line("base_train", options, Host("x", base_dir="/b"), "python3").endswith(
+        "base_train --depth=4"
+    )
+    assert headless_line("my plan.toml", "box") == "nanochat --no-tui 'my plan.toml' --host box"
+
+
+def test_a_plan_is_followed_to_its_next_live_run() -> None:
+    def run(key: str, status: str) -> RunRow:
+        return RunRow(key, "local", key, status=status)
+
+    keys = ["a", "b", "c"]
+    rows = [run("a", "succeeded"), run("b", "running"), run("c", "created")]
+    assert next_to_show(rows, keys, "a") == "b"
+    assert next_to_show(rows, keys, "b") == ""
+    assert next_to_show(rows, keys, "elsewhere") == ""
+    assert next_to_show([run("a", "failed"), run("b", "stopped")], keys, "a") == ""

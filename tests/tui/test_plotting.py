@@ -1,0 +1,293 @@
+"""plotext draws exactly the dots it is given, is never fed what kills it, and is imported late."""
+
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.color import Color
+
+from tui.canvas import clip
+from tui.palette import Palette, palette
+from tui.plot_draw import draw_frame
+from tui.plot_frame import Alert, Frame, PlotSpec, View
+from tui.plotting import Dot, Polyline, Run, rasterise, submit
+from tui.run_metrics import RunMetrics
+from tui.themes import THEMES
+
+ROOT = Path(__file__).parents[2]
+
+BITS = {
+    (0, 3): 0x01, (0, 2): 0x02, (0, 1): 0x04, (1, 3): 0x08,
+    (1, 2): 0x10, (1, 1): 0x20, (0, 0): 0x40, (1, 0): 0x80,
+}  # fmt: skip
+
+
+def colours(theme: str = "dark") -> Palette:
+    chosen = THEMES[theme]
+    return palette(chosen, chosen.to_color_system().generate(), Color.parse(chosen.background or "#000000"))
+
+
+def lit(rows: list[list[Run]]) -> dict[Dot, int]:
+    """The dots that shine in a drawn canvas, with their roles."""
+    dots = {}
+    for top, runs in enumerate(rows):
+        cells = [(character, role) for text, role in runs for character in text]
+        for column, (character, role) in enumerate(cells):
+            for (across, up), bit in BITS.items():
+                if character != " " and (ord(character) - 0x2800) & bit:
+                    dots[2 * column + across, 4 * (len(rows) - 1 - top) + up] = role
+    return dots
+
+
+def draw(spec: PlotSpec) -> Frame:
+    return submit(draw_frame, spec).result(timeout=30)
+
+
+def text(frame: Frame) -> list[str]:
+    return [strip.text for strip in frame.strips]
+
+
+def run_of(*values: float | str, label: str = "d4", name: str = "train/loss") -> RunMetrics:
+    run = RunMetrics(label)
+    run.ingest({name: [(i, i, 1000.0 + i, value, 1) for i, value in enumerate(values)]})
+    return run
+
+
+def spec(run: RunMetrics, view: View | None = None, *, width: int = 60, height: int = 12) -> PlotSpec:
+    return PlotSpec("train/loss", (run,), view or View(), width, height, colours())
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 2), (20, 5), (61, 13), (200, 55)])
+def test_every_dot_lands_where_it_was_put(width: int, height: int) -> None:
+    rng = random.Random(width)
+    for _ in range(30):
+        dots = sorted({(rng.randrange(2 * width), rng.randrange(4 * height)) for _ in range(8)})
+        rows = submit(rasterise, [Polyline(dots, 3, joined=False)], width, height).result()
+        assert lit(rows) == dict.fromkeys(dots, 3)
+
+
+def test_later_lines_cover_earlier_ones_and_keep_their_role() -> None:
+    lines = [Polyline([(0, 0), (39, 0)], 1), Polyline([(0, 2), (39, 2)], 700)]
+    rows = submit(rasterise, lines, 20, 2).result()
+    assert set(lit(rows).values()) == {700}
+    assert set(lit(rows)) == {(x, y) for x in range(40) for y in (0, 2)}
+
+
+def test_ascii_draws_each_run_with_its_own_character() -> None:
+    rows = submit(
+        rasterise, [Polyline([(0, 0), (9, 0)], 0), Polyline([(0, 2), (9, 2)], 1)], 10, 3, unicode=False
+    )
+    lines = ["".join(text for text, _ in runs) for runs in rows.result()]
+    assert lines == ["++++++++++", "          ", "**********"]
+
+
+def test_a_dot_outside_the_canvas_is_refused() -> None:
+    for dot in ((-1, 0), (0, -1), (40, 0), (0, 20)):
+        with pytest.raises(ValueError, match="outside"):
+            submit(rasterise, [Polyline([(0, 0), dot], 0)], 20, 5).result()
+
+
+def test_jobs_of_many_threads_run_one_after_the_other() -> None:
+    order: list[int] = []
+
+    def job(number: int) -> None:
+        order.append(number)
+        order.append(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        for future in list(pool.map(lambda number: submit(job, number), range(200))):
+            future.result()
+    assert order[::2] == order[1::2]
+
+
+def test_clipping_keeps_only_what_is_inside_and_joins_what_was_joined() -> None:
+    assert clip([(1, 1), (5, 5)], 10, 10) == [[(1, 1), (5, 5)]]
+    assert clip([(-5, 5), (5, 5), (5, 50)], 10, 10) == [[(0, 5), (5, 5), (5, 10)]]
+    assert clip([(5, 5), (5, 20), (8, 20), (8, 5)], 10, 10) == [[(5, 5), (5, 10)], [(8, 10), (8, 5)]]
+    assert clip([(-5, -5), (-1, 20)], 10, 10) == []
+    assert clip([(5, 20)], 10, 10) == []
+
+
+def test_the_frame_fills_exactly_the_size_asked_for() -> None:
+    run = run_of(*[3.0 - i / 50 for i in range(100)])
+    for width, height in ((20, 4), (8, 1), (10, 2), (40, 8), (79, 23), (200, 59)):
+        frame = draw(spec(run, width=width, height=height))
+        assert [len(line) for line in text(frame)] == [width] * height
+
+
+def test_a_cell_of_the_canvas_and_its_data_name_each_other() -> None:
+    run = run_of(*[3.0 - i / 500 for i in range(1001)])
+    frame = draw(spec(run, width=68))
+    assert frame.columns == 60
+    for column in range(frame.columns):
+        assert frame.column_at(frame.x_at(column)) == column
+    assert frame.x_at(-0.5) == 0
+    assert frame.x_at(59.5) == pytest.approx(1000)
+    assert frame.y_at(-0.5) == pytest.approx(frame.y[1])
+
+
+def test_a_step_function_is_drawn_at_the_rows_of_its_values() -> None:
+    run = run_of(*([1.0] * 50 + [2.0] * 50))
+    frame = draw(spec(run, View(y=(0.0, 4.0)), width=48, height=8 + 1))
+    rows = {index: line[8:].rstrip("┈ ") for index, line in enumerate(text(frame)[: frame.rows])}
+    half = frame.columns // 2
+    below, above = rows[frame.rows - 1 - frame.rows // 4], rows[frame.rows - 1 - frame.rows // 2]
+    assert below.strip("┈ ") and "⠉" not in above[: half - 1].strip("┈ ")
+    assert above[half:].strip("┈ ")
+
+
+def test_a_spike_reaches_the_row_of_its_value() -> None:
+    values = [2.0] * 100_000
+    values[77_777] = 9.0
+    frame = draw(spec(run_of(*values)))
+    column = frame.column_at(77_777)
+    top = next(i for i, line in enumerate(text(frame)) if line[frame.left + (column or 0)] not in " ┈")
+    assert top <= 2
+
+
+def test_broken_values_are_marked_and_counted_not_drawn() -> None:
+    frame = draw(spec(run_of(1.0, 2.0, "NaN", 3.0, "Infinity", 2.0)))
+    assert "".join(text(frame)).count("✖") == 2
+    assert list(frame.notes) == ["1 Infinity", "1 NaN"]
+    only = draw(spec(run_of("NaN", "NaN")))
+    assert only.empty and list(only.notes) == ["2 NaN"]
+
+
+def test_a_log_axis_says_what_it_leaves_out() -> None:
+    frame = draw(spec(run_of(1.0, 0.0, -1.0, 100.0), View(log=True)))
+    assert list(frame.notes) == ["2 ≤ 0 left out"]
+    labels = [line[: frame.left - 1].strip() for line in text(frame)]
+    assert [label for label in labels if label][:3] == ["100", "10", "1"]
+
+
+def test_evaluations_are_marked_and_the_best_starred() -> None:
+    run = run_of(3.0, 1.0, 2.0, name="val/bpb")
+    frame = draw(PlotSpec("val/bpb", (run,), View(), 60, 12, colours()))
+    assert "".join(text(frame)).count("●") == 2
+    row = next(line for line in text(frame) if "★" in line)
+    assert row.index("★") - frame.left == frame.column_at(1)
+
+
+def test_alerts_are_marked_at_their_step() -> None:
+    alerts = (Alert(50, 1050.0), Alert(1000, 2000.0))
+    frame = draw(replace(spec(run_of(*[1.0] * 100)), alerts=alerts))
+    assert "".join(text(frame)).count("▲") == 1
+    assert text(frame)[0].index("▲") - frame.left == frame.column_at(50)
+
+
+def test_overlaid_runs_are_named_beside_their_lines() -> None:
+    runs = tuple(run_of(*[level] * 50, label=f"run-{level}") for level in (1.0, 2.0, 3.0, 4.0))
+    frame = draw(PlotSpec("train/loss", runs, View(), 80, 16, colours()))
+    tails = [line[frame.left + frame.columns :].strip("┈ ") for line in text(frame)]
+    assert [tail for tail in tails if tail.startswith("run-")] == ["run-4.0", "run-3.0", "run-2.0", "run-1.0"]
+
+
+def test_superseded_points_are_hidden_until_asked_for() -> None:
+    run = run_of(*[5.0] * 100)
+    run.ingest({"train/loss": [(200 + i, 50 + i, 2000.0, 1.0, 2) for i in range(50)]})
+    hidden, shown = draw(spec(run)), draw(spec(run, View(superseded=True)))
+    right = slice(hidden.left + hidden.columns * 3 // 4, None)
+    count = [
+        sum(c not in " ┈" for line in text(frame)[: frame.rows] for c in line[right])
+        for frame in (hidden, shown)
+    ]
+    assert count[1] > count[0]
+    assert hidden.legends[0].best is not None and hidden.legends[0].best.value == 1.0
+
+
+def test_readings_are_the_points_nearest_to_each_column() -> None:
+    run = run_of(*[float(i) for i in range(1000)])
+    frame = draw(spec(run))
+    for column, reading in enumerate(frame.legends[0].readings):
+        assert reading is not None
+        assert abs(reading.step - frame.x_at(column)) <= 0.5
+    longer = run_of(*[1.0] * 2000, label="longer")
+    both = draw(PlotSpec("train/loss", (run, longer), View(), 100, 12, colours()))
+    assert both.legends[0].readings[-1] is None, "a run that has ended has no value there"
+
+
+@pytest.mark.parametrize("theme", list(THEMES))
+def test_series_colours_stand_out_from_their_background(theme: str) -> None:
+    styles = colours(theme)
+    for style in (*styles.line[:4], styles.text, styles.error, styles.warning):
+        assert style.color is not None and style.bgcolor is not None
+        assert contrast(style.color.get_truecolor(), style.bgcolor.get_truecolor()) >= 3
+
+
+def contrast(first: tuple[int, int, int], second: tuple[int, int, int]) -> float:
+    """WCAG 2 contrast ratio."""
+
+    def luminance(colour: tuple[int, int, int]) -> float:
+        parts = [
+            c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour
+        ]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    high, low = sorted((luminance(first), luminance(second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+FUZZ = """
+import math, random, sys
+from tests.tui.test_plotting import colours, draw
+from tui.plot_frame import Alert, PlotSpec, View
+from tui.run_metrics import AXES, RunMetrics
+rng = random.Random(int(sys.argv[1]))
+odd = [math.nan, math.inf, -math.inf, "NaN", "Infinity", "junk", 0.0, -0.0]
+odd += [5e-324, -5e-324, 1.7e308, -1.7e308, 1e-300, 1]
+def value():
+    return rng.choice(odd) if rng.random() < 0.3 else rng.gauss(0, 10 ** rng.uniform(-20, 20))
+def run():
+    made, seq = RunMetrics(rng.choice(["", "d12", "a very long name of a run", "名前"])), 0
+    for attempt in range(1, rng.randint(1, 3) + 1):
+        step = rng.randrange(50)
+        for name in rng.sample(["train/loss", "train/total_tokens", "train/total_time", "gpu/0/util"], 3):
+            rows = []
+            for _ in range(rng.choice([0, 1, 2, 50, 400])):
+                seq += 1
+                step += rng.choice([0, 1, 1, 7, 10**9])
+                rows.append((seq, None if name.startswith("gpu") else step, 1e9 + seq, value(), attempt))
+            made.ingest({name: rows})
+    return made
+def limits():
+    low = value()
+    low = low if isinstance(low, float) and math.isfinite(low) and abs(low) < 1e300 else 0.0
+    return rng.choice([None, (low, low + abs(rng.gauss(0, 1)) + 1e-3 + abs(low) * 1e-6)])
+for _ in range(300):
+    runs = tuple(run() for _ in range(rng.randint(0, 4)))
+    log = rng.random() < 0.3
+    y = None if log else limits()
+    looks = (log, rng.choice([0, 0.9, 0.999]), rng.random() < 0.5, rng.random() < 0.5)
+    view = View(rng.choice(AXES), limits(), y, *looks)
+    alerts = (Alert(rng.randrange(100), 1e9),) if runs else ()
+    size = rng.choice([(1, 1), (3, 2), (20, 4), (60, 12), (200, 50)])
+    metric = rng.choice(["train/loss", "gpu/0/util", "none"])
+    spec = PlotSpec(metric, runs, view, *size, colours(), rng.random() < 0.8, alerts)
+    frame = draw(spec)
+    assert frame.empty or [strip.cell_length for strip in frame.strips] == [size[0]] * size[1], (size, spec)
+print("drawn")
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_metrics_whatever_can_kill_the_process(seed: int) -> None:
+    """plotext aborts the interpreter on bad input, uncatchably: hence a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", FUZZ, str(seed)], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "drawn\n"), done.stderr[-2000:]
+
+
+def test_the_first_frame_needs_no_plotext() -> None:
+    code = (
+        "import sys, tui.widgets.plot_grid, tui.widgets.gpu_grid;"
+        "print([name for name in ('plotext', 'numpy', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "[]\n"

@@ -1,0 +1,242 @@
+"""The Run screen over a real store: curves, samples, alerts, the log, and text from strangers."""
+
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from remote.runs import Change
+from tests.tui.conftest import Bench, settle
+from tui.app import ControlRoom
+from tui.run_console import logged_text
+from tui.run_data import RunReader
+from tui.screens.run import RunScreen
+from tui.widgets.alerts import Alerts
+from tui.widgets.gpu_grid import GpuGrid
+from tui.widgets.log_view import LogPane, LogView
+from tui.widgets.plot import Plot
+from tui.widgets.plot_grid import PlotGrid
+from tui.widgets.samples import Samples
+
+HOSTILE = "\x1b]0;owned\x07 [red]not markup[/red] [@click=app.leave()]click[/] \x1b[2J"
+
+
+def screen_of(app: ControlRoom) -> RunScreen:
+    assert isinstance(app.screen, RunScreen)
+    return app.screen
+
+
+async def drawn(app: ControlRoom, pilot: Pilot[str]) -> None:
+    grid = app.screen.query_one(PlotGrid)
+    await settle(
+        pilot, lambda: bool(grid.metrics) and all(p.frame for p in grid.query(Plot) if p.display and p.metric)
+    )
+
+
+def note(app: ControlRoom, key: str) -> None:
+    host, run_id = key.split("/")
+    app.feed._note(Change("events", host, run_id))
+
+
+async def test_curves_of_a_live_run_grow_as_events_come(bench: Bench) -> None:
+    key = bench.run("demo", status="running")
+    bench.training(key, steps=40)
+    async with bench.open() as (app, pilot):
+        await drawn(app, pilot)
+        grid = app.screen.query_one(PlotGrid)
+        assert grid.metrics[:3] == ["train/loss", "val/bpb", "train/tok_per_sec"]
+        series = grid._runs[key].series["train/loss"]
+        assert len(series) == 40
+        bench.events(key, [{"kind": "metric", "step": 40, "data": {"train/loss": 2.5}}])
+        note(app, key)
+        await settle(pilot, lambda: len(series) == 41)
+
+
+def test_the_reader_gives_every_point_once(bench: Bench) -> None:
+    key = bench.run("demo", status="running")
+    reader = RunReader(bench.store, key)
+    seen: list[tuple[int, Any]] = []
+    for _ in range(3):
+        bench.training(key, steps=30)
+        seen += [(row[0], row[1]) for row in reader.read().metrics["train/loss"]]
+        assert "train/loss" not in reader.read().metrics
+    stored = [(seq, step) for seq, step, *_ in bench.store.metric(key, "train/loss")]
+    assert seen == stored
+    assert len(stored) == 90
+
+
+async def test_turning_to_another_run_leaves_nothing_of_the_one_before(bench: Bench) -> None:
+    first = bench.run("one", age=200)
+    second = bench.run("three", age=100, status="running")
+    bench.training(first, steps=20)
+    bench.events(first, [{"kind": "sample", "step": 5, "data": {"prompt": "old", "text": "old text"}}])
+    bench.events(first, [{"kind": "alert", "step": 5, "data": {"message": "old alert"}}])
+    async with bench.open() as (app, pilot):
+        await pilot.press("left_square_bracket")
+        await settle(pilot, lambda: app.screen.query_one(PlotGrid).run_keys == (first,))
+        assert app.screen.query_one(Alerts).display
+        await pilot.press("right_square_bracket")
+        await settle(pilot, lambda: app.screen.query_one(PlotGrid).run_keys == (second,))
+        assert not app.screen.query_one(Alerts).display
+        assert "old" not in str(app.screen.query_one(Samples).query_one("Static").render())
+
+
+async def test_text_from_a_run_is_shown_and_never_obeyed(bench: Bench) -> None:
+    key = bench.run(HOSTILE, status="running", state={"reason": HOSTILE})
+    bench.training(key, steps=5)
+    bench.events(
+        key,
+        [
+            {"kind": "sample", "step": 1, "data": {"prompt": HOSTILE, "text": HOSTILE}},
+            {"kind": "eval", "step": 1, "data": {HOSTILE: 1.0}},
+            {"kind": "alert", "step": 1, "data": {"message": HOSTILE, "level": "error"}},
+            {"kind": "checkpoint", "step": 1, "data": {"path": HOSTILE, "bytes": 10}},
+        ],
+    )
+    bench.fleet.text[key] = (HOSTILE + "\n").encode()
+    async with bench.open(size=(200, 60)) as (app, pilot):
+        await settle(pilot, lambda: bool(app.screen.query_one(LogView)._lines))
+        await pilot.pause(0.3)
+        for widget in app.screen.query("*"):
+            for y in range(widget.size.height):
+                text = "".join(segment.text for segment in widget.render_line(y))
+                assert "\x1b" not in text, widget
+                assert "\x07" not in text
+        samples = str(app.screen.query_one(Samples).query_one("Static").render())
+        assert "[red]not markup[/red]" in samples
+        assert "␛]0;owned␇" in samples
+
+
+async def test_the_log_follows_finds_and_filters(bench: Bench) -> None:
+    key = bench.run("demo", status="running")
+    lines = [f"step {n:05d} loss {3 - n / 10000:.4f}" for n in range(30_000)]
+    lines[12_345] += " needle"
+    bench.fleet.text[key] = ("\n".join(lines) + "\n").encode()
+    async with bench.open() as (app, pilot):
+        view = app.screen.query_one(LogView)
+        await settle(pilot, lambda: bool(view._lines))
+        assert view._lines[-1].text == lines[-1]
+        view.focus()
+        bench.fleet.text[key] += b"the newest line\n"
+        view.poll()
+        await settle(pilot, lambda: view._lines[-1].text == "the newest line")
+        await pilot.press("slash", *"needle", "enter")
+        await settle(pilot, lambda: view._match >= 0)
+        assert view._lines[view._match].text == lines[12_345]
+        assert view.scroll_offset.y <= view._match < view.scroll_offset.y + view.size.height
+        await pilot.press("n")
+        await settle(pilot, lambda: "no more" in view.note)
+        await pilot.press("G")
+        await settle(pilot, lambda: view.follow and view._lines[-1].text == "the newest line")
+        await pilot.press("ampersand", *"needle", "enter")
+        await settle(pilot, lambda: [line.text for line in view._lines] == [lines[12_345]])
+        await pilot.press("escape")
+
+
+async def test_a_long_log_is_read_a_window_at_a_time(bench: Bench) -> None:
+    key = bench.run("demo", status="running")
+    bench.fleet.text[key] = b"".join(b"line %07d\n" % n for n in range(1_000_000))
+    async with bench.open() as (app, pilot):
+        view = app.screen.query_one(LogView)
+        await settle(pilot, lambda: bool(view._lines))
+        view.focus()
+        await pilot.press("g")
+        await settle(pilot, lambda: view._lines[0].text == "line 0000000")
+        for _ in range(3):
+            await pilot.press("pagedown")
+        await settle(pilot, lambda: view.scroll_offset.y > 0)
+        read = sum(value[2] for what, value in bench.fleet.asked if what == "console")
+        assert read < 3_000_000
+        await pilot.press("G")
+        await settle(pilot, lambda: view._lines[-1].text == "line 0999999")
+
+
+async def test_a_stage_run_by_hand_shows_what_it_logged(bench: Bench) -> None:
+    key = bench.run("hand")
+    bench.events(key, [{"kind": "log", "data": {"text": f"line {n}"}} for n in range(5)])
+    assert logged_text(bench.store, key).decode().splitlines()[2].endswith("line 2")
+    async with bench.open() as (app, pilot):
+        await pilot.press("2")
+        await settle(pilot, lambda: isinstance(app.screen, RunScreen))
+        view = app.screen.query_one(LogView)
+        await settle(pilot, lambda: len(view._lines) == 5)
+
+
+async def test_telemetry_fills_the_machine_panel(bench: Bench) -> None:
+    key = bench.run("demo", status="running")
+    data = {
+        "host/cpu": 12.0,
+        "host/cores": 2,
+        "gpu/0/name": "H100",
+        "gpu/0/util": 97.0,
+        "gpu/0/mem_used": 7e10,
+    }
+    bench.events(key, [{"kind": "telemetry", "data": data}] * 700, file="telemetry.jsonl")
+    async with bench.open() as (app, pilot):
+        grid = app.screen.query_one(GpuGrid)
+        await settle(pilot, lambda: len(grid.machine.gpus) == 1)
+
+
+async def test_enter_on_an_alert_moves_the_plots_there(bench: Bench) -> None:
+    key = bench.run("demo", status="running")
+    bench.training(key, steps=50)
+    bench.events(key, [{"kind": "alert", "step": 31, "data": {"level": "warn", "message": "loss spike"}}])
+    async with bench.open() as (app, pilot):
+        await drawn(app, pilot)
+        alerts = app.screen.query_one(Alerts)
+        await settle(pilot, lambda: alerts.display)
+        alerts.focus()
+        await pilot.press("enter")
+        await settle(pilot, lambda: app.screen.query_one(PlotGrid).cursor == 31.0)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_every_pane_is_reachable_and_nothing_sticks_out(bench: Bench, size: tuple[int, int]) -> None:
+    key = bench.run("demo", status="running")
+    bench.training(key, steps=20)
+    bench.fleet.text[key] = b"hello\n"
+    async with bench.open(size=size) as (app, pilot):
+        seen = set()
+        for _ in range(4):
+            await pilot.press("tab")
+            await pilot.pause()
+            screen = screen_of(app)
+            seen.add(screen.pane)
+            assert screen.focused is not None
+            assert screen.focused.region.area > 0
+            for widget in screen.query("*"):
+                if widget.is_attached and widget.region.area and not widget.parent.is_scrollable:  # type: ignore[union-attr]
+                    assert screen.region.contains_region(widget.region), widget
+        assert seen == {"plots", "machine", "samples", "log"}
+
+
+async def test_keys_change_how_curves_look(bench: Bench) -> None:
+    key = bench.run("demo", status="running")
+    bench.training(key, steps=20)
+    async with bench.open() as (app, pilot):
+        await drawn(app, pilot)
+        grid = app.screen.query_one(PlotGrid)
+        before = grid.view.smoothing
+        await pilot.press("e", "l")
+        assert grid.view.smoothing != before
+        assert grid.view.log
+        await pilot.press("z")
+        await settle(pilot, lambda: grid.full is not None)
+        await pilot.press("escape")
+        await settle(pilot, lambda: grid.full is None)
+        assert isinstance(app.screen, RunScreen)
+        await pilot.press("slash", *"bpb", "enter")
+        await settle(pilot, lambda: grid.metrics == ["val/bpb"])
+
+
+async def test_a_log_that_cannot_be_read_says_why(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nanochat.errors import UserError
+
+    async def refuse(key: str, offset: int = 0, size: int = 0) -> tuple[bytes, int, int]:
+        raise UserError("host 'local' is unreachable: gone")
+
+    monkeypatch.setattr(bench.fleet, "console", refuse)
+    bench.run("demo", status="running")
+    async with bench.open() as (app, pilot):
+        pane = app.screen.query_one(LogPane)
+        await settle(pilot, lambda: "unreachable" in str(pane.border_subtitle))

@@ -1,0 +1,141 @@
+"""Whole screens as pictures at 80×24, 120×40 and 200×60, dark and light, from one set of real events."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from tests.tui.conftest import Bench, settle
+from tui.app import ControlRoom
+from tui.widgets.form import FieldRow
+from tui.widgets.log_view import LogView
+from tui.widgets.plot import Plot
+
+pytest.importorskip("pytest_textual_snapshot")
+SIZES = [(80, 24), (120, 40), (200, 60)]
+Act = Callable[[ControlRoom, Pilot[str]], Awaitable[None]]
+
+pytestmark = pytest.mark.usefixtures("frozen_clock")
+
+
+@pytest.fixture
+def full(bench: Bench) -> Bench:
+    """A plan half way through, an ended run on another host, and a failed one."""
+    plan = {"id": "p1", "name": "demo"}
+    bench.run("d4", status="failed", host="box", age=9000, state={"reason": "CUDA out of memory"})
+    tokenizer = bench.run("tok_train", "tok_train", age=700, plan=plan)
+    end = {"status": "succeeded", "error": "", "results": {"tok/bytes_per_token": 3.498}}
+    bench.events(tokenizer, [{"kind": "stage_end", "data": end}])
+    live = bench.run("base_train", status="running", age=600, plan=plan)
+    bench.training(live, steps=260, total=400)
+    sample = {
+        "prompt": "The capital of France is",
+        "text": "The capital of France is Paris.\nAnd [b]so[/b] on.",
+    }
+    alert = {"level": "warn", "what": "spike", "message": "loss spike: 9.1 after 3.2"}
+    bench.events(
+        live, [{"kind": "sample", "step": 250, "data": sample}, {"kind": "alert", "step": 200, "data": alert}]
+    )
+    machine = {
+        "host/cpu": 87.0, "host/cores": 2, "host/load1": 2.1, "host/ram_used": 1.4e9, "host/ram_total": 25e9,
+        "host/disk_used": 1.8e11, "host/disk_total": 2.5e11,
+    }  # fmt: skip
+    for gpu in range(8):
+        machine |= {f"gpu/{gpu}/name": "H100", f"gpu/{gpu}/util": 90.0 + gpu, f"gpu/{gpu}/mem_used": 7.1e10}  # type: ignore[dict-item]
+        machine |= {f"gpu/{gpu}/mem_total": 8.5e10, f"gpu/{gpu}/power": 680.0, f"gpu/{gpu}/temp": 60.0 + gpu}
+    bench.events(live, [{"kind": "telemetry", "data": machine}] * 3, file="telemetry.jsonl")
+    bench.fleet.text[live] = b"".join(
+        b"step %05d/00400 | loss 3.1415 | tok/s 3,612\n" % n for n in range(260)
+    )
+    bench.layout.hosts_file.write_text(
+        '{"schema": 1, "hosts": [{"name": "box", "address": "10.0.0.7", "user": "me"}]}'
+    )
+    return bench
+
+
+async def runs(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await pilot.press("1")
+    await settle(pilot)
+
+
+async def run(app: ControlRoom, pilot: Pilot[str]) -> None:
+    plots = app.screen.query(Plot)
+    await settle(
+        pilot, lambda: all(plot.frame for plot in plots if plot.region) and bool(plots.first().metric)
+    )
+    await settle(pilot, lambda: bool(app.screen.query_one(LogView)._lines))
+    await pilot.pause(0.6)
+
+
+async def hosts(app: ControlRoom, pilot: Pilot[str]) -> None:
+    async def probe(name: str) -> Any:
+        from tests.tui.test_hosts import PROBE
+
+        return PROBE
+
+    app.fleet.probe = probe  # type: ignore[method-assign]
+    await pilot.press("7")
+    await settle(pilot)
+    await pilot.pause(0.3)
+
+
+async def launch(app: ControlRoom, pilot: Pilot[str]) -> None:
+    app.layout = type(app.layout)(type(app.layout.base)("/base"))
+    app.hosts = [
+        type(app.hosts[0])("local", "local", python="/venv/bin/python", base_dir="/base"),
+        *app.hosts[1:],
+    ]
+    await pilot.press("1", "n")
+    await settle(pilot, lambda: bool(app.screen.query(FieldRow)))
+    await pilot.press("down", "down", "down", "down")
+    for row in app.screen.query(FieldRow):
+        if row.field.name == "depth":
+            row.text = "4"
+    await settle(pilot)
+
+
+async def plan(app: ControlRoom, pilot: Pilot[str]) -> None:
+    app.layout = type(app.layout)(type(app.layout.base)("/base"))
+    await pilot.press("1", "p")
+    await settle(pilot)
+
+
+async def help_page(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await pilot.press("1", "question_mark")
+    await settle(pilot)
+
+
+async def stop(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await pilot.press("1", "s")
+    await settle(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize("act", [runs, run, hosts, launch, plan], ids=lambda act: act.__name__)
+def test_screen(full: Bench, snap_compare: Any, act: Act, size: tuple[int, int]) -> None:
+    app = full.app()
+    assert snap_compare(app, terminal_size=size, run_before=lambda pilot: act(app, pilot))
+
+
+@pytest.mark.parametrize("theme", ["light", "contrast"])
+@pytest.mark.parametrize("act", [runs, run], ids=lambda act: act.__name__)
+def test_theme(full: Bench, snap_compare: Any, act: Act, theme: str) -> None:
+    app = full.app(theme=theme)
+    assert snap_compare(app, terminal_size=(120, 40), run_before=lambda pilot: act(app, pilot))
+
+
+@pytest.mark.parametrize("act", [help_page, stop], ids=lambda act: act.__name__)
+def test_dialog(full: Bench, snap_compare: Any, act: Act) -> None:
+    app = full.app()
+    assert snap_compare(app, terminal_size=(80, 24), run_before=lambda pilot: act(app, pilot))
+
+
+def test_first_use(bench: Bench, snap_compare: Any) -> None:
+    app = bench.app()
+
+    async def settled(pilot: Pilot[str]) -> None:
+        app.screen.query_one("#where").update("base directory  /base")  # type: ignore[attr-defined]
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=settled)

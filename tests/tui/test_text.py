@@ -1,0 +1,82 @@
+"""Text from logs is harmless, and numbers are short."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tui.text import LINE_CAP, UNSAFE, clock, duration, gauge, harmless, number, percent, short, size_bytes
+
+
+@given(st.text(max_size=400))
+def test_no_line_of_a_log_can_command_the_terminal(text: str) -> None:
+    assert not UNSAFE.search(harmless(text))
+
+
+@given(st.binary(max_size=400))
+def test_bytes_of_any_kind_are_shown_without_control_characters(raw: bytes) -> None:
+    shown = harmless(raw.decode("utf-8", "surrogateescape"))
+    shown.encode("utf-8")
+    assert not UNSAFE.search(shown)
+
+
+def test_colours_are_dropped_and_other_sequences_become_visible() -> None:
+    assert harmless("\x1b[1;31mloss\x1b[0m 2.5") == "loss 2.5"
+    assert harmless("\x1b]0;owned\x07") == "␛]0;owned␇"
+    assert harmless("\x1b[2J") == "␛[2J"
+    assert harmless("a\u202eb") == "a⟨202e⟩b"
+
+
+def test_a_redrawn_line_shows_its_last_state() -> None:
+    assert harmless("  0%|\r 50%|\r100%|done\n") == "100%|done"
+
+
+def test_a_very_long_line_is_cut_and_says_by_how_much() -> None:
+    shown = harmless("x" * (LINE_CAP + 1_234))
+    assert shown == "x" * LINE_CAP + " … +1,234 characters"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0s"),
+        (59.4, "59s"),
+        (192, "3m12s"),
+        (8040, "2h14m"),
+        (273600, "3d04h"),
+        (None, ""),
+        (math.inf, ""),
+    ],
+)
+def test_durations(seconds: float | None, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.82137, "0.8214"), (2.7312, "2.731"), (14210, "14,210"), (98.07, "98.07"),
+        (3611.7, "3,612"), (0, "0"),
+        (3e-5, "3.00e-05"), (2.5e9, "2.50G"), (math.nan, "NaN"), (-math.inf, "-∞"), ("NaN", "NaN"),
+        (None, ""),
+    ],
+)  # fmt: skip
+def test_metrics_show_four_significant_digits(value: float | str | None, shown: str) -> None:
+    assert number(value) == shown
+
+
+@given(st.floats(min_value=1e-3, max_value=1e16))
+def test_magnitudes_stay_short(value: float) -> None:
+    assert len(short(value)) <= 6
+
+
+def test_sizes_shares_and_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [size_bytes(n) for n in (0, 512, 71.2 * 2**30, 1000 * 2**20)] == ["0B", "512B", "71.2G", "1.0G"]
+    assert [percent(part) for part in (None, 0.0, 0.664)] == ["", "0%", "66%"]
+    assert clock(None) == ""
+
+
+@given(st.floats(min_value=-1, max_value=2), st.integers(min_value=1, max_value=60))
+def test_a_gauge_has_exactly_its_width(fraction: float, width: int) -> None:
+    assert len(gauge(fraction, width)) == width

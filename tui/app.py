@@ -1,0 +1,347 @@
+"""The control room itself: which screen is in front, what data it has, and what works everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
+
+from nanochat.errors import UserError
+from nanochat.paths import Layout
+from tui.feed import REDRAW_SECONDS, Feed
+from tui.keys import bindings, read_keymap
+from tui.notices import Watch
+from tui.screens.base import CHANGING, ControlScreen
+from tui.settings import Settings
+from tui.themes import THEMES
+
+if TYPE_CHECKING:
+    from textual.command import Provider
+
+    from nanochat.plan import Plan
+    from remote.fleet import Fleet
+    from remote.hosts import Host
+    from remote.runs import Change, Link, RunRow
+    from remote.transport import UnknownHostKey
+
+BOTTOM = 2
+"""Screens on the stack when nothing lies over a tab: Textual's own blank one and the tab."""
+
+Severity = Literal["information", "warning", "error"]
+
+
+def _palette() -> type[Provider]:
+    from tui.commands import Actions
+
+    return Actions
+
+
+class ControlRoom(App[str]):
+    """The terminal app over one base directory.
+
+    `fleet` is made when none is given. `plan` is submitted to `host` at the start and its runs are shown one
+    after the other. With `readonly` nothing that changes a host or a file is offered. Its result is the base
+    directory to open next, if the user chose another.
+    """
+
+    TITLE = "nanochat"
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    COMMANDS: ClassVar[set[Any]] = {_palette}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "leave", show=False, system=True),
+        *bindings("app"),
+    ]
+
+    def __init__(
+        self,
+        layout: Layout,
+        fleet: Fleet | None = None,
+        plan: Plan | None = None,
+        host: str = "local",
+        readonly: bool = False,
+        theme: str = "",
+    ) -> None:
+        super().__init__()
+        self.layout = layout
+        self.plan = plan
+        self.plan_host = host
+        self.readonly = readonly
+        self.rows: list[RunRow] = []
+        self.links: dict[str, Link] = {}
+        self.feed = Feed(layout, fleet, self._delivered)
+        self.settings = Settings(layout)
+        self.hosts: list[Host] = []
+        self.run_key = ""
+        self._plan_keys: list[str] = []
+        self.keymap: dict[str, str] = {}
+        self._watch = Watch()
+        self._made: dict[str, ControlScreen] = {}
+        for known in THEMES.values():
+            self.register_theme(known)
+        chosen = theme or str(self.settings.get("theme", "dark"))
+        self.theme = chosen if chosen in THEMES else "dark"
+
+    # ---- what screens read ---------------------------------------------------------------------------
+
+    @property
+    def tabs(self) -> list[tuple[str, str, str]]:
+        """Number, name and title of every screen in the top bar."""
+        return [("1", "runs", "Runs"), ("2", "run", "Run"), ("7", "hosts", "Hosts")]
+
+    @property
+    def fleet(self) -> Fleet:
+        """The running fleet. Raises `UserError` in the first moments, when there is none yet."""
+        if self.feed.fleet is None:
+            raise UserError("still starting", "try again in a second")
+        return self.feed.fleet
+
+    @property
+    def frozen(self) -> bool:
+        """True while the display stands still."""
+        return self.feed.frozen
+
+    def host(self, name: str) -> Host:
+        """The host called `name`; one that was removed since is known by its name alone."""
+        from remote.hosts import Host
+
+        return next((host for host in self.hosts if host.name == name), None) or Host(name=name, address=name)
+
+    def read_hosts(self) -> None:
+        """Reads the host book again, after one was added or removed."""
+        from remote.hosts import HostBook
+
+        self.hosts = HostBook(self.layout).all()
+
+    def follow_plan(self, keys: Sequence[str]) -> None:
+        """From now on, when the run shown ends, the next of `keys` that lives is shown."""
+        self._plan_keys = list(keys)
+
+    def silent_hosts(self) -> frozenset[str]:
+        """Hosts whose link is not up: what is shown of them is what was last heard."""
+        hosts = {run.host for run in self.rows}
+        return frozenset(name for name in hosts if name not in self.links or self.links[name].status != "up")
+
+    def newest_run(self, live: bool = False) -> RunRow | None:
+        """The newest run, or the newest live one."""
+        return next((run for run in self.rows if run.live or not live), None)
+
+    def node_for(self, group: str) -> DOMNode:
+        """The screen or widget that answers the actions of a key group."""
+        if group == "log":
+            from tui.widgets.log_view import LogView
+
+            return self.screen.query_one(LogView)
+        return self.screen
+
+    # ---- start and end -------------------------------------------------------------------------------
+
+    async def on_load(self) -> None:
+        self.rows = await self.feed.rows()
+        self._watch.look(self.rows)
+        self.read_hosts()
+
+    def on_mount(self) -> None:
+        try:
+            self.keymap = read_keymap(self.layout.base / "keymap.toml")
+        except UserError as error:
+            self.say(str(error), "error")
+        self.set_keymap(self.keymap)
+        newest = self.newest_run(live=True)
+        self.run_key = newest.key if newest else ""
+        self.push_screen(self._screen("run" if newest else "runs"))
+        if not self.rows and self.plan is None:
+            from tui.screens.welcome import Welcome
+
+            self.push_screen(Welcome())
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self.do(self._start())
+
+    async def _start(self) -> None:
+        await self.feed.start()
+        self.fleet.ask_host_key = self._ask_host_key
+        self.set_interval(REDRAW_SECONDS, self.feed.flush)
+        self.set_interval(1.0, self._tick)
+        self.links = self.feed.links(self.hosts)
+        await self.reread()
+        if self.plan is not None:
+            from tui.plans import start_plan
+
+            await start_plan(self, self.plan, self.plan_host)
+
+    async def on_unmount(self) -> None:
+        await self.feed.close()
+
+    # ---- data ----------------------------------------------------------------------------------------
+
+    async def reread(self) -> None:
+        """Reads every run again and tells the screen in front."""
+        self._delivered(await self.feed.rows(), frozenset())
+
+    def _delivered(self, rows: list[RunRow], changes: frozenset[Change]) -> None:
+        self.rows = rows
+        self.links = self.feed.links(self.hosts)
+        for notice in self._watch.look(rows):
+            self.say(notice.text, notice.severity)
+            self.bell()
+        self._tell(changes)
+        self._turn_to_next()
+
+    def _turn_to_next(self) -> None:
+        """When a plan's run has ended while it was looked at, turns to the next one."""
+        if self._plan_keys and getattr(self.screen, "tab", "") == "run":
+            from tui.plans import next_to_show
+
+            following = next_to_show(self.rows, self._plan_keys, self.run_key)
+            if following:
+                self.open_run(following)
+
+    def _tell(self, changes: frozenset[Change]) -> None:
+        from tui.widgets.bars import TopBar
+
+        for screen in self.screen_stack:
+            if isinstance(screen, ControlScreen) and (screen is self.screen or self.screen.is_modal):
+                screen.changed(changes)
+                screen.query_one(TopBar).refresh()
+        self._show_title()
+
+    def _tick(self) -> None:
+        if self.frozen:
+            return
+        self.links = self.feed.links(self.hosts)
+        screen = self.screen
+        if isinstance(screen, ControlScreen):
+            screen.tick()
+
+    def _show_title(self) -> None:
+        from tui.terminal import set_title, window_title
+
+        set_title(self, window_title(self.rows, self.run_key))
+
+    # ---- doing things --------------------------------------------------------------------------------
+
+    def say(self, text: str, severity: Severity = "information") -> None:
+        """Shows one line for a while. Foreign text in it is no markup."""
+        self.notify(text, severity=severity, markup=False, timeout=8 if severity == "error" else 4)
+
+    def do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work` beside the screen; an error of the user's is shown, not thrown."""
+        self.run_worker(self._guarded(work), exit_on_error=True)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except UserError as error:
+            self.say(str(error), "error")
+
+    async def _ask_host_key(self, unknown: UnknownHostKey) -> bool:
+        from tui.screens.host_key import HostKey
+
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.call_later(self.push_screen, HostKey(unknown), lambda yes: answer.set_result(bool(yes)))
+        return await answer
+
+    def open_run(self, key: str) -> None:
+        """Shows one run."""
+        self.run_key = key
+        self.do(self._go("run"))
+
+    async def action_go(self, name: str) -> None:
+        await self._go(name)
+
+    async def _go(self, name: str) -> None:
+        if name == "run" and not self.run_key:
+            newest = self.newest_run(live=True) or self.newest_run()
+            if newest is None:
+                self.say("there is no run to look at yet", "warning")
+                return
+            self.run_key = newest.key
+        target = self._screen(name)
+        with self.batch_update():
+            while len(self.screen_stack) > BOTTOM:
+                await self.pop_screen()
+            if self.screen is target:
+                target.on_screen_resume()
+            else:
+                await self.switch_screen(target)
+
+    def _screen(self, name: str) -> ControlScreen:
+        """The screen called `name`, made when first shown and kept."""
+        if name not in self._made:
+            screen = _make_screen(name)
+            self.install_screen(screen, name)
+            self._made[name] = screen
+        return self._made[name]
+
+    async def action_back(self) -> None:
+        screen = self.screen
+        if isinstance(screen, ControlScreen) and (screen.leave_field() or screen.go_back()):
+            return
+        if len(self.screen_stack) > BOTTOM:
+            await self.pop_screen()
+        elif screen is not self._screen("runs"):
+            await self._go("runs")
+
+    def action_help(self) -> None:
+        from tui.screens.help import Help
+
+        screen = self.screen
+        if isinstance(screen, ControlScreen):
+            self.push_screen(Help(screen.about, screen.groups, self.keymap))
+
+    async def action_freeze(self) -> None:
+        self.feed.frozen = not self.feed.frozen
+        if not self.frozen:
+            await self.feed.flush()
+        self._tell(frozenset())
+
+    def action_next_theme(self) -> None:
+        names = list(THEMES)
+        self.theme = names[(names.index(self.theme) + 1) % len(names)]
+        self.settings.set("theme", self.theme)
+
+    def action_launch(self, host: str = "local") -> None:
+        from tui.screens.launch import LaunchScreen
+
+        self.push_screen(LaunchScreen(host))
+
+    def action_plan(self) -> None:
+        from tui.screens.plan import PlanScreen
+
+        self.push_screen(PlanScreen())
+
+    def action_leave(self) -> None:
+        self.exit()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return not (self.readonly and action in CHANGING)
+
+
+def _make_screen(name: str) -> ControlScreen:
+    if name == "runs":
+        from tui.screens.runs import RunsScreen
+
+        return RunsScreen()
+    if name == "run":
+        from tui.screens.run import RunScreen
+
+        return RunScreen()
+    from tui.screens.hosts import HostsScreen
+
+    return HostsScreen()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`nanochat [--base-dir DIR] [--readonly] [--theme NAME] [PLAN [--host NAME]]`; returns the exit code."""
+    from tui.start import run
+
+    return run(argv)
+
+
+__all__ = ["ControlRoom", "main"]

@@ -1,0 +1,45 @@
+"""The one line that does by hand what the control room does."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nanochat.options import Options, to_argv
+
+if TYPE_CHECKING:
+    from remote.hosts import Host
+    from remote.runs import RunRow
+
+
+def quote(word: str) -> str:
+    """`word` for a shell, with a leading `~/` left to expand."""
+    return "~/" + shlex.quote(word[2:]) if word.startswith("~/") and len(word) > 2 else shlex.quote(word)
+
+
+def _words(words: Sequence[str]) -> str:
+    return " ".join(map(quote, words))
+
+
+def _environment(host: Host) -> str:
+    return f"NANOCHAT_BASE_DIR={_words([host.base_dir])}"
+
+
+def reproduce(run: RunRow, host: Host) -> str:
+    """The line that runs `run` again by hand in a shell on its host."""
+    argv = list(run.argv) or ["-m", f"nanochat.stages.{run.stage}"]
+    if argv[0].startswith("-"):
+        argv.insert(0, host.python or "python3")
+    return f"{_environment(host)} {_words(argv)}"
+
+
+def stage_line(stage: str, options: Options, host: Host, python: str) -> str:
+    """The line that runs a stage with `options` by hand in a shell on `host`."""
+    return f"{_environment(host)} {_words([python, '-m', f'nanochat.stages.{stage}', *to_argv(options)])}"
+
+
+def headless_line(plan: str, host: str, base_dir: str = "") -> str:
+    """The line that runs a plan without the control room."""
+    words = ["nanochat", "--no-tui", plan, *(["--host", host] if host != "local" else [])]
+    return _words([*words, *(["--base-dir", base_dir] if base_dir else [])])

@@ -1,0 +1,138 @@
+"""A console log of any length, of which only a window is held: read a chunk at a time, from either end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from tui.text import harmless
+
+CHUNK = 256 * 1024
+MOST_LINES = 20_000
+
+Fetch = Callable[[int, int], Awaitable[tuple[bytes, int, int]]]
+"""`fetch(offset, most)` gives `(bytes, offset, size of the file)`; a negative offset counts from the end."""
+
+
+class Line(NamedTuple):
+    """A line as shown, and the byte it begins at."""
+
+    offset: int
+    text: str
+
+
+class Console:
+    """A window of whole lines over a growing file.
+
+    Bytes `start`..`end` are held as `lines`; `size` is the file's as last heard. A line longer than a chunk
+    is held in pieces, each capped. At most `MOST_LINES` are held: growing at one end lets go at the other.
+    """
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self.start = 0
+        self.end = 0
+        self.size = 0
+        self.lines: list[Line] = []
+        self._open = b""
+
+    @property
+    def at_start(self) -> bool:
+        """True when the window reaches the first byte."""
+        return self.start == 0
+
+    @property
+    def at_end(self) -> bool:
+        """True when the window reaches the last byte heard of."""
+        return self.end + len(self._open) >= self.size
+
+    @property
+    def shown(self) -> list[Line]:
+        """The lines, with one that has no newline yet as the last."""
+        if self._open and self.at_end:
+            return [*self.lines, Line(self.end, _text(self._open))]
+        return self.lines
+
+    async def to_end(self) -> None:
+        """Moves the window to the last chunk."""
+        data, offset, self.size = await self._fetch(-CHUNK, CHUNK)
+        skipped = 0
+        if offset > 0:
+            newline = data.find(b"\n")
+            skipped = newline + 1 if newline >= 0 else 0
+        self._restart(offset + skipped)
+        self._append(data[skipped:])
+
+    async def to_start(self) -> None:
+        """Moves the window to the first chunk."""
+        await self.to_offset(0)
+
+    async def to_offset(self, offset: int) -> None:
+        """Moves the window to begin at a line's first byte."""
+        data, offset, self.size = await self._fetch(offset, CHUNK)
+        self._restart(offset)
+        self._append(data)
+
+    async def newer(self) -> int:
+        """Reads on at the end; returns how many lines were let go at the start."""
+        have = self.end + len(self._open)
+        data, offset, self.size = await self._fetch(have, CHUNK)
+        if self.size < have:  # the file was cut: what we hold is no longer there
+            await self.to_end()
+            return 0
+        if data and offset == have:
+            self._append(data)
+        over = max(0, len(self.lines) - MOST_LINES)
+        if over:
+            del self.lines[:over]
+            self.start = self.lines[0].offset
+        return over
+
+    async def older(self) -> int:
+        """Reads back at the start; returns how many lines were put in front."""
+        if self.at_start:
+            return 0
+        begin = max(0, self.start - CHUNK)
+        data, begin, self.size = await self._fetch(begin, self.start - begin)
+        if begin > 0:
+            newline = data.find(b"\n", 0, len(data) - 1)
+            if newline >= 0:
+                begin, data = begin + newline + 1, data[newline + 1 :]
+        fresh = _split(data, begin)
+        self.lines[:0] = fresh
+        self.start = begin
+        over = max(0, len(self.lines) - MOST_LINES)
+        if over:
+            self.end = self.lines[-over].offset
+            self._open = b""
+            del self.lines[-over:]
+        return len(fresh)
+
+    def _restart(self, offset: int) -> None:
+        self.start = self.end = offset
+        self.lines = []
+        self._open = b""
+
+    def _append(self, data: bytes) -> None:
+        held = self._open + data
+        whole = held.rfind(b"\n") + 1
+        if not whole and len(held) >= CHUNK:
+            whole = len(held)
+        self.lines += _split(held[:whole], self.end)
+        self.end += whole
+        self._open = held[whole:]
+
+
+def _split(data: bytes, offset: int) -> list[Line]:
+    """Lines by newline only: a carriage return redraws a line, it does not end one."""
+    lines = []
+    pieces = data.split(b"\n")
+    last = pieces.pop()
+    for raw in pieces:
+        lines.append(Line(offset, _text(raw)))
+        offset += len(raw) + 1
+    return [*lines, Line(offset, _text(last))] if last else lines
+
+
+def _text(raw: bytes) -> str:
+    return harmless(raw.decode("utf-8", "replace"))

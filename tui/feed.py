@@ -1,0 +1,96 @@
+"""The one way data comes in: the fleet says what changed, a worker thread reads the store, at most
+four times a second, and the screen in front is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nanochat.paths import Layout
+    from remote.fleet import Fleet
+    from remote.hosts import Host
+    from remote.runs import Change, Link, RunRow
+    from remote.store import Store
+
+REDRAW_SECONDS = 0.25
+
+Deliver = Callable[["list[RunRow]", "frozenset[Change]"], None]
+
+
+class Feed:
+    """Opens the store, starts the fleet, and folds its changes into few deliveries.
+
+    `deliver(rows, changes)` is called in the event loop with every run and what changed since the last
+    time. Nothing is delivered while `frozen`; what came meanwhile is delivered at the thaw.
+    """
+
+    def __init__(self, layout: Layout, fleet: Fleet | None, deliver: Deliver) -> None:
+        self.layout = layout
+        self.fleet = fleet
+        self.frozen = False
+        self._deliver = deliver
+        self._changes: set[Change] = set()
+        self._reading = False
+        self._own_store: Store | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+
+    @property
+    def store(self) -> Store:
+        """The store, opened on first use."""
+        if self.fleet is not None:
+            return self.fleet.store
+        if self._own_store is None:
+            from remote.store import Store
+
+            self.layout.base.mkdir(parents=True, exist_ok=True)
+            self._own_store = Store(self.layout.store)
+        return self._own_store
+
+    async def rows(self) -> list[RunRow]:
+        """Every run, newest first, read in a worker thread."""
+        return await asyncio.to_thread(lambda: self.store.runs())
+
+    async def start(self) -> None:
+        """Starts the fleet: loads what it needs in a worker thread, so that the screen stays alive."""
+        if self.fleet is None:
+            self.fleet = await asyncio.to_thread(_make_fleet, self.layout, self.store)
+        self._unsubscribe = self.fleet.subscribe(self._note)
+        await self.fleet.start()
+
+    def _note(self, change: Change) -> None:
+        self._changes.add(change)
+
+    async def close(self) -> None:
+        """Ends following. Runs go on."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        if self.fleet is not None:
+            await self.fleet.aclose()
+        if self._own_store is not None:
+            self._own_store.close()
+
+    def links(self, hosts: Iterable[Host]) -> dict[str, Link]:
+        """The link of every one of `hosts`."""
+        fleet = self.fleet
+        return {} if fleet is None else {host.name: fleet.link(host.name) for host in hosts}
+
+    async def flush(self) -> None:
+        """Delivers what changed, unless nothing did, the last read is still under way, or it is frozen."""
+        if self.frozen or self._reading or not self._changes:
+            return
+        changes, self._changes = frozenset(self._changes), set()
+        self._reading = True
+        try:
+            rows = await self.rows()
+        finally:
+            self._reading = False
+        self._deliver(rows, changes)
+
+
+def _make_fleet(layout: Layout, store: Store) -> Fleet:
+    from remote.fleet import Fleet
+
+    return Fleet(layout, store)

@@ -1,0 +1,67 @@
+"""What a host needs to run stages, as one line per check with what to do when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from tui.text import harmless, size_bytes
+
+if TYPE_CHECKING:
+    from remote.runs import Probe
+
+LITTLE_DISK = 10 << 30
+
+
+class Check(NamedTuple):
+    """One line: `level` is good, warn or bad; `fix` what to do."""
+
+    level: str
+    what: str
+    fix: str = ""
+
+
+def checks(probe: Probe) -> Iterator[Check]:
+    """Every check of a host that answered."""
+    where = "in a container" if probe.in_container else ""
+    yield Check(
+        "good",
+        f"agent {probe.agent[:12]} runs on {harmless(probe.hostname)} under Python {probe.python} {where}",
+    )
+    yield _interpreter(probe)
+    free = (
+        f"{size_bytes(probe.disk_free)} of {size_bytes(probe.disk_total)} free where the base directory lies"
+    )
+    few = probe.disk_free < LITTLE_DISK
+    yield Check(
+        "warn" if few else "good",
+        free,
+        "checkpoints need room: free some, or set another base directory" * few,
+    )
+    yield Check("good", f"{probe.cores:g} cores, {size_bytes(probe.ram_total)} memory")
+    yield _gpus(probe)
+
+
+def _interpreter(probe: Probe) -> Check:
+    found = probe.interpreter
+    if found is None:
+        return Check("warn", "the interpreter of the stages was not looked at", "")
+    if not found.ok:
+        fix = f"{found.path} -m pip install nanochat there, or name a Python that has it (--python)"
+        return Check(
+            "bad", f"{harmless(found.path)} cannot import nanochat: {harmless(found.error, 200)}", fix
+        )
+    return Check("good", f"{harmless(found.path)} (Python {found.python}) has nanochat {found.nanochat}")
+
+
+def _gpus(probe: Probe) -> Check:
+    if probe.gpus:
+        names: dict[str, int] = {}
+        for gpu in probe.gpus:
+            label = f"{harmless(gpu.name)} {size_bytes(gpu.mem_total)}"
+            names[label] = names.get(label, 0) + 1
+        shown = ", ".join(f"{count} × {name}" for name, count in names.items())
+        return Check("good", f"{shown}, driver {harmless(probe.driver)}")
+    if probe.nvml_error:
+        return Check("warn", f"no GPU: {harmless(probe.nvml_error, 120)}", "stages run on the CPU there")
+    return Check("warn", "no GPU", "stages run on the CPU there")

@@ -1,0 +1,291 @@
+"""Every key of the control room, with a stable id that a keymap file can remap.
+
+The key bar, the help page and the command palette are all made from this one table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual.binding import Binding, BindingType
+
+from nanochat.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Key:
+    """One action and its keys.
+
+    `label` is for the key bar, `help` for the help page and the palette. `bar` puts it into the key bar,
+    `changes` marks what alters something on a host or a file: hidden under `--readonly`.
+    """
+
+    id: str
+    keys: str
+    action: str
+    label: str
+    help: str
+    bar: bool = False
+    changes: bool = False
+
+
+KEYS: dict[str, tuple[Key, ...]] = {
+    "app": (
+        Key("app.runs", "f1,1", "go('runs')", "Runs", "Go to Runs"),
+        Key("app.run", "f2,2", "go('run')", "Run", "Go to the run looked at last, else the newest"),
+        Key("app.hosts", "f7,7", "go('hosts')", "Hosts", "Go to Hosts"),
+        Key("app.back", "escape,backspace,alt+escape", "back", "back", "Leave the text field, else go back"),
+        Key("app.help", "question_mark", "help", "help", "Help for this screen"),
+        Key("app.palette", "ctrl+p", "command_palette", "palette", "Command palette: every action by name"),
+        Key("app.freeze", "F", "freeze", "freeze", "Freeze the display while data keeps coming, or thaw it"),
+        Key("app.theme", "T", "next_theme", "theme", "Next theme: dark, light, high contrast"),
+        Key("app.launch", "n", "launch", "launch", "Launch one stage on a host", changes=True),
+        Key("app.plan", "p", "plan", "run a plan", "Run a plan of several stages", changes=True),
+        Key("app.quit", "q", "leave", "leave", "Leave the control room; runs go on"),
+    ),
+    "runs": (
+        Key("runs.open", "enter", "open", "open", "Open the run under the cursor", bar=True),
+        Key("runs.launch", "n", "app.launch", "launch", "Launch one stage on a host", bar=True, changes=True),
+        Key("runs.plan", "p", "app.plan", "plan", "Run a plan of several stages", bar=True, changes=True),
+        Key(
+            "runs.stop",
+            "s",
+            "stop",
+            "stop",
+            "Stop the run under the cursor (asks first)",
+            bar=True,
+            changes=True,
+        ),
+        Key(
+            "runs.resume",
+            "r",
+            "resume",
+            "resume",
+            "Resume the ended run under the cursor",
+            bar=True,
+            changes=True,
+        ),
+        Key(
+            "runs.filter",
+            "slash",
+            "filter",
+            "filter",
+            "Filter the table: words, stage:base host:box status:running",
+            bar=True,
+        ),
+        Key("runs.sort", "o", "sort", "sort", "Sort by the next column", bar=True),
+        Key("runs.reverse", "O", "reverse", "reverse", "Reverse the order"),
+        Key("runs.pin", "P", "pin", "pin", "Pin the run to the top, or unpin it"),
+        Key("runs.copy", "y", "copy", "copy command", "Copy the command that reproduces this run by hand"),
+        Key(
+            "runs.shell",
+            "exclamation_mark",
+            "shell",
+            "shell",
+            "Open a shell in the run's directory and come back",
+            changes=True,
+        ),
+    ),
+    "run": (
+        Key("run.log", "tab", "next_pane", "next pane", "Go to the next pane"),
+        Key("run.stop", "s", "stop", "stop", "Stop this run (asks first)", bar=True, changes=True),
+        Key(
+            "run.resume", "r", "resume", "resume", "Resume this run once it has ended", bar=True, changes=True
+        ),
+        Key("run.smooth", "e", "smooth", "smooth", "Smoothing of the curves: next weight", bar=True),
+        Key("run.logy", "l", "log_y", "log y", "Logarithmic y axis, or linear", bar=True),
+        Key("run.zoom", "z", "zoom", "zoom", "One plot on the whole panel, or all", bar=True),
+        Key(
+            "run.filter",
+            "slash",
+            "find",
+            "find",
+            "Find in the log; over the plots: which metrics to show",
+            bar=True,
+        ),
+        Key(
+            "run.copy",
+            "y",
+            "copy",
+            "copy command",
+            "Copy the command that reproduces this run by hand",
+            bar=True,
+        ),
+        Key("run.previous", "left_square_bracket", "neighbour(-1)", "previous run", "The next older run"),
+        Key("run.next", "right_square_bracket", "neighbour(1)", "next run", "The next newer run"),
+        Key(
+            "run.shell",
+            "exclamation_mark",
+            "shell",
+            "shell",
+            "Open a shell in the run's directory and come back",
+            changes=True,
+        ),
+    ),
+    "plot": (
+        Key(
+            "plot.zoom_in",
+            "plus,equals_sign",
+            "zoom_x(0.5)",
+            "zoom in",
+            "Zoom the x axis in around the cursor",
+        ),
+        Key("plot.zoom_out", "minus", "zoom_x(2)", "zoom out", "Zoom the x axis out"),
+        Key("plot.left", "left", "pan(-1)", "left", "Pan a zoomed plot to the left, else move the cursor"),
+        Key("plot.right", "right", "pan(1)", "right", "Pan a zoomed plot to the right, else move the cursor"),
+        Key(
+            "plot.cursor_left",
+            "comma,shift+left",
+            "cursor(-1)",
+            "cursor left",
+            "Cursor one column left in all plots",
+        ),
+        Key(
+            "plot.cursor_right",
+            "full_stop,shift+right",
+            "cursor(1)",
+            "cursor right",
+            "Cursor one column right",
+        ),
+        Key("plot.all", "0", "show_all", "whole run", "Show the whole run again and drop the cursor"),
+        Key("plot.full", "enter", "full", "full screen", "This plot on the whole panel, or all plots"),
+    ),
+    "plots": (
+        Key("plots.axis", "a", "next_axis", "x axis", "Next x axis: step, tokens, FLOPs, active time, clock"),
+        Key(
+            "plots.superseded",
+            "u",
+            "superseded",
+            "superseded",
+            "Show what a later attempt superseded, or hide it",
+        ),
+        Key("plots.next", "pagedown", "page(1)", "next plots", "The next page of metrics"),
+        Key("plots.previous", "pageup", "page(-1)", "previous plots", "The previous page of metrics"),
+    ),
+    "gpus": (
+        Key(
+            "gpus.heat",
+            "m",
+            "next_heat",
+            "heat map of",
+            "Heat map: utilisation, SM clock, power, temperature",
+        ),
+    ),
+    "log": (
+        Key("log.find", "slash", "find", "find", "Find text in the log", bar=True),
+        Key("log.filter", "ampersand", "filter", "filter", "Show only the lines that hold a text", bar=True),
+        Key("log.next", "n", "match(1)", "next", "Next match, towards the end", bar=True),
+        Key("log.previous", "N", "match(-1)", "previous", "Previous match, towards the start", bar=True),
+        Key("log.follow", "f", "follow", "follow", "Follow the end, or stay", bar=True),
+        Key("log.top", "g,home", "top", "start", "Go to the start"),
+        Key("log.bottom", "G,end", "bottom", "end", "Go to the end and follow"),
+        Key("log.up", "up,k", "scroll_lines(-1)", "up", "One line up"),
+        Key("log.down", "down,j", "scroll_lines(1)", "down", "One line down"),
+        Key("log.page_up", "pageup", "scroll_pages(-1)", "page up", "One page up"),
+        Key("log.page_down", "pagedown", "scroll_pages(1)", "page down", "One page down"),
+        Key("log.left", "left", "scroll_columns(-8)", "left", "Scroll left in long lines"),
+        Key("log.right", "right", "scroll_columns(8)", "right", "Scroll right in long lines"),
+    ),
+    "alerts": (Key("alerts.go", "enter", "select", "go there", "Move the plots to the alert", bar=True),),
+    "hosts": (
+        Key(
+            "hosts.connect", "enter", "connect", "connect", "Connect to the host, or try again now", bar=True
+        ),
+        Key("hosts.add", "a", "add", "add", "Add a machine that SSH reaches", bar=True, changes=True),
+        Key("hosts.test", "t", "test", "test", "Test the host: one line per check, and what to do", bar=True),
+        Key(
+            "hosts.remove",
+            "d",
+            "remove",
+            "remove",
+            "Remove the host from the list (asks first)",
+            bar=True,
+            changes=True,
+        ),
+        Key(
+            "hosts.commands",
+            "c",
+            "commands",
+            "commands",
+            "Show every command that was run on the host",
+            bar=True,
+        ),
+        Key(
+            "hosts.launch",
+            "n",
+            "launch_here",
+            "launch",
+            "Launch a stage on this host",
+            bar=True,
+            changes=True,
+        ),
+        Key(
+            "hosts.shell",
+            "exclamation_mark",
+            "shell",
+            "shell",
+            "Open a shell on the host and come back",
+            bar=True,
+            changes=True,
+        ),
+    ),
+    "launch": (
+        Key("launch.start", "ctrl+s", "start", "start", "Start it", bar=True, changes=True),
+        Key("launch.copy", "ctrl+y", "copy", "copy command", "Copy the command", bar=True),
+        Key(
+            "launch.default",
+            "ctrl+r",
+            "reset_field",
+            "default",
+            "Put the field back to its default",
+            bar=True,
+        ),
+        Key("launch.next", "down", "app.focus_next", "next field", "Next field", bar=True),
+        Key("launch.previous", "up", "app.focus_previous", "previous field", "Previous field"),
+    ),
+    "plan": (
+        Key("plan.start", "ctrl+s", "start", "start", "Start the plan", bar=True, changes=True),
+        Key("plan.copy", "ctrl+y", "copy", "copy command", "Copy the headless command", bar=True),
+    ),
+    "welcome": (Key("welcome.choose", "enter", "choose", "choose", "Do what the cursor is on", bar=True),),
+    "table": (
+        Key("table.up", "up,k", "move(-1)", "up", "One row up"),
+        Key("table.down", "down,j", "move(1)", "down", "One row down"),
+        Key("table.page_up", "pageup", "page(-1)", "page up", "One page up"),
+        Key("table.page_down", "pagedown", "page(1)", "page down", "One page down"),
+        Key("table.first", "home,g", "first", "first", "First row"),
+        Key("table.last", "end,G", "last", "last", "Last row"),
+    ),
+}
+
+BY_ID: dict[str, Key] = {key.id: key for group in KEYS.values() for key in group}
+
+
+def bindings(group: str) -> list[BindingType]:
+    """Textual's bindings of one group; shown in the key bar where the table says so."""
+    return [
+        Binding(key.keys, key.action, key.label, show=key.bar, tooltip=key.help, id=key.id)
+        for key in KEYS[group]
+    ]
+
+
+def read_keymap(path: Path) -> dict[str, str]:
+    """A keymap file: TOML with lines like `"runs.stop" = "x"`. Missing file: nothing is remapped.
+
+    Raises `UserError` for a file that is no TOML, an unknown id or a value that is no text.
+    """
+    import tomllib
+
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"keymap {path}: {error}", "mend it or move it away") from error
+    for name, keys in table.items():
+        if name not in BY_ID:
+            raise UserError(f"keymap {path}: no action '{name}'", nearest(name, BY_ID))
+        if not isinstance(keys, str) or not keys:
+            raise UserError(f'keymap {path}: \'{name}\' needs keys as text, such as "x" or "ctrl+x"')
+    return table

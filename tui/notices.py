@@ -1,0 +1,60 @@
+"""What deserves a bell: a run that ended and an alert, each told once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tui.figures import key_figure, label
+from tui.status import look
+from tui.text import duration, harmless
+
+if TYPE_CHECKING:
+    from remote.runs import RunRow
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One line for the user."""
+
+    key: str
+    severity: Literal["information", "warning", "error"]
+    text: str
+
+
+class Watch:
+    """Compares each reading of the runs with the one before; the first one is taken as known."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, int]] | None = None
+
+    def look(self, rows: Sequence[RunRow]) -> list[Notice]:
+        """The notices that `rows` give over the reading before."""
+        before, self._known = self._known, {run.key: (run.status, run.alerts) for run in rows}
+        if before is None:
+            return []
+        notices = []
+        for run in rows:
+            status, alerts = before.get(run.key, ("created", 0))
+            if status != run.status and not run.live and run.key in before:
+                notices.append(_ended(run))
+            if run.alerts > alerts:
+                notices.append(
+                    Notice(run.key, "warning", f"⚠ {_name(run)}: {run.alerts - alerts} new alert(s)")
+                )
+        return notices
+
+
+def _name(run: RunRow) -> str:
+    return harmless(f"{label(run)} on {run.host}", 60)
+
+
+def _ended(run: RunRow) -> Notice:
+    shape = look(run.status)
+    took = "" if run.ended_at is None or run.started_at is None else duration(run.ended_at - run.started_at)
+    what = [f"{shape.glyph} {_name(run)} {shape.word}", f"after {took}" if took else "", str(key_figure(run))]
+    if run.reason:
+        what.append(harmless(run.reason, 200))
+    text = " · ".join(part for part in what if part)
+    return Notice(run.key, "information" if run.status == "succeeded" else "error", text)

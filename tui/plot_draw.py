@@ -1,0 +1,249 @@
+"""From metrics to a finished picture: limits, canvas, ticks and readings, drawn off the event loop."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.style import Style
+
+from tui.canvas import Band, polylines
+from tui.palette import Palette
+from tui.plot_frame import MAX_RUNS, Frame, Legend, PlotSpec
+from tui.plot_layout import ASCII, UNICODE, Layout, strips
+from tui.plot_marks import Trace, marks
+from tui.plotting import Polyline, dots_per_cell, rasterise
+from tui.run_metrics import better
+from tui.series import Columns, Reading, Series
+from tui.ticks import LABEL_WIDTH, Tick, clock_ticks, duration_ticks, linear_ticks, log_ticks, nice_step
+
+FAINT, DIMMED = MAX_RUNS, 2 * MAX_RUNS
+"""Roles: run i draws its line in role i, its raw line in FAINT + i, its superseded points in DIMMED + i."""
+
+HUGE = 1e300
+"""Limits of an axis, so that sums and differences of limits stay finite."""
+
+_NOTHING = Series()
+
+
+def draw_frame(spec: PlotSpec) -> Frame:
+    """Draw one plot. Takes milliseconds whatever the number of points; runs on the plot thread only."""
+    spec = _on_known_axis(spec)
+    left = min(LABEL_WIDTH + 1, max(0, spec.width - 8))
+    below = 2 if spec.height >= 9 else 1 if spec.height >= 3 else 0
+    margin = _label_margin(spec, spec.width - left)
+    columns, rows = max(1, spec.width - left - margin), max(1, spec.height - below)
+    extent = _extent(spec)
+    if extent is None:
+        legends = [Legend(run.label, i, None, None, ()) for i, run in enumerate(spec.runs)]
+        size, nowhere = (spec.width, spec.height, left, columns, rows), (0.0, 1.0)
+        notes = _notes([run.series.get(spec.metric, _NOTHING) for run in spec.runs])
+        return Frame(*size, nowhere, nowhere, nowhere, spec.view, legends=legends, notes=notes)
+    x = spec.view.x or extent
+    across, up = dots_per_cell(spec.unicode)
+    traces = _traces(spec, x, across * columns)
+    y = _y_limits(spec, traces)
+    band = Band(across * columns, up * rows, y, spec.view.log)
+    frame = Frame(
+        width=spec.width,
+        height=spec.height,
+        left=left,
+        columns=columns,
+        rows=rows,
+        x=x,
+        y=y,
+        extent=extent,
+        view=spec.view,
+        legends=[_legend(spec, trace, x, columns) for trace in traces],
+        notes=_notes([trace.series for trace in traces], sum(trace.raw.dropped for trace in traces)),
+        approximate=any(trace.series.stepless for trace in traces) and spec.view.axis != "clock",
+    )
+    canvas = rasterise(_lines(spec, traces, band, x), columns, rows, unicode=spec.unicode)
+    layout = _layout(spec, frame, below)
+    laid_over = marks(spec, frame, traces, layout.glyphs)
+    return replace(frame, strips=strips(canvas, _roles(spec.palette), laid_over, layout))
+
+
+def _on_known_axis(spec: PlotSpec) -> PlotSpec:
+    """Fall back to steps, or to the clock for metrics without steps, where no run has the axis asked for."""
+    known = {axis for run in spec.runs for axis in run.axes()}
+    if spec.view.axis in known:
+        return spec
+    return replace(spec, view=replace(spec.view, axis="step" if "step" in known else "clock"))
+
+
+def _roles(palette: Palette) -> dict[int, Style]:
+    roles = {-1: palette.rule}
+    for index in range(MAX_RUNS):
+        roles[index] = palette.line[index]
+        roles[FAINT + index] = palette.faint[index]
+        roles[DIMMED + index] = palette.muted
+    return roles
+
+
+def _label_margin(spec: PlotSpec, room: int) -> int:
+    """Columns kept free at the right for the names of overlaid runs."""
+    if len(spec.runs) < 2 or room < 40:
+        return 0
+    return min(12, max(len(run.label) for run in spec.runs)) + 1
+
+
+def _extent(spec: PlotSpec) -> tuple[float, float] | None:
+    """The x limits that hold every metric of every run, so that the plots of a grid align."""
+    ranges = [limits for run in spec.runs if (limits := run.x_range(spec.view.axis))]
+    if not ranges:
+        return None
+    low, high = _bounded(min(map(min, ranges)), max(map(max, ranges)))
+    half = max(0.5, abs(low) * 1e-3)
+    return (low, high) if high > low else (low - half, low + half)
+
+
+def _bounded(low: float, high: float) -> tuple[float, float]:
+    """Limits whose difference a double can hold; what lies beyond is clipped."""
+    return max(-HUGE, min(HUGE, low)), max(-HUGE, min(HUGE, high))
+
+
+def _edges(limits: tuple[float, float], columns: int) -> list[float]:
+    low, high = limits
+    return [low + (high - low) * index / columns for index in range(columns)] + [high]
+
+
+def _traces(spec: PlotSpec, x: tuple[float, float], columns: int) -> list[Trace]:
+    view, xs, traces = spec.view, _edges(x, columns), []
+    for index, run in enumerate(spec.runs):
+        series = run.series.get(spec.metric, _NOTHING)
+        series.set_smoothing(view.smoothing)
+        edges, by = run.edges(series, view.axis, xs)
+        raw = series.downsample(edges, by, positive=view.log)
+        smooth = series.downsample(edges, by, smooth=True, positive=view.log) if view.smoothing else None
+        aside = series.superseded if view.superseded else ()
+        old = [part.downsample(edges, by, positive=view.log) for part in aside]
+        traces.append(Trace(index, run, series, raw, smooth, old))
+    return traces
+
+
+def _y_limits(spec: PlotSpec, traces: Sequence[Trace]) -> tuple[float, float]:
+    """The values in sight with a little air, snapped outwards to round numbers so that ticks stay put."""
+    if spec.view.y is not None:
+        return spec.view.y
+    shown = [columns for trace in traces for columns in trace.shown(spec.view) if columns.column]
+    if not shown:
+        return (0.1, 1.0) if spec.view.log else (0.0, 1.0)
+    low, high = _bounded(min(min(c.low) for c in shown), max(max(c.high) for c in shown))
+    if spec.view.log:
+        bottom, top = math.log10(low), math.log10(high)
+        air = max(0.02, 0.04 * (top - bottom))
+        return 10 ** max(-307.0, bottom - air), 10 ** min(307.0, top + air)
+    span = max(high - low, 2e-4 * max(abs(low), abs(high)), 1e-300)
+    middle = low / 2 + high / 2
+    step = nice_step(span / 16, 1)
+    floor = math.floor((middle - 0.53 * span) / step) * step
+    return (0.0 if low >= 0 > floor else floor), math.ceil((middle + 0.53 * span) / step) * step
+
+
+def _lines(spec: PlotSpec, traces: Sequence[Trace], band: Band, x: tuple[float, float]) -> list[Polyline]:
+    """Superseded dots, then raw, then smoothed lines, the first run last: a braille cell keeps one colour."""
+    lines: list[Polyline] = []
+    for trace in traces:
+        for columns in trace.superseded:
+            lines += polylines(columns, band, DIMMED + trace.index, before=None, after=None, joined=False)
+    for trace in reversed(traces):
+        if trace.smooth is None or spec.view.raw:
+            role = trace.index if trace.smooth is None else FAINT + trace.index
+            lines += _curve(trace, trace.raw, spec, band, x, role)
+    for trace in reversed(traces):
+        if trace.smooth is not None:
+            lines += _curve(trace, trace.smooth, spec, band, x, trace.index)
+    return lines
+
+
+def _curve(
+    trace: Trace, columns: Columns, spec: PlotSpec, band: Band, x: tuple[float, float], role: int
+) -> list[Polyline]:
+    def place(neighbour: tuple[float, float] | None) -> float | None:
+        if neighbour is None:
+            return None
+        index = trace.series.nearest(neighbour[0], "time" if spec.view.axis == "clock" else "step")
+        if index is None:
+            return None
+        at = trace.run.x_of(trace.series.at(index), spec.view.axis)
+        return (at - x[0]) / (x[1] - x[0]) * band.columns
+
+    return polylines(columns, band, role, before=place(columns.before), after=place(columns.after))
+
+
+def _legend(spec: PlotSpec, trace: Trace, x: tuple[float, float], columns: int) -> Legend:
+    series, stats = trace.series, trace.series.stats()
+    readings: list[Reading | None] = [None] * columns
+    if stats is not None:
+        width = (x[1] - x[0]) / columns
+        centres = [x[0] + width * (column + 0.5) for column in range(columns)]
+        keys, by = trace.run.edges(series, spec.view.axis, centres)
+        known = series.keys(by)
+        reach = max(keys[-1] - keys[0], known[-1] - known[0]) / min(columns, max(1, len(series)))
+        readings = [
+            series.value_at(key, by) if known[0] - reach <= key <= known[-1] + reach else None for key in keys
+        ]
+    direction = better(spec.metric)
+    best = None if stats is None or direction == 0 else stats.lowest if direction < 0 else stats.highest
+    return Legend(trace.run.label, trace.index, stats, best, readings, _trend(series))
+
+
+def _trend(series: Series) -> float:
+    size = min(500, max(1, len(series) // 20))
+    if len(series) < 2 * size:
+        return 0.0
+    latest, earlier = sum(series.values[-size:]) / size, sum(series.values[-2 * size : -size]) / size
+    scale = max(abs(latest), abs(earlier))
+    return (latest - earlier) / scale if math.isfinite(scale) and scale > 0 else 0.0
+
+
+def _notes(shown: Sequence[Series], dropped: int = 0) -> list[str]:
+    """What the picture cannot show: broken values by kind, and values a log axis leaves out."""
+    kinds = Counter(mark.kind for series in shown for mark in series.marks)
+    notes = [f"{count:,} {kind}" for kind, count in sorted(kinds.items())]
+    return [*notes, f"{dropped:,} ≤ 0 left out"] if dropped else notes
+
+
+def _layout(spec: PlotSpec, frame: Frame, below: int) -> Layout:
+    band = Band(frame.columns, frame.rows, frame.y, frame.view.log)
+    y_labels = {}
+    for tick in _y_ticks(frame):
+        row = band.row(tick.value)
+        if 0 <= row <= frame.rows:
+            y_labels[frame.rows - 1 - min(frame.rows - 1, int(row))] = tick.label
+    x_labels = {}
+    for tick in _x_ticks(frame):
+        column = frame.column_at(tick.value)
+        if column is not None:
+            x_labels[column] = tick.label
+    name = {"active time": "active"}.get(frame.view.axis, frame.view.axis)
+    return Layout(
+        width=frame.width,
+        left=frame.left,
+        columns=frame.columns,
+        below=below,
+        y_labels=y_labels,
+        x_labels=x_labels,
+        axis_name=name,
+        glyphs=UNICODE if spec.unicode else ASCII,
+        text=spec.palette.muted,
+        rule=spec.palette.rule,
+    )
+
+
+def _y_ticks(frame: Frame) -> list[Tick]:
+    count = max(1, min(6, frame.rows // 2))
+    width = max(1, frame.left - 1)
+    return log_ticks(*frame.y, count, width) if frame.view.log else linear_ticks(*frame.y, count, width)
+
+
+def _x_ticks(frame: Frame) -> list[Tick]:
+    count = max(1, min(10, frame.columns // 14))
+    if frame.view.axis == "clock":
+        return clock_ticks(*frame.x, count)
+    return (
+        duration_ticks(*frame.x, count) if frame.view.axis == "active time" else linear_ticks(*frame.x, count)
+    )

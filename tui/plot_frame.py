@@ -1,0 +1,115 @@
+"""What a plot is asked to show and what a drawn plot is: the types between the widget and the plot thread.
+
+A `Frame` is immutable: the widget shows its strips and reads its mapping and readings without touching the
+series, which belong to the plot thread.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual.strip import Strip
+
+from tui.palette import Palette
+from tui.run_metrics import RunMetrics
+from tui.series import Reading, Stats
+
+MAX_RUNS = 4
+"""As many runs as can be told apart in one plot."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a plot looks at its metric. `x` and `y` are the limits asked for, None for all there is."""
+
+    axis: str = "step"
+    x: tuple[float, float] | None = None
+    y: tuple[float, float] | None = None
+    log: bool = False
+    smoothing: float = 0.0
+    raw: bool = True
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A mark on the x axis: a loss spike, a stall, a non-finite step."""
+
+    step: float
+    t: float
+    level: str = "warn"
+
+
+@dataclass(frozen=True, slots=True)
+class PlotSpec:
+    """Everything a frame is drawn from; width and height are the cells below the title row."""
+
+    metric: str
+    runs: tuple[RunMetrics, ...]
+    view: View
+    width: int
+    height: int
+    palette: Palette
+    unicode: bool = True
+    alerts: tuple[Alert, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Legend:
+    """One run in one plot: its label, statistics, best point, a reading per cell column, and its trend.
+
+    `trend` is the relative change from the twentieth of its points before last to the last twentieth.
+    """
+
+    label: str
+    role: int
+    stats: Stats | None
+    best: Reading | None
+    readings: Sequence[Reading | None]
+    trend: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A drawn plot. The canvas begins at cell (`left`, 0) and is `columns` × `rows` cells.
+
+    `x` and `y` are the limits shown, `extent` those of the whole run on the x axis.
+    """
+
+    width: int
+    height: int
+    left: int
+    columns: int
+    rows: int
+    x: tuple[float, float]
+    y: tuple[float, float]
+    extent: tuple[float, float]
+    view: View
+    strips: Sequence[Strip] = ()
+    legends: Sequence[Legend] = ()
+    notes: Sequence[str] = ()
+    approximate: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return all(legend.stats is None for legend in self.legends)
+
+    def x_at(self, column: float) -> float:
+        """The x in data units at the centre of a canvas column (0 = leftmost)."""
+        return self.x[0] + (self.x[1] - self.x[0]) * (column + 0.5) / max(1, self.columns)
+
+    def column_at(self, x: float) -> int | None:
+        """The canvas column that holds x, None outside the limits."""
+        low, high = self.x
+        if not low <= x <= high:
+            return None
+        return min(self.columns - 1, int((x - low) / (high - low) * self.columns))
+
+    def y_at(self, row: float) -> float:
+        """The y in data units at the centre of a canvas row (0 = top)."""
+        fraction = 1 - (row + 0.5) / max(1, self.rows)
+        low, high = (math.log10(self.y[0]), math.log10(self.y[1])) if self.view.log else self.y
+        value = low + (high - low) * fraction
+        return float(10**value) if self.view.log else value

@@ -1,0 +1,92 @@
+"""What is laid over a drawn canvas: evaluation points, the best one, broken values, alerts, names of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.style import Style
+
+from tui.canvas import Band
+from tui.plot_frame import Frame, Legend, PlotSpec, View
+from tui.plot_layout import Glyphs, Mark
+from tui.run_metrics import RunMetrics, noisy
+from tui.series import Columns, Reading, Series
+
+SPARSE = 0.7
+"""Points per cell column up to which every point gets a mark of its own."""
+
+
+@dataclass(slots=True)
+class Trace:
+    """One run's series, shrunk to the canvas."""
+
+    index: int
+    run: RunMetrics
+    series: Series
+    raw: Columns
+    smooth: Columns | None
+    superseded: list[Columns] = field(default_factory=list)
+
+    def shown(self, view: View) -> list[Columns]:
+        curves = [self.smooth] if self.smooth is not None else []
+        if self.smooth is None or view.raw:
+            curves.append(self.raw)
+        return curves + self.superseded
+
+
+def marks(spec: PlotSpec, frame: Frame, traces: Sequence[Trace], glyphs: Glyphs) -> list[Mark]:
+    """All marks of a plot, those that must stay visible last."""
+    placed: list[Mark] = []
+    for trace, legend in zip(traces, frame.legends, strict=True):
+        line = spec.palette.line[trace.index]
+        if 0 < trace.raw.points <= SPARSE * frame.columns:
+            placed += _points(spec, frame, trace, glyphs.point, line)
+        if legend.best is not None and not noisy(spec.metric):
+            placed += _at(frame, trace.run, legend.best, glyphs.best, line + Style(bold=True))
+        for broken in trace.series.marks:
+            reading = Reading(broken.step, broken.t, 0.0)
+            placed += _at(frame, trace.run, reading, glyphs.broken, spec.palette.error, frame.rows - 1)
+        placed += _end_label(spec, frame, trace, legend, placed)
+    for alert in spec.alerts:
+        style = spec.palette.error if alert.level == "error" else spec.palette.warning
+        placed += _at(frame, spec.runs[0], Reading(alert.step, alert.t, 0.0), glyphs.alert, style, 0)
+    return placed
+
+
+def _points(spec: PlotSpec, frame: Frame, trace: Trace, glyph: str, style: Style) -> list[Mark]:
+    dots = 2 if spec.unicode else 1
+    pairs = zip(trace.raw.column, trace.raw.last, strict=True)
+    rows = [(column // dots, _row(frame, value)) for column, value in pairs]
+    return [Mark(row, column, glyph, style) for column, row in rows if row is not None]
+
+
+def _at(
+    frame: Frame, run: RunMetrics, reading: Reading, glyph: str, style: Style, row: int | None = None
+) -> list[Mark]:
+    """A mark at a point, in its own row or a given one; none when the point is out of sight."""
+    column = frame.column_at(run.x_of(reading, frame.view.axis))
+    row = _row(frame, reading.value) if row is None else row
+    return [] if column is None or row is None else [Mark(row, column, glyph, style)]
+
+
+def _row(frame: Frame, value: float) -> int | None:
+    """The canvas row (0 = top) that shows a value; None when it lies outside the limits."""
+    height = Band(frame.columns, frame.rows, frame.y, frame.view.log).row(value)
+    return frame.rows - 1 - min(frame.rows - 1, int(height)) if 0 <= height <= frame.rows else None
+
+
+def _end_label(
+    spec: PlotSpec, frame: Frame, trace: Trace, legend: Legend, taken: Sequence[Mark]
+) -> list[Mark]:
+    """The run's name in the right margin beside the end of its line, moved off other names."""
+    margin = frame.width - frame.left - frame.columns
+    if margin <= 0 or not trace.raw.last:
+        return []
+    shown = trace.smooth if trace.smooth is not None and trace.smooth.last else trace.raw
+    height = Band(frame.columns, frame.rows, frame.y, frame.view.log).row(shown.last[-1])
+    row = frame.rows - 1 - min(frame.rows - 1, int(max(0.0, min(float(frame.rows), height))))
+    used = {mark.row for mark in taken if mark.column > frame.columns}
+    free = sorted(range(frame.rows), key=lambda other: (other in used, abs(other - row)))
+    label = legend.label if len(legend.label) < margin else legend.label[: margin - 2] + "…"
+    return [Mark(free[0], frame.columns + 1, label, spec.palette.line[trace.index])]

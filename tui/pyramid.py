@@ -1,0 +1,98 @@
+"""Arrays that answer quickly: extremes of any range, and a moving average that can be continued."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable
+
+_BLOCK = 64
+
+
+class MinMaxPyramid:
+    """Values with minima and maxima of blocks of 64, 64² …: append O(1), range extremes O(64 log n)."""
+
+    __slots__ = ("_highs", "_lows", "values")
+
+    def __init__(self) -> None:
+        self.values = array("d")
+        self._lows: list[array[float]] = []
+        self._highs: list[array[float]] = []
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def append(self, value: float) -> None:
+        self.values.append(value)
+        if len(self.values) % _BLOCK == 0:
+            self._grow()
+
+    def extend(self, values: array[float]) -> None:
+        self.values.extend(values)
+        self._grow()
+
+    def truncate(self, length: int) -> None:
+        """Forget every value from index `length` on."""
+        del self.values[length:]
+        for lows, highs in zip(self._lows, self._highs, strict=True):
+            length //= _BLOCK
+            del lows[length:]
+            del highs[length:]
+
+    def _grow(self) -> None:
+        low_source = high_source = self.values
+        level = 0
+        while (whole := len(low_source) // _BLOCK) > 0:
+            if level == len(self._lows):
+                self._lows.append(array("d"))
+                self._highs.append(array("d"))
+            lows, highs = self._lows[level], self._highs[level]
+            for start in range(len(lows) * _BLOCK, whole * _BLOCK, _BLOCK):
+                lows.append(min(low_source[start : start + _BLOCK]))
+                highs.append(max(high_source[start : start + _BLOCK]))
+            low_source, high_source = lows, highs
+            level += 1
+
+    def extremes(self, start: int, stop: int) -> tuple[float, float]:
+        """Lowest and highest of values[start:stop]; the range must not be empty."""
+        low, high = math.inf, -math.inf
+        lows = highs = self.values
+        level = 0
+        while stop - start > 2 * _BLOCK and level < len(self._lows):
+            head, tail = -start % _BLOCK, stop % _BLOCK
+            if head:
+                low, high = min(low, *lows[start : start + head]), max(high, *highs[start : start + head])
+            if tail:
+                low, high = min(low, *lows[stop - tail : stop]), max(high, *highs[stop - tail : stop])
+            start, stop = (start + head) // _BLOCK, (stop - tail) // _BLOCK
+            lows, highs = self._lows[level], self._highs[level]
+            level += 1
+        if stop > start:
+            low, high = min(low, min(lows[start:stop])), max(high, max(highs[start:stop]))
+        return low, high
+
+
+def ema(
+    values: Iterable[float], beta: float, mean: float = 0.0, weight: float = 0.0
+) -> tuple[array[float], float, float]:
+    """Debiased exponential moving average, continued from (mean, weight); returns it with the new state.
+
+    m ← β m + (1 - β) v and w ← β w + (1 - β), read as m / w: Adam's bias correction (Kingma & Ba 2015, §3),
+    so that the first values are not pulled towards zero.
+    """
+    fresh = 1.0 - beta
+    smoothed = array("d")
+    add = smoothed.append
+    for value in values:
+        mean = beta * mean + fresh * value
+        weight = beta * weight + fresh
+        add(mean / weight)
+    return smoothed, mean, weight
+
+
+def ema_state(smoothed: array[float], beta: float) -> tuple[float, float]:
+    """The (mean, weight) with which `ema` continues after `smoothed`."""
+    if not smoothed:
+        return 0.0, 0.0
+    weight = 1.0 - math.pow(beta, len(smoothed))
+    return smoothed[-1] * weight, weight

@@ -1,0 +1,133 @@
+"""What can be done to a run from any screen: pin, stop, resume, copy its command, open a shell."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import subprocess
+from typing import TYPE_CHECKING
+
+from nanochat.errors import UserError
+from tui import clipboard
+from tui.command_line import quote, reproduce
+from tui.figures import label
+from tui.text import harmless
+
+if TYPE_CHECKING:
+    from remote.runs import RunRow
+    from tui.app import ControlRoom
+
+
+async def pin(room: ControlRoom, run: RunRow) -> None:
+    """Pins a run to the top of the table, or lets it go."""
+    await asyncio.to_thread(room.feed.store.pin, run.key, not run.pinned)
+    await room.reread()
+
+
+def ask_stop(room: ControlRoom, run: RunRow) -> None:
+    """Asks, then stops the run."""
+    from tui.screens.confirm import Confirm
+
+    if not run.live:
+        room.say(f"{harmless(label(run))} has ended already", "warning")
+        return
+    dialog = Confirm(
+        f"Stop {_called(run)}?",
+        "The stage is asked to save and end (SIGINT); after 20 s it is made to. What came after its last "
+        "checkpoint is lost if it does not save. Runs that need it will not start.",
+        key="y",
+        verb="stop it",
+    )
+    room.push_screen(dialog, lambda yes: room.do(_stop(room, run)) if yes else None)
+
+
+def _called(run: RunRow) -> str:
+    name = label(run)
+    return harmless(f"{run.stage} of {name}" if name != run.stage else name) + f" on {harmless(run.host)}"
+
+
+async def _stop(room: ControlRoom, run: RunRow) -> None:
+    await room.fleet.stop(run.key)
+    room.say(f"■ {harmless(label(run))}: asked to stop")
+
+
+def ask_resume(room: ControlRoom, run: RunRow) -> None:
+    """Asks, then starts a new attempt of an ended run."""
+    from tui.screens.confirm import Confirm
+
+    if run.live:
+        room.say(f"{harmless(label(run))} is still {run.status}", "warning")
+        return
+    dialog = Confirm(
+        f"Resume {_called(run)}?",
+        "A new attempt starts in the same run directory. A training stage goes on from its newest whole "
+        "checkpoint, or from the start where there is none; later points of the old attempt are superseded.",
+        key="y",
+        verb="resume it",
+    )
+    room.push_screen(dialog, lambda yes: room.do(_resume(room, run)) if yes else None)
+
+
+async def _resume(room: ControlRoom, run: RunRow) -> None:
+    await room.fleet.resume(run.key)
+    room.say(f"● {harmless(label(run))}: a new attempt starts")
+
+
+def copy_command(room: ControlRoom, run: RunRow) -> None:
+    """Copies the line that runs the same by hand, and says where it went."""
+    room.do(copy_text(room, reproduce(run, room.host(run.host)), "the command"))
+
+
+async def copy_text(room: ControlRoom, text: str, what: str) -> None:
+    """Copies `text` and says where it went."""
+    place = await asyncio.to_thread(
+        clipboard.copy,
+        text,
+        lambda value: room.call_from_thread(room.copy_to_clipboard, value),
+        room.layout.base,
+    )
+    room.say(f"{what} is on {place}" if not place.startswith("/") else f"{what} is in {place}")
+
+
+def open_shell(room: ControlRoom, run: RunRow) -> None:
+    """Suspends the screen into a shell in the run's directory; coming back is `exit`."""
+    shell_on(room, run.host, f"runs/{run.run_id}")
+
+
+def shell_on(room: ControlRoom, name: str, folder: str = "") -> None:
+    """A shell in `folder` under the host's base directory, on this machine or through ssh."""
+    from textual.app import SuspendNotSupported
+
+    host = room.host(name)
+    where = f"{host.base_dir.rstrip('/')}/{folder}".rstrip("/")
+    inside = f'cd {quote(where)} && exec "${{SHELL:-/bin/sh}}" -i'
+    argv = ["sh", "-c", inside]
+    if host.kind == "ssh":
+        argv = ["ssh", "-t", *_ssh_options(room, name), "--", host.address, inside]
+    try:
+        with room.suspend():
+            print(f"\n{shlex.join(argv)}\nexit comes back to the control room\n", flush=True)
+            try:
+                code = subprocess.run(argv, check=False).returncode
+            except OSError as error:
+                raise UserError(f"cannot start {argv[0]}: {error.strerror}") from error
+    except SuspendNotSupported:
+        room.say("this terminal cannot be lent to a shell", "error")
+        return
+    except UserError as error:
+        room.say(str(error), "error")
+        return
+    if code not in (0, 130):
+        room.say(f"the shell ended with {code}", "warning")
+
+
+def _ssh_options(room: ControlRoom, name: str) -> list[str]:
+    host = room.host(name)
+    options = ["-o", f"UserKnownHostsFile={room.layout.known_hosts} ~/.ssh/known_hosts"]
+    if host.port:
+        options += ["-p", str(host.port)]
+    if host.user:
+        options += ["-l", host.user]
+    if host.key:
+        options += ["-i", host.key]
+    return options

@@ -1,0 +1,152 @@
+"""All metrics of one run, and the x axes they can be drawn over: step, tokens, FLOPs, active time, clock.
+
+Every axis but the clock is a function of the step, read from the run's own metric events. A plot's column
+edges are turned into steps (or, for telemetry, which has no step, into time): no point is ever converted.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+
+from tui.series import Key, Reading, Row, Series
+
+AXES = ("step", "tokens", "FLOPs", "active time", "clock")
+_SOURCES = {"tokens": "train/total_tokens", "FLOPs": "train/total_flops", "active time": "train/total_time"}
+
+_FIRST = ("train/loss", "val/bpb", "train/tok_per_sec", "train/mfu", "train/lrm", "train/grad_norm")
+_LAST = ("train/dt", "train/epoch", "train/total_tokens", "train/total_flops", "train/total_time")
+_EXACT = (
+    "train/lrm",
+    "train/epoch",
+    "train/total_tokens",
+    "train/total_flops",
+    "train/total_time",
+    "train/bpb",
+)
+_LOWER = ("loss", "bpb", "perplexity", "/dt")
+_HIGHER = ("tok_per_sec", "mb_per_sec", "mfu", "acc", "reward", "pass@", "core/", "chat/", "score")
+
+
+def better(metric: str) -> int:
+    """-1 where lower is better (losses), 1 where higher is (throughput, scores), 0 where neither is."""
+    if any(part in metric for part in _LOWER):
+        return -1
+    return 1 if any(part in metric for part in _HIGHER) else 0
+
+
+def noisy(metric: str) -> bool:
+    """Whether smoothing helps: per-step measurements, not evaluations, schedules or running totals."""
+    return metric.startswith(("train/", "rl/", "gpu/", "host/")) and metric not in _EXACT
+
+
+def by_importance(names: Iterable[str]) -> list[str]:
+    """Metric names in the order plots are given room: loss, bpb, throughput first, running totals last."""
+
+    def rank(name: str) -> tuple[int, str]:
+        if name in _FIRST:
+            return _FIRST.index(name), name
+        group = 300 if name in ("progress", "eta_s") else 200 if name in _LAST else 100
+        return group + (1 if name.startswith(("gpu/", "host/")) else 0), name
+
+    return sorted(names, key=rank)
+
+
+class RunMetrics:
+    """The series of one run under its `label`. Owned by the plot thread."""
+
+    def __init__(self, label: str = "") -> None:
+        self.label = label
+        self.series: dict[str, Series] = {}
+        self._attempt_starts: dict[int, float] = {}
+
+    def ingest(self, metrics: Mapping[str, Sequence[Row]]) -> None:
+        """Append rows of (seq, step, t, value, attempt) per metric, each in order of seq.
+
+        A later attempt supersedes from its first step on in every metric, also in those that have no point of
+        their own yet in that attempt.
+        """
+        for name, rows in metrics.items():
+            if name not in self.series:
+                self.series[name] = Series(name)
+            self.series[name].extend(rows)
+            self._note_attempts(rows)
+        for attempt, step in self._attempt_starts.items():
+            for series in self.series.values():
+                if series.attempt < attempt:
+                    series.supersede(step)
+
+    def _note_attempts(self, rows: Sequence[Row]) -> None:
+        if not rows or rows[-1][4] <= 1:
+            return
+        for _seq, step, _t, _value, attempt in rows:
+            if attempt > 1 and step is not None and step < self._attempt_starts.get(attempt, math.inf):
+                self._attempt_starts[attempt] = float(step)
+
+    def axes(self) -> list[str]:
+        """The x axes this run's metrics allow, in the order of `AXES`."""
+        known = [axis for axis, source in _SOURCES.items() if len(self.series.get(source, ())) > 1]
+        if self._stepped():
+            known.append("step")
+        known.append("clock")
+        return [axis for axis in AXES if axis in known]
+
+    def _stepped(self) -> list[Series]:
+        return [series for series in self.series.values() if len(series) and not series.stepless]
+
+    def x_range(self, axis: str) -> tuple[float, float] | None:
+        """The common extent of the run's metrics on `axis`; None while nothing can be placed there."""
+        stepped = self._stepped()
+        if axis == "clock" or not stepped:
+            ends = [(s.times[0], s.times[-1]) for s in stepped or self.series.values() if len(s)]
+        else:
+            ends = [(s.steps[0], s.steps[-1]) for s in stepped]
+        if not ends:
+            return None
+        low, high = min(low for low, _ in ends), max(high for _, high in ends)
+        if axis in _SOURCES:
+            return self._from_step(axis, low), self._from_step(axis, high)
+        return low, high
+
+    def reference(self) -> Series | None:
+        """The metric with the most points: it ties steps to time for telemetry."""
+        return max(self._stepped(), key=len, default=None)
+
+    def edges(self, series: Series, axis: str, xs: Sequence[float]) -> tuple[list[float], Key]:
+        """Rising x positions on `axis` as the keys of `series`: steps, or unix times for telemetry."""
+        if axis == "clock":
+            return list(xs), "time"
+        source = self.series.get(_SOURCES.get(axis, ""))
+        steps = list(xs) if source is None else [_interpolate(source.values, source.steps, x) for x in xs]
+        if not series.stepless:
+            return steps, "step"
+        tie = self.reference()
+        return (steps if tie is None else [_interpolate(tie.steps, tie.times, s) for s in steps]), "time"
+
+    def x_of(self, reading: Reading, axis: str) -> float:
+        """Where on `axis` a point lies."""
+        if axis == "clock":
+            return reading.t
+        step = reading.step
+        if math.isnan(step):
+            tie = self.reference()
+            if tie is None:
+                return reading.t
+            step = _interpolate(tie.times, tie.steps, reading.t)
+        return self._from_step(axis, step)
+
+    def _from_step(self, axis: str, step: float) -> float:
+        source = self.series.get(_SOURCES.get(axis, ""))
+        return step if source is None else _interpolate(source.steps, source.values, step)
+
+
+def _interpolate(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
+    """y at x on the polyline through (xs, ys), xs rising; beyond the ends along the end segment."""
+    if len(xs) < 2:
+        return ys[0] if ys else x
+    right = min(max(bisect_left(xs, x), 1), len(xs) - 1)
+    run = xs[right] - xs[right - 1]
+    if run <= 0:
+        return ys[right]
+    return ys[right - 1] + (x - xs[right - 1]) / run * (ys[right] - ys[right - 1])

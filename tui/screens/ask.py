@@ -1,0 +1,35 @@
+"""A small dialog that asks for one line of text."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input
+
+
+class Ask(ModalScreen[str | None]):
+    """Gives the text entered, or None when it is left."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,alt+escape", "dismiss(None)", "leave", show=False)
+    ]
+
+    def __init__(self, title: str, placeholder: str = "", value: str = "") -> None:
+        super().__init__()
+        self._title = title
+        self._placeholder = placeholder
+        self._value = value
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="ask"):
+            field = Input(self._value, placeholder=self._placeholder)
+            field.border_title = self._title
+            field.border_subtitle = "enter: take it · esc: leave"
+            yield field
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value.strip())

@@ -1,0 +1,62 @@
+"""Help: what this screen is for, and every key that works here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui.keys import KEYS, Key
+from tui.widgets.bars import key_name
+
+TITLES = {
+    "app": "Everywhere",
+    "runs": "Runs",
+    "run": "Run",
+    "log": "Log",
+    "alerts": "Alerts",
+    "hosts": "Hosts",
+    "launch": "Launch",
+    "plan": "Run a plan",
+    "welcome": "First use",
+    "plot": "The focused plot",
+    "gpus": "GPUs",
+    "table": "Tables",
+    "plots": "Plots",
+}
+
+
+class Help(ModalScreen[None]):
+    """The keys of `groups` and the ones that work everywhere, remapped keys as they are now."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,backspace,alt+escape,question_mark,q", "dismiss", "close", show=False)
+    ]
+
+    def __init__(self, about: str, groups: Iterable[str], keymap: dict[str, str]) -> None:
+        super().__init__()
+        self._about = about
+        self._groups = [*groups, "app"]
+        self._keymap = keymap
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog help") as box:
+            box.border_title = "help"
+            box.border_subtitle = "esc closes · ctrl+p every action by name"
+            yield Static(Content(self._about), classes="about")
+            for group in self._groups:
+                yield Static(Content.styled(TITLES[group], "bold $primary"), classes="group")
+                for key in KEYS[group]:
+                    with Horizontal(classes="key"):
+                        yield Static(Content.styled(self._keys(key), "bold $accent"), classes="keys")
+                        yield Static(Content(key.help))
+
+    def _keys(self, key: Key) -> str:
+        keys = self._keymap.get(key.id, key.keys).split(",")
+        return " ".join(key_name(name) for name in keys if name != "alt+escape")

@@ -1,0 +1,52 @@
+"""An unknown host key is shown and asked about; a changed one is never offered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+if TYPE_CHECKING:
+    from remote.transport import UnknownHostKey
+
+
+class HostKey(ModalScreen[bool]):
+    """Gives True when the key is to be trusted from now on."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "dismiss(True)", "trust it", show=False),
+        Binding("escape,alt+escape,n", "dismiss(False)", "do not connect", show=False),
+    ]
+
+    def __init__(self, unknown: UnknownHostKey) -> None:
+        super().__init__()
+        self._unknown = unknown
+
+    def compose(self) -> ComposeResult:
+        key = self._unknown
+        with Vertical(classes="dialog") as box:
+            box.border_title = "unknown host key"
+            yield Static(
+                Content.styled(f"{key.host} ({key.where}) was never seen before.", "bold"), classes="question"
+            )
+            yield Static(Content.assemble(("its key  ", "$muted"), key.algorithm), classes="key")
+            yield Static(Content.styled(key.fingerprint, "bold $accent"), classes="question")
+            yield Static(
+                "Compare it on the host itself:\nssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub\n"
+                "If it differs, someone may be in between: do not connect.",
+                classes="lost",
+                markup=False,
+            )
+            yield Static(
+                Content.assemble(
+                    (" y ", "bold $error"),
+                    "trust it from now on    ",
+                    (" esc ", "bold $accent"),
+                    "do not connect",
+                )
+            )

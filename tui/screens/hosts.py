@@ -1,0 +1,252 @@
+"""Hosts: every machine stages can run on, how its link stands, what it has, and what was run there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from nanochat.errors import UserError
+from tui import run_actions
+from tui.host_checks import Check, checks
+from tui.keys import bindings
+from tui.screens.base import ControlScreen
+from tui.status import ROLE_STYLES, link_look
+from tui.text import clock, duration, harmless, size_bytes
+from tui.widgets.run_header import stale_words
+from tui.widgets.table import Cell, Column, VirtualTable
+
+if TYPE_CHECKING:
+    from remote.hosts import Host
+    from remote.runs import Change, CommandRecord, Link, Probe
+
+COLUMNS = (
+    Column("name", "host", 10, grow=1),
+    Column("link", "link", 12),
+    Column("latency", "latency", 7, "right"),
+    Column("live", "live", 4, "right"),
+    Column("gpus", "GPUs", 14, grow=2),
+    Column("disk", "disk free", 9, "right"),
+    Column("cores", "cores", 5, "right", least=92),
+    Column("target", "where", 18, grow=1, least=112),
+    Column("python", "interpreter", 18, grow=1, least=150),
+    Column("price", "$/h", 6, "right", least=120),
+)
+GLYPHS = {"good": "✓", "warn": "!", "bad": "✗"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A host with all that is known of it now."""
+
+    host: Host
+    link: Link | None
+    probe: Probe | None
+    live: int
+
+
+def cells(entry: Entry) -> dict[str, Cell]:
+    """A host as cells."""
+    host, link, probe = entry.host, entry.link, entry.probe
+    shape = link_look(link.status if link else "connecting")
+    latency = link.latency_ms if link and link.status == "up" else None
+    gpus = f"{len(probe.gpus)} × {probe.gpus[0].name}" if probe and probe.gpus else "none" if probe else ""
+    return {
+        "name": (harmless(host.name), "strong"),
+        "link": (f"{shape.glyph} {shape.word}", shape.role),
+        "latency": (f"{latency:.0f} ms" if latency is not None else "", ""),
+        "live": (str(entry.live) if entry.live else "", "live"),
+        "gpus": (harmless(gpus), ""),
+        "disk": (size_bytes(probe.disk_free) if probe else "", ""),
+        "cores": (f"{probe.cores:g}" if probe else "", ""),
+        "target": (harmless(host.target), "muted"),
+        "python": (harmless(host.python or "python3"), "muted"),
+        "price": (f"{host.price_per_hour:.2f}" if host.price_per_hour is not None else "", ""),
+    }
+
+
+class HostsScreen(ControlScreen):
+    """The inventory and, below it, the host under the cursor."""
+
+    tab = "hosts"
+    groups = ("hosts", "table")
+    about = (
+        "Every machine stages can run on. A host that cannot be reached is tried again by itself; a refused "
+        "key or login waits for you. Nothing is hidden: c shows every command that was run on the host."
+    )
+    BINDINGS = bindings("hosts")
+    AUTO_FOCUS = "#hosts"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._probes: dict[str, Probe] = {}
+        self._failures: dict[str, str] = {}
+        self._asked: set[str] = set()
+        self._commands = False
+
+    def body(self) -> Iterable[Widget]:
+        yield VirtualTable(COLUMNS, cells, lambda entry: entry.host.name, id="hosts")
+        with VerticalScroll(id="host-detail", can_focus=True):
+            yield Static(id="detail")
+
+    @property
+    def table(self) -> VirtualTable[Entry]:
+        return self.query_one("#hosts", VirtualTable)
+
+    @property
+    def current(self) -> str:
+        """The name of the host under the cursor."""
+        return self.table.current_key
+
+    def resting_place(self) -> Widget:
+        return self.table
+
+    def changed(self, changes: frozenset[Change]) -> None:
+        live: dict[str, int] = {}
+        for run in self.room.rows:
+            live[run.host] = live.get(run.host, 0) + run.live
+        links = self.room.links
+        hosts = self.room.hosts
+        self.table.show(
+            [Entry(h, links.get(h.name), self._probes.get(h.name), live.get(h.name, 0)) for h in hosts]
+        )
+        self.table.border_title = f"hosts · {len(hosts)}"
+        for host in hosts:
+            link = links.get(host.name)
+            if link and link.status == "up" and host.name not in self._asked:
+                self._asked.add(host.name)
+                self.room.do(self._probe(host.name))
+        self._show_detail()
+
+    def tick(self) -> None:
+        self.changed(frozenset())
+
+    def on_virtual_table_highlighted(self) -> None:
+        self._show_detail()
+
+    def _show_detail(self) -> None:
+        name = self.current
+        box = self.query_one("#host-detail", VerticalScroll)
+        box.border_title = f"commands run on {name}" if self._commands else name
+        if self._commands:
+            self.query_one("#detail", Static).update(_command_log(self.room.fleet.commands(name)))
+            return
+        link = self.room.links.get(name)
+        parts = [*_link_lines(link)]
+        if name in self._failures:
+            parts.append(_check_line(Check("bad", self._failures[name])))
+        elif name in self._probes:
+            parts += [_check_line(check) for check in checks(self._probes[name])]
+        elif name in self._asked:
+            parts.append(Content.styled("  looking at it …", "$muted"))
+        self.query_one("#detail", Static).update(Content("\n").join(parts))
+
+    async def _probe(self, name: str) -> None:
+        self._failures.pop(name, None)
+        try:
+            self._probes[name] = await self.room.fleet.probe(name)
+        except UserError as error:
+            self._failures[name] = str(error)
+        self.changed(frozenset())
+
+    def action_test(self) -> None:
+        name = self.current
+        self._asked.add(name)
+        self._probes.pop(name, None)
+        self._commands = False
+        self._show_detail()
+        self.room.do(self._probe(name))
+
+    def action_connect(self) -> None:
+        self.room.do(self._connect(self.current))
+
+    async def _connect(self, name: str) -> None:
+        self.room.say(f"connecting to {name} …")
+        await self.room.fleet.connect(name)
+        self.room.say(f"● {name} is up")
+
+    def action_commands(self) -> None:
+        self._commands = not self._commands
+        self._show_detail()
+
+    def action_add(self) -> None:
+        from tui.screens.add_host import AddHost
+
+        def added(name: str | None) -> None:
+            if name:
+                self.room.read_hosts()
+                self.changed(frozenset())
+                self.table.move_to_key(name)
+                self.room.do(self._connect(name))
+
+        self.room.push_screen(AddHost(), added)
+
+    def action_remove(self) -> None:
+        from tui.screens.confirm import Confirm
+
+        name = self.current
+        if name == "local":
+            self.room.say("local is this machine and always there", "warning")
+            return
+        live = sum(run.live for run in self.room.rows if run.host == name)
+        lost = "Only the entry goes: files and runs on the host stay, and what was seen of them stays here."
+        if live:
+            lost += f" {live} live run(s) there go on unwatched."
+        dialog = Confirm(f"Remove {name} from the list?", lost, word=name, verb="remove it")
+        self.room.push_screen(dialog, lambda yes: self.room.do(self._remove(name)) if yes else None)
+
+    async def _remove(self, name: str) -> None:
+        fleet = self.room.fleet
+        fleet.hosts.remove(name)
+        await fleet.disconnect(name)
+        self._probes.pop(name, None)
+        self._asked.discard(name)
+        self.room.read_hosts()
+        self.changed(frozenset())
+
+    def action_launch_here(self) -> None:
+        self.room.action_launch(self.current)
+
+    def action_shell(self) -> None:
+        run_actions.shell_on(self.room, self.current)
+
+
+def _link_lines(link: Link | None) -> list[Content]:
+    if link is None:
+        return [Content.styled("  not connected yet", "$muted")]
+    shape = link_look(link.status)
+    now = time.time()
+    words = f"up for {duration(now - link.since)}" if link.status == "up" else stale_words(link, now)
+    lines = [Content.assemble((f"{shape.glyph} {shape.word}  ", f"bold {ROLE_STYLES[shape.role]}"), words)]
+    if link.error:
+        lines.append(Content.styled(f"✗ {harmless(link.error, 600)}", "$error"))
+    return lines
+
+
+def _check_line(check: Check) -> Content:
+    style = ROLE_STYLES[check.level]
+    fix = (f"\n    {check.fix}", "$muted") if check.fix else ""
+    return Content.assemble((f"{GLYPHS[check.level]} ", f"bold {style}"), check.what, fix)
+
+
+def _command_log(records: Iterable[CommandRecord]) -> Content:
+    lines = []
+    for record in reversed(list(records)):
+        took = f"{record.seconds:.1f}s" if record.seconds is not None else ""
+        code = "" if record.exit_code in (0, None) else f" exit {record.exit_code}"
+        error = f"\n           {harmless(record.error, 300)}" if record.error else ""
+        lines.append(
+            Content.assemble(
+                (f"{clock(record.t)} ", "$muted"),
+                harmless(record.command, 1000),
+                (f"  {took}", "$muted"),
+                (code + error, "$error"),
+            )
+        )
+    return Content("\n").join(lines) if lines else Content.styled("nothing was run there yet", "$muted")

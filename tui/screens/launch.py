@@ -1,0 +1,170 @@
+"""Launch: choose a stage and a host, fill in the form, see the exact command, start it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from textual import events
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Input, Static
+
+from nanochat.errors import UserError
+from nanochat.options import changed
+from nanochat.stages import STAGES
+from tui import run_actions
+from tui.command_line import stage_line
+from tui.keys import bindings
+from tui.screens.base import ControlScreen
+from tui.widgets.choice import Choice
+from tui.widgets.form import OptionForm, describe
+
+if TYPE_CHECKING:
+    from remote.hosts import Host
+
+FIRST_STAGE = "base_train"
+SIDE_BY_SIDE = 110
+LOW = 30
+
+
+class LaunchScreen(ControlScreen):
+    """A stage's form. What was typed for one stage is kept while others are looked at."""
+
+    groups = ("launch",)
+    about = (
+        "Options at their defaults are not written into the command; a dot marks what you changed. 10_000 "
+        "and 2e9 are whole numbers too. The command below the form is exactly what runs on the host."
+    )
+    BINDINGS = bindings("launch")
+    AUTO_FOCUS = "#stage"
+
+    def __init__(self, host: str = "local", stage: str = FIRST_STAGE) -> None:
+        super().__init__()
+        self._stage = stage if stage in STAGES else next(iter(STAGES))
+        self._host = host
+        self._forms: dict[str, OptionForm] = {}
+        self._starting = False
+
+    def body(self) -> Iterable[Widget]:
+        hosts = [host.name for host in self.room.hosts]
+        shown = [f"{spec.name}: {spec.summary}" for spec in STAGES.values()]
+        with Vertical(id="what") as what:
+            what.border_title = "launch a stage"
+            with Horizontal(classes="field"):
+                yield Static("  stage", classes="label")
+                yield Choice(list(STAGES), self._stage, shown=shown, id="stage")
+            with Horizontal(classes="field"):
+                yield Static("  host", classes="label")
+                yield Choice(hosts, self._host, id="host")
+            with Horizontal(classes="field"):
+                yield Static("  run's name", classes="label")
+                yield Input(placeholder="the stage's name", compact=True, id="name")
+        with Horizontal(id="form-and-help"):
+            with Vertical(id="form") as form:
+                form.border_title = "options"
+            with Vertical(id="about-command"):
+                with VerticalScroll(id="about-option", can_focus=False) as about:
+                    about.border_title = "this option"
+                    yield Static(id="option-help")
+                with VerticalScroll(id="command-box", can_focus=False) as box:
+                    box.border_title = "exactly this will run"
+                    yield Static(id="command")
+
+    def on_mount(self) -> None:
+        self._show_stage()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.width >= SIDE_BY_SIDE, "-side")
+        self.set_class(event.size.height < LOW, "-low")
+
+    @property
+    def form(self) -> OptionForm:
+        """The form of the stage chosen."""
+        return self._forms[self._stage]
+
+    def _show_stage(self) -> None:
+        box = self.query_one("#form", Vertical)
+        if self._stage not in self._forms:
+            self._forms[self._stage] = OptionForm(STAGES[self._stage].options)
+            box.mount(self._forms[self._stage])
+        for name, form in self._forms.items():
+            form.display = name == self._stage
+        box.border_title = f"options of {self._stage}"
+        self.query_one("#option-help", Static).update(Content.styled(STAGES[self._stage].summary, "$muted"))
+        self._show_command()
+
+    def _target(self) -> Host:
+        return self.room.host(self.query_one("#host", Choice).value)
+
+    def command(self) -> str:
+        """The line that does the same by hand on the host."""
+        host = self._target()
+        python = host.python or (sys.executable if host.kind == "local" else "python3")
+        return stage_line(self._stage, self.form.instance(), host, python)
+
+    def _show_command(self) -> None:
+        errors = self.form.errors()
+        box = self.query_one("#command-box", VerticalScroll)
+        box.border_subtitle = f"{len(errors)} to mend first" if errors else "ctrl+s starts it"
+        box.set_class(bool(errors), "-errors")
+        if errors:
+            self.query_one("#command", Static).update(
+                Content.styled("\n".join(f"✗ {line}" for line in errors), "$error")
+            )
+            return
+        host = self._target()
+        where = "on this machine" if host.kind == "local" else f"on {host.name} ({host.target})"
+        self.query_one("#command", Static).update(Content.assemble((where + "\n", "$muted"), self.command()))
+
+    def on_choice_changed(self, event: Choice.Changed) -> None:
+        if event.choice.id == "stage":
+            self._stage = event.value
+            self._show_stage()
+        else:
+            self._show_command()
+
+    def on_option_form_changed(self) -> None:
+        self._show_command()
+
+    def on_option_form_focused(self, event: OptionForm.Focused) -> None:
+        self.query_one("#option-help", Static).update(describe(event.row.field))
+
+    def on_input_submitted(self) -> None:
+        self.focus_next()
+
+    def action_reset_field(self) -> None:
+        row = self.form.current()
+        if row is not None:
+            row.reset()
+
+    def action_copy(self) -> None:
+        self.room.do(run_actions.copy_text(self.room, self.command(), "the command"))
+
+    def action_start(self) -> None:
+        errors = self.form.errors()
+        if errors:
+            self.room.say(errors[0], "error")
+        elif not self._starting:
+            self._starting = True
+            self.room.do(self._launch())
+
+    async def _launch(self) -> None:
+        from remote.runs import RunRequest
+
+        name = self.query_one("#name", Input).value.strip() or self._stage
+        request = RunRequest(self._stage, changed(self.form.instance()), name)
+        host = self._target().name
+        self.room.say(f"starting {name} on {host} …")
+        try:
+            keys = await self.room.fleet.launch(host, [request])
+        finally:
+            self._starting = False
+        if not keys:
+            raise UserError(
+                f"host '{host}' started nothing", "its command log on Hosts (7, c) says what it answered"
+            )
+        await self.room.reread()
+        self.room.open_run(keys[0])

@@ -1,0 +1,282 @@
+"""Run: one run live. Plots, the machine, samples and results, the log; panes side by side where 40 columns
+each fit, else one at a time behind tabs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.widget import Widget
+from textual.widgets import Input
+
+from tui import run_actions
+from tui.figures import label
+from tui.keys import bindings
+from tui.plot_frame import Alert
+from tui.run_console import console_of
+from tui.run_data import News, RunReader
+from tui.screens.base import ControlScreen
+from tui.text import harmless
+from tui.widgets.alerts import Alerts, alert_step
+from tui.widgets.gpu_grid import GpuGrid
+from tui.widgets.log_view import LogPane
+from tui.widgets.pane_tabs import PaneTabs
+from tui.widgets.plot_grid import PlotGrid
+from tui.widgets.run_header import RunHeader
+from tui.widgets.samples import Samples
+from tui.widgets.table import VirtualTable
+
+if TYPE_CHECKING:
+    from nanochat.events import Event
+    from remote.runs import Change, RunRow
+    from tui.app import ControlRoom
+
+NARROW = 110
+LOG_SECONDS = 1.5
+LAST_WORDS = 5.0
+"""Seconds after a run's end in which its log is still read on."""
+SLICE = 200
+PANES = (("plots", "plots"), ("machine", "machine"), ("samples", "samples"), ("log", "log"))
+
+
+class RunScreen(ControlScreen):
+    """The run that `ControlRoom.run_key` names."""
+
+    tab = "run"
+    groups = ("run", "plots", "plot", "gpus", "alerts", "log")
+    about = (
+        "One run, live. Curves are smoothed (e) over the raw line of the focused plot; a cursor reads all "
+        "plots at once. In the log / finds, & filters, f follows. Where the screen is narrow the panes are "
+        "tabs: tab goes to the next one."
+    )
+    BINDINGS = bindings("run")
+    AUTO_FOCUS = ""
+    PANE_ORDER: ClassVar[tuple[str, ...]] = tuple(name for name, _ in PANES)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pane = "plots"
+        self._reader: RunReader | None = None
+        self._narrow = False
+        self._drawn = False
+        self._reading = False
+        self._alerts: list[Event] = []
+        self._log_read = 0.0
+
+    def body(self) -> Iterable[Widget]:
+        yield RunHeader(id="header")
+        yield PaneTabs(PANES, id="panes")
+        with Horizontal(id="upper"):
+            yield PlotGrid(id="plots")
+            with Vertical(id="side"):
+                machine = VerticalScroll(GpuGrid(id="gpus"), id="machine", can_focus=False)
+                machine.border_title = "machine"
+                yield machine
+                yield Samples(id="samples")
+        yield Alerts(id="alerts")
+        yield LogPane(id="log")
+
+    @property
+    def run_row(self) -> RunRow | None:
+        """The run shown, as last read."""
+        return next((run for run in self.room.rows if run.key == self.room.run_key), None)
+
+    @property
+    def plots(self) -> PlotGrid:
+        return self.query_one(PlotGrid)
+
+    # ---- layout --------------------------------------------------------------------------------------
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._narrow = event.size.width < NARROW
+        self._show_pane(self.pane, focus=False)
+
+    def _show_pane(self, pane: str, focus: bool = True) -> None:
+        self.pane = pane
+        wanted = {"-narrow", f"-pane-{pane}"} if self._narrow else {f"-pane-{pane}"}
+        if self.classes != wanted:
+            self.set_classes(wanted)  # all at once: each change of class styles the whole screen anew
+        self.query_one(PaneTabs).show(pane)
+        if focus:
+            self._pane_widget(pane).focus()
+
+    def _pane_widget(self, pane: str) -> Widget:
+        if pane == "log":
+            return self.query_one(LogPane).view
+        if pane == "plots":
+            return next(iter(self.plots.query("Plot")), self.plots)
+        return self.query_one(GpuGrid) if pane == "machine" else self.query_one(Samples)
+
+    def action_next_pane(self) -> None:
+        order = self.PANE_ORDER
+        self._show_pane(order[(order.index(self.pane) + 1) % len(order)])
+
+    def action_pane(self, pane: str) -> None:
+        self._show_pane(pane)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        for node in event.widget.ancestors_with_self:
+            if node.id in self.PANE_ORDER and node.id != self.pane:
+                self._show_pane(node.id, focus=False)
+
+    # ---- data ----------------------------------------------------------------------------------------
+
+    def changed(self, changes: frozenset[Change]) -> None:
+        run = self.run_row
+        self.query_one(RunHeader).show(run, self.room.links.get(run.host) if run else None)
+        self.plots.freeze(self.room.frozen)
+        if run is None or self.room.frozen:
+            return
+        if not self._drawn:  # the frame first: drawing plots loads what it does not need
+            self.call_after_refresh(self._first_data)
+            return
+        if self._reader is None or self._reader.key != run.key:
+            self._open(run)
+        if not changes or any(change.key == run.key for change in changes):
+            self._read()
+            self._poll_log()
+
+    def _first_data(self) -> None:
+        self._drawn = True
+        self.changed(frozenset())
+
+    def tick(self) -> None:
+        run = self.run_row
+        header = self.query_one(RunHeader)
+        header.show(run, self.room.links.get(run.host) if run else None)
+        link = header.link
+        self.query_one(GpuGrid).set_stale((link.silence() or 0.0) if link and header.stale else None)
+        if run is not None and (run.live or time.time() - (run.ended_at or 0.0) < LAST_WORDS):
+            self._poll_log()
+
+    def _open(self, run: RunRow) -> None:
+        """Turns to another run: everything of the one before goes."""
+        for key in self.plots.run_keys:
+            self.plots.unload(key)
+        self.plots.set_alerts(())
+        self.query_one(GpuGrid).clear()
+        self.query_one(Samples).clear()
+        self._alerts = []
+        self.query_one(Alerts).show([])
+        self._reader = RunReader(self.room.feed.store, run.key)
+        self.query_one(LogPane).view.open(console_of(self.room, run.key))
+
+    def _read(self) -> None:
+        if not self._reading and self._reader is not None:
+            self._reading = True
+            self.run_worker(self._read_news(self._reader), group="news")
+
+    async def _read_news(self, reader: RunReader) -> None:
+        try:
+            news = await asyncio.to_thread(reader.read)
+        finally:
+            self._reading = False
+        if reader is self._reader:
+            await self._take(reader.key, news)
+        else:
+            self._read()
+
+    async def _take(self, key: str, news: News) -> None:
+        if key not in self.plots.run_keys:
+            run = self.run_row
+            self.plots.load(key, harmless(label(run), 40) if run else key, news.metrics)
+        else:
+            self.plots.extend(key, news.metrics)
+        self.query_one(Samples).add(news.notable)
+        fresh = [event for event in news.notable if event.kind == "alert"]
+        if fresh:
+            self._alerts += fresh
+            self.query_one(Alerts).show(list(reversed(self._alerts)))
+            marks = [
+                Alert(alert_step(event), event.t, str(event.data.get("level", "warn")))
+                for event in self._alerts
+            ]
+            self.plots.set_alerts(marks)
+        for at in range(0, len(news.telemetry), SLICE):
+            part = news.telemetry[at : at + SLICE]
+            self.query_one(GpuGrid).load((event.t, event.data) for event in part)  # type: ignore[misc]
+            await asyncio.sleep(0)  # an hour of telemetry at once would hold the loop
+
+    def _poll_log(self) -> None:
+        pane = self.query_one(LogPane)
+        if pane.region and time.monotonic() - self._log_read > LOG_SECONDS:
+            self._log_read = time.monotonic()
+            pane.view.poll()
+
+    # ---- keys ----------------------------------------------------------------------------------------
+
+    def resting_place(self) -> Widget:
+        return self._pane_widget(self.pane)
+
+    def leave_field(self) -> bool:
+        if isinstance(self.focused, Input) and self.focused.id == "log-field":
+            self.query_one(LogPane).close_field()
+            return True
+        return super().leave_field()
+
+    def go_back(self) -> bool:
+        if self.plots.full is not None:
+            self.plots.toggle_full()
+            return True
+        return False
+
+    def _with(self, act: Callable[[ControlRoom, RunRow], None]) -> None:
+        run = self.run_row
+        if run is not None:
+            act(self.room, run)
+
+    def action_stop(self) -> None:
+        self._with(run_actions.ask_stop)
+
+    def action_resume(self) -> None:
+        self._with(run_actions.ask_resume)
+
+    def action_copy(self) -> None:
+        self._with(run_actions.copy_command)
+
+    def action_shell(self) -> None:
+        self._with(run_actions.open_shell)
+
+    def action_smooth(self) -> None:
+        decay = self.plots.next_smoothing()
+        self.room.say(f"smoothing: EMA {decay:g}" if decay else "smoothing off: raw values")
+
+    def action_log_y(self) -> None:
+        self.room.say("logarithmic y axis" if self.plots.toggle_log() else "linear y axis")
+
+    def action_zoom(self) -> None:
+        self.plots.toggle_full()
+
+    def action_find(self) -> None:
+        from tui.screens.ask import Ask
+
+        def chosen(text: str | None) -> None:
+            if text is not None:
+                self.plots.set_filter(text)
+
+        self.room.push_screen(Ask("metrics to plot", "loss bpb tok …, empty: all"), chosen)
+
+    def action_neighbour(self, direction: int) -> None:
+        keys = [run.key for run in self.room.rows]
+        if self.room.run_key in keys:
+            at = keys.index(self.room.run_key) - direction
+            if 0 <= at < len(keys):
+                self.room.open_run(keys[at])
+            else:
+                self.room.say("no newer run" if direction > 0 else "no older run")
+
+    def on_pane_tabs_picked(self, event: PaneTabs.Picked) -> None:
+        self._show_pane(event.pane)
+
+    def on_virtual_table_selected(self, event: VirtualTable.Selected) -> None:
+        self._go_to_alert(event.key)
+
+    def _go_to_alert(self, key: str) -> None:
+        """Moves every plot to where the alert was raised."""
+        alert = next((event for event in self._alerts if str(event.seq) == key), None)
+        if alert is not None and alert.step is not None:
+            self.plots.go_to(float(alert.step))

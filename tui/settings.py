@@ -1,0 +1,30 @@
+"""What the control room remembers between starts: a small JSON file in the base directory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nanochat.paths import Layout, atomic_write, make_dir
+
+
+class Settings:
+    """A mapping that is read once and written whole. A damaged file counts as empty."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._path = layout.base / "control-room.json"
+        try:
+            loaded = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            loaded = {}
+        self._values: dict[str, Any] = loaded if isinstance(loaded, dict) else {}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._values.get(name, default)
+
+    def set(self, name: str, value: Any) -> None:
+        """Remembers a JSON value. Raises `UserError` when the file cannot be written."""
+        if self._values.get(name) != value:
+            self._values[name] = value
+            make_dir(self._path.parent)
+            atomic_write(self._path, json.dumps(self._values, indent=1) + "\n")

@@ -1,0 +1,60 @@
+"""`nanochat` on the command line: what opens the control room, and on which base directory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from nanochat.errors import Exit, UserError
+from nanochat.options import Parser
+from nanochat.paths import Layout, base_dir, make_dir
+from tui.themes import THEMES
+
+
+def parser() -> Parser:
+    """The options of `nanochat` and `nanochat demo` that open the control room."""
+    found = Parser(prog="nanochat", description="Open the control room; with PLAN, start it and watch.")
+    found.add_argument(
+        "plan", nargs="?", default="", metavar="PLAN", help="a plan to start: a name or a TOML file"
+    )
+    found.add_argument("--host", default="local", metavar="NAME", help="where the plan runs [local]")
+    found.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="STAGE.OPTION=VALUE",
+        help="change an option of the plan",
+    )
+    found.add_argument(
+        "--base-dir", metavar="DIR", help="base directory [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]"
+    )
+    found.add_argument("--readonly", action="store_true", help="look only: nothing can be started or stopped")
+    found.add_argument("--theme", choices=list(THEMES), default="", help="dark, light or contrast")
+    return found
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Opens the app until it is left; opening another base directory starts it anew there."""
+    from nanochat.plan import load_plan
+    from remote.hosts import HostBook
+    from tui.app import ControlRoom
+
+    given = parser().parse_args(sys.argv[1:] if argv is None else argv)
+    layout = Layout(base_dir(given.base_dir))
+    if given.readonly and given.plan:
+        raise UserError("--readonly cannot start a plan", "leave one of the two out")
+    plan = load_plan(given.plan, layout, given.set) if given.plan else None
+    if plan is not None:
+        HostBook(layout).get(given.host)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UserError(
+            "the control room needs a terminal", "in a script use nanochat --no-tui PLAN or nanochat runs"
+        )
+    while True:
+        make_dir(layout.base)
+        app = ControlRoom(layout, plan=plan, host=given.host, readonly=given.readonly, theme=given.theme)
+        app.feed.store  # noqa: B018 - an unusable store is told in one line before the screen is taken
+        chosen = app.run()
+        if not chosen:
+            return app.return_code or Exit.OK
+        layout, plan = Layout(base_dir(chosen)), None

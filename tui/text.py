@@ -1,0 +1,128 @@
+"""Numbers and foreign text as a terminal can show them: aligned, short, and harmless."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+
+SGR = re.compile(r"\x1b\[[0-9;:]*m")
+UNSAFE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+
+LINE_CAP = 2_000
+
+
+def harmless(text: str, cap: int = LINE_CAP) -> str:
+    """One line of foreign text that cannot command the terminal.
+
+    Colour sequences are dropped; every other control character is shown as its picture (␛, ␇ …) and
+    characters that reorder or hide text as their code point. A line a program redrew with carriage
+    returns shows its last state. Longer than `cap` characters is cut and says by how much.
+    """
+    line = text.rstrip("\r\n")
+    if "\r" in line:
+        line = line.rsplit("\r", 1)[1]
+    over = len(line) - cap
+    if over > 0:
+        line = line[:cap]
+    line = UNSAFE.sub(_picture, SGR.sub("", line.expandtabs(4)))
+    return f"{line} … +{over:,} characters" if over > 0 else line
+
+
+def _picture(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"⟨{code:04x}⟩"
+
+
+def duration(seconds: float | None) -> str:
+    """`45s`, `3m12s`, `2h14m`, `3d04h`; empty when unknown."""
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def number(value: float | str | None) -> str:
+    """A metric's value in four significant digits, thousands grouped; NaN and infinities by name."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return harmless(value, 40)
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
+    size = abs(value)
+    if value == int(value) and size < 1e7:
+        return f"{int(value):,}"
+    if size >= 1e6:
+        return short(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    if size >= 100:
+        return f"{value:.1f}"
+    if size >= 10:
+        return f"{value:.2f}"
+    if size >= 1:
+        return f"{value:.3f}"
+    return f"{value:.4f}" if size >= 1e-3 else f"{value:.2e}"
+
+
+def short(value: float | None, unit: str = "") -> str:
+    """A magnitude in at most five characters before its unit: 812k, 1.98G, 3.2e21."""
+    if value is None or not math.isfinite(value):
+        return ""
+    size = abs(value)
+    for scale, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if size >= scale * 1e6 and letter == "T":
+            return f"{value:.1e}".replace("e+", "e") + unit
+        if size >= scale:
+            scaled = value / scale
+            digits = 0 if abs(scaled) >= 100 else 1 if abs(scaled) >= 10 else 2
+            return f"{scaled:.{digits}f}{letter}{unit}"
+    return f"{value:.0f}{unit}" if size >= 100 or value == int(value) else f"{value:.1f}{unit}"
+
+
+def size_bytes(value: float | None) -> str:
+    """Bytes in powers of 1024: 512B, 71.2G."""
+    if value is None:
+        return ""
+    scaled = float(value)
+    for letter in ("B", "K", "M", "G", "T"):
+        if abs(scaled) < 1000 or letter == "T":
+            return f"{scaled:.0f}{letter}" if letter == "B" or abs(scaled) >= 100 else f"{scaled:.1f}{letter}"
+        scaled /= 1024
+    raise AssertionError("unreachable")
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction 0..1 as `66%`; empty when unknown."""
+    return "" if fraction is None else f"{100 * fraction:.0f}%"
+
+
+def clock(t: float | None) -> str:
+    """Local time of day of a Unix time: `14:02:11`."""
+    return "" if t is None else time.strftime("%H:%M:%S", time.localtime(t))
+
+
+def when(t: float | None, now: float) -> str:
+    """Local time, with the date when it was not within the last 20 hours."""
+    if not t:
+        return ""
+    pattern = "%H:%M" if abs(now - t) < 20 * 3600 else "%b %d %H:%M"
+    return time.strftime(pattern, time.localtime(t))
+
+
+def gauge(fraction: float, width: int) -> str:
+    """A bar of `width` cells, filled in eighths."""
+    eighths = round(max(0.0, min(1.0, fraction)) * width * 8)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(width)

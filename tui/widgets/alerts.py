@@ -1,0 +1,53 @@
+"""The alerts of a run, newest on top; `enter` on one moves the plots there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tui.keys import bindings
+from tui.text import clock, harmless
+from tui.widgets.table import Cell, Column, VirtualTable
+
+if TYPE_CHECKING:
+    from nanochat.events import Event
+
+COLUMNS = (
+    Column("level", "alert", 7),
+    Column("time", "time", 8),
+    Column("step", "step", 7, "right"),
+    Column("message", "what happened", 20, grow=1),
+)
+
+
+def alert_step(event: Event) -> float:
+    """The step an alert was raised at, NaN when it had none."""
+    return float(event.step) if event.step is not None else math.nan
+
+
+def cells(event: Event) -> dict[str, Cell]:
+    """One alert as cells."""
+    error = event.data.get("level") == "error"
+    return {
+        "level": ("✗ error" if error else "⚠ warn", "bad" if error else "warn"),
+        "time": (clock(event.t), "muted"),
+        "step": (f"{event.step:,}" if event.step is not None else "", "muted"),
+        "message": (harmless(str(event.data.get("message", "")), 500), ""),
+    }
+
+
+class Alerts(VirtualTable["Event"]):
+    """Hidden while there is none."""
+
+    BINDINGS = bindings("alerts")
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(COLUMNS, cells, lambda event: str(event.seq), id=id)
+        self.display = False
+
+    def show(self, items: Sequence[Event], marks: object = None) -> None:
+        self.display = bool(items)
+        self.border_title = f"alerts · {len(items)}"
+        self.styles.height = min(6, len(items) + 3)
+        super().show(items)

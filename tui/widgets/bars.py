@@ -1,0 +1,146 @@
+"""The line on top (where am I, how are the links) and the line below (the keys that matter here)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from rich.cells import cell_len
+from textual import events
+from textual.content import Content
+from textual.dom import DOMNode
+from textual.widget import Widget
+
+from tui.keys import BY_ID
+from tui.status import ROLE_STYLES, link_look
+
+if TYPE_CHECKING:
+    from tui.app import ControlRoom
+
+BAR_KEYS = 7
+
+KEY_NAMES = {
+    "enter": "⏎",
+    "escape": "esc",
+    "slash": "/",
+    "question_mark": "?",
+    "exclamation_mark": "!",
+    "ampersand": "&",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "pageup": "pgup",
+    "pagedown": "pgdn",
+    "up": "↑",
+    "down": "↓",
+    "left": "←",
+    "right": "→",
+    "plus": "+",
+    "minus": "-",
+    "space": "space",
+}
+
+
+def key_name(key: str) -> str:
+    """How a key is written for people: `ctrl+s` as `^s`, `slash` as `/`."""
+    if key.startswith("ctrl+"):
+        return "^" + key_name(key[5:])
+    return KEY_NAMES.get(key, key)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a bar: its text, its style, and what a click on it runs where."""
+
+    text: str
+    style: str = ""
+    action: str = ""
+    node: DOMNode | None = None
+
+
+class ClickBar(Widget):
+    """One line of pieces, some of which run an action when clicked."""
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._spans: list[tuple[int, int, Piece]] = []
+
+    def line(self, pieces: list[Piece]) -> Content:
+        """Content from `pieces`; remembers where the actions lie."""
+        self._spans = []
+        at = 0
+        for piece in pieces:
+            width = cell_len(piece.text)
+            if piece.action:
+                self._spans.append((at, at + width, piece))
+            at += width
+        return Content.assemble(*((piece.text, piece.style) for piece in pieces))
+
+    async def on_click(self, event: events.Click) -> None:
+        for start, end, piece in self._spans:
+            if start <= event.x < end:
+                await self.app.run_action(piece.action, piece.node or self.screen)
+                return
+
+
+def _width(pieces: list[Piece]) -> int:
+    return sum(cell_len(piece.text) for piece in pieces)
+
+
+class TopBar(ClickBar):
+    """The app's name, the screens with their numbers, and what is out of the ordinary on the right."""
+
+    def render(self) -> Content:
+        app = cast("ControlRoom", self.app)
+        pieces = [Piece(" nanochat ", "bold $primary"), Piece(" ")]
+        here = getattr(self.screen, "tab", "")
+        for number, name, title in app.tabs:
+            style = "bold $block-cursor-foreground on $block-cursor-background" if name == here else "$muted"
+            pieces += [Piece(f" {number} {title} ", style, f"app.go('{name}')"), Piece(" ")]
+        right = self._right(app, self.size.width - _width(pieces))
+        pad = self.size.width - _width(pieces) - _width(right)
+        return self.line([*pieces, Piece(" " * max(0, pad)), *right])
+
+    def _right(self, app: ControlRoom, room: int) -> list[Piece]:
+        pieces = []
+        if app.frozen:
+            pieces.append(Piece(" frozen ", "bold $background on $warning", "app.freeze"))
+        if app.readonly:
+            pieces.append(Piece(" read only ", "$warning"))
+        running = sum(run.status == "running" for run in app.rows)
+        if running:
+            pieces.append(Piece(f" {running} running ", "$primary", "app.go('runs')"))
+        for host, link in app.links.items():
+            look = link_look(link.status)
+            pieces.append(Piece(f" {look.glyph} {host[:16]} ", ROLE_STYLES[look.role], "app.go('hosts')"))
+        while len(pieces) > 1 and _width(pieces) > room:
+            pieces.pop()
+        return pieces
+
+
+class KeyBar(ClickBar):
+    """The seven keys that matter here, then `? more`. Follows focus, the keymap and `--readonly`."""
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, lambda _screen: self.refresh())
+
+    def render(self) -> Content:
+        shown = [
+            (Piece(f" {key_name(key)} ", "bold $accent", action, node), Piece(f"{label} ", "", action, node))
+            for key, label, action, node in self._shown()
+        ]
+        more = [Piece(" ? ", "bold $accent", "app.help"), Piece("more ", "", "app.help")]
+        room = self.size.width - _width(more)
+        while shown and sum(_width(list(pair)) for pair in shown) > room:
+            shown.pop()
+        return self.line([*(piece for pair in shown for piece in pair), *more])
+
+    def _shown(self) -> list[tuple[str, str, str, DOMNode]]:
+        seen: dict[str, tuple[str, str, str, DOMNode]] = {}
+        for node, binding, enabled, _ in self.screen.active_bindings.values():
+            if binding.show and enabled and binding.id in BY_ID and binding.id not in seen:
+                seen[binding.id] = (binding.key, binding.description, binding.action, node)
+        order = list(BY_ID)
+        ids = sorted(seen, key=lambda name: (name.startswith("app."), order.index(name)))
+        return [seen[name] for name in ids[:BAR_KEYS]]

@@ -1,0 +1,48 @@
+"""Tabs over panes that do not fit side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+
+
+class PaneTabs(Widget):
+    """One line of pane names; a click picks one."""
+
+    class Picked(Message):
+        """A pane's name was clicked."""
+
+        def __init__(self, pane: str) -> None:
+            super().__init__()
+            self.pane = pane
+
+    def __init__(self, panes: Sequence[tuple[str, str]], id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._panes = list(panes)
+        self._current = self._panes[0][0]
+
+    def show(self, pane: str) -> None:
+        """Marks `pane` as the one in sight."""
+        self._current = pane
+        self.refresh()
+
+    def render(self) -> Content:
+        parts: list[tuple[str, str]] = [(" ", "")]
+        for name, title in self._panes:
+            parts += [
+                (f" {title} ", "bold underline $primary" if name == self._current else "$muted"),
+                (" ", ""),
+            ]
+        return Content.assemble(*parts, ("  tab: next", "$faint"))
+
+    def on_click(self, event: events.Click) -> None:
+        left = 1
+        for name, title in self._panes:
+            if left <= event.x < left + len(title) + 2:
+                self.post_message(self.Picked(name))
+                return
+            left += len(title) + 3

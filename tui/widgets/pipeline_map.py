@@ -1,0 +1,146 @@
+"""The pipeline as boxes from left to right, each with the newest run of its stage; evals hang below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textual import events
+from textual.content import Content
+from textual.geometry import Size
+from textual.message import Message
+from textual.widget import Widget
+
+from nanochat.stages import STAGES
+from tui.figures import key_figure, progress
+from tui.status import ROLE_STYLES, look
+from tui.text import percent
+from tui.widgets.table import fit
+
+if TYPE_CHECKING:
+    from remote.runs import RunRow
+
+
+@dataclass(frozen=True)
+class Place:
+    """One box of the map: its title, the stages it stands for, and the evals below it."""
+
+    title: str
+    stages: tuple[str, ...]
+    evals: tuple[str, ...] = ()
+
+
+CHAIN: tuple[Place, ...] = (
+    Place("data", ("data_build", "data_download")),
+    Place("tok_train", ("tok_train",), ("tok_eval",)),
+    Place("base_train", ("base_train",), ("base_loss", "base_eval")),
+    Place("mid_train", ("mid_train",)),
+    Place("chat_sft", ("chat_sft",), ("chat_eval",)),
+    Place("chat_rl", ("chat_rl",)),
+)
+ARROW = " → "
+WIDEST = 64
+
+
+def places(known: Iterable[str] = STAGES) -> list[Place]:
+    """The boxes whose stages exist, with the evals that exist."""
+    names = set(known)
+    found = []
+    for place in CHAIN:
+        stages = tuple(name for name in place.stages if name in names)
+        if stages:
+            found.append(Place(place.title, stages, tuple(name for name in place.evals if name in names)))
+    return found
+
+
+def newest(rows: Sequence[RunRow], stages: Sequence[str]) -> RunRow | None:
+    """The newest run of any of `stages`; `rows` are newest first."""
+    return next((run for run in rows if run.stage in stages), None)
+
+
+Line = list[tuple[str, str]]
+
+
+class PipelineMap(Widget):
+    """Draws the chain; a click on a box asks for that stage's runs."""
+
+    class Picked(Message):
+        """A box was clicked."""
+
+        def __init__(self, stages: tuple[str, ...]) -> None:
+            super().__init__()
+            self.stages = stages
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.places = places()
+        self.rows: Sequence[RunRow] = ()
+
+    def show(self, rows: Sequence[RunRow]) -> None:
+        """The newest first."""
+        self.rows = rows
+        self.refresh()
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return 4 + max(len(place.evals) for place in self.places)
+
+    @property
+    def _box(self) -> int:
+        count = len(self.places)
+        return min(WIDEST, (self.size.width - len(ARROW) * (count - 1)) // count)
+
+    def render(self) -> Content:
+        height = self.size.height
+        lines: list[Line] = [[] for _ in range(height)]
+        for index, place in enumerate(self.places):
+            for line, parts in zip(lines, self._draw(place, self._box, height), strict=True):
+                line.extend(parts)
+            if index < len(self.places) - 1:
+                for y, line in enumerate(lines):
+                    line.append((ARROW if y == 1 else " " * len(ARROW), "$muted"))
+        pieces: Line = []
+        for line in lines:
+            pieces += [*line, ("\n", "")]
+        return Content.assemble(*pieces[:-1])
+
+    def _draw(self, place: Place, width: int, height: int) -> list[Line]:
+        run = newest(self.rows, place.stages)
+        lines = [*_box(place.title, run, width)]
+        lines += [_eval(stage, newest(self.rows, (stage,)), width) for stage in place.evals]
+        lines += [[(" " * width, "")]] * (height - len(lines))
+        return lines[:height]
+
+    def on_click(self, event: events.Click) -> None:
+        index, x = divmod(event.x, self._box + len(ARROW))
+        if index < len(self.places) and x < self._box:
+            self.post_message(self.Picked(self.places[index].stages))
+
+
+def _box(title: str, run: RunRow | None, width: int) -> list[Line]:
+    inner = width - 4
+    if run is None:
+        rule, style, status, figure = "$rule", "$muted", "· not run yet", ""
+    else:
+        shape = look(run.status)
+        rule = style = ROLE_STYLES[shape.role]
+        part = percent(progress(run)) if run.live else ""
+        status = f"{shape.glyph} {shape.word}" + (f" {part}" if part else "")
+        figure = str(key_figure(run))
+    head = fit(title, min(len(title), width - 4))
+    done = (progress(run) or 0.0) if run is not None and run.status in ("running", "starting") else 0.0
+    filled = round(done * (width - 2))
+    return [
+        [("╭ ", rule), (head, "bold"), (" " + "─" * (width - 4 - len(head)) + "╮", rule)],
+        [("│ ", rule), (fit(status, inner), style), (" │", rule)],
+        [("│ ", rule), (fit(figure, inner), ""), (" │", rule)],
+        [("╰", rule), ("━" * filled, "$primary"), ("─" * (width - 2 - filled) + "╯", rule)],
+    ]
+
+
+def _eval(stage: str, run: RunRow | None, width: int) -> Line:
+    if run is None:
+        return [(fit(f" └ {stage}", width), "$muted")]
+    shape = look(run.status)
+    text = f"{shape.glyph} {stage} {key_figure(run)}"
+    return [(" └ ", "$muted"), (fit(text, width - 3), ROLE_STYLES[shape.role])]

@@ -1,0 +1,259 @@
+"""A grid of plots over the metrics of up to four runs, with one cursor and one x range for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from math import ceil
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.widget import Widget
+from textual.widgets import Static
+
+from nanochat.errors import UserError
+from tui.keys import bindings
+from tui.plot_frame import MAX_RUNS, Alert, View
+from tui.plotting import submit
+from tui.run_metrics import AXES, RunMetrics, by_importance, noisy
+from tui.series import Row
+from tui.widgets.plot import Plot
+
+SMOOTHINGS = (0.0, 0.9, 0.98, 0.995)
+PLOT_COLUMNS = 42
+PLOT_ROWS = 9
+NOT_PLOTTED = ("progress", "eta_s")
+
+
+class PlotGrid(Widget):
+    """Plots of a run's metrics, the important ones first, as many as fit; the rest on further pages.
+
+    load(run_key, label, metrics)  show a run (replacing what was loaded under that key); up to four overlaid
+    extend(run_key, metrics)       append live points, in order of seq
+    unload(run_key)                take a run out
+    metrics maps a name to rows of (seq, step, t, value, attempt), as the store gives them.
+
+    next_smoothing, next_axis, toggle_log, toggle_superseded, toggle_full, set_filter, set_alerts, go_to and
+    freeze are what a screen's keys call. Messages of its plots (`Plot.CursorMoved`) bubble to the screen.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("plots")]
+    DEFAULT_CSS = """
+    PlotGrid { height: 1fr; width: 1fr; }
+    PlotGrid > #plots { layout: grid; grid-gutter: 0 1; height: 1fr; }
+    PlotGrid > #page { height: 1; color: $text-muted; display: none; padding: 0 1; }
+    """
+
+    def __init__(self, *, unicode: bool = True, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.unicode = unicode
+        self.view = View(smoothing=SMOOTHINGS[1])
+        self.cursor: float | None = None
+        self.full: str | None = None
+        self.page = 0
+        self._runs: dict[str, RunMetrics] = {}
+        self._names: dict[str, set[str]] = {}
+        self._filter = ""
+        self._alerts: tuple[Alert, ...] = ()
+        self._frozen = False
+
+    def compose(self) -> ComposeResult:
+        with Container(id="plots"):
+            yield Plot(unicode=self.unicode)
+        yield Static(id="page")
+
+    # Data
+
+    def load(self, run_key: str, label: str, metrics: Mapping[str, Sequence[Row]]) -> None:
+        """Show a run. Raises UserError when four others are shown already."""
+        if run_key not in self._runs and len(self._runs) >= MAX_RUNS:
+            raise UserError(f"{MAX_RUNS} runs are overlaid already", "take one out first")
+        self._runs[run_key] = RunMetrics(label)
+        self._names[run_key] = set()
+        self.extend(run_key, metrics)
+        self._arrange()
+
+    def extend(self, run_key: str, metrics: Mapping[str, Sequence[Row]]) -> None:
+        """Append points to a loaded run; rows of a run that is not loaded are ignored."""
+        run = self._runs.get(run_key)
+        if run is None or not metrics:
+            return
+        ingested = submit(run.ingest, dict(metrics))
+        self.call_later(self._watch, ingested)
+        fresh = metrics.keys() - self._names[run_key]
+        self._names[run_key] |= fresh
+        if fresh:
+            self._arrange()
+        for plot in self._plots():
+            plot.data_changed()
+
+    def _watch(self, ingested: Future[None]) -> None:
+        """Let a failed ingest end as a visible error instead of a silent gap."""
+
+        async def wait() -> None:
+            await asyncio.wrap_future(ingested)
+
+        self.run_worker(wait(), group="ingest")
+
+    def unload(self, run_key: str) -> None:
+        """Take a run out of the plots; unknown keys are ignored."""
+        if self._runs.pop(run_key, None) is not None:
+            del self._names[run_key]
+            self._arrange()
+
+    @property
+    def run_keys(self) -> tuple[str, ...]:
+        return tuple(self._runs)
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics with a plot, in order; with a filter those whose name holds one of its words."""
+        names = set().union(*self._names.values()) if self._names else set()
+        words = self._filter.lower().split()
+        if words:
+            return by_importance(name for name in names if any(word in name.lower() for word in words))
+        return by_importance(name for name in names if name not in NOT_PLOTTED)
+
+    # Looks
+
+    def set_filter(self, text: str) -> None:
+        """Show only metrics whose name holds one of the words of `text`."""
+        self._filter, self.page = text, 0
+        self._arrange()
+
+    def set_alerts(self, alerts: Sequence[Alert]) -> None:
+        self._alerts = tuple(alerts)
+        for plot in self._plots():
+            plot.set_alerts(self._alerts)
+
+    def next_smoothing(self) -> float:
+        """The next EMA decay of 0, .9, .98, .995; returns it."""
+        at = SMOOTHINGS.index(self.view.smoothing) if self.view.smoothing in SMOOTHINGS else -1
+        self._look(replace(self.view, smoothing=SMOOTHINGS[(at + 1) % len(SMOOTHINGS)]))
+        return self.view.smoothing
+
+    def toggle_log(self) -> bool:
+        self._look(replace(self.view, log=not self.view.log, y=None))
+        return self.view.log
+
+    def toggle_superseded(self) -> bool:
+        self._look(replace(self.view, superseded=not self.view.superseded))
+        return self.view.superseded
+
+    async def next_axis(self) -> str:
+        """The next x axis that every loaded run has; returns its name."""
+        known = await asyncio.gather(*(asyncio.wrap_future(submit(run.axes)) for run in self._runs.values()))
+        axes = [axis for axis in AXES if all(axis in run for run in known)] or ["step"]
+        at = axes.index(self.view.axis) if self.view.axis in axes else -1
+        self.cursor = None
+        self._look(replace(self.view, axis=axes[(at + 1) % len(axes)], x=None))
+        return self.view.axis
+
+    def toggle_full(self, plot: Plot | None = None) -> None:
+        """Give one plot the whole grid (the focused, else the first), or show all again."""
+        if self.full is None:
+            chosen = plot or next((p for p in self._plots() if p.has_focus), None)
+            self.full = chosen.metric if chosen is not None else next(iter(self.metrics), None)
+        else:
+            self.full = None
+        self._arrange()
+
+    def go_to(self, x: float | None) -> None:
+        """Put the cursor of every plot at x on the current axis; None takes it away."""
+        self.cursor = x
+        for plot in self._plots():
+            plot.set_cursor(x)
+
+    def freeze(self, frozen: bool) -> None:
+        """Keep the pictures while data keeps coming."""
+        self._frozen = frozen
+        for plot in self._plots():
+            plot.freeze(frozen)
+
+    def _look(self, view: View) -> None:
+        self.view = view
+        self._arrange()
+
+    # Arrangement
+
+    def _plots(self) -> list[Plot]:
+        return [plot for plot in self.query(Plot) if plot.display]
+
+    def shape(self, count: int) -> tuple[int, int]:
+        """(columns, rows) of the grid for `count` plots at the present size."""
+        columns = max(1, min(3, self.size.width // PLOT_COLUMNS))
+        rows = max(1, self.size.height // PLOT_ROWS)
+        columns = max(1, min(columns, count))
+        return columns, max(1, min(rows, ceil(count / columns)))
+
+    def _arrange(self) -> None:
+        if not self.is_mounted or not self.size.width:
+            return
+        names = [self.full] if self.full in self.metrics else self.metrics
+        columns, rows = self.shape(len(names))
+        pages = max(1, ceil(len(names) / (columns * rows)))
+        self.page = min(self.page, pages - 1)
+        first = self.page * columns * rows
+        here = names[first : first + columns * rows]
+        box = self.query_one("#plots", Container)
+        box.styles.grid_size_columns, box.styles.grid_size_rows = columns, rows
+        self._show(box, here or [""])
+        note = self.query_one("#page", Static)
+        note.display = pages > 1
+        note.update(f"metrics {first + 1}–{first + len(here)} of {len(names)} · PgDn PgUp")
+
+    def _show(self, box: Container, names: Sequence[str]) -> None:
+        plots = list(box.query(Plot))
+        missing = [Plot(unicode=self.unicode) for _ in range(len(names) - len(plots))]
+        if missing:
+            box.mount(*missing)
+        for index, plot in enumerate([*plots, *missing]):
+            plot.display = index < len(names)
+            if not plot.display:
+                continue
+            plot.set_series(names[index], tuple(self._runs.values()))
+            smoothing = self.view.smoothing if noisy(names[index]) else 0.0
+            plot.set_view(
+                replace(self.view, smoothing=smoothing, raw=self.full is not None or plot.has_focus)
+            )
+            plot.set_alerts(self._alerts)
+            plot.set_cursor(self.cursor)
+            plot.freeze(self._frozen)
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._arrange)
+
+    def on_resize(self) -> None:
+        self._arrange()
+
+    def on_descendant_focus(self) -> None:
+        self._arrange()
+
+    def on_descendant_blur(self) -> None:
+        self._arrange()
+
+    # Messages and keys
+
+    def on_plot_cursor_moved(self, event: Plot.CursorMoved) -> None:
+        self.go_to(event.x)
+
+    def on_plot_zoomed(self, event: Plot.Zoomed) -> None:
+        self._look(replace(self.view, x=event.x))
+
+    def on_plot_full_screen(self, event: Plot.FullScreen) -> None:
+        event.stop()
+        self.toggle_full(event.plot)
+
+    async def action_next_axis(self) -> None:
+        await self.next_axis()
+
+    def action_superseded(self) -> None:
+        self.toggle_superseded()
+
+    def action_page(self, direction: int) -> None:
+        self.page = max(0, self.page + direction)
+        self._arrange()

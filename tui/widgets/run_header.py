@@ -1,0 +1,101 @@
+"""Two lines on top of a run: who and where, and how far."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from textual.content import Content
+from textual.widget import Widget
+
+from tui.figures import elapsed, eta, key_figure, label, progress, speed, steps
+from tui.status import ROLE_STYLES, look
+from tui.text import duration, harmless, percent
+
+if TYPE_CHECKING:
+    from remote.runs import Link, RunRow
+
+Parts = list[tuple[str, str]]
+
+
+class RunHeader(Widget):
+    """Shows `run`; `link` says whether what is shown is fresh."""
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.run: RunRow | None = None
+        self.link: Link | None = None
+
+    def show(self, run: RunRow | None, link: Link | None) -> None:
+        self.run, self.link = run, link
+        self.refresh()
+
+    @property
+    def stale(self) -> bool:
+        """True when a live run's host is out of contact."""
+        return self.run is not None and self.run.live and (self.link is None or self.link.status != "up")
+
+    def render(self) -> Content:
+        run = self.run
+        if run is None:
+            return Content.styled("no run chosen", "$muted")
+        now = time.time()
+        return Content("\n").join([self._line(*self._who(run, now)), self._line(*self._how_far(run, now))])
+
+    def _who(self, run: RunRow, now: float) -> tuple[Parts, Parts]:
+        shape = look(run.status)
+        style = "$muted" if self.stale else ROLE_STYLES[shape.role]
+        left: Parts = [
+            (f" {shape.glyph} {shape.word}{'?' if self.stale else ''} ", f"bold {style}"),
+            (f" {harmless(label(run), 60)} ", "bold"),
+            (f" {run.stage} · {harmless(run.host, 40)}", "$muted"),
+        ]
+        if run.attempt > 1:
+            left.append((f" · attempt {run.attempt}", "$muted"))
+        if self.stale:
+            return left, [(stale_words(self.link, now) + " ", "bold $warning")]
+        if run.reason and not run.live:
+            return left, [(harmless(run.reason, 120) + " ", style)]
+        return left, [(f"{key_figure(run)} ", "bold $accent")]
+
+    def _how_far(self, run: RunRow, now: float) -> tuple[Parts, Parts]:
+        done = progress(run)
+        words = [
+            f"{run.unit} {steps(run)}" if steps(run) else "",
+            duration(elapsed(run, run.last_contact if self.stale else now)),
+            f"ETA {eta(run)}" if eta(run) else "",
+            f"{speed(run).text} {speed(run).name}" if speed(run).text else "",
+            f"⚠ {run.alerts}" if run.alerts else "",
+        ]
+        right: Parts = [(" · ".join(word for word in words if word) + " ", "")]
+        room = max(10, self.size.width - cell_len(right[0][0]) - 10)
+        filled = round((done or 0.0) * room)
+        colour = "$muted" if self.stale else ROLE_STYLES[look(run.status).role]
+        left: Parts = [
+            (" ", ""),
+            ("━" * filled, colour),
+            ("─" * (room - filled), "$rule"),
+            (f" {percent(done):>4} ", "bold"),
+        ]
+        return left, right
+
+    def _line(self, left: Parts, right: Parts) -> Content:
+        room = self.size.width - sum(cell_len(text) for text, _ in right)
+        start = Content.assemble(*left)
+        if start.cell_length > room:
+            start = start.truncate(max(0, room - 1), ellipsis=True)
+        return Content.assemble(start, " " * max(0, room - start.cell_length), *right)
+
+
+def stale_words(link: Link | None, now: float) -> str:
+    """`no contact for 12s, retrying in 4s`."""
+    if link is None:
+        return "host is not in the list"
+    silence = link.silence(now)
+    words = "no contact yet" if silence is None else f"no contact for {duration(silence) or '0s'}"
+    if link.status == "connecting":
+        return f"{words}, connecting"
+    if link.retry_in is not None:
+        return f"{words}, retrying in {duration(max(0.0, link.since + link.retry_in - now))}"
+    return words

@@ -1,0 +1,112 @@
+"""The table of runs: its columns, its cells, its orders."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tui.figures import elapsed, eta, key_figure, label, mfu, progress, speed, steps
+from tui.status import look
+from tui.text import duration, harmless, percent, when
+from tui.widgets.table import Cell, Column, VirtualTable
+
+if TYPE_CHECKING:
+    from remote.runs import RunRow
+
+COLUMNS = (
+    Column("status", "status", 11),
+    Column("name", "name", 10, grow=3),
+    Column("stage", "stage", 10, grow=1),
+    Column("host", "host", 7, grow=1, least=100),
+    Column("step", "step", 15, "right", least=116),
+    Column("done", "done", 4, "right"),
+    Column("figure", "result", 13),
+    Column("speed", "speed", 9, "right"),
+    Column("mfu", "MFU %", 5, "right", least=108),
+    Column("eta", "ETA", 6, "right"),
+    Column("elapsed", "time", 6, "right", least=90),
+    Column("plan", "plan", 8, grow=1, least=150),
+    Column("started", "started", 12, "right", least=140),
+    Column("note", "note", 10, grow=3, least=170),
+)
+
+Order = Callable[["RunRow"], tuple[int, float | str]]
+
+
+def _number(value: float | None) -> tuple[int, float]:
+    return (1, 0.0) if value is None else (0, -value)
+
+
+def _value(run: RunRow, metric: str) -> float | None:
+    value = run.latest.get(metric)
+    return float(value) if isinstance(value, float | int) else None
+
+
+#: Each column's order. The first press of a column puts the most interesting end on top.
+ORDERS: dict[str, Order] = {
+    "started": lambda run: _number(run.created_at),
+    "status": lambda run: (
+        (0, ("running", "starting", "created", "failed", "lost").index(run.status) * 1.0)
+        if run.status in ("running", "starting", "created", "failed", "lost")
+        else (1, run.status)
+    ),
+    "name": lambda run: (0, run.name.lower()),
+    "stage": lambda run: (0, run.stage),
+    "host": lambda run: (0, run.host),
+    "done": lambda run: _number(progress(run)),
+    "figure": lambda run: (0, _value(run, "val/bpb") or _value(run, "train/loss") or float("inf")),
+    "speed": lambda run: _number(_value(run, "train/tok_per_sec")),
+    "mfu": lambda run: _number(_value(run, "train/mfu")),
+    "eta": lambda run: (1, 0.0) if run.eta_s is None else (0, run.eta_s),
+    "elapsed": lambda run: _number(elapsed(run, time.time())),
+}
+
+
+def ordered(rows: Sequence[RunRow], column: str, reverse: bool = False) -> list[RunRow]:
+    """`rows` by one column, pinned ones first; equal ones stay newest first."""
+    key = ORDERS[column]
+    known = sorted(rows, key=key)
+    if reverse:
+        known.reverse()
+    return sorted(known, key=lambda run: not run.pinned)
+
+
+def cells(run: RunRow, silent: bool) -> dict[str, Cell]:
+    """One run as cells. `silent`: its host is out of contact, so a live run's state is what it last was."""
+    now = run.last_contact if silent and run.live else time.time()
+    shape = look(run.status)
+    stale = silent and run.live
+    word = f"{shape.word}?" if stale else shape.word
+    dim = "muted" if stale else ""
+    figure, rate = key_figure(run), speed(run)
+    return {
+        "status": (f"{shape.glyph} {word}", "muted" if stale else shape.role),
+        "name": (("⌃ " if run.pinned else "") + harmless(label(run)), dim or "strong"),
+        "stage": (harmless(run.stage), dim),
+        "host": (harmless(run.host), dim),
+        "step": (steps(run), dim),
+        "done": (percent(progress(run)), dim),
+        "figure": (str(figure), dim),
+        "speed": (f"{rate.text} {rate.name[:2]}" if rate.name == "MB/s" else rate.text, dim),
+        "mfu": (mfu(run), dim),
+        "eta": (eta(run), dim),
+        "elapsed": (duration(elapsed(run, now)), dim),
+        "plan": (harmless(run.plan_name), "muted"),
+        "started": (when(run.created_at, time.time()), "muted"),
+        "note": (harmless(" ".join([*(f"#{tag}" for tag in run.tags), run.note, run.reason])), "muted"),
+    }
+
+
+class RunTable(VirtualTable["RunRow"]):
+    """The runs, with those of silent hosts dimmed."""
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(
+            COLUMNS,
+            lambda run: cells(run, run.host in self.silent),
+            lambda run: run.key,
+            empty="no runs here yet: n launches a stage, p runs a plan",
+            id=id,
+        )
+        self.silent: frozenset[str] = frozenset()

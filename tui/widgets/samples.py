@@ -1,0 +1,85 @@
+"""What the model says and how it is judged, as it comes: samples, evaluations, checkpoints, the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from tui.text import harmless, number, size_bytes
+
+if TYPE_CHECKING:
+    from nanochat.events import Event
+
+KEPT = 60
+
+
+class Samples(VerticalScroll, can_focus=True):
+    """Newest on top. Text of the model is shown as text, whatever it holds."""
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.border_title = "samples and results"
+        self._entries: list[Content] = []
+
+    def compose(self) -> ComposeResult:
+        yield Static(
+            Content.styled("nothing yet: samples, evaluations and checkpoints appear here", "$muted")
+        )
+
+    def clear(self) -> None:
+        """Forgets what another run said."""
+        self._entries = []
+        self._draw()
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Puts the entries of `events` on top, the newest first."""
+        fresh = [entry for entry in map(_entry, events) if entry is not None]
+        if fresh:
+            self._entries = [*reversed(fresh), *self._entries][:KEPT]
+            self._draw()
+
+    def _draw(self) -> None:
+        empty = Content.styled("nothing yet: samples, evaluations and checkpoints appear here", "$muted")
+        self.query_one(Static).update(Content("\n").join(self._entries) if self._entries else empty)
+
+
+def _entry(event: Event) -> Content | None:
+    at = f"{event.step:,}" if event.step is not None else ""
+    data = event.data
+    if event.kind == "sample":
+        prompt, text = harmless(str(data.get("prompt", "")), 400), _paragraph(str(data.get("text", "")))
+        text = text.removeprefix(prompt)
+        return Content.assemble((f"{at:>7} ", "$muted"), (prompt, "bold"), text)
+    if event.kind == "eval":
+        return Content.assemble((f"{at:>7} ", "$muted"), ("eval ", "$primary"), _values(data))
+    if event.kind == "checkpoint":
+        size = data.get("bytes")
+        words = f"saved {size_bytes(size) if isinstance(size, int | float) else ''} "
+        path = harmless(str(data.get("path", "")), 300)
+        return Content.assemble(
+            (f"{at:>7} ", "$muted"), (words, "$success"), ("/".join(path.split("/")[-2:]), "")
+        )
+    if event.kind == "stage_end":
+        results = data.get("results")
+        shown = _values(results) if isinstance(results, dict) else ""
+        error = harmless(str(data.get("error", "")), 600)
+        status = harmless(str(data.get("status", "")), 40)
+        return Content.assemble(("    end ", "$muted"), (f"{status} ", "bold"), shown, (error, "$error"))
+    return None
+
+
+def _values(data: Mapping[str, object]) -> str:
+    return "  ".join(
+        f"{harmless(name, 40)} {number(value)}"
+        for name, value in data.items()
+        if isinstance(value, int | float | str)
+    )
+
+
+def _paragraph(text: str) -> str:
+    return " ⏎ ".join(harmless(line, 400) for line in text[:4000].splitlines())
