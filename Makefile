@@ -14,6 +14,7 @@ BIN   := $(VENV)/bin
 ARGS  ?=
 TORCH ?= default
 JOBS  ?= 2
+DEV   := .[test,lint]
 BUILD := pyproject.toml constraints.txt rustbpe/Cargo.toml $(wildcard rustbpe/src/*.rs rustbpe/src/*/*.rs)
 
 help: ## this list
@@ -51,7 +52,7 @@ $(VENV)/.demo: $(BUILD) | $(BIN)/python
 
 $(VENV)/.dev: $(BUILD) | $(BIN)/python
 	$(need_rust)
-	$(call install,.[test,lint])
+	$(call install,$(DEV))
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo ## train a small language model here, live in the control room (ARGS=--no-tui: headless)

@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from nanochat.errors import UserError, nearest
@@ -41,6 +42,8 @@ class OptionField:
     maximum: float | None = None
     short: str = ""
     positional: bool = False
+    path: bool = False
+    """A file or folder on the machine the stage runs on."""
 
     @property
     def flag(self) -> str:
@@ -57,11 +60,12 @@ def option(
     maximum: float | None = None,
     short: str = "",
     positional: bool = False,
+    path: bool = False,
 ) -> Any:
     """A dataclass field that carries what its form line and its flag say."""
     meta = {
         "help": help, "group": group, "choices": tuple(choices), "minimum": minimum,
-        "maximum": maximum, "short": short, "positional": positional,
+        "maximum": maximum, "short": short, "positional": positional, "path": path,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=meta)
 
@@ -201,6 +205,20 @@ def to_argv(options: Options) -> list[str]:
     return argv + (["--", *positional] if positional else [])
 
 
+def absolute_paths(options: O, folder: Path) -> O:
+    """`options` with every relative path taken from `folder`; `{base}`, `~` and empty ones as they are."""
+
+    def absolute(path: str) -> str:
+        return path if not path or path.startswith(("{base}", "~")) else str(folder / path)
+
+    paths: dict[str, Value] = {}
+    for field in option_fields(type(options)):
+        value = getattr(options, field.name)
+        if field.path:
+            paths[field.name] = tuple(map(absolute, value)) if isinstance(value, tuple) else absolute(value)
+    return dataclasses.replace(options, **paths)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse that answers in one line, offers the nearest known names and never guesses a prefix."""
 
@@ -279,9 +297,12 @@ class DataBuildOptions:
         (),
         "Files and folders to pack: text, Markdown, HTML, code, jsonl, parquet, gz",
         group="Input",
+        path=True,
         positional=True,
     )
-    out: str = option("", "Folder of the shards; default base_data under the base directory", group="Output")
+    out: str = option(
+        "", "Folder of the shards; default base_data under the base directory", group="Output", path=True
+    )
     demo: bool = option(
         False, "Pack the running Python's own text: library sources, docstrings, pydoc topics", group="Input"
     )
@@ -317,7 +338,7 @@ class DataDownloadOptions:
         minimum=-1,
     )
     num_workers: int = option(4, "Downloads at a time", short="-w", minimum=1, maximum=64)
-    out: str = option("", "Folder of the shards; default the set's own under the base directory")
+    out: str = option("", "Folder of the shards; default the set's own under the base directory", path=True)
     mirror: str = option("", "Address that stands for https://huggingface.co")
     retry_wait: float = option(
         2.0, "Seconds before the second of five tries; doubles with each", minimum=0, maximum=600
@@ -335,8 +356,8 @@ class TokTrainOptions:
     vocab_size: int = option(
         32_768, "Size of the vocabulary, the 9 special tokens included", minimum=265, maximum=1 << 24
     )
-    data_dir: str = option("", "Folder of the shards; default base_data_climbmix, else base_data")
-    tokenizer_dir: str = option("", "Folder to save the tokenizer in; default tokenizer")
+    data_dir: str = option("", "Folder of the shards; default base_data_climbmix, else base_data", path=True)
+    tokenizer_dir: str = option("", "Folder to save the tokenizer in; default tokenizer", path=True)
 
 
 @dataclass(frozen=True)
@@ -353,9 +374,9 @@ class BaseTrainOptions:
     )
     seed: int = option(42, "Seed of the initial weights and of the samples", group="Run")
     data_dir: str = option(
-        "", "Folder of the shards; default base_data_climbmix, else base_data", group="Run"
+        "", "Folder of the shards; default base_data_climbmix, else base_data", group="Run", path=True
     )
-    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", group="Run")
+    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", group="Run", path=True)
     model_tag: str = option("", "Name of the checkpoint folder; default d<depth>", group="Run")
     depth: int = option(
         20, "Number of Transformer layers, the one dial of size", group="Model", minimum=1, maximum=1000
@@ -397,4 +418,6 @@ class BaseTrainOptions:
     save_every: int = option(-1, "Steps between checkpoints; -1: at the end only", group="Checkpoint")
     resume: bool = option(False, "Go on from the newest whole checkpoint of this tag", group="Checkpoint")
     resume_from_step: int = option(-1, "Go on from this step's checkpoint", group="Checkpoint")
-    init_from: str = option("", "Start from the weights in this safetensors file", group="Checkpoint")
+    init_from: str = option(
+        "", "Start from the weights in this safetensors file", group="Checkpoint", path=True
+    )

@@ -193,8 +193,8 @@ def describe(run_id: str, stage: str, options: Options) -> dict[str, Any]:
     """`run.json` of a stage run by hand: what was asked. Environment names go in, never values."""
     return {
         "schema": SCHEMA, "run_id": run_id, "name": stage, "stage": stage, "options": changed(options),
-        "argv": [sys.executable, *sys.argv], "code": {"version": __version__, "sha": code_sha()},
-        "host": os.uname().nodename, "env": sorted(name for name in os.environ if name.startswith(ENV_PREFIXES)),
+        "argv": [sys.executable, *sys.orig_argv[1:]], "code": {"version": __version__, "sha": code_sha()},
+        "host": os.uname().nodename, "env": sorted(n for n in os.environ if n.startswith(ENV_PREFIXES)),
         "created_at": time.time(), "plan": None, "cwd": str(Path.cwd()),
     }  # fmt: skip
 

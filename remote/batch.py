@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nanochat import __version__
 from nanochat.errors import UserError
-from nanochat.options import changed, from_mapping, to_argv
+from nanochat.options import absolute_paths, changed, from_mapping, to_argv
 from nanochat.plan import Plan
 from nanochat.rundir import code_sha, new_run_id
 from nanochat.stages import stage_spec
@@ -50,10 +51,12 @@ def plan_requests(plan: Plan) -> list[RunRequest]:
 
 
 def submission(
-    requests: Sequence[RunRequest], python: str, plan: PlanRef | None, env: Mapping[str, str] | None = None
+    requests: Sequence[RunRequest], python: str, plan: PlanRef | None, folder: Path | None = None
 ) -> Submission:
     """The requests as one document for the agent.
 
+    Stages run in the host's base directory. On this machine a person means the working directory by a
+    relative path: `folder` makes it absolute.
     Raises `UserError` for an unknown stage or option, a bad value, or a need that is not an earlier request.
     """
     if not requests:
@@ -64,6 +67,8 @@ def submission(
     for index, request in enumerate(requests):
         spec = stage_spec(request.stage)
         options = from_mapping(spec.options, request.options, spec.name)
+        if folder is not None:
+            options = absolute_paths(options, folder)
         if any(not 0 <= need < index for need in request.needs):
             raise UserError(f"{request.name or spec.name}: needs a run that does not come before it")
         run_ids.append(new_run_id(spec.name))
@@ -79,5 +84,5 @@ def submission(
             }
         )
     group = None if plan is None else {"id": plan.id, "name": plan.name}
-    document = {"plan": group, "python": python, "env": dict(env or {}), "runs": runs}
+    document = {"plan": group, "python": python, "env": {}, "runs": runs}
     return Submission(tuple(run_ids), document)

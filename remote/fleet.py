@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from nanochat.errors import Exit, UserError
@@ -17,6 +19,7 @@ from nanochat.paths import Layout
 from remote.agentclient import AgentClient
 from remote.batch import plan_ref, submission
 from remote.hosts import HostBook
+from remote.ingest import EVENTS
 from remote.runs import (
     Change,
     CommandRecord,
@@ -31,9 +34,10 @@ from remote.runs import (
 )
 from remote.session import HostSession
 from remote.store import Store
-from remote.transport import UnknownHostKey
+from remote.transport import HostUnreachable, UnknownHostKey
 
 STOP_GRACE = 20.0
+_QUIET = 5.0
 
 
 class Fleet:
@@ -127,7 +131,8 @@ class Fleet:
         reference = plan_ref(plan) if isinstance(plan, str) else plan
         submission(requests, "python3", reference)
         agent = await self._agent(name)
-        asked = await asyncio.to_thread(submission, requests, agent.stage_python, reference)
+        folder = Path.cwd() if agent.host.kind == "local" else None
+        asked = await asyncio.to_thread(submission, requests, agent.stage_python, reference, folder)
         await agent.call("submit", request=asked.document)
         await self._refresh(name, agent)
         return [run_key(name, run_id) for run_id in asked.run_ids]
@@ -167,7 +172,40 @@ class Fleet:
         """Reads the state of every run of a host now, not only when the stream tells it."""
         await self._refresh(name, await self._agent(name))
 
-    async def _refresh(self, name: str, agent: AgentClient) -> None:
+    async def catch_up(self, name: str, keys: Iterable[str] | None = None, within: float = 60.0) -> None:
+        """Returns when every event that a host's runs (or those of `keys`) have written is in the store.
+
+        Raises `HostUnreachable` after `within` seconds.
+        """
+        answer = await self._refresh(name, await self._agent(name))
+        wanted = None if keys is None else {split_key(key)[1] for key in keys}
+        goal = {
+            run_id: int(entry["sizes"].get(EVENTS, 0))
+            for entry in answer["runs"]
+            if (run_id := str(entry["run"]["run_id"])) and (wanted is None or run_id in wanted)
+        }
+        arrived = asyncio.Event()
+        unsubscribe = self.subscribe(lambda change: arrived.set() if change.host == name else None)
+        try:
+            async with asyncio.timeout(within):
+                while not await asyncio.to_thread(self._has_read, name, goal):
+                    # A last line without its newline is never sent, so silence also ends the wait.
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_QUIET):
+                            await arrived.wait()
+                    if not arrived.is_set() and self.link(name).status == "up":
+                        return
+                    arrived.clear()
+        except TimeoutError:
+            raise HostUnreachable(name, f"its logs did not arrive within {within:g} s") from None
+        finally:
+            unsubscribe()
+
+    def _has_read(self, name: str, goal: dict[str, int]) -> bool:
+        offsets = self.store.offsets(name)
+        return all(offsets.get(run_id, {}).get(EVENTS, 0) >= size for run_id, size in goal.items())
+
+    async def _refresh(self, name: str, agent: AgentClient) -> dict[str, Any]:
         answer = await agent.call("ls")
 
         def take() -> list[str]:
@@ -181,6 +219,7 @@ class Fleet:
         for run_id in await asyncio.to_thread(take):
             self._notify(Change("run", name, run_id))
         await asyncio.to_thread(self.store.contact, name, time.time())
+        return answer
 
     # ---- inside --------------------------------------------------------------------------------------
 

@@ -197,6 +197,6 @@ def _host(entry: dict[str, Any]) -> Host:
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise UserError(f"host field '{name}' has a value of the wrong type: {value!r}")
     host = Host(**fields)
-    if not _NAME.match(host.name) or host.kind != "ssh" or not host.address:
+    if not _NAME.match(host.name) or host.name == LOCAL or host.kind != "ssh" or not host.address:
         raise UserError(f"'{host.name}' is not a usable host entry")
     return host

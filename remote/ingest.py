@@ -68,11 +68,13 @@ def ingest_chunk(
         return Ingested("known", at.offset)
     lines = fresh.split(b"\n")[:-1] or [b""]
     events = [event for line in lines if (event := parse_line(line)) is not None and _storable(event)]
-    if events and not _continues(at, events):
-        if at.offset and at.rereads < _MAX_REREADS:
-            forget_file(db, run, file)
-            return Ingested("diverged", 0)
-        # Read from the start and still not in order: the host's file itself has a hole or a repeat.
+    # Reading went on inside a line, or at another number: this is not the file that was read so far.
+    torn = bool(data) and parse_line(lines[0]) is None
+    if at.offset and at.rereads < _MAX_REREADS and (torn or not _continues(at, events)):
+        forget_file(db, run, file)
+        return Ingested("diverged", 0)
+    if not _continues(at, events):
+        # Read again from the start and still not in order: the host's file has a hole or a repeat.
         events = _rising(at.last_seq, events)
     if file == EVENTS:
         _take_events(db, run, events)

@@ -59,7 +59,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run as last known: what was asked, how it stands, and the newest value of every metric."""
+    """A run as last known: what was asked, how it stands, and the newest value of every metric.
+
+    `first` holds the first value of each evaluated metric, `results` what the stage ended with.
+    """
 
     key: str
     host: str
@@ -87,6 +90,7 @@ class RunRow:
     progress: float | None = None
     eta_s: float | None = None
     latest: Mapping[str, float | str] = field(default_factory=dict)
+    first: Mapping[str, float | str] = field(default_factory=dict)
     results: Mapping[str, float | str] = field(default_factory=dict)
     alerts: int = 0
     last_contact: float = 0.0

@@ -346,6 +346,7 @@ def _run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
         progress=summary.progress,
         eta_s=summary.eta_s,
         latest=summary.latest,
+        first=summary.first,
         results=summary.results,
         alerts=summary.alerts,
         last_contact=last_contact,

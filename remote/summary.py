@@ -11,6 +11,7 @@ from nanochat.events import Event
 from remote.runs import Attempt
 
 _SERIES_KINDS = ("metric", "eval")
+_HOW_FAR = ("progress", "eta_s")  # of the run as a whole: shown as they are now, never plotted
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -87,7 +88,7 @@ def series_values(event: Event) -> Iterator[tuple[str, float]]:
         return
     for name, value in event.data.items():
         number = as_number(value)
-        if number is not None:
+        if number is not None and name not in _HOW_FAR:
             yield name, number
 
 

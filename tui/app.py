@@ -203,12 +203,10 @@ class ControlRoom(App[str]):
                 self.open_run(following)
 
     def _tell(self, changes: frozenset[Change]) -> None:
-        from tui.widgets.bars import TopBar
-
         for screen in self.screen_stack:
             if isinstance(screen, ControlScreen) and (screen is self.screen or self.screen.is_modal):
                 screen.changed(changes)
-                screen.query_one(TopBar).refresh()
+                screen.top_bar.refresh()
         self._show_title()
 
     def _tick(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tui.text import duration, number, percent, short
+from nanochat.text import duration, number, percent, short
 
 if TYPE_CHECKING:
     from remote.runs import RunRow

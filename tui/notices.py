@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from nanochat.text import duration, harmless
 from tui.figures import key_figure, label
 from tui.status import look
-from tui.text import duration, harmless
 
 if TYPE_CHECKING:
     from remote.runs import RunRow

@@ -9,11 +9,11 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+from nanochat.text import clock, number
 from tui.palette import Palette
 from tui.plot_frame import Frame, Legend
 from tui.run_metrics import better
 from tui.series import Reading
-from tui.text import clock, number
 
 Part = list[tuple[str, Style]]
 """Text that is shown whole or not at all."""

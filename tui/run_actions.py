@@ -8,10 +8,10 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from nanochat.errors import UserError
+from nanochat.text import harmless
 from tui import clipboard
 from tui.command_line import quote, reproduce
 from tui.figures import label
-from tui.text import harmless
 
 if TYPE_CHECKING:
     from remote.runs import RunRow

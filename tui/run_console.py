@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from nanochat.text import clock
 from tui.console import Fetch
-from tui.text import clock
 
 if TYPE_CHECKING:
     from remote.store import Store

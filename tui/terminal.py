@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nanochat.text import harmless
 from tui.figures import title
-from tui.text import harmless
 
 if TYPE_CHECKING:
     from textual.app import App

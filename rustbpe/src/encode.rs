@@ -35,8 +35,8 @@ impl PairRanks {
     #[inline(always)]
     fn find(&self, key: u64) -> usize {
         let mask = self.slots.len() - 1;
-        let product = u128::from(key ^ (key >> 29)) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
-        let mut at = (product >> 64) as usize & mask;
+        let product = u128::from(key ^ (key >> 29)) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
+        let mut at = ((product >> 64) as usize ^ product as usize) & mask;
         while self.slots[at].0 != key && self.slots[at].0 != u64::MAX {
             at = (at + 1) & mask;
         }

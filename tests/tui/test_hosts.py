@@ -8,10 +8,10 @@ from textual.widgets import Input
 
 from nanochat.errors import UserError
 from remote.hosts import Host, HostBook
+from remote.preflight import checks
 from remote.runs import CommandRecord, Gpu, Interpreter, Link, Probe
 from remote.transport import UnknownHostKey
 from tests.tui.conftest import NOW, Bench, settle
-from tui.host_checks import checks
 from tui.screens.add_host import AddHost
 from tui.screens.host_key import HostKey
 from tui.screens.hosts import HostsScreen

@@ -139,7 +139,7 @@ async def test_the_focused_field_its_help_and_the_command_are_in_sight(
     bench.run("one")
     async with bench.open(size=size) as (app, pilot):
         screen = await launch_screen(app, pilot)
-        for _ in range(30):
+        for _ in range(12):
             await pilot.press("down")
         await settle(pilot)
         form = screen.query_one(OptionForm)

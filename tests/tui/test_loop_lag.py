@@ -14,19 +14,23 @@ from tui.widgets.plot_grid import PlotGrid
 
 EVENTS = 100_000
 LIMIT = 0.050
+LOSS = b'{"train/loss": 2.5}'
 
 
 class Probe:
-    """Notes how much later than asked the loop comes back to it."""
+    """Looks every 5 ms how much the loop's own thread has worked since the look before.
+
+    Processor time of that thread, not the clock: what else this machine does must not decide the test.
+    """
 
     def __init__(self) -> None:
-        self.lags: list[float] = []
+        self.held: list[float] = []
 
     async def watch(self) -> None:
         while True:
-            before = time.perf_counter()
+            before = time.thread_time()
             await asyncio.sleep(0.005)
-            self.lags.append(time.perf_counter() - before - 0.005)
+            self.held.append(time.thread_time() - before)
 
 
 @pytest.fixture
@@ -53,14 +57,13 @@ async def test_a_long_run_opens_and_grows_without_holding_the_loop(bench: Bench,
             step = EVENTS + extra
             bench.store.ingest(
                 host, run_id, "events.jsonl", bench.store.offsets(host)[run_id]["events.jsonl"],
-                b'{"seq": %d, "t": 1, "kind": "metric", "step": %d, "data": {"train/loss": 2}}\n' % (step, step),
+                b'{"seq": %d, "t": 1, "kind": "metric", "step": %d, "data": %b}\n' % (step, step, LOSS),
             )  # fmt: skip
             app.feed._note(Change("events", host, run_id))
             await settle(pilot, lambda want=step: series.stats().last.step == want, patience=20)  # type: ignore[misc]
         watching.cancel()
-    lags = sorted(probe.lags)
-    own = lags[: max(1, int(len(lags) * 0.995))]
-    print(
-        f"loop lag, {len(lags)} looks: median {statistics.median(lags) * 1e3:.1f} ms, worst {lags[-1] * 1e3:.0f} ms"
-    )
-    assert own[-1] < LIMIT, f"the loop was held {own[-1] * 1e3:.0f} ms"
+    worst = max(probe.held)
+    middle = statistics.median(probe.held)
+    print(f"{len(probe.held)} looks: median {middle * 1e3:.1f} ms, worst {worst * 1e3:.0f} ms")
+    assert len(probe.held) > 50
+    assert worst < LIMIT, f"our own work held the loop for {worst * 1e3:.0f} ms"

@@ -38,8 +38,12 @@ class ControlScreen(Screen[None]):
         """The app, typed."""
         return cast("ControlRoom", self.app)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.top_bar = TopBar()
+
     def compose(self) -> ComposeResult:
-        yield TopBar()
+        yield self.top_bar
         yield from self.body()
         yield KeyBar()
 
@@ -49,7 +53,7 @@ class ControlScreen(Screen[None]):
 
     def on_screen_resume(self) -> None:
         self.changed(frozenset())
-        self.query_one(TopBar).refresh()
+        self.top_bar.refresh()
 
     def changed(self, changes: frozenset[Change]) -> None:
         """The app has newer rows; `changes` says of what (empty when the screen has just come up)."""

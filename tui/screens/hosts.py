@@ -13,12 +13,12 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from nanochat.errors import UserError
+from nanochat.text import clock, duration, harmless, size_bytes
+from remote.preflight import Check, checks
 from tui import run_actions
-from tui.host_checks import Check, checks
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 from tui.status import ROLE_STYLES, link_look
-from tui.text import clock, duration, harmless, size_bytes
 from tui.widgets.run_header import stale_words
 from tui.widgets.table import Cell, Column, VirtualTable
 
@@ -85,19 +85,19 @@ class HostsScreen(ControlScreen):
 
     def __init__(self) -> None:
         super().__init__()
+        self.table: VirtualTable[Entry] = VirtualTable(
+            COLUMNS, cells, lambda entry: entry.host.name, id="hosts"
+        )
+        self._detail = Static(id="detail")
+        self._box = VerticalScroll(self._detail, id="host-detail", can_focus=True)
         self._probes: dict[str, Probe] = {}
         self._failures: dict[str, str] = {}
         self._asked: set[str] = set()
         self._commands = False
 
     def body(self) -> Iterable[Widget]:
-        yield VirtualTable(COLUMNS, cells, lambda entry: entry.host.name, id="hosts")
-        with VerticalScroll(id="host-detail", can_focus=True):
-            yield Static(id="detail")
-
-    @property
-    def table(self) -> VirtualTable[Entry]:
-        return self.query_one("#hosts", VirtualTable)
+        yield self.table
+        yield self._box
 
     @property
     def current(self) -> str:
@@ -132,10 +132,9 @@ class HostsScreen(ControlScreen):
 
     def _show_detail(self) -> None:
         name = self.current
-        box = self.query_one("#host-detail", VerticalScroll)
-        box.border_title = f"commands run on {name}" if self._commands else name
+        self._box.border_title = f"commands run on {name}" if self._commands else name
         if self._commands:
-            self.query_one("#detail", Static).update(_command_log(self.room.fleet.commands(name)))
+            self._detail.update(_command_log(self.room.fleet.commands(name)))
             return
         link = self.room.links.get(name)
         parts = [*_link_lines(link)]
@@ -145,7 +144,7 @@ class HostsScreen(ControlScreen):
             parts += [_check_line(check) for check in checks(self._probes[name])]
         elif name in self._asked:
             parts.append(Content.styled("  looking at it …", "$muted"))
-        self.query_one("#detail", Static).update(Content("\n").join(parts))
+        self._detail.update(Content("\n").join(parts))
 
     async def _probe(self, name: str) -> None:
         self._failures.pop(name, None)

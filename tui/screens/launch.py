@@ -69,7 +69,7 @@ class LaunchScreen(ControlScreen):
                 with VerticalScroll(id="about-option", can_focus=False) as about:
                     about.border_title = "this option"
                     yield Static(id="option-help")
-                with VerticalScroll(id="command-box", can_focus=False) as box:
+                with VerticalScroll(id="command-box", can_focus=True) as box:
                     box.border_title = "exactly this will run"
                     yield Static(id="command")
 

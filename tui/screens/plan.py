@@ -15,12 +15,12 @@ from textual.widgets import Input, Static
 from nanochat.errors import UserError
 from nanochat.options import changed
 from nanochat.plan import Plan, builtin_plans, load_plan
+from nanochat.text import harmless
 from tui import run_actions
 from tui.command_line import headless_line
 from tui.keys import bindings
 from tui.plans import start_plan
 from tui.screens.base import ControlScreen
-from tui.text import harmless
 from tui.widgets.choice import Choice
 from tui.widgets.form import spell
 from tui.widgets.table import Cell, Column, VirtualTable
@@ -93,7 +93,7 @@ class PlanScreen(ControlScreen):
                 field = Input(placeholder="path of a TOML file", id="plan-path")
                 field.border_title = "or a file"
                 yield field
-            with VerticalScroll(id="plan-stages", can_focus=False) as box:
+            with VerticalScroll(id="plan-stages", can_focus=True) as box:
                 box.border_title = "what will run"
                 yield Static(id="stages")
         with Vertical(id="plan-command") as box:

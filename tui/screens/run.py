@@ -13,6 +13,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Input
 
+from nanochat.text import harmless
 from tui import run_actions
 from tui.figures import label
 from tui.keys import bindings
@@ -20,7 +21,6 @@ from tui.plot_frame import Alert
 from tui.run_console import console_of
 from tui.run_data import News, RunReader
 from tui.screens.base import ControlScreen
-from tui.text import harmless
 from tui.widgets.alerts import Alerts, alert_step
 from tui.widgets.gpu_grid import GpuGrid
 from tui.widgets.log_view import LogPane
@@ -60,6 +60,13 @@ class RunScreen(ControlScreen):
     def __init__(self) -> None:
         super().__init__()
         self.pane = "plots"
+        self.header = RunHeader(id="header")
+        self.panes = PaneTabs(PANES, id="panes")
+        self.plots = PlotGrid(id="plots")
+        self.gpus = GpuGrid(id="gpus")
+        self.samples = Samples(id="samples")
+        self.alerts = Alerts(id="alerts")
+        self.log_pane = LogPane(id="log")
         self._reader: RunReader | None = None
         self._narrow = False
         self._drawn = False
@@ -68,26 +75,22 @@ class RunScreen(ControlScreen):
         self._log_read = 0.0
 
     def body(self) -> Iterable[Widget]:
-        yield RunHeader(id="header")
-        yield PaneTabs(PANES, id="panes")
+        yield self.header
+        yield self.panes
         with Horizontal(id="upper"):
-            yield PlotGrid(id="plots")
+            yield self.plots
             with Vertical(id="side"):
-                machine = VerticalScroll(GpuGrid(id="gpus"), id="machine", can_focus=False)
+                machine = VerticalScroll(self.gpus, id="machine", can_focus=False)
                 machine.border_title = "machine"
                 yield machine
-                yield Samples(id="samples")
-        yield Alerts(id="alerts")
-        yield LogPane(id="log")
+                yield self.samples
+        yield self.alerts
+        yield self.log_pane
 
     @property
     def run_row(self) -> RunRow | None:
         """The run shown, as last read."""
         return next((run for run in self.room.rows if run.key == self.room.run_key), None)
-
-    @property
-    def plots(self) -> PlotGrid:
-        return self.query_one(PlotGrid)
 
     # ---- layout --------------------------------------------------------------------------------------
 
@@ -100,16 +103,16 @@ class RunScreen(ControlScreen):
         wanted = {"-narrow", f"-pane-{pane}"} if self._narrow else {f"-pane-{pane}"}
         if self.classes != wanted:
             self.set_classes(wanted)  # all at once: each change of class styles the whole screen anew
-        self.query_one(PaneTabs).show(pane)
+        self.panes.show(pane)
         if focus:
             self._pane_widget(pane).focus()
 
     def _pane_widget(self, pane: str) -> Widget:
         if pane == "log":
-            return self.query_one(LogPane).view
+            return self.log_pane.view
         if pane == "plots":
             return next(iter(self.plots.query("Plot")), self.plots)
-        return self.query_one(GpuGrid) if pane == "machine" else self.query_one(Samples)
+        return self.gpus if pane == "machine" else self.samples
 
     def action_next_pane(self) -> None:
         order = self.PANE_ORDER
@@ -127,7 +130,7 @@ class RunScreen(ControlScreen):
 
     def changed(self, changes: frozenset[Change]) -> None:
         run = self.run_row
-        self.query_one(RunHeader).show(run, self.room.links.get(run.host) if run else None)
+        self.header.show(run, self.room.links.get(run.host) if run else None)
         self.plots.freeze(self.room.frozen)
         if run is None or self.room.frozen:
             return
@@ -146,10 +149,9 @@ class RunScreen(ControlScreen):
 
     def tick(self) -> None:
         run = self.run_row
-        header = self.query_one(RunHeader)
-        header.show(run, self.room.links.get(run.host) if run else None)
-        link = header.link
-        self.query_one(GpuGrid).set_stale((link.silence() or 0.0) if link and header.stale else None)
+        self.header.show(run, self.room.links.get(run.host) if run else None)
+        link = self.header.link
+        self.gpus.set_stale((link.silence() or 0.0) if link and self.header.stale else None)
         if run is not None and (run.live or time.time() - (run.ended_at or 0.0) < LAST_WORDS):
             self._poll_log()
 
@@ -158,12 +160,12 @@ class RunScreen(ControlScreen):
         for key in self.plots.run_keys:
             self.plots.unload(key)
         self.plots.set_alerts(())
-        self.query_one(GpuGrid).clear()
-        self.query_one(Samples).clear()
+        self.gpus.clear()
+        self.samples.clear()
         self._alerts = []
-        self.query_one(Alerts).show([])
+        self.alerts.show([])
         self._reader = RunReader(self.room.feed.store, run.key)
-        self.query_one(LogPane).view.open(console_of(self.room, run.key))
+        self.log_pane.view.open(console_of(self.room, run.key))
 
     def _read(self) -> None:
         if not self._reading and self._reader is not None:
@@ -186,11 +188,11 @@ class RunScreen(ControlScreen):
             self.plots.load(key, harmless(label(run), 40) if run else key, news.metrics)
         else:
             self.plots.extend(key, news.metrics)
-        self.query_one(Samples).add(news.notable)
+        self.samples.add(news.notable)
         fresh = [event for event in news.notable if event.kind == "alert"]
         if fresh:
             self._alerts += fresh
-            self.query_one(Alerts).show(list(reversed(self._alerts)))
+            self.alerts.show(list(reversed(self._alerts)))
             marks = [
                 Alert(alert_step(event), event.t, str(event.data.get("level", "warn")))
                 for event in self._alerts
@@ -198,14 +200,13 @@ class RunScreen(ControlScreen):
             self.plots.set_alerts(marks)
         for at in range(0, len(news.telemetry), SLICE):
             part = news.telemetry[at : at + SLICE]
-            self.query_one(GpuGrid).load((event.t, event.data) for event in part)  # type: ignore[misc]
+            self.gpus.load((event.t, event.data) for event in part)  # type: ignore[misc]
             await asyncio.sleep(0)  # an hour of telemetry at once would hold the loop
 
     def _poll_log(self) -> None:
-        pane = self.query_one(LogPane)
-        if pane.region and time.monotonic() - self._log_read > LOG_SECONDS:
+        if self.log_pane.region and time.monotonic() - self._log_read > LOG_SECONDS:
             self._log_read = time.monotonic()
-            pane.view.poll()
+            self.log_pane.view.poll()
 
     # ---- keys ----------------------------------------------------------------------------------------
 
@@ -214,7 +215,7 @@ class RunScreen(ControlScreen):
 
     def leave_field(self) -> bool:
         if isinstance(self.focused, Input) and self.focused.id == "log-field":
-            self.query_one(LogPane).close_field()
+            self.log_pane.close_field()
             return True
         return super().leave_field()
 

@@ -37,25 +37,23 @@ class RunsScreen(ControlScreen):
 
     def __init__(self) -> None:
         super().__init__()
+        self.map = PipelineMap(id="pipeline")
+        self.table = RunTable(id="runs")
+        self.search = Input(placeholder="words, stage:base, host:box, status:running, -word …", id="filter")
+        self.search.display = False
+        self.search.border_title = "filter"
         self.order = "started"
         self.reverse = False
         self.keep: run_filter.Predicate = lambda run: True
 
     def body(self) -> Iterable[Widget]:
-        yield PipelineMap(id="pipeline")
-        yield RunTable(id="runs")
-        search = Input(placeholder="words, stage:base, host:box, status:running, -word …", id="filter")
-        search.display = False
-        search.border_title = "filter"
-        yield search
-
-    @property
-    def table(self) -> RunTable:
-        return self.query_one("#runs", RunTable)
+        yield self.map
+        yield self.table
+        yield self.search
 
     def changed(self, changes: frozenset[Change]) -> None:
         rows = self.room.rows
-        self.query_one(PipelineMap).show(rows)
+        self.map.show(rows)
         shown = ordered([run for run in rows if self.keep(run)], self.order, self.reverse)
         table = self.table
         table.silent = self.room.silent_hosts()
@@ -101,14 +99,12 @@ class RunsScreen(ControlScreen):
         self._set_filter(f"stage:{event.stages[0]}")
 
     def action_filter(self) -> None:
-        search = self.query_one("#filter", Input)
-        search.display = True
-        search.focus()
+        self.search.display = True
+        self.search.focus()
 
     def _set_filter(self, text: str) -> None:
-        search = self.query_one("#filter", Input)
-        search.value = text
-        search.display = bool(text)
+        self.search.value = text
+        self.search.display = bool(text)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         try:
@@ -123,15 +119,14 @@ class RunsScreen(ControlScreen):
         self.leave_field()
 
     def leave_field(self) -> bool:
-        search = self.query_one("#filter", Input)
         left = super().leave_field()
-        if not search.value:
-            search.display = False
+        if not self.search.value:
+            self.search.display = False
         return left
 
     def go_back(self) -> bool:
         """Going back from Runs takes the filter away first."""
-        if self.query_one("#filter", Input).value:
+        if self.search.value:
             self._set_filter("")
             return True
         return False

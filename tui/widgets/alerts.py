@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nanochat.text import clock, harmless
 from tui.keys import bindings
-from tui.text import clock, harmless
 from tui.widgets.table import Cell, Column, VirtualTable
 
 if TYPE_CHECKING:

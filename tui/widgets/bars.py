@@ -142,5 +142,11 @@ class KeyBar(ClickBar):
             if binding.show and enabled and binding.id in BY_ID and binding.id not in seen:
                 seen[binding.id] = (binding.key, binding.description, binding.action, node)
         order = list(BY_ID)
-        ids = sorted(seen, key=lambda name: (name.startswith("app."), order.index(name)))
+
+        def place(name: str) -> tuple[int, int]:
+            """The focused pane's own keys first, then the screen's, then the app's."""
+            node = seen[name][3]
+            return {self.app: 2, self.screen: 1}.get(node, 0), order.index(name)
+
+        ids = sorted(seen, key=place)
         return [seen[name] for name in ids[:BAR_KEYS]]

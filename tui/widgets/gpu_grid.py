@@ -13,10 +13,10 @@ from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
+from nanochat.text import duration, harmless, size_bytes
 from tui.keys import bindings
 from tui.palette import Palette, palette
 from tui.telemetry import BUCKET_SECONDS, Gpu, GpuHistory, Value, gpus, number_in
-from tui.text import duration, harmless, size_bytes
 
 Line = list[tuple[str, Style]]
 

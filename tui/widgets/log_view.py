@@ -18,9 +18,9 @@ from textual.strip import Strip
 from textual.widgets import Input
 
 from nanochat.errors import UserError
+from nanochat.text import size_bytes
 from tui.console import Console, Fetch, Line
 from tui.keys import bindings
-from tui.text import size_bytes
 
 NEAR = 40
 
@@ -298,17 +298,14 @@ class LogPane(Vertical):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.border_title = "log"
+        self.view = LogView(id="log-lines")
         self._what: Literal["find", "filter"] = "find"
 
     def compose(self) -> ComposeResult:
-        yield LogView(id="log-lines")
+        yield self.view
         field = Input(id="log-field")
         field.display = False
         yield field
-
-    @property
-    def view(self) -> LogView:
-        return self.query_one(LogView)
 
     def on_log_view_ask(self, event: LogView.Ask) -> None:
         self._what = event.what

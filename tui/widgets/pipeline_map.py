@@ -13,9 +13,9 @@ from textual.message import Message
 from textual.widget import Widget
 
 from nanochat.stages import STAGES
+from nanochat.text import percent
 from tui.figures import key_figure, progress
 from tui.status import ROLE_STYLES, look
-from tui.text import percent
 from tui.widgets.table import fit
 
 if TYPE_CHECKING:

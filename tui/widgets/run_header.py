@@ -9,9 +9,9 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.widget import Widget
 
+from nanochat.text import duration, harmless, percent
 from tui.figures import elapsed, eta, key_figure, label, progress, speed, steps
 from tui.status import ROLE_STYLES, look
-from tui.text import duration, harmless, percent
 
 if TYPE_CHECKING:
     from remote.runs import Link, RunRow

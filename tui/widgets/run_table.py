@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from nanochat.text import duration, harmless, percent, when
 from tui.figures import elapsed, eta, key_figure, label, mfu, progress, speed, steps
 from tui.status import look
-from tui.text import duration, harmless, percent, when
 from tui.widgets.table import Cell, Column, VirtualTable
 
 if TYPE_CHECKING:

@@ -10,12 +10,13 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from tui.text import harmless, number, size_bytes
+from nanochat.text import harmless, number, size_bytes
 
 if TYPE_CHECKING:
     from nanochat.events import Event
 
 KEPT = 60
+NOTHING = Content.styled("nothing yet: samples, evaluations and checkpoints appear here", "$muted")
 
 
 class Samples(VerticalScroll, can_focus=True):
@@ -25,11 +26,10 @@ class Samples(VerticalScroll, can_focus=True):
         super().__init__(id=id)
         self.border_title = "samples and results"
         self._entries: list[Content] = []
+        self._text = Static(NOTHING)
 
     def compose(self) -> ComposeResult:
-        yield Static(
-            Content.styled("nothing yet: samples, evaluations and checkpoints appear here", "$muted")
-        )
+        yield self._text
 
     def clear(self) -> None:
         """Forgets what another run said."""
@@ -44,8 +44,7 @@ class Samples(VerticalScroll, can_focus=True):
             self._draw()
 
     def _draw(self) -> None:
-        empty = Content.styled("nothing yet: samples, evaluations and checkpoints appear here", "$muted")
-        self.query_one(Static).update(Content("\n").join(self._entries) if self._entries else empty)
+        self._text.update(Content("\n").join(self._entries) if self._entries else NOTHING)
 
 
 def _entry(event: Event) -> Content | None:

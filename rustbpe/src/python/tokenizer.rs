@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use hashbrown::HashSet;
 use pyo3::exceptions::{PyOverflowError, PyUnicodeDecodeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -359,15 +360,18 @@ fn stats(totals: Totals, distinct: u64, merges: usize, count: f64, merge: f64) -
 
 fn vocab_of_ranks(ranks: &[(Bound<'_, PyBytes>, u32)]) -> PyResult<Vocab> {
     let mut tokens: Vec<Option<&[u8]>> = vec![None; ranks.len()];
+    let mut seen = HashSet::with_capacity(ranks.len());
     for (token, id) in ranks {
-        let slot = tokens.get_mut(*id as usize).ok_or_else(|| {
-            PyValueError::new_err(format!(
-                "ids must run from 0 to {}; found {id}",
-                ranks.len() - 1
-            ))
-        })?;
+        let Some(slot) = tokens.get_mut(*id as usize) else {
+            let message = format!("ids must run from 0 to {}; found {id}", ranks.len() - 1);
+            return Err(PyValueError::new_err(message));
+        };
         if slot.replace(token.as_bytes()).is_some() {
             return Err(PyValueError::new_err(format!("the id {id} is given twice")));
+        }
+        if !seen.insert(token.as_bytes()) {
+            let message = format!("the token {} is given twice", token.repr()?);
+            return Err(PyValueError::new_err(message));
         }
     }
     Ok(Vocab::from_tokens(tokens.into_iter().flatten()))

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.text import LINE_CAP, UNSAFE, clock, duration, gauge, harmless, number, percent, short, size_bytes
+from nanochat.text import (
+    LINE_CAP,
+    UNSAFE,
+    clock,
+    duration,
+    gauge,
+    harmless,
+    number,
+    percent,
+    short,
+    size_bytes,
+)
 
 
 @given(st.text(max_size=400))

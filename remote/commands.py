@@ -1,0 +1,319 @@
+"""`nanochat runs`, `nanochat hosts`, `nanochat doctor`: the runner from a shell, as tables or JSON."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nanochat.errors import Exit, UserError
+from nanochat.options import Parser, normalise
+from nanochat.paths import Layout, base_dir
+from nanochat.text import harmless, percent, when
+from remote.hosts import DEFAULT_BASE, Host, HostBook, parse_ssh_target
+from remote.narration import GLYPHS, describe, figures, make_printer, spent, table
+
+if TYPE_CHECKING:
+    from remote.fleet import Fleet
+    from remote.runs import RunRow
+    from remote.transport import UnknownHostKey
+
+
+def _parser(prog: str, description: str) -> Parser:
+    parser = Parser(prog=prog, description=description)
+    _add_base_dir(parser, None)
+    return parser
+
+
+def _add_base_dir(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument(
+        "--base-dir",
+        default=default,
+        metavar="DIR",
+        help="base directory [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]",
+    )
+
+
+# ---- runs ------------------------------------------------------------------------------------------
+
+
+def runs_parser() -> Parser:
+    """`nanochat runs …`."""
+    parser = _parser("nanochat runs", "The runs of every host.")
+    words = parser.add_subparsers(dest="word", metavar="{ls,show,follow,stop,resume}", parser_class=Parser)
+    ls = words.add_parser("ls", help="a table of all runs, newest first (the default)")
+    ls.add_argument("--host", default="", metavar="NAME", help="only this host")
+    ls.add_argument("--status", default="", metavar="WORD", help="only runs with this status")
+    ls.add_argument("--json", action="store_true", help="a JSON list")
+    show = words.add_parser("show", help="all that is known of one run")
+    show.add_argument("--json", action="store_true", help="one JSON document")
+    follow = words.add_parser("follow", help="tell a run's events until it ends")
+    follow.add_argument("--json", action="store_true", help="one event a line on standard output")
+    words.add_parser("stop", help="ask a run to save and end").add_argument(
+        "--grace", type=float, default=20.0, metavar="S", help="seconds before it is forced [20]"
+    )
+    words.add_parser("resume", help="go on with an ended run where its checkpoint left it")
+    for name in ("show", "follow", "stop", "resume"):
+        words.choices[name].add_argument("run", metavar="RUN", help="a run id, its start, or host/run_id")
+    for word in words.choices.values():  # after the word it overrides one given before
+        _add_base_dir(word, argparse.SUPPRESS)
+    return parser
+
+
+def runs(argv: Sequence[str]) -> int:
+    """Answers `nanochat runs …`."""
+    given = runs_parser().parse_args(normalise(argv) or ["ls"])
+    given.word = given.word or "ls"
+    layout = Layout(base_dir(given.base_dir))
+    return asyncio.run(_runs(given, layout))
+
+
+async def _runs(given: argparse.Namespace, layout: Layout) -> int:
+    from remote.fleet import Fleet
+    from remote.watch import ask_host_key, watch
+
+    if not layout.base.is_dir():
+        if given.word == "ls":
+            return _list_runs([], getattr(given, "json", False))
+        raise UserError(f"no run '{given.run}': {layout.base} does not exist", "give another --base-dir")
+    fleet = Fleet(layout, ask_host_key=ask_host_key)
+    try:
+        if given.word == "ls":
+            await _look(fleet, getattr(given, "host", ""))
+            rows = await asyncio.to_thread(fleet.store.runs)
+            host, status = getattr(given, "host", ""), getattr(given, "status", "")
+            rows = [
+                run for run in rows if (not host or run.host == host) and (not status or run.status == status)
+            ]
+            return _list_runs(rows, getattr(given, "json", False))
+        run = await _find(fleet, given.run)
+        if given.word == "show":
+            return _show(fleet, run, given.json)
+        if given.word == "follow":
+            await fleet.connect(run.host)
+            return await watch(fleet, [run.key], make_printer(given.json))
+        if given.word == "stop":
+            if not run.live:
+                raise UserError(f"{run.run_id} has ended already: {run.status}")
+            await fleet.stop(run.key, given.grace)
+            print(f"asked {run.run_id} on {run.host} to stop")
+            return Exit.OK
+        if run.live:
+            raise UserError(f"{run.run_id} is {run.status}", "there is nothing to resume")
+        await fleet.resume(run.key)
+        print(f"resumed {run.run_id} on {run.host}; nanochat runs follow {run.run_id}")
+        return Exit.OK
+    finally:
+        await fleet.aclose()
+
+
+async def _look(fleet: Fleet, only: str) -> None:
+    """Asks every host how its runs stand; one that does not answer is told in a line, its old rows stay."""
+    names = [only] if only else [host.name for host in await asyncio.to_thread(fleet.hosts.all)]
+    if only:
+        await asyncio.to_thread(fleet.hosts.get, only)
+    answers = await asyncio.gather(*(fleet.refresh(name) for name in names), return_exceptions=True)
+    for error in answers:
+        if isinstance(error, UserError):
+            print(f"nanochat: warning: {error}", file=sys.stderr)
+        elif isinstance(error, BaseException):
+            raise error
+
+
+async def _find(fleet: Fleet, name: str) -> RunRow:
+    """The run of that name, looked for on the hosts when the store does not know it or holds it as live."""
+    try:
+        run = await asyncio.to_thread(fleet.store.find, name)
+        host = run.host
+    except UserError:
+        host = ""
+    await _look(fleet, host)
+    return await asyncio.to_thread(fleet.store.find, name)
+
+
+def _list_runs(rows: Sequence[RunRow], as_json: bool) -> int:
+    if as_json:
+        print(json.dumps([asdict(run) for run in rows], ensure_ascii=False, indent=1))
+        return Exit.OK
+    now = time.time()
+    cells = [
+        [run.run_id, run.name, run.host, f"{GLYPHS.get(run.status, ' ')} {run.status}", percent(run.progress),
+         figures(run), spent(run), when(run.created_at, now)]
+        for run in rows
+    ]  # fmt: skip
+    if cells:
+        print(table(["run", "name", "host", "status", "done", "figures", "time", "started"], cells))
+    else:
+        print("no runs yet; nanochat demo makes one", file=sys.stderr)
+    return Exit.OK
+
+
+def _show(fleet: Fleet, run: RunRow, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(asdict(run), ensure_ascii=False, indent=1))
+        return Exit.OK
+    plan = f"{run.plan_name} ({run.plan_id})" if run.plan_name else ""
+    facts = {
+        "run": run.run_id, "name": run.name, "host": run.host, "stage": run.stage, "plan": plan,
+        "status": run.status + (f", attempt {run.attempt}" if run.attempt > 1 else ""), "reason": run.reason,
+        "time": spent(run), "done": percent(run.progress), "figures": figures(run),
+        "options": " ".join(f"{name}={value}" for name, value in run.options.items()),
+        "argv": shlex.join(run.argv),
+    }  # fmt: skip
+    for name, value in facts.items():
+        if value:
+            print(f"{name:<8} {harmless(str(value), 2000)}")
+    for event in fleet.store.events(run.key, kinds=("alert", "eval", "checkpoint", "stage_end")):
+        text = describe(event)
+        if text:
+            print(f"  {text}")
+    return Exit.OK
+
+
+# ---- hosts -----------------------------------------------------------------------------------------
+
+
+def hosts_parser() -> Parser:
+    """`nanochat hosts …`."""
+    parser = _parser("nanochat hosts", "The machines that stages run on.")
+    words = parser.add_subparsers(dest="word", metavar="{ls,add,test,rm}", parser_class=Parser)
+    words.add_parser("ls", help="a table of the hosts (the default)").add_argument(
+        "--json", action="store_true"
+    )
+    add = words.add_parser("add", help="add a host that is reached over SSH")
+    add.add_argument("name", metavar="NAME", help="what to call it")
+    add.add_argument(
+        "--ssh", required=True, metavar="USER@HOST:PORT", help="how to reach it; a ~/.ssh/config alias works"
+    )
+    add.add_argument("--key", default="", metavar="FILE", help="private key [ssh-agent and the default keys]")
+    add.add_argument(
+        "--python", default="", metavar="PATH", help="interpreter the stages run under there [python3]"
+    )
+    add.add_argument(
+        "--base-dir", dest="remote_base", default=DEFAULT_BASE, metavar="DIR", help="base directory there"
+    )
+    add.add_argument(
+        "--price", type=float, default=None, metavar="X", help="price an hour, for what a run has cost"
+    )
+    test = words.add_parser("test", help="connect and check the host, a line a check")
+    test.add_argument(
+        "--accept-key", default="", metavar="SHA256:…", help="trust a host key with this fingerprint"
+    )
+    test.add_argument("--json", action="store_true")
+    words.add_parser("rm", help="take a host out of the book; its runs stay known")
+    for name in ("test", "rm"):
+        words.choices[name].add_argument("name", metavar="NAME")
+    for name in ("ls", "test", "rm"):  # `add --base-dir` is the host's own
+        _add_base_dir(words.choices[name], argparse.SUPPRESS)
+    return parser
+
+
+def hosts(argv: Sequence[str]) -> int:
+    """Answers `nanochat hosts …`."""
+    given = hosts_parser().parse_args(normalise(argv) or ["ls"])
+    layout = Layout(base_dir(given.base_dir))
+    book = HostBook(layout)
+    if given.word in (None, "ls"):
+        return _list_hosts(book.all(), getattr(given, "json", False))
+    if given.word == "add":
+        user, address, port = parse_ssh_target(given.ssh)
+        key = str(Path(given.key).expanduser().absolute()) if given.key else ""
+        host = Host(given.name, "ssh", user, address, port, key, given.python, given.remote_base, given.price)
+        book.add(host)
+        print(f"added {host.name}: {host.target}; check it with: nanochat hosts test {host.name}")
+        return Exit.OK
+    if given.word == "rm":
+        book.remove(given.name)
+        print(f"removed {given.name}; its runs stay in the table")
+        return Exit.OK
+    book.get(given.name)
+    return asyncio.run(_test(layout, given.name, given.accept_key, given.json))
+
+
+def _list_hosts(known: Sequence[Host], as_json: bool) -> int:
+    if as_json:
+        print(json.dumps([asdict(host) for host in known], ensure_ascii=False, indent=1))
+        return Exit.OK
+    cells = [
+        [host.name, host.target, host.python or ("this one" if host.kind == "local" else "python3"),
+         host.base_dir, f"{host.price_per_hour:g}/h" if host.price_per_hour is not None else ""]
+        for host in known
+    ]  # fmt: skip
+    print(table(["name", "where", "python", "base directory", "price"], cells))
+    return Exit.OK
+
+
+async def _test(layout: Layout, name: str, fingerprint: str, as_json: bool) -> int:
+    from remote.fleet import Fleet
+    from remote.preflight import checks
+    from remote.watch import ask_host_key
+
+    async def ask(unknown: UnknownHostKey) -> bool:
+        if not fingerprint:
+            return await ask_host_key(unknown)
+        if unknown.fingerprint != fingerprint:
+            raise UserError(
+                f"host '{name}' shows {unknown.fingerprint}, not {fingerprint}",
+                "find out why",
+                Exit.UNREACHABLE,
+            )
+        return True
+
+    fleet = Fleet(layout, ask_host_key=ask)
+    try:
+        probe = await fleet.probe(name)
+        found = list(checks(probe))
+        if as_json:
+            lines = [{"level": check.level, "check": check.what, "fix": check.fix} for check in found]
+            print(
+                json.dumps(
+                    {"host": name, "latency_ms": fleet.link(name).latency_ms, "checks": lines}, indent=1
+                )
+            )
+        else:
+            print(f"{name}: answered in {fleet.link(name).latency_ms or 0:.0f} ms")
+            for check in found:
+                print_check(check.level, check.what, check.fix)
+        return Exit.FAILED if any(check.level == "bad" for check in found) else Exit.OK
+    finally:
+        await fleet.aclose()
+
+
+def print_check(level: str, what: str, fix: str) -> None:
+    """A line a check: glyph, word, and below it what to do."""
+    mark = {"good": "✓ ok  ", "warn": "! warn", "bad": "✗ fail"}[level]
+    print(f"{mark}  {what}")
+    if fix:
+        print(f"        → {fix}")
+
+
+# ---- doctor ----------------------------------------------------------------------------------------
+
+
+def doctor_parser() -> Parser:
+    """`nanochat doctor`."""
+    parser = _parser("nanochat doctor", "Check this machine, a line a check, with a fix for each failure.")
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+def doctor(argv: Sequence[str]) -> int:
+    """Answers `nanochat doctor`: 0 when nothing fails, else 1."""
+    from remote.doctor import machine_checks
+
+    given = doctor_parser().parse_args(list(argv))
+    found: list[dict[str, Any]] = []
+    for check in machine_checks(Layout(base_dir(given.base_dir))):
+        found.append({"level": check.level, "check": check.what, "fix": check.fix})
+        if not given.json:
+            print_check(check.level, check.what, check.fix)
+    if given.json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+    return Exit.FAILED if any(check["level"] == "bad" for check in found) else Exit.OK

@@ -1,0 +1,130 @@
+"""`nanochat doctor`: is this machine ready to train and to reach others?"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from nanochat import __version__
+from nanochat.errors import one_line
+from nanochat.paths import Layout
+from nanochat.text import size_bytes
+from remote.preflight import LITTLE_DISK, Check
+
+TORCH_CHECK = (
+    "import torch; c = torch.cuda; "
+    "print(torch.__version__, c.device_count() if c.is_available() else 0, torch.version.cuda or '-')"
+)
+
+
+def machine_checks(layout: Layout) -> Iterator[Check]:
+    """Every check of this machine, cheap ones first."""
+    yield Check("good", f"nanochat {__version__} under Python {sys.version.split()[0]}")
+    yield _extension()
+    yield from _packages()
+    yield _torch()
+    yield _gpus()
+    yield _base(layout)
+    yield _disk(layout.base)
+    yield _memory()
+    yield _ssh()
+    yield _terminal()
+
+
+def _extension() -> Check:
+    if importlib.util.find_spec("rustbpe") and importlib.util.find_spec("rustbpe._rustbpe"):
+        return Check("good", "the tokenizer trainer (rustbpe) is built")
+    return Check(
+        "bad", "the tokenizer trainer (rustbpe) is not built", "pip install . in the checkout; it needs Rust"
+    )
+
+
+def _packages() -> Iterator[Check]:
+    wanted = ("textual", "plotext", "asyncssh", "pyarrow", "tiktoken", "safetensors")
+    missing = [name for name in wanted if not importlib.util.find_spec(name)]
+    if missing:
+        yield Check("bad", f"missing packages: {', '.join(missing)}", "pip install . in the checkout")
+
+
+def _torch() -> Check:
+    # In a process of its own: the runner's own process stays free of torch.
+    done = subprocess.run([sys.executable, "-c", TORCH_CHECK], capture_output=True, text=True, check=False)
+    if done.returncode:
+        why = one_line(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it does not load")
+        return Check("bad", f"PyTorch: {why}", "pip install torch, or its CPU build as the README says")
+    version, count, cuda = done.stdout.split()
+    where = f"{count} CUDA GPUs (CUDA {cuda})" if count != "0" else "no CUDA GPU: stages run on the CPU here"
+    return Check("good", f"PyTorch {version}, {where}")
+
+
+def _gpus() -> Check:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return Check("warn", f"no NVIDIA GPU seen by NVML: {error}", "nothing to do where there is none")
+    try:
+        driver, count = pynvml.nvmlSystemGetDriverVersion(), pynvml.nvmlDeviceGetCount()
+        return Check("good", f"NVML: {count} GPUs, driver {driver}")
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _base(layout: Layout) -> Check:
+    folder = next(path for path in (layout.base, *layout.base.parents) if path.exists())
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return Check(
+            "good", f"base directory {layout.base}" + ("" if layout.base.exists() else " (made when needed)")
+        )
+    return Check(
+        "bad",
+        f"base directory {layout.base} cannot be written",
+        "choose another: --base-dir or NANOCHAT_BASE_DIR",
+    )
+
+
+def _disk(base: Path) -> Check:
+    folder = next(path for path in (base, *base.parents) if path.exists())
+    usage = shutil.disk_usage(folder)
+    text = f"{size_bytes(usage.free)} of {size_bytes(usage.total)} free there"
+    if usage.free < LITTLE_DISK:
+        return Check(
+            "warn", text, "shards and checkpoints need room: free some, or choose another base directory"
+        )
+    return Check("good", text)
+
+
+def _memory() -> Check:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Check(
+        "good", f"{cores} cores, {size_bytes(memory.total)} memory, {size_bytes(memory.available)} free"
+    )
+
+
+def _ssh() -> Check:
+    version = importlib.metadata.version("asyncssh") if importlib.util.find_spec("asyncssh") else ""
+    agent = "an ssh-agent answers" if os.environ.get("SSH_AUTH_SOCK") else "no ssh-agent"
+    keys = sorted(path.name for path in (Path.home() / ".ssh").glob("id_*") if path.suffix != ".pub")
+    if not keys and not os.environ.get("SSH_AUTH_SOCK"):
+        return Check("warn", "no SSH key found", "ssh-keygen -t ed25519, or name one: hosts add … --key FILE")
+    return Check("good", f"asyncssh {version}, {agent}, keys: {', '.join(keys) or 'none in ~/.ssh'}")
+
+
+def _terminal() -> Check:
+    if "UTF-8" not in (sys.stdout.encoding or "").upper():
+        return Check(
+            "warn",
+            f"the terminal's encoding is {sys.stdout.encoding}",
+            "set a UTF-8 locale for braille plots",
+        )
+    return Check("good", f"terminal {os.environ.get('TERM', 'unknown')}, UTF-8")

@@ -1,0 +1,153 @@
+"""`nanochat --no-tui PLAN`: what the control room would do, without it. Same plans, runs and store."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nanochat.errors import Exit, UserError
+from nanochat.options import Parser, normalise
+from nanochat.paths import Layout, base_dir, make_dir
+from nanochat.plan import Plan, load_plan
+from nanochat.text import harmless, number, short
+from remote.narration import GLYPHS, Printer, make_printer, spent, table
+from remote.runs import RunRow
+from remote.summary import as_number
+
+if TYPE_CHECKING:
+    from remote.fleet import Fleet
+
+_SAMPLES = 8
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of headless mode."""
+    made = Parser(
+        prog="nanochat --no-tui",
+        description="Run a plan without the control room, which can attach to it later.",
+        epilog="Exit codes: 0 all stages succeeded, 1 a stage failed, 2 wrong usage or plan, "
+        "3 host unreachable, 4 stopped by the user, 130 interrupted (the plan runs on).",
+    )
+    made.add_argument("plan", metavar="PLAN", help="a built-in plan, one of BASE/plans, or a TOML file")
+    made.add_argument("--host", default="local", metavar="NAME", help="where to run it [local]")
+    made.add_argument("--json", action="store_true", help="one event a line on standard output")
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="stage.option=value",
+        help="override an option of the plan; may be given again",
+    )
+    made.add_argument(
+        "--base-dir", metavar="DIR", help="base directory [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]"
+    )
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a plan to its end and returns the exit code."""
+    words = normalise(argv)
+    if not words:
+        raise UserError("nanochat --no-tui needs a plan", "for example: nanochat --no-tui demo")
+    found = parser().parse_args(words)
+    layout = Layout(base_dir(found.base_dir))
+    plan = load_plan(found.plan, layout, found.set)
+    make_dir(layout.base)
+    return asyncio.run(run_plan(layout, plan, found.host, make_printer(found.json), found.json))
+
+
+async def run_plan(layout: Layout, plan: Plan, host: str, printer: Printer, as_json: bool = False) -> int:
+    """Submits `plan` to `host`, watches it to its end, and sums up; returns the exit code.
+
+    Raises `UserError` when nothing was started: no such host, unreachable, not ready for stages.
+    """
+    from remote.batch import plan_ref, plan_requests
+    from remote.fleet import Fleet
+    from remote.watch import ask_host_key, watch
+
+    fleet = Fleet(layout, ask_host_key=ask_host_key)
+    try:
+        await fleet.connect(host)
+        await _check_ready(fleet, host)
+        names = ", ".join(stage.id for stage in plan.stages)
+        printer.note(f"plan {plan.name} on {host}: {names}")
+        keys = await fleet.launch(host, plan_requests(plan), plan_ref(plan.name))
+        code = await watch(fleet, keys, printer)
+        if code != Exit.INTERRUPTED:
+            rows = [row for key in keys if (row := fleet.store.run(key)) is not None]
+            # With --json standard output carries events and nothing else.
+            print(summary(rows), file=sys.stderr if as_json else sys.stdout)
+            for line in [] if as_json else samples(fleet, rows):
+                print(line)
+            for row in rows:
+                if row.status in ("failed", "lost"):
+                    printer.note(await _why(fleet, row))
+        return code
+    finally:
+        await fleet.aclose()
+
+
+async def _check_ready(fleet: Fleet, host: str) -> None:
+    if host == "local":
+        return
+    probe = await fleet.probe(host)
+    found = probe.interpreter
+    if found is not None and not found.ok:
+        raise UserError(
+            f"host '{host}' cannot run stages: {found.error}",
+            f"install nanochat for {found.path} there, or name another Python: "
+            "nanochat hosts add --replace --python PATH",
+        )
+
+
+async def _why(fleet: Fleet, row: RunRow) -> str:
+    """A failed run's reason, with the last line it printed when it gave none."""
+    reason = row.reason
+    if not reason:
+        text, _, _ = await fleet.console(row.key, -4096, 4096)
+        lines = [line for line in text.decode(errors="replace").splitlines() if line.strip()]
+        reason = lines[-1] if lines else f"exit code {row.exit_code}"
+    return f"{row.name} {row.status}: {harmless(reason, 300)} (see: nanochat runs show {row.key})"
+
+
+def summary(rows: Sequence[RunRow]) -> str:
+    """The closing table: stage, status, duration, key figures."""
+    cells = [
+        (
+            harmless(row.name or row.stage, 30),
+            f"{GLYPHS.get(row.status, ' ')} {row.status}",
+            spent(row),
+            _bpb(row),
+            short(as_number(row.latest.get("train/tok_per_sec"))),
+            _results(row),
+        )
+        for row in rows
+    ]
+    return table(("stage", "status", "time", "bpb", "tokens/s", "results"), cells)
+
+
+def _bpb(row: RunRow) -> str:
+    first, last = as_number(row.first.get("val/bpb")), as_number(row.latest.get("val/bpb"))
+    if first is None or last is None:
+        return ""
+    return f"{number(first)} → {number(last)}" if first != last else number(last)
+
+
+def _results(row: RunRow) -> str:
+    shown = [f"{harmless(name, 30)} {number(value)}" for name, value in list(row.results.items())[:4]]
+    return ", ".join(shown) or harmless(row.reason, 60)
+
+
+def samples(fleet: Fleet, rows: Sequence[RunRow]) -> list[str]:
+    """The newest sample of each prompt of each run, a line each, for the end of the report."""
+    lines = []
+    for row in rows:
+        newest: dict[str, str] = {}
+        for event in fleet.store.events(row.key, kinds=["sample"]):
+            newest[str(event.data.get("prompt", ""))] = str(event.data.get("text", ""))
+        chosen = [item for item in newest.items() if item[0]] or list(newest.items())
+        lines += [f"  {harmless(prompt, 60)} → {harmless(text, 200)}" for prompt, text in chosen[:_SAMPLES]]
+    return ["", "samples:", *lines] if lines else []

@@ -1,0 +1,157 @@
+"""The host book: what is written is what is read, bad entries are refused in one line, nothing is lost."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanochat.errors import UserError
+from nanochat.paths import Layout
+from remote.hosts import Host, HostBook, parse_ssh_target
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_this_machine_is_always_there_and_first(layout: Layout) -> None:
+    book = HostBook(layout)
+    assert [host.name for host in book.all()] == ["local"]
+    assert book.get("local").base_dir == str(layout.base)
+    book.add(Host("aaa", address="a"))
+    assert [host.name for host in book.all()] == ["local", "aaa"]
+    with pytest.raises(UserError, match="always there"):
+        book.remove("local")
+
+
+def test_a_host_comes_back_as_it_was_written(layout: Layout, tmp_path: Path) -> None:
+    key = tmp_path / "my key"
+    key.write_text("k")
+    host = Host("box", "ssh", "me", "::1", 2222, str(key), "/opt/a venv/bin/python", "~/it's here", 2.5)
+    HostBook(layout).add(host)
+    assert HostBook(layout).get("box") == host
+    assert layout.hosts_file.stat().st_mode & 0o077 == 0
+    HostBook(layout).remove("box")
+    assert [host.name for host in HostBook(layout).all()] == ["local"]
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        (Host("", address="a"), "bad host name"),
+        (Host("a/b", address="a"), "bad host name"),
+        (Host("-x", address="a"), "bad host name"),
+        (Host("a\nb", address="a"), "bad host name"),
+        (Host("local", address="a"), "always there"),
+        (Host("box", address="a", key="/no/such/key"), "no such key file"),
+        (Host("box", address="a", base_dir="relative"), "not absolute"),
+        (Host("box", address="a", base_dir="/a\x1b[2J"), "control character"),
+        (Host("box", address="a", price_per_hour=-1.0), "price"),
+        (Host("box", address="-oProxyCommand=x"), "bad host name"),
+    ],
+)
+def test_a_host_that_cannot_be_used_is_refused_in_one_line(layout: Layout, host: Host, told: str) -> None:
+    with pytest.raises(UserError, match=told) as caught:
+        HostBook(layout).add(host)
+    assert "\n" not in str(caught.value)
+    assert not layout.hosts_file.exists()
+
+
+def test_a_name_already_taken_and_an_unknown_one_say_what_to_do(layout: Layout) -> None:
+    book = HostBook(layout)
+    book.add(Host("h100-node", address="a"))
+    with pytest.raises(UserError, match="already"):
+        book.add(Host("h100-node", address="b"))
+    assert book.get("h100-node").address == "a"
+    book.add(Host("h100-node", address="b"), replace=True)
+    assert book.get("h100-node").address == "b"
+    with pytest.raises(UserError, match="did you mean 'h100-node'"):
+        book.get("h100node")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"hosts": 3}', '{"hosts": [{"name": "x"}]}', '{"hosts": [{"name": "x", "address": 3}]}',
+     '{"hosts": [{"name": "x", "address": "a", "kind": "telnet"}]}', '{"hosts": [{"name": "local", "address": "a"}]}'],
+)  # fmt: skip
+def test_a_damaged_book_is_one_line_and_is_left_alone(layout: Layout, content: str) -> None:
+    layout.hosts_file.write_text(content)
+    for act in (lambda book: book.all(), lambda book: book.add(Host("box", address="a"))):
+        with pytest.raises(UserError, match=r"hosts\.json") as caught:
+            act(HostBook(layout))
+        assert "\n" not in str(caught.value)
+    assert layout.hosts_file.read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("target", "parts"),
+    [
+        ("me@host:2222", ("me", "host", 2222)),
+        ("host", ("", "host", 0)),
+        ("me@10.0.0.1", ("me", "10.0.0.1", 0)),
+        ("ssh://me@host:22/", ("me", "host", 22)),
+        ("::1", ("", "::1", 0)),
+        ("me@[fe80::1]:2222", ("me", "fe80::1", 2222)),
+        ("[::1]", ("", "::1", 0)),
+        ("corp\\me@host", ("corp\\me", "host", 0)),
+    ],
+)
+def test_ssh_targets(target: str, parts: tuple[str, str, int]) -> None:
+    assert parse_ssh_target(target) == parts
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        "@host",
+        "me@",
+        "host:",
+        "host:0",
+        "host:65536",
+        "host:x",
+        "a b",
+        "me@[::1",
+        "[::1]22",
+        "1:2:3",
+        "-x",
+        "h/p",
+    ],
+)
+def test_bad_ssh_targets_are_one_line(target: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_ssh_target(target)
+    assert "\n" not in str(caught.value)
+
+
+@given(
+    st.from_regex(r"[a-z_][a-z0-9_-]{0,8}", fullmatch=True) | st.just(""),
+    st.from_regex(r"[a-z0-9][a-z0-9.-]{0,20}", fullmatch=True) | st.ip_addresses(v=6).map(str),
+    st.integers(0, 65535),
+)
+def test_a_hosts_target_reads_back(user: str, address: str, port: int) -> None:
+    assert parse_ssh_target(Host("x", user=user, address=address, port=port).target) == (user, address, port)
+
+
+def test_many_processes_that_add_at_once_all_end_up_in_the_book(layout: Layout) -> None:
+    code = (
+        "import sys; from remote.hosts import *; from nanochat.paths import Layout; from pathlib import Path;"
+        "HostBook(Layout(Path(sys.argv[1]))).add(Host(sys.argv[2], address='a'))"
+    )
+    adders = [
+        subprocess.Popen([sys.executable, "-c", code, str(layout.base), f"h{i}"], cwd=ROOT) for i in range(8)
+    ]
+    assert [adder.wait() for adder in adders] == [0] * 8
+    assert {host.name for host in HostBook(layout).all()} == {"local", *(f"h{i}" for i in range(8))}
+    assert json.loads(layout.hosts_file.read_text())["schema"] == 1
+
+
+def test_importing_the_room_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, remote, remote.hosts, remote.store, remote.fleet, remote.commands, remote.headless;"
+        "print([m for m in ('torch', 'asyncssh', 'pyarrow', 'numpy', 'textual') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
