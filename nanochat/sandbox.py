@@ -160,26 +160,34 @@ def run_programs(
 
 
 def _execute(program: str, level: Level, timeout: float, memory: int) -> Execution:
+    """One program at one level. Raises `_SetupError` when its walls cannot be built."""
     if sys.platform != "linux" and level != "rlimits":
         raise _SetupError("it needs Linux")
-    with (
-        tempfile.TemporaryFile() as source,
-        tempfile.TemporaryDirectory(prefix="nanochat-sandbox-") as folder,
-    ):
-        source.write(program.encode("utf-8", "replace"))
-        source.seek(0)
-        verdict_read, verdict_write = os.pipe()
-        with os.fdopen(verdict_read, "rb", buffering=0) as verdict:
-            try:
-                process = _start(level, timeout, memory, source, folder, verdict_write)
-            finally:
-                os.close(verdict_write)
-            watch = _Watch(process, verdict, timeout)
-            try:
-                watch.follow()
-            finally:
-                _end(process)
-        return watch.result(level)
+    try:
+        with (
+            tempfile.TemporaryFile() as source,
+            tempfile.TemporaryDirectory(prefix="nanochat-sandbox-") as folder,
+        ):
+            source.write(program.encode("utf-8", "replace"))
+            source.seek(0)
+            return _watched(source, folder, level, timeout, memory)
+    except OSError as error:  # no space or no folder for temporary files, no process to be had
+        raise _SetupError(one_line(str(error))) from error
+
+
+def _watched(source: BinaryIO, folder: str, level: Level, timeout: float, memory: int) -> Execution:
+    verdict_read, verdict_write = os.pipe()
+    with os.fdopen(verdict_read, "rb", buffering=0) as verdict:
+        try:
+            process = _start(level, timeout, memory, source, folder, verdict_write)
+        finally:
+            os.close(verdict_write)
+        watch = _Watch(process, verdict, timeout)
+        try:
+            watch.follow()
+        finally:
+            _end(process)
+    return watch.result(level)
 
 
 def _start(

@@ -88,12 +88,13 @@ def test_a_private_folder_that_is_gone_afterwards():
         assert (done.success, done.stdout) == (True, "['note']\n"), done
 
 
-def test_ten_problems_a_second():
-    run("")
-    started = time.perf_counter()
+def test_a_program_costs_less_than_a_tenth_of_a_second_of_one_core():
+    """In processor time, so that a busy machine does not decide."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     results = run_programs([f"print({i})" for i in range(40)], workers=2)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert [result.stdout for result in results] == [f"{i}\n" for i in range(40)]
-    assert time.perf_counter() - started < 4
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 40 * 0.1
 
 
 # -- programs that do not stop ---------------------------------------------------------------------
@@ -215,6 +216,20 @@ def test_a_machine_without_any_sandbox_refuses_too(monkeypatch):
 def test_an_unknown_level_is_answered_with_the_known_ones():
     with pytest.raises(UserError, match="did you mean 'landlock'"):
         run("1", "landlok")  # type: ignore[arg-type]
+
+
+def test_no_room_for_temporary_files_is_one_line(monkeypatch, tmp_path):
+    sandbox.reached()
+    monkeypatch.setattr(sandbox.tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(UserError, match="No such file or directory") as caught:
+        run("1")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_solutions_import_is_there(level):
+    names = "hashlib math re collections itertools functools heapq typing string copy datetime statistics"
+    done = run(f"import {', '.join(names.split())}\nprint(hashlib.md5(b'a').hexdigest()[:4])", level)
+    assert (done.success, done.stdout) == (True, "0cc1\n"), done
 
 
 def test_a_level_that_cannot_be_reached_is_never_replaced_silently(monkeypatch):
