@@ -1,5 +1,6 @@
 """The sandbox runs good programs, ends those that do not stop, and says which level holds."""
 
+import resource
 import time
 
 import psutil
