@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nanochat.architecture import SMEAR_CHANNELS, VALUE_GATE_CHANNELS, ModelConfig
 from nanochat.attention import attend
 from nanochat.loss import capped_logits, chunked_loss, token_losses
+from nanochat.ops import norm, relu_squared, rotate
 
 
 class Cache(Protocol):
@@ -23,11 +24,6 @@ class Cache(Protocol):
     last_embedding: Tensor | None
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]: ...
-
-
-def norm(x: Tensor) -> Tensor:
-    """RMSNorm without parameters (Zhang and Sennrich, arXiv 1910.07467), torch's default eps."""
-    return F.rms_norm(x, (x.size(-1),))
 
 
 class Linear(nn.Linear):
@@ -46,12 +42,6 @@ def rotary_tables(length: int, head_dim: int, base: float, device: torch.device)
     frequencies = 1.0 / base ** (channels / head_dim)
     angles = torch.outer(torch.arange(length, dtype=torch.float32, device=device), frequencies)
     return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotates (B, T, H, D) by −θ in the half-split layout; cos and sin are (T, 1, D/2)."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos + second * sin, second * cos - first * sin), dim=-1)
 
 
 class Attention(nn.Module):
@@ -80,11 +70,10 @@ class Attention(nn.Module):
             gate = 3 * torch.sigmoid(self.ve_gate(x[..., :VALUE_GATE_CHANNELS]))
             v = v + gate[..., None] * value.view_as(v)
         q, k = norm(rotate(q, *tables)), norm(rotate(k, *tables))
-        if self.gain != 1.0:
-            q, k = q * self.gain, k * self.gain
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
-        y = attend(q, k, v, self.window).reshape(B, T, C)
+        # The gain on q and on k is one factor on their products.
+        y = attend(q, k, v, self.window, self.gain**2).reshape(B, T, C)
         out: Tensor = self.c_proj(y)
         return out
 
@@ -96,8 +85,7 @@ class MLP(nn.Module):
         self.c_proj = Linear(4 * config.n_embd, config.n_embd)
 
     def forward(self, x: Tensor) -> Tensor:
-        # ReLU² (Primer, arXiv 2109.08668)
-        out: Tensor = self.c_proj(F.relu(self.c_fc(x)).square())
+        out: Tensor = self.c_proj(relu_squared(self.c_fc(x)))
         return out
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from nanochat.errors import Exit, UserError
 from nanochat.paths import Layout
+from nanochat.text import harmless
 from remote.agentfile import AgentFile, build
 from remote.hosts import Host
 from remote.runs import CommandRecord
@@ -72,7 +73,7 @@ class AgentError(UserError):
     """The agent refused a request; `code` names why, for programs."""
 
     def __init__(self, host: str, message: str, code: str) -> None:
-        super().__init__(f"host '{host}': {message}", exit_code=Exit.FAILED)
+        super().__init__(f"host '{host}': {harmless(message)}", exit_code=Exit.FAILED)
         self.code = code
 
 
@@ -145,9 +146,9 @@ class AgentClient:
         done = await self._run(argv, shown=f"look for Python and {name} in {self.host.base_dir}")
         fenced = done.stdout.decode(errors="replace").split("\x1e")
         if len(fenced) < 4:
-            said = (done.stderr or done.stdout).decode(errors="replace")
+            said = harmless((done.stderr or done.stdout).decode(errors="replace")[-200:])
             raise UserError(
-                f"host '{self.host.name}' has no usable shell: {said[-200:] or 'it printed nothing'}",
+                f"host '{self.host.name}' has no usable shell: {said or 'it printed nothing'}",
                 exit_code=Exit.UNREACHABLE,
             )
         base, python, found = fenced[-4:-1]
@@ -170,7 +171,7 @@ class AgentClient:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             reason = said[-1] if said else f"exit {done.exit_code}"
             raise UserError(
-                f"cannot put the agent on host '{self.host.name}': {reason}",
+                f"cannot put the agent on host '{self.host.name}': {harmless(reason)}",
                 "is --base-dir writable there, with space left?",
                 Exit.FAILED,
             )

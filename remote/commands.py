@@ -77,7 +77,7 @@ def runs(argv: Sequence[str]) -> int:
 
 async def _runs(given: argparse.Namespace, layout: Layout) -> int:
     from remote.fleet import Fleet
-    from remote.watch import ask_host_key, watch
+    from remote.watch import Interrupts, ask_host_key, watch
 
     if not layout.base.is_dir():
         if given.word == "ls":
@@ -98,7 +98,8 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
             return _show(fleet, run, given.json)
         if given.word == "follow":
             await fleet.connect(run.host)
-            return await watch(fleet, [run.key], make_printer(given.json))
+            with Interrupts() as interrupts:
+                return await watch(fleet, [run.key], make_printer(given.json), interrupts)
         if given.word == "stop":
             if not run.live:
                 raise UserError(f"{run.run_id} has ended already: {run.status}")
@@ -119,7 +120,7 @@ async def _look(fleet: Fleet, only: str) -> None:
     names = [only] if only else [host.name for host in await asyncio.to_thread(fleet.hosts.all)]
     if only:
         await asyncio.to_thread(fleet.hosts.get, only)
-    answers = await asyncio.gather(*(fleet.refresh(name) for name in names), return_exceptions=True)
+    answers = await asyncio.gather(*(fleet.catch_up(name) for name in names), return_exceptions=True)
     for error in answers:
         if isinstance(error, UserError):
             print(f"nanochat: warning: {error}", file=sys.stderr)
@@ -202,6 +203,7 @@ def hosts_parser() -> Parser:
     add.add_argument(
         "--price", type=float, default=None, metavar="X", help="price an hour, for what a run has cost"
     )
+    add.add_argument("--replace", action="store_true", help="overwrite the entry of that name")
     test = words.add_parser("test", help="connect and check the host, a line a check")
     test.add_argument(
         "--accept-key", default="", metavar="SHA256:…", help="trust a host key with this fingerprint"
@@ -226,7 +228,7 @@ def hosts(argv: Sequence[str]) -> int:
         user, address, port = parse_ssh_target(given.ssh)
         key = str(Path(given.key).expanduser().absolute()) if given.key else ""
         host = Host(given.name, "ssh", user, address, port, key, given.python, given.remote_base, given.price)
-        book.add(host)
+        book.add(host, replace=given.replace)
         print(f"added {host.name}: {host.target}; check it with: nanochat hosts test {host.name}")
         return Exit.OK
     if given.word == "rm":

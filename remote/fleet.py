@@ -155,6 +155,7 @@ class Fleet:
         }
         await agent.call("resume", request=request)
         await self._refresh(name, agent)
+        (await self._session(name)).look_again()
 
     async def read(self, key: str, file: str, offset: int, size: int) -> tuple[bytes, int, int]:
         """`(bytes, offset, file size)` of a run's file; a negative `offset` counts from the end."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from remote.fleet import Fleet
 
 _SAMPLES = 8
+_SUBMITTING = 5.0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,7 +67,7 @@ async def run_plan(layout: Layout, plan: Plan, host: str, printer: Printer, as_j
     """
     from remote.batch import plan_ref, plan_requests
     from remote.fleet import Fleet
-    from remote.watch import ask_host_key, watch
+    from remote.watch import Interrupts, ask_host_key, watch
 
     fleet = Fleet(layout, ask_host_key=ask_host_key)
     try:
@@ -74,8 +75,16 @@ async def run_plan(layout: Layout, plan: Plan, host: str, printer: Printer, as_j
         await _check_ready(fleet, host)
         names = ", ".join(stage.id for stage in plan.stages)
         printer.note(f"plan {plan.name} on {host}: {names}")
-        keys = await fleet.launch(host, plan_requests(plan), plan_ref(plan.name))
-        code = await watch(fleet, keys, printer)
+        with Interrupts() as interrupts:
+            starting = asyncio.create_task(fleet.launch(host, plan_requests(plan), plan_ref(plan.name)))
+            if await interrupts.before(starting, keep=True):
+                # Half a submission is worse than a late answer: it gets a few seconds to arrive.
+                await asyncio.wait({starting}, timeout=_SUBMITTING)
+            if not starting.done():
+                starting.cancel()
+                printer.note(f"interrupted while it was sent to {host}; see: nanochat runs ls --host {host}")
+                return Exit.INTERRUPTED
+            code = await watch(fleet, keys := starting.result(), printer, interrupts)
         if code != Exit.INTERRUPTED:
             rows = [row for key in keys if (row := fleet.store.run(key)) is not None]
             # With --json standard output carries events and nothing else.
@@ -97,9 +106,9 @@ async def _check_ready(fleet: Fleet, host: str) -> None:
     found = probe.interpreter
     if found is not None and not found.ok:
         raise UserError(
-            f"host '{host}' cannot run stages: {found.error}",
-            f"install nanochat for {found.path} there, or name another Python: "
-            "nanochat hosts add --replace --python PATH",
+            f"host '{host}' cannot run stages: {harmless(found.error, 300)}",
+            f"install nanochat for {harmless(found.path)} there, or name another Python: "
+            f"nanochat hosts add {host} --replace --ssh … --python PATH",
         )
 
 

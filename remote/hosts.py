@@ -82,7 +82,7 @@ class HostBook:
                 if not replace:
                     raise UserError(
                         f"there is a host '{host.name}' already",
-                        f"remove it first: nanochat hosts rm {host.name}",
+                        "change it with `hosts add --replace`, or choose another name",
                     )
                 others = [known for known in others if known.name != host.name]
             self._write([*others, host])

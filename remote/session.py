@@ -26,6 +26,7 @@ PULSE = 10.0
 INTERVAL = 0.25
 _CONTACT_NOTED = 2.0
 _RECORDS = 1000
+_MAX_RESYNCS = 8
 
 AskHostKey = Callable[[UnknownHostKey], Awaitable[bool]]
 _PERMANENT = (UnknownHostKey, ChangedHostKey, AuthenticationFailed)
@@ -56,6 +57,7 @@ class HostSession:
         self._failure: UserError | None = None
         self._settled = asyncio.Event()
         self._wake = asyncio.Event()
+        self._anew = False
         self._task = asyncio.create_task(self._keep(), name=f"host {host.name}")
 
     async def ready(self) -> AgentClient:
@@ -72,6 +74,13 @@ class HostSession:
         if self.link.status == "down":
             self._settled.clear()
             self._wake.set()
+
+    def look_again(self) -> None:
+        """Begins the stream anew with its next frame (every 2 s at the latest).
+
+        The agent looks at ended runs only now and then; this makes it see one that lives again.
+        """
+        self._anew = True
 
     async def close(self) -> None:
         """Ends the connection; nothing of the session is left running."""
@@ -144,11 +153,15 @@ class HostSession:
         pulse = asyncio.create_task(self._pulse(agent), name=f"pulse {self.host.name}")
         try:
             resyncs = 0
-            while resyncs < 8:
+            while resyncs < _MAX_RESYNCS:
                 try:
-                    return await self._stream(agent)
+                    await self._stream(agent)
                 except Resync:
                     resyncs += 1
+                    continue
+                if not self._anew:
+                    return
+                self._anew, resyncs = False, 0
             raise AgentError(self.host.name, "its log does not settle: it keeps changing under us", "resync")
         finally:
             pulse.cancel()
@@ -176,6 +189,8 @@ class HostSession:
                 if now - noted > _CONTACT_NOTED:
                     noted = now
                     await asyncio.to_thread(self._store.contact, name, now)
+                if self._anew:
+                    return
 
     async def _pulse(self, agent: AgentClient) -> None:
         while True:

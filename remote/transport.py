@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nanochat.errors import Exit, UserError
+from nanochat.text import harmless
 
 CONNECT_TIMEOUT = 10.0
 _READ_SIZE = 64 * 1024
@@ -27,14 +28,14 @@ class HostUnreachable(UserError):  # noqa: N818 - the name says what it is
     """The host cannot be reached, or the connection was lost on the way."""
 
     def __init__(self, host: str, reason: str, hint: str = "") -> None:
-        super().__init__(f"host '{host}' is unreachable: {reason}", hint, Exit.UNREACHABLE)
+        super().__init__(f"host '{host}' is unreachable: {harmless(reason)}", hint, Exit.UNREACHABLE)
 
 
 class AuthenticationFailed(UserError):  # noqa: N818 - the name says what it is
     """The host answered and refused every key we have."""
 
     def __init__(self, host: str, reason: str, hint: str) -> None:
-        super().__init__(f"host '{host}' refused the login: {reason}", hint, Exit.UNREACHABLE)
+        super().__init__(f"host '{host}' refused the login: {harmless(reason)}", hint, Exit.UNREACHABLE)
 
 
 class UnknownHostKey(UserError):  # noqa: N818 - the name says what it is

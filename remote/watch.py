@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Sequence
+from typing import Any, Self
 
-from nanochat.errors import Exit
+from nanochat.errors import Exit, UserError
 from remote.fleet import Fleet
 from remote.narration import LivePrinter, Printer
 from remote.runs import Change, Link, RunRow, split_key
@@ -90,40 +91,65 @@ class Watch:
             self._status = link.status
 
 
-async def watch(fleet: Fleet, keys: Sequence[str], printer: Printer) -> int:
+class Interrupts:
+    """While open, SIGINT and SIGTERM are not exceptions but something to wait for."""
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self._arrived: asyncio.Queue[None] = asyncio.Queue()
+
+    def __enter__(self) -> Self:
+        for number in self._SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._arrived.put_nowait, None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in self._SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+    async def before(self, *tasks: asyncio.Task[Any], keep: bool = False) -> bool:
+        """True when a signal came before any of `tasks` was done; `keep` leaves it for the next to ask."""
+        signalled = asyncio.create_task(self._arrived.get())
+        try:
+            await asyncio.wait({signalled, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            came = signalled.done()
+        finally:
+            signalled.cancel()
+        if came and keep:
+            self._arrived.put_nowait(None)
+        return came and not any(task.done() for task in tasks)
+
+
+async def watch(fleet: Fleet, keys: Sequence[str], printer: Printer, interrupts: Interrupts) -> int:
     """Watches runs to their end; ctrl+c asks once whether to detach or to stop them.
 
     The exit code: 0 all succeeded, 1 one failed, 4 stopped, 130 detached.
     """
-    task = asyncio.create_task(Watch(fleet, keys, printer).run())
-    asking: asyncio.Task[str] | None = None
+    watching = asyncio.create_task(Watch(fleet, keys, printer).run())
     try:
-        async with interrupts() as interrupted:
-            while True:
-                waiting = asyncio.create_task(interrupted())
-                await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
-                if task.done():
-                    return exit_code(task.result())
-                asking = asyncio.create_task(_ask(printer))
-                second = asyncio.create_task(interrupted())
-                await asyncio.wait({task, asking, second}, return_when=asyncio.FIRST_COMPLETED)
-                stop = asking.done() and asking.result() == "stop"
-                asking.cancel()
-                second.cancel()
-                if not stop:
-                    if task.done():
-                        return exit_code(task.result())
-                    again = " ".join(["nanochat runs follow", *keys[-1:]])
-                    printer.note(f"detached; it runs on. Come back with: {again}")
-                    return Exit.INTERRUPTED
-                printer.note("stopping: the stage is asked to save and end")
-                await stop_all(fleet, keys)
+        while await interrupts.before(watching):
+            asking = asyncio.create_task(_ask(printer))
+            again = await interrupts.before(watching, asking)
+            stop = not again and asking.done() and asking.result() == "stop"
+            await _end(asking)
+            if watching.done():
+                break
+            if not stop:
+                printer.note(f"detached; it runs on. Come back with: nanochat runs follow {keys[-1]}")
+                return Exit.INTERRUPTED
+            printer.note("stopping: the stage is asked to save and end")
+            await stop_all(fleet, keys)
+        return exit_code(await watching)
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await task
+        await _end(watching)
         printer.close()
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, UserError):
+        await task
 
 
 async def stop_all(fleet: Fleet, keys: Sequence[str]) -> None:
@@ -140,21 +166,6 @@ def exit_code(rows: Sequence[RunRow]) -> int:
     if states & {"failed", "lost"}:
         return Exit.FAILED
     return Exit.STOPPED if "stopped" in states else Exit.OK
-
-
-@contextlib.asynccontextmanager
-async def interrupts() -> AsyncIterator[Callable[[], Coroutine[None, None, None]]]:
-    """While the block lasts SIGINT and SIGTERM do not interrupt; await what is yielded for the next one."""
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[None] = asyncio.Queue()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        loop.add_signal_handler(number, arrived.put_nowait, None)
-    try:
-        yield arrived.get
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
 
 
 async def _ask(printer: Printer) -> str:

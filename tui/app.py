@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from remote.runs import Change, Link, RunRow
     from remote.transport import UnknownHostKey
 
+WIDGET_GROUPS = {"log": "LogView", "plots": "PlotGrid", "plot": "Plot", "gpus": "GpuGrid", "alerts": "Alerts"}
+"""Key groups that a widget answers, by the widget's class."""
+
 BOTTOM = 2
 """Screens on the stack when nothing lies over a tab: Textual's own blank one and the tab."""
 
@@ -79,6 +82,7 @@ class ControlRoom(App[str]):
         self.run_key = ""
         self._plan_keys: list[str] = []
         self.keymap: dict[str, str] = {}
+        self.window_title = ""
         self._watch = Watch()
         self._made: dict[str, ControlScreen] = {}
         for known in THEMES.values():
@@ -131,12 +135,17 @@ class ControlRoom(App[str]):
         return next((run for run in self.rows if run.live or not live), None)
 
     def node_for(self, group: str) -> DOMNode:
-        """The screen or widget that answers the actions of a key group."""
-        if group == "log":
-            from tui.widgets.log_view import LogView
-
-            return self.screen.query_one(LogView)
-        return self.screen
+        """The screen or widget that answers the actions of a key group: the focused one, else the first."""
+        if group == "app":
+            return self
+        kind = WIDGET_GROUPS.get(group)
+        if kind is None:
+            return self.screen
+        near = self.focused.ancestors_with_self if self.focused else []
+        return (
+            next((node for node in near if type(node).__name__ == kind), None)
+            or self.screen.query(kind).first()
+        )
 
     # ---- start and end -------------------------------------------------------------------------------
 
@@ -164,8 +173,7 @@ class ControlRoom(App[str]):
         self.do(self._start())
 
     async def _start(self) -> None:
-        await self.feed.start()
-        self.fleet.ask_host_key = self._ask_host_key
+        await self.feed.start(self._ask_host_key)
         self.set_interval(REDRAW_SECONDS, self.feed.flush)
         self.set_interval(1.0, self._tick)
         self.links = self.feed.links(self.hosts)
@@ -218,9 +226,12 @@ class ControlRoom(App[str]):
             screen.tick()
 
     def _show_title(self) -> None:
-        from tui.terminal import set_title, window_title
+        from tui.terminal import title_sequence, window_title
 
-        set_title(self, window_title(self.rows, self.run_key))
+        title = window_title(self.rows, self.run_key)
+        if self._driver is not None and not self.is_headless and title != self.window_title:
+            self._driver.write(title_sequence(title, first=not self.window_title))
+            self.window_title = title
 
     # ---- doing things --------------------------------------------------------------------------------
 

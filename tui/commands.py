@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.markup import escape
 
 from tui.keys import KEYS, Key
 from tui.screens.base import CHANGING, ControlScreen
@@ -37,7 +38,7 @@ class Actions(Provider):
 
     async def discover(self) -> Hits:
         for text, keys, key in self._actions():
-            yield DiscoveryHit(f"{text}  ·  {keys}", partial(self._run, key), help=key.id)
+            yield DiscoveryHit(escape(f"{text}  ·  {keys}"), partial(self._run, key), help=key.id)
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
@@ -49,11 +50,10 @@ class Actions(Provider):
                     matcher.highlight(text),
                     partial(self._run, key),
                     text=text,
-                    help=f"{keys} · {key.id}",
+                    help=escape(f"{keys} · {key.id}"),
                 )
 
     async def _run(self, key: Key) -> None:
         room = cast("ControlRoom", self.app)
         group = key.id.partition(".")[0]
-        node = room if group == "app" else room.node_for(group)
-        await room.run_action(key.action, node)
+        await room.run_action(key.action, room.node_for(group))

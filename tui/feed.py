@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from remote.hosts import Host
     from remote.runs import Change, Link, RunRow
     from remote.store import Store
+    from remote.transport import AskHostKey
 
 REDRAW_SECONDS = 0.25
 
@@ -53,10 +54,11 @@ class Feed:
         """Every run, newest first, read in a worker thread."""
         return await asyncio.to_thread(lambda: self.store.runs())
 
-    async def start(self) -> None:
+    async def start(self, ask_host_key: AskHostKey) -> None:
         """Starts the fleet: loads what it needs in a worker thread, so that the screen stays alive."""
         if self.fleet is None:
             self.fleet = await asyncio.to_thread(_make_fleet, self.layout, self.store)
+        self.fleet.ask_host_key = ask_host_key
         self._unsubscribe = self.fleet.subscribe(self._note)
         await self.fleet.start()
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from nanochat.errors import Exit, UserError
 from nanochat.options import Parser
 from nanochat.paths import Layout, base_dir, make_dir
+from tui.terminal import RESTORE_TITLE
 from tui.themes import THEMES
 
 
@@ -44,8 +45,7 @@ def run(argv: Sequence[str] | None) -> int:
     if given.readonly and given.plan:
         raise UserError("--readonly cannot start a plan", "leave one of the two out")
     plan = load_plan(given.plan, layout, given.set) if given.plan else None
-    if plan is not None:
-        HostBook(layout).get(given.host)
+    HostBook(layout).get(given.host)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError(
             "the control room needs a terminal", "in a script use nanochat --no-tui PLAN or nanochat runs"
@@ -55,6 +55,8 @@ def run(argv: Sequence[str] | None) -> int:
         app = ControlRoom(layout, plan=plan, host=given.host, readonly=given.readonly, theme=given.theme)
         app.feed.store  # noqa: B018 - an unusable store is told in one line before the screen is taken
         chosen = app.run()
+        if app.window_title:
+            print(RESTORE_TITLE, end="", flush=True)
         if not chosen:
             return app.return_code or Exit.OK
         layout, plan = Layout(base_dir(chosen)), None

@@ -9,8 +9,6 @@ from nanochat.text import harmless
 from tui.figures import title
 
 if TYPE_CHECKING:
-    from textual.app import App
-
     from remote.runs import RunRow
 
 
@@ -24,9 +22,9 @@ def window_title(rows: Sequence[RunRow], key: str) -> str:
     return harmless(f"{alerts}{title(chosen)} · nanochat", 120)
 
 
-def set_title(app: App[str], text: str) -> None:
-    """Sets the terminal's title, when there is a terminal and it is not the title already."""
-    if app.is_headless or app._driver is None or getattr(app, "_window_title", "") == text:
-        return
-    app._window_title = text  # type: ignore[attr-defined]
-    app._driver.write(f"\x1b]2;{text}\x07")
+def title_sequence(title: str, *, first: bool) -> str:
+    """What sets the window's title; the first time the title before it is kept for `RESTORE_TITLE`."""
+    return ("\x1b[22;0t" if first else "") + f"\x1b]2;{title}\x07"
+
+
+RESTORE_TITLE = "\x1b[23;0t"

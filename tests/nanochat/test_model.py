@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nanochat import ops
 from nanochat.architecture import CLASSIC, MODERN, ModelConfig, Parts, parameter_counts
 from nanochat.attention import attend, causal_mask
 from nanochat.engine import KVCache, generate_batch
@@ -233,3 +234,19 @@ def test_a_bfloat16_model_is_near_its_float32_self() -> None:
 def test_sizes_that_make_no_model_are_user_errors(sizes: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         config(**sizes)
+
+
+@pytest.mark.parametrize("step", ["norm", "rotate", "relu_squared"])
+def test_hand_written_gradients_are_those_of_the_plain_formula(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.randn(2, 5, 3, 8, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 5, 3, 8, dtype=torch.float64)
+    tables = [torch.randn(5, 1, 4, dtype=torch.float64) for _ in range(2)] if step == "rotate" else []
+    function = getattr(ops, step)
+    results = []
+    for by_hand in (True, False):
+        monkeypatch.setattr(ops, "by_hand", lambda x, chosen=by_hand: chosen)
+        y = function(x, *tables)
+        results.append((y, *torch.autograd.grad((y * weights).sum(), x)))
+    torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-6)

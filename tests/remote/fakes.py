@@ -36,12 +36,14 @@ with EventWriter(folder / "events.jsonl") as log:
             log.emit("stage_end", data={{"status": "failed", "error": "the loss is gone", "results": {{}}}})
             sys.exit(1)
         print(f"step {{step}} of {{stage}}", flush=True)
-        log.emit("metric", step=step, data={{"train/loss": 4.0 - 2.0 * step / steps, "train/tok_per_sec": 1000.0,
-                 "progress": (step + 1) / steps, "eta_s": (steps - step - 1) * pace}})
+        left = (steps - step - 1) * pace
+        values = {{"train/loss": 4.0 - 2.0 * step / steps, "train/tok_per_sec": 1000.0}}
+        log.emit("metric", step=step, data={{**values, "progress": (step + 1) / steps, "eta_s": left}})
         if step % 10 == 0:
             log.emit("eval", step=step, data={{"val/bpb": 3.0 - step / steps}})
         time.sleep(pace)
-    log.emit("sample", step=steps, data={{"prompt": "The capital", "text": " of \\x1b[31mFrance", "mode": "greedy"}})
+    text = " of \\x1b[31mFrance"
+    log.emit("sample", step=steps, data={{"prompt": "The capital", "text": text, "mode": "greedy"}})
     log.emit("stage_end", data={{"status": "succeeded", "error": "", "results": {{"loss": 2.0}}}})
 """
 

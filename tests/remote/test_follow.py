@@ -25,7 +25,8 @@ def chunk(offset: int, data: bytes, file: str = FILE) -> dict[str, Any]:
     """A chunk frame as the agent sends it: whole lines, decoded."""
     text = data.decode("utf-8", "replace")
     return {
-        "type": "chunk", "run_id": RUN, "file": file, "offset": offset, "next": offset + len(data), "data": text
+        "type": "chunk", "run_id": RUN, "file": file, "offset": offset, "next": offset + len(data),
+        "data": text,
     }  # fmt: skip
 
 

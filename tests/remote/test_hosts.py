@@ -74,7 +74,8 @@ def test_a_name_already_taken_and_an_unknown_one_say_what_to_do(layout: Layout) 
 @pytest.mark.parametrize(
     "content",
     ["", "{", "[]", '{"hosts": 3}', '{"hosts": [{"name": "x"}]}', '{"hosts": [{"name": "x", "address": 3}]}',
-     '{"hosts": [{"name": "x", "address": "a", "kind": "telnet"}]}', '{"hosts": [{"name": "local", "address": "a"}]}'],
+     '{"hosts": [{"name": "x", "address": "a", "kind": "telnet"}]}',
+     '{"hosts": [{"name": "local", "address": "a"}]}'],
 )  # fmt: skip
 def test_a_damaged_book_is_one_line_and_is_left_alone(layout: Layout, content: str) -> None:
     layout.hosts_file.write_text(content)

@@ -97,9 +97,9 @@ def test_any_order_of_torn_repeated_and_early_chunks_stores_each_event_once(data
         store.close()
 
 
-INGEST = """
+INGEST = f"""
 import sys
-sys.path.insert(0, {root!r})
+sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from remote.store import Store
 log = Path(sys.argv[2]).read_bytes()
@@ -108,7 +108,7 @@ offset = store.offsets("box").get("r1", {{}}).get("events.jsonl", 0)
 print("go", flush=True)
 while offset < len(log):
     offset = store.ingest("box", "r1", "events.jsonl", offset, log[offset:offset + 900]).offset
-""".format(root=str(ROOT))
+"""
 
 
 def ingesting(folder: Path) -> subprocess.Popen[bytes]:
@@ -206,7 +206,8 @@ def test_what_the_writer_of_logs_writes_is_what_is_read(tmp_path: Path) -> None:
 
 def test_lines_that_are_no_event_are_counted_and_passed_over(tmp_path: Path) -> None:
     bad = [b"", b"junk", b"[]", b'{"seq": -1, "t": 1, "kind": "x"}', b'{"seq": 1e99}', b"\xff\xfe\x00",
-           b'{"seq": 99999999999999999999, "t": 1, "kind": "x"}', b'{"seq": 1, "t": NaN, "kind": "x", "data": {}}',
+           b'{"seq": 99999999999999999999, "t": 1, "kind": "x"}',
+           b'{"seq": 1, "t": NaN, "kind": "x", "data": {}}',
            b"[" * 50_000]  # fmt: skip
     log = line(0) + b"\n".join(bad) + b"\n" + line(1)
     with Store(tmp_path / "c.sqlite") as store:

@@ -15,7 +15,10 @@ from remote.transport import HostUnreachable
 
 async def test_words_input_output_and_exit_code_pass_unchanged() -> None:
     words = ["it's", 'a "b"', "$HOME", "*", "new\nline", ""]
-    code = "import sys, json; sys.stderr.write('e'); print(json.dumps([sys.argv[1:], sys.stdin.read()])); sys.exit(3)"
+    code = (
+        "import sys, json; sys.stderr.write('e');"
+        "print(json.dumps([sys.argv[1:], sys.stdin.read()])); sys.exit(3)"
+    )
     done = await LocalTransport().run([sys.executable, "-c", code, *words], input=b"in")
     assert json.loads(done.stdout) == [words, "in"]
     assert (done.exit_code, done.stderr) == (3, b"e")
@@ -44,7 +47,10 @@ async def test_a_program_that_is_not_there_is_one_line() -> None:
 
 async def test_a_stream_gives_whole_lines_of_any_length_and_ends_with_its_input() -> None:
     transport = LocalTransport()
-    code = "import sys; n = int(input()); print('x' * n); print('ß'); sys.stdout.write('torn'); sys.stdout.flush(); input()"
+    code = (
+        "import sys; n = int(input()); print('x' * n); print('ß');"
+        "sys.stdout.write('torn'); sys.stdout.flush(); input()"
+    )
     stream = await transport.stream([sys.executable, "-X", "utf8", "-c", code])
     await stream.write(b"300000\n")
     lines = stream.lines()

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 
 Pair = tuple[int, int]
 
@@ -16,7 +17,7 @@ def learn(pieces: Iterable[str], vocab_size: int) -> list[Pair]:
     while 256 + len(merges) < vocab_size:
         counts: Counter[Pair] = Counter()
         for ids, count in words:
-            for pair in zip(ids, ids[1:], strict=False):
+            for pair in pairwise(ids):
                 counts[pair] += count
         if not counts:
             break

@@ -15,13 +15,13 @@ PEER_VERSION = "0.1.0"
 PEER_PROGRAM = """
 import json, sys
 import rustbpe
-assert "peer" in sys.argv[1]
 for line in sys.stdin:
     ask = json.loads(line)
     tokenizer = rustbpe.Tokenizer()
     tokenizer.train_from_iterator(ask["documents"], ask["vocab_size"], pattern=ask["pattern"])
     ranks = [[bytes(token).hex(), rank] for token, rank in tokenizer.get_mergeable_ranks()]
-    print(json.dumps({"ranks": ranks, "ids": tokenizer.batch_encode(ask["texts"]), "file": rustbpe.__file__}), flush=True)
+    answer = {"ranks": ranks, "ids": tokenizer.batch_encode(ask["texts"]), "file": rustbpe.__file__}
+    print(json.dumps(answer), flush=True)
 """
 
 
@@ -31,7 +31,7 @@ class Peer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PEER_PROGRAM, "peer"],
+            [sys.executable, "-c", PEER_PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

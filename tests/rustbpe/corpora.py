@@ -3,7 +3,17 @@
 import regex
 from hypothesis import strategies as st
 
-SPLIT_PATTERN = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+SPLIT_PATTERN = "|".join(
+    (
+        r"'(?i:[sdmt]|ll|ve|re)",
+        r"[^\r\n\p{L}\p{N}]?+\p{L}+",
+        r"\p{N}{1,2}",
+        r" ?[^\s\p{L}\p{N}]++[\r\n]*",
+        r"\s*[\r\n]",
+        r"\s+(?!\S)",
+        r"\s+",
+    )
+)
 GPT4_PATTERN = SPLIT_PATTERN.replace("{1,2}", "{1,3}")
 GENERAL_PATTERN = f"(?:{SPLIT_PATTERN})"
 """The same language, spelled so that only the regular-expression engine knows it."""

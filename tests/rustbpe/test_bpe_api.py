@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from corpora import GPT4_PATTERN, SPLIT_PATTERN
@@ -80,13 +81,13 @@ def test_a_vocabulary_under_256_is_refused(vocab_size: int) -> None:
 
 def test_a_bad_pattern_is_refused_before_anything_is_read() -> None:
     documents = iter(CORPUS)
-    with pytest.raises(ValueError, match="Invalid regex pattern: .*parenthesis"):
+    with pytest.raises(ValueError, match=r"Invalid regex pattern: .*parenthesis"):
         rustbpe.Tokenizer().train_from_iterator(documents, 300, pattern="(")
     assert next(documents) == CORPUS[0]
 
 
 def test_a_pattern_that_gives_up_says_where() -> None:
-    with pytest.raises(ValueError, match="item 1 of the iterator.*[Bb]acktrack"):
+    with pytest.raises(ValueError, match=r"item 1 of the iterator.*[Bb]acktrack"):
         rustbpe.Tokenizer().train_from_iterator(["a", "a" * 60], 300, pattern=r"(?:a|a|a)*?(?=b)\b")
 
 
@@ -184,7 +185,7 @@ def test_progress_tells_both_phases_at_a_calm_pace() -> None:
     assert count[-1][2:] == (tokenizer.training_stats.characters, None)
     assert merge[-1][2:] == (tokenizer.training_stats.merges, tokenizer.training_stats.merges)
     # The last call of a phase comes when the phase ends.
-    gaps = [after[0] - before[0] for before, after in zip(count[:-1], count[1:-1], strict=False)]
+    gaps = [after[0] - before[0] for before, after in pairwise(count[:-1])]
     assert min(gaps, default=1) >= 0.09
 
 

@@ -249,3 +249,23 @@ def test_importing_the_app_loads_neither_torch_nor_the_network_nor_plotext() -> 
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+async def test_tabs_keys_and_boxes_work_by_mouse(bench: Bench) -> None:
+    bench.run("one", "tok_train")
+    bench.run("two")
+    async with bench.open() as (app, pilot):
+        bar = app.screen.query_one(TopBar)
+        hosts = str(bar.render()).index("7 Hosts")
+        await pilot.click(TopBar, offset=(hosts, 0))
+        await settle(pilot, lambda: tab(app) == "hosts")
+        await pilot.press("1")
+        await settle(pilot, lambda: tab(app) == "runs")
+        launch = str(app.screen.query_one(KeyBar).render()).index("launch")
+        await pilot.click(KeyBar, offset=(launch, 0))
+        await settle(pilot, lambda: isinstance(app.screen, LaunchScreen))
+        await pilot.press("escape", "escape")
+        await settle(pilot, lambda: tab(app) == "runs")
+        await pilot.click("#pipeline", offset=(60, 1))
+        await settle(pilot, lambda: app.screen.query_one("#filter").value == "stage:tok_train")  # type: ignore[attr-defined]
+        assert [run.name for run in app.screen.query_one("#runs").items] == ["one"]  # type: ignore[attr-defined]

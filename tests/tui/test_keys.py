@@ -9,6 +9,7 @@ from textual.binding import Binding
 from nanochat.errors import UserError
 from tests.tui.conftest import Bench, settle
 from tui.app import ControlRoom
+from tui.commands import Actions
 from tui.keys import BY_ID, KEYS, bindings, read_keymap
 from tui.screens.help import TITLES
 from tui.screens.hosts import HostsScreen
@@ -96,3 +97,17 @@ async def test_a_broken_keymap_is_told_and_the_app_works(bench: Bench) -> None:
         await pilot.press("question_mark")
         await settle(pilot)
         assert type(app.screen).__name__ == "Help"
+
+
+@pytest.mark.parametrize("tab", ["runs", "run", "hosts"])
+async def test_every_action_of_the_palette_has_somebody_to_do_it(bench: Bench, tab: str) -> None:
+    bench.run("one", status="running")
+    async with bench.open() as (app, pilot):
+        await app.action_go(tab)
+        await settle(pilot)
+        found = list(Actions(app.screen)._actions())
+        assert len(found) > 12
+        for _, _, key in found:
+            action = key.action.partition("(")[0]
+            node = app if action.startswith("app.") else app.node_for(key.id.partition(".")[0])
+            assert hasattr(node, "action_" + action.removeprefix("app.")), key.id

@@ -114,6 +114,7 @@ def test_settings_survive_and_a_damaged_file_counts_as_empty(layout: Layout) -> 
         (["demo", "--readonly"], "--readonly cannot start a plan"),
         (["nothing.toml"], "nothing.toml"),
         (["demo", "--host", "nowhere"], "no host 'nowhere'"),
+        (["--base-dir", "{damaged}"], "hosts.json is damaged"),
     ],
 )
 def test_bad_starts_get_one_line(
@@ -123,7 +124,10 @@ def test_bad_starts_get_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert nanochat(words) == 2
+    damaged = layout.base / "damaged"
+    damaged.mkdir()
+    (damaged / "hosts.json").write_text("{half")
+    assert nanochat([word.format(damaged=damaged) for word in words]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1

@@ -1,0 +1,91 @@
+"""Elementwise steps of the transformer with hand-written gradients for the CPU.
+
+On a CPU these steps are bound by memory: autograd's generic chains read and write each activation many
+times. Here every step passes over it as few times as torch's kernels allow. Elsewhere (and under
+torch.compile, which fuses the chains itself) the plain formulas are used; both give the same numbers.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def by_hand(x: Tensor) -> bool:
+    """Whether the hand-written forms are the faster ones for `x`."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def norm(x: Tensor) -> Tensor:
+    """RMSNorm over the last dimension without parameters (arXiv 1910.07467), torch's default eps."""
+    return _apply(_Norm, x) if by_hand(x) else F.rms_norm(x, (x.size(-1),))
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotates (B, T, H, D) by −θ in the half-split layout (RoFormer); cos and sin are (T, 1, D/2)."""
+    if by_hand(x):
+        return _apply(_Rotate, x, cos, sin)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos + second * sin, second * cos - first * sin), dim=-1)
+
+
+def relu_squared(x: Tensor) -> Tensor:
+    """ReLU² (Primer, arXiv 2109.08668)."""
+    return _apply(_ReluSquared, x) if by_hand(x) else F.relu(x).square()
+
+
+def _apply(function: type[torch.autograd.Function], *inputs: Tensor) -> Tensor:
+    out: Tensor = function.apply(*inputs)
+    return out
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
+        inverse = length.square_().div_(x.size(-1)).add_(torch.finfo(wide).eps).rsqrt_()
+        y: Tensor = x * inverse.to(x.dtype)
+        ctx.save_for_backward(y, inverse)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        y, inverse = ctx.saved_tensors
+        along = torch.linalg.vecdot(y, grad).unsqueeze(-1).div_(-y.size(-1))
+        return torch.addcmul(grad, y, along).mul_(inverse.to(y.dtype))
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(grad, cos, sin, -1), None, None
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor, sign: int) -> Tensor:
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    (first, second), (low, high) = x.chunk(2, dim=-1), out.chunk(2, dim=-1)
+    torch.mul(first, cos, out=low).addcmul_(second, sin, value=sign)
+    torch.mul(second, cos, out=high).addcmul_(first, sin, value=-sign)
+    return out
+
+
+class _ReluSquared(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        positive = x.relu()
+        ctx.save_for_backward(positive)
+        return positive * positive
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (positive,) = ctx.saved_tensors
+        slope: Tensor = grad * positive
+        return slope.mul_(2)
