@@ -232,15 +232,24 @@ class Parser(argparse.ArgumentParser):
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
             word = unknown[0]
-            flags = [
-                flag for action in self._actions for flag in action.option_strings if flag.startswith("--")
-            ]
+            flags = [flag for flag in _flags(self, known) if flag.startswith("--")]
             if word.startswith("-"):
                 raise UserError(
                     f"{self.prog}: unknown option '{word.split('=')[0]}'", nearest(word.split("=")[0], flags)
                 )
             raise UserError(f"{self.prog}: unexpected argument '{word}'", f"see {self.prog} --help")
         return known
+
+
+def _flags(parser: argparse.ArgumentParser, found: argparse.Namespace) -> list[str]:
+    """The flags that `parser` takes, and those of the sub-command that was chosen."""
+    flags: list[str] = []
+    for action in parser._actions:
+        flags += action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            chosen = action.choices.get(str(getattr(found, action.dest, "")))
+            flags += _flags(chosen, found) if chosen is not None else []
+    return flags
 
 
 def normalise(argv: Sequence[str]) -> list[str]:

@@ -26,7 +26,7 @@ class Database:
         self._local = threading.local()
         self._writer = threading.Lock()
         self._list_lock = threading.Lock()
-        self._open: list[sqlite3.Connection] = []
+        self._open: list[tuple[sqlite3.Connection, threading.RLock]] = []
         self._closed = False
         make_dir(path.parent)
         try:
@@ -53,17 +53,25 @@ class Database:
             # commits, whole, with their offsets, so they are simply read again from the host.
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA foreign_keys = ON")
-            self._local.db = db
+            self._local.db, self._local.busy = db, threading.RLock()
             with self._list_lock:
-                self._open.append(db)
+                self._open.append((db, self._local.busy))
         assert isinstance(db, sqlite3.Connection)
         return db
 
     @contextmanager
+    def using(self) -> Iterator[sqlite3.Connection]:
+        """This thread's connection, which `close` leaves alone until the block has ended."""
+        db = self.connection()
+        with self._local.busy:
+            if self._closed:
+                raise sqlite3.ProgrammingError("the store is closed")
+            yield db
+
+    @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """A transaction that holds the write lock from its start; undone whole on any error."""
-        db = self.connection()
-        with self._writer:
+        with self._writer, self.using() as db:
             try:
                 db.execute("BEGIN IMMEDIATE")
                 yield db
@@ -78,9 +86,12 @@ class Database:
                 raise
 
     def close(self) -> None:
-        """Closes every thread's connection; later use raises `sqlite3.ProgrammingError`."""
+        """Closes every thread's connection, each after what it is doing; later use raises
+        `sqlite3.ProgrammingError`.
+        """
         with self._list_lock:
             self._closed = True
-            for db in self._open:
+            connections, self._open = self._open, []
+        for db, busy in connections:
+            with busy:
                 db.close()
-            self._open.clear()

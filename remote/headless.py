@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs a plan to its end and returns the exit code."""
     words = normalise(argv)
     if not words:
-        raise UserError("nanochat --no-tui needs a plan", "for example: nanochat --no-tui demo")
+        raise UserError("nanochat --no-tui needs a PLAN", "for example: nanochat --no-tui demo")
     found = parser().parse_args(words)
     layout = Layout(base_dir(found.base_dir))
     plan = load_plan(found.plan, layout, found.set)

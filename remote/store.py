@@ -5,12 +5,13 @@ All methods may be called from any thread, and two processes may use one file at
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from nanochat.errors import UserError, nearest
 from nanochat.events import Event
@@ -29,11 +30,25 @@ from remote.runs import Attempt, RunRow, run_key, split_key, superseded_from
 from remote.series import Point, Series
 from remote.summary import Summary
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _RUN_COLUMNS = (
     "runs.id, runs.host, runs.run_id, runs.run, runs.state, runs.summary, coalesce(hosts.last_contact, 0),"
     " coalesce((SELECT last_seq FROM files WHERE files.run = runs.id AND file = 'events.jsonl'), -1)"
 )
 _RUNS = f"SELECT {_RUN_COLUMNS} FROM runs LEFT JOIN hosts ON hosts.name = runs.host"
+
+
+def _reads(method: Callable[Concatenate[Store, P], R]) -> Callable[Concatenate[Store, P], R]:
+    """Keeps the thread's connection open for as long as the method runs."""
+
+    @functools.wraps(method)
+    def guarded(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._database.using():
+            return method(self, *args, **kwargs)
+
+    return guarded
 
 
 class Store:
@@ -45,6 +60,7 @@ class Store:
 
     # ---- reading -------------------------------------------------------------------------------------
 
+    @_reads
     def runs(self) -> list[RunRow]:
         """Every known run, newest first."""
         db = self._database.connection()
@@ -52,6 +68,7 @@ class Store:
         rows = db.execute(f"{_RUNS} ORDER BY runs.created_at DESC, runs.run_id DESC")
         return [_run_row(row, marks.get(row[0], [])) for row in rows.fetchall()]
 
+    @_reads
     def run(self, key: str) -> RunRow | None:
         """The run of that key, or None."""
         db = self._database.connection()
@@ -81,6 +98,7 @@ class Store:
         known = [row.run_id for row in rows[:200]] + [row.name for row in rows[:200] if row.name]
         raise UserError(f"no run '{name}'", nearest(name, known) or "see `nanochat runs ls`")
 
+    @_reads
     def events(
         self, key: str, after_seq: int = -1, kinds: Iterable[str] | None = None, limit: int | None = None
     ) -> list[Event]:
@@ -91,10 +109,12 @@ class Store:
         where = f" AND kind IN ({', '.join('?' * len(chosen))})" if chosen else ""
         return self._events("events", key, after_seq, where, chosen, limit)
 
+    @_reads
     def telemetry(self, key: str, after_seq: int = -1, limit: int | None = None) -> list[Event]:
         """A run's telemetry samples in order, from the one after `after_seq`."""
         return self._events("telemetry", key, after_seq, "", [], limit)
 
+    @_reads
     def last_telemetry(self, key: str) -> Event | None:
         """The newest telemetry sample of a run, or None."""
         db, run = self._locate(key)
@@ -118,6 +138,7 @@ class Store:
         """One metric as `(seq, step, t, value, attempt)`, in order; step -1 where there was none."""
         return self.series(key, name, after_seq).points()
 
+    @_reads
     def series(self, key: str, name: str, after_seq: int = -1) -> Series:
         """One metric as columns, the points that a later attempt redid marked as superseded."""
         db, run = self._locate(key)
@@ -140,6 +161,7 @@ class Store:
         series.mark(superseded_from(attempts))
         return series.after(after_seq) if blocks and after_seq >= 0 else series
 
+    @_reads
     def metric_names(self, key: str) -> list[str]:
         """The names of a run's metrics, sorted."""
         db, run = self._locate(key)
@@ -151,6 +173,7 @@ class Store:
         """The newest value of every metric of a run."""
         return dict(self.summary(key).latest)
 
+    @_reads
     def summary(self, key: str) -> Summary:
         """Everything folded from a run's events; empty for an unknown run."""
         db, run = self._locate(key)
@@ -160,6 +183,7 @@ class Store:
         """A run's attempts, oldest first."""
         return self.summary(key).attempt_list()
 
+    @_reads
     def offsets(self, host: str) -> dict[str, dict[str, int]]:
         """`{run_id: {file: bytes read}}` of a host: where following goes on."""
         rows = self._database.connection().execute(
@@ -170,6 +194,7 @@ class Store:
             offsets.setdefault(run_id, {})[file] = offset
         return offsets
 
+    @_reads
     def bad_lines(self, key: str) -> dict[str, int]:
         """How many lines of each file of a run were no event and were passed over."""
         db, run = self._locate(key)
@@ -232,6 +257,7 @@ class Store:
                 (host, t),
             )
 
+    @_reads
     def last_contact(self, host: str) -> float | None:
         """When a host was last heard, or None."""
         query = "SELECT last_contact FROM hosts WHERE name = ?"

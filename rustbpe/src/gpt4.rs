@@ -159,7 +159,7 @@ impl Scan<'_> {
 fn leading_ascii_letters(window: u64) -> usize {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let high = window & (0x80 * EACH);
-    let lower = (window | 0x20 * EACH) & (0x7f * EACH);
+    let lower = (window | (0x20 * EACH)) & (0x7f * EACH);
     // Adding cannot carry into the next byte: the high bits are clear.
     let from_a = lower + (0x80 - b'a' as u64) * EACH;
     let past_z = lower + (0x7f - b'z' as u64) * EACH;

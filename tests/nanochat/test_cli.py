@@ -59,7 +59,7 @@ def test_every_stage_has_its_own_help(name):
         (["base_train", "--dpeth=3"], 2, "did you mean '--depth'"),
         (["data", "biuld"], 2, "did you mean 'build'"),
         (["tok_train", "--data-dir", "nowhere"], 2, "nowhere"),
-        (["base_train", "--data-dir", "nowhere"], 2, "nowhere"),
+        (["base_train", "--data-dir", "nowhere"], 2, "nanochat tok_train"),
         (["runs", "show", "no-such-run"], 2, "no-such-run"),
         (["hosts", "test", "no-such-host"], 2, "no-such-host"),
         (["--no-tui", "demo", "--host", "no-such-host"], 2, "no-such-host"),

@@ -154,7 +154,7 @@ def test_a_failed_stage_is_exit_1_and_says_why(shell: Shell) -> None:
         (["my plan.toml", "--host", "bax"], "box"),
         (["my plan.toml", "--set", "base_train.dept=3"], "depth"),
         (["my plan.toml", "--set", "base_trian.depth=3"], "base_train"),
-        ([], "needs a plan"),
+        ([], "needs a PLAN"),
     ],
 )
 def test_wrong_usage_is_exit_2_and_one_line(shell: Shell, words: list[str], told: str) -> None:

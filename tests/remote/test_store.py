@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,37 @@ def test_many_threads_read_whole_prefixes_while_one_writes(tmp_path: Path) -> No
     assert not faults
     check_whole(store, log)
     store.close()
+
+
+def test_closing_while_threads_read_and_write_ends_them_cleanly(tmp_path: Path) -> None:
+    log = training_log(3000)
+    for _ in range(15):
+        store = Store(tmp_path / "c.sqlite")
+        ended: list[str] = []
+
+        def use(act: Callable[[], object], ended: list[str] = ended) -> None:
+            try:
+                while True:
+                    act()
+            except sqlite3.ProgrammingError as error:
+                ended.append(str(error))
+
+        acts = [
+            lambda s=store: s.events(KEY),
+            lambda s=store: s.metric(KEY, "train/loss"),
+            lambda s=store: feed(s, log),
+        ]
+        threads = [threading.Thread(target=use, args=(act,)) for act in acts]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.02)
+        store.close()
+        for thread in threads:
+            thread.join(10)
+        assert ended == ["the store is closed"] * 3
+    with Store(tmp_path / "c.sqlite") as again:
+        feed(again, log)
+        check_whole(again, log)
 
 
 def test_what_the_writer_of_logs_writes_is_what_is_read(tmp_path: Path) -> None:

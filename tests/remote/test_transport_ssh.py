@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -176,6 +177,23 @@ async def test_an_alias_of_ssh_config_is_a_host(known_sshd: Sshd, layout: Layout
     transport = await connected(Host(name="box", address="node"), layout)
     assert (await transport.run(["echo", "in"])).stdout == b"in\n"
     await transport.close()
+
+
+async def test_an_ipv6_address_is_a_host(layout: Layout, home: Path, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6 loopback")
+    server = Sshd(tmp_path / "six", address="::1")
+    server.start()
+    try:
+        layout.known_hosts.write_text(server.known_hosts_line())
+        transport = await connected(server.host(), layout)
+        assert (await transport.run(["echo", "in"])).stdout == b"in\n"
+        await transport.close()
+    finally:
+        server.kill()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "no-such-host.invalid"])

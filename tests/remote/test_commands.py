@@ -1,0 +1,135 @@
+"""`nanochat hosts`, `runs` and `doctor` as a script sees them: tables, JSON, exit codes, one-line errors."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nanochat.events import EventWriter
+from nanochat.paths import Layout
+from remote.preflight import checks
+from remote.runs import Gpu, Interpreter, Probe
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def nanochat(home: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """The command, with the base directory that `layout` put into the environment."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nanochat", *words], capture_output=True, text=True, cwd=home, timeout=90,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home)},
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    if code == 2:
+        assert done.stdout == "" and len(done.stderr.splitlines()) == 1
+    return done
+
+
+def test_hosts_are_added_listed_changed_and_removed(layout: Layout, home: Path) -> None:
+    nanochat(
+        home,
+        "hosts",
+        "add",
+        "box",
+        "--ssh",
+        "me@[::1]:2222",
+        "--python",
+        "/opt/v/bin/python",
+        "--price",
+        "2.5",
+    )
+    listed = json.loads(nanochat(home, "hosts", "ls", "--json").stdout)
+    assert [host["name"] for host in listed] == ["local", "box"]
+    assert (listed[1]["user"], listed[1]["address"], listed[1]["port"]) == ("me", "::1", 2222)
+    assert "me@[::1]:2222" in nanochat(home, "hosts").stdout
+    nanochat(home, "hosts", "add", "box", "--ssh", "alias", code=2)
+    nanochat(home, "hosts", "add", "box", "--ssh", "alias", "--replace")
+    nanochat(home, "hosts", "rm", "box")
+    assert [host["name"] for host in json.loads(nanochat(home, "hosts", "ls", "--json").stdout)] == ["local"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["hosts", "add", "box"], "--ssh"),
+        (["hosts", "add", "box", "--ssh", "a:b"], "port"),
+        (["hosts", "add", "local", "--ssh", "a"], "always there"),
+        (["hosts", "add", "box", "--ssh", "a", "--key", "no key"], "no such key"),
+        (["hosts", "add", "box", "--ssh", "a", "--pyhton", "x"], "--python"),
+        (["hosts", "rm", "bax"], "no host 'bax'"),
+        (["hosts", "test", "lokal"], "did you mean 'local'"),
+        (["runs", "show", "nothing"], "nothing"),
+        (["runs", "follow"], "RUN"),
+    ],
+)
+def test_a_mistake_is_exit_2_and_one_line(layout: Layout, home: Path, words: list[str], told: str) -> None:
+    assert told in nanochat(home, *words, code=2).stderr
+
+
+def test_a_stage_run_by_hand_is_in_the_table(layout: Layout, home: Path) -> None:
+    folder = layout.run("20260101-120000-tok_train-ab12")
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(
+        json.dumps(
+            {"run_id": folder.name, "name": "mine", "stage": "tok_train", "created_at": 1.0, "options": {}}
+        )
+    )
+    (folder / "state.json").write_text(
+        json.dumps({"run_id": folder.name, "status": "succeeded", "attempt": 1})
+    )
+    with EventWriter(folder / "events.jsonl") as log:
+        log.emit("stage_start", data={"attempt": 1, "from_step": 0, "total_steps": 1, "unit": "step"})
+        log.emit("eval", step=1, data={"val/bpb": 1.5})
+        log.emit("alert", data={"level": "warn", "what": "x", "message": "\x1b[2Jlook out"})
+    assert "bpb 1.500" in nanochat(home, "runs", "ls").stdout
+    shown = nanochat(home, "runs", "show", "mine").stdout
+    assert "look out" in shown and "\x1b" not in shown
+    (run,) = json.loads(nanochat(home, "runs", "ls", "--json", "--status", "succeeded").stdout)
+    assert run["latest"] == {"val/bpb": 1.5}
+    assert json.loads(nanochat(home, "runs", "ls", "--json", "--status", "failed").stdout) == []
+
+
+def test_the_doctor_has_a_line_a_check_and_a_fix_for_each_failure(layout: Layout, home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "nanochat", "doctor", "--json"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home)},
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert done.returncode == (1 if any(check["level"] == "bad" for check in found) else 0)
+    assert {check["level"] for check in found} <= {"good", "warn", "bad"}
+    assert all(check["fix"] for check in found if check["level"] == "bad")
+    told = " ".join(check["check"] for check in found)
+    assert "PyTorch" in told and str(layout.base) in told and "rustbpe" in told
+
+
+def test_a_base_directory_that_cannot_be_made_fails_the_doctor(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "nanochat", "doctor", "--json", "--base-dir", str(tmp_path / "file" / "base")],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home)},
+    )  # fmt: skip
+    bad = [check for check in json.loads(done.stdout) if check["level"] == "bad"]
+    assert done.returncode == 1 and any("base directory" in check["check"] for check in bad)
+
+
+def probe(**changes: object) -> Probe:
+    fields: dict[str, object] = {
+        "host": "box", "hostname": "node", "python": "3.12.1", "agent": "abcdef012345", "cores": 8,
+        "ram_total": 64 << 30, "disk_free": 500 << 30, "disk_total": 1000 << 30, "in_container": False,
+        "interpreter": Interpreter("/opt/python", True, "3.12.1", "0.1.0"),
+    }  # fmt: skip
+    return Probe(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_checks_of_a_host_name_what_fails_and_the_fix() -> None:
+    gpus = tuple(Gpu("H100", 80 << 30) for _ in range(8))
+    assert {check.level for check in checks(probe(gpus=gpus, driver="570"))} == {"good"}
+    assert any("8 × H100" in check.what for check in checks(probe(gpus=gpus, driver="570")))
+    broken = Interpreter("/opt/python", False, error="no module \x1b[2Jnanochat")
+    found = list(checks(probe(interpreter=broken, disk_free=1 << 30)))
+    assert [check.level for check in found].count("bad") == 1
+    assert all(check.fix for check in found if check.level != "good")
+    assert not any("\x1b" in check.what + check.fix for check in found)
