@@ -31,6 +31,9 @@ COMMANDS: dict[str, Command] = {
     "runs": Command("remote.commands:runs", "ls | show | follow | stop | resume the runs of every host"),
     "hosts": Command("remote.commands:hosts", "ls | add | test | rm the machines that stages run on"),
     "data": Command("nanochat.cli:data", "build | download training shards"),
+    "tasks": Command(
+        "nanochat.tasks.command:main", "ls | show | fetch what models are trained on and judged by"
+    ),
     "doctor": Command(
         "remote.commands:doctor", "check this machine, line by line, with a fix for each failure"
     ),

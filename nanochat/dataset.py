@@ -105,10 +105,10 @@ def _gaps(shards: Sequence[Path]) -> tuple[tuple[int, int], ...]:
 
 
 @contextmanager
-def open_shard(path: Path, column: str = TEXT_COLUMN) -> Iterator["pq.ParquetFile"]:
-    """The parquet file at `path`, known to be whole and to have a string column `column`.
+def open_parquet(path: Path) -> Iterator["pq.ParquetFile"]:
+    """The parquet file at `path`, known to be whole.
 
-    Raises `UserError` that names the file: unreadable, torn, not parquet, no such column, no string.
+    Raises `UserError` that names the file: unreadable, torn, not parquet.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -118,6 +118,16 @@ def open_shard(path: Path, column: str = TEXT_COLUMN) -> Iterator["pq.ParquetFil
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     with file:
+        yield file
+
+
+@contextmanager
+def open_shard(path: Path, column: str = TEXT_COLUMN) -> Iterator["pq.ParquetFile"]:
+    """The parquet file at `path`, known to be whole and to have a string column `column`.
+
+    Raises `UserError` as `open_parquet` does, and when there is no such column or it holds no strings.
+    """
+    with open_parquet(path) as file:
         check_text_column(path, file.schema_arrow, column)
         yield file
 

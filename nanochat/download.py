@@ -60,6 +60,15 @@ class Origin:
     sha256: str = ""
 
 
+class RefusedByServer(UserError):  # noqa: N818 - the server's word
+    """The server answered, and the answer is no: `status` is HTTP's."""
+
+    def __init__(self, url: str, status: int, reason: str) -> None:
+        hint = "check the set's name, the number of files and --mirror"
+        super().__init__(f"cannot fetch {url}: HTTP {status} {reason}", hint, Exit.FAILED)
+        self.status = status
+
+
 class Stopped(Exception):  # noqa: N818 - asked for
     """The caller's `should_stop` became true; what has come is kept for the next time."""
 
@@ -197,11 +206,7 @@ class Transfer:
             return _origin_of(self.url, answer), 0
         if status in _RETRIED:
             raise _Transient(f"HTTP {status} {answer.reason}")
-        raise UserError(
-            f"cannot fetch {self.url}: HTTP {status} {answer.reason}",
-            "check the set's name, the number of files and --mirror",
-            Exit.FAILED,
-        )
+        raise RefusedByServer(self.url, status, answer.reason)
 
     def _receive(self, answer: requests.Response, origin: Origin, offset: int) -> None:
         if offset == 0:

@@ -1,0 +1,15 @@
+"""Tasks: conversations to train on and to be judged by. docs/tasks.md shows how to add one."""
+
+from nanochat.tasks.base import Conversation, Task
+from nanochat.tasks.registry import Request, TaskData, TaskSpec, make_task, task_spec, task_specs
+
+__all__ = [
+    "Conversation",
+    "Request",
+    "Task",
+    "TaskData",
+    "TaskSpec",
+    "make_task",
+    "task_spec",
+    "task_specs",
+]

@@ -1,0 +1,97 @@
+"""`nanochat tasks`: list the tasks, look at their conversations, fetch their data."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from nanochat.errors import Exit, UserError
+from nanochat.paths import Layout, base_dir
+from nanochat.tasks.base import Conversation
+from nanochat.tasks.registry import TaskData, make_task, task_spec, task_specs
+
+
+def main(argv: Sequence[str]) -> int:
+    """Answers `nanochat tasks …` and returns its exit code."""
+    options = _parser().parse_args(list(argv))
+    if options.action == "ls":
+        return _list()
+    data = TaskData.at(
+        Layout(base_dir(options.base_dir)),
+        folder=options.task_data,
+        mirror=options.mirror,
+        offline=options.offline,
+        note=lambda text: print(text, file=sys.stderr),
+        words=options.words,
+        corpus=options.data,
+        identity=options.identity,
+        conversations=options.conversations,
+    )
+    if options.action == "fetch":
+        return _fetch(options.names, options.split, data)
+    return _show(options, data)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nanochat tasks", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("ls", help="every task, what it is and its splits")
+    show = actions.add_parser("show", help="print conversations of a task")
+    show.add_argument("name")
+    show.add_argument("-n", type=int, default=3, help="how many (3)")
+    show.add_argument("--start", type=int, default=0, help="the first (0)")
+    show.add_argument("--json", action="store_true", help="a JSON document a line")
+    fetch = actions.add_parser("fetch", help="fetch what tasks read, and check the sha256 of what is there")
+    fetch.add_argument("names", nargs="+", metavar="name")
+    for action in (show, fetch):
+        action.add_argument("--split", default="", help="which part; the task's first unless given")
+        action.add_argument("--base-dir", default=None, help="where artifacts live")
+        action.add_argument("--task-data", default="", help="a folder of data sets that are at hand")
+        action.add_argument("--mirror", default="", help="address that stands for https://huggingface.co")
+        action.add_argument("--offline", action="store_true", help="fetch nothing")
+        action.add_argument("--words", default="", help="word list of the spelling tasks")
+        action.add_argument("--data", default="", help="shards whose words serve where no list is there")
+        action.add_argument("--identity", default="", help="template of the identity conversations")
+        action.add_argument("--conversations", default="", help="your own conversations, JSON lines")
+    return parser
+
+
+def _list() -> int:
+    for spec in task_specs().values():
+        print(f"{spec.name:<16}{spec.summary} ({', '.join(spec.splits)})")
+    return Exit.OK
+
+
+def _fetch(names: Sequence[str], split: str, data: TaskData) -> int:
+    for name in names:
+        spec = task_spec(name)
+        task = make_task(spec.name, data, split)
+        for hub_set in task.hub_sets:
+            data.hub.verify(hub_set)
+        print(f"{spec.name} ({split or spec.splits[0]}): {task.num_examples():,} conversations")
+    return Exit.OK
+
+
+def _show(options: argparse.Namespace, data: TaskData) -> int:
+    if options.start < 0 or options.n < 0:
+        raise UserError("--start and -n count from 0 up")
+    task = make_task(options.name, data, options.split, start=options.start, stop=options.start + options.n)
+    for index, conversation in zip(task.indices(), task, strict=True):
+        if options.json:
+            print(json.dumps(conversation, ensure_ascii=False))
+        else:
+            print(f"-- {index}\n{transcript(conversation)}")
+    return Exit.OK
+
+
+def transcript(conversation: Conversation) -> str:
+    """A conversation for people: tool calls as `<<expression=result>>`, no control characters."""
+    lines = []
+    for message in conversation["messages"]:
+        content = message["content"]
+        if not isinstance(content, str):
+            forms = {"text": "{}", "python": "<<{}", "python_output": "={}>>"}
+            content = "".join(forms[part["type"]].format(part["text"]) for part in content)
+        lines.append(f"{message['role']}: {content}")
+    text = "\n".join(lines)
+    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)

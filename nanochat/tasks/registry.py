@@ -1,0 +1,130 @@
+"""Every task by name. A module of this package that has `SPECS` is found; there is no list to keep."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanochat.errors import UserError, nearest
+from nanochat.paths import Layout
+from nanochat.tasks.base import Task
+from nanochat.tasks.hub import Hub
+
+if TYPE_CHECKING:
+    from nanochat.download import Policy
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Where tasks find what they read. Empty means the usual place under the base directory."""
+
+    layout: Layout
+    hub: Hub
+    words: str = ""
+    """A word list, a word a line."""
+    corpus: str = ""
+    """Pretraining shards, whose words serve where there is no word list."""
+    identity: str = ""
+    """The template of the identity conversations."""
+    conversations: str = ""
+    """A file of the user's own conversations."""
+
+    @classmethod
+    def at(
+        cls,
+        layout: Layout,
+        *,
+        folder: str = "",
+        mirror: str = "",
+        offline: bool = False,
+        policy: "Policy | None" = None,
+        note: Callable[[str], None] = lambda text: None,
+        should_stop: Callable[[], bool] = lambda: False,
+        words: str = "",
+        corpus: str = "",
+        identity: str = "",
+        conversations: str = "",
+    ) -> "TaskData":
+        """The data under a base directory; `folder` is one of data sets that are at hand already."""
+        from nanochat.download import Policy
+        from nanochat.tasks.hub import HUB
+
+        hub = Hub(
+            cache=layout.base / "task_data",
+            folder=layout.resolve(folder) if folder else None,
+            mirror=mirror or HUB,
+            offline=offline,
+            policy=policy or Policy(),
+            note=note,
+            should_stop=should_stop,
+        )
+        return cls(layout, hub, words, corpus, identity, conversations)
+
+    def path(self, given: str, usual: str) -> Path:
+        """The file `given`, else `usual` under the base directory."""
+        return self.layout.resolve(given) if given else self.layout.base / usual
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which part of a task is wanted."""
+
+    split: str = ""
+    """Empty: the task's first."""
+    start: int = 0
+    stop: int | None = None
+    step: int = 1
+    size: int = 0
+    """How many examples a generated task makes; 0: its default."""
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task by name. `build` makes it; the first of `splits` is the one it is judged on."""
+
+    name: str
+    summary: str
+    splits: tuple[str, ...]
+    build: Callable[[TaskData, Request], Task] = field(repr=False)
+
+
+@cache
+def task_specs() -> dict[str, TaskSpec]:
+    """Every task of this package, by name, in the order of the names."""
+    import nanochat.tasks as package
+
+    found: dict[str, TaskSpec] = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        specs = getattr(importlib.import_module(f"{package.__name__}.{module.name}"), "SPECS", ())
+        found |= {spec.name: spec for spec in specs}
+    return dict(sorted(found.items()))
+
+
+def task_spec(name: str) -> TaskSpec:
+    """The task called `name`, in any case. Raises `UserError` with the nearest names."""
+    folded = {known.lower(): spec for known, spec in task_specs().items()}
+    spec = folded.get(name.lower())
+    if spec is None:
+        raise UserError(f"no task is called '{name}'", nearest(name, task_specs()))
+    return spec
+
+
+def make_task(
+    name: str,
+    data: TaskData,
+    split: str = "",
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    step: int = 1,
+    size: int = 0,
+) -> Task:
+    """The task called `name`. Raises `UserError` for an unknown name or split, and for missing data."""
+    spec = task_spec(name)
+    chosen = split or spec.splits[0]
+    if chosen not in spec.splits:
+        raise UserError(f"{spec.name} has no split '{chosen}'", nearest(chosen, spec.splits))
+    return spec.build(data, Request(chosen, start, stop, step, size))

@@ -1,0 +1,34 @@
+"""Levels of the sandbox for its tests: those this machine has, the others skipped with the reason."""
+
+import functools
+import sys
+import textwrap
+
+import pytest
+
+from nanochat.errors import UserError
+from nanochat.sandbox import Execution, Level, run_program
+
+SAFE: tuple[Level, ...] = ("namespaces", "landlock", "seccomp")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox's walls are Linux's")
+
+
+@functools.cache
+def why_not(level: Level) -> str:
+    """Why `level` cannot be reached on this machine; empty where it can."""
+    try:
+        run_program("", level=level, unsafe=True)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def need(level: Level) -> Level:
+    """Skips the test, with the reason, where `level` cannot be reached."""
+    if reason := why_not(level):
+        pytest.skip(reason)
+    return level
+
+
+def run(program: str, level: Level | None = None, timeout: float = 5.0, unsafe: bool = False) -> Execution:
+    return run_program(textwrap.dedent(program), level=level, timeout=timeout, unsafe=unsafe)
