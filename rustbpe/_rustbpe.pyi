@@ -1,6 +1,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
+__all__ = ["Tokenizer", "TrainingStats"]
+
 @final
 class TrainingStats:
     """What the last training read and made."""

@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -187,6 +188,42 @@ def test_progress_tells_both_phases_at_a_calm_pace() -> None:
     # The last call of a phase comes when the phase ends.
     gaps = [after[0] - before[0] for before, after in pairwise(count[:-1])]
     assert min(gaps, default=1) >= 0.09
+
+
+def test_progress_comes_while_documents_trickle_in() -> None:
+    def trickle() -> Iterator[str]:
+        for number in range(8):
+            time.sleep(0.06)
+            yield f"document {number}"
+
+    calls: list[int] = []
+    rustbpe.Tokenizer().train_from_iterator(
+        trickle(), 300, progress=lambda phase, done, total: calls.append(done) if phase == "count" else None
+    )
+    assert len(calls) >= 4
+
+
+def test_documents_are_let_go_once_counted() -> None:
+    """The corpus may be far larger than memory, also when the iterator is the slow side."""
+
+    class Document(str):
+        pass
+
+    alive: weakref.WeakSet[Document] = weakref.WeakSet()
+    most = 0
+
+    def stream() -> Iterator[str]:
+        nonlocal most
+        for number in range(60):
+            document = Document(f"{number} " * 300_000)
+            alive.add(document)
+            most = max(most, len(alive))
+            yield document
+            time.sleep(0.01)
+
+    rustbpe.Tokenizer().train_from_iterator(stream(), 300, threads=2)
+    assert most <= 8
+    assert not alive
 
 
 def test_what_progress_raises_ends_the_training() -> None:

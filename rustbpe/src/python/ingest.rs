@@ -192,7 +192,7 @@ impl Feeder<'_> {
     /// Sends everything to the workers and waits until all of it is counted.
     fn feed(&mut self, py: Python<'_>, mut reader: Reader<'_, '_>) -> PyResult<()> {
         loop {
-            let batch = reader.next_batch()?;
+            let batch = reader.next_batch(self.progress)?;
             if batch.is_empty() {
                 break;
             }
@@ -202,6 +202,11 @@ impl Feeder<'_> {
             let sent = self.jobs.send(batch);
             sent.map_err(|_| PyRuntimeError::new_err("all counting threads died"))?;
             self.in_flight += 1;
+            // Where reading is the slow side nothing is waited for: let go of what is done here.
+            while let Ok(finished) = self.finished.try_recv() {
+                self.settle(finished)?;
+            }
+            self.tick(py)?;
         }
         while self.in_flight > 0 {
             self.wait(py)?;
@@ -213,17 +218,24 @@ impl Feeder<'_> {
     /// Waits for one batch, or for an interval.
     fn wait(&mut self, py: Python<'_>) -> PyResult<()> {
         let finished = &mut self.finished;
-        let received = py.detach(move || finished.recv_timeout(INTERVAL));
-        match received {
-            Ok((_batch, outcome)) => {
-                self.in_flight -= 1;
-                self.totals.add(outcome.map_err(PyValueError::new_err)?);
-            }
+        match py.detach(move || finished.recv_timeout(INTERVAL)) {
+            Ok(finished) => self.settle(finished)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(PyRuntimeError::new_err("all counting threads died"));
             }
         }
+        self.tick(py)
+    }
+
+    /// Takes note of a batch that is done, and drops it.
+    fn settle(&mut self, (_batch, outcome): Finished) -> PyResult<()> {
+        self.in_flight -= 1;
+        self.totals.add(outcome.map_err(PyValueError::new_err)?);
+        Ok(())
+    }
+
+    fn tick(&mut self, py: Python<'_>) -> PyResult<()> {
         self.progress
             .tick(py, "count", self.totals.characters, None)
     }
@@ -242,8 +254,8 @@ struct Reader<'i, 's> {
 }
 
 impl Reader<'_, '_> {
-    /// The next batch; an empty one when the iterator is exhausted.
-    fn next_batch(&mut self) -> PyResult<Batch> {
+    /// The next batch, closed early when `progress` is due; an empty one when the iterator is exhausted.
+    fn next_batch(&mut self, progress: &Progress) -> PyResult<Batch> {
         let mut batch = Batch::new();
         let mut bytes = 0;
         while batch.len() < self.buffer_size && bytes < BATCH_BYTES {
@@ -252,6 +264,9 @@ impl Reader<'_, '_> {
             };
             bytes += part.text.len();
             batch.push(part);
+            if progress.is_due() {
+                break;
+            }
         }
         Ok(batch)
     }
