@@ -117,6 +117,7 @@ impl Encoder {
         for (token, bytes) in (0..).zip(vocab.iter()) {
             ids.clear();
             encoder.merge_piece(bytes, &mut ids);
+            // Holds for every learned token; were one to fail, its piece would be merged like any other.
             if ids == [token] {
                 encoder.whole.insert(bytes, token);
             }

@@ -305,7 +305,7 @@ impl Trainer {
     }
 
     /// Notes the pairs that the fresh token at `at` forms. Two fresh tokens side by side form one
-    /// pair, noted by the left one.
+    /// pair, noted by the left one; a second record of it would only be recounted to nothing.
     #[inline(always)]
     fn meet_neighbours(&mut self, at: usize, token: u32) {
         let weight = self.cells[at].weight;

@@ -80,6 +80,25 @@ fn one_huge_piece_is_quick() {
     assert!(ids.len() < text.len() / 64, "{} ids", ids.len());
 }
 
+/// More pieces than the cache has places, alike in their first bytes: a place is taken over, never mistaken.
+#[test]
+fn the_cache_never_answers_for_another_piece() {
+    let merges = learn("wordword12121313", 12);
+    let encoder = Encoder::from_merges(&merges, &Vocab::from_merges(&merges));
+    let splitter = Splitter::new(r"\S+").unwrap();
+    let text: String = (0..150_000).map(|n| format!("word{n} ")).collect();
+    let mut cache = PieceCache::default();
+    let mut ids = Vec::new();
+    encoder
+        .encode(&splitter, &text, &mut cache, &mut ids)
+        .unwrap();
+    let expected: Vec<u32> = text
+        .split_whitespace()
+        .flat_map(|word| encode_slowly(&merges, word))
+        .collect();
+    assert!(ids == expected, "a piece was given another's ids");
+}
+
 #[test]
 fn ranks_without_a_byte_are_refused() {
     let vocab = Vocab::from_tokens([b"a".as_slice(), b"b"]);
