@@ -114,11 +114,12 @@ class Sshd:
         """kill -9 of the listener and of every session's sshd: connections drop, detached work goes on."""
         if self._process is None:
             return
-        victims = [psutil.Process(self._process.pid)]
-        victims += [child for child in victims[0].children(recursive=True) if child.name().startswith("sshd")]
-        for victim in victims:
+        listener = psutil.Process(self._process.pid)
+        listener.suspend()  # so that no session is forked while we look
+        for victim in (*listener.children(recursive=True), listener):
             with contextlib.suppress(psutil.NoSuchProcess):
-                victim.send_signal(signal.SIGKILL)
+                if victim.name().startswith("sshd"):
+                    victim.send_signal(signal.SIGKILL)
         self._process.wait(timeout=10)
         self._process = None
 
