@@ -41,7 +41,12 @@ class Event:
         if self.step is not None:
             record["step"] = self.step
         record["data"] = dict(self.data)
-        return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        return (
+            json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(
+                errors="replace"
+            )
+            + b"\n"
+        )
 
 
 def parse_line(line: bytes | str) -> Event | None:

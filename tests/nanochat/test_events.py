@@ -91,6 +91,12 @@ def test_a_foreign_line_is_no_event(line):
     assert parse_line(line) is None
 
 
+def test_text_that_is_no_unicode_does_not_end_a_stage(tmp_path: Path):
+    with EventWriter(tmp_path / "events.jsonl") as log:
+        log.emit("log", data={"text": "a lone \ud800 surrogate"})
+    assert read_events(tmp_path / "events.jsonl")[0][0].data == {"text": "a lone ? surrogate"}
+
+
 def test_a_second_writer_is_refused(tmp_path: Path):
     with EventWriter(tmp_path / "events.jsonl"), pytest.raises(UserError, match="another process writes"):
         EventWriter(tmp_path / "events.jsonl")
