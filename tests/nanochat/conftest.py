@@ -1,9 +1,10 @@
 """Fixtures of the pipeline's tests."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 
@@ -19,3 +20,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield mount
     finally:
         subprocess.run(["umount", str(mount)], check=True)
+
+
+@pytest.fixture
+def left_behind() -> Callable[[], set[psutil.Process]]:
+    """Gives the processes below this one that were not there when the test began (other tests start some)."""
+    before = set(psutil.Process().children(recursive=True))
+    return lambda: set(psutil.Process().children(recursive=True)) - before

@@ -3,7 +3,6 @@
 import resource
 import time
 
-import psutil
 import pytest
 from sandbox_levels import SAFE, linux_only, need, run, why_not
 
@@ -123,19 +122,19 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_what_does_not_stop_is_stopped(level, name):
+def test_what_does_not_stop_is_stopped(level, name, left_behind):
     started = time.perf_counter()
     stopped = run(ENDLESS[name], level, timeout=0.7)
     assert (stopped.success, stopped.timeout, stopped.memory) == (False, True, False), stopped
     assert stopped.error == "timed out after 0.7 s"
     assert time.perf_counter() - started < 4
-    assert not psutil.Process().children(recursive=True)
+    assert not left_behind()
 
 
-def test_threads_left_behind_end_with_the_program(level):
+def test_threads_left_behind_end_with_the_program(level, left_behind):
     done = run("import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()", level)
     assert done.success
-    assert not psutil.Process().children(recursive=True)
+    assert not left_behind()
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def test_no_environment(level, monkeypatch):
     assert run(program, level).stdout == "{} None\n"
 
 
-def test_nothing_is_left_behind(level):
+def test_nothing_is_left_behind(level, left_behind):
     program = """
         import os
         try:
@@ -218,7 +218,7 @@ def test_nothing_is_left_behind(level):
     """
     tried = run(program, level)
     assert tried.stdout == "no\n" and tried.success
-    assert not psutil.Process().children(recursive=True)
+    assert not left_behind()
 
 
 def test_a_fork_bomb_is_no_more_than_an_error(level):
@@ -226,7 +226,7 @@ def test_a_fork_bomb_is_no_more_than_an_error(level):
     assert tried.stdout == "no\n" and tried.success
 
 
-def test_a_bomb_of_threads_runs_into_the_limit(level):
+def test_a_bomb_of_threads_runs_into_the_limit(level, left_behind):
     program = """
         import threading, time
         count = 0
@@ -237,7 +237,7 @@ def test_a_bomb_of_threads_runs_into_the_limit(level):
         except (RuntimeError, MemoryError): print(0 < count < 200)
     """
     assert run(program, level).stdout == "True\n"
-    assert not psutil.Process().children(recursive=True)
+    assert not left_behind()
 
 
 def test_a_crash_of_the_interpreter_is_that_programs_failure(level):
