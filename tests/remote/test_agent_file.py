@@ -62,7 +62,7 @@ def test_every_module_is_python_3_8_and_needs_only_the_standard_library(path: Pa
 
 
 def test_the_bundled_pynvml_is_python_3_8_too() -> None:
-    ast.parse(agentfile.pynvml_source(), feature_version=OLDEST)
+    assert ast.parse(agentfile.pynvml_source(), feature_version=OLDEST).body
 
 
 @pytest.mark.parametrize("python", [p for p in PYTHONS if version_of(p) >= OLDEST])

@@ -117,6 +117,7 @@ async def test_a_host_with_several_keys_is_asked_for_the_one_we_know(sshd: Sshd,
     layout.known_hosts.write_text(f"[127.0.0.1]:{sshd.port} {kind} {key}\n")
     sshd.start()
     transport = await connected(sshd.host(), layout)
+    assert (await transport.run(["echo", "in"])).stdout == b"in\n"
     await transport.close()
 
 
@@ -163,6 +164,7 @@ async def test_a_key_in_ssh_agent_opens_the_door(
                 ["ssh-keygen", "-q", "-p", "-N", "secret", "-f", key], check=True, capture_output=True
             )
         transport = await connected(known_sshd.host(key=key), layout)
+        assert (await transport.run(["echo", "in"])).stdout == b"in\n"
         await transport.close()
     finally:
         agent.terminate()

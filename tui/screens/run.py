@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -14,12 +14,12 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from nanochat.text import harmless
-from tui import run_actions
 from tui.figures import label
 from tui.keys import bindings
 from tui.plot_frame import Alert
 from tui.run_console import console_of
 from tui.run_data import News, RunReader
+from tui.screens.acts import RunActions
 from tui.screens.base import ControlScreen
 from tui.widgets.alerts import Alerts, alert_step
 from tui.widgets.gpu_grid import GpuGrid
@@ -33,7 +33,6 @@ from tui.widgets.table import VirtualTable
 if TYPE_CHECKING:
     from nanochat.events import Event
     from remote.runs import Change, RunRow
-    from tui.app import ControlRoom
 
 NARROW = 110
 LOG_SECONDS = 1.5
@@ -43,7 +42,7 @@ SLICE = 200
 PANES = (("plots", "plots"), ("machine", "machine"), ("samples", "samples"), ("log", "log"))
 
 
-class RunScreen(ControlScreen):
+class RunScreen(RunActions, ControlScreen):
     """The run that `ControlRoom.run_key` names."""
 
     tab = "run"
@@ -88,7 +87,7 @@ class RunScreen(ControlScreen):
         yield self.log_pane
 
     @property
-    def run_row(self) -> RunRow | None:
+    def chosen_run(self) -> RunRow | None:
         """The run shown, as last read."""
         return next((run for run in self.room.rows if run.key == self.room.run_key), None)
 
@@ -129,7 +128,7 @@ class RunScreen(ControlScreen):
     # ---- data ----------------------------------------------------------------------------------------
 
     def changed(self, changes: frozenset[Change]) -> None:
-        run = self.run_row
+        run = self.chosen_run
         self.header.show(run, self.room.links.get(run.host) if run else None)
         self.plots.freeze(self.room.frozen)
         if run is None or self.room.frozen:
@@ -148,7 +147,7 @@ class RunScreen(ControlScreen):
         self.changed(frozenset())
 
     def tick(self) -> None:
-        run = self.run_row
+        run = self.chosen_run
         self.header.show(run, self.room.links.get(run.host) if run else None)
         link = self.header.link
         self.gpus.set_stale((link.silence() or 0.0) if link and self.header.stale else None)
@@ -184,7 +183,7 @@ class RunScreen(ControlScreen):
 
     async def _take(self, key: str, news: News) -> None:
         if key not in self.plots.run_keys:
-            run = self.run_row
+            run = self.chosen_run
             self.plots.load(key, harmless(label(run), 40) if run else key, news.metrics)
         else:
             self.plots.extend(key, news.metrics)
@@ -224,23 +223,6 @@ class RunScreen(ControlScreen):
             self.plots.toggle_full()
             return True
         return False
-
-    def _with(self, act: Callable[[ControlRoom, RunRow], None]) -> None:
-        run = self.run_row
-        if run is not None:
-            act(self.room, run)
-
-    def action_stop(self) -> None:
-        self._with(run_actions.ask_stop)
-
-    def action_resume(self) -> None:
-        self._with(run_actions.ask_resume)
-
-    def action_copy(self) -> None:
-        self._with(run_actions.copy_command)
-
-    def action_shell(self) -> None:
-        self._with(run_actions.open_shell)
 
     def action_smooth(self) -> None:
         decay = self.plots.next_smoothing()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from textual.widget import Widget
@@ -12,6 +12,7 @@ from nanochat.errors import UserError
 from tui import filter as run_filter
 from tui import run_actions
 from tui.keys import bindings
+from tui.screens.acts import RunActions
 from tui.screens.base import ControlScreen
 from tui.widgets.pipeline_map import PipelineMap
 from tui.widgets.run_table import ORDERS, RunTable, ordered
@@ -19,10 +20,9 @@ from tui.widgets.table import VirtualTable
 
 if TYPE_CHECKING:
     from remote.runs import Change, RunRow
-    from tui.app import ControlRoom
 
 
-class RunsScreen(ControlScreen):
+class RunsScreen(RunActions, ControlScreen):
     """Everything that runs or ran, newest first until sorted otherwise."""
 
     tab = "runs"
@@ -72,16 +72,11 @@ class RunsScreen(ControlScreen):
         return self.table
 
     @property
-    def current(self) -> RunRow | None:
+    def chosen_run(self) -> RunRow | None:
         return self.table.current
 
-    def _with(self, act: Callable[[ControlRoom, RunRow], None]) -> None:
-        run = self.current
-        if run is not None:
-            act(self.room, run)
-
     def action_open(self) -> None:
-        run = self.current
+        run = self.chosen_run
         if run is not None:
             self.room.open_run(run.key)
 
@@ -142,18 +137,6 @@ class RunsScreen(ControlScreen):
         self.changed(frozenset())
 
     def action_pin(self) -> None:
-        run = self.current
+        run = self.chosen_run
         if run is not None:
             self.room.do(run_actions.pin(self.room, run))
-
-    def action_stop(self) -> None:
-        self._with(run_actions.ask_stop)
-
-    def action_resume(self) -> None:
-        self._with(run_actions.ask_resume)
-
-    def action_copy(self) -> None:
-        self._with(run_actions.copy_command)
-
-    def action_shell(self) -> None:
-        self._with(run_actions.open_shell)
