@@ -225,6 +225,13 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(allow_abbrev=False, **arguments)
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            what = action.option_strings[-1] if action.option_strings else "word"
+            raise UserError(
+                f"{self.prog}: unknown {what} '{value}'", nearest(str(value), map(str, action.choices))
+            )
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{self.prog}: {message}", f"see {self.prog} --help")
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from nanochat.errors import Exit, UserError
+from nanochat.options import Parser, normalise
 from nanochat.paths import Layout, base_dir
 from nanochat.tasks.base import Conversation
 from nanochat.tasks.registry import TaskData, make_task, task_spec, task_specs
@@ -13,7 +14,7 @@ from nanochat.tasks.registry import TaskData, make_task, task_spec, task_specs
 
 def main(argv: Sequence[str]) -> int:
     """Answers `nanochat tasks …` and returns its exit code."""
-    options = _parser().parse_args(list(argv))
+    options = _parser().parse_args(normalise(argv))
     if options.action == "ls":
         return _list()
     data = TaskData.at(
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="nanochat tasks", description=__doc__)
+    parser = Parser(prog="nanochat tasks", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("ls", help="every task, what it is and its splits")
     show = actions.add_parser("show", help="print conversations of a task")
