@@ -65,7 +65,8 @@ def measure(arguments: argparse.Namespace, dtype_name: str) -> dict[str, float |
     model = build_model(config, runtime.device, runtime.dtype)
     model.init_weights(1)
     rates = LearningRates(weight_decay=plan.weight_decay)
-    optimizer = MuonAdamW(parameter_groups(model, rates, plan.lr_scale), runtime.dtype)
+    groups = parameter_groups(model, rates, plan.lr_scale, plan.scalar_lr_scale)
+    optimizer = MuonAdamW(groups, runtime.dtype)
     if arguments.compile:
         for block in model.blocks:
             block.compile(dynamic=False)

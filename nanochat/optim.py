@@ -101,12 +101,16 @@ class LearningRates:
     weight_decay: float = 0.28
 
 
-def parameter_groups(model: GPT, rates: LearningRates, batch_scale: float = 1.0) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: GPT, rates: LearningRates, batch_scale: float = 1.0, scalar_scale: float | None = None
+) -> list[dict[str, Any]]:
     """The optimizer's groups of a model: `kind` adamw or muon, with learning rate, betas and decay.
 
-    `batch_scale` √(B/2¹⁹) multiplies every rate but that of smear and backout; rates of tables and head
-    also scale with (width/768)^−½ (they were tuned at width 768).
+    `batch_scale` (a power of B/2¹⁹) multiplies every rate but that of smear and backout, `scalar_scale` in
+    its place (where given) those of the per-layer scalars; rates of tables and head also scale with
+    (width/768)^−½ (they were tuned at width 768).
     """
+    scalar = rates.scalar * (batch_scale if scalar_scale is None else scalar_scale)
     width = (model.config.n_embd / 768) ** -0.5 * batch_scale
     named = dict(model.named_parameters())
 
@@ -124,8 +128,8 @@ def parameter_groups(model: GPT, rates: LearningRates, batch_scale: float = 1.0)
         adam("head", ["lm_head.weight"], rates.unembedding * width, (0.8, 0.96), 0.01),
         adam("embedding", ["transformer.wte.weight"], embedding, (0.8, 0.995), 0.001),
         adam("value_embeds", tables, 0.5 * embedding, (0.8, 0.995), 0.01),
-        adam("resid_lambdas", ["resid_lambdas"], 0.01 * rates.scalar * batch_scale, (0.8, 0.95), 0.05),
-        adam("x0_lambdas", ["x0_lambdas"], rates.scalar * batch_scale, (0.96, 0.95), 0.0),
+        adam("resid_lambdas", ["resid_lambdas"], 0.01 * scalar, (0.8, 0.95), 0.05),
+        adam("x0_lambdas", ["x0_lambdas"], scalar, (0.96, 0.95), 0.0),
         adam("smear_backout", ["smear_gate.weight", "smear_lambda", "backout_lambda"], 0.2, (0.8, 0.95), 0.0),
     ]
     matrices = {name: p for name, p in named.items() if name.startswith("transformer.h.")}

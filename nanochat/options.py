@@ -417,6 +417,14 @@ class BaseTrainOptions:
     matrix_lr: float = option(0.02, "Learning rate of the matrices (Muon)", group="Optimizer", minimum=0)
     scalar_lr: float = option(0.5, "Learning rate of the per-layer scalars", group="Optimizer", minimum=0)
     weight_decay: float = option(0.28, "Cautious weight decay of the matrices", group="Optimizer", minimum=0)
+    batch_lr_exponent: float = option(
+        0.5,
+        "Rates of matrices, tables and head × (batch/2^19)^this; 0.125 learns faster in short runs of small "
+        "batches",
+        group="Optimizer",
+        minimum=0,
+        maximum=1,
+    )
     warmup_steps: int = option(40, "Steps of linear warmup", group="Optimizer", minimum=0)
     warmdown_ratio: float = option(
         0.65, "Part of the steps in linear warmdown", group="Optimizer", minimum=0, maximum=1

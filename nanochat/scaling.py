@@ -48,7 +48,9 @@ class Horizon:
     """Tokens in an optimizer step."""
     steps: int
     lr_scale: float
-    """√(B/2¹⁹) on learning rates."""
+    """(B/2¹⁹)^exponent on the learning rates of matrices, tables and head; √(B/2¹⁹) by default."""
+    scalar_lr_scale: float
+    """√(B/2¹⁹) on the learning rates of the per-layer scalars."""
     weight_decay: float
     flops_per_token: int
     scaling_params: int
@@ -66,6 +68,7 @@ def plan_horizon(
     iterations: int = -1,
     target_flops: float = -1.0,
     total_batch: int = -1,
+    lr_exponent: float = 0.5,
     aspect_ratio: int = 64,
     head_dim: int = 128,
 ) -> Horizon:
@@ -74,6 +77,7 @@ def plan_horizon(
     Length: `iterations`, else `target_flops`, else `ratio` tokens a scaling parameter. Batch and decay
     follow the ratio's tokens D even when something else sets the length: B = 2¹⁹·(D/D₁₂)^0.383 to a power
     of two (Power Lines, arXiv 2505.13738), decay × √(B/2¹⁹)·D₁₂/D (arXiv 2405.13698).
+    Learning rates scale with (B/2¹⁹)^`lr_exponent`, those of the scalars always with the square root.
     Raises `UserError` when none of the three sets a length.
     """
     params = scaling_parameters(config)
@@ -103,4 +107,5 @@ def plan_horizon(
             "give a smaller --total-batch-size or a longer horizon",
         )
     scale = math.sqrt(batch / REFERENCE_BATCH)
-    return Horizon(batch, steps, scale, weight_decay * scale / size, flops, params)
+    rates = (batch / REFERENCE_BATCH) ** lr_exponent
+    return Horizon(batch, steps, rates, scale, weight_decay * scale / size, flops, params)

@@ -92,7 +92,8 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     horizon = plan_horizon(
         config, ratio=options.target_param_data_ratio, weight_decay=options.weight_decay,
         iterations=options.num_iterations, target_flops=options.target_flops,
-        total_batch=options.total_batch_size, aspect_ratio=options.aspect_ratio, head_dim=options.head_dim,
+        total_batch=options.total_batch_size, lr_exponent=options.batch_lr_exponent,
+        aspect_ratio=options.aspect_ratio, head_dim=options.head_dim,
     )  # fmt: skip
     check_batch(options, horizon.total_batch, runtime.world)
 
@@ -210,7 +211,8 @@ def make_optimizer(options: BaseTrainOptions, model: GPT, horizon: Horizon, runt
         horizon.weight_decay,
     )  # fmt: skip
     matmul = torch.bfloat16 if runtime.dtype == torch.bfloat16 else torch.float32
-    return MuonAdamW(parameter_groups(model, rates, horizon.lr_scale), matmul)
+    groups = parameter_groups(model, rates, horizon.lr_scale, horizon.scalar_lr_scale)
+    return MuonAdamW(groups, matmul)
 
 
 def announce(job: Pretraining, found: Checkpoint | None) -> None:

@@ -97,3 +97,12 @@ def test_matmul_parameters_are_all_but_tables_and_scalars() -> None:
     attention = 12 * config.n_embd * 512 * 4
     assert flops_per_token(config) == 6 * (counts["matrices"] + counts["lm_head"] + 24) + attention
     assert config.parts == MODERN
+
+
+def test_a_smaller_exponent_keeps_rates_up_in_small_batches_and_leaves_the_rest() -> None:
+    config = config_from_depth(4, 4096, 512)
+    root = plan_horizon(config, ratio=12, weight_decay=0.28, total_batch=4096)
+    flat = plan_horizon(config, ratio=12, weight_decay=0.28, total_batch=4096, lr_exponent=0.125)
+    assert root.lr_scale == root.scalar_lr_scale == pytest.approx(2**-3.5)
+    assert flat.lr_scale == pytest.approx(2**-0.875)
+    assert (flat.scalar_lr_scale, flat.weight_decay) == (root.scalar_lr_scale, root.weight_decay)
