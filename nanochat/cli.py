@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "tasks": Command(
         "nanochat.tasks.command:main", "ls | show | fetch what models are trained on and judged by"
     ),
+    "probe": Command("nanochat.probe:main", "what a checkpoint makes of a prompt: logits and continuation"),
     "doctor": Command(
         "remote.commands:doctor", "check this machine, line by line, with a fix for each failure"
     ),

@@ -1,42 +1,110 @@
 """From a file of weights to a model: ours, the reference's of both eras, or a bare safetensors file."""
 
 import pickle
+import re
+import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from nanochat.architecture import Parts, config_from_checkpoint
-from nanochat.checkpoint import MODEL, Checkpoint
+from nanochat.architecture import ModelConfig, Parts, config_from_checkpoint
+from nanochat.checkpoint import MODEL, Checkpoint, find_checkpoint
 from nanochat.errors import UserError, one_line
 from nanochat.model import GPT, build_model
+from nanochat.paths import Layout
+from nanochat.tokenizer import Tokenizer
 
 _COMPILED = "_orig_mod."
+_LAYER = re.compile(r"transformer\.h\.(\d+)\.")
+_FOREIGN = re.compile(r"GLOBAL (\S+)")
+_TRAINED_BY = {"base": "base_train", "mid": "mid_train", "sft": "chat_sft", "rl": "chat_rl"}
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A checkpoint ready to be used, with the tokenizer its ids belong to."""
+
+    checkpoint: Checkpoint
+    model: GPT
+    tokenizer: Tokenizer
+
+
+def open_model(
+    layout: Layout,
+    source: str,
+    *,
+    tag: str = "",
+    step: int = -1,
+    tokenizer_dir: str = "",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> OpenedModel:
+    """The checkpoint of `source` (base, mid, sft, rl) in a base directory of ours or the reference's.
+
+    No tag: the deepest model; no step: the last saved. Nothing is written. Raises `UserError` when there
+    is no such checkpoint, a file is damaged, or the tokenizer is not the one it was trained with.
+    """
+    folder = layout.checkpoints(source)
+    if not folder.is_dir() or not any(path.is_dir() for path in folder.iterdir()):
+        raise UserError(f"no checkpoints in {folder}", f"train first: nanochat {_TRAINED_BY[source]}")
+    checkpoint = find_checkpoint(folder, tag, step)
+    tokenizer = Tokenizer.load(layout.tokenizer_dir(tokenizer_dir))
+    model = load_model(checkpoint, device, dtype)
+    check_tokenizer(checkpoint, model.config, tokenizer)
+    return OpenedModel(checkpoint, model.eval(), tokenizer)
+
+
+def check_tokenizer(checkpoint: Checkpoint, config: ModelConfig, tokenizer: Tokenizer) -> None:
+    """Raises `UserError` when the model's ids are not this tokenizer's."""
+    if tokenizer.vocab_size != config.vocab_size:
+        raise UserError(
+            f"{checkpoint.path} has a vocabulary of {config.vocab_size:,}, "
+            f"the tokenizer {tokenizer.vocab_size:,}",
+            "bring back the tokenizer it was trained with, or name it with --tokenizer-dir",
+        )
+    if checkpoint.meta.get("tokenizer_sha256", tokenizer.sha256) != tokenizer.sha256:
+        raise UserError(
+            f"{checkpoint.path} was trained with another tokenizer than the present one",
+            "its ids would mean other text; bring that tokenizer back, or name it with --tokenizer-dir",
+        )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a `.safetensors` file or the reference's `.pt`; nothing but tensors is unpickled.
+    """The state dict in a `.safetensors` file or the reference's `.pt`, on the CPU.
 
-    The prefix torch.compile leaves in names is taken off. Raises `UserError` when the file is missing,
-    damaged, or holds more than weights.
+    Nothing but tensors is unpickled. The prefix torch.compile leaves in names is taken off.
+    Raises `UserError` when the file is missing, damaged, or holds more than weights.
     """
     if not path.is_file():
         raise UserError(f"no weights file {path}")
     try:
-        if path.suffix == ".pt":
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        else:
-            loaded = load_file(path)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError) as error:
-        detail = one_line(str(error))[:160]
+        loaded = _read_pt(path) if path.suffix == ".pt" else load_file(path)
+    except pickle.UnpicklingError as error:
+        wanted = _FOREIGN.search(str(error))
+        what = f"it asks for {wanted[1]}" if wanted else "it holds more than tensors, or is damaged"
+        raise UserError(
+            f"{path} is refused: {what}", "nothing in it was run; take it from a trusted copy"
+        ) from error
+    except Exception as error:  # torch raises many kinds for a damaged file
+        detail = one_line(str(error))[:160] or type(error).__name__
         raise UserError(f"{path} is not a whole file of weights: {detail}") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise UserError(f"{path} does not hold a state dict of tensors")
-    return {str(name).removeprefix(_COMPILED): value for name, value in loaded.items()}
+    return {str(name).replace(_COMPILED, ""): value for name, value in loaded.items()}
+
+
+def _read_pt(path: Path) -> object:
+    """What `torch.save` wrote, tensors only. torch does not look at the archive's checksums: done here."""
+    if not zipfile.is_zipfile(path):
+        return torch.load(path, map_location="cpu", weights_only=True)
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise OSError(f"{damaged} in it does not match its checksum")
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def load_weights(model: GPT, weights: Mapping[str, Tensor], source: Path | str) -> None:
@@ -70,9 +138,34 @@ def load_model(
 ) -> GPT:
     """The model of a checkpoint of ours or of the reference, either era, parameters in float32."""
     weights = read_weights(checkpoint.path) if checkpoint.is_reference else checkpoint.tensors(MODEL)
-    config = config_from_checkpoint(checkpoint.meta.get("model_config", {}), weights)
-    if "parts" in checkpoint.meta:
-        config = replace(config, parts=Parts(**checkpoint.meta["parts"]))
+    config = _config(checkpoint, weights)
     model = build_model(config, device, compute_dtype)
     load_weights(model, weights, checkpoint.path)
     return model
+
+
+def _config(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> ModelConfig:
+    """The configuration in the metadata, held against the weights before anything of its size is made."""
+    model_config, parts = checkpoint.meta.get("model_config"), checkpoint.meta.get("parts")
+    if not isinstance(model_config, dict):
+        raise UserError(f"the metadata of {checkpoint.path} has no model_config")
+    config = config_from_checkpoint(model_config, weights)
+    if parts is not None:
+        try:
+            config = replace(config, parts=Parts(**parts))
+        except TypeError as error:
+            raise UserError(
+                f"the metadata of {checkpoint.path} names parts of a model that this version has not",
+                "update nanochat to read it",
+            ) from error
+    layers = {int(match[1]) for name in weights if (match := _LAYER.match(name))}
+    table = weights.get("transformer.wte.weight")
+    found = (len(layers), *(table.shape if table is not None and table.dim() == 2 else (0, 0)))
+    wanted = (config.n_layer, config.padded_vocab, config.n_embd)
+    if found != wanted:
+        raise UserError(
+            f"{checkpoint.path} holds {found[0]} layers and an embedding of {found[1]} × {found[2]}, "
+            f"its metadata says {wanted[0]} and {wanted[1]} × {wanted[2]}",
+            "is the file damaged, or the metadata another model's?",
+        )
+    return config

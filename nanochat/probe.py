@@ -1,0 +1,153 @@
+"""`nanochat probe`: what a checkpoint makes of a prompt, down to the logits."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nanochat.errors import Exit, UserError
+from nanochat.options import Parser, add_arguments, collect, normalise, option
+from nanochat.paths import CHECKPOINT_FOLDERS, Layout, base_dir
+from nanochat.text import harmless
+
+if TYPE_CHECKING:
+    from nanochat.model import GPT
+    from nanochat.tokenizer import Tokenizer
+
+_WIDTH = 80
+_LABEL = 14
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """Which checkpoint, which prompt, how much of the answer."""
+
+    prompt: str = option("", "The text the model reads, after bos", short="-p")
+    source: str = option(
+        "base", "Stage that made the checkpoint", choices=tuple(CHECKPOINT_FOLDERS), short="-i"
+    )
+    model_tag: str = option("", "Name of the checkpoint folder; default the deepest", short="-g")
+    step: int = option(-1, "Step of the checkpoint; -1: the last", short="-s", minimum=-1)
+    top: int = option(8, "How many of the likeliest next tokens to show", minimum=1)
+    greedy: int = option(24, "Tokens of the greedy continuation", minimum=0)
+    json: bool = option(False, "One JSON document instead of the table")
+    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)
+    dtype: str = option("float32", "Compute type", choices=("auto", "float32", "bfloat16"))
+    device_type: str = option("cpu", "Device; empty: the best there is", choices=("", "cpu", "cuda", "mps"))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a model makes of a prompt."""
+
+    ids: list[int]
+    """The prompt's tokens, bos first."""
+    top_ids: list[int]
+    """The likeliest next tokens, best first."""
+    top_logits: list[float]
+    """Their logits, after the soft cap."""
+    logsumexp: float
+    """log Σ exp(logit) over the vocabulary: a logit minus this is a log-probability in nats."""
+    greedy_ids: list[int]
+    """The greedy continuation; special tokens do not end it."""
+    text: str
+    """The continuation as text."""
+
+
+def probe(model: "GPT", tokenizer: "Tokenizer", prompt: str, *, top: int = 8, greedy: int = 24) -> Probe:
+    """Reads `prompt` with `model`: the `top` next tokens and `greedy` tokens of continuation.
+
+    Raises `UserError` when `top` is more than the vocabulary holds.
+    """
+    import torch
+
+    from nanochat.engine import generate_batch
+
+    if top > model.config.vocab_size:
+        raise UserError(f"--top {top} is more than the vocabulary's {model.config.vocab_size:,} tokens")
+    ids = tokenizer.encode(prompt, bos=True)
+    with torch.inference_mode():
+        hidden = model.hidden(torch.tensor([ids], device=model.device))
+        logits = model.logits(hidden[0, -1])
+    best = logits.topk(top)
+    greedy_ids = generate_batch(model, ids, max_tokens=greedy, temperature=0)[0] if greedy else []
+    return Probe(
+        ids, best.indices.tolist(), best.values.tolist(), logits.logsumexp(-1).item(), greedy_ids,
+        tokenizer.decode(greedy_ids),
+    )  # fmt: skip
+
+
+def main(argv: Sequence[str]) -> int:
+    """Answers `nanochat probe …` and returns its exit code. Makes no run and writes nothing."""
+    parser = Parser(prog="nanochat probe", description="What a checkpoint makes of a prompt.")
+    parser.add_argument(
+        "--base-dir",
+        metavar="DIR",
+        help="base directory, ours or the reference's [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]",
+    )
+    add_arguments(parser, ProbeOptions)
+    found = parser.parse_args(normalise(argv))
+    if not hasattr(found, "prompt"):
+        raise UserError("nanochat probe: no --prompt", 'for example --prompt "The capital of France is"')
+    options = collect(ProbeOptions, found)
+
+    from nanochat.runtime import pick_device, pick_dtype
+    from nanochat.weights import open_model
+
+    device = pick_device(options.device_type)
+    opened = open_model(
+        Layout(base_dir(found.base_dir)), options.source, tag=options.model_tag, step=options.step,
+        tokenizer_dir=options.tokenizer_dir, device=device, dtype=pick_dtype(options.dtype, device),
+    )  # fmt: skip
+    seen = probe(opened.model, opened.tokenizer, options.prompt, top=options.top, greedy=options.greedy)
+    if options.json:
+        print(json.dumps(dataclasses.asdict(seen)))
+    else:
+        config, checkpoint = opened.model.config, opened.checkpoint
+        what = f"{options.source} {checkpoint.path.parent.name}, step {checkpoint.step}"
+        shape = f"{config.n_layer} layers, width {config.n_embd}, context {config.sequence_len}"
+        print("\n".join([f"{'model':<{_LABEL}}{what}: {shape}", *table(seen, opened.tokenizer)]))
+    return Exit.OK
+
+
+def table(seen: Probe, tokenizer: "Tokenizer") -> list[str]:
+    """The probe for people, in lines of at most 80 columns."""
+    from math import exp
+
+    lines = _wrapped(f"prompt ({len(seen.ids)})", seen.ids, tokenizer)
+    lines += ["", f"{'rank':>4}  {'id':>7}  {'logit':>9}  {'probability':>11}  token"]
+    for rank, (token, logit) in enumerate(zip(seen.top_ids, seen.top_logits, strict=True), 1):
+        chance = exp(logit - seen.logsumexp)
+        lines.append(f"{rank:>4}  {token:>7}  {logit:>9.5f}  {chance:>11.5f}  {_shown(token, tokenizer)}")
+    lines += ["", f"{'logsumexp':<{_LABEL}}{seen.logsumexp:.5f}"]
+    if seen.greedy_ids:
+        lines += ["", *_wrapped(f"greedy ({len(seen.greedy_ids)})", seen.greedy_ids, tokenizer)]
+    return lines
+
+
+def _shown(token: int, tokenizer: "Tokenizer") -> str:
+    """A token with its spaces visible; bytes that are no whole character as hexadecimal."""
+    raw = tokenizer.decode_bytes([token])
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return "".join(f"\\x{byte:02x}" for byte in raw)[: _WIDTH - 40]
+    visible = text.replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥")
+    return harmless(visible, _WIDTH - 40)
+
+
+def _wrapped(label: str, ids: Sequence[int], tokenizer: "Tokenizer") -> list[str]:
+    """The tokens apart by bars, wrapped to the terminal, under a label."""
+    from rich.cells import cell_len
+
+    lines, line = [], ""
+    for token in ids:
+        piece = _shown(token, tokenizer)
+        if line and cell_len(line) + cell_len(piece) + 2 > _WIDTH - _LABEL:
+            lines.append(line + "│")
+            line = ""
+        line += ("│" if line else "") + piece
+    lines.append(line)
+    label = f"{label} "
+    return [f"{label if number == 0 else '':<{_LABEL}}{text}" for number, text in enumerate(lines)]
