@@ -94,7 +94,7 @@ def test_packing_takes_the_longest_that_fits_and_pads_the_rest() -> None:
     # 9 + bos leave 6 of the 16, which 5 + bos fill.
     row = packed.next_rows()[0]
     assert np.flatnonzero(row == ~BOS).tolist() == [0, 10]
-    # 3 + bos are all that is left of the epoch; then comes the next, of which 9 + bos fit, and two of padding.
+    # 3 + bos are all that is left of the epoch; of the next, 9 + bos fit, and two of padding.
     row = packed.next_rows()[0]
     assert np.flatnonzero(row == ~BOS).tolist() == [0, 4, 14, 15]
     assert packed.progress == 5 / 4
