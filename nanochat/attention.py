@@ -3,12 +3,111 @@
 A window W is "left": the query at position p sees keys p−W … p (W + 1 of them).
 """
 
+import functools
+import importlib.util
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+
+from nanochat.errors import UserError, one_line
+
+KERNELS = ("auto", "fa3", "flex", "sdpa")
+ENVIRONMENT = "NANOCHAT_ATTENTION"
+FLASH_REPOSITORIES = ("varunneal/flash-attention-3", "kernels-community/flash-attn3")
+"""Builds of FlashAttention-3 (arXiv 2407.08608) on the Hugging Face hub, the faster on Hopper first."""
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, window: int | None = None, gain: float = 1.0) -> Tensor:
+@dataclass(frozen=True)
+class Kernel:
+    """How attention is computed, and why so."""
+
+    name: str = "sdpa"
+    reason: str = ""
+    flash: Callable[..., Any] | None = None
+    """FlashAttention-3's `flash_attn_func`, for `flash_dtype` only."""
+    flash_dtype: torch.dtype = torch.bfloat16
+
+    @property
+    def label(self) -> str:
+        """For people: the kernel's name and why it was taken."""
+        names = {
+            "fa3": "FlashAttention-3",
+            "flex": "FlexAttention for windows, SDPA for the whole context",
+            "sdpa": "SDPA",
+        }
+        return names[self.name] + (f" ({self.reason})" if self.reason else "")
+
+
+SDPA = Kernel()
+
+
+def choose_kernel(device: torch.device, dtype: torch.dtype, wanted: str = "auto") -> Kernel:
+    """The kernel for a model's device and compute type; `wanted` is one of `KERNELS`.
+
+    `auto` follows the variable NANOCHAT_ATTENTION where it is set; else it is FlashAttention-3 on Hopper in
+    bfloat16 when its package is there, FlexAttention for windows on other CUDA devices, SDPA elsewhere.
+    Raises `UserError` when what was asked for by name cannot be had.
+    """
+    asked = "--attention"
+    if wanted == "auto" and os.environ.get(ENVIRONMENT):
+        wanted, asked = os.environ[ENVIRONMENT], ENVIRONMENT
+    if wanted not in KERNELS:
+        raise UserError(f"{asked}: no attention kernel '{wanted}'", "one of " + ", ".join(KERNELS))
+    if wanted == "sdpa":
+        return Kernel("sdpa", "asked for")
+    cuda = device.type == "cuda"
+    if wanted == "flex":
+        if not cuda:
+            raise UserError(f"{asked} flex: FlexAttention has gradients on CUDA only, not on {device.type}")
+        return Kernel("flex", "asked for")
+    flash, missing = load_flash(device, dtype)
+    if flash is not None:
+        return Kernel("fa3", missing, flash)
+    if wanted == "fa3":
+        raise UserError(f"{asked} fa3: {missing}", "auto takes the best there is")
+    return Kernel("flex" if cuda else "sdpa", f"no FlashAttention-3: {missing}" if cuda else "")
+
+
+def load_flash(device: torch.device, dtype: torch.dtype) -> tuple[Callable[..., Any] | None, str]:
+    """FlashAttention-3's function and where it came from, or None and what is missing."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device)[0] != 9:
+        return None, "it runs on Hopper GPUs"
+    if dtype != torch.bfloat16:
+        return None, "it is used in bfloat16"
+    if importlib.util.find_spec("kernels") is None:
+        return None, "the package kernels is not installed"
+    return _fetch_flash()
+
+
+@functools.cache
+def _fetch_flash() -> tuple[Callable[..., Any] | None, str]:
+    from kernels import get_kernel
+
+    # Since 0.15 the package wants a version named; before it knew none.
+    versioned = {"version": 1} if "version" in inspect.signature(get_kernel).parameters else {}
+    problems = []
+    for repository in FLASH_REPOSITORIES:
+        for arguments in (versioned, {}) if versioned else ({},):
+            try:
+                module = get_kernel(repository, **arguments)
+                flash = getattr(module, "flash_attn_interface", module).flash_attn_func
+            except Exception as error:  # noqa: BLE001 - no network, no build for this torch, a broken cache …
+                problems.append(f"{repository}: {one_line(str(error))}")
+            else:
+                return flash, repository
+    return None, "; ".join(problems)
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, window: int | None = None, gain: float = 1.0, kernel: Kernel = SDPA
+) -> Tensor:
     """Causal attention of the last `Tq` positions of a sequence over all `Tk ≥ Tq` of it.
 
     q: (B, Tq, H, D); k, v: (B, Tk, H_kv, D) with H a multiple of H_kv; any float dtype.
@@ -16,9 +115,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, window: int | None = None, gain: flo
     """
     queries, keys = q.size(1), k.size(1)
     scale = gain / q.size(-1) ** 0.5
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if window is not None and window + 1 >= keys:
         window = None
+    if kernel.flash is not None and q.dtype == kernel.flash_dtype:
+        return _flash(kernel.flash, q, k, v, window, scale)
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if window is not None and queries < keys:
         # Keys that not even the first query can reach need not be read.
         reach = max(0, keys - queries - window)
@@ -27,7 +128,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, window: int | None = None, gain: flo
         y = _sdpa(q, k, v, scale, causal=True)
     elif queries == 1:
         y = _sdpa(q, k, v, scale)
-    elif window is not None and queries == keys and keys >= 2 * window:
+    elif window is not None and queries == keys and kernel.name == "flex":
+        y = flex_window(q, k, v, window, scale)
+    elif window is not None and queries == keys and 0 < 2 * window <= keys:
         y = _blocked(q, k, v, window, scale)
     else:
         y = _sdpa(q, k, v, scale, mask=causal_mask(queries, k.size(2), window, q.device))
@@ -42,6 +145,17 @@ def causal_mask(queries: int, keys: int, window: int | None, device: torch.devic
     return allowed if window is None else allowed & (query - key <= window)
 
 
+def _flash(
+    flash: Callable[..., Any], q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: float
+) -> Tensor:
+    """FlashAttention-3: (B, T, H, D) as it is, queries aligned to the end, a left window as ours."""
+    left = -1 if window is None else window
+    y = flash(q, k, v, softmax_scale=scale, causal=True, window_size=(left, 0))
+    # Some builds give the log-sum-exp too.
+    out: Tensor = y[0] if isinstance(y, tuple) else y
+    return out
+
+
 def _sdpa(
     q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = None, causal: bool = False
 ) -> Tensor:
@@ -49,6 +163,39 @@ def _sdpa(
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=grouped
     )
+
+
+_block_masks: dict[tuple[int, int, torch.device], BlockMask] = {}
+
+
+def block_mask(length: int, window: int, device: torch.device) -> BlockMask:
+    """Which blocks of a (length, length) square a left window touches; made once for a shape."""
+    key = (length, window, device)
+    if key not in _block_masks:
+
+        def allowed(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return (key <= query) & (query - key <= window)
+
+        _block_masks[key] = create_block_mask(allowed, None, None, length, length, device=str(device))
+    return _block_masks[key]
+
+
+@functools.cache
+def _compiled_flex() -> Callable[..., Any]:
+    compiled: Callable[..., Any] = torch.compile(flex_attention, dynamic=False)
+    return compiled
+
+
+def flex_window(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> Tensor:
+    """FlexAttention (arXiv 2412.05496) over a left window: blocks outside it are skipped. (B, H, T, D).
+
+    On a CPU it is computed plainly and has no gradient.
+    """
+    mask = block_mask(q.size(2), window, q.device)
+    plain = q.device.type == "cpu" or torch.compiler.is_compiling()
+    attention = flex_attention if plain else _compiled_flex()
+    y: Tensor = attention(q, k, v, block_mask=mask, scale=scale, enable_gqa=q.size(1) != k.size(1))
+    return y
 
 
 def _blocked(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> Tensor:

@@ -4,13 +4,14 @@ Logits of a whole batch in float32 would be the largest tensor of training (toke
 each chunk's logits live only while its loss and its gradients are computed, in the forward pass.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nanochat.architecture import SOFTCAP
+from nanochat.fp8 import Float8Head
 
 IGNORE = -1
 
@@ -44,14 +45,60 @@ def chunk_rows(vocab_size: int, device: torch.device) -> int:
     return max(16, budget // vocab_size)
 
 
+class _Head(Protocol):
+    """The products of x (N, C) with the head: logits forward, two gradients backward, a chunk at a time."""
+
+    grain: float
+    """`grad_x` is written this many times too large, so that small values survive its type."""
+
+    def logits(self, part: slice) -> Tensor: ...
+
+    def gradients(self, slope: Tensor, row: Tensor, part: slice, grad_x: Tensor, grad_head: Tensor) -> None:
+        """`slope · row` (float32) is the gradient of the logits; writes that of x, adds that of the head."""
+
+
+class _PlainHead:
+    """In the type of x, float32 or bfloat16."""
+
+    grain = 1.0
+
+    def __init__(self, x: Tensor, weight: Tensor, vocab_size: int) -> None:
+        self.x, self.weight, self.vocab_size = x, weight[:vocab_size].to(x.dtype), vocab_size
+
+    def logits(self, part: slice) -> Tensor:
+        return F.linear(self.x[part], self.weight)
+
+    def gradients(self, slope: Tensor, row: Tensor, part: slice, grad_x: Tensor, grad_head: Tensor) -> None:
+        # The rows' factors are left to the narrow side of both products.
+        x = self.x[part]
+        slope, row = slope.to(x.dtype), row.to(x.dtype)
+        torch.mul(torch.mm(slope, self.weight), row, out=grad_x[part])
+        grad_head[: self.vocab_size].add_(torch.mm(slope.T, x * row))
+
+
+class _HalfHead(_PlainHead):
+    """In float16: the slope is normalised before it is rounded, and kept clear of both ends of the range."""
+
+    grain = 256.0
+    shrink = 2.0**-12
+
+    def gradients(self, slope: Tensor, row: Tensor, part: slice, grad_x: Tensor, grad_head: Tensor) -> None:
+        half = slope.mul_(row * self.grain).half()
+        torch.mm(half, self.weight, out=grad_x[part])
+        # Summed over a chunk, what one frequent token collects would pass float16's largest number.
+        partial = torch.mm(half.T, self.x[part] * self.shrink)
+        grad_head[: self.vocab_size].add_(partial, alpha=1 / (self.grain * self.shrink))
+
+
 class _ChunkedLoss(torch.autograd.Function):
     """Mean nats over the targets that count, with the gradients of x and of the head found on the way."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, head: Tensor, targets: Tensor, vocab_size: int, in_float32: bool
+        ctx: Any, x: Tensor, head: Tensor, targets: Tensor, vocab_size: int, in_float32: bool, float8: bool
     ) -> Tensor:
-        weight = head[:vocab_size].to(x.dtype)
+        kind = Float8Head if float8 else _HalfHead if x.dtype == torch.float16 else _PlainHead
+        products: _Head = kind(x, head, vocab_size)
         count = (targets != IGNORE).sum().clamp(min=1)
         grad_x = torch.empty_like(x)
         grad_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device)
@@ -59,24 +106,25 @@ class _ChunkedLoss(torch.autograd.Function):
         rows = chunk_rows(vocab_size, x.device)
         for start in range(0, len(targets), rows):
             part = slice(start, start + rows)
-            total += _chunk(x[part], weight, targets[part], in_float32, grad_x[part], grad_head[:vocab_size])
+            total += _chunk(products, part, targets[part], in_float32, grad_x, grad_head)
         scale = count.float().reciprocal()
         ctx.save_for_backward(grad_x, grad_head, scale)
-        ctx.head_dtype = head.dtype
+        ctx.head_dtype, ctx.grain = head.dtype, products.grain
         return total * scale
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_x, grad_head, scale = ctx.saved_tensors
         factor = grad * scale
-        return (grad_x * factor.to(grad_x.dtype)), (grad_head * factor).to(ctx.head_dtype), None, None, None
+        of_x = grad_x * (factor / ctx.grain).to(grad_x.dtype)
+        return of_x, (grad_head * factor).to(ctx.head_dtype), None, None, None, None
 
 
 def _chunk(
-    x: Tensor, weight: Tensor, targets: Tensor, in_float32: bool, grad_x: Tensor, grad_head: Tensor
+    head: _Head, part: slice, targets: Tensor, in_float32: bool, grad_x: Tensor, grad_head: Tensor
 ) -> Tensor:
     """Sum of nats of one chunk; writes its x gradient, adds its head gradient (both unscaled sums)."""
-    raw = F.linear(x, weight)
+    raw = head.logits(part)
     tanh = (raw.float() if in_float32 else raw).div_(SOFTCAP).tanh_().float()
     # Capped logits are at most 15, so their exponentials (at most 3.3e6) need no maximum taken off.
     slope = (tanh * SOFTCAP).exp_()
@@ -84,21 +132,20 @@ def _chunk(
     valid = (targets != IGNORE)[:, None]
     index = targets.clamp(min=0)[:, None]
     losses = torch.where(valid, normaliser.log() - SOFTCAP * tanh.gather(1, index), 0.0)
-    # d nats / d logits = softmax − one-hot; d softcap / d raw = 1 − tanh². The row's 1/normaliser is left
-    # to the narrow side of both products.
+    # d nats / d logits = softmax − one-hot; d softcap / d raw = 1 − tanh².
     slope.scatter_add_(1, index, -normaliser)
     slope.addcmul_(slope, tanh.square_(), value=-1)
-    row = torch.where(valid, normaliser.reciprocal(), 0.0).to(x.dtype)
-    slope = slope.to(x.dtype)
-    torch.mul(torch.mm(slope, weight), row, out=grad_x)
-    grad_head.add_(torch.mm(slope.T, x * row))
+    head.gradients(slope, torch.where(valid, normaliser.reciprocal(), 0.0), part, grad_x, grad_head)
     return losses.sum()
 
 
-def chunked_loss(x: Tensor, head: Tensor, targets: Tensor, vocab_size: int, in_float32: bool) -> Tensor:
+def chunked_loss(
+    x: Tensor, head: Tensor, targets: Tensor, vocab_size: int, in_float32: bool, float8: bool = False
+) -> Tensor:
     """Mean nats (float32 scalar) of targets (N,) given x (N, C) and head (padded vocabulary, C).
 
-    Targets of −1 do not count; with none that counts the loss is 0. First derivatives only.
+    Targets of −1 do not count; with none that counts the loss is 0. First derivatives only. `float8`: the
+    head's products run in float8.
     """
-    loss: Tensor = _ChunkedLoss.apply(x, head, targets, vocab_size, in_float32)
+    loss: Tensor = _ChunkedLoss.apply(x, head, targets, vocab_size, in_float32, float8)
     return loss

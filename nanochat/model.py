@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nanochat.architecture import SMEAR_CHANNELS, VALUE_GATE_CHANNELS, ModelConfig
-from nanochat.attention import attend
+from nanochat.attention import SDPA, Kernel, attend, block_mask, choose_kernel
+from nanochat.fp8 import fits_float8, float8_linear
 from nanochat.loss import capped_logits, chunked_loss, token_losses
 from nanochat.ops import norm, relu_squared, rotate
 
@@ -27,12 +28,16 @@ class Cache(Protocol):
 
 
 class Linear(nn.Linear):
-    """A matrix kept in its own dtype and multiplied in its input's."""
+    """A matrix kept in its own dtype and multiplied in its input's, or in float8 where it trains so."""
+
+    float8 = False
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.float8 and torch.is_grad_enabled():
+            return float8_linear(x, self.weight)
         return F.linear(x, self.weight.to(x.dtype))
 
 
@@ -51,6 +56,7 @@ class Attention(nn.Module):
         self.heads, self.kv_heads, self.head_dim = config.n_head, config.n_kv_head, config.head_dim
         self.window = config.windows[layer]
         self.gain = config.parts.qk_gain
+        self.kernel = SDPA
         self.c_q = Linear(config.n_embd, config.n_embd)
         self.c_k = Linear(config.n_embd, config.kv_dim)
         self.c_v = Linear(config.n_embd, config.kv_dim)
@@ -73,7 +79,7 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
         # The gain on q and on k is one factor on their products.
-        y = attend(q, k, v, self.window, self.gain**2).reshape(B, T, C)
+        y = attend(q, k, v, self.window, self.gain**2, self.kernel).reshape(B, T, C)
         out: Tensor = self.c_proj(y)
         return out
 
@@ -130,6 +136,25 @@ class GPT(nn.Module):
         tables = {str(i): nn.Embedding(rows, config.kv_dim) for i in layers if config.has_value_embed(i)}
         self.value_embeds = nn.ModuleDict(tables)
         self._tables: tuple[Tensor, Tensor] | None = None
+
+    def use_attention(self, kernel: Kernel) -> None:
+        """Computes attention with `kernel` from now on."""
+        for block in self.blocks:
+            block.attn.kernel = kernel
+
+    @property
+    def attention(self) -> Kernel:
+        return self.blocks[0].attn.kernel
+
+    def use_float8(self) -> int:
+        """Trains in float8 every matrix whose shape allows it, and returns how many do.
+
+        Without gradients (evaluations, decoding) they multiply in the compute type.
+        """
+        fit = [m for m in self.modules() if isinstance(m, Linear) and fits_float8(m.weight)]
+        for matrix in fit:
+            matrix.float8 = True
+        return len(fit)
 
     @property
     def _cap32(self) -> bool:
@@ -190,6 +215,10 @@ class GPT(nn.Module):
             if cache is not None:
                 cache.last_embedding = x[:, -1:]
             x = self.smear(x, before)
+        if self.attention.name == "flex" and cache is None:
+            # Made here, ahead of compiled blocks, which only look them up.
+            for window in {w for w in self.config.windows if w is not None and w + 1 < ids.size(1)}:
+                block_mask(ids.size(1), window, x.device)
         first, middle = x, None
         for i, block in enumerate(self.blocks):
             if parts.layer_scales:
@@ -211,7 +240,8 @@ class GPT(nn.Module):
         if targets is None:
             return self.logits(x)
         flat, labels = x.flatten(0, 1), targets.flatten()
-        return chunked_loss(flat, self.lm_head.weight, labels, self.config.vocab_size, self._cap32)
+        float8 = self.lm_head.float8 and torch.is_grad_enabled()
+        return chunked_loss(flat, self.lm_head.weight, labels, self.config.vocab_size, self._cap32, float8)
 
     def logits(self, x: Tensor) -> Tensor:
         """Float32 logits (…, V) of a hidden state (…, C), soft-capped."""
@@ -280,10 +310,17 @@ def _init_classic(model: GPT, generator: torch.Generator) -> None:
 
 
 def build_model(
-    config: ModelConfig, device: torch.device | str, compute_dtype: torch.dtype = torch.float32
+    config: ModelConfig,
+    device: torch.device | str,
+    compute_dtype: torch.dtype = torch.float32,
+    attention: str = "auto",
 ) -> GPT:
-    """An uninitialised model on `device`: made without data first, so no weight is drawn twice."""
+    """An uninitialised model on `device`: made without data first, so no weight is drawn twice.
+
+    `attention` names a kernel of `nanochat.attention.KERNELS`.
+    """
     with torch.device("meta"):
         model = GPT(config, compute_dtype)
     model.to_empty(device=device)
+    model.use_attention(choose_kernel(torch.device(device), compute_dtype, attention))
     return model

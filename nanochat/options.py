@@ -385,6 +385,13 @@ class BaseTrainOptions:
         "", "cpu, cuda or mps; empty: the best that is there", group="Run", choices=("", "cpu", "cuda", "mps")
     )
     dtype: str = option("auto", "Compute type", group="Run", choices=("auto", "float32", "bfloat16"))
+    fp8: bool = option(
+        False, "Multiply in float8 while training, on GPUs of the Hopper generation or newer", group="Run"
+    )
+    attention: str = option(
+        "auto", "Attention kernel; auto: the fastest that is there", group="Run",
+        choices=("auto", "fa3", "flex", "sdpa"),
+    )  # fmt: skip
     compile: str = option(
         "auto", "torch.compile: auto, on or off", group="Run", choices=("auto", "on", "off")
     )

@@ -1,0 +1,125 @@
+"""Linear layers whose three products run in float8, for GPUs from Hopper on.
+
+Tensorwise dynamic scaling (arXiv 2209.05433): a tensor's largest magnitude is scaled to the largest number
+of its type just before the product, and the product scaled back. Inputs and weights are e4m3, gradients of
+outputs e5m2 (fewer digits, more range). Weights stay what they are; only products change.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nanochat.errors import UserError
+
+AMAX_FLOOR = 1e-12
+"""A tensor of zeros is scaled as if its largest magnitude were this."""
+MULTIPLE = 16
+"""The kernels want inner and outer sizes that divide by this."""
+SMALLEST = 128
+"""Matrices with a smaller side lose more to scaling than the faster product gains."""
+
+
+class Float8(NamedTuple):
+    """A tensor as `data · inverse_scale`."""
+
+    data: Tensor
+    inverse_scale: Tensor
+
+    def columns(self) -> "Float8":
+        """The same matrix, laid out column by column: what a product wants on its right."""
+        return Float8(self.data.t().contiguous().t(), self.inverse_scale)
+
+    def transposed(self) -> "Float8":
+        """The transposed matrix, row by row: what a product wants on its left."""
+        return Float8(self.data.t().contiguous(), self.inverse_scale)
+
+
+def quantize(x: Tensor, dtype: torch.dtype) -> Float8:
+    """`x` scaled to the whole range of a float8 type. What is not finite stays so."""
+    largest = torch.finfo(dtype).max
+    scale = largest / x.abs().amax().float().clamp(min=AMAX_FLOOR)
+    data = (x.float() * scale).clamp(-largest, largest).to(dtype)
+    return Float8(data, scale.reciprocal())
+
+
+def product(a: Float8, b: Float8, dtype: torch.dtype, fast: bool = False) -> Tensor:
+    """a (n, k) times b (k, m) in `dtype`. `fast`: sums in less than float32, as forward passes may."""
+    out: Tensor = torch._scaled_mm(
+        a.data, b.data, scale_a=a.inverse_scale, scale_b=b.inverse_scale, out_dtype=dtype, use_fast_accum=fast
+    )
+    return out
+
+
+def over_rows(a: Float8, b: Float8, dtype: torch.dtype) -> Tensor:
+    """aᵀb of a (n, p) and b (n, q): zero rows are added until n divides by 16."""
+    short = -len(a.data) % MULTIPLE
+    if short:
+        a, b = (Float8(F.pad(x.data.view(torch.uint8), (0, 0, 0, short)).view(x.data.dtype), s)
+                for x, s in ((a, a.inverse_scale), (b, b.inverse_scale)))  # fmt: skip
+    return product(a.transposed(), b.columns(), dtype)
+
+
+class _Float8Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        inputs, matrix = quantize(x, torch.float8_e4m3fn), quantize(weight, torch.float8_e4m3fn)
+        ctx.save_for_backward(*inputs, *matrix)
+        ctx.weight_dtype = weight.dtype
+        return product(inputs, Float8(matrix.data.t(), matrix.inverse_scale), x.dtype, fast=True)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        saved = ctx.saved_tensors
+        inputs, matrix = Float8(*saved[:2]), Float8(*saved[2:])
+        outer = quantize(grad.contiguous(), torch.float8_e5m2)
+        return product(outer, matrix.columns(), grad.dtype), over_rows(outer, inputs, ctx.weight_dtype)
+
+
+def float8_linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x (…, inputs) times weight (outputs, inputs) transposed, in float8 forward and backward."""
+    out: Tensor = _Float8Linear.apply(x.reshape(-1, x.size(-1)), weight)
+    return out.view(*x.shape[:-1], -1)
+
+
+class Float8Head:
+    """The head's three products in float8, a chunk of tokens at a time (see `nanochat.loss`).
+
+    x (N, C) and weight (padded vocabulary, C) are scaled as wholes, a chunk's gradient by itself.
+    """
+
+    grain = 1.0
+
+    def __init__(self, x: Tensor, weight: Tensor, vocab_size: int) -> None:
+        self.dtype, self.vocab_size = x.dtype, vocab_size
+        self.x, self.weight = quantize(x, torch.float8_e4m3fn), quantize(weight, torch.float8_e4m3fn)
+        self.weight_columns = self.weight.columns()
+
+    def logits(self, part: slice) -> Tensor:
+        x = Float8(self.x.data[part], self.x.inverse_scale)
+        weight = Float8(self.weight.data.t(), self.weight.inverse_scale)
+        return product(x, weight, self.dtype, fast=True)[:, : self.vocab_size]
+
+    def gradients(self, slope: Tensor, row: Tensor, part: slice, grad_x: Tensor, grad_head: Tensor) -> None:
+        """`slope · row` is the gradient of the logits; writes that of x, adds that of the head."""
+        padding = len(self.weight.data) - self.vocab_size
+        outer = quantize(F.pad(slope.mul_(row), (0, padding)), torch.float8_e5m2)
+        grad_x[part] = product(outer, self.weight_columns, self.dtype)
+        x = Float8(self.x.data[part], self.x.inverse_scale)
+        grad_head.add_(over_rows(outer, x, torch.float32))
+
+
+def fits_float8(weight: Tensor) -> bool:
+    """Whether a matrix is of a shape that float8 kernels take and that is worth it."""
+    return all(size >= SMALLEST and size % MULTIPLE == 0 for size in weight.shape)
+
+
+def require_float8(device: torch.device) -> None:
+    """Raises `UserError` unless the device multiplies float8 natively."""
+    hint = "leave --fp8 out"
+    if device.type != "cuda":
+        raise UserError(f"--fp8 needs an NVIDIA GPU of the Hopper generation or newer, not {device.type}", hint)
+    if torch.cuda.get_device_capability(device) < (9, 0):
+        name = torch.cuda.get_device_name(device)
+        raise UserError(f"--fp8 needs a GPU of the Hopper generation or newer, and {name} is older", hint)
