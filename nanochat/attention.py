@@ -4,6 +4,7 @@ A window W is "left": the query at position p sees keys p−W … p (W + 1 of th
 """
 
 import functools
+import importlib
 import importlib.util
 import inspect
 import os
@@ -88,8 +89,7 @@ def load_flash(device: torch.device, dtype: torch.dtype) -> tuple[Callable[..., 
 
 @functools.cache
 def _fetch_flash() -> tuple[Callable[..., Any] | None, str]:
-    from kernels import get_kernel
-
+    get_kernel = importlib.import_module("kernels").get_kernel
     # Since 0.15 the package wants a version named; before it knew none.
     versioned = {"version": 1} if "version" in inspect.signature(get_kernel).parameters else {}
     problems = []
@@ -98,7 +98,8 @@ def _fetch_flash() -> tuple[Callable[..., Any] | None, str]:
             try:
                 module = get_kernel(repository, **arguments)
                 flash = getattr(module, "flash_attn_interface", module).flash_attn_func
-            except Exception as error:  # noqa: BLE001 - no network, no build for this torch, a broken cache …
+            except Exception as error:
+                # No network, no build for this torch, a broken cache: any of many types.
                 problems.append(f"{repository}: {one_line(str(error))}")
             else:
                 return flash, repository
@@ -193,7 +194,7 @@ def flex_window(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> T
     """
     mask = block_mask(q.size(2), window, q.device)
     plain = q.device.type == "cpu" or torch.compiler.is_compiling()
-    attention = flex_attention if plain else _compiled_flex()
+    attention: Callable[..., Any] = flex_attention if plain else _compiled_flex()
     y: Tensor = attention(q, k, v, block_mask=mask, scale=scale, enable_gqa=q.size(1) != k.size(1))
     return y
 

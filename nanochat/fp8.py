@@ -119,7 +119,9 @@ def require_float8(device: torch.device) -> None:
     """Raises `UserError` unless the device multiplies float8 natively."""
     hint = "leave --fp8 out"
     if device.type != "cuda":
-        raise UserError(f"--fp8 needs an NVIDIA GPU of the Hopper generation or newer, not {device.type}", hint)
+        raise UserError(
+            f"--fp8 needs an NVIDIA GPU of the Hopper generation or newer, not {device.type}", hint
+        )
     if torch.cuda.get_device_capability(device) < (9, 0):
         name = torch.cuda.get_device_name(device)
         raise UserError(f"--fp8 needs a GPU of the Hopper generation or newer, and {name} is older", hint)

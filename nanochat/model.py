@@ -157,6 +157,12 @@ class GPT(nn.Module):
         return len(fit)
 
     @property
+    def kernels(self) -> str:
+        """For people: how attention and matrices are computed."""
+        float8 = sum(isinstance(m, Linear) and m.float8 for m in self.modules())
+        return f"attention: {self.attention.label}" + (f"; {float8} matrices in float8" if float8 else "")
+
+    @property
     def _cap32(self) -> bool:
         return self.config.parts.softcap_float32
 

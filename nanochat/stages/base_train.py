@@ -21,6 +21,7 @@ from nanochat.dataset import ShardSet, split_shards
 from nanochat.engine import generate_batch
 from nanochat.errors import Exit, UserError
 from nanochat.evals.bpb import evaluate_bpb
+from nanochat.fp8 import require_float8
 from nanochat.model import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.options import BaseTrainOptions
@@ -188,7 +189,10 @@ def make_model(
     options: BaseTrainOptions, config: ModelConfig, runtime: Runtime, found: Checkpoint | None
 ) -> GPT:
     """The model with its first weights: of the checkpoint, of --init-from, or drawn from the seed."""
-    model = build_model(config, runtime.device, runtime.dtype)
+    model = build_model(config, runtime.device, runtime.dtype, options.attention)
+    if options.fp8:
+        require_float8(runtime.device)
+        model.use_float8()
     if found is not None:
         check_same_model(found, config)
         weights = found.tensors(MODEL)
@@ -225,6 +229,7 @@ def announce(job: Pretraining, found: Checkpoint | None) -> None:
         "total_batch_size": horizon.total_batch, "grad_accum_steps": job.accumulation,
         "weight_decay": horizon.weight_decay, "lr_scale": horizon.lr_scale, "device": runtime.name,
         "dtype": str(runtime.dtype).removeprefix("torch."), "vocab_size": job.config.vocab_size,
+        "attention": job.model.attention.name,
         "checkpoint_dir": str(job.tag), **{f"params_{k}": v for k, v in counts.items() if k != "total"},
     }  # fmt: skip
     run.start(total_steps=horizon.steps, from_step=job.state.step, info=info)
@@ -238,6 +243,7 @@ def announce(job: Pretraining, found: Checkpoint | None) -> None:
         f"{horizon.tokens / horizon.scaling_params:.1f} a scaling parameter, "
         f"{horizon.flops_per_token * horizon.tokens:.2e} FLOPs, on {runtime.name} in {info['dtype']}"
     )
+    run.log(job.model.kernels)
     if job.shards.gap_warning:
         run.alert("missing_shards", job.shards.gap_warning)
     if found is not None:

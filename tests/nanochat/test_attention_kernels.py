@@ -128,7 +128,7 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = choose_kernel(CUDA, torch.bfloat16)
     assert kernel.name == "flex"
     assert "cannot reach the hub" in kernel.label
-    with pytest.raises(UserError, match="--attention fa3: .*cannot reach"):
+    with pytest.raises(UserError, match=r"--attention fa3: .*cannot reach"):
         choose_kernel(CUDA, torch.bfloat16, "fa3")
     hopper(monkeypatch, get_kernel, (8, 0))
     assert "Hopper" in choose_kernel(CUDA, torch.bfloat16).label

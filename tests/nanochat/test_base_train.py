@@ -221,6 +221,8 @@ def test_init_from_starts_from_the_given_weights(base: Path) -> None:
         (["--resume-from-step=5"], "no checkpoints in"),
         (["--window-pattern=SM"], "holds more than S and L"),
         (["--device-type=cuda"], "this machine has none"),
+        (["--device-type=cpu", "--fp8"], "--fp8 needs an NVIDIA GPU of the Hopper generation or newer"),
+        (["--device-type=cpu", "--attention=fa3"], "--attention fa3: it runs on Hopper GPUs"),
         (["--data-dir=nowhere"], "nowhere does not exist"),
         (["--init-from=nothing.safetensors"], "no weights file nothing"),
         (["--num-iterations=-1", "--target-param-data-ratio=0"], "nothing says how long to train"),
