@@ -194,7 +194,7 @@ def flex_window(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> T
     """
     mask = block_mask(q.size(2), window, q.device)
     plain = q.device.type == "cpu" or torch.compiler.is_compiling()
-    attention: Callable[..., Any] = flex_attention if plain else _compiled_flex()
+    attention: Any = flex_attention if plain else _compiled_flex()
     y: Tensor = attention(q, k, v, block_mask=mask, scale=scale, enable_gqa=q.size(1) != k.size(1))
     return y
 
