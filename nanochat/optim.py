@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from nanochat.architecture import CLASSIC
 from nanochat.errors import UserError
 from nanochat.model import GPT
 
@@ -24,6 +25,28 @@ POLAR_EXPRESS = (
     (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
+
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Quintic coefficients of the first Muon (Keller Jordan, 2024): singular values end between 0.7 and 1.2."""
+
+
+def newton_schulz(x: Tensor, steps: int = 5) -> Tensor:
+    """Roughly the nearest semi-orthogonal matrix to each of (n, rows, columns): the classic era's way."""
+    a, b, c = NEWTON_SCHULZ
+    tall = x.size(-2) > x.size(-1)
+    x = x.mT if tall else x
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+def classic_direction(grads: Tensor, buffer: Tensor, momentum: float, dtype: torch.dtype) -> Tensor:
+    """The first Muon's update of a stack of matrices (n, rows, columns); `buffer` is updated in place."""
+    buffer.lerp_(grads, 1 - momentum)
+    return newton_schulz(torch.lerp(grads, buffer, momentum).to(dtype)).float()
 
 
 def equilibrate_rows(x: Tensor) -> Tensor:
@@ -124,21 +147,35 @@ def parameter_groups(
 
     tables = [name for name in named if name.startswith("value_embeds.")]
     embedding = rates.embedding * width
-    groups = [
-        adam("head", ["lm_head.weight"], rates.unembedding * width, (0.8, 0.96), 0.01),
-        adam("embedding", ["transformer.wte.weight"], embedding, (0.8, 0.995), 0.001),
-        adam("value_embeds", tables, 0.5 * embedding, (0.8, 0.995), 0.01),
-        adam("resid_lambdas", ["resid_lambdas"], 0.01 * scalar, (0.8, 0.95), 0.05),
-        adam("x0_lambdas", ["x0_lambdas"], scalar, (0.96, 0.95), 0.0),
-        adam("smear_backout", ["smear_gate.weight", "smear_lambda", "backout_lambda"], 0.2, (0.8, 0.95), 0.0),
-    ]
+    classic = model.config.parts == CLASSIC
+    groups = (
+        [
+            adam("head", ["lm_head.weight"], rates.unembedding * width, (0.8, 0.95), 0.0),
+            adam("embedding", ["transformer.wte.weight"], embedding, (0.8, 0.95), 0.0),
+        ]
+        if classic
+        else [
+            adam("head", ["lm_head.weight"], rates.unembedding * width, (0.8, 0.96), 0.01),
+            adam("embedding", ["transformer.wte.weight"], embedding, (0.8, 0.995), 0.001),
+            adam("value_embeds", tables, 0.5 * embedding, (0.8, 0.995), 0.01),
+            adam("resid_lambdas", ["resid_lambdas"], 0.01 * scalar, (0.8, 0.95), 0.05),
+            adam("x0_lambdas", ["x0_lambdas"], scalar, (0.96, 0.95), 0.0),
+            adam(
+                "smear_backout",
+                ["smear_gate.weight", "smear_lambda", "backout_lambda"],
+                0.2,
+                (0.8, 0.95),
+                0.0,
+            ),
+        ]
+    )
     matrices = {name: p for name, p in named.items() if name.startswith("transformer.h.")}
     for shape in sorted({tuple(p.shape) for p in matrices.values()}):
         names = [name for name, p in matrices.items() if tuple(p.shape) == shape]
         groups.append({
             "kind": "muon", "label": f"matrices {shape[0]}×{shape[1]}", "names": names,
             "lr": rates.matrix * batch_scale, "shape_gain": max(1.0, shape[0] / shape[1]) ** 0.5,
-            "momentum": 0.95, "beta2": 0.9, "weight_decay": rates.weight_decay,
+            "momentum": 0.95, "beta2": 0.9, "weight_decay": rates.weight_decay, "classic": classic,
         })  # fmt: skip
     groups = [group for group in groups if group["names"]]
     for group in groups:
@@ -213,7 +250,12 @@ class MuonAdamW(torch.optim.Optimizer):
         params = group["params"]
         buffer, second = self._muon_state(group)
         grads = torch.stack([p.grad.float() for p in params])
-        update = muon_direction(grads, buffer, second, group["momentum"], group["beta2"], self.matmul_dtype)
+        if group["classic"]:
+            update = classic_direction(grads, buffer, group["momentum"], self.matmul_dtype)
+        else:
+            update = muon_direction(
+                grads, buffer, second, group["momentum"], group["beta2"], self.matmul_dtype
+            )
         stacked = torch.stack(params)
         cautious_step_(stacked, update, group["lr"] * group["shape_gain"], group["weight_decay"])
         for p, fresh in zip(params, stacked, strict=True):

@@ -401,6 +401,12 @@ class BaseTrainOptions:
     )
     tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", group="Run", path=True)
     model_tag: str = option("", "Name of the checkpoint folder; default d<depth>", group="Run")
+    era: str = option(
+        "modern",
+        "Architecture and optimizer: modern, or classic (autumn 2025; its rates are given by the options)",
+        group="Model",
+        choices=("modern", "classic"),
+    )
     depth: int = option(
         20, "Number of Transformer layers, the one dial of size", group="Model", minimum=1, maximum=1000
     )
@@ -424,6 +430,9 @@ class BaseTrainOptions:
     matrix_lr: float = option(0.02, "Learning rate of the matrices (Muon)", group="Optimizer", minimum=0)
     scalar_lr: float = option(0.5, "Learning rate of the per-layer scalars", group="Optimizer", minimum=0)
     weight_decay: float = option(0.28, "Cautious weight decay of the matrices", group="Optimizer", minimum=0)
+    grad_clip: float = option(
+        0.0, "Scale gradients down to this norm; 0: never", group="Optimizer", minimum=0
+    )
     batch_lr_exponent: float = option(
         0.5,
         "Rates of matrices, tables and head × (batch/2^19)^this; 0.125 learns faster in short runs of small "

@@ -6,11 +6,13 @@ Hyperparameters are tuned at depth 12 and a batch of 2¹⁹ tokens and carried t
 import math
 from dataclasses import dataclass
 
-from nanochat.architecture import ModelConfig, flops_per_token, parameter_counts
+from nanochat.architecture import CLASSIC, MODERN, ModelConfig, Parts, flops_per_token, parameter_counts
 from nanochat.errors import UserError
 
 REFERENCE_DEPTH = 12
 REFERENCE_BATCH = 2**19
+ERAS = {"modern": MODERN, "classic": CLASSIC}
+"""Architectures by the name an option gives them."""
 
 
 def config_from_depth(
@@ -20,23 +22,34 @@ def config_from_depth(
     aspect_ratio: int = 64,
     head_dim: int = 128,
     window_pattern: str = "SSSL",
+    parts: Parts = MODERN,
 ) -> ModelConfig:
-    """The model of a depth: width = depth × aspect ratio, rounded up to whole heads."""
-    heads = -(-depth * aspect_ratio // head_dim)
+    """The model of a depth: width = depth × aspect ratio, rounded up to whole heads.
+
+    A classic model's width is not rounded; its heads are the fewest of at most `head_dim` channels.
+    Raises `UserError` where they do not share the width evenly.
+    """
+    width = depth * aspect_ratio
+    heads = -(-width // head_dim)
+    if parts != CLASSIC:
+        width = heads * head_dim
     return ModelConfig(
         sequence_len=sequence_len,
         vocab_size=vocab_size,
         n_layer=depth,
         n_head=heads,
         n_kv_head=heads,
-        n_embd=heads * head_dim,
+        n_embd=width,
         window_pattern=window_pattern,
+        parts=parts,
     )
 
 
 def scaling_parameters(config: ModelConfig) -> int:
-    """The parameters that scaling laws count here: block matrices and the padded head."""
+    """What scaling laws count here: block matrices and the padded head; all parameters of a classic model."""
     counts = parameter_counts(config)
+    if config.parts == CLASSIC:
+        return counts["total"]
     return counts["matrices"] + counts["lm_head"]
 
 
@@ -76,19 +89,22 @@ def plan_horizon(
 
     Length: `iterations`, else `target_flops`, else `ratio` tokens a scaling parameter. Batch and decay
     follow the ratio's tokens D even when something else sets the length: B = 2¹⁹·(D/D₁₂)^0.383 to a power
-    of two (Power Lines, arXiv 2505.13738), decay × √(B/2¹⁹)·D₁₂/D (arXiv 2405.13698).
+    of two (Power Lines, arXiv 2505.13738), decay × √(B/2¹⁹)·D₁₂/D (arXiv 2405.13698). The classic era knew
+    no such scales: its batch is 2¹⁹ where none is given, its rates and decay are as the options say.
     Learning rates scale with (B/2¹⁹)^`lr_exponent`, those of the scalars always with the square root.
     Raises `UserError` when none of the three sets a length.
     """
     params = scaling_parameters(config)
     reference = config_from_depth(
-        REFERENCE_DEPTH, config.vocab_size, config.sequence_len, aspect_ratio, head_dim, config.window_pattern
-    )
+        REFERENCE_DEPTH, config.vocab_size, config.sequence_len, aspect_ratio, head_dim,
+        config.window_pattern, config.parts,
+    )  # fmt: skip
     # Both numbers of tokens are ratio × parameters, so the ratio itself falls out of their quotient.
     size = params / scaling_parameters(reference)
+    classic = config.parts == CLASSIC
     batch = total_batch
     if batch <= 0:
-        batch = 2 ** round(math.log2(REFERENCE_BATCH * size**0.383))
+        batch = REFERENCE_BATCH if classic else 2 ** round(math.log2(REFERENCE_BATCH * size**0.383))
     flops = flops_per_token(config)
     if iterations > 0:
         steps = iterations
@@ -106,6 +122,8 @@ def plan_horizon(
             f"that horizon is less than one step of {batch:,} tokens",
             "give a smaller --total-batch-size or a longer horizon",
         )
+    if classic:
+        return Horizon(batch, steps, 1.0, 1.0, weight_decay, flops, params)
     scale = math.sqrt(batch / REFERENCE_BATCH)
     rates = (batch / REFERENCE_BATCH) ** lr_exponent
     return Horizon(batch, steps, rates, scale, weight_decay * scale / size, flops, params)

@@ -26,6 +26,11 @@ def muon_momentum(it: int, steps: int, warmdown_ratio: float) -> float:
     return 0.97 * (1 - done) + 0.90 * done
 
 
+def classic_momentum(it: int) -> float:
+    """0.85 → 0.95 over 300 steps, then 0.95."""
+    return 0.85 + 0.10 * min(it / 300, 1.0)
+
+
 def muon_weight_decay(it: int, steps: int, peak: float) -> float:
     """Half a cosine from `peak` to 0."""
     return peak * 0.5 * (1 + math.cos(math.pi * it / steps))

@@ -42,10 +42,12 @@ def train_step(
     batches: Iterator[Batch],
     accumulation: int,
     check_stop: Callable[[], None],
+    grad_clip: float = 0.0,
 ) -> StepResult:
     """Sums gradients over `accumulation` micro-batches and updates once, if all is finite.
 
-    `check_stop` is called between micro-batches and may raise; nothing is changed then.
+    `check_stop` is called between micro-batches and may raise; nothing is changed then. Gradients whose
+    norm is over `grad_clip` (0: never) are scaled down to it; the norm told is that before.
     """
     total = torch.zeros((), device=model.device)
     for _ in range(accumulation):
@@ -58,6 +60,8 @@ def train_step(
     mean, size = torch.stack((total / accumulation, norm.to(total))).tolist()
     applied = math.isfinite(mean) and math.isfinite(size)
     if applied:
+        if 0 < grad_clip < size:
+            torch._foreach_mul_([p.grad for p in model.parameters() if p.grad is not None], grad_clip / size)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return StepResult(mean, size, applied, batch.state)

@@ -28,8 +28,8 @@ from nanochat.options import BaseTrainOptions
 from nanochat.resume import check_same_model, restore_training, resume_point, training_files
 from nanochat.rundir import StageRun, StageStopped
 from nanochat.runtime import GC_EVERY, Runtime, freeze_garbage_collector, setup_runtime
-from nanochat.scaling import Horizon, config_from_depth, plan_horizon
-from nanochat.schedule import lr_multiplier, muon_momentum, muon_weight_decay
+from nanochat.scaling import ERAS, Horizon, config_from_depth, plan_horizon
+from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.stages import main
 from nanochat.tokenizer import Tokenizer
 from nanochat.trainer import MAX_SKIPPED, LoopState, StepResult, StopRequested, compile_blocks, train_step
@@ -88,7 +88,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     # 2. How big, and how long.
     config = config_from_depth(
         options.depth, tokenizer.vocab_size, options.max_seq_len, options.aspect_ratio, options.head_dim,
-        options.window_pattern,
+        options.window_pattern, ERAS[options.era],
     )  # fmt: skip
     horizon = plan_horizon(
         config, ratio=options.target_param_data_ratio, weight_decay=options.weight_decay,
@@ -148,7 +148,9 @@ def train(job: Pretraining, batches: Iterator[Batch]) -> Checkpoint:
             save_or_alert(job)
         started = time.perf_counter()
         schedule(job)
-        result = train_step(job.model, job.optimizer, batches, job.accumulation, job.check_stop)
+        result = train_step(
+            job.model, job.optimizer, batches, job.accumulation, job.check_stop, options.grad_clip
+        )
         job.runtime.synchronize()
         account(job, result, time.perf_counter() - started)
         if state.step == first + 1:
@@ -259,9 +261,10 @@ def announce(job: Pretraining, found: Checkpoint | None) -> None:
 def schedule(job: Pretraining) -> None:
     """Sets this step's learning rates, momentum and decay."""
     options, it, steps = job.options, job.state.step, job.horizon.steps
+    classic = options.era == "classic"
     job.optimizer.schedule(
         lr_multiplier(it, steps, options.warmup_steps, options.warmdown_ratio, options.final_lr_frac),
-        muon_momentum(it, steps, options.warmdown_ratio),
+        classic_momentum(it) if classic else muon_momentum(it, steps, options.warmdown_ratio),
         muon_weight_decay(it, steps, job.horizon.weight_decay),
     )
 

@@ -16,10 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from training_data import TINY, byte_tokenizer, make_base, write_shards
 
+from nanochat.architecture import CLASSIC
 from nanochat.checkpoint import find_checkpoint, list_checkpoints
 from nanochat.events import Event, read_events
 from nanochat.stages import main
 from nanochat.trainer import LossTracker, StepResult
+from nanochat.weights import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -315,3 +317,29 @@ def test_compiling_without_a_compiler_ends_in_one_line(
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert train(base, "--num-iterations=1", "--compile=on") == 2
     assert "needs a C++ compiler" in error_line(capsys)
+
+
+def test_a_classic_model_is_trained_and_read_as_one(base: Path) -> None:
+    recipe = (
+        "--era=classic",
+        "--grad-clip=1",
+        "--warmup-steps=0",
+        "--warmdown-ratio=0.2",
+        "--final-lr-frac=0",
+    )
+    assert train(base, *recipe, "--num-iterations=40", "--matrix-lr=0.02", "--weight-decay=0") == 0
+    told = losses(events_of(base))
+    assert told[39] < told[0] - 0.5
+    model = load_model(find_checkpoint(base / "base_checkpoints"))
+    assert model.config.parts == CLASSIC
+    assert not model.value_embeds
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for(base: Path) -> None:
+    assert train(base, "--num-iterations=3", "--model-tag=free") == 0
+    free = of_kind(events_of(base), "metric")
+    assert train(base, "--num-iterations=3", "--grad-clip=1e-9", "--model-tag=clipped") == 0
+    clipped = of_kind(events_of(base), "metric")
+    # The norm told is that before clipping, and AdamW with so small a gradient and its eps barely moves.
+    assert clipped[0].data["train/grad_norm"] == free[0].data["train/grad_norm"]
+    assert clipped[2].data["train/loss"] != free[2].data["train/loss"]

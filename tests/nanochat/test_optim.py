@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nanochat.architecture import ModelConfig
+from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.errors import UserError
 from nanochat.model import GPT, build_model
 from nanochat.optim import (
@@ -14,6 +14,7 @@ from nanochat.optim import (
     LearningRates,
     MuonAdamW,
     gradient_norm,
+    newton_schulz,
     parameter_groups,
     polar_express,
 )
@@ -207,3 +208,43 @@ def test_bfloat16_orthogonalisation_moves_matrices_about_the_same_way() -> None:
     train(rough, MuonAdamW(parameter_groups(rough, LearningRates()), torch.bfloat16), range(2))
     moves = [m.blocks[0].mlp.c_fc.weight.detach() - before for m in (exact, rough)]
     assert torch.cosine_similarity(moves[0].flatten(), moves[1].flatten(), dim=0) > 0.99
+
+
+def test_a_classic_model_is_trained_by_the_first_muon_and_plain_adamw() -> None:
+    config = ModelConfig(16, 50, 2, 4, 4, 32, parts=CLASSIC)
+    model = build_model(config, "cpu")
+    model.init_weights(1)
+    groups = parameter_groups(model, LearningRates(0.2, 0.004, 0.02, 0.5, weight_decay=0.0))
+    assert {(g["label"], g["betas"], g["weight_decay"]) for g in groups if g["kind"] == "adamw"} == {
+        ("head", (0.8, 0.95), 0.0), ("embedding", (0.8, 0.95), 0.0)
+    }  # fmt: skip
+    generator = torch.Generator().manual_seed(2)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    grads = {name: torch.randn(p.shape, generator=generator) for name, p in before.items()}
+    optimizer = MuonAdamW(groups)
+    for _ in range(2):
+        for name, p in model.named_parameters():
+            p.grad = grads[name].clone()
+        optimizer.step()
+    for name, p in model.named_parameters():
+        if not name.startswith("transformer.h."):
+            continue
+        wide, grad = before[name].double(), grads[name].double()
+        buffer = torch.zeros_like(grad)
+        for _ in range(2):
+            buffer = 0.95 * buffer + 0.05 * grad
+            x = 0.05 * grad + 0.95 * buffer
+            x = x / (x.norm() + 1e-7)
+            for _ in range(5):
+                square = x @ x.T
+                x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+            wide -= 0.02 * max(1.0, x.size(0) / x.size(1)) ** 0.5 * x
+        torch.testing.assert_close(p.detach().double(), wide, rtol=1e-4, atol=1e-5)
+
+
+def test_newton_schulz_brings_singular_values_near_one() -> None:
+    for shape in ((1, 24, 60), (1, 60, 24)):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        values = torch.linalg.svdvals(newton_schulz(x))
+        assert values.min() > 0.6
+        assert values.max() < 1.3

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from nanochat.architecture import CLASSIC, MODERN, ModelConfig, flops_per_token, parameter_counts
 from nanochat.errors import UserError
 from nanochat.scaling import config_from_depth, plan_horizon, scaling_parameters
-from nanochat.schedule import lr_multiplier, muon_momentum, muon_weight_decay
+from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 
 
 def test_the_learning_rate_warms_up_holds_and_warms_down() -> None:
@@ -106,3 +106,13 @@ def test_a_smaller_exponent_keeps_rates_up_in_small_batches_and_leaves_the_rest(
     assert root.lr_scale == root.scalar_lr_scale == pytest.approx(2**-3.5)
     assert flat.lr_scale == pytest.approx(2**-0.875)
     assert (flat.scalar_lr_scale, flat.weight_decay) == (root.scalar_lr_scale, root.weight_decay)
+
+
+def test_the_classic_era_has_its_own_sizes() -> None:
+    config = config_from_depth(3, 5000, 256, parts=CLASSIC)
+    assert (config.n_embd, config.n_head, config.padded_vocab) == (192, 2, 5000)
+    assert scaling_parameters(config) == parameter_counts(config)["total"]
+    plan = plan_horizon(config, ratio=20, weight_decay=0.0, lr_exponent=0.5)
+    assert (plan.total_batch, plan.lr_scale) == (2**19, 1.0)
+    assert plan.steps == 20 * parameter_counts(config)["total"] // 2**19
+    assert [classic_momentum(it) for it in (0, 150, 300, 9000)] == pytest.approx([0.85, 0.90, 0.95, 0.95])
