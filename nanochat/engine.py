@@ -1,53 +1,90 @@
-"""Generation: prefill a prompt once, copy its cache to every sample, decode them together."""
+"""Generation from one prompt: read once, continued by any number of samples together.
+
+Several prompts at a time, that come and go, are nanochat/batching.py's business; this is its short form.
+"""
 
 from collections.abc import Iterator, Sequence
 
-import torch
-from torch import Tensor
-
-from nanochat.architecture import ModelConfig
+from nanochat.batching import Finish, Request, Scheduler
+from nanochat.decoder import Decoder
+from nanochat.kvcache import KVCache
 from nanochat.model import GPT
-from nanochat.sampling import sample_next
+from nanochat.sampling import Sampling
+from nanochat.tools import Calculator, ToolTokenizer
+
+__all__ = ["Engine", "KVCache", "generate", "generate_batch"]
 
 
-class KVCache:
-    """Keys and values of every layer for `rows` sequences of one length, and smear's last embedding.
+class Engine:
+    """Generates from a model; keep one where you sample often, its weights are prepared once.
 
-    Buffers are (rows, capacity, H_kv, D) and grow by doubling.
+    They are prepared anew when the model has been trained in between. With a `tokenizer` the model may
+    call the calculator.
     """
 
-    def __init__(self, config: ModelConfig, rows: int, capacity: int, like: Tensor) -> None:
-        shape = (rows, capacity, config.n_kv_head, config.head_dim)
-        self.keys = [like.new_empty(shape) for _ in range(config.n_layer)]
-        self.values = [like.new_empty(shape) for _ in range(config.n_layer)]
-        self.length = 0
-        self.last_embedding: Tensor | None = None
+    def __init__(self, model: GPT, tokenizer: ToolTokenizer | None = None) -> None:
+        self.model = model
+        self.calculator = Calculator(tokenizer) if tokenizer is not None else None
+        self._decoder = Decoder(model)
 
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores k and v (rows, T, H_kv, D) after the present length; returns all of the layer's so far.
+    def scheduler(self, max_rows: int = 32, max_length: int | None = None) -> Scheduler:
+        """An empty running batch over this engine's weights."""
+        return Scheduler(self._decoder.beside(), max_rows, max_length)
 
-        The length itself moves once, when the model has passed its last layer.
+    def generate(
+        self, prompt: Sequence[int], *, samples: int = 1, max_tokens: int,
+        sampling: Sampling | None = None, stop: frozenset[int] = frozenset(),
+    ) -> Iterator[tuple[list[int | None], list[int]]]:  # fmt: skip
+        """Yields the next token of each sample and its mask (1 drawn, 0 forced by a tool).
+
+        A sample ends with a token of `stop` (yielded), or after `max_tokens`, forced ones included; after
+        it come None and 0. Raises `UserError` for an empty prompt or ids outside the vocabulary.
         """
-        end = self.length + k.size(1)
-        for buffers, new in ((self.keys, k), (self.values, v)):
-            if end > buffers[layer].size(1):
-                grown = torch.empty_like(buffers[layer][:, :1]).repeat(1, 2 * end, 1, 1)
-                grown[:, : self.length] = buffers[layer][:, : self.length]
-                buffers[layer] = grown
-            buffers[layer][:, self.length : end] = new
-        return self.keys[layer][:, :end], self.values[layer][:, :end]
+        if max_tokens < 1:
+            return
+        scheduler = self.scheduler(max_rows=samples)
+        request = Request(prompt, max_tokens, sampling or Sampling(), samples, stop, self.calculator)
+        scheduler.submit(request)
+        while scheduler.busy:
+            column: list[int | None] = [None] * samples
+            mask = [0] * samples
+            for new in scheduler.step():
+                column[new.sample], mask[new.sample] = new.token, int(not new.forced)
+            yield column, mask
 
-    def repeat(self, rows: int) -> "KVCache":
-        """This cache of one row copied to `rows` rows."""
-        copy = object.__new__(KVCache)
-        copy.keys = [k.repeat(rows, 1, 1, 1) for k in self.keys]
-        copy.values = [v.repeat(rows, 1, 1, 1) for v in self.values]
-        copy.length = self.length
-        copy.last_embedding = None if self.last_embedding is None else self.last_embedding.repeat(rows, 1, 1)
-        return copy
+    def generate_batch(
+        self, prompt: Sequence[int], *, samples: int = 1, max_tokens: int,
+        sampling: Sampling | None = None, stop: frozenset[int] = frozenset(),
+    ) -> tuple[list[list[int]], list[list[int]]]:  # fmt: skip
+        """The tokens of each sample after the prompt, without the one of `stop`, and their masks."""
+        out: list[list[int]] = [[] for _ in range(samples)]
+        masks: list[list[int]] = [[] for _ in range(samples)]
+        steps = self.generate(prompt, samples=samples, max_tokens=max_tokens, sampling=sampling, stop=stop)
+        for column, mask in steps:
+            for i, token in enumerate(column):
+                if token is not None and token not in stop:
+                    out[i].append(token)
+                    masks[i].append(mask[i])
+        return out, masks
+
+    def complete(
+        self, requests: Sequence[Request], max_rows: int = 32
+    ) -> list[list[tuple[list[int], Finish]]]:
+        """Every sample of every request, through one running batch: its tokens, `stop`'s included, and
+        why it ended."""
+        scheduler = self.scheduler(max_rows)
+        place = {scheduler.submit(request): i for i, request in enumerate(requests)}
+        done = [[([0] * 0, Finish.LENGTH)] * request.samples for request in requests]
+        open_rows: dict[tuple[int, int], list[int]] = {}
+        while scheduler.busy:
+            for new in scheduler.step():
+                tokens = open_rows.setdefault((new.request, new.sample), [])
+                tokens.append(new.token)
+                if new.finish is not None:
+                    done[place[new.request]][new.sample] = (tokens, new.finish)
+        return done
 
 
-@torch.inference_mode()
 def generate(
     model: GPT,
     prompt: Sequence[int],
@@ -56,28 +93,23 @@ def generate(
     max_tokens: int,
     temperature: float = 1.0,
     top_k: int = 0,
+    top_p: float = 1.0,
     seed: int = 42,
     stop: frozenset[int] = frozenset(),
 ) -> Iterator[list[int | None]]:
     """Yields the next token of each sample, None for those that have ended, until all have.
 
-    A sample ends with a token of `stop` (not yielded) or after `max_tokens`. `prompt` holds at least one
-    id. The same seed gives the same samples on the same machine.
+    A sample ends with a token of `stop` (not yielded) or after `max_tokens`. The same seed gives the same
+    samples on the same machine. Raises `UserError` for an empty prompt or ids outside the vocabulary.
     """
-    generator = torch.Generator(device=model.device).manual_seed(seed)
-    prefill = KVCache(model.config, 1, len(prompt) + max_tokens, model.wte.weight.to(model.compute_dtype)[:1])
-    ids = torch.tensor([list(prompt)], device=model.device)
-    logits = model.logits(model.hidden(ids, prefill)[:, -1]).repeat(samples, 1)
-    cache = prefill.repeat(samples)
-    running = [True] * samples
-    for count in range(max_tokens):
-        tokens = sample_next(logits, temperature, top_k, generator)
-        running = [on and token not in stop for on, token in zip(running, tokens.tolist(), strict=True)]
-        if not any(running):
-            return
-        yield [token if on else None for on, token in zip(running, tokens.tolist(), strict=True)]
-        if count + 1 < max_tokens:
-            logits = model(tokens[:, None], cache=cache)[:, -1]
+    sampling = Sampling(temperature, top_k, top_p, seed)
+    steps = Engine(model).generate(
+        prompt, samples=samples, max_tokens=max_tokens, sampling=sampling, stop=stop
+    )
+    for column, _ in steps:
+        shown = [None if token in stop else token for token in column]
+        if any(token is not None for token in shown):
+            yield shown
 
 
 def generate_batch(
@@ -88,17 +120,12 @@ def generate_batch(
     max_tokens: int,
     temperature: float = 1.0,
     top_k: int = 0,
+    top_p: float = 1.0,
     seed: int = 42,
     stop: frozenset[int] = frozenset(),
 ) -> list[list[int]]:
     """The tokens of each sample after the prompt, as `generate` gives them."""
-    out: list[list[int]] = [[] for _ in range(samples)]
-    steps = generate(
-        model, prompt, samples=samples, max_tokens=max_tokens, temperature=temperature, top_k=top_k,
-        seed=seed, stop=stop,
-    )  # fmt: skip
-    for row in steps:
-        for tokens, token in zip(out, row, strict=True):
-            if token is not None:
-                tokens.append(token)
-    return out
+    sampling = Sampling(temperature, top_k, top_p, seed)
+    return Engine(model).generate_batch(
+        prompt, samples=samples, max_tokens=max_tokens, sampling=sampling, stop=stop
+    )[0]

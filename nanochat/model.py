@@ -193,10 +193,13 @@ class GPT(nn.Module):
             or tables[0].dtype != self.compute_dtype
         ):
             size = max(2 * needed, self.config.sequence_len)
-            cos, sin = rotary_tables(size, self.config.head_dim, self.config.parts.rotary_base, self.device)
-            if self.config.parts.rotary_bfloat16:
-                cos, sin = cos.bfloat16(), sin.bfloat16()
-            tables = (cos.to(self.compute_dtype)[:, None], sin.to(self.compute_dtype)[:, None])
+            # Not as inference tensors, even when a sampler asks first: training saves them for backward.
+            with torch.inference_mode(False):
+                base = self.config.parts.rotary_base
+                cos, sin = rotary_tables(size, self.config.head_dim, base, self.device)
+                if self.config.parts.rotary_bfloat16:
+                    cos, sin = cos.bfloat16(), sin.bfloat16()
+                tables = (cos.to(self.compute_dtype)[:, None], sin.to(self.compute_dtype)[:, None])
             self._tables = tables
         return tables[0][start:needed], tables[1][start:needed]
 

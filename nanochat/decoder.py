@@ -1,0 +1,319 @@
+"""One token for every row of a running batch: the transformer again, written for decoding.
+
+Computing one token is a pass over the weights and the caches, and on a small model most of the time would
+go to Python and to launching kernels. So weights are prepared once (queries, keys, values and gates in one
+matrix, laid out for the matmul), results go to buffers that stay, keys and values straight to their slot.
+
+Channels of queries and keys are interleaved (their products do not change), so that the rotation of a pair
+is the multiplication of one complex number.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nanochat.architecture import SMEAR_CHANNELS, SOFTCAP, VALUE_GATE_CHANNELS, ModelConfig
+from nanochat.kvcache import BatchCache, KVCache
+from nanochat.model import GPT
+
+EPS = torch.finfo(torch.float32).eps
+PREFILL_CHUNK = 1024
+"""Tokens of a prompt read at a time: it bounds the memory of a prefill."""
+
+
+@dataclass
+class LayerWeights:
+    """A block's matrices, (inputs, outputs) each."""
+
+    qkv: Tensor
+    """Queries, keys, values and, where the layer has them, one gate logit a key-value head."""
+    out: Tensor
+    up: Tensor
+    down: Tensor
+    value_embed: Tensor | None = None
+
+
+@dataclass
+class Weights:
+    """A model's weights prepared for decoding; tables are the model's own."""
+
+    layers: list[LayerWeights]
+    wte: Tensor
+    head: Tensor
+    resid: list[float] = field(default_factory=list)
+    first: Tensor | None = None
+    """(layers, 1, 1): each layer's share of the first embedding."""
+    smear: Tensor | None = None
+    smear_scale: float = 0.0
+    backout: float = 0.0
+
+
+def interleave(x: Tensor) -> Tensor:
+    """The last dimension (first half, second half) as pairs (first, second), (first, second), …"""
+    return x.reshape(*x.shape[:-1], 2, -1).transpose(-1, -2).flatten(-2)
+
+
+def prepare(model: GPT) -> Weights:
+    """The decoding weights of a model as it is now, in its compute type."""
+    config, dtype = model.config, model.compute_dtype
+    dim = config.head_dim
+
+    def matrix(weight: Tensor) -> Tensor:
+        turned = weight.detach().to(dtype).t()
+        # MKL reads a matrix of (inputs, outputs) up to 1.6 times as fast; cuBLAS does not mind.
+        return turned.contiguous() if turned.device.type == "cpu" else turned
+
+    def pairs(weight: Tensor) -> Tensor:
+        return interleave(weight.view(-1, dim, weight.size(1)).transpose(1, 2)).transpose(1, 2).flatten(0, 1)
+
+    layers = []
+    for i, block in enumerate(model.blocks):
+        attn = block.attn
+        rows = [pairs(attn.c_q.weight), pairs(attn.c_k.weight), attn.c_v.weight]
+        if attn.ve_gate is not None:
+            gate = attn.ve_gate.weight
+            rows.append(F.pad(gate, (0, config.n_embd - VALUE_GATE_CHANNELS)))
+        embed = model.value_embeds[str(i)] if str(i) in model.value_embeds else None
+        table = embed.weight.detach() if isinstance(embed, nn.Embedding) else None
+        layers.append(
+            LayerWeights(
+                matrix(torch.cat(rows)), matrix(attn.c_proj.weight), matrix(block.mlp.c_fc.weight),
+                matrix(block.mlp.c_proj.weight), table,
+            )
+        )  # fmt: skip
+    weights = Weights(layers, model.wte.weight.detach(), matrix(model.lm_head.weight[: config.vocab_size]))
+    if config.parts.layer_scales:
+        weights.resid = model.resid_lambdas.detach().to(dtype).tolist()
+        weights.first = model.x0_lambdas.detach().to(dtype)[:, None, None].clone()
+    if config.parts.smear:
+        weights.smear = matrix(model.smear_gate.weight)
+        weights.smear_scale = model.smear_lambda.detach().to(dtype).item()
+    if config.parts.backout:
+        weights.backout = model.backout_lambda.detach().to(dtype).item()
+    return weights
+
+
+class Prepared:
+    """The decoding weights of a model that may be trained on."""
+
+    def __init__(self, model: GPT) -> None:
+        self._model = model
+        self._made_from = self._fingerprint()
+        self.weights = prepare(model)
+
+    def refresh(self) -> None:
+        """Prepares them anew when the model's have changed since."""
+        now = self._fingerprint()
+        if now != self._made_from:
+            self.weights, self._made_from = prepare(self._model), now
+
+    def _fingerprint(self) -> list[tuple[int, int]]:
+        """Where each parameter lies and how often it was written to."""
+        return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self._model.parameters()]
+
+
+class Scratch:
+    """The buffers a step of `rows` rows writes to, and the views of them it needs."""
+
+    def __init__(self, config: ModelConfig, rows: int, like: Tensor, table: Tensor) -> None:
+        heads, kv_heads, dim, width = config.n_head, config.n_kv_head, config.head_dim, config.n_embd
+        kv_dim, layers = config.kv_dim, config.n_layer
+        empty = like.new_empty
+        self.embedded = table.new_empty(rows, width)
+        self.embedding, self.x0, self.x = empty(rows, width), empty(rows, width), empty(rows, width)
+        self.hidden, self.middle = empty(rows, width), empty(rows, width)
+        self.shares = empty(layers, rows, width)
+        self.smear_gate = empty(rows, 1)
+        self.norm = empty(rows, 1)
+        self.up = empty(rows, 4 * width)
+        self.logits = empty(rows, config.vocab_size)
+        self.qkv = empty(rows, width + 2 * kv_dim)
+        self.qkv_gate = empty(rows, width + 2 * kv_dim + kv_heads)
+        self.gate = empty(rows, kv_heads, 1)
+        self.value = table.new_empty(rows, kv_dim)
+        self.attended = empty(rows * kv_heads, heads // kv_heads, dim)
+        self.y = self.attended.view(rows, width)
+        self.eps = torch.full((1,), EPS, dtype=like.dtype, device=like.device)
+        # Queries and keys are turned in float32 whatever the compute type.
+        exact = torch.empty(rows, heads + kv_heads, dim, dtype=torch.float32, device=like.device)
+        self.qk = exact
+        self.qk_norm = exact.new_empty(rows, heads + kv_heads, 1)
+        turned = torch.view_as_complex(exact.view(rows, heads + kv_heads, dim // 2, 2))
+        self.q, self.k = turned[:, :heads], turned[:, heads:]
+        self.q_turned = torch.empty_like(self.q)
+        self.q_out = torch.view_as_real(self.q_turned).view(rows * kv_heads, heads // kv_heads, dim)
+        self.k_turned = torch.empty_like(self.k)
+        self.k_out = torch.view_as_real(self.k_turned).view(rows, kv_heads, dim)
+        self.angles = torch.empty(rows, dim, dtype=torch.complex64, device=like.device)
+        self.q_angles, self.k_angles = self.angles.view(rows, 2, 1, dim // 2).unbind(1)
+        qk = width + kv_dim
+        self.views: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        for name, buffer in (("plain", self.qkv), ("gated", self.qkv_gate)):
+            heads_view = buffer[:, :qk].view(rows, -1, dim)
+            values = buffer[:, qk : qk + kv_dim].view(rows, kv_heads, dim)
+            self.views[name] = (buffer, heads_view, values)
+        self.gate_logits = self.qkv_gate[:, qk + kv_dim :, None]
+        self.value_heads = self.value.view(rows, kv_heads, dim)
+
+
+class Decoder:
+    """A model that decodes a running batch. Rows join by `admit`, and leave by `remove`."""
+
+    def __init__(self, model: GPT, prepared: "Prepared | None" = None) -> None:
+        self.model = model
+        self.config = model.config
+        self.dtype = model.compute_dtype
+        self.like = torch.empty(0, dtype=self.dtype, device=model.device)
+        self.cache = BatchCache(self.config, self.like)
+        self._prepared = prepared or Prepared(model)
+        self._scratch: dict[int, Scratch] = {}
+        self._angles = torch.empty(0, self.config.head_dim, dtype=torch.complex64, device=model.device)
+        self._by_hand = self.dtype == torch.float32 and model.device.type == "cpu"
+
+    @property
+    def rows(self) -> int:
+        return len(self.cache.lengths)
+
+    @property
+    def weights(self) -> Weights:
+        return self._prepared.weights
+
+    def beside(self) -> "Decoder":
+        """Another decoder of the same model, with a batch of its own and the weights in common."""
+        return Decoder(self.model, self._prepared)
+
+    def refresh(self) -> None:
+        """Prepares the weights anew when the model's have changed since."""
+        self._prepared.refresh()
+
+    @torch.inference_mode()
+    def prefill(self, prompt: list[int]) -> tuple[KVCache, Tensor]:
+        """Reads a prompt of at least one token: its cache, and the logits (1, V) of what follows."""
+        cache = KVCache(self.config, 1, len(prompt), self.like)
+        ids = torch.tensor([prompt], device=self.model.device)
+        for chunk in ids.split(PREFILL_CHUNK, dim=1):
+            hidden = self.model.hidden(chunk, cache)
+        cache.keys = [interleave(k) for k in cache.keys]
+        return cache, self.model.logits(hidden[:, -1])
+
+    @torch.inference_mode()
+    def admit(self, prompt: KVCache, rows: int, to_come: int) -> None:
+        """Adds rows that have read `prompt`, as `prefill` gave it."""
+        self.cache.admit(prompt, rows, to_come)
+
+    @torch.inference_mode()
+    def remove(self, row: int) -> None:
+        """Takes a row out of the batch; the last row takes its number."""
+        self.cache.remove(row)
+
+    @torch.inference_mode()
+    def step(self, tokens: list[int]) -> Tensor:
+        """Reads one token a row and gives the logits (n, V) float32 of the next; good until the next step."""
+        cache = self.cache
+        cache.make_step()
+        self._need_angles(max(cache.lengths) + 1)
+        ids = torch.tensor(tokens, device=self.model.device)
+        logits = self._forward(ids)
+        cache.advance()
+        return logits
+
+    def _need_angles(self, length: int) -> None:
+        """Turns of every position: for queries with the scale of attention in them, then for keys."""
+        if self._angles.size(0) >= length:
+            return
+        length = max(2 * length, self.config.sequence_len)
+        cos, sin = [table[:, 0].float() for table in self.model.rotary(0, length)]
+        turns = torch.complex(cos, -sin)
+        scale = self.config.parts.qk_gain**2 / self.config.head_dim**0.5
+        self._angles = torch.cat((scale * turns, turns), dim=1)
+
+    def _norm(self, x: Tensor, out: Tensor, norm: Tensor, eps: Tensor) -> None:
+        """RMSNorm of the last dimension into `out`."""
+        width = x.size(-1)
+        if not self._by_hand:
+            out.copy_(F.rms_norm(x, (width,)))
+            return
+        torch.linalg.vector_norm(x, 2, -1, True, out=norm)
+        torch.addcmul(eps, norm, norm, value=1 / width, out=norm)
+        torch.mul(x, norm.rsqrt_(), out=out)
+
+    def _forward(self, ids: Tensor) -> Tensor:
+        config, weights, cache, rows = self.config, self.weights, self.cache, ids.size(0)
+        s = self._scratch.get(rows)
+        if s is None:
+            s = self._scratch[rows] = Scratch(config, rows, self.like, weights.wte)
+        torch.index_select(self._angles, 0, cache.positions[:rows], out=s.angles)
+        torch.index_select(weights.wte, 0, ids, out=s.embedded)
+        if weights.smear is None:
+            self._norm(s.embedded, s.x0, s.norm, s.eps)
+        else:
+            self._norm(s.embedded, s.embedding, s.norm, s.eps)
+            last = cache.last_embedding[:rows]
+            torch.mm(s.embedding[:, :SMEAR_CHANNELS], weights.smear, out=s.smear_gate)
+            s.smear_gate.sigmoid_().mul_(weights.smear_scale)
+            torch.addcmul(s.embedding, s.smear_gate, last, out=s.x0)
+            last.copy_(s.embedding)
+        if weights.first is not None:
+            torch.mul(s.x0, weights.first, out=s.shares)
+        x = s.x.copy_(s.x0)
+        reads = self._reads(rows)
+        for i, layer in enumerate(weights.layers):
+            if weights.first is not None:
+                torch.add(s.shares[i], x, alpha=weights.resid[i], out=x)
+            self._norm(x, s.hidden, s.norm, s.eps)
+            self._attend(layer, s, ids, *reads[i])
+            x.addmm_(s.y, layer.out)
+            self._norm(x, s.hidden, s.norm, s.eps)
+            torch.mm(s.hidden, layer.up, out=s.up)
+            s.up.relu_()
+            torch.mul(s.up, s.up, out=s.up)
+            x.addmm_(s.up, layer.down)
+            if i == config.n_layer // 2 and config.parts.backout:
+                s.middle.copy_(x)
+        if config.parts.backout:
+            x.sub_(s.middle, alpha=weights.backout)
+        self._norm(x, s.hidden, s.norm, s.eps)
+        torch.mm(s.hidden, weights.head, out=s.logits)
+        logits = s.logits.float() if config.parts.softcap_float32 else s.logits
+        return logits.div_(SOFTCAP).tanh_().mul_(SOFTCAP).float()
+
+    def _reads(self, rows: int) -> list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]]:
+        """For each layer: the slots its key and value go to, the keys and values it sees, their bias."""
+        reads: dict[int, tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]] = {}
+        lengths, heads = self.cache.lengths, self.config.n_kv_head
+        for track in self.cache.tracks:
+            end, live = track.end, self.cache.live(track)
+            keys, values = track.keys[:, : rows * heads], track.values[:, : rows * heads]
+            seen = slice(end - live, end + 1)
+            ragged = track.kept(min(lengths)) < live
+            bias = track.bias[: rows * heads, :, seen] if ragged else None
+            slots = [b[:, :, end].view(len(b), rows, heads, -1).unbind(0) for b in (keys, values)]
+            parts = [keys[:, :, seen].transpose(2, 3).unbind(0), values[:, :, seen].unbind(0)]
+            for j, layer in enumerate(track.layers):
+                reads[layer] = (slots[0][j], slots[1][j], parts[0][j], parts[1][j], bias)
+        return [reads[i] for i in range(self.config.n_layer)]
+
+    def _attend(
+        self, layer: LayerWeights, s: Scratch, ids: Tensor, key: Tensor, value: Tensor,
+        keys: Tensor, values: Tensor, bias: Tensor | None,
+    ) -> None:  # fmt: skip
+        """Attention of the new token of every row into `s.attended`; its key and value into their slots."""
+        table = layer.value_embed
+        buffer, qk, v = s.views["plain" if table is None else "gated"]
+        torch.mm(s.hidden, layer.qkv, out=buffer)
+        if table is None:
+            value.copy_(v)
+        else:
+            torch.index_select(table, 0, ids, out=s.value)
+            torch.sigmoid(s.gate_logits, out=s.gate)
+            torch.addcmul(v, s.gate, s.value_heads.to(v.dtype), value=3, out=value)
+        self._norm(qk, s.qk, s.qk_norm, s.eps)
+        torch.mul(s.q, s.q_angles, out=s.q_turned)
+        torch.mul(s.k, s.k_angles, out=s.k_turned)
+        key.copy_(s.k_out)
+        scores = torch.bmm(s.q_out.to(keys.dtype), keys)
+        if bias is not None:
+            scores += bias
+        torch.bmm(torch.softmax(scores, -1), values, out=s.attended)
