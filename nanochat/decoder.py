@@ -75,7 +75,7 @@ def prepare(model: GPT) -> Weights:
         if attn.ve_gate is not None:
             gate = attn.ve_gate.weight
             rows.append(F.pad(gate, (0, config.n_embd - VALUE_GATE_CHANNELS)))
-        embed = model.value_embeds[str(i)] if str(i) in model.value_embeds else None
+        embed = dict(model.value_embeds.items()).get(str(i))
         table = embed.weight.detach() if isinstance(embed, nn.Embedding) else None
         layers.append(
             LayerWeights(
@@ -192,9 +192,9 @@ class Decoder:
     def prefill(self, prompt: list[int]) -> tuple[KVCache, Tensor]:
         """Reads a prompt of at least one token: its cache, and the logits (1, V) of what follows."""
         cache = KVCache(self.config, 1, len(prompt), self.like)
-        ids = torch.tensor([prompt], device=self.model.device)
-        for chunk in ids.split(PREFILL_CHUNK, dim=1):
-            hidden = self.model.hidden(chunk, cache)
+        for start in range(0, len(prompt), PREFILL_CHUNK):
+            chunk = prompt[start : start + PREFILL_CHUNK]
+            hidden = self.model.hidden(torch.tensor([chunk], device=self.model.device), cache)
         cache.keys = [interleave(k) for k in cache.keys]
         return cache, self.model.logits(hidden[:, -1])
 
