@@ -1,124 +1,139 @@
 """Training speed on this machine: tokens a second, seconds to the first step, peak memory.
 
-    python bench/train.py                     the depth-4 setting of docs/training.md, each compute type
-    python bench/train.py --threads 1 --json  one thread; the last line is one JSON document
+    python bench/train.py                      ours against transformers' NanoChat at one classic shape
+    python bench/train.py --reference DIR      and against a checkout of karpathy/nanochat at the modern shape
+    python bench/train.py --json               end with one JSON document
 
-Batches are random tokens: the data loader is not in the figures. Close other work first; the load printed
-beside each figure says whether the machine was idle.
+Contestants are processes of their own that do one step each in turn, so that what else the machine does
+meets all alike. A step is forward, backward and optimizer (Muon and AdamW; torch's fused AdamW for
+transformers) on random tokens; the data loader is not in the figures. karpathy/nanochat is compiled whole,
+as it trains; the others run eagerly unless --compile is given. Close other work first: the load is printed.
 """
 
 import argparse
 import json
 import os
-import subprocess
+import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
+
+from parts import steps  # noqa: E402
+from parts.worker import Worker, WorkerError  # noqa: E402
+
+PEERS = (("modern", "reference"), ("classic", "transformers"))
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--head-dim", type=int, default=64)
+    parser.add_argument("--aspect-ratio", type=int, default=64)
     parser.add_argument("--context", type=int, default=512)
     parser.add_argument("--vocab", type=int, default=4096)
     parser.add_argument("--window-pattern", default="L")
     parser.add_argument("--device-batch-size", type=int, default=8)
     parser.add_argument("--total-batch-size", type=int, default=4096)
-    parser.add_argument("--steps", type=int, default=15, help="timed steps")
+    parser.add_argument("--steps", type=int, default=11, help="timed steps of each")
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
-    parser.add_argument("--dtypes", default="float32,bfloat16")
-    parser.add_argument("--compile", action="store_true", help="torch.compile each block")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--compile", action="store_true", help="torch.compile our blocks")
+    parser.add_argument("--reference", default="", help="folder of a checkout of karpathy/nanochat")
+    parser.add_argument("--only", default="", help="contestants, such as modern,reference")
     parser.add_argument("--json", action="store_true", help="end with one JSON document")
-    parser.add_argument("--one", default="", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    unit = arguments.device_batch_size * arguments.context
+    if arguments.total_batch_size % unit:
+        parser.error(f"--total-batch-size is not a multiple of {unit} (rows × context)")
+    if arguments.reference and not (Path(arguments.reference) / "nanochat/gpt.py").is_file():
+        parser.error(f"--reference {arguments.reference}: no nanochat/gpt.py in it")
+    return arguments
 
 
-def measure(arguments: argparse.Namespace, dtype_name: str) -> dict[str, float | str]:
-    """One compute type in this process. Seconds are wall clock, the median of the timed steps."""
-    started = time.perf_counter()
-    import nanochat  # noqa: F401 - sets how OpenMP waits, before torch is loaded
+def contestants(arguments: argparse.Namespace) -> list[str]:
+    names = [name for pair in PEERS for name in pair]
+    if arguments.only:
+        wanted = arguments.only.split(",")
+        if unknown := set(wanted) - set(names):
+            raise SystemExit(f"--only: unknown {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+        names = [name for name in names if name in wanted]
+    if not arguments.reference:
+        names = [name for name in names if name != "reference"]
+    return names
 
-    import torch  # isort: skip
 
-    from nanochat.dataloader import Batch, LoaderState
-    from nanochat.model import build_model
-    from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-    from nanochat.runtime import pick_device, setup_runtime
-    from nanochat.scaling import config_from_depth, plan_horizon
-    from nanochat.trainer import train_step
+def begin(name: str, shape: steps.Shape, reference: str) -> tuple[Worker, dict[str, Any]]:
+    """Starts a contestant and has it do its first step."""
+    if name == "reference":
+        worker = Worker((str(Path(reference).resolve()),), steps.reference_environment(shape.dtype))
+    else:
+        worker = Worker()
+    return worker, worker.call(steps.start, name, shape, time.time())
 
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    runtime = setup_runtime(pick_device("").type, dtype_name)
-    config = config_from_depth(
-        arguments.depth, arguments.vocab, arguments.context, head_dim=arguments.head_dim,
-        window_pattern=arguments.window_pattern,
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Starts all, then lets each do a step in turn; figures are medians."""
+    shape = steps.Shape(
+        arguments.depth, arguments.context, arguments.vocab, arguments.head_dim, arguments.aspect_ratio,
+        arguments.window_pattern, arguments.device_batch_size,
+        arguments.total_batch_size // (arguments.device_batch_size * arguments.context), arguments.dtype,
+        arguments.device, arguments.threads, arguments.compile,
     )  # fmt: skip
-    plan = plan_horizon(
-        config, ratio=12, weight_decay=0.28, iterations=400, total_batch=arguments.total_batch_size,
-        head_dim=arguments.head_dim,
-    )  # fmt: skip
-    model = build_model(config, runtime.device, runtime.dtype)
-    model.init_weights(1)
-    rates = LearningRates(weight_decay=plan.weight_decay)
-    groups = parameter_groups(model, rates, plan.lr_scale, plan.scalar_lr_scale)
-    optimizer = MuonAdamW(groups, runtime.dtype)
-    if arguments.compile:
-        for block in model.blocks:
-            block.compile(dynamic=False)
-    shape = (arguments.device_batch_size, arguments.context + 1)
-    rows = torch.randint(arguments.vocab, shape, device=runtime.device)
-    batch = Batch(rows[:, :-1].contiguous(), rows[:, 1:].contiguous(), LoaderState())
-    accumulation = arguments.total_batch_size // (arguments.device_batch_size * arguments.context)
+    workers: dict[str, Worker] = {}
+    results: dict[str, dict[str, Any]] = {}
+    for name in contestants(arguments):
+        try:
+            workers[name], results[name] = begin(name, shape, arguments.reference)
+        except WorkerError as error:
+            print(f"{name}: left out: {error}", file=sys.stderr)
+    times: dict[str, list[float]] = {name: [] for name in workers}
+    for turn in range(arguments.steps + 2):
+        for name, worker in workers.items():
+            seconds = worker.call(steps.steps, 1)[0]
+            if turn >= 2:
+                times[name].append(seconds)
+    for name, worker in workers.items():
+        median = statistics.median(times[name])
+        rate = shape.tokens / median
+        results[name] = {
+            "name": name, "tok_per_sec": rate, "step_seconds": median,
+            "gflops_per_sec": rate * results[name]["flops_per_token"] / 1e9,
+            "peak_memory_bytes": worker.call(steps.peak_memory), "load": os.getloadavg()[0],
+            "dtype": arguments.dtype, **results[name],
+        }  # fmt: skip
+        worker.close()
+    return list(results.values())
 
-    def step() -> float:
-        begun = time.perf_counter()
-        train_step(model, optimizer, iter([batch] * accumulation), accumulation, lambda: None)
-        runtime.synchronize()
-        return time.perf_counter() - begun
 
-    step()
-    first = time.perf_counter() - started
-    for _ in range(3):
-        step()
-    seconds = sorted(step() for _ in range(arguments.steps))[arguments.steps // 2]
-    rate = arguments.total_batch_size / seconds
-    return {
-        "dtype": dtype_name, "compiled": "yes" if arguments.compile else "no", "device": runtime.name,
-        "threads": torch.get_num_threads(), "tok_per_sec": rate, "step_seconds": seconds,
-        "gflops_per_sec": rate * plan.flops_per_token / 1e9, "first_step_seconds": first,
-        "peak_memory_bytes": runtime.peak_memory(), "load": os.getloadavg()[0],
-    }  # fmt: skip
+def ratios(results: list[dict[str, Any]]) -> dict[str, float]:
+    """Our tokens a second over each peer's, at the peer's shape."""
+    rates = {result["name"]: result["tok_per_sec"] for result in results}
+    return {peer: rates[ours] / rates[peer] for ours, peer in PEERS if ours in rates and peer in rates}
 
 
 def main() -> None:
-    """Each compute type in a fresh process, so that memory and first steps are its own."""
     arguments = parse()
-    if arguments.one:
-        print(json.dumps(measure(arguments, arguments.one)))
-        return
-    print(
-        f"{'type':10} {'tok/s':>8} {'GFLOP/s':>8} {'ms/step':>8} {'first step':>11} {'memory':>9} {'load':>5}"
-    )
-    results = []
-    for dtype in arguments.dtypes.split(","):
-        command = [sys.executable, __file__, *sys.argv[1:], "--one", dtype]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{dtype}: {done.stderr.strip().splitlines()[-1]}")
-        result = json.loads(done.stdout.splitlines()[-1])
-        results.append(result)
+    results = measure(arguments)
+    if not results:
+        raise SystemExit("nothing was measured")
+    print(f"{'':14}{'tok/s':>8}{'GFLOP/s':>9}{'ms/step':>9}{'first step':>12}{'memory':>10}{'load':>6}")
+    for result in results:
+        flops = f"{result['gflops_per_sec']:9,.0f}" if result["gflops_per_sec"] else f"{'':9}"
         print(
-            f"{dtype:10} {result['tok_per_sec']:8,.0f} {result['gflops_per_sec']:8,.0f} "
-            f"{1000 * result['step_seconds']:8,.0f} {result['first_step_seconds']:9.1f} s "
-            f"{result['peak_memory_bytes'] / 1e6:6,.0f} MB {result['load']:5.1f}"
+            f"{result['name']:14}{result['tok_per_sec']:8,.0f}{flops}"
+            f"{1000 * result['step_seconds']:9,.0f}{result['first_step_seconds']:10.1f} s"
+            f"{result['peak_memory_bytes'] / 1e6:7,.0f} MB{result['load']:6.1f}"
         )
+    found = ratios(results)
+    for peer, ratio in found.items():
+        print(f"{ratio:.2f} × the tokens a second of {'karpathy/nanochat' if peer == 'reference' else peer}")
     if arguments.json:
-        print(json.dumps(results))
+        print(json.dumps({"results": results, "ratios": found}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What the benchmarks of training share: a worker process, and one training step of each contestant."""
