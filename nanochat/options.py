@@ -377,6 +377,17 @@ class TokTrainOptions:
 
 
 @dataclass(frozen=True)
+class TokEvalOptions:
+    """Compare the tokenizer with GPT-2's and GPT-4's."""
+
+    data_dir: str = option("", "Folder of the shards; default base_data_climbmix, else base_data", path=True)
+    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)
+    vocab_dir: str = option(
+        "", "Folder of tiktoken's rank files; default TIKTOKEN_CACHE_DIR, else tiktoken's own", path=True
+    )
+
+
+@dataclass(frozen=True)
 class BaseTrainOptions:
     """Pretrain a base model."""
 
@@ -461,3 +472,23 @@ class BaseTrainOptions:
     init_from: str = option(
         "", "Start from the weights in this safetensors file", group="Checkpoint", path=True
     )
+
+
+@dataclass(frozen=True)
+class BaseLossOptions:
+    """Measure a checkpoint: bits per byte on training and validation text, samples."""
+
+    source: str = option(
+        "base", "Stage that made the checkpoint", short="-i", choices=("base", "mid", "sft", "rl")
+    )
+    model_tag: str = option("", "Name of the checkpoint folder; default the deepest", short="-g")
+    step: int = option(-1, "Step of the checkpoint; -1: the last", short="-s", minimum=-1)
+    split_tokens: int = option(20 * 524_288, "Tokens of each split", minimum=1)
+    device_batch_size: int = option(32, "Rows in a batch on one device", minimum=1)
+    device_type: str = option(
+        "", "cpu, cuda or mps; empty: the best that is there", choices=("", "cpu", "cuda", "mps")
+    )
+    dtype: str = option("auto", "Compute type", choices=("auto", "float32", "bfloat16"))
+    seed: int = option(42, "Seed of the samples")
+    data_dir: str = option("", "Folder of the shards; default base_data_climbmix, else base_data", path=True)
+    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)

@@ -134,7 +134,7 @@ class Tokenizer:
     def encode(self, text: str, *, bos: bool = False) -> list[int]:
         """The ids of `text`, after bos where asked. Special tokens spelled in the text are plain text."""
         ids = [self.bos_id] if bos else []
-        for piece in _split_long_runs(text):
+        for piece in split_long_runs(text):
             ids += self.encoding.encode_ordinary(piece)
         return ids
 
@@ -299,7 +299,7 @@ class Tokenizer:
         return tokenizer
 
 
-def _split_long_runs(text: str) -> list[str]:
+def split_long_runs(text: str) -> list[str]:
     """`text` in pieces, cut only inside runs of white space longer than the regex engine can take."""
     if len(text) <= _LONGEST_RUN:
         return [text]

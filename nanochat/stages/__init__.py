@@ -40,7 +40,9 @@ STAGES: dict[str, StageSpec] = {
         StageSpec("data_build", opt.DataBuildOptions, "pack files and folders into training shards", "docs"),
         StageSpec("data_download", opt.DataDownloadOptions, "fetch a published set of shards", "files"),
         StageSpec("tok_train", opt.TokTrainOptions, "train the byte-level BPE tokenizer", "chars"),
+        StageSpec("tok_eval", opt.TokEvalOptions, "compare the tokenizer with GPT-2's and GPT-4's", "text"),
         StageSpec("base_train", opt.BaseTrainOptions, "pretrain a base model", "step"),
+        StageSpec("base_loss", opt.BaseLossOptions, "bits per byte and samples of a checkpoint", "row"),
     )
 }
 

@@ -18,7 +18,6 @@ from nanochat.architecture import ModelConfig, parameter_counts, parts_to_meta
 from nanochat.checkpoint import MODEL, Checkpoint, list_checkpoints, save_checkpoint
 from nanochat.dataloader import Batch, PackedLoader, Prefetcher
 from nanochat.dataset import ShardSet, split_shards
-from nanochat.engine import generate_batch
 from nanochat.errors import Exit, UserError
 from nanochat.evals.bpb import evaluate_bpb
 from nanochat.fp8 import require_float8
@@ -28,23 +27,13 @@ from nanochat.options import BaseTrainOptions
 from nanochat.resume import check_same_model, restore_training, resume_point, training_files
 from nanochat.rundir import StageRun, StageStopped
 from nanochat.runtime import GC_EVERY, Runtime, freeze_garbage_collector, setup_runtime
+from nanochat.samples import write_samples
 from nanochat.scaling import ERAS, Horizon, config_from_depth, plan_horizon
 from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.stages import main
 from nanochat.tokenizer import Tokenizer
 from nanochat.trainer import MAX_SKIPPED, LoopState, StepResult, StopRequested, compile_blocks, train_step
 from nanochat.weights import load_weights, read_weights
-
-PROMPTS = (
-    "The capital of France is",
-    "The chemical symbol of gold is",
-    "If yesterday was Friday, then tomorrow will be",
-    "The opposite of hot is",
-    "The planets of the solar system are:",
-    "My favorite color is",
-    "If 5*x + 3 = 13, then x is",
-)
-FREE_SAMPLES, FREE_TOKENS = 8, 128
 
 
 @dataclass
@@ -343,21 +332,8 @@ def evaluate(job: Pretraining) -> None:
 
 def sample(job: Pretraining) -> None:
     """Continues the fixed prompts greedily, and writes freely from bos."""
-    tokenizer, step = job.tokenizer, job.state.step
-    stop = frozenset({tokenizer.bos_id})
-    for prompt in PROMPTS:
-        job.check_stop()
-        ids = tokenizer.encode(prompt, bos=True)
-        text = tokenizer.decode(generate_batch(job.model, ids, max_tokens=16, temperature=0, stop=stop)[0])
-        job.run.sample(step, prompt, text, "greedy")
-        job.run.log(f"{prompt}⟶{text}")
-    free = generate_batch(
-        job.model, [tokenizer.bos_id], samples=FREE_SAMPLES, max_tokens=FREE_TOKENS, temperature=1.0,
-        top_k=50, seed=job.options.seed + step, stop=stop,
-    )  # fmt: skip
-    for ids in free:
-        job.run.sample(step, "", tokenizer.decode(ids), "temperature 1, top-k 50")
-    job.run.log(f"⟶{tokenizer.decode(free[0])}")
+    job.check_stop()
+    write_samples(job.run, job.model, job.tokenizer, job.state.step, job.options.seed + job.state.step)
 
 
 def save(job: Pretraining) -> Checkpoint:

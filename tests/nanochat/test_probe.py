@@ -12,8 +12,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from reference_files import random_model, write_reference_checkpoint, write_reference_tokenizer
 from rich.cells import cell_len
 from torch import Tensor
+from training_data import byte_tokenizer
 
 from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.checkpoint import save_checkpoint
@@ -23,8 +25,6 @@ from nanochat.model import GPT
 from nanochat.paths import Layout
 from nanochat.probe import Probe, probe, table
 from nanochat.weights import open_model, read_weights
-from tests.nanochat.reference_files import random_model, write_reference_checkpoint, write_reference_tokenizer
-from tests.nanochat.training_data import byte_tokenizer
 
 VOCAB = byte_tokenizer().vocab_size
 MODERN = ModelConfig(16, VOCAB, 3, 4, 2, 32, "SL")

@@ -1,0 +1,41 @@
+"""Samples of a base model: the fixed prompts continued greedily, and text written freely from bos."""
+
+from nanochat.engine import generate_batch
+from nanochat.model import GPT
+from nanochat.rundir import StageRun
+from nanochat.tokenizer import Tokenizer
+
+PROMPTS = (
+    "The capital of France is",
+    "The chemical symbol of gold is",
+    "If yesterday was Friday, then tomorrow will be",
+    "The opposite of hot is",
+    "The planets of the solar system are:",
+    "My favorite color is",
+    "If 5*x + 3 = 13, then x is",
+)
+PROMPT_TOKENS = 16
+FREE_SAMPLES, FREE_TOKENS = 8, 128
+
+
+def write_samples(run: StageRun, model: GPT, tokenizer: Tokenizer, step: int, seed: int) -> None:
+    """Writes a sample event for each prompt and for each of the free samples, and shows them.
+
+    Stops with `StageStopped` between two of them when the run is asked to stop.
+    """
+    stop = frozenset({tokenizer.bos_id})
+    for prompt in PROMPTS:
+        run.check_stop()
+        ids = tokenizer.encode(prompt, bos=True)
+        greedy = generate_batch(model, ids, max_tokens=PROMPT_TOKENS, temperature=0, stop=stop)[0]
+        text = tokenizer.decode(greedy)
+        run.sample(step, prompt, text, "greedy")
+        run.log(f"{prompt}⟶{text}")
+    run.check_stop()
+    free = generate_batch(
+        model, [tokenizer.bos_id], samples=FREE_SAMPLES, max_tokens=FREE_TOKENS, temperature=1.0,
+        seed=seed, stop=stop,
+    )  # fmt: skip
+    for ids in free:
+        run.sample(step, "", tokenizer.decode(ids), "temperature 1")
+    run.log(f"⟶{tokenizer.decode(free[0])}")

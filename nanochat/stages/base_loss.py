@@ -1,0 +1,107 @@
+"""Measures a checkpoint: bits per byte on training and validation text, and samples.
+
+Rows of text are packed as in training and read from the start of each split. Every rank reads the same
+rows and computes its share of them, so the figures are the same for any batch size and any number of
+ranks.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nanochat.dataloader import PackedLoader
+from nanochat.dataset import split_shards
+from nanochat.errors import UserError
+from nanochat.evals.bpb import count_batch
+from nanochat.options import BaseLossOptions
+from nanochat.progress import Progress
+from nanochat.rundir import StageRun
+from nanochat.runtime import Runtime, setup_runtime
+from nanochat.samples import write_samples
+from nanochat.stages import main
+from nanochat.weights import OpenedModel, open_model
+
+LOSS_SHARE = 0.48
+"""Part of the progress given to each split; the samples are the rest."""
+
+
+def run(options: BaseLossOptions, run: StageRun) -> dict[str, float | int | str]:
+    """The stage. Results: train/bpb, val/bpb, tokens (of each split), step, seconds, checkpoint."""
+    runtime = setup_runtime(options.device_type, options.dtype)
+    opened = open_model(
+        run.layout, options.source, tag=options.model_tag, step=options.step,
+        tokenizer_dir=options.tokenizer_dir, device=runtime.device, dtype=runtime.dtype,
+    )  # fmt: skip
+    shards = split_shards(run.layout.data_dir(options.data_dir))
+    checkpoint, config = opened.checkpoint, opened.model.config
+    rows = options.split_tokens // config.sequence_len
+    if rows == 0:
+        raise UserError(
+            f"--split-tokens {options.split_tokens} is less than one row of {config.sequence_len} tokens",
+            "give more",
+        )
+    run.start(
+        total_steps=2 * rows, unit="row",
+        info={
+            "checkpoint": str(checkpoint.path), "checkpoint_step": checkpoint.step, "device": runtime.name,
+            "dtype": str(runtime.dtype).removeprefix("torch."), "rows": rows, "context": config.sequence_len,
+        },
+    )  # fmt: skip
+    run.log(f"{checkpoint.path}: {rows:,} rows of {config.sequence_len} tokens a split, on {runtime.name}")
+    if shards.gap_warning:
+        run.alert("missing_shards", shards.gap_warning)
+    started = time.perf_counter()
+    bpb = {}
+    splits: list[tuple[str, Sequence[Path]]] = [("train", shards.train), ("val", [shards.val])]
+    for number, (split, paths) in enumerate(splits):
+        low = number * LOSS_SHARE
+        with Progress(run, f"{split} loss", low=low, high=low + LOSS_SHARE) as progress:
+            bpb[f"{split}/bpb"] = measure(opened, runtime, run, progress, split, paths, rows, options)
+    run.eval(checkpoint.step, bpb)
+    write_samples(run, opened.model, opened.tokenizer, checkpoint.step, options.seed)
+    run.metric(None, {"progress": 1.0, "eta_s": 0.0})
+    return {
+        **bpb, "tokens": rows * config.sequence_len, "step": checkpoint.step,
+        "seconds": round(time.perf_counter() - started, 3), "checkpoint": str(checkpoint.path),
+    }  # fmt: skip
+
+
+def measure(
+    opened: OpenedModel, runtime: Runtime, run: StageRun, progress: Progress, split: str,
+    paths: Sequence[Path], rows: int, options: BaseLossOptions,
+) -> float:  # fmt: skip
+    """Bits per byte over the first `rows` packed rows of a split."""
+    model, size = opened.model, min(options.device_batch_size, rows)
+    token_bytes = torch.tensor(opened.tokenizer.token_bytes, device=runtime.device)
+    loader = PackedLoader(opened.tokenizer, paths, size, model.config.sequence_len, device=runtime.device)
+    total = torch.zeros(2, dtype=torch.float64)
+    batches = -(-rows // size)
+    with torch.no_grad():
+        for number, batch in zip(range(batches), loader, strict=False):
+            run.check_stop()
+            if number % runtime.world == runtime.rank:
+                batch.targets[rows - number * size :] = -1  # the last batch may hold rows too many
+                total += count_batch(model, batch, token_bytes).cpu().double()
+            progress.update((number + 1) / batches, {})
+    total = sum_over_ranks(total, runtime)
+    nats, count = total.tolist()
+    bpb = nats / (math.log(2) * count) if count else math.inf
+    run.log(f"{split} bpb {bpb:.6f} over {rows * model.config.sequence_len:,} tokens, {count:,.0f} bytes")
+    return bpb
+
+
+def sum_over_ranks(counts: Tensor, runtime: Runtime) -> Tensor:
+    """The sum over the processes of torchrun of a tensor that lies on the CPU."""
+    if runtime.world == 1:
+        return counts
+    summed = counts.to(runtime.device)
+    torch.distributed.all_reduce(summed)
+    return summed.cpu()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("base_loss"))

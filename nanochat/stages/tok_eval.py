@@ -1,0 +1,164 @@
+"""Compares our tokenizer with those of GPT-2 and GPT-4, with characters and with words, text by text."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from nanochat.dataset import open_shard, read_row_group, split_shards
+from nanochat.errors import Exit, UserError
+from nanochat.eval_texts import TEXTS
+from nanochat.options import TokEvalOptions
+from nanochat.rundir import StageRun
+from nanochat.stages import main
+from nanochat.tokenizer import SPECIAL_TOKENS, Tokenizer, split_long_runs
+from nanochat.vocabularies import GPT2, GPT4, published_encoding
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many tokens a text of `size` bytes is."""
+
+    size: int
+    tokens: int
+
+    @property
+    def bytes_per_token(self) -> float:
+        return self.size / self.tokens if self.tokens else 0.0
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Something that cuts text into tokens. `ids` is the number of different ones, None without bound."""
+
+    name: str
+    count: Callable[[str], int]
+    ids: int | None = None
+
+    @property
+    def key(self) -> str:
+        return self.name.lower().replace("-", "")
+
+
+def run(options: TokEvalOptions, run: StageRun) -> dict[str, float | int | str]:
+    """The stage. Results: bytes per token and the difference to each vocabulary, for each text."""
+    folder = run.layout.tokenizer_dir(options.tokenizer_dir)
+    tokenizer = Tokenizer.load(folder)
+    texts = read_texts(options, run)
+    run.start(
+        total_steps=len(texts), unit="text",
+        info={"tokenizer_dir": str(folder), "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256},
+    )  # fmt: skip
+    for name, text in texts.items():
+        check_round_trip(tokenizer, name, text)
+    run.log(f"round trip: {len(texts)} texts come back from their ids byte for byte")
+    ours = Vocabulary("ours", lambda text: len(tokenizer.encode(text)), tokenizer.vocab_size)
+    others = [*published(options, run), CHARACTERS, WORDS]
+    counts: dict[str, dict[str, Count]] = {}
+    for vocabulary in (ours, *others):
+        run.check_stop()
+        counts[vocabulary.name] = {
+            name: Count(len(text.encode()), vocabulary.count(text)) for name, text in texts.items()
+        }
+    results: dict[str, float | int | str] = {"vocab_size": tokenizer.vocab_size}
+    for name in texts:
+        own = counts["ours"][name]
+        results[f"{name}/bytes"], results[f"{name}/tokens"] = own.size, own.tokens
+        results[f"{name}/bytes_per_token"] = round(own.bytes_per_token, 4)
+        for vocabulary in others:
+            saved = difference(own, counts[vocabulary.name][name])
+            results[f"{name}/fewer_than_{vocabulary.key}_percent"] = round(saved, 2)
+    run.eval(None, {f"tok/{name}": value for name, value in results.items()})
+    for vocabulary in others:
+        for line in table(ours, vocabulary, counts["ours"], counts[vocabulary.name]):
+            run.log(line)
+    tell_specials(run, others)
+    run.metric(None, {"progress": 1.0, "eta_s": 0.0})
+    return results
+
+
+CHARACTERS = Vocabulary("characters", len)
+WORDS = Vocabulary("words", lambda text: len(text.split()))
+
+
+def read_texts(options: TokEvalOptions, run: StageRun) -> dict[str, str]:
+    """The built-in texts, and the first row group of training and validation data where there are shards."""
+    texts = dict(TEXTS)
+    folder = run.layout.data_dir(options.data_dir)
+    if not options.data_dir and not folder.is_dir():
+        run.alert("no_data", f"no training data in {folder}: the built-in texts alone are compared")
+        return texts
+    shards = split_shards(folder)
+    for name, path in (("train", shards.train[0]), ("val", shards.val)):
+        with open_shard(path) as file:
+            text = "\n".join(read_row_group(file, path, 0)) if file.num_row_groups else ""
+        if not text:
+            raise UserError(f"the first row group of {path} holds no text", "build the shards anew")
+        texts[name] = text
+    return texts
+
+
+def published(options: TokEvalOptions, run: StageRun) -> list[Vocabulary]:
+    """GPT-2's and GPT-4's vocabularies; one that cannot be had is named in an alert and left out."""
+    found = []
+    folder = run.layout.resolve(options.vocab_dir) if options.vocab_dir else None
+    for vocabulary in (GPT2, GPT4):
+        try:
+            encoding = published_encoding(vocabulary, folder)
+        except UserError as error:
+            run.alert("no_vocabulary", f"compared without {vocabulary.name}: {error}")
+            continue
+
+        def count(text: str, encode: Callable[[str], list[int]] = encoding.encode_ordinary) -> int:
+            return sum(len(encode(piece)) for piece in split_long_runs(text))
+
+        found.append(Vocabulary(vocabulary.name, count, encoding.n_vocab))
+    return found
+
+
+def check_round_trip(tokenizer: Tokenizer, name: str, text: str) -> None:
+    """Raises `UserError` (exit 1) unless the ids of `text` stand for exactly its bytes."""
+    if tokenizer.decode_bytes(tokenizer.encode(text)) != text.encode():
+        raise UserError(
+            f"the tokenizer does not give the text '{name}' back", "train it anew: nanochat tok_train",
+            Exit.FAILED,
+        )  # fmt: skip
+
+
+def difference(ours: Count, other: Count) -> float:
+    """How many per cent fewer tokens ours needs than the other; negative: more."""
+    return 100 * (other.tokens - ours.tokens) / other.tokens if other.tokens else 0.0
+
+
+def table(
+    ours: Vocabulary, other: Vocabulary, own: Mapping[str, Count], counts: Mapping[str, Count]
+) -> list[str]:
+    """One comparison in lines of at most 80 columns; the last column is what attention over the same text
+    costs, its work growing with the square of the tokens."""
+    size = f" ({other.ids:,} ids)" if other.ids else ""
+    lines = [
+        f"ours ({ours.ids:,} ids) against {other.name}{size}",
+        f"{'text':<8} {'bytes':>10} {other.name:>11} {'bytes/tok':>9} {'ours':>10} {'bytes/tok':>9} "
+        f"{'fewer':>7} {'attention':>9}",
+    ]
+    for name, count in counts.items():
+        mine = own[name]
+        cost = (mine.tokens / count.tokens) ** 2 if count.tokens else 0.0
+        lines.append(
+            f"{name:<8} {count.size:>10,} {count.tokens:>11,} {count.bytes_per_token:>9.2f} "
+            f"{mine.tokens:>10,} {mine.bytes_per_token:>9.2f} {difference(mine, count):>6.1f}% {cost:>8.2f}×"
+        )
+    return lines
+
+
+def tell_specials(run: StageRun, others: list[Vocabulary]) -> None:
+    """How many tokens the marks of a conversation would be in a vocabulary that does not know them."""
+    foreign = [
+        f"{sum(map(vocabulary.count, SPECIAL_TOKENS)) / len(SPECIAL_TOKENS):.1f} in {vocabulary.name}"
+        for vocabulary in others
+        if vocabulary.ids
+    ]
+    if foreign:
+        run.log(f"a special token is one id here; as text, in tokens: {', '.join(foreign)}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("tok_eval"))

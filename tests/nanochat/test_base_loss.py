@@ -1,0 +1,134 @@
+"""base_loss as a command: the reference's figures, the same for any batch size and number of ranks."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from reference_files import random_model, write_reference_checkpoint, write_reference_tokenizer
+from training_data import byte_tokenizer, make_base
+
+from nanochat.architecture import CLASSIC, ModelConfig
+from nanochat.cli import main
+from nanochat.dataset import split_shards
+from nanochat.events import Event, read_events
+from nanochat.options import BaseLossOptions
+from nanochat.paths import Layout
+from nanochat.progress import Progress
+from nanochat.rundir import StageRun
+from nanochat.runtime import Runtime
+from nanochat.samples import FREE_SAMPLES, PROMPTS
+from nanochat.stages import base_loss
+from nanochat.weights import open_model
+
+VOCAB = byte_tokenizer().vocab_size
+MODERN = ModelConfig(64, VOCAB, 2, 2, 1, 32, "SL")
+OLD = ModelConfig(64, VOCAB, 2, 2, 1, 32, "L", CLASSIC)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, tokenizer and a checkpoint of either era in the reference's format: tags d2 and old."""
+    folder = make_base(tmp_path_factory.mktemp("base"))
+    for tag, config in (("d2", MODERN), ("old", OLD)):
+        weights = dict(random_model(config).state_dict())
+        write_reference_checkpoint(folder / "base_checkpoints" / tag, config, weights)
+    return folder
+
+
+def measure(base: Path, *options: str) -> dict[str, float]:
+    words = ["base_loss", f"--base-dir={base}", "--dtype=float32", "--device-type=cpu", *options]
+    assert main(words) == 0
+    return {event.kind: event.data for event in events(base)}["stage_end"]["results"]
+
+
+def events(base: Path) -> list[Event]:
+    return read_events(max((base / "runs").iterdir(), key=lambda p: p.stat().st_mtime_ns) / "events.jsonl")[0]
+
+
+def test_bits_per_byte_are_the_reference_figures(
+    shared_reference: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    for name in ("tokenizer", "base_checkpoints"):
+        (tmp_path / name).symlink_to(shared_reference / "checkpoints/modern" / name)
+    expected = json.loads((shared_reference / "oracles/bpb.json").read_text())
+    case = expected["d2_val"]
+    tokens = case["device_batch_size"] * case["sequence_len"] * case["steps"]
+    data = f"--data-dir={shared_data / 'text'}"
+    seen = measure(tmp_path, data, f"--split-tokens={tokens}", "--device-batch-size=24")
+    assert seen["val/bpb"] == pytest.approx(expected["d2_val"]["bpb"], abs=1e-5)
+    assert seen["train/bpb"] == pytest.approx(expected["d2_train"]["bpb"], abs=1e-5)
+    assert (seen["tokens"], seen["step"]) == (tokens, 300)
+
+
+@pytest.mark.parametrize("tag", ["d2", "old"])
+def test_the_figure_does_not_depend_on_the_batch_size(base: Path, tag: str) -> None:
+    figures = []
+    for rows in (1, 7, 50, 64):
+        seen = measure(base, "--model-tag", tag, "--split-tokens=3200", f"--device-batch-size={rows}")
+        figures.append((seen["train/bpb"], seen["val/bpb"]))
+    for figure in figures:
+        assert figure == pytest.approx(figures[0], rel=1e-6)
+
+
+def test_events_carry_the_figures_and_the_samples(base: Path) -> None:
+    seen = measure(base, "--model-tag", "d2", "--split-tokens=640", "--seed", "5")
+    found = events(base)
+    (told,) = [event for event in found if event.kind == "eval"]
+    assert told.step == 7
+    assert told.data == {name: seen[name] for name in ("train/bpb", "val/bpb")}
+    samples = [event.data for event in found if event.kind == "sample"]
+    assert [sample["prompt"] for sample in samples] == [*PROMPTS, *[""] * FREE_SAMPLES]
+    free = [sample["text"] for sample in samples[len(PROMPTS) :]]
+    assert len(set(free)) == FREE_SAMPLES
+    measure(base, "--model-tag", "d2", "--split-tokens=640", "--seed", "5")
+    assert [event.data for event in events(base) if event.kind == "sample"] == samples
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_share_the_rows_of_one_process(base: Path, monkeypatch: pytest.MonkeyPatch, world: int) -> None:
+    """The counts of all ranks add up to those of one."""
+    layout = Layout(base)
+    options = BaseLossOptions(device_batch_size=8)
+    opened = open_model(layout, "base", tag="d2")
+    run = StageRun(layout, None, "base_loss", options, 1)
+    paths = split_shards(layout.data_dir()).train
+    parts: list[torch.Tensor] = []
+
+    def keep(counts: torch.Tensor, _runtime: Runtime) -> torch.Tensor:
+        parts.append(counts)
+        return counts
+
+    monkeypatch.setattr(base_loss, "sum_over_ranks", keep)
+    for rank, size in ((0, 1), *((rank, world) for rank in range(world))):
+        runtime = Runtime(torch.device("cpu"), torch.float32, rank, size)
+        with Progress(run, "loss") as progress:
+            base_loss.measure(opened, runtime, run, progress, "train", paths, 45, options)
+    whole, *shares = parts
+    assert all(share[1] > 0 for share in shares)
+    torch.testing.assert_close(torch.stack(shares).sum(0), whole, rtol=1e-6, atol=0)
+
+
+def test_the_file_s_own_token_bytes_count(base: Path, tmp_path: Path) -> None:
+    """Half the bytes a token in the tokenizer's file, twice the bits a byte."""
+    tokenizer = byte_tokenizer()
+    doubled = type(tokenizer)(tokenizer.ranks, token_bytes=[2 * n for n in tokenizer.token_bytes])
+    write_reference_tokenizer(tmp_path / "tokenizer", doubled)
+    words = ["--model-tag", "old", "--split-tokens=640"]
+    own = measure(base, *words)
+    other = measure(base, *words, f"--tokenizer-dir={tmp_path / 'tokenizer'}")
+    assert other["val/bpb"] == pytest.approx(own["val/bpb"] / 2, rel=1e-6)
+
+
+def test_bad_input_is_one_line(base: Path, layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, says in (
+        ([f"--base-dir={base}", "--split-tokens=63"], "less than one row of 64 tokens"),
+        ([f"--base-dir={base}", "--model-tag=d3"], "no checkpoint tag 'd3'"),
+        ([f"--base-dir={base}", "--source=mid"], "train first: nanochat mid_train"),
+        ([f"--base-dir={base}", f"--data-dir={base / 'none'}", "--model-tag=d2"], "does not exist"),
+        ([f"--base-dir={layout.base}"], "train first: nanochat base_train"),
+    ):
+        assert main(["base_loss", *words]) != 0
+        err = capsys.readouterr().err
+        assert says in err
+        assert err.count("\n") == 1
