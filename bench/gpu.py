@@ -88,7 +88,7 @@ class Bench:
     def call(self, label: str, name: str, *values: Any) -> Any:
         """The function `name` of `parts.gpu_cases`; None, with a line that says why, where it fails."""
         kind = (name, getattr(values[0], "mode", ""))
-        if self.left < self.took.get(kind, LEAST):
+        if name != "machine" and self.left < self.took.get(kind, LEAST):
             self.left_out.append(f"{label}: no time left")
             return None
         from parts import gpu_cases
@@ -97,7 +97,9 @@ class Bench:
             self.worker = Worker((str(ROOT), str(ROOT / "bench")))
         began = time.monotonic()
         try:
-            return self.worker.call(getattr(gpu_cases, name), *values, timeout=max(1.0, self.left))
+            return self.worker.call(
+                getattr(gpu_cases, name), *values, timeout=max(60.0 * (name == "machine"), self.left)
+            )
         except WorkerError as error:
             self.left_out.append(f"{label}: {error}")
             print(f"{label}: {error}", flush=True)
