@@ -115,8 +115,8 @@ def fits_float8(weight: Tensor) -> bool:
     return all(size >= SMALLEST and size % MULTIPLE == 0 for size in weight.shape)
 
 
-def require_float8(device: torch.device) -> None:
-    """Raises `UserError` unless the device multiplies float8 natively."""
+def require_float8(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Raises `UserError` unless the device multiplies float8 natively and all else is in bfloat16."""
     hint = "leave --fp8 out"
     if device.type != "cuda":
         raise UserError(
@@ -125,3 +125,5 @@ def require_float8(device: torch.device) -> None:
     if torch.cuda.get_device_capability(device) < (9, 0):
         name = torch.cuda.get_device_name(device)
         raise UserError(f"--fp8 needs a GPU of the Hopper generation or newer, and {name} is older", hint)
+    if dtype != torch.bfloat16:
+        raise UserError("--fp8 goes with --dtype bfloat16", hint)

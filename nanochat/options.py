@@ -395,7 +395,10 @@ class BaseTrainOptions:
     device_type: str = option(
         "", "cpu, cuda or mps; empty: the best that is there", group="Run", choices=("", "cpu", "cuda", "mps")
     )
-    dtype: str = option("auto", "Compute type", group="Run", choices=("auto", "float32", "bfloat16"))
+    dtype: str = option(
+        "auto", "Compute type; float16 scales the loss", group="Run",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )  # fmt: skip
     fp8: bool = option(
         False, "Multiply in float8 while training, on GPUs of the Hopper generation or newer", group="Run"
     )

@@ -116,7 +116,7 @@ def pick_device(device_type: str) -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """The compute type. `auto` is bfloat16 where it is native and fast, else float32."""
     if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
     if device.type == "cpu" and bfloat16_speedup() > 1.2:

@@ -12,6 +12,7 @@ import torch
 
 from nanochat.dataloader import Batch, LoaderState
 from nanochat.errors import UserError
+from nanochat.loss_scale import LossScale
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW, gradient_norm
 
@@ -34,6 +35,8 @@ class StepResult:
     applied: bool
     """False when loss or gradient was not finite, and the update was left out."""
     loader: LoaderState
+    overflow: bool = False
+    """The update was left out because the loss scale was too large; it is smaller now."""
 
 
 def train_step(
@@ -43,28 +46,34 @@ def train_step(
     accumulation: int,
     check_stop: Callable[[], None],
     grad_clip: float = 0.0,
+    loss_scale: LossScale | None = None,
 ) -> StepResult:
     """Sums gradients over `accumulation` micro-batches and updates once, if all is finite.
 
     `check_stop` is called between micro-batches and may raise; nothing is changed then. Gradients whose
     norm is over `grad_clip` (0: never) are scaled down to it; the norm told is that before.
+    `loss_scale` (float16) multiplies the loss; the norm, which all ranks share, says whether that overflowed.
     """
     total = torch.zeros((), device=model.device)
     for _ in range(accumulation):
         check_stop()
         batch = next(batches)
         loss = model(batch.inputs, batch.targets)
-        (loss / accumulation).backward()
+        (loss * loss_scale.scale / accumulation if loss_scale else loss / accumulation).backward()
         total += loss.detach()
     norm = gradient_norm(model)
     mean, size = torch.stack((total / accumulation, norm.to(total))).tolist()
-    applied = math.isfinite(mean) and math.isfinite(size)
+    applied, overflow = math.isfinite(mean) and math.isfinite(size), False
+    if loss_scale is not None:
+        size /= loss_scale.scale
+        loss_scale.unscale(model.parameters())
+        overflow = loss_scale.update(overflow=math.isfinite(mean) and not applied)
     if applied:
         if 0 < grad_clip < size:
             torch._foreach_mul_([p.grad for p in model.parameters() if p.grad is not None], grad_clip / size)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return StepResult(mean, size, applied, batch.state)
+    return StepResult(mean, size, applied, batch.state, overflow)
 
 
 def compile_blocks(model: GPT) -> None:
@@ -99,6 +108,8 @@ class LossTracker:
 
     def update(self, step: int, result: StepResult) -> str:
         """Takes in one step; returns what to alert about, or an empty string."""
+        if result.overflow:
+            return ""
         if not result.applied:
             self.skipped += 1
             return (
@@ -161,6 +172,8 @@ class LoopState:
     loss: LossTracker = field(default_factory=LossTracker)
     clock: Clock = field(default_factory=Clock)
     loader: LoaderState = field(default_factory=LoaderState)
+    loss_scale: LossScale | None = None
+    """In float16 only."""
 
     def to_meta(self) -> dict[str, Any]:
         """The JSON part, under the reference's names where it has them."""
@@ -169,12 +182,14 @@ class LoopState:
             "smooth_train_loss": self.loss.average,
             "total_training_time": self.clock.total,
             "loss_tracker": vars(self.loss),
+            "loss_scale": vars(self.loss_scale) if self.loss_scale else None,
         }
 
     @classmethod
     def restore(cls, step: int, meta: dict[str, Any], loader: LoaderState) -> "LoopState":
         loop = meta["loop_state"]
+        scale = loop.get("loss_scale")
         return cls(
             step, meta["val_bpb"], loop["min_val_bpb"], LossTracker(**loop["loss_tracker"]),
-            Clock(loop["total_training_time"]), loader,
+            Clock(loop["total_training_time"]), loader, LossScale(**scale) if scale else None,
         )  # fmt: skip

@@ -21,6 +21,7 @@ from nanochat.dataset import ShardSet, split_shards
 from nanochat.errors import Exit, UserError
 from nanochat.evals.bpb import evaluate_bpb
 from nanochat.fp8 import require_float8
+from nanochat.loss_scale import LossScale
 from nanochat.model import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.options import BaseTrainOptions
@@ -97,6 +98,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     optimizer = make_optimizer(options, model, horizon, runtime)
     token_bytes = torch.tensor(tokenizer.token_bytes, device=runtime.device)
     state = LoopState() if found is None else restore_training(found, tokenizer, optimizer, runtime.rank)
+    state.loss_scale = (state.loss_scale or LossScale()) if runtime.dtype == torch.float16 else None
     job = Pretraining(
         options, run, runtime, tokenizer, shards, config, horizon, model, optimizer, token_bytes, tag, state
     )
@@ -138,8 +140,9 @@ def train(job: Pretraining, batches: Iterator[Batch]) -> Checkpoint:
         started = time.perf_counter()
         schedule(job)
         result = train_step(
-            job.model, job.optimizer, batches, job.accumulation, job.check_stop, options.grad_clip
-        )
+            job.model, job.optimizer, batches, job.accumulation, job.check_stop, options.grad_clip,
+            state.loss_scale,
+        )  # fmt: skip
         job.runtime.synchronize()
         account(job, result, time.perf_counter() - started)
         if state.step == first + 1:
@@ -182,7 +185,7 @@ def make_model(
     """The model with its first weights: of the checkpoint, of --init-from, or drawn from the seed."""
     model = build_model(config, runtime.device, runtime.dtype, options.attention)
     if options.fp8:
-        require_float8(runtime.device)
+        require_float8(runtime.device, runtime.dtype)
         model.use_float8()
     if found is not None:
         check_same_model(found, config)
@@ -281,6 +284,11 @@ def account(job: Pretraining, result: StepResult, seconds: float) -> None:
         values["train/mfu"] = (
             100 * rate * horizon.flops_per_token / job.runtime.peak_flops / job.runtime.world
         )
+    scale = state.loss_scale.scale if state.loss_scale else 1.0
+    if state.loss_scale is not None:
+        values["train/loss_scale"] = scale
+    if result.overflow:
+        run.log(f"step {step:05d} | gradients overflowed float16: step left out, loss scale now {scale:g}")
     run.metric(step, values)
     if state.clock.tells(last=state.step == horizon.steps):
         tell(job, values)

@@ -147,3 +147,5 @@ def test_float8_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) 
         require_float8(torch.device("cuda"))
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (9, 0))
     require_float8(torch.device("cuda"))
+    with pytest.raises(UserError, match="--dtype bfloat16"):
+        require_float8(torch.device("cuda"), torch.float32)

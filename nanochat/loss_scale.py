@@ -1,0 +1,44 @@
+"""Dynamic loss scaling for float16, whose small gradients would round to zero (arXiv 1710.03740).
+
+The loss is multiplied by a scale before the backward pass and the gradients divided by it after. A gradient
+that overflows costs the step and halves the scale; a long run without doubles it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+GROWTH, BACKOFF, GROWTH_STEPS = 2.0, 0.5, 2000
+"""torch.amp.GradScaler's rules."""
+LOWEST = 1.0
+"""An overflow at this scale is no matter of scale: something else is wrong."""
+
+
+@dataclass
+class LossScale:
+    """The scale, and the steps since it last changed. Both are kept in checkpoints."""
+
+    scale: float = 2.0**16
+    good_steps: int = 0
+
+    def update(self, overflow: bool) -> bool:
+        """Takes in one step; returns whether the scale explains its overflow, and is lower now.
+
+        Ranks give the same answer to `overflow`, so their scales stay the same.
+        """
+        if overflow:
+            explained = self.scale > LOWEST
+            self.scale, self.good_steps = max(LOWEST, self.scale * BACKOFF), 0
+            return explained
+        self.good_steps += 1
+        if self.good_steps == GROWTH_STEPS:
+            self.scale, self.good_steps = self.scale * GROWTH, 0
+        return False
+
+    @torch.no_grad()
+    def unscale(self, parameters: Iterable[Tensor]) -> None:
+        """Divides every gradient by the scale, in place."""
+        grads = [p.grad for p in parameters if p.grad is not None]
+        torch._foreach_mul_(grads, 1 / self.scale)
