@@ -20,6 +20,7 @@ LIGHT = [
     "nanochat.cli",
     "nanochat.errors",
     "nanochat.events",
+    "nanochat.memory",
     "nanochat.options",
     "nanochat.paths",
     "nanochat.plan",
