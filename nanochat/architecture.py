@@ -144,6 +144,25 @@ def flops_per_token(config: ModelConfig) -> int:
     return 6 * matmul_parameters(config) + 12 * config.n_head * config.head_dim * reach
 
 
+def prefill_flops(config: ModelConfig, tokens: int) -> int:
+    """FLOPs of reading a prompt of `tokens`: 2 a matmul parameter (the head for the last token alone), and
+    4·heads·head_dim a key that a query sees."""
+    head = config.padded_vocab * config.n_embd
+    keys = 0
+    for window in config.windows:
+        reach = tokens if window is None else min(window + 1, tokens)
+        keys += reach * (reach + 1) // 2 + (tokens - reach) * reach
+    blocks = (matmul_parameters(config) - head) * tokens
+    return 2 * (blocks + head) + 4 * config.n_head * config.head_dim * keys
+
+
+def decode_bytes(config: ModelConfig, rows: int, context: int, item: int) -> int:
+    """Bytes a decoding step must read: every matmul parameter once, and for each of `rows` rows of
+    `context` tokens the keys and values that each layer's window still sees. `item`: bytes of a number."""
+    seen = sum(context if window is None else min(context, window + 1) for window in config.windows)
+    return item * (matmul_parameters(config) + rows * 2 * config.kv_dim * seen)
+
+
 def config_from_checkpoint(model_config: Mapping[str, Any], keys: Iterable[str]) -> ModelConfig:
     """The configuration of a checkpoint of either era, told apart by its metadata and its weights' names.
 

@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
         "nanochat.tasks.command:main", "ls | show | fetch what models are trained on and judged by"
     ),
     "probe": Command("nanochat.probe:main", "what a checkpoint makes of a prompt: logits and continuation"),
+    "bench": Command("nanochat.inferbench:main", "infer: how fast a model, trained or not, answers here"),
     "doctor": Command(
         "remote.commands:doctor", "check this machine, line by line, with a fix for each failure"
     ),

@@ -55,6 +55,15 @@ def interleave(x: Tensor) -> Tensor:
     return x.reshape(*x.shape[:-1], 2, -1).transpose(-1, -2).flatten(-2)
 
 
+def as_pairs(x: Tensor) -> Tensor:
+    """A view of (…, D) float32 as (…, D/2) complex numbers."""
+    return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
+
+
+def even(count: int) -> int:
+    return count + count % 2
+
+
 def prepare(model: GPT) -> Weights:
     """The decoding weights of a model as it is now, in its compute type."""
     config, dtype = model.config, model.compute_dtype
@@ -74,7 +83,7 @@ def prepare(model: GPT) -> Weights:
         rows = [pairs(attn.c_q.weight), pairs(attn.c_k.weight), attn.c_v.weight]
         if attn.ve_gate is not None:
             gate = attn.ve_gate.weight
-            rows.append(F.pad(gate, (0, config.n_embd - VALUE_GATE_CHANNELS)))
+            rows.append(F.pad(gate, (0, config.n_embd - VALUE_GATE_CHANNELS, 0, gate.size(0) % 2)))
         embed = dict(model.value_embeds.items()).get(str(i))
         table = embed.weight.detach() if isinstance(embed, nn.Embedding) else None
         layers.append(
@@ -130,31 +139,32 @@ class Scratch:
         self.up = empty(rows, 4 * width)
         self.logits = empty(rows, config.vocab_size)
         self.qkv = empty(rows, width + 2 * kv_dim)
-        self.qkv_gate = empty(rows, width + 2 * kv_dim + kv_heads)
+        self.qkv_gate = empty(rows, width + 2 * kv_dim + even(kv_heads))
         self.gate = empty(rows, kv_heads, 1)
         self.value = table.new_empty(rows, kv_dim)
         self.attended = empty(rows * kv_heads, heads // kv_heads, dim)
         self.y = self.attended.view(rows, width)
         self.eps = torch.full((1,), EPS, dtype=like.dtype, device=like.device)
-        # Queries and keys are turned in float32 whatever the compute type.
+        # Queries and keys are turned and normed in float32 whatever the compute type.
         exact = torch.empty(rows, heads + kv_heads, dim, dtype=torch.float32, device=like.device)
-        self.qk = exact
+        self.raw, self.turned = exact, torch.empty_like(exact)
+        self.turned_pairs = as_pairs(self.turned)
         self.qk_norm = exact.new_empty(rows, heads + kv_heads, 1)
-        turned = torch.view_as_complex(exact.view(rows, heads + kv_heads, dim // 2, 2))
-        self.q, self.k = turned[:, :heads], turned[:, heads:]
-        self.q_turned = torch.empty_like(self.q)
-        self.q_out = torch.view_as_real(self.q_turned).view(rows * kv_heads, heads // kv_heads, dim)
-        self.k_turned = torch.empty_like(self.k)
-        self.k_out = torch.view_as_real(self.k_turned).view(rows, kv_heads, dim)
-        self.angles = torch.empty(rows, dim, dtype=torch.complex64, device=like.device)
-        self.q_angles, self.k_angles = self.angles.view(rows, 2, 1, dim // 2).unbind(1)
+        self.q_norm, self.k_norm = self.qk_norm[:, :heads], self.qk_norm[:, heads:]
+        self.q_turned, self.k_turned = self.turned[:, :heads], self.turned[:, heads:]
+        self.q = empty(rows, heads, dim)
+        self.queries = self.q.view(rows * kv_heads, heads // kv_heads, dim)
+        self.angles = torch.empty(rows, dim // 2, dtype=torch.complex64, device=like.device)
+        self.angle_pairs = self.angles[:, None]
+        self.eps32 = torch.full((1,), EPS, device=like.device)
         qk = width + kv_dim
-        self.views: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        self.views: dict[str, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
         for name, buffer in (("plain", self.qkv), ("gated", self.qkv_gate)):
             heads_view = buffer[:, :qk].view(rows, -1, dim)
             values = buffer[:, qk : qk + kv_dim].view(rows, kv_heads, dim)
-            self.views[name] = (buffer, heads_view, values)
-        self.gate_logits = self.qkv_gate[:, qk + kv_dim :, None]
+            pairs = as_pairs(heads_view if like.dtype == torch.float32 else self.raw)
+            self.views[name] = (buffer, heads_view, pairs, values)
+        self.gate_logits = self.qkv_gate[:, qk + kv_dim : qk + kv_dim + kv_heads, None]
         self.value_heads = self.value.view(rows, kv_heads, dim)
 
 
@@ -169,7 +179,8 @@ class Decoder:
         self.cache = BatchCache(self.config, self.like)
         self._prepared = prepared or Prepared(model)
         self._scratch: dict[int, Scratch] = {}
-        self._angles = torch.empty(0, self.config.head_dim, dtype=torch.complex64, device=model.device)
+        self._angles = torch.empty(0, self.config.head_dim // 2, dtype=torch.complex64, device=model.device)
+        self._scale = self.config.parts.qk_gain**2 / self.config.head_dim**0.5
         self._by_hand = self.dtype == torch.float32 and model.device.type == "cpu"
 
     @property
@@ -220,14 +231,12 @@ class Decoder:
         return logits
 
     def _need_angles(self, length: int) -> None:
-        """Turns of every position: for queries with the scale of attention in them, then for keys."""
+        """The rotation of every position of a sequence, (positions, D/2) complex."""
         if self._angles.size(0) >= length:
             return
         length = max(2 * length, self.config.sequence_len)
         cos, sin = [table[:, 0].float() for table in self.model.rotary(0, length)]
-        turns = torch.complex(cos, -sin)
-        scale = self.config.parts.qk_gain**2 / self.config.head_dim**0.5
-        self._angles = torch.cat((scale * turns, turns), dim=1)
+        self._angles = torch.complex(cos, -sin)
 
     def _norm(self, x: Tensor, out: Tensor, norm: Tensor, eps: Tensor) -> None:
         """RMSNorm of the last dimension into `out`."""
@@ -301,7 +310,7 @@ class Decoder:
     ) -> None:  # fmt: skip
         """Attention of the new token of every row into `s.attended`; its key and value into their slots."""
         table = layer.value_embed
-        buffer, qk, v = s.views["plain" if table is None else "gated"]
+        buffer, qk, pairs, v = s.views["plain" if table is None else "gated"]
         torch.mm(s.hidden, layer.qkv, out=buffer)
         if table is None:
             value.copy_(v)
@@ -309,11 +318,17 @@ class Decoder:
             torch.index_select(table, 0, ids, out=s.value)
             torch.sigmoid(s.gate_logits, out=s.gate)
             torch.addcmul(v, s.gate, s.value_heads.to(v.dtype), value=3, out=value)
-        self._norm(qk, s.qk, s.qk_norm, s.eps)
-        torch.mul(s.q, s.q_angles, out=s.q_turned)
-        torch.mul(s.k, s.k_angles, out=s.k_turned)
-        key.copy_(s.k_out)
-        scores = torch.bmm(s.q_out.to(keys.dtype), keys)
-        if bias is not None:
-            scores += bias
+        if qk.dtype != torch.float32:
+            s.raw.copy_(qk)
+        torch.mul(pairs, s.angle_pairs, out=s.turned_pairs)
+        # Rotated first, normed after, as in the model: a rounded table's turn changes the length.
+        torch.linalg.vector_norm(s.turned, 2, -1, True, out=s.qk_norm)
+        torch.addcmul(s.eps32, s.qk_norm, s.qk_norm, value=1 / self.config.head_dim, out=s.qk_norm)
+        s.qk_norm.rsqrt_()
+        torch.mul(s.q_turned, s.q_norm, out=s.q)
+        torch.mul(s.k_turned, s.k_norm, out=key)
+        if bias is None:
+            scores = torch.baddbmm(s.eps, s.queries, keys, beta=0, alpha=self._scale)
+        else:
+            scores = torch.baddbmm(bias, s.queries, keys, alpha=self._scale)
         torch.bmm(torch.softmax(scores, -1), values, out=s.attended)

@@ -1,0 +1,251 @@
+"""`nanochat bench infer`: latency, throughput and how near they come to what the machine could do.
+
+Reading a prompt is bound by arithmetic, so its figure is the part of the peak FLOP/s (MFU). Decoding reads
+all weights and caches for a little arithmetic a token, so its figure is the part of the memory bandwidth
+(MBU); here that is the bandwidth of a large copy, measured on the spot.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nanochat.architecture import ModelConfig, decode_bytes, parameter_counts, prefill_flops
+from nanochat.errors import Exit, UserError
+from nanochat.options import Parser, add_arguments, collect, normalise, option
+from nanochat.paths import CHECKPOINT_FOLDERS, Layout, base_dir
+
+if TYPE_CHECKING:
+    from nanochat.engine import Engine
+    from nanochat.model import GPT
+    from nanochat.runtime import Runtime
+
+_COPY_BYTES = 1 << 26
+_ROW = "{:>6} {:>9} {:>9} {:>9} {:>9} {:>7} {:>9}"
+
+
+@dataclass(frozen=True)
+class InferBenchOptions:
+    """Which model, and how long its prompts and answers are."""
+
+    source: str = option(
+        "base", "Stage that made the checkpoint", choices=tuple(CHECKPOINT_FOLDERS), short="-i", group="Model"
+    )
+    model_tag: str = option(
+        "", "Name of the checkpoint folder; default the deepest", short="-g", group="Model"
+    )
+    step: int = option(-1, "Step of the checkpoint; -1: the last", short="-s", minimum=-1, group="Model")
+    depth: int = option(
+        -1, "An untrained model of this depth instead of a checkpoint", minimum=-1, group="Shape"
+    )
+    aspect_ratio: int = option(64, "Its width over its depth", minimum=1, group="Shape")
+    head_dim: int = option(128, "Its channels of a head", minimum=8, group="Shape")
+    max_seq_len: int = option(2048, "Its context in tokens", minimum=2, group="Shape")
+    vocab_size: int = option(32_768, "Its vocabulary", minimum=2, group="Shape")
+    window_pattern: str = option("SSSL", "Its attention windows", group="Shape")
+    prompt_tokens: int = option(2048, "Length of the prompt", minimum=1, group="Load")
+    decode_tokens: int = option(256, "Tokens generated a row", minimum=2, group="Load")
+    batch_sizes: tuple[str, ...] = option(("1", "8", "32", "128"), "Rows of each sweep", group="Load")
+    temperature: float = option(0.0, "Of the sampling; 0: greedy", short="-t", minimum=0, group="Load")
+    device_type: str = option(
+        "", "Device; empty: the best there is", choices=("", "cpu", "cuda", "mps"), group="Load"
+    )
+    dtype: str = option("auto", "Compute type", choices=("auto", "float32", "bfloat16"), group="Load")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of `nanochat bench`."""
+    top = Parser(prog="nanochat bench", description="Measure how fast a model answers on this machine.")
+    infer = top.add_subparsers(dest="what", required=True).add_parser(
+        "infer", description=__doc__, help="latency, tokens a second, utilisation by batch size"
+    )
+    infer.add_argument("--base-dir", default=None, metavar="DIR", help="where artifacts live")
+    add_arguments(infer, InferBenchOptions)
+    return top
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints a card, a table, and one JSON document as the last line of stdout."""
+    known = parser().parse_args(normalise(argv))
+    options = collect(InferBenchOptions, known)
+    sizes = batch_sizes(options)
+    from nanochat.runtime import pick_device, pick_dtype
+
+    device = pick_device(options.device_type)
+    dtype = pick_dtype(options.dtype, device)
+    model, named = find_model(options, base_dir(known.base_dir), device, dtype)
+    print(json.dumps(measure(model, named, options, sizes)))
+    return Exit.OK
+
+
+def batch_sizes(options: InferBenchOptions) -> list[int]:
+    """The sizes asked for. Raises `UserError` on anything but numbers from 1 up."""
+    if not options.batch_sizes or not all(s.strip().isdecimal() and int(s) > 0 for s in options.batch_sizes):
+        raise UserError(
+            f"--batch-sizes {','.join(options.batch_sizes)} is no list of numbers from 1 up", "such as 1,8,32"
+        )
+    return [int(size) for size in options.batch_sizes]
+
+
+def find_model(options: InferBenchOptions, base: Any, device: Any, dtype: Any) -> "tuple[GPT, str]":
+    """The checkpoint's model, or an untrained one of the shape given; and what to call it."""
+    import torch
+
+    from nanochat.checkpoint import find_checkpoint
+    from nanochat.model import build_model
+    from nanochat.scaling import config_from_depth
+    from nanochat.weights import load_model
+
+    if options.depth < 1:
+        checkpoint = find_checkpoint(
+            Layout(base).checkpoints(options.source), options.model_tag, options.step
+        )
+        return load_model(checkpoint, device, dtype), str(checkpoint.path)
+    config = config_from_depth(
+        options.depth, options.vocab_size, options.max_seq_len, options.aspect_ratio, options.head_dim,
+        options.window_pattern,
+    )  # fmt: skip
+    model = build_model(config, device, dtype)
+    model.init_weights(1)
+    with torch.no_grad():
+        for parameter in model.parameters():  # no matrix is left zero, so that nothing is free
+            parameter.add_(torch.randn_like(parameter), alpha=0.01)
+    return model, f"an untrained model of depth {options.depth}"
+
+
+def measure(model: "GPT", named: str, options: InferBenchOptions, sizes: list[int]) -> dict[str, Any]:
+    """Prints the figures as they come; returns them all."""
+    from nanochat.engine import Engine
+    from nanochat.runtime import Runtime
+
+    config, runtime = model.config, Runtime(model.device, model.compute_dtype)
+    prompt_tokens = min(options.prompt_tokens, max(1, config.sequence_len - options.decode_tokens))
+    if prompt_tokens < options.prompt_tokens:
+        print(
+            f"note: the prompt is cut to {prompt_tokens} tokens, so that it and the {options.decode_tokens} "
+            f"decoded ones stay in the context of {config.sequence_len}"
+        )
+    bandwidth = copy_bandwidth(runtime)
+    item = model.compute_dtype.itemsize
+    middle = prompt_tokens + options.decode_tokens // 2
+    result: dict[str, Any] = {
+        "model": named, "model_config": config.to_meta(), "num_params": parameter_counts(config)["total"],
+        "device": runtime.name, "dtype": str(model.compute_dtype).removeprefix("torch."),
+        "threads": threads(runtime), "copy_bandwidth_bytes_per_sec": bandwidth,
+        "peak_flops_per_sec": runtime.peak_flops, "prompt_tokens": prompt_tokens,
+        "decode_tokens": options.decode_tokens, "temperature": options.temperature,
+        "weight_bytes_read": decode_bytes(config, 0, 0, item),
+        "kv_bytes_read_per_row": decode_bytes(config, 1, middle, item) - decode_bytes(config, 0, 0, item),
+    }  # fmt: skip
+    print(
+        f"{named}: width {config.n_embd}, {config.n_head} heads over {config.n_kv_head}, "
+        f"{result['num_params'] / 1e6:,.1f}M parameters, {result['dtype']}\n"
+        f"{runtime.name}, {result['threads']} threads, copy bandwidth {bandwidth / 1e9:,.1f} GB/s; "
+        f"a step reads {result['weight_bytes_read'] / 1e6:,.1f} MB of weights and "
+        f"{result['kv_bytes_read_per_row'] / 1e6:,.2f} MB of cache a row"
+    )
+    engine = Engine(model)
+    result["prefill"] = prefill(engine, runtime, prompt_tokens)
+    print(_ROW.format("batch", "TTFT ms", "ms/step", "tok/s", "GB/s", "MBU %", "memory MB"))
+    result["sweep"] = []
+    for size in sizes:
+        run_once(engine, runtime, prompt_tokens, size, 4, options.temperature)
+        ttft, steps = run_once(
+            engine, runtime, prompt_tokens, size, options.decode_tokens, options.temperature
+        )
+        row = summarise(config, size, ttft, steps, middle, item, bandwidth)
+        row["peak_memory_bytes"] = runtime.peak_memory()
+        result["sweep"].append(row)
+        print(
+            _ROW.format(
+                size, f"{1e3 * ttft:.1f}", f"{1e3 * row['step_sec']:.2f}", f"{row['tok_per_sec']:,.0f}",
+                f"{row['bytes_per_sec'] / 1e9:.1f}", f"{row['mbu_percent']:.0f}",
+                f"{row['peak_memory_bytes'] / 1e6:,.0f}",
+            )
+        )  # fmt: skip
+        sys.stdout.flush()
+    return result
+
+
+def summarise(
+    config: ModelConfig, rows: int, ttft: float, steps: list[float], context: int, item: int, bandwidth: float
+) -> dict[str, Any]:
+    """Figures of one batch size. The step is the median; tokens a second are of the whole time."""
+    step = sorted(steps)[len(steps) // 2]
+    moved = decode_bytes(config, rows, context, item) / step
+    return {
+        "batch_size": rows, "ttft_sec": ttft, "step_sec": step,
+        "tok_per_sec": rows * len(steps) / sum(steps), "bytes_per_sec": moved,
+        "mbu_percent": 100 * moved / bandwidth, "decode_steps": len(steps),
+    }  # fmt: skip
+
+
+def prefill(engine: "Engine", runtime: "Runtime", tokens: int) -> dict[str, Any]:
+    """Time to the first token of one prompt, prints it."""
+    seconds = min(run_once(engine, runtime, tokens, 1, 2, 0.0)[0] for _ in range(3))
+    flops = prefill_flops(engine.model.config, tokens) / seconds
+    peak = runtime.peak_flops
+    mfu = 100 * flops / peak if peak else None
+    print(
+        f"prefill of {tokens} tokens: {1e3 * seconds:.1f} ms, {tokens / seconds:,.0f} tok/s, "
+        f"{flops / 1e9:,.0f} GFLOP/s, " + (f"MFU {mfu:.1f} %" if mfu else "MFU unknown: no peak is published")
+    )
+    return {
+        "time_sec": seconds,
+        "tok_per_sec": tokens / seconds,
+        "flops_per_sec": flops,
+        "mfu_percent": mfu,
+    }
+
+
+def run_once(
+    engine: "Engine",
+    runtime: "Runtime",
+    prompt_tokens: int,
+    rows: int,
+    decode_tokens: int,
+    temperature: float,
+) -> tuple[float, list[float]]:
+    """Seconds to the first token of `rows` rows of one prompt, and of each step after it."""
+    import random
+
+    from nanochat.sampling import Sampling
+
+    vocab = engine.model.config.vocab_size
+    prompt = random.Random(0).choices(range(vocab), k=prompt_tokens)
+    steps = engine.generate(prompt, samples=rows, max_tokens=decode_tokens, sampling=Sampling(temperature))
+    times = []
+    runtime.synchronize()
+    last = time.perf_counter()
+    for _ in steps:
+        runtime.synchronize()
+        now = time.perf_counter()
+        times.append(now - last)
+        last = now
+    return times[0], times[1:]
+
+
+def copy_bandwidth(runtime: "Runtime") -> float:
+    """Bytes a second, read and written, of a copy too large for any cache: the best of five."""
+    import torch
+
+    source = torch.ones(_COPY_BYTES, dtype=torch.uint8, device=runtime.device)
+    target = torch.empty_like(source)
+    best = float("inf")
+    for _ in range(6):
+        runtime.synchronize()
+        start = time.perf_counter()
+        target.copy_(source)
+        runtime.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return 2 * _COPY_BYTES / best
+
+
+def threads(runtime: "Runtime") -> int:
+    """CPU threads a matmul may use."""
+    import torch
+
+    return torch.get_num_threads() if runtime.device.type == "cpu" else 1

@@ -1,0 +1,350 @@
+"""The engine: greedy decoding against the full pass, batches that change, sampling, tools, memory."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nanochat.architecture import CLASSIC, MODERN, ModelConfig, Parts
+from nanochat.batching import Finish, NewToken, Request, Scheduler
+from nanochat.decoder import Decoder
+from nanochat.engine import Engine, generate, generate_batch
+from nanochat.errors import UserError
+from nanochat.model import GPT, build_model
+from nanochat.sampling import Sampling, choose
+
+VOCAB = 50
+
+
+def random_model(seed: int = 0, parts: Parts = MODERN, **sizes: object) -> GPT:
+    """Every parameter random, so that no part is silent."""
+    base = {
+        "sequence_len": 16, "vocab_size": VOCAB, "n_layer": 3, "n_head": 4, "n_kv_head": 2, "n_embd": 32,
+        "window_pattern": "SL",
+    }  # fmt: skip
+    model = build_model(ModelConfig(**(base | sizes), parts=parts), "cpu")  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            scale = 0.5 if parameter.ndim == 1 else 1.0
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def check_greedy(model: GPT, prompt: Sequence[int], tokens: Sequence[int]) -> None:
+    """Every token is the full pass's choice, or one whose logit is the same but for rounding."""
+    with torch.no_grad():
+        logits = model(torch.tensor([[*prompt, *tokens[:-1]]]))[0, len(prompt) - 1 :]
+    chosen = logits.gather(1, torch.tensor(tokens)[:, None])[:, 0]
+    assert (logits.max(-1).values - chosen).max() < 2e-4, (prompt, tokens)
+
+
+Arrival = tuple[int, list[int], int, int, int | None]
+arrivals: st.SearchStrategy[list[Arrival]] = st.lists(
+    st.tuples(
+        st.integers(0, 30),  # the step at which it comes
+        st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=40),
+        st.integers(1, 30),  # max_tokens
+        st.integers(1, 3),  # samples
+        st.none() | st.integers(1, 12),  # steps after which it is cancelled
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=60)
+@given(
+    parts=st.sampled_from([MODERN, CLASSIC, replace(MODERN, smear=False, backout=False)]),
+    pattern=st.sampled_from(["L", "S", "SSSL"]),
+    context=st.sampled_from([4, 8, 200]),
+    kv_heads=st.sampled_from([1, 2, 4]),
+    max_rows=st.integers(1, 5),
+    requests=arrivals,
+    seed=st.integers(0, 99),
+)
+def test_greedy_rows_of_a_changing_batch_equal_the_full_pass(
+    parts: Parts, pattern: str, context: int, kv_heads: int, max_rows: int, requests: list[Arrival], seed: int
+) -> None:
+    """Whatever joins, leaves or is cancelled; short contexts make every window forget."""
+    model = random_model(seed, parts, window_pattern=pattern, sequence_len=context, n_kv_head=kv_heads)
+    scheduler = Scheduler(Decoder(model), max_rows)
+    got: dict[tuple[int, int], list[NewToken]] = {}
+    numbers: dict[int, Arrival] = {}
+    cancel_at: dict[int, int] = {}
+    clock = 0
+    while scheduler.busy or clock <= 30:
+        for request in requests:
+            come, prompt, max_tokens, samples, life = request
+            if come == clock:
+                number = scheduler.submit(Request(prompt, max_tokens, Sampling(temperature=0), samples))
+                numbers[number] = request
+                if life is not None:
+                    cancel_at[number] = clock + life
+        for number, at in cancel_at.items():
+            if at == clock:
+                scheduler.cancel(number)
+        for new in scheduler.step():
+            assert cancel_at.get(new.request, 10**9) > clock
+            got.setdefault((new.request, new.sample), []).append(new)
+        assert scheduler.running <= max_rows
+        clock += 1
+    for (number, _), row in got.items():
+        _, prompt, max_tokens, _, life = numbers[number]
+        tokens = [new.token for new in row]
+        check_greedy(model, prompt, tokens)
+        if life is None:
+            assert len(tokens) == max_tokens
+            assert [new.finish for new in row] == [None] * (max_tokens - 1) + [Finish.LENGTH]
+    for number, request in numbers.items():
+        if request[4] is None:
+            assert all((number, sample) in got for sample in range(request[3]))
+
+
+@pytest.mark.parametrize("parts", [MODERN, CLASSIC])
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_decoding_gives_the_logits_of_the_full_pass(parts: Parts, kv_heads: int) -> None:
+    """Rows of different lengths side by side, one leaving in the middle."""
+    model = random_model(11, parts, n_kv_head=kv_heads, sequence_len=8)
+    decoder = Decoder(model)
+    g = torch.Generator().manual_seed(0)
+    rows = [torch.randint(0, VOCAB, (n,), generator=g).tolist() for n in (2, 31, 7)]
+    for row in rows:
+        decoder.admit(decoder.prefill(row)[0], 1, 10)
+    for step in range(90):
+        if step == 40:
+            decoder.remove(0)
+            rows = [rows[2], rows[1]]
+        for row in rows:
+            row.append(int(torch.randint(0, VOCAB, (1,), generator=g)))
+        logits = decoder.step([row[-1] for row in rows])
+        with torch.no_grad():
+            whole = [model(torch.tensor([row]))[0, -1] for row in rows]
+        torch.testing.assert_close(logits, torch.stack(whole), atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("parts", [MODERN, CLASSIC])
+@pytest.mark.parametrize("context", [130, 300])
+def test_short_windows_are_kept_apart_from_long_ones(parts: Parts, context: int) -> None:
+    """S at a context of 300 is 128: two tracks of different reach, and prompts longer than both."""
+    model = random_model(1, parts, sequence_len=context, window_pattern="SL")
+    prompts = [torch.arange(n).remainder(VOCAB).tolist() for n in (3, 150, 500)]
+    requests = [Request(p, 60, Sampling(temperature=0)) for p in prompts]
+    for prompt, [(tokens, _)] in zip(prompts, Engine(model).complete(requests), strict=True):
+        assert len(tokens) == 60
+        check_greedy(model, prompt, tokens)
+
+
+@pytest.mark.parametrize("parts", [MODERN, CLASSIC])
+def test_a_prompt_far_beyond_the_context_is_read_in_chunks(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanochat.decoder.PREFILL_CHUNK", 7)
+    model = random_model(2, parts)
+    prompt = torch.randint(0, VOCAB, (300,), generator=torch.Generator().manual_seed(0)).tolist()
+    [tokens] = generate_batch(model, prompt, max_tokens=40, temperature=0)
+    check_greedy(model, prompt, tokens)
+
+
+def test_the_same_seed_draws_the_same_text_in_any_company() -> None:
+    model = random_model(3)
+    mine = Request([1, 2, 3], 25, Sampling(temperature=0.9, top_k=20, top_p=0.95, seed=11), samples=2)
+    others = [
+        Request([5], 40, Sampling(temperature=1.2, seed=1), samples=3),
+        Request([9] * 20, 9, Sampling(temperature=0)),
+        Request([7, 8], 30, Sampling(top_p=0.5, seed=11)),
+    ]
+    engine = Engine(model)
+    alone = engine.complete([mine])[0]
+    assert alone[0] != alone[1]
+    assert engine.complete([*others, mine], max_rows=4)[3] == alone
+    assert engine.complete([mine, *others])[0] == alone
+    assert engine.complete([replace(mine, sampling=replace(mine.sampling, seed=12))])[0] != alone
+
+
+def test_one_prefill_serves_samples_that_must_wait_for_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model(4)
+    decoder = Decoder(model)
+    reads = []
+    prefill = decoder.prefill
+    monkeypatch.setattr(decoder, "prefill", lambda prompt: reads.append(prompt) or prefill(prompt))
+    scheduler = Scheduler(decoder, max_rows=2)
+    scheduler.submit(Request([1, 2], 5, Sampling(seed=3), samples=7))
+    rows: dict[int, list[int]] = {}
+    assert scheduler.waiting == 7
+    while scheduler.busy:
+        for new in scheduler.step():
+            rows.setdefault(new.sample, []).append(new.token)
+    together = generate_batch(model, [1, 2], samples=7, max_tokens=5, seed=3)
+    assert [rows[i] for i in range(7)] == together
+    assert reads == [[1, 2]]
+
+
+def test_choose_keeps_what_top_k_and_top_p_say_and_draws_by_probability() -> None:
+    logits = torch.tensor([[0.1, 3.0, 2.0, 1.0, -1.0]]).log_softmax(-1)
+    grid = [(i + 0.5) / 2000 for i in range(2000)]
+
+    def shares(sampling: Sampling) -> torch.Tensor:
+        ids = choose(logits.expand(len(grid), -1), [sampling] * len(grid), grid)
+        return torch.bincount(torch.tensor(ids), minlength=5) / len(grid)
+
+    def expected(kept: list[int], temperature: float = 1.0) -> torch.Tensor:
+        weights = torch.zeros(5)
+        weights[kept] = (logits[0, kept] / temperature).softmax(-1)
+        return weights
+
+    for sampling, weights in [
+        (Sampling(), expected([0, 1, 2, 3, 4])),
+        (Sampling(temperature=0.5), expected([0, 1, 2, 3, 4], 0.5)),
+        (Sampling(top_k=2), expected([1, 2])),
+        (Sampling(top_k=99), expected([0, 1, 2, 3, 4])),
+        (Sampling(top_p=0.7), expected([1, 2])),
+        (Sampling(top_p=1e-9), expected([1])),
+        (Sampling(top_k=3, top_p=0.93), expected([1, 2, 3])),
+        (Sampling(temperature=0, top_k=3), expected([1])),
+    ]:
+        torch.testing.assert_close(shares(sampling), weights, atol=2e-3, rtol=0)
+    mixed = [Sampling(temperature=0), Sampling(top_k=1), Sampling(top_p=1e-9), Sampling(temperature=1e-6)]
+    assert choose(logits.expand(4, -1), mixed, [0.99] * 4) == [1, 1, 1, 1]
+    tied = torch.tensor([[2.0, 5.0, 5.0, 5.0]])
+    assert choose(tied, [Sampling(temperature=0)], [0.9]) == [1]
+
+
+class Bytes:
+    """A tokenizer of bytes and the special tokens."""
+
+    names = ("bos", "python_start", "python_end", "output_start", "output_end", "assistant_end")
+
+    def special_id(self, name: str) -> int:
+        return 256 + self.names.index(name)
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return bytes(ids).decode()
+
+
+def chain_model(chain: Sequence[int]) -> GPT:
+    """A model that says each token of `chain` after the one before it (each may stand there once)."""
+    model = random_model(
+        5, CLASSIC, vocab_size=262, n_embd=256, n_layer=1, n_head=2, n_kv_head=2, sequence_len=64
+    )
+    with torch.no_grad():
+        for matrix in (model.blocks[0].attn.c_proj, model.blocks[0].mlp.c_proj, model.lm_head):
+            matrix.weight.zero_()
+        for before, after in pairwise(chain):
+            model.lm_head.weight[after] += model.wte.weight[before]
+    return model
+
+
+def test_a_call_of_the_calculator_is_answered_by_forced_tokens() -> None:
+    t = Bytes()
+    start, end, opened, closed = (
+        t.special_id(n) for n in ("python_start", "python_end", "output_start", "output_end")
+    )
+    stop = t.special_id("assistant_end")
+    call = [ord("a"), start, *b"7*6", end]
+    model = chain_model([*call, ord("x")])
+    with torch.no_grad():
+        model.lm_head.weight[ord("!")] += model.wte.weight[closed]
+        model.lm_head.weight[stop] += model.wte.weight[ord("!")]
+    engine = Engine(model, t)
+    greedy, stops = Sampling(temperature=0), frozenset({stop})
+    tokens, masks = engine.generate_batch([ord("a")], samples=2, max_tokens=30, sampling=greedy, stop=stops)
+    assert tokens == [[*call[1:], opened, *b"42", closed, ord("!")]] * 2
+    assert masks == [[1] * 5 + [0] * 4 + [1]] * 2
+    columns = list(engine.generate([ord("a")], max_tokens=30, sampling=greedy, stop=stops))
+    assert columns[-1] == ([stop], [1])
+    cut, masks = engine.generate_batch([ord("a")], max_tokens=7, sampling=greedy, stop=stops)
+    assert cut == [[*call[1:], opened, ord("4")]]  # forced tokens count
+    plain = Engine(model).generate_batch([ord("a")], max_tokens=6, sampling=greedy, stop=stops)[0]
+    assert plain == [[*call[1:], ord("x")]]
+
+
+def test_training_between_two_samplings_is_seen_and_not_disturbed() -> None:
+    model = random_model(6)
+    engine = Engine(model)
+    greedy = Sampling(temperature=0)
+    [before], _ = engine.generate_batch([3, 4], max_tokens=40, sampling=greedy)
+    model(torch.tensor([[1, 2, 3] * 20]), torch.tensor([[2, 3, 1] * 20])).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter -= 0.5 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    [after], _ = engine.generate_batch([3, 4], max_tokens=40, sampling=greedy)
+    assert after != before
+    check_greedy(model, [3, 4], after)
+
+
+def test_memory_is_bounded_by_rows_and_windows_however_long_a_batch_runs() -> None:
+    model = random_model(7, sequence_len=16, window_pattern="L")
+    scheduler = Scheduler(Decoder(model), max_rows=3)
+    for i in range(12):
+        scheduler.submit(Request([i] * (1 + 9 * i), 150, Sampling(seed=i)))
+    most = 0
+    while scheduler.busy:
+        scheduler.step()
+        for track in scheduler.decoder.cache.tracks:
+            most = max(most, track.keys.size(1) * track.keys.size(2))
+    assert most <= 4 * 2 * (16 + 2 * 256)
+
+
+def test_a_row_ends_at_max_length() -> None:
+    scheduler = Scheduler(Decoder(random_model(8)), max_rows=2, max_length=10)
+    scheduler.submit(Request([1, 2, 3], 100, Sampling(temperature=0)))
+    rows = []
+    while scheduler.busy:
+        rows += scheduler.step()
+    assert len(rows) == 7
+    assert rows[-1].finish is Finish.LENGTH
+
+
+def test_stop_tokens_are_reported_to_a_scheduler_and_left_out_by_generate() -> None:
+    model = random_model(9)
+    [free] = generate_batch(model, [1], max_tokens=20, seed=5)
+    stop = frozenset({free[6]})
+    first = free.index(free[6])
+    [(tokens, finish)] = Engine(model).complete([Request([1], 20, Sampling(seed=5), stop=stop)])[0]
+    assert (tokens, finish) == (free[: first + 1], Finish.STOP)
+    assert [column[0] for column in generate(model, [1], max_tokens=20, seed=5, stop=stop)] == free[:first]
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        (Request([], 5), "no token"),
+        (Request([1, VOCAB], 5), "outside the model's vocabulary of 50"),
+        (Request([-1], 5), "outside"),
+        (Request([1] * 20, 5), "has 20 tokens, at most 11 fit"),
+        (Request([1], 0), "at least one token"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_refused_in_one_line(request_: Request, says: str) -> None:
+    scheduler = Scheduler(Decoder(random_model()), max_rows=2, max_length=12)
+    with pytest.raises(UserError, match=says):
+        scheduler.submit(request_)
+    assert not scheduler.busy
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}])
+def test_settings_out_of_bounds_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UserError):
+        Sampling(**wrong)  # type: ignore[arg-type]
+
+
+def test_bfloat16_decoding_stays_near_float32() -> None:
+    model = random_model(10)
+    rough = build_model(model.config, "cpu", torch.bfloat16)
+    rough.load_state_dict(model.state_dict())
+    decoder = Decoder(rough)
+    cache, logits = decoder.prefill([1, 2, 3, 4])
+    decoder.admit(cache, 2, 10)
+    exact = model(torch.tensor([[1, 2, 3, 4, 5]]))[0, -1]
+    logits = decoder.step([5, 5])
+    assert (logits[0] - exact).abs().mean() < 0.6
+    torch.testing.assert_close(logits[0], logits[1])
