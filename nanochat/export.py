@@ -1,0 +1,272 @@
+"""`nanochat export`: a classic model as a folder that Hugging Face transformers loads."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nanochat.architecture import SOFTCAP, ModelConfig
+from nanochat.errors import Exit, UserError, one_line
+from nanochat.options import Parser, add_arguments, collect, normalise, option
+from nanochat.paths import CHECKPOINT_FOLDERS, Layout, base_dir, fsync_dir, make_dir
+from nanochat.text import size_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nanochat.model import GPT
+    from nanochat.tokenizer import Tokenizer
+    from nanochat.weights import OpenedModel
+
+FILES = (
+    "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    "README.md",
+)  # fmt: skip
+
+_LAYER_NAMES = {
+    "attn.c_q": "self_attn.q_proj",
+    "attn.c_k": "self_attn.k_proj",
+    "attn.c_v": "self_attn.v_proj",
+    "attn.c_proj": "self_attn.o_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Which checkpoint, where to."""
+
+    out: str = option("", "Folder to write", short="-o", path=True)
+    source: str = option(
+        "base", "Stage that made the checkpoint", short="-i", choices=tuple(CHECKPOINT_FOLDERS)
+    )
+    model_tag: str = option("", "Name of the checkpoint folder; default the deepest", short="-g")
+    step: int = option(-1, "Step of the checkpoint; -1: the last", short="-s", minimum=-1)
+    dtype: str = option("float32", "Type of the weights in the file", choices=("float32", "bfloat16"))
+    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)
+    force: bool = option(False, "Replace an earlier export in the folder")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Answers `nanochat export …` and returns its exit code."""
+    parser = Parser(prog="nanochat export", description="Write a classic model in Hugging Face's format.")
+    parser.add_argument(
+        "--base-dir",
+        metavar="DIR",
+        help="base directory, ours or the reference's [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]",
+    )
+    add_arguments(parser, ExportOptions)
+    found = parser.parse_args(normalise(argv))
+    options = collect(ExportOptions, found)
+    if not options.out:
+        raise UserError("nanochat export: no --out", "name the folder to write, for example --out d20-hf")
+    layout = Layout(base_dir(found.base_dir))
+    out = layout.resolve(options.out)
+    check_target(out, options.force)
+
+    from nanochat.weights import open_model
+
+    opened = open_model(
+        layout, options.source, tag=options.model_tag, step=options.step, tokenizer_dir=options.tokenizer_dir
+    )
+    export(opened, out, source=options.source, dtype=options.dtype, force=options.force)
+    size = sum((out / name).stat().st_size for name in FILES)
+    print(
+        f"{options.source} {opened.checkpoint.path.parent.name}, step {opened.checkpoint.step}: wrote {out}"
+    )
+    print(f"{len(FILES)} files, {size_bytes(size)}; in transformers: AutoModelForCausalLM.from_pretrained")
+    return Exit.OK
+
+
+def export(
+    opened: "OpenedModel", out: Path, *, source: str, dtype: str = "float32", force: bool = False
+) -> None:
+    """Writes the folder whole or not at all: config, weights, tokenizer, generation defaults, model card.
+
+    Raises `UserError` when the model has parts that transformers' NanoChat lacks, when `out` holds
+    something already (unless `force` and it is an export), or when it cannot be written.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    from nanochat.hf_tokenizer import tokenizer_config, tokenizer_json
+
+    model, tokenizer = opened.model, opened.tokenizer
+    check_expressible(model.config, opened.checkpoint.path)
+    check_target(out, force)
+    chat = source != "base"
+    documents: dict[str, Any] = {
+        "config.json": hf_config(model.config, tokenizer, chat=chat) | {"dtype": dtype},
+        "generation_config.json": generation_config(tokenizer, chat=chat),
+        "tokenizer.json": tokenizer_json(tokenizer),
+        "tokenizer_config.json": tokenizer_config(model.config.sequence_len, chat=chat),
+    }
+    try:
+        with _new_folder(out) as folder:
+            weights = hf_weights(model)
+            kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+            save_file(
+                {name: t.to(kind) for name, t in weights.items()},
+                folder / "model.safetensors",
+                {"format": "pt"},
+            )
+            for name, content in documents.items():
+                text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+                (folder / name).write_text(text, encoding="utf-8")
+            (folder / "README.md").write_text(model_card(opened, source), encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        reason = one_line(getattr(error, "strerror", None) or str(error))
+        raise UserError(f"cannot write {out}: {reason}", "nothing was changed", Exit.FAILED) from error
+
+
+def check_target(out: Path, force: bool) -> None:
+    """Raises `UserError` unless `out` is free, or holds nothing but an export that `force` may replace."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UserError(f"{out} is a file", "name a folder that does not exist yet")
+    names = {path.name for path in out.iterdir()}
+    if foreign := sorted(names - set(FILES)):
+        raise UserError(f"{out} holds other files, {foreign[0]} for one", "name another folder")
+    if names and not force:
+        raise UserError(f"{out} holds an export already", "--force replaces it")
+
+
+@contextlib.contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out`, synced and put in its place at the end, gone after an error."""
+    parent = make_dir(out.parent)
+    temp, old = (parent / f".{out.name}.{os.getpid()}.{what}" for what in ("tmp", "old"))
+    temp.mkdir()
+    try:
+        yield temp
+        for path in temp.iterdir():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        fsync_dir(temp)
+        if out.exists():
+            out.rename(old)
+        temp.rename(out)
+        fsync_dir(parent)
+    except BaseException:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        raise
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def check_expressible(config: ModelConfig, where: Path) -> None:
+    """Raises `UserError` that names the parts transformers' NanoChat (the classic architecture) lacks."""
+    parts = config.parts
+    short = any(window is not None and window < config.sequence_len for window in config.windows)
+    lacking = {
+        "layer scales": parts.layer_scales,
+        "value embeddings": parts.value_embeds,
+        "smear": parts.smear,
+        "backout": parts.backout,
+        "short windows": short,
+        "a gain on queries and keys": parts.qk_gain != 1.0,
+    }
+    if names := [name for name, there in lacking.items() if there]:
+        raise UserError(
+            f"{where} has parts that transformers' NanoChat lacks: {', '.join(names)}",
+            "only models of the classic architecture can be exported",
+        )
+
+
+def hf_config(config: ModelConfig, tokenizer: "Tokenizer", *, chat: bool) -> dict[str, Any]:
+    """The content of `config.json`. RMSNorm's eps is float32's, as torch takes it when none is given."""
+    return {
+        "architectures": ["NanoChatForCausalLM"],
+        "model_type": "nanochat",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.n_embd,
+        "intermediate_size": 4 * config.n_embd,
+        "num_hidden_layers": config.n_layer,
+        "num_attention_heads": config.n_head,
+        "num_key_value_heads": config.n_kv_head,
+        "max_position_embeddings": config.sequence_len,
+        "hidden_act": "relu2",
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "rms_norm_eps": 2.0**-23,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.parts.rotary_base},
+        "final_logit_softcapping": SOFTCAP,
+        "tie_word_embeddings": False,
+        "use_cache": True,
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": _ends(tokenizer, chat),
+        "pad_token_id": tokenizer.special_id("assistant_end"),
+    }
+
+
+def generation_config(tokenizer: "Tokenizer", *, chat: bool) -> dict[str, Any]:
+    return {
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": _ends(tokenizer, chat),
+        "pad_token_id": tokenizer.special_id("assistant_end"),
+        "do_sample": True,
+        "temperature": 0.6 if chat else 1.0,
+        "top_k": 50,
+    }
+
+
+def _ends(tokenizer: "Tokenizer", chat: bool) -> int | list[int]:
+    return [tokenizer.special_id("assistant_end"), tokenizer.bos_id] if chat else tokenizer.bos_id
+
+
+def hf_weights(model: "GPT") -> "dict[str, Tensor]":
+    """The state dict in transformers' names, tables without their padding rows."""
+    size = model.config.vocab_size
+    own = model.state_dict()
+    weights = {
+        "model.embed_tokens.weight": own["transformer.wte.weight"][:size],
+        "lm_head.weight": own["lm_head.weight"][:size],
+    }
+    for layer in range(model.config.n_layer):
+        for ours, theirs in _LAYER_NAMES.items():
+            weights[f"model.layers.{layer}.{theirs}.weight"] = own[f"transformer.h.{layer}.{ours}.weight"]
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+
+
+def model_card(opened: "OpenedModel", source: str) -> str:
+    """A short README for whoever finds the folder."""
+    config, checkpoint = opened.model.config, opened.checkpoint
+    parameters = sum(parameter.numel() for parameter in opened.model.parameters())
+    bpb = checkpoint.meta.get("val_bpb")
+    measured = f"- {bpb:.4f} bits per byte on its validation text\n" if isinstance(bpb, int | float) else ""
+    rounded = (
+        "\nIt was trained with rotary tables rounded to bfloat16. Loaded in float32, transformers does not round "
+        "them, and\nlogits differ by about 0.001 from nanochat's; loaded in bfloat16, the tables are the same.\n"
+        if config.parts.rotary_bfloat16
+        else ""
+    )
+    return (
+        "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n"
+        f"# {checkpoint.path.parent.name}\n\n"
+        f"A nanochat model of the classic architecture ({source}, step {checkpoint.step}).\n\n"
+        f"- {parameters:,} parameters: {config.n_layer} layers, width {config.n_embd}, {config.n_head} heads "
+        f"({config.n_kv_head} for keys and values)\n"
+        f"- vocabulary {config.vocab_size:,}, context {config.sequence_len:,} tokens\n{measured}{rounded}\n"
+        "```python\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        'model = AutoModelForCausalLM.from_pretrained(".")\n'
+        'tokenizer = AutoTokenizer.from_pretrained(".")\n'
+        'ids = tokenizer("The capital of France is", return_tensors="pt")\n'
+        "print(tokenizer.decode(model.generate(**ids, max_new_tokens=16)[0]))\n"
+        "```\n\n"
+        "Text is encoded after `<|bos|>`. Special tokens spelled in a text are read as such; "
+        "`split_special_tokens=True`\nreads them as the characters they are, as nanochat does.\n"
+    )
