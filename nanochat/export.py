@@ -249,8 +249,8 @@ def model_card(opened: "OpenedModel", source: str) -> str:
     bpb = checkpoint.meta.get("val_bpb")
     measured = f"- {bpb:.4f} bits per byte on its validation text\n" if isinstance(bpb, int | float) else ""
     rounded = (
-        "\nIt was trained with rotary tables rounded to bfloat16. Loaded in float32, transformers leaves them\n"
-        "unrounded, and logits differ by about 0.001 from nanochat's; in bfloat16 the tables are the same.\n"
+        "\nIt was trained with rotary tables rounded to bfloat16. Loaded in float32, transformers does\n"
+        "not round them, and logits differ by about 0.001 from nanochat's; in bfloat16 it does as well.\n"
         if config.parts.rotary_bfloat16
         else ""
     )

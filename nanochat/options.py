@@ -487,6 +487,11 @@ class BaseLossOptions:
     model_tag: str = option("", "Name of the checkpoint folder; default the deepest", short="-g")
     step: int = option(-1, "Step of the checkpoint; -1: the last", short="-s", minimum=-1)
     split_tokens: int = option(20 * 524_288, "Tokens of each split", minimum=1)
+    rows: str = option(
+        "auto",
+        "How rows are made: packed, or cut from a stream of documents; auto: as the model was trained",
+        choices=("auto", "packed", "stream"),
+    )
     device_batch_size: int = option(32, "Rows in a batch on one device", minimum=1)
     device_type: str = option(
         "", "cpu, cuda or mps; empty: the best that is there", choices=("", "cpu", "cuda", "mps")

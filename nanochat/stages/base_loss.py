@@ -1,13 +1,13 @@
 """Measures a checkpoint: bits per byte on training and validation text, and samples.
 
-Rows of text are packed as in training and read from the start of each split. Every rank reads the same
-rows and computes its share of them, so the figures are the same for any batch size and any number of
-ranks.
+Rows of text are made as in the model's training and read from the start of each split: packed, or for
+classic models cut from a stream. Every rank reads the same rows and computes its share of them, so the
+figures are the same for any batch size and any number of ranks.
 """
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,13 +16,14 @@ from torch import Tensor
 from nanochat.dataloader import PackedLoader
 from nanochat.dataset import split_shards
 from nanochat.errors import UserError
-from nanochat.evals.bpb import count_batch
+from nanochat.evals.bpb import LabelledBatch, count_batch
 from nanochat.options import BaseLossOptions
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun
 from nanochat.runtime import Runtime, setup_runtime
 from nanochat.samples import write_samples
 from nanochat.stages import main
+from nanochat.stream import stream_batches, stream_rows
 from nanochat.weights import OpenedModel, open_model
 
 LOSS_SHARE = 0.48
@@ -77,11 +78,11 @@ def measure(
     """Bits per byte over the first `rows` packed rows of a split."""
     model, size = opened.model, min(options.device_batch_size, rows)
     token_bytes = torch.tensor(opened.tokenizer.token_bytes, device=runtime.device)
-    loader = PackedLoader(opened.tokenizer, paths, size, model.config.sequence_len, device=runtime.device)
-    total = torch.zeros(2, dtype=torch.float64)
     batches = -(-rows // size)
+    source = text_batches(opened, paths, size, options.rows, runtime.device)
+    total = torch.zeros(2, dtype=torch.float64)
     with torch.no_grad():
-        for number, batch in zip(range(batches), loader, strict=False):
+        for number, batch in zip(range(batches), source, strict=False):
             run.check_stop()
             if number % runtime.world == runtime.rank:
                 batch.targets[rows - number * size :] = -1  # the last batch may hold rows too many
@@ -92,6 +93,21 @@ def measure(
     bpb = nats / (math.log(2) * count) if count else math.inf
     run.log(f"{split} bpb {bpb:.6f} over {rows * model.config.sequence_len:,} tokens, {count:,.0f} bytes")
     return bpb
+
+
+def text_batches(
+    opened: OpenedModel, paths: Sequence[Path], size: int, rows: str, device: torch.device
+) -> Iterator[LabelledBatch]:
+    """Batches of `size` rows, packed or from the stream; `auto` is the way of the model's era.
+
+    The stream is cut as batches of the checkpoint's own training cut it, whatever `size` is.
+    """
+    config, meta = opened.model.config, opened.checkpoint.meta
+    if rows == "packed" or (rows == "auto" and config.parts.windows):
+        return PackedLoader(opened.tokenizer, paths, size, config.sequence_len, device=device)
+    saved = meta.get("device_batch_size")
+    unit = saved if isinstance(saved, int) and saved > 0 else 32
+    return stream_batches(stream_rows(opened.tokenizer, paths, config.sequence_len, unit), size, device)
 
 
 def sum_over_ranks(counts: Tensor, runtime: Runtime) -> Tensor:

@@ -10,7 +10,7 @@ from training_data import byte_tokenizer, make_base
 
 from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.cli import main
-from nanochat.dataset import split_shards
+from nanochat.dataset import iter_documents, split_shards
 from nanochat.events import Event, read_events
 from nanochat.options import BaseLossOptions
 from nanochat.paths import Layout
@@ -19,6 +19,7 @@ from nanochat.rundir import StageRun
 from nanochat.runtime import Runtime
 from nanochat.samples import FREE_SAMPLES, PROMPTS
 from nanochat.stages import base_loss
+from nanochat.stream import stream_rows
 from nanochat.weights import open_model
 
 VOCAB = byte_tokenizer().vocab_size
@@ -59,6 +60,46 @@ def test_bits_per_byte_are_the_reference_figures(
     assert seen["val/bpb"] == pytest.approx(expected["d2_val"]["bpb"], abs=1e-5)
     assert seen["train/bpb"] == pytest.approx(expected["d2_train"]["bpb"], abs=1e-5)
     assert (seen["tokens"], seen["step"]) == (tokens, 300)
+
+
+def test_a_classic_checkpoint_gives_the_figure_it_was_saved_with(
+    shared_reference: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    """Rows from the stream, bytes as the classic file counts them, whatever the batch size."""
+    for name in ("tokenizer", "base_checkpoints"):
+        (tmp_path / name).symlink_to(shared_reference / "checkpoints/classic" / name)
+    saved = json.loads((shared_reference / "checkpoints/classic/expected.json").read_text())
+    seen = measure(
+        tmp_path, f"--data-dir={shared_data / 'text'}", "--split-tokens=65536", "--device-batch-size=48"
+    )
+    assert seen["val/bpb"] == pytest.approx(saved["val_bpb_at_save"], abs=1e-5)
+
+
+def test_rows_of_the_other_era_when_asked(base: Path) -> None:
+    words = ["--split-tokens=3200"]
+    figures = {}
+    for tag in ("d2", "old"):
+        for rows in ("auto", "packed", "stream"):
+            figures[tag, rows] = measure(base, *words, "--model-tag", tag, "--rows", rows)["val/bpb"]
+    assert figures["d2", "auto"] == figures["d2", "packed"] != figures["d2", "stream"]
+    assert figures["old", "auto"] == figures["old", "stream"] != figures["old", "packed"]
+
+
+def test_the_stream_is_the_documents_one_after_the_other(base: Path) -> None:
+    """Each batch of `unit` rows takes T·unit + 1 tokens; the last is only a target."""
+    tokenizer = byte_tokenizer()
+    paths = split_shards(base / "base_data").train
+    expected = [token for text in iter_documents(paths) for token in tokenizer.encode(text, bos=True)]
+    context, unit = 10, 3
+    rows = stream_rows(tokenizer, paths, context, unit)
+    for number in range(60):
+        start = (number // unit) * (unit * context + 1) + (number % unit) * context
+        assert next(rows).tolist() == expected[start : start + context + 1]
+    count = len(expected) // (unit * context + 1) * unit - 60
+    for _ in range(count):
+        next(rows)
+    again = next(rows).tolist()  # the epoch goes round
+    assert set(again) <= set(expected)
 
 
 @pytest.mark.parametrize("tag", ["d2", "old"])

@@ -1,0 +1,60 @@
+"""Classic rows: every document after bos in one endless stream, cut into rows wherever they fall.
+
+The classic era trained and measured on these, a batch at a time: B·T+1 tokens, of which the last is only
+a target and is not read again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nanochat.dataloader import TOKENIZE_DOCUMENTS, Encoder
+from nanochat.dataset import iter_row_groups
+from nanochat.errors import UserError
+from nanochat.packing import Tokens
+
+
+@dataclass(frozen=True)
+class StreamBatch:
+    """inputs and targets (B, T) int64 on the device."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
+def stream_rows(tokenizer: Encoder, paths: Sequence[Path], context: int, unit: int) -> Iterator[Tokens]:
+    """Rows of T+1 tokens without end, as batches of `unit` rows cut them from the stream.
+
+    Raises `UserError` when the shards hold no text.
+    """
+    size = unit * context + 1
+    held: list[int] = []
+    for ids in _documents(tokenizer, paths):
+        held += ids
+        while len(held) >= size:
+            batch = np.asarray(held[:size], dtype=np.int32)
+            del held[:size]
+            for row in range(unit):
+                yield batch[row * context : (row + 1) * context + 1]
+
+
+def _documents(tokenizer: Encoder, paths: Sequence[Path]) -> Iterator[list[int]]:
+    while True:
+        empty = True
+        for _, _, texts in iter_row_groups(paths):
+            for first in range(0, len(texts), TOKENIZE_DOCUMENTS):
+                empty = False
+                yield from tokenizer.encode_batch(texts[first : first + TOKENIZE_DOCUMENTS], bos=True)
+        if empty:
+            raise UserError(f"{paths[0].parent}: no documents", "build the shards anew")
+
+
+def stream_batches(rows: Iterator[Tokens], size: int, device: torch.device | str) -> Iterator[StreamBatch]:
+    """The rows in batches of `size`."""
+    while True:
+        tokens = torch.from_numpy(np.stack([next(rows) for _ in range(size)])).to(device).long()
+        yield StreamBatch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
