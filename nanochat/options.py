@@ -496,7 +496,7 @@ class BaseLossOptions:
     device_type: str = option(
         "", "cpu, cuda or mps; empty: the best that is there", choices=("", "cpu", "cuda", "mps")
     )
-    dtype: str = option("auto", "Compute type", choices=("auto", "float32", "bfloat16"))
+    dtype: str = option("auto", "Compute type", choices=("auto", "float32", "bfloat16", "float16"))
     seed: int = option(42, "Seed of the samples")
     data_dir: str = option("", "Folder of the shards; default base_data_climbmix, else base_data", path=True)
     tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)

@@ -33,7 +33,7 @@ class ProbeOptions:
     greedy: int = option(24, "Tokens of the greedy continuation", minimum=0)
     json: bool = option(False, "One JSON document instead of the table")
     tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)
-    dtype: str = option("float32", "Compute type", choices=("auto", "float32", "bfloat16"))
+    dtype: str = option("float32", "Compute type", choices=("auto", "float32", "bfloat16", "float16"))
     device_type: str = option("cpu", "Device; empty: the best there is", choices=("", "cpu", "cuda", "mps"))
 
 
