@@ -37,6 +37,7 @@ COMMANDS: dict[str, Command] = {
     "probe": Command("nanochat.probe:main", "what a checkpoint makes of a prompt: logits and continuation"),
     "bench": Command("nanochat.inferbench:main", "infer: how fast a model, trained or not, answers here"),
     "export": Command("nanochat.export:main", "write a classic model in Hugging Face's format"),
+    "tensorboard": Command("nanochat.tensorboard:main", "write runs' event logs as TensorBoard files"),
     "doctor": Command(
         "remote.commands:doctor", "check this machine, line by line, with a fix for each failure"
     ),

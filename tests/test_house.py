@@ -26,6 +26,7 @@ LIGHT = [
     "nanochat.plan",
     "nanochat.rundir",
     "nanochat.stages",
+    "nanochat.tensorboard",
     "nanochat.tokenizer",
 ]
 
