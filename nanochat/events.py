@@ -94,6 +94,16 @@ def finite(value: JSON, on_nonfinite: Callable[[str], None] | None = None) -> JS
     return value
 
 
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def number(value: JSON) -> float | None:
+    """The number an event's value stands for (`finite` undone); None where it is none."""
+    if isinstance(value, str):
+        return _NON_FINITE.get(value)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
 class EventWriter:
     """Appends events to one file; the only writer of it while open.
 

@@ -475,6 +475,8 @@ class BaseTrainOptions:
     init_from: str = option(
         "", "Start from the weights in this safetensors file", group="Checkpoint", path=True
     )
+    wandb: bool = option(False, "Mirror the metrics to Weights & Biases", group="Tracking")
+    wandb_project: str = option("nanochat", "Project there", group="Tracking")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Any
 from nanochat import __version__
 from nanochat.errors import Exit, UserError, one_line
 from nanochat.events import JSON, EventWriter, read_events
+from nanochat.mirror import Mirror, open_mirror
 from nanochat.options import Options, Parser, add_arguments, changed, collect, normalise
 from nanochat.paths import Layout, atomic_write, base_dir, make_dir
 from nanochat.stages import StageSpec
@@ -61,6 +62,7 @@ class StageRun:
         self.stop_requested = False
         self.started = False
         self._lock = threading.Lock()
+        self._mirror: Mirror | None = None
         self._events = EventWriter(path / "events.jsonl") if path is not None and self.is_main else None
 
     @property
@@ -72,6 +74,16 @@ class StageRun:
         if self._events is not None:
             with self._lock:
                 self._events.emit(kind, step=step, data=data)
+        if self._mirror is not None:
+            self._mirror.take(kind, step, data or {})
+
+    def open_mirror(self) -> None:
+        """Mirrors the events that follow to W&B, where the stage's options ask for it."""
+        if getattr(self.options, "wandb", False) and self.path is not None and self.is_main:
+            self._mirror = open_mirror(
+                self.run_id, self.stage, self.path, vars(self.options),
+                lambda message: self.alert("wandb_failed", message),
+            )  # fmt: skip
 
     def start(
         self,
@@ -260,6 +272,7 @@ def _execute(spec: StageSpec, options: Options, run: StageRun) -> int:
     """The stage from start to end, with its end written to the log, whatever it is."""
     _handle_signals(run)
     try:
+        run.open_mirror()
         results = spec.load()(options, run)
     except StageStopped:
         run.log(f"{spec.name}: stopped, as asked")

@@ -6,17 +6,15 @@ doing it again replaces it. Values are float32 there, as in every TensorBoard sc
 
 import io
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from nanochat.errors import Exit, UserError, nearest
-from nanochat.events import JSON, Event, read_events
+from nanochat.events import Event, number, read_events
 from nanochat.options import Parser, normalise
 from nanochat.paths import Layout, atomic_write, base_dir, make_dir
 
-NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _TAG_LENGTH = 60
 
 
@@ -99,13 +97,6 @@ def without_superseded(events: Iterable[Event]) -> list[Event]:
             kept = [e for e in kept if e.step is None or e.step < start]
         kept.append(event)
     return kept
-
-
-def number(value: JSON) -> float | None:
-    """The number an event's value stands for; None where it is none."""
-    if isinstance(value, str):
-        return NON_FINITE.get(value)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def write_run(run_id: str, events: Sequence[Event], out: Path) -> Path:

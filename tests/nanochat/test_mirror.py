@@ -1,0 +1,99 @@
+"""--wandb with a stand-in for the package that writes down what it is told, in real processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_data import TINY, make_base
+
+from nanochat.events import read_events
+
+ROOT = Path(__file__).resolve().parents[2]
+
+STAND_IN = """
+import json, os
+def note(call, **what):
+    with open(os.environ["CALLS"], "a") as file:
+        file.write(json.dumps({"call": call, **what}) + "\\n")
+class Summary:
+    def update(self, values): note("summary", values=values)
+class Run:
+    summary = Summary()
+    def define_metric(self, name, step_metric): note("define", name=name, step=step_metric)
+    def log(self, values):
+        if os.environ.get("BREAKS"):
+            raise ConnectionError("no way there")
+        note("log", values=values)
+    def finish(self, exit_code): note("finish", code=exit_code)
+def init(**options):
+    note("init", **options)
+    return Run()
+"""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def base(template: Path, tmp_path: Path) -> Path:
+    for name in ("tokenizer", "base_data"):
+        (tmp_path / name).symlink_to(template / name)
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "wandb.py").write_text(STAND_IN)
+    return tmp_path
+
+
+def train(base: Path, *options: str, attempt: int = 1, **env: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {
+        "PYTHONPATH": f"{base / 'packages'}{os.pathsep}{ROOT}", "CALLS": str(base / "calls"),
+        "NANOCHAT_RUN_DIR": str(base / "runs" / "r1"), "NANOCHAT_ATTEMPT": str(attempt), **env,
+    }  # fmt: skip
+    argv = [sys.executable, "-m", "nanochat", "base_train", f"--base-dir={base}", *TINY, "--wandb", *options]
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+
+
+def calls(base: Path, name: str = "") -> list[dict[str, Any]]:
+    lines = (base / "calls").read_text().splitlines() if (base / "calls").exists() else []
+    return [call for call in map(json.loads, lines) if not name or call["call"] == name]
+
+
+def test_every_metric_goes_there_and_a_resume_keeps_the_id(base: Path):
+    first = train(base, "--num-iterations=4", "--wandb-project=mine", "--save-every=2", "--run=small")
+    assert first.returncode == 0, first.stderr
+    assert train(base, "--num-iterations=6", "--resume-from-step=2", attempt=2).returncode == 0
+    events, _ = read_events(base / "runs" / "r1" / "events.jsonl")
+    wanted = [{"step": e.step, **e.data} for e in events if e.kind in ("metric", "eval")]
+    assert [call["values"] for call in calls(base, "log")] == wanted
+    begun = calls(base, "init")
+    assert [(c["id"], c["resume"]) for c in begun] == [("r1", "allow"), ("r1", "allow")]
+    assert (begun[0]["project"], begun[0]["name"], begun[0]["config"]["depth"]) == ("mine", "small", 2)
+    assert calls(base, "summary")[0]["values"]["steps"] == 4
+    assert [c["code"] for c in calls(base, "finish")] == [0, 0]
+
+
+def test_a_failure_there_is_one_alert_and_training_goes_on(base: Path):
+    assert train(base, "--num-iterations=3", BREAKS="1").returncode == 0
+    events, _ = read_events(base / "runs" / "r1" / "events.jsonl")
+    alerts = [e for e in events if e.kind == "alert" and e.data["what"] == "wandb_failed"]
+    assert len(alerts) == 1
+    assert "ConnectionError: no way there" in str(alerts[0].data["message"])
+    assert events[-1].data["status"] == "succeeded"
+
+
+def test_it_is_silent_unless_asked(base: Path):
+    assert train(base, "--no-wandb", "--num-iterations=1").returncode == 0
+    assert calls(base) == []
+
+
+def test_without_the_package_it_says_what_to_install(base: Path):
+    (base / "packages" / "wandb.py").write_text("raise ImportError('not here')")
+    shown = train(base, "--num-iterations=1")
+    assert shown.returncode == 1
+    assert "pip install wandb" in shown.stderr
+    assert shown.stderr.count("\n") == 1
