@@ -11,6 +11,9 @@ import pytest
 from training_data import TINY, make_base
 
 from nanochat.events import read_events
+from nanochat.options import BaseTrainOptions
+from nanochat.paths import Layout
+from nanochat.rundir import StageRun
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,6 +92,18 @@ def test_a_failure_there_is_one_alert_and_training_goes_on(base: Path):
 def test_it_is_silent_unless_asked(base: Path):
     assert train(base, "--no-wandb", "--num-iterations=1").returncode == 0
     assert calls(base) == []
+
+
+@pytest.mark.parametrize(("rank", "begun"), [("0", 1), ("1", 0)])
+def test_only_the_first_rank_talks(base: Path, monkeypatch: pytest.MonkeyPatch, rank: str, begun: int):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("CALLS", str(base / "calls"))
+    monkeypatch.syspath_prepend(str(base / "packages"))
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    run = StageRun(Layout(base), base, "base_train", BaseTrainOptions(wandb=True), 1)
+    run.open_mirror()
+    run.close()
+    assert len(calls(base, "init")) == begun
 
 
 def test_without_the_package_it_says_what_to_install(base: Path):
