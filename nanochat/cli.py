@@ -34,6 +34,9 @@ COMMANDS: dict[str, Command] = {
     "tasks": Command(
         "nanochat.tasks.command:main", "ls | show | fetch what models are trained on and judged by"
     ),
+    "estimate": Command(
+        "nanochat.estimate:main", "memory, time and cost of a pretraining run before it is started"
+    ),
     "probe": Command("nanochat.probe:main", "what a checkpoint makes of a prompt: logits and continuation"),
     "bench": Command("nanochat.inferbench:main", "infer: how fast a model, trained or not, answers here"),
     "export": Command("nanochat.export:main", "write a classic model in Hugging Face's format"),

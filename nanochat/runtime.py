@@ -8,25 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from nanochat.errors import UserError
-
-# Dense bfloat16 FLOP/s of the data sheets, by a part of the device's name; the first that matches counts.
-PEAK_BFLOAT16 = (
-    ("gb200", 2.5e15),
-    ("b200", 2.25e15),
-    ("b100", 1.8e15),
-    ("h200", 989e12),
-    ("h100 nvl", 835e12),
-    ("h100 pcie", 756e12),
-    ("h100", 989e12),
-    ("a100", 312e12),
-    ("a800", 312e12),
-    ("l40s", 362e12),
-    ("l4", 121e12),
-    ("a40", 149.7e12),
-    ("a10", 125e12),
-    ("4090", 165.2e12),
-    ("3090", 71e12),
-)
+from nanochat.hardware import find_gpu
 
 GC_EVERY = 5000
 """Steps between collections once the collector is frozen: a scan costs about half a second."""
@@ -60,8 +42,8 @@ class Runtime:
         """Peak dense bfloat16 FLOP/s of the device, None when it is not known."""
         if self.device.type != "cuda":
             return None
-        name = self.name.lower()
-        return next((peak for part, peak in PEAK_BFLOAT16 if part in name), None)
+        gpu = find_gpu(self.name)
+        return gpu.peak if gpu is not None else None
 
     def synchronize(self) -> None:
         """Waits until the device has done all it was given, for timing."""
@@ -124,19 +106,20 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def bfloat16_speedup(size: int = 512, seconds: float = 0.03) -> float:
+def bfloat16_speedup() -> float:
     """How many times faster this CPU multiplies bfloat16 matrices than float32 ones, measured."""
+    return matmul_flops(torch.bfloat16) / matmul_flops(torch.float32)
 
-    def rate(dtype: torch.dtype) -> float:
-        a = torch.ones(size, size, dtype=dtype)
+
+def matmul_flops(dtype: torch.dtype, size: int = 512, seconds: float = 0.03) -> float:
+    """FLOP/s of this CPU on square matrix products, measured for about `seconds`."""
+    a = torch.ones(size, size, dtype=dtype)
+    a @ a
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
         a @ a
-        count, start = 0, time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            a @ a
-            count += 1
-        return count / (time.perf_counter() - start)
-
-    return rate(torch.bfloat16) / rate(torch.float32)
+        count += 1
+    return 2 * size**3 * count / (time.perf_counter() - start)
 
 
 def freeze_garbage_collector() -> None:

@@ -19,7 +19,9 @@ HEAVY = {"torch", "pyarrow", "numpy", "plotext", "asyncssh", "textual", "tiktoke
 LIGHT = [
     "nanochat.cli",
     "nanochat.errors",
+    "nanochat.estimate",
     "nanochat.events",
+    "nanochat.hardware",
     "nanochat.memory",
     "nanochat.options",
     "nanochat.paths",

@@ -22,9 +22,9 @@ from nanochat.scaling import config_from_depth
 
 SHAPES = [
     ModelConfig(256, 1000, 4, 4, 4, 128, "L"),
-    ModelConfig(512, 4096, 3, 4, 2, 256, "SSSL"),
+    ModelConfig(256, 2048, 3, 4, 2, 128, "SSSL"),
     ModelConfig(384, 777, 5, 2, 2, 64, "SL"),
-    ModelConfig(300, 2000, 4, 6, 6, 192, "SSL"),
+    ModelConfig(300, 1000, 3, 6, 6, 96, "SSL"),
     ModelConfig(256, 1000, 4, 4, 4, 128, parts=CLASSIC),
     ModelConfig(128, 500, 1, 2, 1, 64, "L"),
     ModelConfig(256, 1000, 2, 4, 4, 128, "L", replace(MODERN, smear=False, backout=False)),

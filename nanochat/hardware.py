@@ -1,0 +1,87 @@
+"""GPUs by name: peak speed, memory, what they can; and how well published runs used them."""
+
+import re
+from dataclasses import dataclass
+
+from nanochat.errors import UserError, nearest
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class GpuModel:
+    """A GPU of the data sheets. `name` is words that all are in the device's name."""
+
+    name: str
+    peak: float
+    """Dense bfloat16 FLOP/s."""
+    memory: int
+    """Bytes, as the driver reports them."""
+    float8: bool = False
+    """Trains in float8: Hopper and newer."""
+
+
+GPUS = (
+    GpuModel("gb200", 2.5e15, 189_471 * MIB, True),
+    GpuModel("b200", 2.25e15, 183_359 * MIB, True),
+    GpuModel("b100", 1.8e15, 183_359 * MIB, True),
+    GpuModel("gh200", 989e12, 97_871 * MIB, True),
+    GpuModel("h200", 989e12, 143_771 * MIB, True),
+    GpuModel("h100 nvl", 835e12, 95_830 * MIB, True),
+    GpuModel("h100 pcie", 756e12, 81_559 * MIB, True),
+    GpuModel("h100", 989e12, 81_559 * MIB, True),
+    GpuModel("a100 40gb", 312e12, 40_960 * MIB),
+    GpuModel("a100", 312e12, 81_920 * MIB),
+    GpuModel("a800", 312e12, 81_920 * MIB),
+    GpuModel("l40s", 362e12, 46_068 * MIB),
+    GpuModel("l4", 121e12, 23_034 * MIB),
+    GpuModel("a40", 149.7e12, 46_068 * MIB),
+    GpuModel("a10g", 70e12, 23_028 * MIB),
+    GpuModel("a10", 125e12, 23_028 * MIB),
+    GpuModel("4090", 165.2e12, 24_564 * MIB),
+    GpuModel("3090", 71e12, 24_576 * MIB),
+)
+"""The first that fits a name counts."""
+
+
+def find_gpu(name: str) -> GpuModel | None:
+    """The model of a device's name ("NVIDIA H100 80GB HBM3") or of a short one ("h100"); None if unknown."""
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    return next((gpu for gpu in GPUS if words.issuperset(gpu.name.split())), None)
+
+
+def named_gpu(name: str) -> GpuModel:
+    """The model of that name; raises `UserError` with the nearest names."""
+    gpu = find_gpu(name)
+    if gpu is None:
+        raise UserError(
+            f"no GPU called '{name}' is known", nearest(name, [gpu.name.replace(" ", "-") for gpu in GPUS])
+        )
+    return gpu
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """A pretraining run of the reference's leaderboard (karpathy/nanochat, dev/LEADERBOARD.md), on 8 × H100
+    with micro-batches of 16 rows. `seconds` are of training steps alone."""
+
+    depth: int
+    ratio: float
+    total_batch: int
+    steps: int
+    seconds: float
+    fp8: bool
+
+
+PUBLISHED_RUNS = (
+    PublishedRun(24, 12.0, 2**19, 16_704, 10_949, False),
+    PublishedRun(26, 8.5, 2**19, 14_889, 10_493, True),
+    PublishedRun(26, 8.25, 2**20, 7_226, 9_922, True),
+    PublishedRun(26, 7.25, 2**19, 12_700, 8_967, True),
+)
+
+PUBLISHED_MFU = {False: 0.50, True: 0.57}
+"""Model FLOPs utilisation of those runs against the bfloat16 peak: without and with float8."""
+
+PUBLISHED_PRICE = ("h100", 3.0)
+"""Dollars a GPU-hour that the published costs are reckoned with."""
