@@ -8,19 +8,39 @@ Channels of queries and keys are interleaved (their products do not change), so 
 is the multiplication of one complex number.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nanochat.architecture import SMEAR_CHANNELS, SOFTCAP, VALUE_GATE_CHANNELS, ModelConfig
+from nanochat.architecture import SMEAR_CHANNELS, SOFTCAP, VALUE_GATE_CHANNELS, ModelConfig, matmul_parameters
 from nanochat.kvcache import BatchCache, KVCache
 from nanochat.model import GPT
 
 EPS = torch.finfo(torch.float32).eps
 PREFILL_CHUNK = 1024
 """Tokens of a prompt read at a time: it bounds the memory of a prefill."""
+
+THREAD_FLOPS = 80_000_000
+"""Work of a step that pays for one more CPU thread: below it the threads wait for each other, some thirty
+times a step, longer than they compute."""
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Torch's threads within a CPU computation set to `count`, and back."""
+    before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass
@@ -226,9 +246,17 @@ class Decoder:
         cache.make_step()
         self._need_angles(max(cache.lengths) + 1)
         ids = torch.tensor(tokens, device=self.model.device)
-        logits = self._forward(ids)
+        with cpu_threads(self._threads(len(tokens))):
+            logits = self._forward(ids)
         cache.advance()
         return logits
+
+    def _threads(self, rows: int) -> int:
+        """CPU threads that a step of `rows` rows is worth."""
+        if self.model.device.type != "cpu":
+            return torch.get_num_threads()
+        flops = 2 * matmul_parameters(self.config) * rows
+        return max(1, min(torch.get_num_threads(), flops // THREAD_FLOPS))
 
     def _need_angles(self, length: int) -> None:
         """The rotation of every position of a sequence, (positions, D/2) complex."""
