@@ -141,7 +141,7 @@ class Bench:
             return None
         finally:
             worker.close()
-        seconds = sorted(times)[len(times) // 2]
+        seconds = sorted(wall for wall, _ in times)[len(times) // 2]
         return {
             "rows": rows, "tok_per_sec": shape.tokens / seconds, "step_seconds": seconds,
             "peak_memory_bytes": memory, "first_step_seconds": first["first_step_seconds"],

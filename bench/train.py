@@ -5,7 +5,7 @@
     python bench/train.py --json               end with one JSON document
 
 Contestants are processes of their own that do one step each in turn, so that what else the machine does
-meets all alike. A step is forward, backward and optimizer (Muon and AdamW; torch's fused AdamW for
+meets all alike; CPU ms is processor time over all threads, which other work disturbs less. A step is forward, backward and optimizer (Muon and AdamW; torch's fused AdamW for
 transformers) on random tokens; the data loader is not in the figures. karpathy/nanochat is compiled whole,
 as it trains; the others run eagerly unless --compile is given. Close other work first: the load is printed.
 """
@@ -91,17 +91,18 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             workers[name], results[name] = begin(name, shape, arguments.reference)
         except WorkerError as error:
             print(f"{name}: left out: {error}", file=sys.stderr)
-    times: dict[str, list[float]] = {name: [] for name in workers}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in workers}
     for turn in range(arguments.steps + 2):
         for name, worker in workers.items():
-            seconds = worker.call(steps.steps, 1)[0]
+            taken = worker.call(steps.steps, 1)[0]
             if turn >= 2:
-                times[name].append(seconds)
+                times[name].append(taken)
     for name, worker in workers.items():
-        median = statistics.median(times[name])
+        median = statistics.median(wall for wall, _ in times[name])
         rate = shape.tokens / median
         results[name] = {
             "name": name, "tok_per_sec": rate, "step_seconds": median,
+            "cpu_seconds": statistics.median(used for _, used in times[name]),
             "gflops_per_sec": rate * results[name]["flops_per_token"] / 1e9,
             "peak_memory_bytes": worker.call(steps.peak_memory), "load": os.getloadavg()[0],
             "dtype": arguments.dtype, **results[name],
@@ -121,12 +122,14 @@ def main() -> None:
     results = measure(arguments)
     if not results:
         raise SystemExit("nothing was measured")
-    print(f"{'':14}{'tok/s':>8}{'GFLOP/s':>9}{'ms/step':>9}{'first step':>12}{'memory':>10}{'load':>6}")
+    print(
+        f"{'':14}{'tok/s':>8}{'GFLOP/s':>9}{'ms/step':>9}{'CPU ms':>8}{'first step':>12}{'memory':>10}{'load':>6}"
+    )
     for result in results:
         flops = f"{result['gflops_per_sec']:9,.0f}" if result["gflops_per_sec"] else f"{'':9}"
         print(
             f"{result['name']:14}{result['tok_per_sec']:8,.0f}{flops}"
-            f"{1000 * result['step_seconds']:9,.0f}{result['first_step_seconds']:10.1f} s"
+            f"{1000 * result['step_seconds']:9,.0f}{1000 * result['cpu_seconds']:8,.0f}{result['first_step_seconds']:10.1f} s"
             f"{result['peak_memory_bytes'] / 1e6:7,.0f} MB{result['load']:6.1f}"
         )
     found = ratios(results)

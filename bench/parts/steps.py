@@ -63,14 +63,14 @@ def start(name: str, shape: Shape, began: float) -> dict[str, Any]:
     return {"first_step_seconds": first, "flops_per_token": flops, "threads": torch.get_num_threads()}
 
 
-def steps(count: int) -> list[float]:
-    """Seconds of each of `count` steps."""
+def steps(count: int) -> list[tuple[float, float]]:
+    """Wall-clock and processor seconds (over all threads) of each of `count` steps."""
     times = []
     for _ in range(count):
-        begun = time.perf_counter()
+        begun, used = time.perf_counter(), time.process_time()
         _running["step"]()
         _synchronize(_running["shape"])
-        times.append(time.perf_counter() - begun)
+        times.append((time.perf_counter() - begun, time.process_time() - used))
     return times
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from nanochat import attention
 from nanochat.architecture import ModelConfig
 from nanochat.attention import Kernel, attend, choose_kernel, flex_window
+from nanochat.attention_cpu import fits_by_hand
 from nanochat.errors import UserError
 from nanochat.model import build_model
 
@@ -87,6 +88,33 @@ def test_a_model_on_flex_attention_is_the_model() -> None:
         model.use_attention(Kernel("flex"))
         assert model.attention.name == "flex"
         torch.testing.assert_close(model(ids), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("window", [None, 1, 40, 128, 200])
+@pytest.mark.parametrize("length", [128, 300])
+def test_attention_by_hand_and_its_gradient_are_the_kernels(length: int, window: int | None) -> None:
+    q, k, v = (x.float().requires_grad_() for x in heads(length, length, kv_heads=4))
+    assert fits_by_hand(q, k, window)
+    upstream = torch.randn(q.shape, generator=torch.Generator().manual_seed(3))
+    ours = attend(q, k, v, window, 1.44)
+    plain = flash_attn_func(q, k, v, 1.44 / 4, True, (-1 if window is None else window, 0))
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-4)
+    grads = torch.autograd.grad(ours, (q, k, v), upstream)
+    expected = torch.autograd.grad(plain, (q, k, v), upstream)
+    for mine, theirs in zip(grads, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_attention_by_hand_stays_within_its_memory() -> None:
+    def shape(batch: int, length: int) -> Tensor:
+        return torch.empty(batch, length, 8, 64, device="meta").requires_grad_()
+
+    assert not fits_by_hand(shape(1, 256), shape(1, 256), None)  # another device
+    small, large = (torch.empty(1).expand(4, n, 8, 64).requires_grad_() for n in (512, 2048))
+    assert fits_by_hand(small, small, None)
+    assert not fits_by_hand(large, large, None)
+    assert fits_by_hand(large, large, 128)
+    assert not fits_by_hand(small.detach(), small.detach(), None)  # nothing to keep weights for
 
 
 def hopper(monkeypatch: pytest.MonkeyPatch, get_kernel: Any, capability: tuple[int, int] = (9, 0)) -> None:
