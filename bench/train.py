@@ -5,9 +5,10 @@
     python bench/train.py --json               end with one JSON document
 
 Contestants are processes of their own that do one step each in turn, so that what else the machine does
-meets all alike; CPU ms is processor time over all threads, which other work disturbs less. A step is forward, backward and optimizer (Muon and AdamW; torch's fused AdamW for
-transformers) on random tokens; the data loader is not in the figures. karpathy/nanochat is compiled whole,
-as it trains; the others run eagerly unless --compile is given. Close other work first: the load is printed.
+meets all alike; CPU ms is processor time over all threads, which other work disturbs less. A step is forward,
+backward and optimizer (Muon and AdamW; torch's fused AdamW for transformers) on random tokens, without the
+data loader. karpathy/nanochat is compiled whole, as it trains; the others run eagerly unless
+--compile is given. Close other work first: the load is printed.
 """
 
 import argparse
@@ -122,16 +123,19 @@ def main() -> None:
     results = measure(arguments)
     if not results:
         raise SystemExit("nothing was measured")
-    print(
-        f"{'':14}{'tok/s':>8}{'GFLOP/s':>9}{'ms/step':>9}{'CPU ms':>8}{'first step':>12}{'memory':>10}{'load':>6}"
-    )
+    titles = ("tok/s", "GFLOP/s", "ms/step", "CPU ms", "first step", "memory", "load")
+    print(" " * 13 + "".join(title.rjust(11) for title in titles))
     for result in results:
-        flops = f"{result['gflops_per_sec']:9,.0f}" if result["gflops_per_sec"] else f"{'':9}"
-        print(
-            f"{result['name']:14}{result['tok_per_sec']:8,.0f}{flops}"
-            f"{1000 * result['step_seconds']:9,.0f}{1000 * result['cpu_seconds']:8,.0f}{result['first_step_seconds']:10.1f} s"
-            f"{result['peak_memory_bytes'] / 1e6:7,.0f} MB{result['load']:6.1f}"
+        cells = (
+            f"{result['tok_per_sec']:,.0f}",
+            f"{result['gflops_per_sec']:,.0f}" if result["gflops_per_sec"] else "",
+            f"{1000 * result['step_seconds']:,.0f}",
+            f"{1000 * result['cpu_seconds']:,.0f}",
+            f"{result['first_step_seconds']:.1f} s",
+            f"{result['peak_memory_bytes'] / 1e6:,.0f} MB",
+            f"{result['load']:.1f}",
         )
+        print(f"{result['name']:13}" + "".join(cell.rjust(11) for cell in cells))
     found = ratios(results)
     for peer, ratio in found.items():
         print(f"{ratio:.2f} × the tokens a second of {'karpathy/nanochat' if peer == 'reference' else peer}")

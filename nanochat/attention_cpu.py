@@ -10,23 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BLOCK = 128
-"""Queries at a time: their scores over a few hundred keys stay in the cache."""
-KEPT = 1 << 25
-"""Attention weights kept for one layer's gradient, at most (128 MiB in float32); beyond, torch's kernel."""
+from nanochat.attention_blocks import blocks, kept_weights
 
 
 def fits_by_hand(q: Tensor, k: Tensor, window: int | None) -> bool:
     """Whether this form is the faster one for q (B, T, H, D) and k, and its memory bearable."""
     batch, length, heads, _ = q.shape
-    reach = length if window is None else min(length, window + BLOCK)
     return (
         q.device.type == "cpu"
         and q.dtype == torch.float32
         and q.requires_grad
         and q.shape == k.shape
-        and length >= BLOCK
-        and batch * heads * length * reach <= KEPT
+        and kept_weights(batch, heads, length, window) > 0
         and not torch.compiler.is_compiling()
     )
 
@@ -35,15 +30,6 @@ def attend_by_hand(q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: f
     """q, k, v (B, T, H, D) → (B, T, H, D); a query sees itself and `window` keys before it (None: all)."""
     out: Tensor = _Causal.apply(q, k, v, window, scale)
     return out
-
-
-def _blocks(length: int, window: int | None) -> list[tuple[int, int, int]]:
-    """(first key, first query, end of both) of each block."""
-    blocks = []
-    for start in range(0, length, BLOCK):
-        low = 0 if window is None else max(0, start - window)
-        blocks.append((low, start, min(start + BLOCK, length)))
-    return blocks
 
 
 def _hidden(low: int, start: int, stop: int, window: int | None) -> Tensor:
@@ -58,13 +44,13 @@ class _Causal(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: float) -> Tensor:
         out = torch.empty_like(q, memory_format=torch.contiguous_format)
-        blocks = _blocks(q.size(1), window)
-        masks = [_hidden(*block, window) for block in blocks]
+        parts = blocks(q.size(1), window)
+        masks = [_hidden(*part, window) for part in parts]
         kept = []
         for row, result in zip(range(len(q)), out, strict=True):
             # (H, T, D) views: the heads are the batch of every product.
             queries, keys, values = (x[row].transpose(0, 1) for x in (q, k, v))
-            for (low, start, stop), hidden in zip(blocks, masks, strict=True):
+            for (low, start, stop), hidden in zip(parts, masks, strict=True):
                 scores = torch.bmm(queries[:, start:stop] * scale, keys[:, low:stop].mT)
                 scores[..., -hidden.size(1) :].masked_fill_(hidden, float("-inf"))
                 weights = scores.softmax(-1)
@@ -82,11 +68,11 @@ class _Causal(torch.autograd.Function):
         of_k, of_v = (q.new_zeros((batch, heads, length, dim)) for _ in "kv")
         # Σ_j weight · (its gradient), which the softmax takes off, is out · grad.
         shared = torch.linalg.vecdot(out, grad).neg_().unsqueeze(-1)
-        blocks = _blocks(length, ctx.window)
+        parts = blocks(length, ctx.window)
         for row in range(batch):
             queries, keys, values, upstream, less = (x[row].transpose(0, 1) for x in (q, k, v, grad, shared))
-            for number, (low, start, stop) in enumerate(blocks):
-                weights = kept[row * len(blocks) + number]
+            for number, (low, start, stop) in enumerate(parts):
+                weights = kept[row * len(parts) + number]
                 part, seen = slice(start, stop), slice(low, stop)
                 of_v[row][:, seen].baddbmm_(weights.mT, upstream[:, part])
                 slope = torch.baddbmm(less[:, part], upstream[:, part], values[:, seen].mT).mul_(weights)

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, fields
 
 from nanochat.architecture import VALUE_GATE_CHANNELS, ModelConfig, parameter_counts
+from nanochat.attention_blocks import kept_weights
 
 FLOAT32 = 4
 ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -157,7 +158,7 @@ def activation_bytes(config: ModelConfig, compute: Compute, rows: int) -> int:
     """Bytes that autograd keeps of one forward pass over `rows` rows of the whole context."""
     tokens, width, size = rows * config.sequence_len, config.n_embd, compute.size
     parts = config.parts
-    blocks = sum(_block_bytes(config, compute, layer) for layer in range(config.n_layer))
+    blocks = sum(_block_bytes(config, compute, layer, rows) for layer in range(config.n_layer))
     # Token ids, the first embedding (a norm's output, its scale), smear's gate and its result.
     ends = 8 + width * size + FLOAT32
     if parts.smear:
@@ -168,7 +169,7 @@ def activation_bytes(config: ModelConfig, compute: Compute, rows: int) -> int:
     return tokens * (blocks + ends) + masks + config.padded_vocab * width * FLOAT32
 
 
-def _block_bytes(config: ModelConfig, compute: Compute, layer: int) -> int:
+def _block_bytes(config: ModelConfig, compute: Compute, layer: int, rows: int) -> int:
     """Bytes a token that one block keeps."""
     width, kv, size = config.n_embd, config.kv_dim, compute.size
     gated = config.has_value_embed(layer)
@@ -181,7 +182,9 @@ def _block_bytes(config: ModelConfig, compute: Compute, layer: int) -> int:
         kept += kv + 2 * config.n_kv_head  # the value embedding, the gate before and after its factor
     kept += width + 8 * width  # the second norm's output; relu's and its square
     attention = FLOAT32 * config.n_head  # the logarithm of each softmax's sum
-    if cpu:
+    if _by_hand(config, compute, layer, rows):
+        attention = 0
+    elif cpu:
         kept += _window_copies(config, layer)
     elif compute.compiled:
         kept += _compiled_difference(config, gated)
@@ -220,8 +223,20 @@ def _window_copies(config: ModelConfig, layer: int) -> int:
     return round(copies * padded) - config.kv_dim
 
 
+def _by_hand(config: ModelConfig, compute: Compute, layer: int, rows: int) -> int:
+    """Attention weights kept where a CPU computes attention by hand (`nanochat.attention_cpu`), else 0."""
+    if compute.device != "cpu" or compute.dtype != "float32" or compute.compiled:
+        return 0
+    if config.n_kv_head != config.n_head:
+        return 0
+    return kept_weights(rows, config.n_head, config.sequence_len, _short_window(config, layer))
+
+
 def _mask_bytes(config: ModelConfig, compute: Compute, layer: int, rows: int) -> int:
-    """Bytes of a window's mask, which the CPU kernel keeps in the compute type."""
+    """Bytes of attention weights kept by hand, or of a window's mask, which the CPU kernel keeps in the
+    compute type."""
+    if weights := _by_hand(config, compute, layer, rows):
+        return weights * FLOAT32
     window = _short_window(config, layer)
     if compute.device != "cpu" or window is None:
         return 0

@@ -18,6 +18,7 @@ from nanochat.attention import choose_kernel
 from nanochat.dataloader import Batch, LoaderState
 from nanochat.errors import UserError
 from nanochat.fp8 import require_float8
+from nanochat.memory import Compute, estimate_memory
 from nanochat.model import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.runtime import setup_runtime
@@ -181,6 +182,10 @@ def timed(case: Case, sizes: Sizes, rows: int) -> dict[str, Any]:
         "rows": rows, "tok_per_sec": rate, "step_seconds": seconds, "first_step_seconds": first,
         "peak_memory_bytes": runtime.peak_memory(), "kernels": model.kernels,
     }  # fmt: skip
+    compute = Compute(sizes.device, "bfloat16", case.precision == "fp8", case.mode == "compiled")
+    estimate = estimate_memory(model.config, compute, device_batch_size=rows)
+    # The allocator's peak, which is what is compared on a GPU, does not know of CUDA's own context.
+    result["estimate_bytes"] = estimate.total - (estimate.context if sizes.device == "cuda" else 0)
     if runtime.peak_flops:
         result["mfu"] = rate * flops / runtime.peak_flops
     return result
