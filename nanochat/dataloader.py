@@ -101,6 +101,9 @@ class PackedLoader:
     Each row holds T+1 tokens and starts with bos; inputs are its first T, targets its last T. Rank r of w
     reads row groups r, r+w, … of every shard. Raises `UserError` from `next` when a shard is damaged, when
     this rank has no documents, or when an epoch has fewer tokens than one row.
+
+    With `deal` (r, w) each batch is the r-th of the next w: w loaders of rank 0 that deal so give together
+    the batches of one, and their states are all the same, so that any number of them can go on from it.
     """
 
     def __init__(
@@ -115,12 +118,14 @@ class PackedLoader:
         device: torch.device | str = "cpu",
         state: LoaderState | None = None,
         buffer_documents: int = BUFFER_DOCUMENTS,
+        deal: tuple[int, int] = (0, 1),
     ) -> None:
         self.tokenizer, self.paths = tokenizer, paths
         self.rows, self.capacity = rows, context + 1
         self.rank, self.world = rank, world
         self.device = torch.device(device)
         self.buffer_documents = buffer_documents
+        self.deal = deal
         self.state = state or LoaderState()
         self._buffer = DocumentBuffer.of(self.state.documents)
         self._texts = self._read(self.state.position)
@@ -129,7 +134,8 @@ class PackedLoader:
         return self
 
     def __next__(self) -> Batch:
-        rows = self.next_rows()
+        turn, turns = self.deal
+        rows = [self.next_rows() for _ in range(turns)][turn]
         host = torch.from_numpy(rows)
         if self.device.type == "cuda":
             host = host.pin_memory()

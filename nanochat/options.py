@@ -413,6 +413,12 @@ class BaseTrainOptions:
     data_dir: str = option(
         "", "Folder of the shards; default base_data_climbmix, else base_data", group="Run", path=True
     )
+    data_split: str = option(
+        "batches",
+        "Over several processes: batches (the text one process would read, in its order) or row-groups (each "
+        "reads its own: less to tokenize, another order)",
+        group="Run", choices=("batches", "row-groups"),
+    )  # fmt: skip
     tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", group="Run", path=True)
     model_tag: str = option("", "Name of the checkpoint folder; default d<depth>", group="Run")
     era: str = option(

@@ -21,17 +21,19 @@ FREE_SAMPLES, FREE_TOKENS = 8, 128
 def write_samples(run: StageRun, model: GPT, tokenizer: Tokenizer, step: int, seed: int) -> None:
     """Writes a sample event for each prompt and for each of the free samples, and shows them.
 
-    Stops with `StageStopped` between two of them when the run is asked to stop.
+    Returns early when the run is asked to stop: what that means is for the caller, who may have to save.
     """
     stop = frozenset({tokenizer.bos_id})
     for prompt in PROMPTS:
-        run.check_stop()
+        if run.stop_requested:
+            return
         ids = tokenizer.encode(prompt, bos=True)
         greedy = generate_batch(model, ids, max_tokens=PROMPT_TOKENS, temperature=0, stop=stop)[0]
         text = tokenizer.decode(greedy)
         run.sample(step, prompt, text, "greedy")
         run.log(f"{prompt}⟶{text}")
-    run.check_stop()
+    if run.stop_requested:
+        return
     free = generate_batch(
         model, [tokenizer.bos_id], samples=FREE_SAMPLES, max_tokens=FREE_TOKENS, temperature=1.0,
         seed=seed, stop=stop,

@@ -64,6 +64,7 @@ def run(options: BaseLossOptions, run: StageRun) -> dict[str, float | int | str]
             bpb[f"{split}/bpb"] = measure(opened, runtime, run, progress, split, paths, rows, options)
     run.eval(checkpoint.step, bpb)
     write_samples(run, opened.model, opened.tokenizer, checkpoint.step, options.seed)
+    run.check_stop()
     run.metric(None, {"progress": 1.0, "eta_s": 0.0})
     return {
         **bpb, "tokens": rows * config.sequence_len, "step": checkpoint.step,

@@ -107,8 +107,8 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     # 4. Train.
     batches = Prefetcher(
         PackedLoader(
-            tokenizer, shards.train, options.device_batch_size, options.max_seq_len, rank=runtime.rank,
-            world=runtime.world, device=runtime.device, state=state.loader,
+            tokenizer, shards.train, options.device_batch_size, options.max_seq_len,
+            device=runtime.device, state=state.loader, **reading(options, runtime),
         )
     )  # fmt: skip
     try:
@@ -149,6 +149,13 @@ def train(job: Pretraining, batches: Iterator[Batch]) -> Checkpoint:
             freeze_garbage_collector()
         elif (state.step - first) % GC_EVERY == 0:
             gc.collect()
+
+
+def reading(options: BaseTrainOptions, runtime: Runtime) -> dict[str, Any]:
+    """How the text is shared out over processes."""
+    if options.data_split == "row-groups":
+        return {"rank": runtime.rank, "world": runtime.world}
+    return {"deal": (runtime.rank, runtime.world)}
 
 
 def due(step: int, every: int, at_start: bool = False) -> bool:

@@ -64,6 +64,26 @@ def test_ranks_read_different_documents(shards: list[Path]) -> None:
     assert not np.array_equal(*rows)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@given(before=st.integers(0, 5), worlds=st.lists(st.integers(1, 4), min_size=1, max_size=3))
+def test_batches_dealt_to_any_number_of_ranks_are_those_of_one(
+    shards: list[Path], before: int, worlds: list[int]
+) -> None:
+    """Also when the number of ranks changes at a resume, and past the end of an epoch."""
+    alone, state = loader(shards), LoaderState()
+    for world in worlds:
+        ranks = [
+            PackedLoader(TOKENIZER, shards, 3, 48, state=state, buffer_documents=50, deal=(rank, world))
+            for rank in range(world)
+        ]
+        for _ in range(before + 1):
+            batches = [next(rank) for rank in ranks]
+            assert all((batch.inputs == next(alone).inputs).all() for batch in batches)
+            assert all(batch.state.to_meta() == alone.state.to_meta() for batch in batches)
+        last = batches[-1].state
+        state = LoaderState.restore(last.to_meta(), last.to_tensors())
+
+
 def test_a_prefetched_batch_carries_its_own_state(shards: list[Path]) -> None:
     plain, ahead = loader(shards), Prefetcher(loader(shards), depth=3)
     for _ in range(20):

@@ -1,0 +1,152 @@
+"""Whole runs that go wrong, as processes: one clear line, and no checkpoint lost."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from training_data import TINY, make_base, write_shards
+
+from nanochat.checkpoint import MODEL, OPTIM, list_checkpoints, newest_whole
+from nanochat.events import Event, read_events
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def base(template: Path, tmp_path: Path) -> Path:
+    for name in ("tokenizer", "base_data"):
+        (tmp_path / name).symlink_to(template / name)
+    return tmp_path
+
+
+def start(base: Path, *options: str, together: bool = False) -> subprocess.Popen[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("NANOCHAT_RUN")}
+    env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NANOCHAT_RUN_DIR": str(base / "runs" / "r")}
+    argv = [sys.executable, "-m", "nanochat", "base_train", f"--base-dir={base}", *TINY, *options]
+    errors = subprocess.STDOUT if together else subprocess.PIPE
+    return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=errors, text=True)
+
+
+def finish(base: Path, *options: str) -> tuple[int, str]:
+    """Exit code, and the one error line where there is one."""
+    with start(base, *options) as process:
+        _, errors = process.communicate(timeout=120)
+    assert "Traceback" not in errors
+    lines = [line for line in errors.splitlines() if ": error: " in line]
+    assert len(lines) == (1 if process.returncode else 0), errors
+    return process.returncode, "".join(lines)
+
+
+def events(base: Path, kind: str) -> list[Event]:
+    return [e for e in read_events(base / "runs/r/events.jsonl")[0] if e.kind == kind]
+
+
+@pytest.fixture
+def small_disk(base: Path) -> Iterator[Path]:
+    """The checkpoint folder on a file system of its own, with room for some tiny checkpoints."""
+    mount = shutil.which("mount")
+    if os.geteuid() != 0 or mount is None:
+        pytest.skip("mounting a small tmpfs needs root")
+    folder = base / "base_checkpoints"
+    folder.mkdir()
+    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], check=False)
+    if done.returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(disk: Path, leave: int) -> Path:
+    filler = disk / "filler"
+    filler.write_bytes(b"x" * max(0, shutil.disk_usage(disk).free - leave))
+    return filler
+
+
+def test_a_disk_that_fills_up_in_the_middle_costs_that_checkpoint_only(small_disk: Path, base: Path) -> None:
+    """Training goes on with alerts; once there is room again it saves, and ends well."""
+    options = ["--num-iterations=300", "--save-every=20", "--eval-every=-1", "--sample-every=-1"]
+    filler, failures = None, 0
+    with start(base, *options, together=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if filler is None and "saved" in line:
+                filler = fill(small_disk, 20_000)
+            elif line.startswith("error: cannot save"):
+                failures += 1
+                assert newest_whole(small_disk / "d2") is not None
+                if failures == 2 and filler is not None:
+                    filler.unlink()
+    assert process.returncode == 0, line
+    assert failures >= 2
+    alerts = [event for event in events(base, "alert") if event.data["what"] == "checkpoint_failed"]
+    assert alerts
+    assert "cannot save the checkpoint" in str(alerts[0].data["message"])
+    steps = [checkpoint.step for checkpoint in list_checkpoints(small_disk / "d2")]
+    assert (steps[0], steps[-1]) == (20, 300)
+    assert not [path for path in (small_disk / "d2").iterdir() if path.name.startswith(".")]
+
+
+def test_a_disk_full_at_the_end_ends_in_one_line_and_keeps_what_was_saved(
+    small_disk: Path, base: Path
+) -> None:
+    assert finish(base, "--num-iterations=10", "--sample-every=-1") == (0, "")
+    filler = fill(small_disk, 20_000)
+    code, line = finish(base, "--num-iterations=20", "--sample-every=-1", "--resume")
+    assert code == 1
+    assert "cannot save the checkpoint" in line
+    assert "earlier checkpoints are untouched" in line
+    assert events(base, "stage_end")[-1].data["status"] == "failed"
+    filler.unlink()
+    [kept] = list_checkpoints(small_disk / "d2")
+    assert kept.step == 10
+    kept.tensors(MODEL), kept.tensors(OPTIM)
+    assert finish(base, "--num-iterations=20", "--sample-every=-1", "--resume") == (0, "")
+
+
+@pytest.mark.parametrize("name", [MODEL, OPTIM, "state_rank0.safetensors"])
+def test_a_damaged_file_is_named_and_another_step_is_taken(base: Path, name: str) -> None:
+    assert finish(base, "--num-iterations=8", "--save-every=4", "--sample-every=-1") == (0, "")
+    damaged = base / "base_checkpoints/d2/step_000008" / name
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    code, line = finish(base, "--num-iterations=12", "--sample-every=-1", "--resume")
+    assert code == 2
+    assert f"checkpoint file {damaged} is damaged" in line
+    assert "take another step" in line
+    assert finish(base, "--num-iterations=12", "--sample-every=-1", "--resume-from-step=4") == (0, "")
+
+
+def test_a_context_longer_than_the_data_ends_in_one_line(base: Path) -> None:
+    write_shards(base / "little", [["a little text"], ["and a little more"]])
+    code, line = finish(base, "--num-iterations=3", f"--data-dir={base / 'little'}")
+    assert (code, "less than one row of 65" in line) == (2, True)
+
+
+def test_a_batch_that_cannot_be_divided_ends_in_one_line(base: Path) -> None:
+    code, line = finish(base, "--num-iterations=3", "--total-batch-size=700")
+    assert (code, "give --total-batch-size 768" in line) == (2, True)
+
+
+def test_a_stop_while_sampling_saves_what_was_learned(base: Path) -> None:
+    with start(base, "--num-iterations=400", "--sample-every=5", "--eval-every=-1") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("The capital"):
+                process.send_signal(signal.SIGTERM)
+                break
+        process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert events(base, "stage_end")[-1].data["status"] == "stopped"
+    [saved] = list_checkpoints(base / "base_checkpoints/d2")
+    assert saved.step == 5
