@@ -14,11 +14,11 @@ from typing import Any
 from nanochat.architecture import ModelConfig, parameter_counts
 from nanochat.errors import Exit, UserError
 from nanochat.hardware import PUBLISHED_MFU, PUBLISHED_PRICE, GpuModel, find_gpu, named_gpu
-from nanochat.memory import Compute, Memory, device_batch_that_fits, estimate_memory
+from nanochat.memory import HEADROOM, Compute, Memory, device_batch_that_fits, estimate_memory
 from nanochat.options import BaseTrainOptions, Parser, add_arguments, collect, normalise, option
 from nanochat.paths import Layout, base_dir
 from nanochat.scaling import ERAS, Horizon, config_from_depth, plan_horizon
-from nanochat.text import duration, short, size_bytes
+from nanochat.text import duration
 
 VOCABULARY = 32_768
 """Where no tokenizer is there: the usual size."""
@@ -81,7 +81,7 @@ class Estimate:
 
     @property
     def enough_memory(self) -> bool:
-        return self.memory.total <= self.machine.memory
+        return self.memory.total <= HEADROOM * self.machine.memory
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -304,7 +304,8 @@ def table(made: Estimate, options: BaseTrainOptions, vocabulary_source: str) -> 
     tell("machine", f"{machine.label}, {machine.memory / GIB:,.1f} GiB, {what}"[:68])
     tell(
         "memory",
-        f"{made.memory.total / GIB:,.2f} GiB a {unit}: " + memory_verdict(made),
+        f"{made.memory.total / GIB:,.2f} GiB a {unit}",
+        memory_verdict(made),
         *(f"  {name:<14}{size / GIB:>12,.2f} GiB" for name, size in asdict(made.memory).items()),
     )
     if made.seconds is None or made.evaluation_seconds is None or machine.peak is None:
@@ -318,7 +319,7 @@ def table(made: Estimate, options: BaseTrainOptions, vocabulary_source: str) -> 
         if machine.kind == "cuda"
         else f"{100 * made.utilisation:.0f}% of {peak}, measured just now"
     )
-    tell("speed", f"{made.tokens_per_second:,.0f} tokens/s: {source}")
+    tell("speed", f"{made.tokens_per_second:,.0f} tokens/s", source)
     total = duration(made.seconds + made.evaluation_seconds)
     tell(
         "time",
@@ -333,26 +334,7 @@ def table(made: Estimate, options: BaseTrainOptions, vocabulary_source: str) -> 
 
 def memory_verdict(made: Estimate) -> str:
     """Whether the micro-batch fits, and which would."""
-    if made.fits == 0:
-        return "does not fit, nor would any batch"
-    flag = f"--device-batch-size {made.fits}"
-    if not made.enough_memory:
-        return f"does not fit; {flag} does"
-    return f"fits; the largest that does is {flag}"
-
-
-def summary(made: Estimate) -> list[tuple[str, str]]:
-    """The estimate in a few words each, for a form: (what, how much)."""
-    horizon = made.horizon
-    found = [
-        ("parameters", short(parameter_counts(made.config)["total"])),
-        ("tokens", short(horizon.tokens)),
-        ("steps", f"{horizon.steps:,} × {short(horizon.total_batch)}"),
-        ("memory", f"{size_bytes(made.memory.total)} of {size_bytes(made.machine.memory)}"),
-        ("batch that fits", str(made.fits) if made.fits else "none"),
-    ]
-    if made.seconds is not None and made.evaluation_seconds is not None:
-        found.append(("time", duration(made.seconds + made.evaluation_seconds)))
-    if made.cost is not None:
-        found.append(("cost", f"${made.cost:,.2f}"))
-    return found
+    other = f"--device-batch-size {made.fits}"
+    if made.enough_memory:
+        return f"fits; the largest that does is {other}" if made.fits else "fits"
+    return f"does not fit; {other} does" if made.fits else "does not fit, nor does any that divides the batch"

@@ -158,18 +158,19 @@ def activation_bytes(config: ModelConfig, compute: Compute, rows: int) -> int:
     """Bytes that autograd keeps of one forward pass over `rows` rows of the whole context."""
     tokens, width, size = rows * config.sequence_len, config.n_embd, compute.size
     parts = config.parts
-    blocks = sum(_block_bytes(config, compute, layer, rows) for layer in range(config.n_layer))
+    windows = [_if_short(window, config.sequence_len) for window in config.windows]
+    blocks = sum(_block_bytes(config, compute, layer, window, rows) for layer, window in enumerate(windows))
     # Token ids, the first embedding (a norm's output, its scale), smear's gate and its result.
     ends = 8 + width * size + FLOAT32
     if parts.smear:
         ends += width * size + 2 * size
     # The last norm, and the gradient of its output, found with the loss.
     ends += width * size + FLOAT32 + width * size
-    masks = sum(_mask_bytes(config, compute, layer, rows) for layer in range(config.n_layer))
+    masks = sum(_mask_bytes(config, compute, window, rows) for window in windows)
     return tokens * (blocks + ends) + masks + config.padded_vocab * width * FLOAT32
 
 
-def _block_bytes(config: ModelConfig, compute: Compute, layer: int, rows: int) -> int:
+def _block_bytes(config: ModelConfig, compute: Compute, layer: int, window: int | None, rows: int) -> int:
     """Bytes a token that one block keeps."""
     width, kv, size = config.n_embd, config.kv_dim, compute.size
     gated = config.has_value_embed(layer)
@@ -182,10 +183,10 @@ def _block_bytes(config: ModelConfig, compute: Compute, layer: int, rows: int) -
         kept += kv + 2 * config.n_kv_head  # the value embedding, the gate before and after its factor
     kept += width + 8 * width  # the second norm's output; relu's and its square
     attention = FLOAT32 * config.n_head  # the logarithm of each softmax's sum
-    if _by_hand(config, compute, layer, rows):
+    if _by_hand(config, compute, window, rows):
         attention = 0
     elif cpu:
-        kept += _window_copies(config, layer)
+        kept += _window_copies(config, window)
     elif compute.compiled:
         kept += _compiled_difference(config, gated)
     else:
@@ -205,15 +206,13 @@ def _compiled_difference(config: ModelConfig, gated: bool) -> int:
     return more - fewer - (2 * config.n_kv_head if gated else 0)
 
 
-def _short_window(config: ModelConfig, layer: int) -> int | None:
-    """The layer's window where it is shorter than the context."""
-    window = config.windows[layer]
-    return None if window is None or window + 1 >= config.sequence_len else window
+def _if_short(window: int | None, context: int) -> int | None:
+    """A layer's window where it is shorter than the context."""
+    return None if window is None or window + 1 >= context else window
 
 
-def _window_copies(config: ModelConfig, layer: int) -> int:
+def _window_copies(config: ModelConfig, window: int | None) -> int:
     """Elements a token of windowed attention in blocks (`attention._blocked`): q, k and v are copied."""
-    window = _short_window(config, layer)
     if window is None or 2 * window > config.sequence_len:
         return 0
     blocks = -(-config.sequence_len // window)
@@ -223,21 +222,20 @@ def _window_copies(config: ModelConfig, layer: int) -> int:
     return round(copies * padded) - config.kv_dim
 
 
-def _by_hand(config: ModelConfig, compute: Compute, layer: int, rows: int) -> int:
+def _by_hand(config: ModelConfig, compute: Compute, window: int | None, rows: int) -> int:
     """Attention weights kept where a CPU computes attention by hand (`nanochat.attention_cpu`), else 0."""
     if compute.device != "cpu" or compute.dtype != "float32" or compute.compiled:
         return 0
     if config.n_kv_head != config.n_head:
         return 0
-    return kept_weights(rows, config.n_head, config.sequence_len, _short_window(config, layer))
+    return kept_weights(rows, config.n_head, config.sequence_len, window)
 
 
-def _mask_bytes(config: ModelConfig, compute: Compute, layer: int, rows: int) -> int:
+def _mask_bytes(config: ModelConfig, compute: Compute, window: int | None, rows: int) -> int:
     """Bytes of attention weights kept by hand, or of a window's mask, which the CPU kernel keeps in the
     compute type."""
-    if weights := _by_hand(config, compute, layer, rows):
+    if weights := _by_hand(config, compute, window, rows):
         return weights * FLOAT32
-    window = _short_window(config, layer)
     if compute.device != "cpu" or window is None:
         return 0
     if 2 * window > config.sequence_len:

@@ -445,6 +445,9 @@ class BaseTrainOptions:
     total_batch_size: int = option(
         -1, "Tokens in an optimizer step; -1: from the model's size", group="Batch"
     )
+    overfit_one_batch: bool = option(
+        False, "Train on the first batch again and again: a sound model learns it by heart", group="Batch"
+    )
     embedding_lr: float = option(0.3, "Learning rate of the embedding", group="Optimizer", minimum=0)
     unembedding_lr: float = option(0.008, "Learning rate of the head", group="Optimizer", minimum=0)
     matrix_lr: float = option(0.02, "Learning rate of the matrices (Muon)", group="Optimizer", minimum=0)

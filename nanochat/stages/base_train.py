@@ -5,6 +5,7 @@ evaluate, sample, save, step.
 """
 
 import gc
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -108,11 +109,12 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     batches = Prefetcher(
         PackedLoader(
             tokenizer, shards.train, options.device_batch_size, options.max_seq_len,
-            device=runtime.device, state=state.loader, **reading(options, runtime),
+            device=runtime.device, state=None if options.overfit_one_batch else state.loader,
+            **reading(options, runtime),
         )
     )  # fmt: skip
     try:
-        last = train(job, batches)
+        last = train(job, one_batch(batches, job.accumulation) if options.overfit_one_batch else batches)
     except StopRequested:
         save(job)
         raise StageStopped from None
@@ -156,6 +158,11 @@ def reading(options: BaseTrainOptions, runtime: Runtime) -> dict[str, Any]:
     if options.data_split == "row-groups":
         return {"rank": runtime.rank, "world": runtime.world}
     return {"deal": (runtime.rank, runtime.world)}
+
+
+def one_batch(batches: Iterator[Batch], accumulation: int) -> Iterator[Batch]:
+    """The micro-batches of the first step, for every step."""
+    return itertools.cycle(list(itertools.islice(batches, accumulation)))
 
 
 def due(step: int, every: int, at_start: bool = False) -> bool:
@@ -230,7 +237,7 @@ def announce(job: Pretraining, found: Checkpoint | None) -> None:
         "total_batch_size": horizon.total_batch, "grad_accum_steps": job.accumulation,
         "weight_decay": horizon.weight_decay, "lr_scale": horizon.lr_scale, "device": runtime.name,
         "dtype": str(runtime.dtype).removeprefix("torch."), "vocab_size": job.config.vocab_size,
-        "attention": job.model.attention.name,
+        "attention": job.model.attention.name, "overfit_one_batch": options.overfit_one_batch,
         "checkpoint_dir": str(job.tag), **{f"params_{k}": v for k, v in counts.items() if k != "total"},
     }  # fmt: skip
     run.start(total_steps=horizon.steps, from_step=job.state.step, info=info)
@@ -245,6 +252,10 @@ def announce(job: Pretraining, found: Checkpoint | None) -> None:
         f"{horizon.flops_per_token * horizon.tokens:.2e} FLOPs, on {runtime.name} in {info['dtype']}"
     )
     run.log(job.model.kernels)
+    if options.overfit_one_batch:
+        run.log(
+            "sanity mode: every step trains on the same first batch, which the model should learn by heart"
+        )
     if job.shards.gap_warning:
         run.alert("missing_shards", job.shards.gap_warning)
     if found is not None:

@@ -20,7 +20,7 @@ from nanochat.architecture import CLASSIC
 from nanochat.checkpoint import find_checkpoint, list_checkpoints
 from nanochat.events import Event, read_events
 from nanochat.stages import main
-from nanochat.trainer import LossTracker, StepResult
+from nanochat.trainer import LossTracker, StepResult, train_step
 from nanochat.weights import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -343,3 +343,36 @@ def test_gradients_are_clipped_to_the_norm_asked_for(base: Path) -> None:
     # The norm told is that before clipping, and AdamW with so small a gradient and its eps barely moves.
     assert clipped[0].data["train/grad_norm"] == free[0].data["train/grad_norm"]
     assert clipped[2].data["train/loss"] != free[2].data["train/loss"]
+
+
+def test_one_batch_is_learnt_by_heart(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nanochat.stages import base_train
+
+    seen: list[list[torch.Tensor]] = []
+
+    def watched(model: Any, optimizer: Any, batches: Any, accumulation: int, *rest: Any) -> StepResult:
+        step = [next(batches) for _ in range(accumulation)]
+        seen.append([batch.inputs for batch in step])
+        return train_step(model, optimizer, iter(step), accumulation, *rest)
+
+    monkeypatch.setattr(base_train, "train_step", watched)
+    options = [
+        "--overfit-one-batch", "--eval-every=-1", "--model-tag=one", "--device-batch-size=2",
+        "--total-batch-size=256", "--batch-lr-exponent=0.125", "--num-iterations=80",
+    ]  # fmt: skip
+    assert train(base, *options) == 0
+    events = events_of(base)
+    assert any("sanity mode" in str(event.data.get("text")) for event in of_kind(events, "log"))
+    assert of_kind(events, "stage_start")[0].data["info"]["overfit_one_batch"] is True  # type: ignore[index,call-overload]
+    assert len(seen) == 80
+    assert len(seen[0]) == 2
+    assert not torch.equal(seen[0][0], seen[0][1])
+    assert all(torch.equal(ours, first) for step in seen for ours, first in zip(step, seen[0], strict=True))
+    told = losses(events)
+    assert told[79] < 0.1 < told[0]
+    # Going on, it is still the same batch.
+    first = seen[0]
+    seen.clear()
+    assert train(base, *options, "--num-iterations=82", "--resume") == 0
+    assert len(seen) == 2
+    assert all(torch.equal(ours, old) for ours, old in zip(seen[0], first, strict=True))

@@ -83,6 +83,8 @@ def test_the_table_fits_80_columns_and_says_what_fits(
         capsys, "--depth=24", "--gpu=h100", "--gpus=8", "--device-batch-size=256", "--vocab-size=32768"
     )
     assert "does not fit; --device-batch-size" in text
+    text = told(capsys, "--depth=4", "--gpu=h100", "--vocab-size=32768", "--device-batch-size=4096")
+    assert "do not add up" in text
     text = told(capsys, "--depth=12", "--gpu=h100", "--gpus=3", "--vocab-size=32768")
     assert "base_train will refuse" in text
 

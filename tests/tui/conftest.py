@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 
 from nanochat.paths import Layout
 from remote.fleet import Fleet
-from remote.runs import Link, RunRequest, run_key
+from remote.runs import Gpu, Link, Probe, RunRequest, run_key
 from remote.store import Store
 from tui.app import ControlRoom
 
@@ -28,6 +28,10 @@ class QuietFleet(Fleet):
         self.asked: list[tuple[str, Any]] = []
         self.text: dict[str, bytes] = {}
         self.links: dict[str, Link] = {}
+
+    async def probe(self, name: str) -> Probe:
+        gpus = (Gpu("NVIDIA H100 80GB HBM3", 81_559 << 20),) * 8
+        return Probe(name, "node7", "3.11.7", "abc", 16, 128 << 30, 5 << 30, 100 << 30, False, gpus=gpus)
 
     async def start(self, names: Iterable[str] | None = None) -> None:
         self.asked.append(("start", names))

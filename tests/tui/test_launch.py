@@ -7,12 +7,15 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from nanochat.estimate import estimate
 from nanochat.options import Parser, add_arguments, collect, from_mapping
 from nanochat.stages import STAGES
-from remote.runs import RunRow
+from remote.hosts import Host
+from remote.runs import Probe, RunRow
 from tests.tui.conftest import Bench, settle
 from tui.app import ControlRoom
 from tui.command_line import headless_line, reproduce, stage_line
+from tui.foresight import foresee, machine_of
 from tui.plans import next_to_show
 from tui.screens.launch import LaunchScreen
 from tui.screens.plan import PlanScreen
@@ -214,3 +217,44 @@ def test_a_plan_is_followed_to_its_next_live_run() -> None:
     assert next_to_show(rows, keys, "b") == ""
     assert next_to_show(rows, keys, "elsewhere") == ""
     assert next_to_show([run("a", "failed"), run("b", "stopped")], keys, "a") == ""
+
+
+def foreseen(screen: LaunchScreen) -> str:
+    return str(screen.query_one("#estimate").render())
+
+
+async def test_a_pretraining_run_is_foreseen_on_the_chosen_host(bench: Bench) -> None:
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        screen = await launch_screen(app, pilot)
+        await settle(pilot, lambda: "one of its 8 H100" in foreseen(screen))
+        row(screen, "depth").text = "4"
+        await settle(pilot, lambda: "36.7M parameters" in foreseen(screen))
+        assert "up to batch 128 fits" in foreseen(screen)
+        assert "steps" in foreseen(screen)
+        assert "$" in foreseen(screen)
+        row(screen, "depth").text = "26"
+        row(screen, "device_batch_size").text = "64"
+        await settle(pilot, lambda: "too much" in foreseen(screen))
+        row(screen, "device_batch_size").text = "3"
+        await settle(pilot, lambda: "batch 3 does not divide" in foreseen(screen))
+        row(screen, "target_param_data_ratio").text = "0"
+        await settle(pilot, lambda: "how long to train" in foreseen(screen))
+        screen.query_one("#stage", Choice).value = "tok_train"
+        await settle(pilot, lambda: not screen.query_one("#estimate").display)
+
+
+def test_a_cpu_is_as_fast_as_in_its_last_run_and_unknown_before() -> None:
+    host = Host("local", "local", price_per_hour=2.0)
+    probe = Probe("local", "node7", "3.11.7", "abc", 16, 64 << 30, 5 << 30, 100 << 30, False)
+    options = STAGES["base_train"].options(depth=4, num_iterations=10, eval_tokens=1)  # type: ignore[call-arg]
+    machine, where = machine_of(host, probe, [])
+    assert machine.memory == 64 << 30
+    assert "time not known" in str(foresee(options, machine, where, 1000))  # type: ignore[arg-type]
+    latest = {"train/tok_per_sec": 2000.0, "train/total_flops": 3e12, "train/total_tokens": 1e5}
+    runs = [RunRow("local/a", "local", "a", stage="base_train", latest=latest)]
+    machine, where = machine_of(host, probe, runs)
+    made = estimate(options, machine, 1000)  # type: ignore[arg-type]
+    assert made.seconds == pytest.approx(made.flops / (2000 * 3e12 / 1e5))
+    assert "as fast as in its last run" in where
+    assert machine_of(host, None, runs)[1] == "on one H100, until the host has answered"

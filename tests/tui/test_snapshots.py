@@ -99,7 +99,8 @@ async def launch(app: ControlRoom, pilot: Pilot[str]) -> None:
     for row in app.screen.query(FieldRow):
         if row.field.name == "depth":
             row.text = "4"
-    await settle(pilot)
+    await settle(pilot, lambda: "one of its 8 H100" in str(app.screen.query_one("#estimate").render()))
+    await settle(pilot, lambda: "36.7M" in str(app.screen.query_one("#estimate").render()))
 
 
 async def plan(app: ControlRoom, pilot: Pilot[str]) -> None:

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 from textual import events
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from nanochat.errors import UserError
-from nanochat.options import changed
+from nanochat.options import BaseTrainOptions, changed
 from nanochat.stages import STAGES
 from tui import run_actions
 from tui.command_line import stage_line
+from tui.foresight import foresee, machine_of, tokenizer_size
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 from tui.widgets.choice import Choice
@@ -24,10 +26,13 @@ from tui.widgets.form import OptionForm, describe
 
 if TYPE_CHECKING:
     from remote.hosts import Host
+    from remote.runs import Probe
 
 FIRST_STAGE = "base_train"
 SIDE_BY_SIDE = 110
 LOW = 30
+QUIET = 0.15
+"""Seconds without a key before a run is foreseen anew."""
 
 
 class LaunchScreen(ControlScreen):
@@ -47,6 +52,8 @@ class LaunchScreen(ControlScreen):
         self._host = host
         self._forms: dict[str, OptionForm] = {}
         self._starting = False
+        self._probes: dict[str, Probe | None] = {}
+        self._timer: Timer | None = None
 
     def body(self) -> Iterable[Widget]:
         hosts = [host.name for host in self.room.hosts]
@@ -69,6 +76,7 @@ class LaunchScreen(ControlScreen):
                 with VerticalScroll(id="about-option", can_focus=False) as about:
                     about.border_title = "this option"
                     yield Static(id="option-help")
+                yield Static(id="estimate")
                 with VerticalScroll(id="command-box", can_focus=True) as box:
                     box.border_title = "exactly this will run"
                     yield Static(id="command")
@@ -105,7 +113,36 @@ class LaunchScreen(ControlScreen):
         python = host.python or (sys.executable if host.kind == "local" else "python3")
         return stage_line(self._stage, self.form.instance(), host, python)
 
+    def _foresee_soon(self) -> None:
+        """Foresees the run once typing has paused."""
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(QUIET, self._foresee)
+
+    def _foresee(self) -> None:
+        shown = self.query_one("#estimate", Static)
+        shown.display = self._stage == "base_train"
+        if not shown.display or self.form.errors():
+            return
+        options, host = self.form.instance(), self._target()
+        assert isinstance(options, BaseTrainOptions)
+        if host.name not in self._probes:
+            self._probes[host.name] = None
+            self.room.do(self._probe(host.name))
+        machine, where = machine_of(host, self._probes[host.name], self.room.rows)
+        folder = self.room.layout.tokenizer_dir(options.tokenizer_dir if host.kind == "local" else "")
+        shown.update(foresee(options, machine, where, tokenizer_size(folder)))
+
+    async def _probe(self, name: str) -> None:
+        try:
+            self._probes[name] = await self.room.fleet.probe(name)
+        except UserError:
+            return  # what is wrong with a host is told on Hosts
+        if self.is_mounted:
+            self._foresee()
+
     def _show_command(self) -> None:
+        self._foresee_soon()
         errors = self.form.errors()
         box = self.query_one("#command-box", VerticalScroll)
         box.border_subtitle = f"{len(errors)} to mend first" if errors else "ctrl+s starts it"
