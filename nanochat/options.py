@@ -511,3 +511,33 @@ class BaseLossOptions:
     seed: int = option(42, "Seed of the samples")
     data_dir: str = option("", "Folder of the shards; default base_data_climbmix, else base_data", path=True)
     tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)
+
+
+@dataclass(frozen=True)
+class BaseEvalOptions:
+    """Judge a base model: CORE, bits per byte, samples."""
+
+    eval: tuple[str, ...] = option(("core", "bpb", "sample"), "What to do: core, bpb, sample")
+    source: str = option(
+        "base", "Stage that made the checkpoint", short="-i", choices=("base", "mid", "sft", "rl")
+    )
+    model_tag: str = option("", "Name of the checkpoint folder; default the deepest", short="-g")
+    step: int = option(-1, "Step of the checkpoint; -1: the last", short="-s", minimum=-1)
+    hf_path: str = option(
+        "", "Judge a Hugging Face model instead: its folder, or its name in the hub's cache", group="CORE"
+    )
+    max_per_task: int = option(-1, "Items of each task at the most; -1: all", group="CORE", minimum=-1)
+    tasks: tuple[str, ...] = option((), "Only these tasks, by their labels; CORE needs all", group="CORE")
+    bundle: str = option(
+        "", "Folder of the CORE bundle; default eval_bundle under the base directory", group="CORE", path=True
+    )
+    items: str = option("", "Also copy the verdict of every item to this file", group="CORE", path=True)
+    split_tokens: int = option(40 * 524_288, "Tokens of each split for bits per byte", minimum=1)
+    device_batch_size: int = option(32, "Rows in a batch on one device", minimum=1)
+    device_type: str = option(
+        "", "cpu, cuda or mps; empty: the best that is there", choices=("", "cpu", "cuda", "mps")
+    )
+    dtype: str = option("auto", "Compute type", choices=("auto", "float32", "bfloat16"))
+    seed: int = option(42, "Seed of the samples")
+    data_dir: str = option("", "Folder of the shards; default base_data_climbmix, else base_data", path=True)
+    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)

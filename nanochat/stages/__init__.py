@@ -43,6 +43,9 @@ STAGES: dict[str, StageSpec] = {
         StageSpec("tok_eval", opt.TokEvalOptions, "compare the tokenizer with GPT-2's and GPT-4's", "text"),
         StageSpec("base_train", opt.BaseTrainOptions, "pretrain a base model", "step"),
         StageSpec("base_loss", opt.BaseLossOptions, "bits per byte and samples of a checkpoint", "row"),
+        StageSpec(
+            "base_eval", opt.BaseEvalOptions, "CORE, bits per byte and samples of a base model", "item"
+        ),
     )
 }
 

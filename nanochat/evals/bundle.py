@@ -1,0 +1,134 @@
+"""The CORE bundle on disk: 22 in-context tasks, their rows, and what guessing scores on each."""
+
+import csv
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nanochat.errors import UserError, nearest, one_line
+from nanochat.paths import Layout
+
+BUNDLE_URL = "https://karpathy-public.s3.us-west-2.amazonaws.com/eval_bundle.zip"
+FOLDER = "eval_bundle"
+SHUFFLE_SEED = 1337
+
+Row = Mapping[str, Any]
+
+FIELDS: dict[str, dict[str, type]] = {
+    "multiple_choice": {"query": str, "choices": list, "gold": int},
+    "schema": {"context_options": list, "continuation": str, "gold": int},
+    "language_modeling": {"context": str, "continuation": str},
+}
+"""The kinds of task, and what a row of each must hold."""
+OPTIONS = {"multiple_choice": "choices", "schema": "context_options"}
+
+
+@dataclass(frozen=True)
+class CoreTask:
+    """One task: `shots` solved examples precede each question; `baseline` is guessing's accuracy, 0 to 1."""
+
+    label: str
+    kind: str
+    path: Path
+    shots: int
+    delimiter: str
+    baseline: float
+
+    def centered(self, accuracy: float) -> float:
+        """0 at guessing, 1 when all is right."""
+        return (accuracy - self.baseline) / (1 - self.baseline)
+
+    def rows(self, limit: int = -1) -> list[Row]:
+        """The task's rows, shuffled, then cut to `limit` (none when not positive).
+
+        Raises `UserError` when the file is missing, a line is damaged, or the examples cannot be drawn.
+        """
+        rows = _read_rows(self)
+        random.Random(SHUFFLE_SEED).shuffle(rows)
+        rows = rows[:limit] if limit > 0 else rows
+        if not rows:
+            raise UserError(f"{self.path} has no rows", _HINT)
+        if self.shots >= len(rows):
+            raise UserError(
+                f"{self.label}: {self.shots} examples are drawn from the other rows, and there are only "
+                f"{len(rows) - 1}",
+                f"take at least {self.shots + 1} rows: --max-per-task",
+            )
+        return rows
+
+
+_HINT = f"get the bundle anew: {BUNDLE_URL}"
+
+
+def bundle_folder(layout: Layout, explicit: str = "") -> Path:
+    """Where the bundle is looked for: `explicit`, else `eval_bundle` under the base directory."""
+    return layout.resolve(explicit) if explicit else layout.base / FOLDER
+
+
+def read_bundle(folder: Path, names: Sequence[str] = ()) -> list[CoreTask]:
+    """The tasks of the bundle in its order, all or those named.
+
+    Raises `UserError` when the bundle is not there or damaged, or has no task of a name.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"no CORE bundle in {folder}",
+            f"get {BUNDLE_URL} and unzip it into {folder.parent}, or name its folder with --bundle",
+        )
+    try:
+        config = yaml.safe_load((folder / "core.yaml").read_text(encoding="utf-8"))
+        with (folder / "eval_meta_data.csv").open(encoding="utf-8", newline="") as file:
+            baselines = {row["Eval Task"]: float(row["Random baseline"]) for row in csv.DictReader(file)}
+        tasks = [_task(folder, entry, baselines) for entry in config["icl_tasks"]]
+    except OSError as error:
+        raise UserError(f"the CORE bundle lacks {error.filename}", _HINT) from error
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, IndexError) as error:
+        reason = f"{type(error).__name__}: {one_line(str(error))[:200]}"
+        raise UserError(f"the CORE bundle in {folder} is damaged: {reason}", _HINT) from error
+    known = {task.label for task in tasks}
+    for name in names:
+        if name not in known:
+            raise UserError(f"--tasks: the bundle has no task '{name}'", nearest(name, known))
+    return [task for task in tasks if not names or task.label in names]
+
+
+def _task(folder: Path, entry: Mapping[str, Any], baselines: Mapping[str, float]) -> CoreTask:
+    label, kind = str(entry["label"]), str(entry["icl_task_type"])
+    if kind not in FIELDS:
+        raise ValueError(f"task {label} is of an unknown type {kind}")
+    return CoreTask(
+        label, kind, folder / "eval_data" / str(entry["dataset_uri"]), int(entry["num_fewshot"][0]),
+        str(entry.get("continuation_delimiter", " ")), 0.01 * baselines[label],
+    )  # fmt: skip
+
+
+def _read_rows(task: CoreTask) -> list[Row]:
+    rows: list[Row] = []
+    try:
+        with task.path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    rows.append(_check_row(task, json.loads(line), number))
+    except OSError as error:
+        raise UserError(f"the CORE bundle lacks {task.path}", _HINT) from error
+    except ValueError as error:
+        raise UserError(f"{task.path}, line {len(rows) + 1}: {one_line(str(error))[:200]}", _HINT) from error
+    return rows
+
+
+def _check_row(task: CoreTask, row: Any, number: int) -> Row:
+    where = f"{task.path}, line {number}"
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: no JSON object", _HINT)
+    for name, kind in FIELDS[task.kind].items():
+        if not isinstance(row.get(name), kind):
+            raise UserError(f"{where}: '{name}' is missing or no {kind.__name__}", _HINT)
+    options = OPTIONS.get(task.kind)
+    if options and not 0 <= row["gold"] < len(row[options]):
+        raise UserError(f"{where}: gold {row['gold']} is not one of {len(row[options])} {options}", _HINT)
+    return row

@@ -1,0 +1,66 @@
+"""Per-item records of an evaluation: one JSON line an item, appended as items are judged.
+
+The file is what screens read and what a killed evaluation goes on from: items in it are not judged again.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nanochat.errors import UserError
+
+Record = dict[str, Any]
+
+
+class RecordFile:
+    """Records with at least `task`, `index` and `correct`, by `(task, index)`.
+
+    A torn last line, of a process that was killed while writing, is dropped. Raises `UserError` for any
+    other line that is no record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records: dict[tuple[str, int], Record] = {}
+        whole = b""
+        if path.exists():
+            content = path.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]
+            for number, line in enumerate(whole.splitlines(), 1):
+                self._keep(line, number)
+            if len(whole) < len(content):
+                with path.open("r+b") as file:
+                    file.truncate(len(whole))
+
+    def _keep(self, line: bytes, number: int) -> None:
+        try:
+            record = json.loads(line)
+            self.records[(record["task"], int(record["index"]))] = record
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.path}, line {number}: no record of an evaluation", "delete the file to start afresh"
+            ) from error
+
+    def __contains__(self, key: tuple[str, int]) -> bool:
+        return key in self.records
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Appends records in one write."""
+        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(lines)
+        for record in records:
+            self.records[(record["task"], record["index"])] = record
+
+    def of_task(self, task: str) -> Iterator[Record]:
+        return (record for (name, _), record in self.records.items() if name == task)
+
+
+def accuracy(records: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """(mean, standard error) of `correct`: √(p(1−p)/n), that of a share of n independent items."""
+    if not records:
+        return math.nan, math.nan
+    mean = sum(bool(record["correct"]) for record in records) / len(records)
+    return mean, math.sqrt(mean * (1 - mean) / len(records))
