@@ -1,0 +1,350 @@
+"""CORE: the reference's verdicts, what a batch computes, going on where a run was cut, damaged bundles."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from reference_files import random_model, write_reference_checkpoint
+from training_data import WORDS, byte_tokenizer, make_base
+
+from nanochat.architecture import CLASSIC, ModelConfig
+from nanochat.cli import main
+from nanochat.evals.batches import plan_batches, score
+from nanochat.evals.bundle import CoreTask, read_bundle
+from nanochat.evals.core import chunks, lowest
+from nanochat.evals.icl import Asker, Item, draw_examples
+from nanochat.evals.nanochat_lm import NanochatLM
+from nanochat.events import Event, read_events
+
+VOCAB = byte_tokenizer().vocab_size
+MODERN = ModelConfig(64, VOCAB, 3, 4, 2, 32, "SL")
+OLD = ModelConfig(64, VOCAB, 2, 2, 1, 32, "L", CLASSIC)
+KINDS = ("multiple_choice", "schema", "language_modeling")
+
+
+def words(rng: random.Random, count: int) -> str:
+    return " ".join(rng.choices(WORDS, k=count))
+
+
+def make_row(kind: str, rng: random.Random) -> dict[str, Any]:
+    if kind == "multiple_choice":
+        return {
+            "query": words(rng, 6),
+            "choices": [words(rng, n) for n in (1, 2, 4)],
+            "gold": rng.randrange(3),
+        }
+    if kind == "schema":
+        contexts = [words(rng, 4), words(rng, 7)]
+        return {"context_options": contexts, "continuation": words(rng, 3), "gold": rng.randrange(2)}
+    return {"context": words(rng, 9) + " ", "continuation": words(rng, 1)}
+
+
+def make_bundle(folder: Path, tasks: int = 22, rows: int = 12, shots: int = 2) -> Path:
+    """A bundle in the published layout with generated rows: kinds in turn, every other one without shots."""
+    (folder / "eval_data/world").mkdir(parents=True)
+    rng = random.Random(5)
+    config, table = ["icl_tasks:"], ["Eval Task,Task Category,Random baseline"]
+    for number in range(tasks):
+        kind = KINDS[number % 3]
+        text = "".join(json.dumps(make_row(kind, rng)) + "\n" for _ in range(rows))
+        (folder / f"eval_data/world/t{number}.jsonl").write_text(text)
+        config += [
+            "-", f"  label: t{number}", f"  dataset_uri: world/t{number}.jsonl",
+            f"  num_fewshot: [{shots * (number % 2)}]", f"  icl_task_type: {kind}",
+        ]  # fmt: skip
+        config += ['  continuation_delimiter: "\\nAnswer: "'] if number % 4 == 0 else []
+        table.append(f"t{number},made,{[100 / 3, 50, 0][number % 3]}")
+    (folder / "core.yaml").write_text("\n".join(config) + "\n")
+    (folder / "eval_meta_data.csv").write_text("\n".join(table) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_base(tmp_path_factory.mktemp("base"))
+    write_reference_checkpoint(
+        folder / "base_checkpoints/d3", MODERN, dict(random_model(MODERN).state_dict())
+    )
+    make_bundle(folder / "eval_bundle")
+    return folder
+
+
+def evaluate(base: Path, *options: str, code: int = 0) -> dict[str, Any]:
+    words = ["base_eval", f"--base-dir={base}", "--dtype=float32", "--device-type=cpu", *options]
+    assert main(words) == code
+    return {event.kind: event.data for event in events(base)}["stage_end"]["results"] if code == 0 else {}
+
+
+def newest(base: Path) -> Path:
+    return max((base / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+
+def events(base: Path) -> list[Event]:
+    return read_events(newest(base) / "events.jsonl")[0]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+QUICK = (
+    "hellaswag_zeroshot,jeopardy,bigbench_qa_wikidata,arc_easy,copa,openbook_qa,lambada_openai,winograd,"
+    "winogrande,piqa,coqa"
+)
+
+
+def test_verdicts_are_the_reference_ones(shared_reference: Path, shared_data: Path, tmp_path: Path) -> None:
+    for name in ("tokenizer", "base_checkpoints"):
+        (tmp_path / name).symlink_to(shared_reference / "checkpoints/modern" / name)
+    items = tmp_path / "items.jsonl"
+    evaluate(
+        tmp_path, "--eval=core", f"--bundle={shared_data / 'eval_bundle'}", f"--tasks={QUICK}",
+        "--max-per-task=20", f"--items={items}",
+    )  # fmt: skip
+    expected = json.loads((shared_reference / "oracles/core_d2.json").read_text())["tasks"]
+    seen: dict[str, list[int]] = {name: [] for name in QUICK.split(",")}
+    ties = 0
+    for item in lines(items):
+        want = expected[item["task"]]["correct"][item["index"]]
+        same = want is None or bool(want) == item["correct"]
+        assert same or item["near_tie"], item
+        ties += not same
+        seen[item["task"]].append(item["index"])
+    assert all(indices == list(range(20)) for indices in seen.values())
+    assert ties <= 1
+
+
+@pytest.mark.parametrize("config", [MODERN, OLD], ids=["modern", "classic"])
+def test_a_batch_gives_what_each_sequence_alone_gives(config: ModelConfig) -> None:
+    """Prefixes shared and cut to the shortest, windows passed, rows padded: the same losses."""
+    lm = NanochatLM(random_model(config), byte_tokenizer())
+    rng = np.random.default_rng(3)
+    items = []
+    for index, length in enumerate((9, 150, 152, 200, 40, 151)):
+        prefix = rng.integers(0, VOCAB, length)
+        tails = [rng.integers(0, VOCAB, n) for n in (1, 5, 3)]
+        sequences = [np.concatenate((prefix, tail)) for tail in tails]
+        items.append(Item(index, "", 0, sequences, [(length, len(ids)) for ids in sequences]))
+    items.append(Item(6, "", "", [rng.integers(0, VOCAB, 70)], [(64, 70)]))
+    batches = plan_batches(items, lm, 4096)
+    assert sorted(item.index for batch in batches for item in batch.items) == list(range(7))
+    assert any(batch.shared and len(batch.items) > 1 for batch in batches)
+    assert any(not batch.shared for batch in batches)
+    for batch in batches:
+        for item, found in zip(batch.items, score(lm, batch), strict=True):
+            for ids, (start, end), seen in zip(item.sequences, item.spans, found, strict=True):
+                with torch.no_grad():
+                    logits = lm.model(torch.tensor(ids)[None])[0, start - 1 : end - 1]
+                target = torch.tensor(ids[start:end])
+                assert seen.loss == pytest.approx(F.cross_entropy(logits, target).item(), abs=1e-5)
+                assert seen.predicted.tolist() == logits.argmax(-1).tolist()
+
+
+TEXT = st.text(st.sampled_from("ab Z09.,\n\t'é中"), max_size=12)
+
+
+@given(st.lists(TEXT, min_size=2, max_size=6), TEXT)
+def test_examples_encoded_apart_are_the_tokens_of_the_whole(queries: list[str], answer: str) -> None:
+    tokenizer = byte_tokenizer()
+    rows = [{"query": query, "choices": [answer, query + "x"], "gold": 0} for query in queries]
+    task = CoreTask("t", "multiple_choice", Path(), len(rows) - 1, " ", 0.5)
+    for index in range(len(rows)):
+        apart, whole = (
+            Asker(task, rows, tokenizer.encode, tokenizer.bos_id, cuts_at_lines=cuts).item(index)
+            for cuts in (True, False)
+        )
+        assert [ids.tolist() for ids in apart.sequences] == [ids.tolist() for ids in whole.sequences]
+        assert apart.spans == whole.spans
+
+
+@given(st.integers(2, 200), st.integers(0, 10), st.integers(0, 199))
+def test_examples_are_drawn_from_the_other_rows_in_the_reference_order(n: int, shots: int, i: int) -> None:
+    index, shots = i % n, min(shots, n - 1)
+    others = [row for row in range(n) if row != index]
+    assert draw_examples(index, n, shots) == random.Random(1234 + index).sample(others, shots)
+
+
+def test_an_option_without_tokens_wins_only_as_the_first() -> None:
+    nan = float("nan")
+    for losses in ([1.0, 2.0], [2.0, 1.0, 1.0], [nan, 0.5], [0.5, nan], [3.0, nan, 2.0]):
+        assert lowest(losses) == losses.index(min(losses))
+
+
+def test_chunks_hold_every_row_once() -> None:
+    for count in (1, 4, 20, 500, 10_001):
+        assert [row for chunk in chunks(count) for row in chunk] == list(range(count))
+
+
+def test_the_stage_writes_table_items_and_events(base: Path, tmp_path: Path) -> None:
+    results = evaluate(base, "--eval=core", f"--items={tmp_path / 'items.jsonl'}")
+    items = lines(tmp_path / "items.jsonl")
+    assert len(items) == 22 * 12
+    table = (base / "base_eval/base_model_000007.csv").read_text().splitlines()
+    assert table[0] == "Task                               , Accuracy  , Centered  "
+    assert len(table) == 24
+    for line, number in zip(table[1:-1], range(22), strict=True):
+        name, accuracy, centered = (part.strip() for part in line.split(", "))
+        own = [item["correct"] for item in items if item["task"] == f"t{number}"]
+        assert (name, float(accuracy)) == (f"t{number}", pytest.approx(sum(own) / 12, abs=1e-6))
+        guess = [1 / 3, 0.5, 0][number % 3]
+        assert float(centered) == pytest.approx((sum(own) / 12 - guess) / (1 - guess), abs=1e-5)
+    assert table[-1] == f"{'CORE':<35}, {'':<10}, {results['core/core']:<10.6f}"
+    told = [event.data for event in events(base) if event.kind == "eval"]
+    assert told[-1] == {name: results[name] for name in ("core/core", "core/core_stderr")}
+    whole = json.loads((base / "base_eval/base_model_000007.json").read_text())
+    assert whole["core"] == results["core/core"]
+    assert whole["tasks"]["t3"]["items"] == 12
+
+
+def test_a_run_that_was_cut_goes_on_to_equal_results(base: Path, tmp_path: Path) -> None:
+    """As a kill leaves it: some items judged, the last line torn."""
+    results = evaluate(base, "--eval=core")
+    run = newest(base)
+    whole = (run / "core-items.jsonl").read_text().splitlines(keepends=True)
+    again = base / "runs" / "again"
+    again.mkdir()
+    shutil.copy(run / "core-setup.json", again)
+    (again / "core-items.jsonl").write_text("".join(whole[:101]) + whole[101][:40])
+    second = evaluate(base, "--eval=core", f"--run-dir={again}")
+    assert {k: v for k, v in second.items() if k.startswith("core/")} == {
+        k: v for k, v in results.items() if k.startswith("core/")
+    }
+    assert (again / "core-items.jsonl").read_text().splitlines(keepends=True)[:101] == whole[:101]
+    by_key = {(item["task"], item["index"]): item for item in lines(again / "core-items.jsonl")}
+    assert by_key == {(item["task"], item["index"]): item for item in map(json.loads, whole)}
+    third = evaluate(base, "--eval=core", "--max-per-task=5", f"--run-dir={again}")
+    assert len(lines(again / "core-items.jsonl")) == 22 * 5, third
+
+
+def test_a_part_of_the_tasks_is_no_core(base: Path) -> None:
+    shutil.rmtree(base / "base_eval", ignore_errors=True)
+    results = evaluate(base, "--eval=core", "--tasks=t4,t1", "--max-per-task=6")
+    assert "core/core" not in results
+    assert {"core/t1", "core/t4"} < set(results)
+    table = (base / "base_eval/base_model_000007-partial.csv").read_text().splitlines()
+    assert [line.split(",")[0].strip() for line in table] == ["Task", "t1", "t4"]
+
+
+def test_prompts_beyond_the_positions_are_cropped_and_counted(base: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", tasks=2)
+    path = bundle / "eval_data/world/t0.jsonl"
+    rows = lines(path)
+    rows[0]["query"] = words(random.Random(1), 400)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    evaluate(base, "--eval=core", f"--bundle={bundle}", f"--items={tmp_path / 'items.jsonl'}")
+    cropped = [item for item in lines(tmp_path / "items.jsonl") if "cropped" in item]
+    assert [item["task"] for item in cropped] == ["t0"]
+    assert all(np.isfinite(cropped[0]["losses"]))
+    assert any("1 cropped" in e.data["text"] for e in events(base) if e.kind == "log")
+
+
+def test_all_three_evaluations_in_one_run(base: Path) -> None:
+    results = evaluate(base, "--split-tokens=640", "--max-per-task=4")
+    assert {"core/core", "train/bpb", "val/bpb"} < set(results)
+    assert sum(event.kind == "sample" for event in events(base)) > 7
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--bundle=/nowhere"], "no CORE bundle in /nowhere (get https://"),
+        (["--tasks=t1,winogrand"], "--tasks: the bundle has no task 'winogrand'"),
+        (["--max-per-task=2"], "t1: 2 examples are drawn from the other rows, and there are only 1"),
+        (["--eval=core,bits"], "--eval: there is no 'bits'"),
+        (["--hf-path=/nowhere"], "--hf-path: there is no folder /nowhere"),
+    ],
+)
+def test_what_cannot_be_judged_ends_in_one_line(
+    base: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    evaluate(base, *(options if "--eval" in options[0] else ["--eval=core", *options]), code=2)
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("eval_data/world/t0.jsonl", '{"query": "a", "choices": ["b"], "gold": 0}\n{"query', "line 2"),
+        (
+            "eval_data/world/t0.jsonl",
+            '{"query": "a", "choices": ["b"], "gold": 1}\n',
+            "gold 1 is not one of 1",
+        ),
+        ("eval_data/world/t1.jsonl", '{"continuation": "a", "gold": 0}\n', "'context_options' is missing"),
+        ("eval_data/world/t1.jsonl", None, "the CORE bundle lacks"),
+        ("core.yaml", "icl_tasks: [", "is damaged: "),
+        ("eval_meta_data.csv", "Eval Task,Random baseline\nt0,25\n", "is damaged: KeyError: 't1'"),
+    ],
+)
+def test_a_damaged_bundle_is_named(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str | None, says: str
+) -> None:
+    bundle = make_bundle(tmp_path / "bundle", tasks=3)
+    if text is None:
+        (bundle / name).unlink()
+    else:
+        (bundle / name).write_text(text)
+    evaluate(base, "--eval=core", f"--bundle={bundle}", code=2)
+    error = capsys.readouterr().err
+    assert says in error
+    assert "eval_bundle.zip" in error
+    assert error.count("\n") == 1
+
+
+def test_the_shared_bundle_has_all_tasks(shared_data: Path) -> None:
+    tasks = read_bundle(shared_data / "eval_bundle")
+    assert len(tasks) == 22
+    assert {task.kind for task in tasks} == set(KINDS)
+    assert {t.label: t.baseline for t in tasks}["boolq"] == pytest.approx(0.62)
+
+
+def test_a_hugging_face_model_through_the_same_code(base: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: i for i, letter in enumerate([*letters, "<|endoftext|>"])}
+    inner = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = tokenizers.decoders.ByteLevel()
+    folder = tmp_path / "gpt2-tiny"
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=len(vocabulary), n_positions=96, n_embd=32, n_layer=2, n_head=2, initializer_range=0.3,
+        bos_token_id=256, eos_token_id=256,
+    )  # fmt: skip
+    model = transformers.GPT2LMHeadModel(config).eval()
+    model.save_pretrained(folder)
+    evaluate(base, f"--hf-path={folder}", f"--items={tmp_path / 'items.jsonl'}")
+    assert (base / "base_eval/gpt2-tiny.csv").is_file()
+    items = lines(tmp_path / "items.jsonl")
+    assert len(items) == 22 * 12
+    assert any("cropped" in item for item in items)
+    checked = [item for item in items if item["task"] in ("t0", "t3")]
+    rows = {t.label: t.rows() for t in read_bundle(base / "eval_bundle")}
+    for item in checked:
+        texts = [item["prompt"] + choice for choice in rows[item["task"]][item["index"]]["choices"]]
+        sequences = [[256, *vocabulary_ids(vocabulary, inner, text)] for text in texts]
+        start = next(i for i, column in enumerate(zip(*sequences, strict=False)) if len(set(column)) > 1)
+        for ids, loss in zip(sequences, item["losses"], strict=True):
+            kept = torch.tensor(ids[-96:])
+            first = start - max(0, len(ids) - 96)
+            with torch.no_grad():
+                logits = model(kept[None]).logits[0, first - 1 : -1]
+            assert loss == pytest.approx(F.cross_entropy(logits, kept[first:]).item(), abs=1e-4)
+
+
+def vocabulary_ids(vocabulary: dict[str, int], inner: Any, text: str) -> list[int]:
+    return [vocabulary[token] for token in inner.encode(text).tokens]
