@@ -296,7 +296,8 @@ def table(made: Estimate, options: BaseTrainOptions, vocabulary_source: str) -> 
     ranks = f" × {machine.count} GPUs" if machine.count > 1 else ""
     rows = f"{made.device_batch} rows × {config.sequence_len:,} tokens{ranks}"
     if made.accumulation:
-        tell("batch", f"{rows} × {made.accumulation} times accumulated")
+        often = f" × {made.accumulation} micro-batches" if made.accumulation > 1 else ""
+        tell("batch", rows + often)
     else:
         tell("batch", f"{rows} do not add up to {horizon.total_batch:,}: base_train will refuse")
     unit = "GPU" if machine.kind == "cuda" else "machine"
