@@ -478,6 +478,10 @@ class BaseTrainOptions:
         80 * 524_288, "Validation tokens of one evaluation", group="Evaluation", minimum=1
     )
     sample_every: int = option(2000, "Steps between samples; -1: at the end only", group="Evaluation")
+    core_metric_every: int = option(
+        2000, "Steps between CORE evaluations, one at the end; -1: none", group="Evaluation"
+    )
+    core_metric_max_per_task: int = option(500, "Items of each CORE task; -1: all", group="Evaluation")
     save_every: int = option(-1, "Steps between checkpoints; -1: at the end only", group="Checkpoint")
     resume: bool = option(False, "Go on from the newest whole checkpoint of this tag", group="Checkpoint")
     resume_from_step: int = option(-1, "Go on from this step's checkpoint", group="Checkpoint")

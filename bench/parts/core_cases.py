@@ -53,13 +53,12 @@ def ours(case: Case) -> dict[str, Any]:
     from nanochat.evals.bundle import read_bundle
     from nanochat.evals.core import CoreRun, Records, chunks, judge_chunk
     from nanochat.evals.icl import Asker
-    from nanochat.evals.nanochat_lm import NanochatLM
+    from nanochat.evals.nanochat_lm import CPU_TOKENS, NanochatLM
     from nanochat.model import build_model
     from nanochat.options import BaseEvalOptions
     from nanochat.paths import Layout
     from nanochat.rundir import StageRun
     from nanochat.runtime import Runtime
-    from nanochat.stages.base_eval import CPU_TOKENS
     from nanochat.tokenizer import Tokenizer
 
     if case.threads:

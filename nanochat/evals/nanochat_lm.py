@@ -16,6 +16,13 @@ ROTARY_SPAN = 10
 PASS_COST = {"cpu": 48, "cuda": 2048}
 """Tokens that take as long as starting one more pass."""
 
+CPU_TOKENS = 8192
+
+
+def batch_tokens(device: torch.device, rows: int, context: int) -> int:
+    """Padded tokens of a batch at the most: what training takes, on a CPU less, as more is no faster."""
+    return min(rows * context, CPU_TOKENS) if device.type == "cpu" else rows * context
+
 
 class SharedPrefix:
     """Keys and values of prefixes (I, P): kept in the first pass, joined to those of each tail in the second.

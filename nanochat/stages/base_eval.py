@@ -1,7 +1,6 @@
 """Judges a base model: CORE over the bundle's 22 tasks, bits per byte of both splits, samples."""
 
 import json
-import shutil
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from nanochat.errors import UserError, nearest
 from nanochat.evals.bundle import CoreTask, bundle_folder, read_bundle
 from nanochat.evals.core import ITEMS, CoreRun, CoreScore, evaluate_core
 from nanochat.evals.huggingface import HuggingFaceLM, model_name
-from nanochat.evals.nanochat_lm import NanochatLM
+from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
+from nanochat.evals.records import RecordFile
 from nanochat.options import BaseEvalOptions, BaseLossOptions
 from nanochat.paths import atomic_write, make_dir
 from nanochat.progress import Progress
@@ -26,8 +26,6 @@ from nanochat.weights import OpenedModel, open_model
 KINDS = ("core", "bpb", "sample")
 CORE_SHARE = 0.7
 """Part of the progress given to CORE when there is more to do."""
-CPU_TOKENS = 8192
-"""Padded tokens of a batch on a CPU at the most: beyond it only memory grows."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +121,7 @@ def core(
     options: BaseEvalOptions, run: StageRun, runtime: Runtime, subject: Subject, tasks: list[CoreTask],
     high: float,
 ) -> CoreScore:  # fmt: skip
-    budget = options.device_batch_size * subject.context
-    if runtime.device.type == "cpu":
-        budget = min(budget, CPU_TOKENS)
+    budget = batch_tokens(runtime.device, options.device_batch_size, subject.context)
     judged = CoreRun(
         subject.model, run, runtime, run.path, budget, subject.step, options.max_per_task, high=high
     )
@@ -155,7 +151,10 @@ def write_core(
     if options.items:
         target = run.layout.resolve(options.items)
         make_dir(target.parent)
-        shutil.copyfile(items, target)
+        order = {task.label: number for number, task in enumerate(found.tasks)}
+        records = RecordFile(items).records.values()
+        whole = sorted(records, key=lambda r: (order[r["task"]], r["index"]))
+        atomic_write(target, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in whole))
         items = target
     run.log(f"CORE's table is in {table}, its items in {items}")
     return {"csv": str(table), "items": str(items)}

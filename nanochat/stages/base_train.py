@@ -8,7 +8,7 @@ import gc
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from nanochat.dataloader import Batch, PackedLoader, Prefetcher
 from nanochat.dataset import ShardSet, split_shards
 from nanochat.errors import Exit, UserError
 from nanochat.evals.bpb import evaluate_bpb
+from nanochat.evals.bundle import CoreTask
+from nanochat.evals.training_core import training_core, training_tasks
 from nanochat.fp8 import require_float8
 from nanochat.loss_scale import LossScale
 from nanochat.model import GPT, build_model
@@ -54,6 +56,9 @@ class Pretraining:
     token_bytes: Tensor
     tag: Path
     state: LoopState
+    core_tasks: list[CoreTask] = field(default_factory=list)
+    core: dict[str, float | int | str] = field(default_factory=dict)
+    """The last CORE evaluation."""
 
     @property
     def tokens_per_pass(self) -> int:
@@ -104,6 +109,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
         options, run, runtime, tokenizer, shards, config, horizon, model, optimizer, token_bytes, tag, state
     )
     announce(job, found)
+    job.core_tasks = training_tasks(run, options.core_metric_every, options.core_metric_max_per_task)
 
     # 4. Train.
     batches = Prefetcher(
@@ -115,7 +121,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     )  # fmt: skip
     try:
         last = train(job, one_batch(batches, job.accumulation) if options.overfit_one_batch else batches)
-    except StopRequested:
+    except (StopRequested, StageStopped):
         save(job)
         raise StageStopped from None
     finally:
@@ -133,6 +139,8 @@ def train(job: Pretraining, batches: Iterator[Batch]) -> Checkpoint:
         at_end = state.step >= steps
         if at_end or due(state.step, options.eval_every, at_start=True):
             evaluate(job)
+        if job.core_tasks and (at_end or due(state.step, options.core_metric_every)):
+            judge(job)
         if at_end or due(state.step, options.sample_every):
             sample(job)
         if at_end:
@@ -356,6 +364,16 @@ def evaluate(job: Pretraining) -> None:
     job.run.log(f"step {state.step:05d} | val bpb {bpb:.6f} | best {state.min_val_bpb:.6f} | {seconds:.1f} s")
 
 
+def judge(job: Pretraining) -> None:
+    """CORE of the model as it is now."""
+    options, step = job.options, job.state.step
+    job.core = training_core(
+        job.run, job.runtime, job.model, job.tokenizer, job.core_tasks, step=step,
+        max_per_task=options.core_metric_max_per_task, rows=options.device_batch_size,
+        progress=step / job.horizon.steps,
+    )  # fmt: skip
+
+
 def sample(job: Pretraining) -> None:
     """Continues the fixed prompts greedily, and writes freely from bos."""
     job.check_stop()
@@ -401,6 +419,7 @@ def results(job: Pretraining, last: Checkpoint) -> dict[str, float | int | str]:
         "tok_per_sec": timed * horizon.total_batch / state.clock.total if state.clock.total else 0.0,
         "cropped_percent": 100 * cut / (used + cut) if used else 0.0,
         "peak_memory_bytes": job.runtime.peak_memory(), "checkpoint": str(last.path),
+        **job.core,
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from reference_files import random_model, write_reference_checkpoint
-from training_data import WORDS, byte_tokenizer, make_base
+from training_data import TINY, WORDS, byte_tokenizer, make_base
 
 from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.cli import main
@@ -250,6 +250,28 @@ def test_all_three_evaluations_in_one_run(base: Path) -> None:
     results = evaluate(base, "--split-tokens=640", "--max-per-task=4")
     assert {"core/core", "train/bpb", "val/bpb"} < set(results)
     assert sum(event.kind == "sample" for event in events(base)) > 7
+
+
+def test_core_during_pretraining(tmp_path: Path) -> None:
+    """At the steps asked for and at the end, the last as base_eval finds it; else a line."""
+    base = make_base(tmp_path)
+    words = ["base_train", f"--base-dir={base}", "--device-type=cpu", *TINY, "--num-iterations=5"]
+    assert main([*words, "--model-tag=without"]) == 0
+    without = events(base)
+    assert not [e for e in without if e.kind == "eval" and "core/core" in e.data]
+    assert any("no CORE during training" in e.data["text"] for e in without if e.kind == "log")
+    make_bundle(base / "eval_bundle")
+    assert main([*words, "--core-metric-every=3", "--core-metric-max-per-task=4"]) == 0
+    found = events(base)
+    told = {e.step: e.data["core/core"] for e in found if e.kind == "eval" and "core/core" in e.data}
+    assert list(told) == [3, 5]
+    losses = {e.step: e.data["train/loss"] for e in found if e.kind == "metric" and "train/loss" in e.data}
+    assert losses == {e.step: e.data["train/loss"] for e in without if "train/loss" in e.data}
+    assert len(lines(newest(base) / "core/step_000005/core-items.jsonl")) == 22 * 4
+    results = found[-1].data["results"]
+    assert results["core/core"] == told[5]
+    alone = evaluate(base, "--eval=core", "--max-per-task=4", "--model-tag=d2")
+    assert alone["core/core"] == pytest.approx(told[5], abs=1e-6)
 
 
 @pytest.mark.parametrize(
