@@ -22,7 +22,7 @@ from nanochat.text import duration
 
 VOCABULARY = 32_768
 """Where no tokenizer is there: the usual size."""
-CPU_UTILISATION = 0.6
+CPU_UTILISATION = 0.5
 """Part of the speed of plain matrix products that training on a CPU reaches (docs/planning.md)."""
 GIB = 1 << 30
 
@@ -263,7 +263,7 @@ def cpu_here(dtype: str, price: float | None) -> Machine:
     chosen = pick_dtype(dtype, torch.device("cpu"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(
-        f"this CPU ({torch.get_num_threads()} threads)", 1, memory, matmul_flops(chosen), "cpu",
+        f"this CPU ({torch.get_num_threads()} threads)", 1, memory, matmul_flops(chosen, 1024, 0.3), "cpu",
         str(chosen).removeprefix("torch."), price=price,
     )  # fmt: skip
 

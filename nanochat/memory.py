@@ -13,7 +13,7 @@ from nanochat.attention_blocks import kept_weights
 
 FLOAT32 = 4
 ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-CONTEXT = {"cuda": 640 << 20, "cpu": 350 << 20}
+CONTEXT = {"cuda": 640 << 20, "cpu": 600 << 20}
 """Bytes a process takes before it holds a tensor: CUDA's context and kernels, or Python and torch."""
 COMMUNICATION = 512 << 20
 """Bytes of NCCL's buffers, where several GPUs train together."""
