@@ -1,10 +1,11 @@
 """One optimizer for the whole model: Muon for the blocks' matrices, AdamW for tables, head and scalars.
 
-Muon orthogonalises the momentum of each matrix. Matrices of one shape are updated together as one stack
-(n, rows, columns), so a step is a few batched matmuls instead of a loop over layers.
+Over several processes it is ZeRO-2 (arXiv 1910.02054): each keeps the states of its own part of the
+parameters, gets the gradients of that part only, updates it, and sends it to the others. Gradients travel
+while the backward pass goes on, parameters while the rest is updated.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,104 +14,11 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from nanochat.architecture import CLASSIC
+from nanochat.collectives import Ranks
 from nanochat.errors import UserError
 from nanochat.model import GPT
-
-# Polar Express, 5 steps (arXiv 2505.16932, algorithm 1; made for singular values down to 1e-3 of the
-# largest, with a safety factor 1.02 on all but the last steps).
-POLAR_EXPRESS = (
-    (8.156554524902461, -22.48329292557795, 15.878769915207462),
-    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
-    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
-    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
-    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
-)
-
-
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-"""Quintic coefficients of the first Muon (Keller Jordan, 2024): singular values end between 0.7 and 1.2."""
-
-
-def newton_schulz(x: Tensor, steps: int = 5) -> Tensor:
-    """Roughly the nearest semi-orthogonal matrix to each of (n, rows, columns): the classic era's way."""
-    a, b, c = NEWTON_SCHULZ
-    tall = x.size(-2) > x.size(-1)
-    x = x.mT if tall else x
-    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
-
-
-def classic_direction(grads: Tensor, buffer: Tensor, momentum: float, dtype: torch.dtype) -> Tensor:
-    """The first Muon's update of a stack of matrices (n, rows, columns); `buffer` is updated in place."""
-    buffer.lerp_(grads, 1 - momentum)
-    return newton_schulz(torch.lerp(grads, buffer, momentum).to(dtype)).float()
-
-
-def equilibrate_rows(x: Tensor) -> Tensor:
-    """Rescales each row of (n, rows, columns) to the RMS row norm ‖X‖_F/√rows (MuonEq, arXiv 2603.28254)."""
-    wide = x.float()
-    target = torch.linalg.matrix_norm(wide, keepdim=True) / x.size(-2) ** 0.5
-    rows = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).clamp_min(1e-6)
-    scaled: Tensor = x * (target / rows).to(x.dtype)
-    return scaled
-
-
-def polar_express(x: Tensor) -> Tensor:
-    """About the nearest semi-orthogonal matrix to each of (n, rows, columns); singular values end near 1.
-
-    X ← aX + X(bA + cA²) with A the Gram matrix of the short side (arXiv 2505.16932).
-    """
-    scale = torch.linalg.matrix_norm(x.float(), keepdim=True) * 1.01 + 1e-6
-    x = (x / scale).to(x.dtype)
-    tall = x.size(-2) > x.size(-1)
-    for a, b, c in POLAR_EXPRESS:
-        gram = x.mT @ x if tall else x @ x.mT
-        poly = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, x, poly, beta=a) if tall else torch.baddbmm(x, poly, x, beta=a)
-    return x
-
-
-def reduce_variance(update: Tensor, second: Tensor, beta2: float) -> Tensor:
-    """Evens out the size of rows (or columns) by a running mean square, Frobenius norm unchanged.
-
-    NorMuon (arXiv 2510.05491). `second` (n, rows, 1) or (n, 1, columns) is updated in place; it starts at
-    zero and is not bias-corrected.
-    """
-    dim = -1 if second.size(-1) == 1 else -2
-    mean_square = update.square().mean(dim=dim, keepdim=True)
-    second.lerp_(mean_square, 1 - beta2)
-    step = second.clamp_min(1e-10).rsqrt()
-    before = mean_square.sum(dim=(-2, -1), keepdim=True).sqrt()
-    after = (mean_square * step.square()).sum(dim=(-2, -1), keepdim=True).sqrt().clamp_min(1e-10)
-    return update * (step * (before / after))
-
-
-def muon_direction(
-    grads: Tensor, buffer: Tensor, second: Tensor, momentum: float, beta2: float, dtype: torch.dtype
-) -> Tensor:
-    """The update of a stack of matrices, before learning rate and decay.
-
-    grads, buffer: (n, rows, columns) float32; `buffer` and `second` are updated in place. `dtype` is the
-    type of the orthogonalisation's matmuls.
-    """
-    buffer.lerp_(grads, 1 - momentum)
-    nesterov = torch.lerp(grads, buffer, momentum)
-    update = polar_express(equilibrate_rows(nesterov.to(dtype))).float()
-    # Muon+ (arXiv 2602.21545): the norm an exactly semi-orthogonal matrix has.
-    target = min(update.shape[-2:]) ** 0.5
-    update = update * (target / torch.linalg.matrix_norm(update, keepdim=True).clamp_min(1e-6))
-    return reduce_variance(update, second, beta2)
-
-
-def cautious_step_(params: Tensor, update: Tensor, lr: float, weight_decay: float) -> None:
-    """p ← p − lr·(u + wd·p where u·p ≥ 0): decay only where it agrees with the update."""
-    if weight_decay:
-        decay = torch.where(update * params >= 0, params, 0.0)
-        update = update.add(decay, alpha=weight_decay)
-    params.sub_(update, alpha=lr)
+from nanochat.muon import cautious_step_, classic_direction, muon_direction
+from nanochat.sharding import Piece, Stack, Unit, Whole
 
 
 @dataclass(frozen=True)
@@ -191,24 +99,77 @@ class MuonAdamW(torch.optim.Optimizer):
     """Muon and AdamW behind one `step`.
 
     Groups come from `parameter_groups`. `matmul_dtype` is the type of Muon's matmuls; states are float32
-    for Muon and the parameter's type for AdamW.
+    for Muon and the parameter's type for AdamW. With more than one of `ranks`, every process calls each
+    method at the same point; `arm` goes before the last backward pass of a step.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], matmul_dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        matmul_dtype: torch.dtype = torch.float32,
+        ranks: Ranks | None = None,
+    ) -> None:
         super().__init__(groups, {})
         self.matmul_dtype = matmul_dtype
-        self._names = {p: n for g in self.param_groups for p, n in zip(g["params"], g["names"], strict=True)}
+        self.ranks = ranks or Ranks()
         self.steps = 0
+        self._units: list[list[Unit]] = []
+        for group in self.param_groups:
+            if group["kind"] == "muon":
+                self._units.append([Stack(group["names"], group["params"], self.ranks)])
+            else:
+                pairs = zip(group["names"], group["params"], strict=True)
+                self._units.append([_sharded(name, p, self.ranks) for name, p in pairs])
+
+    def _every_unit(self) -> list[Unit]:
+        return [unit for units in self._units for unit in units]
+
+    def arm(self) -> None:
+        """From here on a parameter's gradient is sent off as soon as it is whole: call it before the last
+        backward pass of a step."""
+        for unit in self._every_unit():
+            unit.arm()
+
+    def collect(self) -> None:
+        """Waits for this process's part of all gradients, the mean over ranks."""
+        units = self._every_unit()
+        for unit in units:
+            unit.start_reduce()
+        for unit in units:
+            unit.wait_for_gradient()
+
+    def square_norm(self) -> Tensor:
+        """This process's share of the squared norm over all gradients: float32 scalar; shares add up."""
+        grads = [unit.grad for unit in self._every_unit() if unit.counts and unit.grad is not None]
+        norms = torch._foreach_norm([g.float() if g.dtype != torch.float32 else g for g in grads])
+        squares: Tensor = torch.stack(list(norms)).square().sum()
+        return squares
+
+    @torch.no_grad()
+    def scale_gradients(self, factor: float) -> None:
+        """Multiplies what `collect` brought."""
+        torch._foreach_mul_([unit.grad for unit in self._every_unit() if unit.grad is not None], factor)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update of every parameter from its gradient."""
+        """One update of every parameter from its gradient (those of `collect`, which it calls if need be)."""
+        if any(unit.grad is None for unit in self._every_unit()):
+            self.collect()
         self.steps += 1
-        for group in self.param_groups:
+        for group, units in zip(self.param_groups, self._units, strict=True):
             if group["kind"] == "adamw":
-                self._adamw(group)
+                self._adamw(group, units)
             else:
-                self._muon(group)
+                self._muon(group, units[0])
+            for unit in units:
+                unit.start_gather()
+        for unit in self._every_unit():
+            unit.finish()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        super().zero_grad(set_to_none)
+        for unit in self._every_unit():
+            unit.forget()
 
     def schedule(self, multiplier: float, momentum: float, weight_decay: float) -> None:
         """Sets this step's learning rates, Muon's momentum and Muon's decay (AdamW's decays are constant)."""
@@ -217,14 +178,15 @@ class MuonAdamW(torch.optim.Optimizer):
             if group["kind"] == "muon":
                 group["momentum"], group["weight_decay"] = momentum, weight_decay
 
-    def _adamw(self, group: dict[str, Any]) -> None:
-        params = [p for p in group["params"] if p.grad is not None]
-        states = [self._adamw_state(p) for p in params]
+    def _adamw(self, group: dict[str, Any], units: Sequence[Unit]) -> None:
+        present = [unit for unit in units if unit.grad is not None]
+        params = [unit.own() for unit in present]
+        states = [self._adamw_state(unit) for unit in present]
         device = params[0].device if params else torch.device("cpu")
         fused = device.type in ("cpu", "cuda")
         adamw(
             params,
-            [p.grad for p in params],
+            [unit.grad for unit in present],  # type: ignore[misc]
             [s["exp_avg"] for s in states],
             [s["exp_avg_sq"] for s in states],
             [],
@@ -240,62 +202,96 @@ class MuonAdamW(torch.optim.Optimizer):
             maximize=False,
         )
 
-    def _adamw_state(self, p: Tensor) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = self.state[p]
+    def _adamw_state(self, unit: Unit) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[unit.params[0]]
         if not state:
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+            like = {"dtype": unit.params[0].dtype, "device": unit.params[0].device}
+            state["exp_avg"] = torch.zeros(unit.own_shape, **like)
+            state["exp_avg_sq"] = torch.zeros(unit.own_shape, **like)
         return state
 
-    def _muon(self, group: dict[str, Any]) -> None:
-        params = group["params"]
-        buffer, second = self._muon_state(group)
-        grads = torch.stack([p.grad.float() for p in params])
+    def _muon(self, group: dict[str, Any], unit: Unit) -> None:
+        assert unit.grad is not None
+        state = self._muon_state(unit)
         if group["classic"]:
-            update = classic_direction(grads, buffer, group["momentum"], self.matmul_dtype)
+            update = classic_direction(unit.grad, state["momentum"], group["momentum"], self.matmul_dtype)
         else:
             update = muon_direction(
-                grads, buffer, second, group["momentum"], group["beta2"], self.matmul_dtype
-            )
-        stacked = torch.stack(params)
-        cautious_step_(stacked, update, group["lr"] * group["shape_gain"], group["weight_decay"])
-        for p, fresh in zip(params, stacked, strict=True):
-            p.copy_(fresh)
+                unit.grad, state["momentum"], state["second"], group["momentum"], group["beta2"],
+                self.matmul_dtype,
+            )  # fmt: skip
+        cautious_step_(unit.own(), update, group["lr"] * group["shape_gain"], group["weight_decay"])
 
-    def _muon_state(self, group: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """The group's stacked momentum (n, rows, columns) and second moment, kept under its first matrix."""
-        params = group["params"]
-        state = self.state[params[0]]
+    def _muon_state(self, unit: Unit) -> dict[str, Tensor]:
+        """Momentum (n, rows, columns) and second moment of this rank's matrices, under the first matrix."""
+        state: dict[str, Tensor] = self.state[unit.params[0]]
         if not state:
-            rows, columns = params[0].shape
-            shape = (len(params), rows, 1) if rows >= columns else (len(params), 1, columns)
-            zeros = {"dtype": torch.float32, "device": params[0].device}
-            state["momentum"] = torch.zeros((len(params), rows, columns), **zeros)
-            state["second"] = torch.zeros(shape, **zeros)
-        return state["momentum"], state["second"]
+            n, rows, columns = unit.own_shape
+            shape = (n, rows, 1) if rows >= columns else (n, 1, columns)
+            like = {"dtype": torch.float32, "device": unit.params[0].device}
+            state["momentum"] = torch.zeros(unit.own_shape, **like)
+            state["second"] = torch.zeros(shape, **like)
+        return state
+
+    def _states(self) -> Iterable[tuple[Unit, dict[str, Tensor]]]:
+        for group, units in zip(self.param_groups, self._units, strict=True):
+            for unit in units:
+                yield unit, self._adamw_state(unit) if group["kind"] == "adamw" else self._muon_state(unit)
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """Every state by its parameter's name (`<name>.exp_avg`, `<name>.momentum` …): no stacking shows."""
+        """This rank's states by parameter name (`<name>.exp_avg`, `<name>.momentum` …).
+
+        Whole matrices each lie with one rank; a table that is shared out is one run of its elements.
+        """
         tensors: dict[str, Tensor] = {}
-        for group in self.param_groups:
-            for i, (p, name) in enumerate(zip(group["params"], group["names"], strict=True)):
-                if group["kind"] == "adamw":
-                    state = self._adamw_state(p)
-                    tensors |= {f"{name}.{key}": state[key] for key in ("exp_avg", "exp_avg_sq")}
-                else:
-                    momentum, second = self._muon_state(group)
-                    tensors |= {f"{name}.momentum": momentum[i], f"{name}.second": second[i]}
+        for unit, state in self._states():
+            for key, tensor in state.items():
+                tensors |= {f"{piece.name}.{key}": part for piece, part in unit.pieces(tensor)}
         return tensors
 
     @torch.no_grad()
-    def load_state_tensors(self, tensors: Mapping[str, Tensor], steps: int) -> None:
-        """Restores what `state_tensors` gave. Raises `UserError` when a state is missing or misshapen."""
-        for name, own in self.state_tensors().items():
-            saved = tensors.get(name)
-            if saved is None or saved.shape != own.shape:
-                found = "missing" if saved is None else f"of shape {tuple(saved.shape)}"
-                raise UserError(f"optimizer state {name} is {found}, expected shape {tuple(own.shape)}")
-            own.copy_(saved)
+    def load_state_tensors(self, saved: Sequence[Mapping[str, Tensor]], steps: int) -> None:
+        """Restores what `state_tensors` gave on each rank of a world of any size, in the order of ranks.
+
+        Raises `UserError` when a state is missing or misshapen.
+        """
+        for unit, state in self._states():
+            for key, tensor in state.items():
+                for piece, part in unit.pieces(tensor):
+                    part.copy_(_assemble(saved, f"{piece.name}.{key}", piece, part))
         self.steps = steps
+
+
+def _sharded(name: str, p: Tensor, ranks: Ranks) -> Unit:
+    return (
+        Unit(name, p, ranks) if ranks.world > 1 and p.numel() >= SMALLEST_SHARDED else Whole(name, p, ranks)
+    )
+
+
+SMALLEST_SHARDED = 1024
+"""Elements from which a tensor's state is shared out over ranks."""
+
+
+def _assemble(saved: Sequence[Mapping[str, Tensor]], key: str, piece: Piece, like: Tensor) -> Tensor:
+    """The part of a saved state that `piece` is, put together from what the ranks saved."""
+    parts = [tensors[key] for tensors in saved if key in tensors]
+    if not parts:
+        raise UserError(f"optimizer state {key} is missing, expected shape {tuple(like.shape)}")
+    whole = parts[0] if len(parts) == 1 else torch.cat([part.reshape(-1) for part in parts])
+    if piece.run is not None:
+        if whole.numel() != piece.total:
+            raise UserError(f"optimizer state {key} has {whole.numel()} elements, expected {piece.total}")
+        return whole.reshape(-1)[piece.run]
+    fits = (
+        whole.shape == like.shape
+        if len(parts) == 1 and whole.dim() == like.dim()
+        else whole.numel() == like.numel()
+    )
+    if not fits:
+        raise UserError(
+            f"optimizer state {key} is of shape {tuple(whole.shape)}, expected shape {tuple(like.shape)}"
+        )
+    return whole.reshape(like.shape)
 
 
 def gradient_norm(model: torch.nn.Module) -> Tensor:

@@ -68,7 +68,7 @@ def restore_training(found: Checkpoint, tokenizer: Tokenizer, optimizer: MuonAda
         )
     tensors = found.tensors(state_file(rank))
     loader = LoaderState.restore(meta["dataloader_state_dict"], tensors)
-    optimizer.load_state_tensors(found.tensors(OPTIM), int(meta["optimizer_steps"]))
+    optimizer.load_state_tensors([found.tensors(OPTIM)], int(meta["optimizer_steps"]))
     restore_random_state(tensors)
     return LoopState.restore(found.step, meta, loader)
 

@@ -9,15 +9,8 @@ from torch import Tensor
 from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.errors import UserError
 from nanochat.model import GPT, build_model
-from nanochat.optim import (
-    POLAR_EXPRESS,
-    LearningRates,
-    MuonAdamW,
-    gradient_norm,
-    newton_schulz,
-    parameter_groups,
-    polar_express,
-)
+from nanochat.muon import POLAR_EXPRESS, newton_schulz, polar_express
+from nanochat.optim import LearningRates, MuonAdamW, gradient_norm, parameter_groups
 
 
 def tiny(seed: int = 3) -> GPT:
@@ -177,7 +170,7 @@ def test_saved_and_restored_state_goes_on_bit_for_bit() -> None:
     resumed.load_state_dict(whole.state_dict())
     second = MuonAdamW(parameter_groups(resumed, LearningRates()))
     saved = {name: tensor.clone() for name, tensor in optimizer.state_tensors().items()}
-    second.load_state_tensors(saved, optimizer.steps)
+    second.load_state_tensors([saved], optimizer.steps)
     train(whole, optimizer, range(3, 6))
     train(resumed, second, range(3, 6))
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
@@ -188,10 +181,10 @@ def test_a_state_that_does_not_fit_is_a_user_error() -> None:
     tensors = optimizer.state_tensors()
     tensors["lm_head.weight.exp_avg"] = torch.zeros(3, 3)
     with pytest.raises(UserError, match=r"lm_head\.weight\.exp_avg is of shape \(3, 3\)"):
-        optimizer.load_state_tensors(tensors, 1)
+        optimizer.load_state_tensors([tensors], 1)
     del tensors["lm_head.weight.exp_avg"]
     with pytest.raises(UserError, match="missing"):
-        optimizer.load_state_tensors(tensors, 1)
+        optimizer.load_state_tensors([tensors], 1)
 
 
 def test_the_gradient_norm_is_over_all_gradients_together() -> None:
