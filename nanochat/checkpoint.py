@@ -14,7 +14,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,32 @@ from nanochat.paths import fsync_dir, make_dir
 
 FORMAT = "nanochat-checkpoint"
 META, MODEL, OPTIM = "meta.json", "model.safetensors", "optim.safetensors"
+PARTS_TIMEOUT = 600.0
+"""Seconds rank 0 waits for the files of the other ranks."""
 
 _STEP_FOLDER = re.compile(r"step_(\d{6,})")
 _TEMP_FOLDER = re.compile(r"\.step_(\d{6,})\.(\d+)\.tmp")
 _REPLACED_FOLDER = re.compile(r"\.(step_\d{6,})\.replaced")
+_DOOMED_FOLDER = re.compile(r"\.step_\d{6,}\.doomed")
 _REFERENCE_FILE = re.compile(r"model_(\d{6,})\.pt")
 
 
 def state_file(rank: int) -> str:
     return f"state_rank{rank}.safetensors"
+
+
+def optimizer_file(rank: int, world: int) -> str:
+    """The file of a rank's optimizer states; one process has them all."""
+    return OPTIM if world == 1 else f"optim_rank{rank}.safetensors"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Who writes: rank `rank` of `world`; `nonce` is rank 0's process id, the same on all."""
+
+    rank: int = 0
+    world: int = 1
+    nonce: int = field(default_factory=os.getpid)
 
 
 @dataclass(frozen=True)
@@ -58,7 +75,19 @@ class Checkpoint:
 
     @property
     def can_resume(self) -> bool:
-        return OPTIM in self.meta.get("files", {})
+        return bool(self.optimizer_files)
+
+    @property
+    def optimizer_files(self) -> list[str]:
+        """The files of the optimizer's states, in the order of the ranks that wrote them."""
+        files = self.meta.get("files", {})
+        names = [OPTIM, *(optimizer_file(rank, 2) for rank in range(self.ranks))]
+        return [name for name in names if name in files]
+
+    @property
+    def ranks(self) -> int:
+        """How many processes wrote it."""
+        return int(self.meta.get("ranks", 1))
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors of one of our files, checked against its recorded size and sha256.
@@ -87,17 +116,25 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    tag: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], meta: Mapping[str, Any]
+    tag: Path,
+    step: int,
+    files: Mapping[str, Mapping[str, Tensor]],
+    meta: Mapping[str, Any],
+    part: Part | None = None,
 ) -> Checkpoint:
     """Writes `<tag>/step_<step>/` from `files` (file name → tensors) and `meta`; returns it.
 
+    Each of several ranks calls it with its own files; rank 0 waits for those of the others, and its `meta`
+    counts, but for `dataloader_state_dict`, which is kept from each. All ranks see the same folder.
     A checkpoint of the same step is replaced. Raises `UserError` (exit 1) when the disk is full or the
     folder cannot be written; what was there before is then untouched.
     """
+    part = part or Part()
     make_dir(tag)
-    sweep(tag)
     final = tag / f"step_{step:06d}"
-    temp = tag / f".{final.name}.{os.getpid()}.tmp"
+    temp = tag / f".{final.name}.{part.nonce}.tmp"
+    if part.rank == 0:
+        sweep(tag, but=temp)
     needed = sum(t.numel() * t.element_size() for tensors in files.values() for t in tensors.values())
     free = shutil.disk_usage(tag).free
     try:
@@ -106,12 +143,19 @@ def save_checkpoint(
         with _locked_folder(temp):
             record = dict(meta)
             record["files"] = {name: _write(temp / name, tensors) for name, tensors in files.items()}
+            if part.rank > 0:
+                _write_meta(temp / _part_name(part.rank), record)
+                return Checkpoint(final, step, record)
+            _take_parts(temp, part.world, record)
             record |= {"format": FORMAT, "version": 1, "step": step, "saved_at": time.time()}
             _write_meta(temp / META, record)
             fsync_dir(temp)
             _move_into_place(temp, final)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temp, ignore_errors=True)
+        if part.rank == 0:
+            shutil.rmtree(temp, ignore_errors=True)
+        else:
+            _tell_failure(temp, part.rank, str(error))
         reason = one_line(getattr(error, "strerror", None) or str(error))
         raise UserError(
             f"cannot save the checkpoint {final}: {reason}",
@@ -146,22 +190,63 @@ def _move_into_place(temp: Path, final: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def _part_name(rank: int) -> str:
+    return f"part_rank{rank}.json"
+
+
+def _take_parts(temp: Path, world: int, record: dict[str, Any]) -> None:
+    """Waits for what the other ranks wrote, and adds it to `record`. OSError when one of them failed."""
+    record["ranks"] = world
+    loaders = [record.get("dataloader_state_dict")]
+    until = time.monotonic() + PARTS_TIMEOUT
+    for rank in range(1, world):
+        path = temp / _part_name(rank)
+        while (written := read_meta(path)) is None:
+            if (reason := read_meta(_failure(temp, rank))) is not None:
+                raise OSError(f"process {rank}: {reason['error']}")
+            if time.monotonic() > until:
+                raise OSError(f"process {rank} has not written its part in {PARTS_TIMEOUT:.0f} s")
+            time.sleep(0.02)
+        record["files"] |= written["files"]
+        loaders.append(written.get("dataloader_state_dict"))
+        path.unlink()
+    if world > 1:
+        record["dataloader_states"] = loaders
+
+
+def _failure(temp: Path, rank: int) -> Path:
+    """Where a rank says that it failed: beside the folder, whose disk may be full."""
+    return temp.with_name(f"{temp.name}.failed{rank}")
+
+
+def _tell_failure(temp: Path, rank: int, error: str) -> None:
+    with contextlib.suppress(OSError):
+        _write_meta(_failure(temp, rank), {"error": one_line(error)})
+
+
 @contextlib.contextmanager
 def _locked_folder(path: Path) -> Iterator[None]:
     """Makes `path` and holds a lock on it, so that others can tell a living writer from a dead one."""
-    path.mkdir()
+    path.mkdir(exist_ok=True)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
     finally:
         os.close(descriptor)
 
 
-def sweep(tag: Path) -> None:
-    """Clears what a killed writer left: half-written folders go, a replaced one not yet succeeded returns."""
+def sweep(tag: Path, but: Path | None = None) -> None:
+    """Clears what a killed writer left: half-written folders (not `but`) go, a replaced one not yet succeeded
+    returns, one that was to be deleted goes."""
     for path in tag.iterdir():
-        if _TEMP_FOLDER.fullmatch(path.name) and _is_abandoned(path):
+        if path == but:
+            continue
+        if _DOOMED_FOLDER.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name.startswith(".step_") and ".tmp.failed" in path.name:
+            path.unlink(missing_ok=True)
+        elif _TEMP_FOLDER.fullmatch(path.name) and _is_abandoned(path):
             shutil.rmtree(path, ignore_errors=True)
         elif match := _REPLACED_FOLDER.fullmatch(path.name):
             if (tag / match[1]).exists():

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nanochat.dataset import iter_row_groups
+from nanochat.dataset import iter_row_groups, shard_info
 from nanochat.errors import UserError
 from nanochat.packing import DocumentBuffer, Tokens, pack_row
 
@@ -99,7 +99,8 @@ class PackedLoader:
     """An endless iterator of batches over `paths`; the epoch counts from 1.
 
     Each row holds T+1 tokens and starts with bos; inputs are its first T, targets its last T. Rank r of w
-    reads row groups r, r+w, … of every shard. Raises `UserError` from `next` when a shard is damaged, when
+    reads row groups r, r+w, … of every shard; where no shard has as many row groups as there are ranks, it
+    reads documents r, r+w, … of every row group. Raises `UserError` from `next` when a shard is damaged, when
     this rank has no documents, or when an epoch has fewer tokens than one row.
 
     With `deal` (r, w) each batch is the r-th of the next w: w loaders of rank 0 that deal so give together
@@ -168,10 +169,12 @@ class PackedLoader:
 
     def _read(self, position: Position) -> Iterator[tuple[list[str], Position]]:
         """Endless batches of texts from `position` on, each with the position after it."""
+        by_document = self.world > 1 and self.world > max(shard_info(path).row_groups for path in self.paths)
         while True:
             start = (position.pq_idx, position.rg_idx)
-            groups = iter_row_groups(self.paths, self.rank, self.world, start)
-            for shard, group, texts in groups:
+            groups = iter_row_groups(self.paths, *((0, 1) if by_document else (self.rank, self.world)), start)
+            for shard, group, whole in groups:
+                texts = whole[self.rank :: self.world] if by_document else whole
                 resumed = (shard, group) == (position.pq_idx, position.rg_idx)
                 for first in range(position.taken if resumed else 0, len(texts), TOKENIZE_DOCUMENTS):
                     last = min(first + TOKENIZE_DOCUMENTS, len(texts))
@@ -185,7 +188,7 @@ class PackedLoader:
         if tokens == 0:
             raise UserError(
                 f"{folder}: no documents for rank {self.rank} of {self.world}",
-                "use fewer processes, or shards with more row groups",
+                "use fewer processes, or give more text",
             )
         if tokens < self.capacity:
             raise UserError(

@@ -4,11 +4,7 @@ The loss is multiplied by a scale before the backward pass and the gradients div
 that overflows costs the step and halves the scale; a long run without doubles it.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 GROWTH, BACKOFF, GROWTH_STEPS = 2.0, 0.5, 2000
 """torch.amp.GradScaler's rules."""
@@ -36,9 +32,3 @@ class LossScale:
         if self.good_steps == GROWTH_STEPS:
             self.scale, self.good_steps = self.scale * GROWTH, 0
         return False
-
-    @torch.no_grad()
-    def unscale(self, parameters: Iterable[Tensor]) -> None:
-        """Divides every gradient by the scale, in place."""
-        grads = [p.grad for p in parameters if p.grad is not None]
-        torch._foreach_mul_(grads, 1 / self.scale)

@@ -205,7 +205,7 @@ class MuonAdamW(torch.optim.Optimizer):
     def _adamw_state(self, unit: Unit) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[unit.params[0]]
         if not state:
-            like = {"dtype": unit.params[0].dtype, "device": unit.params[0].device}
+            like: dict[str, Any] = {"dtype": unit.params[0].dtype, "device": unit.params[0].device}
             state["exp_avg"] = torch.zeros(unit.own_shape, **like)
             state["exp_avg_sq"] = torch.zeros(unit.own_shape, **like)
         return state
@@ -228,7 +228,7 @@ class MuonAdamW(torch.optim.Optimizer):
         if not state:
             n, rows, columns = unit.own_shape
             shape = (n, rows, 1) if rows >= columns else (n, 1, columns)
-            like = {"dtype": torch.float32, "device": unit.params[0].device}
+            like: dict[str, Any] = {"dtype": torch.float32, "device": unit.params[0].device}
             state["momentum"] = torch.zeros(unit.own_shape, **like)
             state["second"] = torch.zeros(shape, **like)
         return state
@@ -245,6 +245,8 @@ class MuonAdamW(torch.optim.Optimizer):
         """
         tensors: dict[str, Tensor] = {}
         for unit, state in self._states():
+            if not unit.counts:
+                continue
             for key, tensor in state.items():
                 tensors |= {f"{piece.name}.{key}": part for piece, part in unit.pieces(tensor)}
         return tensors
@@ -282,12 +284,8 @@ def _assemble(saved: Sequence[Mapping[str, Tensor]], key: str, piece: Piece, lik
         if whole.numel() != piece.total:
             raise UserError(f"optimizer state {key} has {whole.numel()} elements, expected {piece.total}")
         return whole.reshape(-1)[piece.run]
-    fits = (
-        whole.shape == like.shape
-        if len(parts) == 1 and whole.dim() == like.dim()
-        else whole.numel() == like.numel()
-    )
-    if not fits:
+    as_it_was = len(parts) == 1 and whole.dim() > 1
+    if whole.numel() != like.numel() or (as_it_was and whole.shape != like.shape):
         raise UserError(
             f"optimizer state {key} is of shape {tuple(whole.shape)}, expected shape {tuple(like.shape)}"
         )

@@ -421,6 +421,7 @@ class BaseTrainOptions:
     )  # fmt: skip
     tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", group="Run", path=True)
     model_tag: str = option("", "Name of the checkpoint folder; default d<depth>", group="Run")
+    nproc: int = option(1, "Processes on this machine, one a GPU", group="Run", minimum=1, maximum=1024)
     era: str = option(
         "modern",
         "Architecture and optimizer: modern, or classic (autumn 2025; its rates are given by the options)",
@@ -483,6 +484,12 @@ class BaseTrainOptions:
     )
     core_metric_max_per_task: int = option(500, "Items of each CORE task; -1: all", group="Evaluation")
     save_every: int = option(-1, "Steps between checkpoints; -1: at the end only", group="Checkpoint")
+    keep_last: int = option(
+        -1, "Keep this many of the run's checkpoints, the newest; -1: all", group="Checkpoint", minimum=-1
+    )
+    keep_best: bool = option(
+        False, "With --keep-last, keep the best by bits per byte as well", group="Checkpoint"
+    )
     resume: bool = option(False, "Go on from the newest whole checkpoint of this tag", group="Checkpoint")
     resume_from_step: int = option(-1, "Go on from this step's checkpoint", group="Checkpoint")
     init_from: str = option(

@@ -7,15 +7,16 @@ from torch import Tensor
 from nanochat.architecture import ModelConfig
 from nanochat.checkpoint import (
     MODEL,
-    OPTIM,
     Checkpoint,
     find_checkpoint,
     newest_whole,
+    optimizer_file,
     random_state,
     restore_random_state,
     state_file,
 )
-from nanochat.dataloader import LoaderState
+from nanochat.collectives import Ranks
+from nanochat.dataloader import LoaderState, Position
 from nanochat.errors import UserError
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
@@ -55,10 +56,12 @@ def check_same_model(found: Checkpoint, config: ModelConfig) -> None:
             )
 
 
-def restore_training(found: Checkpoint, tokenizer: Tokenizer, optimizer: MuonAdamW, rank: int) -> LoopState:
+def restore_training(found: Checkpoint, tokenizer: Tokenizer, optimizer: MuonAdamW) -> LoopState:
     """Loop state, optimizer, loader and random generators as they were when `found` was saved.
 
-    Raises `UserError` when it was trained with another tokenizer or a file is damaged.
+    With another number of ranks than saved it (`same_ranks` tells), weights and optimizer are the same, and
+    reading goes on at the row group after the one rank 0 was in. Raises `UserError` when it was trained with
+    another tokenizer or a file is damaged.
     """
     meta = dict(found.meta)
     if meta["tokenizer_sha256"] != tokenizer.sha256:
@@ -66,19 +69,30 @@ def restore_training(found: Checkpoint, tokenizer: Tokenizer, optimizer: MuonAda
             f"{found.path} was trained with another tokenizer than the present one",
             "its token ids would mean other text; bring its tokenizer back or start afresh",
         )
-    tensors = found.tensors(state_file(rank))
-    loader = LoaderState.restore(meta["dataloader_state_dict"], tensors)
-    optimizer.load_state_tensors([found.tensors(OPTIM)], int(meta["optimizer_steps"]))
-    restore_random_state(tensors)
+    ranks = optimizer.ranks
+    states = [found.tensors(name) for name in found.optimizer_files]
+    optimizer.load_state_tensors(states, int(meta["optimizer_steps"]))
+    if same_ranks(found, ranks):
+        tensors = found.tensors(state_file(ranks.rank))
+        loaders = meta.get("dataloader_states") or [meta["dataloader_state_dict"]]
+        loader = LoaderState.restore(loaders[ranks.rank], tensors)
+        restore_random_state(tensors)
+    else:
+        at = meta["dataloader_state_dict"]
+        loader = LoaderState(Position(int(at["pq_idx"]), int(at["rg_idx"]) + 1, int(at["epoch"])))
     return LoopState.restore(found.step, meta, loader)
 
 
-def training_files(
-    model: GPT, optimizer: MuonAdamW, loader: LoaderState, rank: int
-) -> dict[str, dict[str, Tensor]]:
-    """The tensors of a checkpoint that training can go on from, by file."""
-    return {
-        MODEL: dict(model.state_dict()),
-        OPTIM: optimizer.state_tensors(),
-        state_file(rank): loader.to_tensors() | random_state(),
+def same_ranks(found: Checkpoint, ranks: Ranks) -> bool:
+    """Whether as many processes go on as saved it: then the next batch is the one that would have come."""
+    return found.ranks == ranks.world
+
+
+def training_files(model: GPT, optimizer: MuonAdamW, loader: LoaderState) -> dict[str, dict[str, Tensor]]:
+    """This rank's tensors of a checkpoint that training can go on from, by file."""
+    ranks = optimizer.ranks
+    files: dict[str, dict[str, Tensor]] = {MODEL: dict(model.state_dict())} if ranks.is_main else {}
+    return files | {
+        optimizer_file(ranks.rank, ranks.world): optimizer.state_tensors(),
+        state_file(ranks.rank): loader.to_tensors() | random_state(),
     }

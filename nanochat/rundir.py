@@ -21,6 +21,7 @@ from typing import Any
 from nanochat import __version__
 from nanochat.errors import Exit, UserError, one_line
 from nanochat.events import JSON, EventWriter, read_events
+from nanochat.launch import inside_group, launch
 from nanochat.mirror import Mirror, open_mirror
 from nanochat.options import Options, Parser, add_arguments, changed, collect, normalise
 from nanochat.paths import Layout, atomic_write, base_dir, make_dir
@@ -143,8 +144,12 @@ def run_stage(spec: StageSpec, argv: Sequence[str] | None, prog: str = "") -> in
     try:
         options, base, run_dir = _parse(spec, argv, prog)
     except UserError as error:
-        print(f"{spec.name}: error: {error}", file=sys.stderr)
+        if is_main_process():
+            print(f"{spec.name}: error: {error}", file=sys.stderr)
         return error.exit_code
+    processes = int(getattr(options, "nproc", 1))
+    if processes > 1 and not inside_group():
+        return launch(spec.module, sys.argv[1:] if argv is None else argv, processes)
     try:
         with _open_run(spec, options, Layout(base), run_dir) as run:
             return _execute(spec, options, run)
@@ -293,10 +298,22 @@ def _execute(spec: StageSpec, options: Options, run: StageRun) -> int:
 
 
 def _fail(spec: StageSpec, run: StageRun, message: str, code: int) -> int:
-    print(f"{spec.name}: error: {message}", file=sys.stderr)
+    if run.is_main:
+        print(f"{spec.name}: error: {message}", file=sys.stderr)
+    else:
+        _tell_of_other_process(spec, run, message)
     with contextlib.suppress(UserError):  # the log's disk may be what is full
         run.end("failed", message)
     return code
+
+
+def _tell_of_other_process(spec: StageSpec, run: StageRun, message: str) -> None:
+    """What ends all processes is told by rank 0; only what ends this one alone is told here."""
+    until = time.monotonic() + 3.0
+    while time.monotonic() < until and not run.stop_requested:
+        time.sleep(0.05)
+    if not run.stop_requested and os.getppid() != 1:
+        print(f"{spec.name}: error in process {os.environ.get('RANK')}: {message}", file=sys.stderr)
 
 
 def _keep_traceback(run: StageRun) -> None:

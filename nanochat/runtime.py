@@ -1,15 +1,21 @@
 """The machine a stage computes on: device, compute type, processes of torchrun, peak FLOP/s."""
 
+import atexit
 import gc
 import math
 import os
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 
-from nanochat.errors import UserError
+from nanochat.collectives import Ranks
+from nanochat.errors import UserError, one_line
 from nanochat.hardware import find_gpu
+
+GROUP_TIMEOUT = timedelta(minutes=30)
+"""How long a process waits for another: rank 0 alone samples and writes."""
 
 GC_EVERY = 5000
 """Steps between collections once the collector is frozen: a scan costs about half a second."""
@@ -23,6 +29,10 @@ class Runtime:
     dtype: torch.dtype
     rank: int = 0
     world: int = 1
+
+    @property
+    def ranks(self) -> Ranks:
+        return Ranks(self.rank, self.world)
 
     @property
     def name(self) -> str:
@@ -67,18 +77,49 @@ class Runtime:
 def setup_runtime(device_type: str = "", dtype: str = "auto") -> Runtime:
     """The runtime of this process from its options and torchrun's environment.
 
-    Raises `UserError` when the device is not there, the type does not fit it, or torchrun started more
-    than one process.
+    Raises `UserError` when the device is not there, the type does not fit it, or the other processes of
+    the group cannot be joined.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world > 1:
-        raise UserError(
-            f"torchrun started {world} processes, and training runs in one process",
-            "start it with --nproc_per_node=1 or without torchrun",
-        )
+    rank, world = join_group(device_type)
     device = pick_device(device_type)
     torch.set_float32_matmul_precision("high")
-    return Runtime(device, pick_dtype(dtype, device))
+    kind = Ranks(rank, world).share(pick_dtype(dtype, device))  # `auto` measures: all take what rank 0 found
+    return Runtime(device, kind, rank, world)
+
+
+def join_group(device_type: str) -> tuple[int, int]:
+    """(rank, world) of this process; joins the others that were started with it, if any.
+
+    nccl on GPUs, one a process, else gloo. Raises `UserError` when there are fewer GPUs than processes
+    here, or the others cannot be reached.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return 0, 1
+    rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    cuda = device_type == "cuda" or (not device_type and torch.cuda.is_available())
+    if cuda:
+        if local >= torch.cuda.device_count():
+            raise UserError(
+                f"process {local} of this machine has no GPU: there are {torch.cuda.device_count()}",
+                "start one process a GPU",
+            )
+        torch.cuda.set_device(local)
+    if not torch.distributed.is_initialized():
+        try:
+            torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=GROUP_TIMEOUT)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"the {world} processes did not find each other: {one_line(str(error))}"
+            ) from error
+        atexit.register(leave_group)
+    return rank, world
+
+
+def leave_group() -> None:
+    """Takes this process out of its group, if it is in one."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def pick_device(device_type: str) -> torch.device:

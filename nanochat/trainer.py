@@ -14,7 +14,7 @@ from nanochat.dataloader import Batch, LoaderState
 from nanochat.errors import UserError
 from nanochat.loss_scale import LossScale
 from nanochat.model import GPT
-from nanochat.optim import MuonAdamW, gradient_norm
+from nanochat.optim import MuonAdamW
 
 MAX_SKIPPED = 5
 """Non-finite steps in a row after which training stops."""
@@ -50,27 +50,34 @@ def train_step(
 ) -> StepResult:
     """Sums gradients over `accumulation` micro-batches and updates once, if all is finite.
 
-    `check_stop` is called between micro-batches and may raise; nothing is changed then. Gradients whose
-    norm is over `grad_clip` (0: never) are scaled down to it; the norm told is that before.
-    `loss_scale` (float16) multiplies the loss; the norm, which all ranks share, says whether that overflowed.
+    `check_stop` is called before the step, in a single process also between micro-batches, and may raise;
+    nothing is changed then. Gradients whose norm is over `grad_clip` (0: never) are scaled down to it; the
+    norm told is that before. Loss and norm are over the batches of all ranks, so all decide alike.
+    `loss_scale` (float16) multiplies the loss; the norm says whether that overflowed.
     """
+    ranks = optimizer.ranks
     total = torch.zeros((), device=model.device)
-    for _ in range(accumulation):
-        check_stop()
+    for number in range(accumulation):
+        if number == 0 or ranks.world == 1:
+            check_stop()
         batch = next(batches)
         loss = model(batch.inputs, batch.targets)
+        if number == accumulation - 1:
+            optimizer.arm()
         (loss * loss_scale.scale / accumulation if loss_scale else loss / accumulation).backward()
         total += loss.detach()
-    norm = gradient_norm(model)
-    mean, size = torch.stack((total / accumulation, norm.to(total))).tolist()
+    optimizer.collect()
+    mine = torch.stack((total / (accumulation * ranks.world), optimizer.square_norm().to(total)))
+    mean, square = ranks.sum(mine).tolist()
+    size = math.sqrt(square) if square >= 0 else math.nan
     applied, overflow = math.isfinite(mean) and math.isfinite(size), False
     if loss_scale is not None:
         size /= loss_scale.scale
-        loss_scale.unscale(model.parameters())
+        optimizer.scale_gradients(1 / loss_scale.scale)
         overflow = loss_scale.update(overflow=math.isfinite(mean) and not applied)
     if applied:
         if 0 < grad_clip < size:
-            torch._foreach_mul_([p.grad for p in model.parameters() if p.grad is not None], grad_clip / size)
+            optimizer.scale_gradients(grad_clip / size)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return StepResult(mean, size, applied, batch.state, overflow)

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from nanochat.collectives import Ranks
 from nanochat.model import GPT
 
 
@@ -32,12 +33,19 @@ def count_batch(model: GPT, batch: LabelledBatch, token_bytes: Tensor) -> Tensor
 
 
 @torch.no_grad()
-def evaluate_bpb(model: GPT, batches: Iterable[LabelledBatch], steps: int, token_bytes: Tensor) -> float:
+def evaluate_bpb(
+    model: GPT, batches: Iterable[LabelledBatch], steps: int, token_bytes: Tensor, ranks: Ranks | None = None
+) -> float:
     """Bits per byte over the first `steps` batches: Σ nats / (ln 2 · Σ bytes).
 
+    With several `ranks` the batches are this one's own, maybe none, and the sums go over all.
     `token_bytes` (V,) int64 is each token's number of raw bytes, on the model's device.
     Infinite when no target has bytes.
     """
     counts = [count_batch(model, batch, token_bytes) for batch in islice(batches, steps)]
-    nats, size = torch.stack(counts).cpu().double().sum(dim=0).tolist()
+    zero = torch.zeros(2, dtype=torch.float64)
+    sums = torch.stack(counts).cpu().double().sum(dim=0) if counts else zero
+    if ranks is not None and ranks.world > 1:
+        sums = ranks.sum(sums.to(token_bytes.device)).cpu()
+    nats, size = sums.tolist()
     return nats / (math.log(2) * size) if size else math.inf

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nanochat.architecture import ModelConfig, parameter_counts, parts_to_meta
-from nanochat.checkpoint import MODEL, Checkpoint, list_checkpoints, save_checkpoint
+from nanochat.checkpoint import MODEL, Checkpoint, list_checkpoints
 from nanochat.dataloader import Batch, PackedLoader, Prefetcher
 from nanochat.dataset import ShardSet, split_shards
 from nanochat.errors import Exit, UserError
@@ -28,10 +28,11 @@ from nanochat.loss_scale import LossScale
 from nanochat.model import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.options import BaseTrainOptions
-from nanochat.resume import check_same_model, restore_training, resume_point, training_files
+from nanochat.resume import check_same_model, restore_training, resume_point, same_ranks, training_files
 from nanochat.rundir import StageRun, StageStopped
 from nanochat.runtime import GC_EVERY, Runtime, freeze_garbage_collector, setup_runtime
 from nanochat.samples import write_samples
+from nanochat.saving import Keep, Saver
 from nanochat.scaling import ERAS, Horizon, config_from_depth, plan_horizon
 from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.stages import main
@@ -54,11 +55,13 @@ class Pretraining:
     model: GPT
     optimizer: MuonAdamW
     token_bytes: Tensor
-    tag: Path
+    saver: Saver
     state: LoopState
     core_tasks: list[CoreTask] = field(default_factory=list)
     core: dict[str, float | int | str] = field(default_factory=dict)
     """The last CORE evaluation."""
+    held_out: list[Tensor] = field(default_factory=list)
+    """This rank's rows of the validation split, (B, T+1) int32 on the host, once they were read."""
 
     @property
     def tokens_per_pass(self) -> int:
@@ -70,7 +73,8 @@ class Pretraining:
         return self.horizon.total_batch // self.tokens_per_pass
 
     def check_stop(self) -> None:
-        if self.run.stop_requested:
+        """Raises when any rank was asked to stop. Every rank calls it at the same points."""
+        if self.runtime.ranks.any(self.run.stop_requested, self.runtime.device):
             raise StopRequested
 
 
@@ -97,16 +101,22 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     # 3. From which weights.
     torch.manual_seed(options.seed)
     tag = run.layout.checkpoints("base") / tag_name(options)
-    found = resume_point(
-        tag, step=options.resume_from_step, newest=options.resume, attempt=run.attempt, run_id=run.run_id
+    found = runtime.ranks.share(
+        resume_point(
+            tag, step=options.resume_from_step, newest=options.resume, attempt=run.attempt, run_id=run.run_id
+        )
+        if runtime.ranks.is_main
+        else None
     )
     model = make_model(options, config, runtime, found)
     optimizer = make_optimizer(options, model, horizon, runtime)
     token_bytes = torch.tensor(tokenizer.token_bytes, device=runtime.device)
-    state = LoopState() if found is None else restore_training(found, tokenizer, optimizer, runtime.rank)
+    state = LoopState() if found is None else restore_training(found, tokenizer, optimizer)
     state.loss_scale = (state.loss_scale or LossScale()) if runtime.dtype == torch.float16 else None
+    keep = Keep(options.keep_last, options.keep_best)
+    saver = Saver(tag, runtime.ranks, keep, runtime.ranks.share(run.run_id))
     job = Pretraining(
-        options, run, runtime, tokenizer, shards, config, horizon, model, optimizer, token_bytes, tag, state
+        options, run, runtime, tokenizer, shards, config, horizon, model, optimizer, token_bytes, saver, state
     )
     announce(job, found)
     job.core_tasks = training_tasks(run, options.core_metric_every, options.core_metric_max_per_task)
@@ -122,6 +132,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     try:
         last = train(job, one_batch(batches, job.accumulation) if options.overfit_one_batch else batches)
     except (StopRequested, StageStopped):
+        tell_saved(job, wait=True)
         save(job)
         raise StageStopped from None
     finally:
@@ -143,10 +154,12 @@ def train(job: Pretraining, batches: Iterator[Batch]) -> Checkpoint:
             judge(job)
         if at_end or due(state.step, options.sample_every):
             sample(job)
+        tell_saved(job, wait=at_end)
         if at_end:
             return save(job)
         if state.step > first and due(state.step, options.save_every):
-            save_or_alert(job)
+            tell_saved(job, wait=True)
+            job.saver.begin(state.step, *checkpoint_of(job))
         started = time.perf_counter()
         schedule(job)
         result = train_step(
@@ -232,7 +245,7 @@ def make_optimizer(options: BaseTrainOptions, model: GPT, horizon: Horizon, runt
     )  # fmt: skip
     matmul = torch.bfloat16 if runtime.dtype == torch.bfloat16 else torch.float32
     groups = parameter_groups(model, rates, horizon.lr_scale, horizon.scalar_lr_scale)
-    return MuonAdamW(groups, matmul)
+    return MuonAdamW(groups, matmul, runtime.ranks)
 
 
 def announce(job: Pretraining, found: Checkpoint | None) -> None:
@@ -246,7 +259,8 @@ def announce(job: Pretraining, found: Checkpoint | None) -> None:
         "weight_decay": horizon.weight_decay, "lr_scale": horizon.lr_scale, "device": runtime.name,
         "dtype": str(runtime.dtype).removeprefix("torch."), "vocab_size": job.config.vocab_size,
         "attention": job.model.attention.name, "overfit_one_batch": options.overfit_one_batch,
-        "checkpoint_dir": str(job.tag), **{f"params_{k}": v for k, v in counts.items() if k != "total"},
+        "checkpoint_dir": str(job.saver.tag), "ranks": runtime.world,
+        **{f"params_{k}": v for k, v in counts.items() if k != "total"},
     }  # fmt: skip
     run.start(total_steps=horizon.steps, from_step=job.state.step, info=info)
     run.log(
@@ -268,10 +282,17 @@ def announce(job: Pretraining, found: Checkpoint | None) -> None:
         run.alert("missing_shards", job.shards.gap_warning)
     if found is not None:
         run.log(f"going on from step {found.step} of {found.path}")
-    elif others := [c for c in list_checkpoints(job.tag) if c.meta.get("run_id") != run.run_id]:
+        if not same_ranks(found, runtime.ranks):
+            run.alert(
+                "other_ranks",
+                f"{found.path} was saved by {found.ranks} processes, now there are {runtime.world}: weights "
+                "and optimizer go on as they were, reading goes on at the next row group, the buffered "
+                "documents are left out",
+            )
+    elif others := [c for c in list_checkpoints(job.saver.tag) if c.meta.get("run_id") != run.run_id]:
         run.alert(
             "tag_in_use",
-            f"{job.tag} holds {len(others)} checkpoints of other runs; the last saved is the one taken "
+            f"{job.saver.tag} holds {len(others)} checkpoints of other runs; the last saved is the one taken "
             "where no step is named",
         )
 
@@ -342,21 +363,21 @@ def tell(job: Pretraining, values: dict[str, Any]) -> None:
 
 
 def evaluate(job: Pretraining) -> None:
-    """Bits per byte on the validation shard, from its start."""
+    """Bits per byte over the same rows of the validation shard each time, for any number of ranks."""
     options, runtime, state = job.options, job.runtime, job.state
-    loader = PackedLoader(
-        job.tokenizer, [job.shards.val], options.device_batch_size, options.max_seq_len, rank=runtime.rank,
-        world=runtime.world, device=runtime.device,
-    )  # fmt: skip
+    steps = max(1, options.eval_tokens // (options.device_batch_size * options.max_seq_len))
+    started = time.perf_counter()
+    if not job.held_out:
+        read_held_out(job, steps)
 
     def batches() -> Iterator[Batch]:
-        for batch in loader:
-            job.check_stop()
-            yield batch
+        for rows in job.held_out:
+            if runtime.world == 1:
+                job.check_stop()
+            tokens = rows.to(runtime.device, non_blocking=True).long()
+            yield Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), state.loader)
 
-    steps = max(1, options.eval_tokens // job.tokens_per_pass)
-    started = time.perf_counter()
-    bpb = evaluate_bpb(job.model, batches(), steps, job.token_bytes)
+    bpb = evaluate_bpb(job.model, batches(), steps, job.token_bytes, runtime.ranks)
     state.val_bpb = bpb
     state.min_val_bpb = bpb if state.min_val_bpb is None else min(bpb, state.min_val_bpb)
     job.run.eval(state.step, {"val/bpb": bpb})
@@ -374,14 +395,27 @@ def judge(job: Pretraining) -> None:
     )  # fmt: skip
 
 
+def read_held_out(job: Pretraining, steps: int) -> None:
+    """Packs the first `steps` batches of the validation shard; of every so many, one is this rank's."""
+    options, runtime = job.options, job.runtime
+    loader = PackedLoader(job.tokenizer, [job.shards.val], options.device_batch_size, options.max_seq_len)
+    for number in range(steps):
+        if runtime.world == 1:
+            job.check_stop()
+        rows = loader.next_rows()
+        if number % runtime.world == runtime.rank:
+            job.held_out.append(torch.from_numpy(rows))
+
+
 def sample(job: Pretraining) -> None:
     """Continues the fixed prompts greedily, and writes freely from bos."""
     job.check_stop()
-    write_samples(job.run, job.model, job.tokenizer, job.state.step, job.options.seed + job.state.step)
+    if job.runtime.ranks.is_main:
+        write_samples(job.run, job.model, job.tokenizer, job.state.step, job.options.seed + job.state.step)
 
 
-def save(job: Pretraining) -> Checkpoint:
-    """Writes the checkpoint of the present step."""
+def checkpoint_of(job: Pretraining) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """This rank's files and the metadata of the checkpoint of the present step."""
     state, options = job.state, job.options
     meta = {
         "val_bpb": state.val_bpb, "model_config": job.config.to_meta(),
@@ -389,22 +423,31 @@ def save(job: Pretraining) -> Checkpoint:
         "device_batch_size": options.device_batch_size, "max_seq_len": options.max_seq_len,
         "total_batch_size": job.horizon.total_batch, "dataloader_state_dict": state.loader.to_meta(),
         "loop_state": state.to_meta(), "optimizer_steps": job.optimizer.steps,
-        "tokenizer_sha256": job.tokenizer.sha256, "run_id": job.run.run_id, "source": "base",
+        "tokenizer_sha256": job.tokenizer.sha256, "run_id": job.saver.run_id, "source": "base",
     }  # fmt: skip
-    files = training_files(job.model, job.optimizer, state.loader, job.runtime.rank)
-    saved = save_checkpoint(job.tag, state.step, files, meta)
-    size = sum(int(entry["bytes"]) for entry in saved.meta["files"].values())
-    job.run.checkpoint(state.step, saved.path, size)
-    job.run.log(f"step {state.step:05d} | saved {saved.path} ({size / 1e6:,.1f} MB)")
+    return training_files(job.model, job.optimizer, state.loader), meta
+
+
+def save(job: Pretraining) -> Checkpoint:
+    """Writes the checkpoint of the present step, and waits for it."""
+    saved = job.saver.now(job.state.step, *checkpoint_of(job))
+    announce_checkpoint(job, saved)
     return saved
 
 
-def save_or_alert(job: Pretraining) -> None:
-    """A checkpoint in the middle: when it cannot be written training goes on, and says so."""
-    try:
-        save(job)
-    except UserError as error:
-        job.run.alert("checkpoint_failed", str(error), step=job.state.step, level="error")
+def tell_saved(job: Pretraining, wait: bool = False) -> None:
+    """Tells what became of a checkpoint begun earlier: when it could not be written training goes on."""
+    outcome = job.saver.take(wait)
+    if isinstance(outcome, UserError):
+        job.run.alert("checkpoint_failed", str(outcome), step=job.state.step, level="error")
+    elif outcome is not None:
+        announce_checkpoint(job, outcome)
+
+
+def announce_checkpoint(job: Pretraining, saved: Checkpoint) -> None:
+    size = sum(int(entry["bytes"]) for entry in saved.meta["files"].values())
+    job.run.checkpoint(saved.step, saved.path, size)
+    job.run.log(f"step {saved.step:05d} | saved {saved.path} ({size / 1e6:,.1f} MB)")
 
 
 def results(job: Pretraining, last: Checkpoint) -> dict[str, float | int | str]:

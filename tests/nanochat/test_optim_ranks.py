@@ -30,8 +30,8 @@ def model_of(shapes: Shapes) -> tuple[nn.ParameterDict, list[dict[str, Any]]]:
 
     for i, shape in enumerate(adam):
         groups.append({
-            "kind": "adamw", "names": [f"a{i}"], "params": [add(f"a{i}", shape)], "lr": 0.01, "initial_lr": 0.01,
-            "betas": (0.8, 0.95), "eps": 1e-10, "weight_decay": 0.01,
+            "kind": "adamw", "names": [f"a{i}"], "params": [add(f"a{i}", shape)], "lr": 0.01,
+            "initial_lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-10, "weight_decay": 0.01,
         })  # fmt: skip
     for i, shape in enumerate(muon):
         names = [f"m{i}.{n}" for n in range(count)]
@@ -75,7 +75,7 @@ def trained(rank: int, world: int, shapes: Shapes, save: bool = False) -> dict[s
 
 
 @pytest.mark.parametrize("world", [2, 3])
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(
     adam=st.lists(
         st.one_of(st.tuples(st.integers(1, 70), st.integers(1, 60)), st.tuples(st.integers(1, 2100))),
@@ -99,10 +99,10 @@ def test_states_are_shared_out_and_go_to_any_number_of_ranks() -> None:
     shapes: Shapes = ([(37, 41), (10,), (1025,)], [(8, 6), (6, 8)], 3)
     alone = trained(0, 1, shapes, save=True)
     parts = [result["states"] for result in on_ranks(2, trained, shapes, True)]
-    # Nothing but small tensors lies with both, and none has all.
+    # Each matrix lies with one rank, a table in runs with both, a small tensor with the first.
     assert set(parts[0]) | set(parts[1]) == set(alone["states"])
     both = set(parts[0]) & set(parts[1])
-    assert both == {f"a{i}.{key}" for i in range(3) for key in ("exp_avg", "exp_avg_sq")}
+    assert both == {f"a{i}.{key}" for i in (0, 2) for key in ("exp_avg", "exp_avg_sq")}
     assert parts[0]["a0.exp_avg"].numel() + parts[1]["a0.exp_avg"].numel() == 37 * 41
     for saved in (parts, [alone["states"]]):
         _, groups = model_of(shapes)

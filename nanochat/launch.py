@@ -1,0 +1,85 @@
+"""Starts a stage as several processes on this machine, one a GPU, and is their parent to the end.
+
+It does for one machine what torchrun does, with the stage's own one-line errors and exit codes: signals go
+on to every process, the first that fails takes the others with it, and the exit code is that of rank 0
+unless only another failed. The processes find each other by the usual variables (RANK, LOCAL_RANK,
+WORLD_SIZE, MASTER_ADDR, MASTER_PORT).
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+GRACE_SECONDS = 60.0
+"""What the others get to end by themselves after one has."""
+
+
+def inside_group() -> bool:
+    """Whether this process was started as one of a group, by us or by torchrun."""
+    return "WORLD_SIZE" in os.environ
+
+
+def launch(module: str, argv: Sequence[str], processes: int) -> int:
+    """Runs `python -m module argv…` in `processes` processes; returns the exit code."""
+    env = os.environ | {
+        "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }  # fmt: skip
+    # As torchrun: the cores are shared unless somebody said how.
+    env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    children: list[subprocess.Popen[bytes]] = []
+
+    def pass_on(number: int, _frame: object) -> None:
+        for child in children:
+            if child.poll() is None:
+                child.send_signal(number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, pass_on)
+        signal.signal(signal.SIGTERM, pass_on)
+    try:
+        for rank in range(processes):
+            own = env | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            # In groups of their own, so that Ctrl-C reaches each just once, through us.
+            command = [sys.executable, "-m", module, *argv]
+            children.append(subprocess.Popen(command, env=own, process_group=0))
+        return _wait(children)
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+
+
+def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
+    """Waits for all; once one has failed, the others are asked to end, then made to."""
+    deadline = float("inf")
+    failed: subprocess.Popen[bytes] | None = None
+    while any(child.poll() is None for child in children):
+        if failed is None:
+            failed = next((child for child in children if child.returncode), None)
+            if failed is not None:
+                deadline = time.monotonic() + GRACE_SECONDS
+                time.sleep(1.0)  # the same error often ends all of them
+                for child in children:
+                    if child.poll() is None:
+                        child.terminate()
+        elif time.monotonic() > deadline:
+            for child in children:
+                if child.poll() is None:
+                    child.kill()
+        time.sleep(0.05)
+    main = children[0].returncode
+    code = main if main or failed is None else failed.returncode
+    return code if code >= 0 else 128 - code
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
