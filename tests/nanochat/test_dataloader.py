@@ -1,6 +1,8 @@
 """The loader: exact resume anywhere, ranks that share the text, errors in one line."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,9 +112,25 @@ def test_text_shorter_than_one_row_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_rank_without_documents_is_refused(tmp_path: Path) -> None:
-    paths = write_shards(tmp_path, [documents(30, 1)], row_group=64)
+    paths = write_shards(tmp_path, [documents(1, 1)], row_group=64)
     with pytest.raises(UserError, match="no documents for rank 1 of 2"):
-        loader(paths, rank=1, world=2).next_rows()
+        next(PackedLoader(byte_tokenizer(), paths, 2, 32, rank=1, world=2))
+
+
+def test_with_fewer_row_groups_than_ranks_the_documents_are_dealt_out(tmp_path: Path) -> None:
+    texts = documents(30, 1)
+    paths = write_shards(tmp_path, [texts], row_group=64)
+    asked: list[list[str]] = [[], []]
+    for rank in range(2):
+        tokenizer = byte_tokenizer()
+
+        class Watched:
+            def encode_batch(self, batch: Sequence[str], **given: Any) -> list[list[int]]:
+                asked[rank].extend(batch)  # noqa: B023 - read within the round
+                return tokenizer.encode_batch(batch, **given)  # noqa: B023
+
+        next(PackedLoader(Watched(), paths, 1, 32, rank=rank, world=2, buffer_documents=10))
+    assert asked == [texts[0::2], texts[1::2]]
 
 
 def test_a_damaged_state_is_refused() -> None:
