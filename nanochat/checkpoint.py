@@ -336,6 +336,8 @@ def newest_whole(tag: Path, run_id: str = "") -> Checkpoint | None:
 
     `run_id` keeps to those of one run. Damaged ones are passed over.
     """
+    if tag.is_dir():
+        sweep(tag)  # a folder caught between two renames by a kill is put back
     for checkpoint in reversed(list_checkpoints(tag)):
         if not checkpoint.can_resume or (run_id and checkpoint.meta.get("run_id") != run_id):
             continue

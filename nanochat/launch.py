@@ -6,6 +6,7 @@ unless only another failed. The processes find each other by the usual variables
 WORLD_SIZE, MASTER_ADDR, MASTER_PORT).
 """
 
+import ctypes
 import os
 import signal
 import socket
@@ -15,6 +16,8 @@ import threading
 import time
 from collections.abc import Sequence
 
+PARENT = "NANOCHAT_LAUNCHER_PID"
+PR_SET_PDEATHSIG = 1
 GRACE_SECONDS = 60.0
 """What the others get to end by themselves after one has."""
 
@@ -24,11 +27,21 @@ def inside_group() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
+def follow_launcher() -> None:
+    """Ends this process when the one that launched it is killed (Linux), so that none is left behind."""
+    parent = os.environ.get(PARENT)
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it was killed before we asked
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def launch(module: str, argv: Sequence[str], processes: int) -> int:
     """Runs `python -m module argv…` in `processes` processes; returns the exit code."""
     env = os.environ | {
         "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
+        "MASTER_PORT": str(free_port()), PARENT: str(os.getpid()),
     }  # fmt: skip
     # As torchrun: the cores are shared unless somebody said how.
     env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))

@@ -56,12 +56,14 @@ def check_same_model(found: Checkpoint, config: ModelConfig) -> None:
             )
 
 
-def restore_training(found: Checkpoint, tokenizer: Tokenizer, optimizer: MuonAdamW) -> LoopState:
+def restore_training(
+    found: Checkpoint, tokenizer: Tokenizer, optimizer: MuonAdamW, split: str = "batches"
+) -> LoopState:
     """Loop state, optimizer, loader and random generators as they were when `found` was saved.
 
-    With another number of ranks than saved it (`same_ranks` tells), weights and optimizer are the same, and
-    reading goes on at the row group after the one rank 0 was in. Raises `UserError` when it was trained with
-    another tokenizer or a file is damaged.
+    Where the text is shared out so that reading cannot go on exactly (`reads_on` tells), it goes on at the
+    row group after the one rank 0 was in; weights and optimizer are the same. Raises `UserError` when it was
+    trained with another tokenizer or a file is damaged.
     """
     meta = dict(found.meta)
     if meta["tokenizer_sha256"] != tokenizer.sha256:
@@ -72,20 +74,28 @@ def restore_training(found: Checkpoint, tokenizer: Tokenizer, optimizer: MuonAda
     ranks = optimizer.ranks
     states = [found.tensors(name) for name in found.optimizer_files]
     optimizer.load_state_tensors(states, int(meta["optimizer_steps"]))
-    if same_ranks(found, ranks):
-        tensors = found.tensors(state_file(ranks.rank))
+    if found.ranks == ranks.world:
+        restore_random_state(found.tensors(state_file(ranks.rank)))
+    if reads_on(found, ranks, split):
+        # Dealt batch by batch, all ranks stand at the same place of the text.
+        own = ranks.rank if split == "row-groups" else 0
         loaders = meta.get("dataloader_states") or [meta["dataloader_state_dict"]]
-        loader = LoaderState.restore(loaders[ranks.rank], tensors)
-        restore_random_state(tensors)
+        loader = LoaderState.restore(loaders[own], found.tensors(state_file(own)))
     else:
         at = meta["dataloader_state_dict"]
         loader = LoaderState(Position(int(at["pq_idx"]), int(at["rg_idx"]) + 1, int(at["epoch"])))
     return LoopState.restore(found.step, meta, loader)
 
 
-def same_ranks(found: Checkpoint, ranks: Ranks) -> bool:
-    """Whether as many processes go on as saved it: then the next batch is the one that would have come."""
-    return found.ranks == ranks.world
+def reads_on(found: Checkpoint, ranks: Ranks, split: str) -> bool:
+    """Whether the next batch is the one that would have come.
+
+    Text dealt out batch by batch can be read on by any number of processes; text shared out by row groups
+    by as many as before.
+    """
+    before = found.meta.get("user_config", {}).get("data_split", "batches")
+    one_text = (before == "batches" or found.ranks == 1) and (split == "batches" or ranks.world == 1)
+    return one_text or (before == split and found.ranks == ranks.world)
 
 
 def training_files(model: GPT, optimizer: MuonAdamW, loader: LoaderState) -> dict[str, dict[str, Tensor]]:

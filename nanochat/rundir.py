@@ -21,7 +21,7 @@ from typing import Any
 from nanochat import __version__
 from nanochat.errors import Exit, UserError, one_line
 from nanochat.events import JSON, EventWriter, read_events
-from nanochat.launch import inside_group, launch
+from nanochat.launch import follow_launcher, inside_group, launch
 from nanochat.mirror import Mirror, open_mirror
 from nanochat.options import Options, Parser, add_arguments, changed, collect, normalise
 from nanochat.paths import Layout, atomic_write, base_dir, make_dir
@@ -147,6 +147,7 @@ def run_stage(spec: StageSpec, argv: Sequence[str] | None, prog: str = "") -> in
         if is_main_process():
             print(f"{spec.name}: error: {error}", file=sys.stderr)
         return error.exit_code
+    follow_launcher()
     processes = int(getattr(options, "nproc", 1))
     if processes > 1 and not inside_group():
         return launch(spec.module, sys.argv[1:] if argv is None else argv, processes)
@@ -329,9 +330,14 @@ def _keep_traceback(run: StageRun) -> None:
 def _handle_signals(run: StageRun) -> None:
     """The first SIGINT or SIGTERM asks the stage to save and stop; the second SIGINT interrupts at once."""
 
+    asked = 0.0
+
     def ask(number: int, _frame: object) -> None:
-        if run.stop_requested and number == signal.SIGINT:
+        nonlocal asked
+        # One press of Ctrl-C may come twice, from the terminal and from a parent that passes it on.
+        if run.stop_requested and number == signal.SIGINT and time.monotonic() - asked > 1.0:
             raise KeyboardInterrupt
+        asked = asked if run.stop_requested else time.monotonic()
         run.stop_requested = True
 
     if threading.current_thread() is threading.main_thread():

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nanochat.checkpoint import Checkpoint, Part, list_checkpoints, save_checkpoint
+from nanochat.checkpoint import Checkpoint, Part, list_checkpoints, newest_whole, save_checkpoint
 from nanochat.collectives import Ranks
 from nanochat.errors import UserError
 
@@ -55,6 +55,9 @@ class Saver:
                 self._outcome = self._save(step, copies, meta)
             except UserError as error:
                 self._outcome = error
+            except Exception as error:  # whatever it is must be told, not lost with the thread
+                what = f"cannot save the checkpoint of step {step}: {type(error).__name__}: {error}"
+                self._outcome = UserError(what)
 
         self._thread = threading.Thread(target=work, name="checkpoint", daemon=False)
         self._thread.start()
@@ -92,6 +95,8 @@ def prune(tag: Path, run_id: str, keep: Keep) -> list[Path]:
     """
     own = [c for c in list_checkpoints(tag) if not c.is_reference and c.meta.get("run_id") == run_id]
     kept = {c.path for c in own[-keep.last :]}
+    if (whole := newest_whole(tag, run_id)) is not None:
+        kept.add(whole.path)
     rated = [c for c in own if isinstance(c.meta.get("val_bpb"), float)]
     if keep.best and rated:
         kept.add(min(rated, key=lambda c: c.meta["val_bpb"]).path)

@@ -28,7 +28,7 @@ from nanochat.loss_scale import LossScale
 from nanochat.model import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.options import BaseTrainOptions
-from nanochat.resume import check_same_model, restore_training, resume_point, same_ranks, training_files
+from nanochat.resume import check_same_model, reads_on, restore_training, resume_point, training_files
 from nanochat.rundir import StageRun, StageStopped
 from nanochat.runtime import GC_EVERY, Runtime, freeze_garbage_collector, setup_runtime
 from nanochat.samples import write_samples
@@ -111,7 +111,9 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     model = make_model(options, config, runtime, found)
     optimizer = make_optimizer(options, model, horizon, runtime)
     token_bytes = torch.tensor(tokenizer.token_bytes, device=runtime.device)
-    state = LoopState() if found is None else restore_training(found, tokenizer, optimizer)
+    state = (
+        LoopState() if found is None else restore_training(found, tokenizer, optimizer, options.data_split)
+    )
     state.loss_scale = (state.loss_scale or LossScale()) if runtime.dtype == torch.float16 else None
     keep = Keep(options.keep_last, options.keep_best)
     saver = Saver(tag, runtime.ranks, keep, runtime.ranks.share(run.run_id))
@@ -282,7 +284,7 @@ def announce(job: Pretraining, found: Checkpoint | None) -> None:
         run.alert("missing_shards", job.shards.gap_warning)
     if found is not None:
         run.log(f"going on from step {found.step} of {found.path}")
-        if not same_ranks(found, runtime.ranks):
+        if not reads_on(found, runtime.ranks, options.data_split):
             run.alert(
                 "other_ranks",
                 f"{found.path} was saved by {found.ranks} processes, now there are {runtime.world}: weights "
