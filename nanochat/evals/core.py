@@ -21,7 +21,7 @@ from nanochat.evals.icl import Asker, Item
 from nanochat.evals.records import Record, RecordFile, accuracy
 from nanochat.paths import atomic_write, make_dir
 from nanochat.progress import Progress
-from nanochat.rundir import StageRun
+from nanochat.rundir import StageRun, StageStopped
 from nanochat.runtime import Runtime
 
 CORE_TASKS = 22
@@ -195,6 +195,8 @@ def evaluate_core(core: CoreRun, tasks: Sequence[CoreTask], setup: dict[str, Any
                 chunk_number += 1
                 progress.update((done + weight * chunk.stop / len(rows)) / sum(weights), note=task.label)
             done += weight
+            if core.runtime.ranks.any(core.run.stop_requested, core.runtime.device):
+                raise StageStopped
             found = records.share(task.label)
             scores.append(summarise(task, found, time.perf_counter() - started))
             tell(core, scores[-1])
@@ -215,7 +217,8 @@ def judge_chunk(core: CoreRun, asker: Asker, chunk: range, records: Records) -> 
     items = [asker.item(index) for index in chunk]
     records.add([record(core, asker.task, item, []) for item in items if item.problem])
     for batch in plan_batches([item for item in items if not item.problem], core.model, core.budget):
-        core.run.check_stop()
+        if core.runtime.world == 1:
+            core.run.check_stop()
         if any((label, item.index) not in records for item in batch.items):
             records.add(judge_batch(core, asker.task, batch))
 
