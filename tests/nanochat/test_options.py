@@ -42,6 +42,10 @@ def value_of(field: OptionField) -> st.SearchStrategy[object]:
     if field.type is float:
         return st.floats(low if low is not None else -1, high if high is not None else 1e20, allow_nan=False)
     text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+    if field.type is tuple and not field.positional:
+        # Written as A,B: words without commas, and white space around the list is not kept.
+        words = st.text(st.characters(codec="utf-8", exclude_characters="\0,"), max_size=8)
+        return st.lists(words.filter(lambda item: item and item == item.strip()), max_size=3).map(tuple)
     if field.type is tuple:
         return st.lists(text.filter(lambda item: item and not item.startswith("-")), max_size=3).map(tuple)
     return text
