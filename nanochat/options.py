@@ -552,3 +552,47 @@ class BaseEvalOptions:
     seed: int = option(42, "Seed of the samples")
     data_dir: str = option("", "Folder of the shards; default base_data_climbmix, else base_data", path=True)
     tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)
+
+
+@dataclass(frozen=True)
+class ChatEvalOptions:
+    """Judge a chat model on its tasks."""
+
+    source: str = option(
+        "sft",
+        "Stage that made the checkpoint",
+        short="-i",
+        group="Model",
+        choices=("base", "mid", "sft", "rl"),
+    )
+    model_tag: str = option(
+        "", "Name of the checkpoint folder; default the deepest", short="-g", group="Model"
+    )
+    step: int = option(-1, "Step of the checkpoint; -1: the last", short="-s", group="Model", minimum=-1)
+    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", group="Model", path=True)
+    device_type: str = option(
+        "",
+        "cpu, cuda or mps; empty: the best that is there",
+        group="Model",
+        choices=("", "cpu", "cuda", "mps"),
+    )
+    dtype: str = option("auto", "Compute type", group="Model", choices=("auto", "float32", "bfloat16"))
+    task_name: tuple[str, ...] = option(
+        (), "Tasks, by comma; default the six of ChatCORE", short="-a", group="Tasks"
+    )
+    max_problems: int = option(-1, "Items of each task; -1: all", short="-x", group="Tasks", minimum=-1)
+    task_data: str = option("", "A folder of data sets that are at hand", group="Tasks", path=True)
+    mirror: str = option("", "Address that stands for https://huggingface.co", group="Tasks")
+    offline: bool = option(False, "Fetch nothing", group="Tasks")
+    words: str = option("", "Word list of the spelling tasks", group="Tasks", path=True)
+    data_dir: str = option(
+        "", "Shards whose words serve where no word list is there", group="Tasks", path=True
+    )
+    temperature: float = option(0.0, "Of sampled answers; 0: greedy", short="-t", group="Answers", minimum=0)
+    max_new_tokens: int = option(512, "Longest answer", short="-m", group="Answers", minimum=1)
+    num_samples: int = option(
+        1, "Answers to an item; one right is enough", short="-n", group="Answers", minimum=1
+    )
+    top_k: int = option(50, "Draw from the k likeliest; 0: all", short="-k", group="Answers", minimum=0)
+    batch_size: int = option(8, "Items at a time", short="-b", group="Answers", minimum=1)
+    items: str = option("", "Copy the record of every item to this file", group="Answers", path=True)

@@ -46,6 +46,7 @@ STAGES: dict[str, StageSpec] = {
         StageSpec(
             "base_eval", opt.BaseEvalOptions, "CORE, bits per byte and samples of a base model", "item"
         ),
+        StageSpec("chat_eval", opt.ChatEvalOptions, "judge a chat model on its tasks", "item"),
     )
 }
 

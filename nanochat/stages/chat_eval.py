@@ -1,0 +1,160 @@
+"""Judges a chat model: six tasks and ChatCORE, item by item."""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch.distributed as dist
+
+from nanochat.errors import UserError
+from nanochat.evals.chat import Answering, ChatJudge
+from nanochat.evals.records import Record, RecordFile, accuracy
+from nanochat.options import ChatEvalOptions
+from nanochat.paths import atomic_write, make_dir
+from nanochat.rundir import StageRun
+from nanochat.runtime import Runtime, setup_runtime
+from nanochat.stages import main
+from nanochat.tasks.base import Task
+from nanochat.tasks.registry import TaskData, make_task, task_spec
+from nanochat.tasks.scoring import CHAT_CORE_BASELINES, chat_core
+from nanochat.weights import OpenedModel, open_model
+
+
+def run(options: ChatEvalOptions, run: StageRun) -> dict[str, float | int | str]:
+    """The stage. Results: chat/<task> (accuracy, 0 to 1), its standard error, the ChatCORE means, items."""
+    runtime = setup_runtime(options.device_type, options.dtype)
+    opened = open_model(
+        run.layout, options.source, tag=options.model_tag, step=options.step,
+        tokenizer_dir=options.tokenizer_dir, device=runtime.device, dtype=runtime.dtype,
+    )  # fmt: skip
+    tasks = chosen_tasks(options, run)
+    sizes = {name: min(len(task), limit(options)) for name, task in tasks.items()}
+    folder = make_dir(run.path or run.layout.base / "chat_eval")
+    # Every rank keeps its own file; what a killed attempt of this run left in them is not judged again.
+    records = RecordFile(folder / f"items-rank{runtime.rank}.jsonl")
+    run.start(
+        total_steps=sum(sizes.values()), unit="item",
+        info={"checkpoint": str(opened.checkpoint.path), "device": runtime.name, "tasks": sizes},
+    )  # fmt: skip
+    run.log(
+        f"{opened.checkpoint.path}: {sum(sizes.values()):,} items of {len(tasks)} tasks, on {runtime.name}"
+    )
+    how = Answering(options.temperature, options.top_k, options.max_new_tokens, options.num_samples)
+    judge = ChatJudge(opened.model, opened.tokenizer, options.batch_size, how)
+    clock = ProgressClock(run, sum(sizes.values()))
+    found: list[Record] = []
+    for name, task in tasks.items():
+        mine = range(runtime.rank, sizes[name], runtime.world)
+        missing = [index for index in mine if (name, index) not in records]
+        clock.skip(runtime.world * (len(mine) - len(missing)))
+        for batch in judge.judge(name, task, missing):
+            records.add(batch)
+            clock.advance(runtime.world * len(batch))
+            run.check_stop()
+        whole = gather([r for r in records.of_task(name) if r["index"] < sizes[name]], runtime)
+        found += whole
+        mean, error = accuracy(whole)
+        run.eval(opened.checkpoint.step, {f"chat/{name}": mean, f"chat/{name}_stderr": error})
+        run.log(f"{name}: {100 * mean:.2f} % ± {100 * error:.2f} of {len(whole):,}")
+    return conclude(options, run, opened, found, clock.seconds)
+
+
+class ProgressClock:
+    """Tells how much is done and how long the rest will take; items found done take no time."""
+
+    def __init__(self, run: StageRun, total: int) -> None:
+        self._run, self._total = run, total
+        self._done = self._judged = 0
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def skip(self, items: int) -> None:
+        self._done += items
+
+    def advance(self, items: int) -> None:
+        self._done += items
+        self._judged += items
+        left = max(0, self._total - self._done)
+        values = {"progress": min(1.0, self._done / self._total), "eta_s": self.seconds * left / self._judged}
+        self._run.metric(None, values)
+
+
+def limit(options: ChatEvalOptions) -> int:
+    return options.max_problems if options.max_problems > 0 else 1 << 62
+
+
+def chosen_tasks(options: ChatEvalOptions, run: StageRun) -> dict[str, Task]:
+    """The tasks to judge by name. One that was asked for by name must be there; of all, those whose data is
+    missing are left out with an alert."""
+    data = TaskData.at(
+        run.layout, folder=options.task_data, mirror=options.mirror, offline=options.offline, note=run.log,
+        should_stop=lambda: run.stop_requested, words=options.words, corpus=options.data_dir,
+    )  # fmt: skip
+    tasks: dict[str, Task] = {}
+    names = options.task_name or tuple(CHAT_CORE_BASELINES)
+    for name in names:
+        spec = task_spec(name)
+        try:
+            task = make_task(spec.name, data, "test" if "test" in spec.splits else "")
+        except UserError as error:
+            if options.task_name:
+                raise
+            run.alert("task_left_out", f"{spec.name} is left out: {error}")
+            continue
+        if task.eval_type is None:
+            raise UserError(f"{spec.name} is for training only: no answer to it can be judged")
+        tasks[spec.name] = task
+    if not tasks:
+        raise UserError("no task has its data at hand", "fetch some: nanochat tasks fetch ARC-Easy")
+    return tasks
+
+
+def gather(own: list[Record], runtime: Runtime) -> list[Record]:
+    """The records of all ranks, in the order of their indices."""
+    parts = [own]
+    if runtime.world > 1:
+        parts = [[] for _ in range(runtime.world)]
+        dist.all_gather_object(parts, own)
+    return sorted((record for part in parts for record in part), key=lambda record: record["index"])
+
+
+def conclude(
+    options: ChatEvalOptions, run: StageRun, opened: OpenedModel, found: Sequence[Record], seconds: float
+) -> dict[str, float | int | str]:
+    """The means over tasks; the items in one file, the scores in another."""
+    by_task: dict[str, list[Record]] = {}
+    for record in found:
+        by_task.setdefault(record["task"], []).append(record)
+    scores = {name: accuracy(records) for name, records in by_task.items()}
+    means = chat_core({name: mean for name, (mean, _) in scores.items()})
+    results: dict[str, float | int | str] = {f"chat/{name}": mean for name, (mean, _) in scores.items()}
+    results |= {f"chat/{name}_stderr": error for name, (_, error) in scores.items()}
+    results |= {f"chat/{name}": value for name, value in means.items()}
+    step = opened.checkpoint.step
+    if means:
+        run.eval(step, {f"chat/{name}": value for name, value in means.items()})
+        run.log(", ".join(f"{name} {value:.4f}" for name, value in means.items()))
+    elif not options.task_name:
+        run.log("no ChatCORE: some of its tasks are left out")
+    if run.is_main:
+        tag = opened.checkpoint.path.parent.name
+        path = run.layout.base / "chat_eval" / f"{options.source}_{tag}_{step:06d}.jsonl"
+        make_dir(path.parent)
+        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in found)
+        atomic_write(path, lines)
+        atomic_write(path.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
+        results["items"] = str(path)
+        if options.items:
+            target = Path(options.items).expanduser()
+            make_dir(target.parent)
+            shutil.copyfile(path, target)
+    return results | {"step": step, "seconds": round(seconds, 3), "checkpoint": str(opened.checkpoint.path)}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("chat_eval"))
