@@ -16,15 +16,18 @@ import threading
 import time
 from collections.abc import Sequence
 
+from nanochat.errors import Exit
+
 PARENT = "NANOCHAT_LAUNCHER_PID"
 PR_SET_PDEATHSIG = 1
+ENDED_WELL = (int(Exit.OK), int(Exit.STOPPED))
 GRACE_SECONDS = 60.0
 """What the others get to end by themselves after one has."""
 
 
 def inside_group() -> bool:
-    """Whether this process was started as one of a group, by us or by torchrun."""
-    return "WORLD_SIZE" in os.environ
+    """Whether this process was started as one of several, by us or by torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def follow_launcher() -> None:
@@ -70,12 +73,15 @@ def launch(module: str, argv: Sequence[str], processes: int) -> int:
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Waits for all; once one has failed, the others are asked to end, then made to."""
+    """Waits for all; once one has failed, the others are asked to end, then made to.
+
+    One that stopped because all were asked to has not failed: rank 0 may still be writing for all.
+    """
     deadline = float("inf")
     failed: subprocess.Popen[bytes] | None = None
     while any(child.poll() is None for child in children):
         if failed is None:
-            failed = next((child for child in children if child.returncode), None)
+            failed = next((child for child in children if child.returncode not in (None, *ENDED_WELL)), None)
             if failed is not None:
                 deadline = time.monotonic() + GRACE_SECONDS
                 time.sleep(1.0)  # the same error often ends all of them
