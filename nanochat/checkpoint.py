@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nanochat.errors import Exit, UserError, one_line
-from nanochat.paths import fsync_dir, make_dir
+from nanochat.paths import CHECKPOINT_FOLDERS, fsync_dir, make_dir
 
 FORMAT = "nanochat-checkpoint"
 META, MODEL, OPTIM = "meta.json", "model.safetensors", "optim.safetensors"
@@ -311,7 +311,7 @@ def find_checkpoint(folder: Path, tag: str = "", step: int = -1) -> Checkpoint:
     """
     tags = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if not tags:
-        raise UserError(f"no checkpoints in {folder}", "train first: nanochat base_train")
+        raise UserError(f"no checkpoints in {folder}", f"train first: nanochat {_maker(folder)}")
     tag = tag or _guess_tag(folder, tags)
     if tag not in tags:
         raise UserError(f"no checkpoint tag '{tag}' in {folder}", f"there are: {', '.join(tags[:12])}")
@@ -322,6 +322,12 @@ def find_checkpoint(folder: Path, tag: str = "", step: int = -1) -> Checkpoint:
         what = f"no checkpoint of step {step}" if step >= 0 else "no whole checkpoint"
         raise UserError(f"{what} in {folder / tag}", f"there are: {steps}" if steps else "")
     return chosen[-1]
+
+
+def _maker(folder: Path) -> str:
+    """The stage whose checkpoints lie in a folder of that name."""
+    source = next((key for key, name in CHECKPOINT_FOLDERS.items() if name == folder.name), "base")
+    return {"base": "base_train", "mid": "mid_train", "sft": "chat_sft", "rl": "chat_rl"}[source]
 
 
 def _guess_tag(folder: Path, tags: list[str]) -> str:

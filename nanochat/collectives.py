@@ -1,11 +1,13 @@
 """The processes of one training: who we are among them, and the few operations that join them."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 class Work(Protocol):
@@ -53,7 +55,7 @@ class Ranks:
         votes = torch.tensor(float(flag), device=device)
         return bool(self.sum(votes).item() > 0)
 
-    def share(self, value: Any) -> Any:
+    def share(self, value: T) -> T:
         """Rank 0's `value`, on every rank."""
         if self.world == 1:
             return value
@@ -61,10 +63,12 @@ class Ranks:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
-    def barrier(self) -> None:
-        """Waits until every rank is here."""
+    def gather(self, value: T) -> list[T]:
+        """Every rank's `value`, in the order of ranks, on every rank."""
+        values = [value] * self.world
         if self.world > 1:
-            dist.barrier()
+            dist.all_gather_object(values, value)
+        return values
 
 
 def _under_way(work: Work | None) -> Work:

@@ -140,7 +140,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def square_norm(self) -> Tensor:
         """This process's share of the squared norm over all gradients: float32 scalar; shares add up."""
-        grads = [unit.grad for unit in self._every_unit() if unit.counts and unit.grad is not None]
+        grads = [unit.grad for unit in self._every_unit() if unit.speaks and unit.grad is not None]
         norms = torch._foreach_norm([g.float() if g.dtype != torch.float32 else g for g in grads])
         squares: Tensor = torch.stack(list(norms)).square().sum()
         return squares
@@ -245,7 +245,7 @@ class MuonAdamW(torch.optim.Optimizer):
         """
         tensors: dict[str, Tensor] = {}
         for unit, state in self._states():
-            if not unit.counts:
+            if not unit.speaks:
                 continue
             for key, tensor in state.items():
                 tensors |= {f"{piece.name}.{key}": part for piece, part in unit.pieces(tensor)}
@@ -290,11 +290,3 @@ def _assemble(saved: Sequence[Mapping[str, Tensor]], key: str, piece: Piece, lik
             f"optimizer state {key} is of shape {tuple(whole.shape)}, expected shape {tuple(like.shape)}"
         )
     return whole.reshape(like.shape)
-
-
-def gradient_norm(model: torch.nn.Module) -> Tensor:
-    """The Euclidean norm over all gradients, a float32 scalar on the model's device."""
-    grads = [p.grad for p in model.parameters() if p.grad is not None]
-    norms = torch._foreach_norm([g.float() if g.dtype != torch.float32 else g for g in grads])
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(list(norms)))
-    return norm

@@ -26,8 +26,8 @@ class Piece:
 class Unit:
     """One tensor, its elements dealt out to ranks in equal runs; for updates that go element by element."""
 
-    counts = True
-    """Whether this rank's gradient is a share of its own in the norm over all ranks."""
+    speaks = True
+    """Whether this rank's part is no other's: it counts in norms over all ranks and is saved."""
 
     def __init__(self, name: str, p: Tensor, ranks: Ranks) -> None:
         self.names, self.params, self.ranks = [name], [p], ranks
@@ -131,7 +131,7 @@ class Whole(Unit):
     """One tensor that every rank updates: a small one, or all there is in a world of one."""
 
     @property
-    def counts(self) -> bool:  # type: ignore[override]
+    def speaks(self) -> bool:  # type: ignore[override]
         return self.ranks.is_main
 
     def _reduce(self) -> None:

@@ -113,12 +113,19 @@ def _read_rows(task: CoreTask) -> list[Row]:
         with task.path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    rows.append(_check_row(task, json.loads(line), number))
+                    rows.append(_check_row(task, _parsed(task, line, number), number))
     except OSError as error:
         raise UserError(f"the CORE bundle lacks {task.path}", _HINT) from error
-    except ValueError as error:
-        raise UserError(f"{task.path}, line {len(rows) + 1}: {one_line(str(error))[:200]}", _HINT) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{task.path} is no UTF-8 text: {one_line(str(error))[:200]}", _HINT) from error
     return rows
+
+
+def _parsed(task: CoreTask, line: str, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{task.path}, line {number}: {one_line(str(error))[:200]}", _HINT) from error
 
 
 def _check_row(task: CoreTask, row: Any, number: int) -> Row:
@@ -129,6 +136,8 @@ def _check_row(task: CoreTask, row: Any, number: int) -> Row:
         if not isinstance(row.get(name), kind):
             raise UserError(f"{where}: '{name}' is missing or no {kind.__name__}", _HINT)
     options = OPTIONS.get(task.kind)
+    if options and not all(isinstance(option, str) for option in row[options]):
+        raise UserError(f"{where}: '{options}' holds more than text", _HINT)
     if options and not 0 <= row["gold"] < len(row[options]):
         raise UserError(f"{where}: gold {row['gold']} is not one of {len(row[options])} {options}", _HINT)
     return row

@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-
 from nanochat.evals.batches import NEAR, Batch, LanguageModel, Score, plan_batches, score
 from nanochat.evals.bundle import CoreTask
 from nanochat.evals.icl import Asker, Item
@@ -112,7 +110,7 @@ class Records:
         if self.runtime.rank == 0 and folder is not None:
             make_dir(folder)
             self._begin(folder, setup)
-        folder, self.found = _from_first((folder, self.found), self.runtime)
+        folder, self.found = self.runtime.ranks.share((folder, self.found))
         rank = self.runtime.rank
         name = ITEMS if rank == 0 else _rank_file(rank)
         self.file = RecordFile(folder / name) if folder is not None and folder.is_dir() else None
@@ -142,10 +140,7 @@ class Records:
     def share(self, task: str) -> list[Record]:
         """The task's records of all ranks, in the order of their indices."""
         own = [record for (name, _), record in self.found.items() if name == task]
-        parts: list[list[Record]] = [own]
-        if self.runtime.world > 1:
-            parts = [[] for _ in range(self.runtime.world)]
-            dist.all_gather_object(parts, own)
+        parts = self.runtime.ranks.gather(own)
         everything = {record["index"]: record for part in parts for record in part}
         whole = [everything[index] for index in sorted(everything)]
         if self.runtime.rank == 0:
@@ -159,14 +154,6 @@ def _rank_file(rank: int | str) -> str:
 
 def _dump(setup: dict[str, Any]) -> str:
     return json.dumps(setup, indent=1, sort_keys=True) + "\n"
-
-
-def _from_first(value: Any, runtime: Runtime) -> Any:
-    """What the first rank has."""
-    box = [value]
-    if runtime.world > 1:
-        dist.broadcast_object_list(box)
-    return box[0]
 
 
 def evaluate_core(core: CoreRun, tasks: Sequence[CoreTask], setup: dict[str, Any]) -> CoreScore:

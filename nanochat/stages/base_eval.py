@@ -14,13 +14,12 @@ from nanochat.evals.core import ITEMS, CoreRun, CoreScore, evaluate_core
 from nanochat.evals.huggingface import HuggingFaceLM, model_name
 from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
 from nanochat.evals.records import RecordFile
-from nanochat.options import BaseEvalOptions, BaseLossOptions
 from nanochat.paths import atomic_write, make_dir
-from nanochat.progress import Progress
 from nanochat.rundir import StageRun
 from nanochat.runtime import Runtime, setup_runtime
 from nanochat.samples import write_samples
 from nanochat.stages import base_loss, main
+from nanochat.stages.options import BaseEvalOptions, BaseLossOptions
 from nanochat.weights import OpenedModel, open_model
 
 KINDS = ("core", "bpb", "sample")
@@ -165,22 +164,9 @@ def bits_per_byte(
 ) -> dict[str, float | int | str]:
     """Of the training and the validation text, as base_loss measures them."""
     shards = split_shards(run.layout.data_dir(options.data_dir))
-    context = opened.model.config.sequence_len
-    rows = options.split_tokens // context
-    if rows == 0:
-        raise UserError(
-            f"--split-tokens {options.split_tokens} is less than one row of {context} tokens", "give more"
-        )
-    if shards.gap_warning:
-        run.alert("missing_shards", shards.gap_warning)
+    rows = base_loss.rows_of_split(options.split_tokens, opened.model.config.sequence_len)
     how = BaseLossOptions(device_batch_size=options.device_batch_size)
-    bpb: dict[str, float | int | str] = {}
-    half = (1.0 - low) / 2
-    for number, (split, paths) in enumerate((("train", list(shards.train)), ("val", [shards.val]))):
-        with Progress(run, f"{split} loss", low=low + number * half, high=low + (number + 1) * half) as bar:
-            bpb[f"{split}/bpb"] = base_loss.measure(opened, runtime, run, bar, split, paths, rows, how)
-    run.eval(opened.checkpoint.step, bpb)
-    return bpb
+    return base_loss.measure_splits(opened, runtime, run, shards, rows, how, low=low)
 
 
 if __name__ == "__main__":

@@ -11,23 +11,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from nanochat.dataloader import PackedLoader
-from nanochat.dataset import split_shards
+from nanochat.dataset import ShardSet, split_shards
 from nanochat.errors import UserError
 from nanochat.evals.bpb import LabelledBatch, count_batch
-from nanochat.options import BaseLossOptions
 from nanochat.progress import Progress
-from nanochat.rundir import StageRun
+from nanochat.rundir import StageRun, StageStopped
 from nanochat.runtime import Runtime, setup_runtime
 from nanochat.samples import write_samples
 from nanochat.stages import main
+from nanochat.stages.options import BaseLossOptions
 from nanochat.stream import stream_batches, stream_rows
 from nanochat.weights import OpenedModel, open_model
 
-LOSS_SHARE = 0.48
-"""Part of the progress given to each split; the samples are the rest."""
+LOSS_SHARE = 0.96
+"""Part of the progress given to the losses; the samples are the rest."""
 
 
 def run(options: BaseLossOptions, run: StageRun) -> dict[str, float | int | str]:
@@ -39,12 +38,7 @@ def run(options: BaseLossOptions, run: StageRun) -> dict[str, float | int | str]
     )  # fmt: skip
     shards = split_shards(run.layout.data_dir(options.data_dir))
     checkpoint, config = opened.checkpoint, opened.model.config
-    rows = options.split_tokens // config.sequence_len
-    if rows == 0:
-        raise UserError(
-            f"--split-tokens {options.split_tokens} is less than one row of {config.sequence_len} tokens",
-            "give more",
-        )
+    rows = rows_of_split(options.split_tokens, config.sequence_len)
     run.start(
         total_steps=2 * rows, unit="row",
         info={
@@ -53,23 +47,43 @@ def run(options: BaseLossOptions, run: StageRun) -> dict[str, float | int | str]
         },
     )  # fmt: skip
     run.log(f"{checkpoint.path}: {rows:,} rows of {config.sequence_len} tokens a split, on {runtime.name}")
-    if shards.gap_warning:
-        run.alert("missing_shards", shards.gap_warning)
     started = time.perf_counter()
-    bpb = {}
-    splits: list[tuple[str, Sequence[Path]]] = [("train", shards.train), ("val", [shards.val])]
-    for number, (split, paths) in enumerate(splits):
-        low = number * LOSS_SHARE
-        with Progress(run, f"{split} loss", low=low, high=low + LOSS_SHARE) as progress:
-            bpb[f"{split}/bpb"] = measure(opened, runtime, run, progress, split, paths, rows, options)
-    run.eval(checkpoint.step, bpb)
-    write_samples(run, opened.model, opened.tokenizer, checkpoint.step, options.seed)
+    bpb = measure_splits(opened, runtime, run, shards, rows, options, high=LOSS_SHARE)
+    if runtime.ranks.is_main:
+        write_samples(run, opened.model, opened.tokenizer, checkpoint.step, options.seed)
     run.check_stop()
     run.metric(None, {"progress": 1.0, "eta_s": 0.0})
     return {
         **bpb, "tokens": rows * config.sequence_len, "step": checkpoint.step,
         "seconds": round(time.perf_counter() - started, 3), "checkpoint": str(checkpoint.path),
     }  # fmt: skip
+
+
+def rows_of_split(tokens: int, context: int) -> int:
+    """How many whole rows `tokens` are; raises `UserError` for none."""
+    if tokens < context:
+        raise UserError(f"--split-tokens {tokens} is less than one row of {context} tokens", "give more")
+    return tokens // context
+
+
+def measure_splits(
+    opened: OpenedModel, runtime: Runtime, run: StageRun, shards: ShardSet, rows: int,
+    options: BaseLossOptions, *, low: float = 0.0, high: float = 1.0,
+) -> dict[str, float | int | str]:  # fmt: skip
+    """train/bpb and val/bpb over the first `rows` rows of each split, also as an event.
+
+    `low` to `high` is their part of the stage's progress.
+    """
+    if shards.gap_warning:
+        run.alert("missing_shards", shards.gap_warning)
+    bpb: dict[str, float | int | str] = {}
+    splits: list[tuple[str, Sequence[Path]]] = [("train", shards.train), ("val", [shards.val])]
+    half = (high - low) / 2
+    for number, (split, paths) in enumerate(splits):
+        with Progress(run, f"{split} loss", low=low + number * half, high=low + (number + 1) * half) as bar:
+            bpb[f"{split}/bpb"] = measure(opened, runtime, run, bar, split, paths, rows, options)
+    run.eval(opened.checkpoint.step, bpb)
+    return bpb
 
 
 def measure(
@@ -84,13 +98,13 @@ def measure(
     total = torch.zeros(2, dtype=torch.float64)
     with torch.no_grad():
         for number, batch in zip(range(batches), source, strict=False):
-            run.check_stop()
+            if runtime.ranks.any(run.stop_requested, runtime.device):
+                raise StageStopped
             if number % runtime.world == runtime.rank:
                 batch.targets[rows - number * size :] = -1  # the last batch may hold rows too many
                 total += count_batch(model, batch, token_bytes).cpu().double()
             progress.update((number + 1) / batches, {})
-    total = sum_over_ranks(total, runtime)
-    nats, count = total.tolist()
+    nats, count = runtime.ranks.sum(total.to(runtime.device)).tolist()
     bpb = nats / (math.log(2) * count) if count else math.inf
     run.log(f"{split} bpb {bpb:.6f} over {rows * model.config.sequence_len:,} tokens, {count:,.0f} bytes")
     return bpb
@@ -109,15 +123,6 @@ def text_batches(
     saved = meta.get("device_batch_size")
     unit = saved if isinstance(saved, int) and saved > 0 else 32
     return stream_batches(stream_rows(opened.tokenizer, paths, config.sequence_len, unit), size, device)
-
-
-def sum_over_ranks(counts: Tensor, runtime: Runtime) -> Tensor:
-    """The sum over the processes of torchrun of a tensor that lies on the CPU."""
-    if runtime.world == 1:
-        return counts
-    summed = counts.to(runtime.device)
-    torch.distributed.all_reduce(summed)
-    return summed.cpu()
 
 
 if __name__ == "__main__":

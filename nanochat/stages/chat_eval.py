@@ -4,18 +4,16 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from pathlib import Path
-
-import torch.distributed as dist
 
 from nanochat.errors import UserError
 from nanochat.evals.chat import Answering, ChatJudge
 from nanochat.evals.records import Record, RecordFile, accuracy
-from nanochat.options import ChatEvalOptions
 from nanochat.paths import atomic_write, make_dir
-from nanochat.rundir import StageRun
+from nanochat.progress import Progress
+from nanochat.rundir import StageRun, StageStopped
 from nanochat.runtime import Runtime, setup_runtime
 from nanochat.stages import main
+from nanochat.stages.options import ChatEvalOptions
 from nanochat.tasks.base import Task
 from nanochat.tasks.registry import TaskData, make_task, task_spec
 from nanochat.tasks.scoring import CHAT_CORE_BASELINES, chat_core
@@ -43,45 +41,31 @@ def run(options: ChatEvalOptions, run: StageRun) -> dict[str, float | int | str]
     )
     how = Answering(options.temperature, options.top_k, options.max_new_tokens, options.num_samples)
     judge = ChatJudge(opened.model, opened.tokenizer, options.batch_size, how)
-    clock = ProgressClock(run, sum(sizes.values()))
+    started = time.perf_counter()
+    total, done = sum(sizes.values()), 0
     found: list[Record] = []
-    for name, task in tasks.items():
-        mine = range(runtime.rank, sizes[name], runtime.world)
-        missing = [index for index in mine if (name, index) not in records]
-        clock.skip(runtime.world * (len(mine) - len(missing)))
-        for batch in judge.judge(name, task, missing):
-            records.add(batch)
-            clock.advance(runtime.world * len(batch))
-            run.check_stop()
-        whole = gather([r for r in records.of_task(name) if r["index"] < sizes[name]], runtime)
-        found += whole
-        mean, error = accuracy(whole)
-        run.eval(opened.checkpoint.step, {f"chat/{name}": mean, f"chat/{name}_stderr": error})
-        run.log(f"{name}: {100 * mean:.2f} % ± {100 * error:.2f} of {len(whole):,}")
-    return conclude(options, run, opened, found, clock.seconds)
-
-
-class ProgressClock:
-    """Tells how much is done and how long the rest will take; items found done take no time."""
-
-    def __init__(self, run: StageRun, total: int) -> None:
-        self._run, self._total = run, total
-        self._done = self._judged = 0
-        self._started = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._started
-
-    def skip(self, items: int) -> None:
-        self._done += items
-
-    def advance(self, items: int) -> None:
-        self._done += items
-        self._judged += items
-        left = max(0, self._total - self._done)
-        values = {"progress": min(1.0, self._done / self._total), "eta_s": self.seconds * left / self._judged}
-        self._run.metric(None, values)
+    with Progress(run, "chat tasks") as progress:
+        for name, task in tasks.items():
+            mine = range(runtime.rank, sizes[name], runtime.world)
+            missing = [index for index in mine if (name, index) not in records]
+            judged = len(mine) - len(missing)
+            for batch in judge.judge(name, task, missing):
+                records.add(batch)
+                judged += len(batch)
+                progress.update((done + runtime.world * judged) / total, note=name)
+                if runtime.world == 1:
+                    run.check_stop()
+            # Several processes stop together, between two tasks: their batches are not of one number.
+            if runtime.ranks.any(run.stop_requested, runtime.device):
+                raise StageStopped
+            done += sizes[name]
+            whole = gather([r for r in records.of_task(name) if r["index"] < sizes[name]], runtime)
+            found += whole
+            mean, error = accuracy(whole)
+            run.eval(opened.checkpoint.step, {f"chat/{name}": mean, f"chat/{name}_stderr": error})
+            run.log(f"{name}: {100 * mean:.2f} % ± {100 * error:.2f} of {len(whole):,}")
+    run.metric(None, {"progress": 1.0, "eta_s": 0.0})
+    return conclude(options, run, opened, found, time.perf_counter() - started)
 
 
 def limit(options: ChatEvalOptions) -> int:
@@ -115,12 +99,12 @@ def chosen_tasks(options: ChatEvalOptions, run: StageRun) -> dict[str, Task]:
 
 
 def gather(own: list[Record], runtime: Runtime) -> list[Record]:
-    """The records of all ranks, in the order of their indices."""
-    parts = [own]
-    if runtime.world > 1:
-        parts = [[] for _ in range(runtime.world)]
-        dist.all_gather_object(parts, own)
-    return sorted((record for part in parts for record in part), key=lambda record: record["index"])
+    """The records of all ranks, each item once, in the order of their indices.
+
+    An attempt with another number of ranks may have left an item with two of them.
+    """
+    everything = {record["index"]: record for part in runtime.ranks.gather(own) for record in part}
+    return [everything[index] for index in sorted(everything)]
 
 
 def conclude(
@@ -150,7 +134,7 @@ def conclude(
         atomic_write(path.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
         results["items"] = str(path)
         if options.items:
-            target = Path(options.items).expanduser()
+            target = run.layout.resolve(options.items)
             make_dir(target.parent)
             shutil.copyfile(path, target)
     return results | {"step": step, "seconds": round(seconds, 3), "checkpoint": str(opened.checkpoint.path)}
