@@ -15,9 +15,10 @@ from nanochat.architecture import ModelConfig, parameter_counts
 from nanochat.errors import Exit, UserError
 from nanochat.hardware import PUBLISHED_MFU, PUBLISHED_PRICE, GpuModel, find_gpu, named_gpu
 from nanochat.memory import HEADROOM, Compute, Memory, device_batch_that_fits, estimate_memory
-from nanochat.options import BaseTrainOptions, Parser, add_arguments, collect, normalise, option
+from nanochat.options import Parser, add_arguments, collect, normalise, option
 from nanochat.paths import Layout, base_dir
-from nanochat.scaling import ERAS, Horizon, config_from_depth, plan_horizon
+from nanochat.scaling import Horizon, plan_run
+from nanochat.stages.options import BaseTrainOptions
 from nanochat.text import duration
 
 VOCABULARY = 32_768
@@ -137,16 +138,7 @@ def estimate(
 
     Raises `UserError` where base_train would: for a shape that cannot be, or no horizon.
     """
-    config = config_from_depth(
-        options.depth, vocab_size, options.max_seq_len, options.aspect_ratio, options.head_dim,
-        options.window_pattern, ERAS[options.era],
-    )  # fmt: skip
-    horizon = plan_horizon(
-        config, ratio=options.target_param_data_ratio, weight_decay=options.weight_decay,
-        iterations=options.num_iterations, target_flops=options.target_flops,
-        total_batch=options.total_batch_size, lr_exponent=options.batch_lr_exponent,
-        aspect_ratio=options.aspect_ratio, head_dim=options.head_dim,
-    )  # fmt: skip
+    config, horizon = plan_run(options, vocab_size)
     if options.fp8 and not machine.float8:
         raise UserError(f"--fp8 needs a GPU of the Hopper generation or newer, not {machine.name}")
     compute = Compute(
@@ -180,7 +172,7 @@ class EstimateOptions:
     """On what, and how it is told."""
 
     gpu: str = option("", "GPU model: h100, h200, a100, b200 …; default what is here", group="Machine")
-    gpus: int = option(0, "How many of them; default those here, or 1", group="Machine", minimum=0)
+    gpus: int = option(0, "How many of them; default --nproc, those here, or 1", group="Machine", minimum=0)
     price: float = option(-1.0, "Dollars a GPU-hour", group="Machine")
     vocab_size: int = option(-1, "Vocabulary; -1: the tokenizer's, else 32768", group="Machine", minimum=-1)
     json: bool = option(False, "One JSON document instead of the table", group="Machine")
@@ -228,12 +220,15 @@ def vocabulary(asked: int, folder: Path, must: bool = False) -> tuple[int, str]:
 def machine_for(wanted: EstimateOptions, options: BaseTrainOptions) -> Machine:
     """The machine asked for, else this one. Raises `UserError` for a GPU nobody knows."""
     price = wanted.price if wanted.price >= 0 else None
+    count = wanted.gpus or (options.nproc if options.nproc > 1 else 0)
     if wanted.gpu or wanted.gpus:
         here = None if wanted.gpu else gpus_here(price)
         if here is not None:
-            return replace(here, count=wanted.gpus)
-        return gpu_machine(named_gpu(wanted.gpu or PUBLISHED_PRICE[0]), max(1, wanted.gpus), price)
+            return replace(here, count=count)
+        return gpu_machine(named_gpu(wanted.gpu or PUBLISHED_PRICE[0]), max(1, count), price)
     here = gpus_here(price) if options.device_type in ("", "cuda") else None
+    if here is not None and count:
+        return replace(here, count=count)
     return here or cpu_here(options.dtype, price)
 
 

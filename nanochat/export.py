@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from nanochat.architecture import SOFTCAP, ModelConfig
 from nanochat.errors import Exit, UserError, one_line
 from nanochat.options import Parser, add_arguments, collect, normalise, option
-from nanochat.paths import CHECKPOINT_FOLDERS, Layout, base_dir, fsync_dir, make_dir
+from nanochat.paths import Layout, base_dir, fsync_dir, make_dir
+from nanochat.stages.options import CheckpointOptions
 from nanochat.text import size_bytes
 
 if TYPE_CHECKING:
@@ -38,18 +39,13 @@ _LAYER_NAMES = {
 
 
 @dataclass(frozen=True)
-class ExportOptions:
+class ExportOptions(CheckpointOptions):
     """Which checkpoint, where to."""
 
     out: str = option("", "Folder to write", short="-o", path=True)
-    source: str = option(
-        "base", "Stage that made the checkpoint", short="-i", choices=tuple(CHECKPOINT_FOLDERS)
-    )
-    model_tag: str = option("", "Name of the checkpoint folder; default the deepest", short="-g")
-    step: int = option(-1, "Step of the checkpoint; -1: the last", short="-s", minimum=-1)
     dtype: str = option("float32", "Type of the weights in the file", choices=("float32", "bfloat16"))
-    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)
     force: bool = option(False, "Replace an earlier export in the folder")
+    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from nanochat.architecture import ModelConfig, decode_bytes, parameter_counts, prefill_flops
 from nanochat.errors import Exit, UserError
 from nanochat.options import Parser, add_arguments, collect, normalise, option
-from nanochat.paths import CHECKPOINT_FOLDERS, Layout, base_dir
+from nanochat.paths import Layout, base_dir
+from nanochat.stages.options import CheckpointOptions
 
 if TYPE_CHECKING:
     from nanochat.engine import Engine
@@ -28,16 +29,9 @@ _ROW = "{:>6} {:>9} {:>9} {:>9} {:>9} {:>7} {:>9}"
 
 
 @dataclass(frozen=True)
-class InferBenchOptions:
+class InferBenchOptions(CheckpointOptions):
     """Which model, and how long its prompts and answers are."""
 
-    source: str = option(
-        "base", "Stage that made the checkpoint", choices=tuple(CHECKPOINT_FOLDERS), short="-i", group="Model"
-    )
-    model_tag: str = option(
-        "", "Name of the checkpoint folder; default the deepest", short="-g", group="Model"
-    )
-    step: int = option(-1, "Step of the checkpoint; -1: the last", short="-s", minimum=-1, group="Model")
     depth: int = option(
         -1, "An untrained model of this depth instead of a checkpoint", minimum=-1, group="Shape"
     )

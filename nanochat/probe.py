@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from nanochat.errors import Exit, UserError
 from nanochat.options import Parser, add_arguments, collect, normalise, option
-from nanochat.paths import CHECKPOINT_FOLDERS, Layout, base_dir
+from nanochat.paths import Layout, base_dir
+from nanochat.stages.options import CheckpointOptions
 from nanochat.text import harmless
 
 if TYPE_CHECKING:
@@ -20,21 +21,16 @@ _LABEL = 14
 
 
 @dataclass(frozen=True)
-class ProbeOptions:
+class ProbeOptions(CheckpointOptions):
     """Which checkpoint, which prompt, how much of the answer."""
 
     prompt: str = option("", "The text the model reads, after bos", short="-p")
-    source: str = option(
-        "base", "Stage that made the checkpoint", choices=tuple(CHECKPOINT_FOLDERS), short="-i"
-    )
-    model_tag: str = option("", "Name of the checkpoint folder; default the deepest", short="-g")
-    step: int = option(-1, "Step of the checkpoint; -1: the last", short="-s", minimum=-1)
     top: int = option(8, "How many of the likeliest next tokens to show", minimum=1)
     greedy: int = option(24, "Tokens of the greedy continuation", minimum=0)
     json: bool = option(False, "One JSON document instead of the table")
-    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)
     dtype: str = option("float32", "Compute type", choices=("auto", "float32", "bfloat16", "float16"))
     device_type: str = option("cpu", "Device; empty: the best there is", choices=("", "cpu", "cuda", "mps"))
+    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)
 
 
 @dataclass(frozen=True)

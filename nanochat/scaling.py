@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nanochat.architecture import CLASSIC, MODERN, ModelConfig, Parts, flops_per_token, parameter_counts
 from nanochat.errors import UserError
+from nanochat.stages.options import BaseTrainOptions
 
 REFERENCE_DEPTH = 12
 REFERENCE_BATCH = 2**19
@@ -127,3 +128,18 @@ def plan_horizon(
     scale = math.sqrt(batch / REFERENCE_BATCH)
     rates = (batch / REFERENCE_BATCH) ** lr_exponent
     return Horizon(batch, steps, rates, scale, weight_decay * scale / size, flops, params)
+
+
+def plan_run(options: BaseTrainOptions, vocab_size: int) -> tuple[ModelConfig, Horizon]:
+    """The model and the horizon that base_train's options ask for; raises `UserError` as their parts do."""
+    config = config_from_depth(
+        options.depth, vocab_size, options.max_seq_len, options.aspect_ratio, options.head_dim,
+        options.window_pattern, ERAS[options.era],
+    )  # fmt: skip
+    horizon = plan_horizon(
+        config, ratio=options.target_param_data_ratio, weight_decay=options.weight_decay,
+        iterations=options.num_iterations, target_flops=options.target_flops,
+        total_batch=options.total_batch_size, lr_exponent=options.batch_lr_exponent,
+        aspect_ratio=options.aspect_ratio, head_dim=options.head_dim,
+    )  # fmt: skip
+    return config, horizon

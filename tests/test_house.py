@@ -28,6 +28,7 @@ LIGHT = [
     "nanochat.plan",
     "nanochat.rundir",
     "nanochat.stages",
+    "nanochat.stages.options",
     "nanochat.tensorboard",
     "nanochat.tokenizer",
 ]

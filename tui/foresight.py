@@ -13,7 +13,7 @@ from nanochat.architecture import parameter_counts
 from nanochat.errors import UserError
 from nanochat.estimate import CPU_UTILISATION, VOCABULARY, Estimate, Machine, estimate, gpu_machine
 from nanochat.hardware import PUBLISHED_PRICE, find_gpu, named_gpu
-from nanochat.options import BaseTrainOptions
+from nanochat.stages.options import BaseTrainOptions
 from nanochat.text import duration, harmless, short, size_bytes
 
 if TYPE_CHECKING:
@@ -21,25 +21,33 @@ if TYPE_CHECKING:
     from remote.runs import Probe, RunRow
 
 
-def machine_of(host: Host, probe: Probe | None, runs: Iterable[RunRow]) -> tuple[Machine, str]:
+def machine_of(
+    host: Host, probe: Probe | None, runs: Iterable[RunRow], processes: int = 1
+) -> tuple[Machine, str]:
     """The host as a machine to plan for, and how it is called.
 
-    A stage started from the form is one process, so it trains on one GPU, and the whole host is paid for. A
-    host that has not been asked stands as one GPU of the published kind. A CPU is taken to be as fast as
-    in its last pretraining run; before one its time is not known.
+    Each of `processes` trains on a GPU of its own, and the whole host is paid for. A host that has not been
+    asked stands as GPUs of the published kind. A CPU is taken to be as fast as in its last pretraining
+    run; before one its time is not known.
     """
     if probe is None:
-        return gpu_machine(named_gpu(PUBLISHED_PRICE[0]), 1), "on one H100, until the host has answered"
+        gpus = "one H100" if processes == 1 else f"{processes} H100"
+        return gpu_machine(
+            named_gpu(PUBLISHED_PRICE[0]), processes
+        ), f"on {gpus}, until the host has answered"
     count = len(probe.gpus)
     if count:
-        price = host.price_per_hour
+        price = None if host.price_per_hour is None else host.price_per_hour / processes
         name, memory = probe.gpus[0].name, probe.gpus[0].mem_total
         model = find_gpu(name)
         if model is not None:
-            machine = gpu_machine(model, 1, price, memory)
+            machine = gpu_machine(model, processes, price, memory)
         else:
-            machine = Machine(harmless(name, 24), 1, memory, None, price=price)
-        return machine, f"on one of its {count} {machine.name}" if count > 1 else f"on its {machine.name}"
+            machine = Machine(harmless(name, 24), processes, memory, None, price=price)
+        used = "one" if processes == 1 else str(processes)
+        if processes > count:
+            return machine, f"its {count} {machine.name} are too few for {processes} processes"
+        return machine, f"on {used} of its {count} {machine.name}" if count > 1 else f"on its {machine.name}"
     speed = cpu_speed(host.name, runs)
     peak = None if speed is None else speed / CPU_UTILISATION
     machine = Machine("its CPU", 1, probe.ram_total, peak, "cpu", "float32", price=host.price_per_hour)

@@ -55,10 +55,10 @@ def ours(case: Case) -> dict[str, Any]:
     from nanochat.evals.icl import Asker
     from nanochat.evals.nanochat_lm import CPU_TOKENS, NanochatLM
     from nanochat.model import build_model
-    from nanochat.options import BaseEvalOptions
     from nanochat.paths import Layout
     from nanochat.rundir import StageRun
     from nanochat.runtime import Runtime
+    from nanochat.stages.options import BaseEvalOptions
     from nanochat.tokenizer import Tokenizer
 
     if case.threads:

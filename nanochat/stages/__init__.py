@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nanochat import options as opt
 from nanochat.errors import UserError, nearest
+from nanochat.options import Options
+from nanochat.stages import options as opt
 
 Results = Mapping[str, float | int | str]
 
@@ -20,7 +21,7 @@ class StageSpec:
     """One stage: `options` is its dataclass, `summary` its line in lists."""
 
     name: str
-    options: type[opt.Options]
+    options: type[Options]
     summary: str
     unit: str
 

@@ -27,15 +27,15 @@ from nanochat.fp8 import require_float8
 from nanochat.loss_scale import LossScale
 from nanochat.model import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-from nanochat.options import BaseTrainOptions
 from nanochat.resume import check_same_model, reads_on, restore_training, resume_point, training_files
 from nanochat.rundir import StageRun, StageStopped
 from nanochat.runtime import GC_EVERY, Runtime, freeze_garbage_collector, setup_runtime
 from nanochat.samples import write_samples
 from nanochat.saving import Keep, Saver
-from nanochat.scaling import ERAS, Horizon, config_from_depth, plan_horizon
+from nanochat.scaling import Horizon, plan_run
 from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.stages import main
+from nanochat.stages.options import BaseTrainOptions
 from nanochat.tokenizer import Tokenizer
 from nanochat.trainer import MAX_SKIPPED, LoopState, StepResult, StopRequested, compile_blocks, train_step
 from nanochat.weights import load_weights, read_weights
@@ -86,16 +86,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     shards = split_shards(run.layout.data_dir(options.data_dir))
 
     # 2. How big, and how long.
-    config = config_from_depth(
-        options.depth, tokenizer.vocab_size, options.max_seq_len, options.aspect_ratio, options.head_dim,
-        options.window_pattern, ERAS[options.era],
-    )  # fmt: skip
-    horizon = plan_horizon(
-        config, ratio=options.target_param_data_ratio, weight_decay=options.weight_decay,
-        iterations=options.num_iterations, target_flops=options.target_flops,
-        total_batch=options.total_batch_size, lr_exponent=options.batch_lr_exponent,
-        aspect_ratio=options.aspect_ratio, head_dim=options.head_dim,
-    )  # fmt: skip
+    config, horizon = plan_run(options, tokenizer.vocab_size)
     check_batch(options, horizon.total_batch, runtime.world)
 
     # 3. From which weights.

@@ -9,11 +9,11 @@ from queue import Empty, SimpleQueue
 from nanochat.dataset import shard_info, shard_name
 from nanochat.download import Policy, Stopped, Transfer
 from nanochat.errors import UserError
-from nanochat.options import DataDownloadOptions
 from nanochat.progress import Progress
 from nanochat.published import published_set
 from nanochat.rundir import StageRun, StageStopped
 from nanochat.stages import main
+from nanochat.stages.options import DataDownloadOptions
 
 
 def run(options: DataDownloadOptions, run: StageRun) -> dict[str, float | int | str]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from nanochat.dataset import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
 from nanochat.errors import UserError
-from nanochat.options import TokTrainOptions
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun
 from nanochat.stages import main
+from nanochat.stages.options import TokTrainOptions
 from nanochat.tokenizer import MIN_VOCAB, Tokenizer
 
 READING_SHARE = 0.9

@@ -10,15 +10,16 @@ from training_data import byte_tokenizer, make_base
 
 from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.cli import main
+from nanochat.collectives import Ranks
 from nanochat.dataset import iter_documents, split_shards
 from nanochat.events import Event, read_events
-from nanochat.options import BaseLossOptions
 from nanochat.paths import Layout
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun
 from nanochat.runtime import Runtime
 from nanochat.samples import FREE_SAMPLES, PROMPTS
 from nanochat.stages import base_loss
+from nanochat.stages.options import BaseLossOptions
 from nanochat.stream import stream_rows
 from nanochat.weights import open_model
 
@@ -136,11 +137,12 @@ def test_ranks_share_the_rows_of_one_process(base: Path, monkeypatch: pytest.Mon
     paths = split_shards(layout.data_dir()).train
     parts: list[torch.Tensor] = []
 
-    def keep(counts: torch.Tensor, _runtime: Runtime) -> torch.Tensor:
+    def keep(_ranks: Ranks, counts: torch.Tensor) -> torch.Tensor:
         parts.append(counts)
         return counts
 
-    monkeypatch.setattr(base_loss, "sum_over_ranks", keep)
+    monkeypatch.setattr(Ranks, "sum", keep)
+    monkeypatch.setattr(Ranks, "any", lambda _ranks, flag, _device: flag)
     for rank, size in ((0, 1), *((rank, world) for rank in range(world))):
         runtime = Runtime(torch.device("cpu"), torch.float32, rank, size)
         with Progress(run, "loss") as progress:

@@ -12,8 +12,8 @@ from nanochat.cli import main as nanochat
 from nanochat.estimate import VOCABULARY, estimate, gpu_machine
 from nanochat.events import read_events
 from nanochat.hardware import GPUS, PUBLISHED_RUNS, PublishedRun, find_gpu, named_gpu
-from nanochat.options import BaseTrainOptions
 from nanochat.stages import main
+from nanochat.stages.options import BaseTrainOptions
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 
 from nanochat.errors import UserError
 from nanochat.options import (
-    BaseTrainOptions,
-    DataBuildOptions,
     OptionField,
     Options,
     Parser,
@@ -23,6 +21,7 @@ from nanochat.options import (
     to_argv,
 )
 from nanochat.stages import STAGES
+from nanochat.stages.options import BaseTrainOptions, DataBuildOptions
 
 
 def parse(cls: type[Options], argv: Sequence[str]) -> Options:

@@ -14,8 +14,9 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from nanochat.errors import UserError
-from nanochat.options import BaseTrainOptions, changed
+from nanochat.options import changed
 from nanochat.stages import STAGES
+from nanochat.stages.options import BaseTrainOptions
 from tui import run_actions
 from tui.command_line import stage_line
 from tui.foresight import foresee, machine_of, tokenizer_size
@@ -129,7 +130,7 @@ class LaunchScreen(ControlScreen):
         if host.name not in self._probes:
             self._probes[host.name] = None
             self.room.do(self._probe(host.name))
-        machine, where = machine_of(host, self._probes[host.name], self.room.rows)
+        machine, where = machine_of(host, self._probes[host.name], self.room.rows, options.nproc)
         folder = self.room.layout.tokenizer_dir(options.tokenizer_dir if host.kind == "local" else "")
         shown.update(foresee(options, machine, where, tokenizer_size(folder)))
 
