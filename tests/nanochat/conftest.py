@@ -6,6 +6,21 @@ from pathlib import Path
 
 import psutil
 import pytest
+from training_data import link_base, make_base
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base directory with a tokenizer and small shards, for every test to link to."""
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def base(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A base directory of the test's own with tokenizer and data, and nothing trained."""
+    link_base(template, tmp_path)
+    monkeypatch.delenv("NANOCHAT_RUN_DIR", raising=False)
+    return tmp_path
 
 
 @pytest.fixture

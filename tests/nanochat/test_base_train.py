@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training_data import TINY, byte_tokenizer, make_base, write_shards
+from training_data import TINY, byte_tokenizer, write_shards
 
 from nanochat.architecture import CLASSIC
 from nanochat.checkpoint import find_checkpoint, list_checkpoints
@@ -24,20 +24,6 @@ from nanochat.trainer import LossTracker, StepResult, train_step
 from nanochat.weights import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture
-def base(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A base directory with tokenizer and data, and nothing trained."""
-    for name in ("tokenizer", "base_data"):
-        (tmp_path / name).symlink_to(template / name)
-    monkeypatch.delenv("NANOCHAT_RUN_DIR", raising=False)
-    return tmp_path
 
 
 def train(base: Path, *options: str) -> int:

@@ -9,24 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from training_data import TINY, make_base, write_shards
+from training_data import TINY, write_shards
 
 from nanochat.checkpoint import MODEL, OPTIM, list_checkpoints, newest_whole
 from nanochat.events import Event, read_events
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture
-def base(template: Path, tmp_path: Path) -> Path:
-    for name in ("tokenizer", "base_data"):
-        (tmp_path / name).symlink_to(template / name)
-    return tmp_path
 
 
 def start(base: Path, *options: str, together: bool = False) -> subprocess.Popen[str]:

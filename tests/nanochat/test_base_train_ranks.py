@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from training_data import TINY, make_base
+from training_data import TINY, link_base
 
 from nanochat.checkpoint import MODEL, find_checkpoint, list_checkpoints
 from nanochat.events import Event, read_events
@@ -18,18 +18,6 @@ from nanochat.stages import main
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 12
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture
-def base(template: Path, tmp_path: Path) -> Path:
-    for name in ("tokenizer", "base_data"):
-        (tmp_path / name).symlink_to(template / name)
-    return tmp_path
 
 
 def start(base: Path, *options: str, attempt: int = 1, torchrun: bool = False) -> subprocess.Popen[str]:
@@ -110,8 +98,7 @@ def test_killed_and_resumed_two_processes_are_bit_identical(
 
     whole = tmp_path / "whole"
     whole.mkdir()
-    for name in ("tokenizer", "base_data"):
-        (whole / name).symlink_to(template / name)
+    link_base(template, whole)
     run(whole, *options)
     assert losses(base) == losses(whole)
     a, b = weights(base), weights(whole)
@@ -160,3 +147,42 @@ def test_an_error_of_all_processes_is_one_line(base: Path) -> None:
         line for line in text.splitlines() if "not a multiple of 4 rows × 64" in line
     ]
     assert len(text.splitlines()) == 1
+
+
+EVALUATIONS = {
+    "base_loss": ["--split-tokens=1280", "--device-batch-size=3"],
+    "base_eval": ["--eval=core", "--tasks=copa,lambada_openai", "--max-per-task=12"],
+    "chat_eval": ["-i=base", "-a=Arithmetic,ARC-Easy", "-x=9", "--max-new-tokens=8"],
+}
+
+
+@pytest.mark.parametrize("stage", EVALUATIONS)
+def test_two_processes_judge_as_one_does(
+    base: Path, stage: str, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main("base_train", [f"--base-dir={base}", *TINY, "--num-iterations=3", "--eval-every=-1"]) == 0
+    options = [f"--base-dir={base}", "--dtype=float32", *EVALUATIONS[stage]]
+    if stage == "base_eval":
+        options.append(f"--bundle={shared_data / 'eval_bundle'}")
+    if stage == "chat_eval":
+        options += ["--offline", f"--task-data={shared_data / 'hub'}"]
+    results: list[dict[str, Any]] = []
+    for processes in (1, 2):
+        folder = base / "runs" / f"by-{processes}"
+        env = os.environ | {"PYTHONPATH": str(ROOT), "NANOCHAT_RUN_DIR": str(folder), "OMP_NUM_THREADS": "1"}
+        argv = [sys.executable, "-m", "nanochat", stage, *options, f"--nproc={processes}"]
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        events = read_events(folder / "events.jsonl")[0]
+        assert [event.seq for event in events] == list(range(len(events)))
+        told = events[-1].data["results"]
+        assert isinstance(told, dict)
+        results.append(
+            {
+                name: value
+                for name, value in told.items()
+                if name.startswith(("core/", "chat/")) or name.endswith("bpb")
+            }
+        )
+    assert results[0]
+    assert results[1] == pytest.approx(results[0], abs=1e-9)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_data import TINY, make_base
+from training_data import TINY, link_base
 
 from nanochat.events import read_events
-from nanochat.options import BaseTrainOptions
 from nanochat.paths import Layout
 from nanochat.rundir import StageRun
+from nanochat.stages.options import BaseTrainOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,15 +38,10 @@ def init(**options):
 """
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("base"))
-
-
 @pytest.fixture
 def base(template: Path, tmp_path: Path) -> Path:
-    for name in ("tokenizer", "base_data"):
-        (tmp_path / name).symlink_to(template / name)
+    """With a package wandb that writes down what it is told."""
+    link_base(template, tmp_path)
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages" / "wandb.py").write_text(STAND_IN)
     return tmp_path

@@ -59,6 +59,12 @@ def make_base(base: Path, train: int = 700, val: int = 100) -> Path:
     return base
 
 
+def link_base(template: Path, base: Path) -> None:
+    """Makes `base` a base directory with the tokenizer and the data of `template`."""
+    for name in ("tokenizer", "base_data"):
+        (base / name).symlink_to(template / name)
+
+
 TINY = [
     "--depth=2", "--aspect-ratio=16", "--head-dim=16", "--max-seq-len=64", "--device-batch-size=4",
     "--total-batch-size=512", "--eval-tokens=1024", "--warmup-steps=2", "--dtype=float32",
