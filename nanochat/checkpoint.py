@@ -25,6 +25,7 @@ from torch import Tensor
 
 from nanochat.errors import Exit, UserError, one_line
 from nanochat.paths import CHECKPOINT_FOLDERS, fsync_dir, make_dir
+from nanochat.stages import STAGES
 
 FORMAT = "nanochat-checkpoint"
 META, MODEL, OPTIM = "meta.json", "model.safetensors", "optim.safetensors"
@@ -311,7 +312,7 @@ def find_checkpoint(folder: Path, tag: str = "", step: int = -1) -> Checkpoint:
     """
     tags = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if not tags:
-        raise UserError(f"no checkpoints in {folder}", f"train first: nanochat {_maker(folder)}")
+        raise UserError(f"no checkpoints in {folder}", _how_to_get(folder))
     tag = tag or _guess_tag(folder, tags)
     if tag not in tags:
         raise UserError(f"no checkpoint tag '{tag}' in {folder}", f"there are: {', '.join(tags[:12])}")
@@ -324,10 +325,13 @@ def find_checkpoint(folder: Path, tag: str = "", step: int = -1) -> Checkpoint:
     return chosen[-1]
 
 
-def _maker(folder: Path) -> str:
-    """The stage whose checkpoints lie in a folder of that name."""
+def _how_to_get(folder: Path) -> str:
+    """What fills a checkpoint folder of that name: a stage of ours, or where we have none the reference's."""
     source = next((key for key, name in CHECKPOINT_FOLDERS.items() if name == folder.name), "base")
-    return {"base": "base_train", "mid": "mid_train", "sft": "chat_sft", "rl": "chat_rl"}[source]
+    stage = {"base": "base_train", "mid": "mid_train", "sft": "chat_sft", "rl": "chat_rl"}[source]
+    if stage in STAGES:
+        return f"train first: nanochat {stage}"
+    return f"put the reference's {source} checkpoints there, or take --source base"
 
 
 def _guess_tag(folder: Path, tags: list[str]) -> str:

@@ -93,7 +93,9 @@ def find_model(options: InferBenchOptions, base: Any, device: Any, dtype: Any) -
     from nanochat.scaling import config_from_depth
     from nanochat.weights import load_model
 
-    if options.depth < 1:
+    if options.depth == 0:
+        raise UserError("--depth: 0 layers are no model", "at least 1; leave it out to take a checkpoint")
+    if options.depth < 0:
         checkpoint = find_checkpoint(
             Layout(base).checkpoints(options.source), options.model_tag, options.step
         )

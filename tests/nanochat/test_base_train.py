@@ -364,28 +364,6 @@ def test_one_batch_is_learnt_by_heart(base: Path, monkeypatch: pytest.MonkeyPatc
     assert all(torch.equal(ours, old) for ours, old in zip(seen[0], first, strict=True))
 
 
-def test_a_disk_that_fills_up_costs_that_checkpoint_and_no_other(base: Path, small_disk: Path) -> None:
-    """Saving fails in the middle, with an alert, and training goes on; at the end it fails in one line."""
-    (base / "base_checkpoints").symlink_to(small_disk)
-    process = command(base, "--num-iterations=200", "--save-every=1", "--eval-every=-1")
-    until = time.monotonic() + 100
-    tag = small_disk / "d2"
-    while not list_checkpoints(tag) and time.monotonic() < until:
-        time.sleep(0.02)
-    first = list_checkpoints(tag)[0]
-    text, _ = process.communicate(timeout=200)
-    assert process.returncode == 1
-    alerts = [e.data for e in of_kind(events_of(base, "the-run"), "alert")]
-    assert any(alert["what"] == "checkpoint_failed" for alert in alerts)
-    last = text.strip().splitlines()[-1]
-    assert "cannot save the checkpoint" in last
-    assert "Traceback" not in text
-    assert losses(events_of(base, "the-run"))[199] < losses(events_of(base, "the-run"))[0]
-    first.check_files()
-    assert first.tensors("model.safetensors")
-    assert not [path for path in tag.iterdir() if path.name.startswith(".step")]
-
-
 def test_only_the_newest_and_the_best_checkpoints_are_kept(base: Path) -> None:
     options = ("--num-iterations=60", "--save-every=5", "--eval-every=5", "--keep-last=2", "--keep-best")
     # A learning rate that spoils the model late: the best is not among the last.

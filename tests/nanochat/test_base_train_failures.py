@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,18 +40,9 @@ def events(base: Path, kind: str) -> list[Event]:
 
 
 @pytest.fixture
-def small_disk(base: Path) -> Iterator[Path]:
+def small_disk(base: Path, mount_tmpfs: Callable[[Path, str], Path]) -> Path:
     """The checkpoint folder on a file system of its own, with room for some tiny checkpoints."""
-    mount = shutil.which("mount")
-    if os.geteuid() != 0 or mount is None:
-        pytest.skip("mounting a small tmpfs needs root")
-    folder = base / "base_checkpoints"
-    folder.mkdir()
-    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], check=False)
-    if done.returncode:
-        pytest.skip("a tmpfs cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    return mount_tmpfs(base / "base_checkpoints", "16m")
 
 
 def fill(disk: Path, leave: int) -> Path:
@@ -138,3 +129,24 @@ def test_a_stop_while_sampling_saves_what_was_learned(base: Path) -> None:
     assert events(base, "stage_end")[-1].data["status"] == "stopped"
     [saved] = list_checkpoints(base / "base_checkpoints/d2")
     assert saved.step == 5
+
+
+def test_a_disk_full_under_two_processes_costs_that_checkpoint_only(small_disk: Path, base: Path) -> None:
+    """Both write into one folder; neither waits for the other for ever, and training goes on."""
+    options = ["--num-iterations=60", "--save-every=10", "--eval-every=-1", "--sample-every=-1", "--nproc=2"]
+    filler, failures = None, 0
+    with start(base, *options, together=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if filler is None and "saved" in line:
+                filler = fill(small_disk, 20_000)
+            elif line.startswith("error: cannot save"):
+                failures += 1
+                if failures == 2 and filler is not None:
+                    filler.unlink()
+    assert process.returncode == 0, line
+    assert failures >= 2
+    last = newest_whole(small_disk / "d2")
+    assert last is not None
+    assert (last.step, last.ranks) == (60, 2)
+    assert not [path for path in (small_disk / "d2").iterdir() if path.name.startswith(".")]
