@@ -218,7 +218,7 @@ class ControlRoom(App[str]):
         self._show_title()
 
     def _tick(self) -> None:
-        if self.frozen:
+        if self.frozen or not self.screen_stack:  # a last tick may come when the app has closed its screens
             return
         self.links = self.feed.links(self.hosts)
         screen = self.screen
