@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -54,6 +55,7 @@ def run(argv: Sequence[str] | None) -> int:
         make_dir(layout.base)
         app = ControlRoom(layout, plan=plan, host=given.host, readonly=given.readonly, theme=given.theme)
         app.feed.store  # noqa: B018 - an unusable store is told in one line before the screen is taken
+        gc.freeze()  # what is loaded by now stays: scanning it again and again would hold the screen
         chosen = app.run()
         if app.window_title:
             print(RESTORE_TITLE, end="", flush=True)
