@@ -308,9 +308,13 @@ def _fail(spec: StageSpec, run: StageRun, message: str, code: int) -> int:
     return code
 
 
+ALONE_SECONDS = 10.0
+"""How long rank 0, on a busy machine, may take to tell the same error."""
+
+
 def _tell_of_other_process(spec: StageSpec, run: StageRun, message: str) -> None:
     """What ends all processes is told by rank 0; only what ends this one alone is told here."""
-    until = time.monotonic() + 3.0
+    until = time.monotonic() + ALONE_SECONDS
     while time.monotonic() < until and not run.stop_requested:
         time.sleep(0.05)
     if not run.stop_requested and os.getppid() != 1:
