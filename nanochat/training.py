@@ -1,0 +1,286 @@
+"""The loop of every stage that trains: step, tell, and what is due in between; checkpoints; an orderly stop.
+
+A stage says what a batch is, how rates run and what is done every so many steps; all else is here.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nanochat.architecture import parts_to_meta
+from nanochat.checkpoint import Checkpoint
+from nanochat.dataloader import Batch
+from nanochat.errors import Exit, UserError
+from nanochat.evals.bpb import evaluate_bpb
+from nanochat.model import GPT
+from nanochat.optim import MuonAdamW
+from nanochat.packing import Tokens
+from nanochat.resume import training_files
+from nanochat.rundir import StageRun, StageStopped
+from nanochat.runtime import GC_EVERY, Runtime, freeze_garbage_collector
+from nanochat.saving import Saver
+from nanochat.tokenizer import Tokenizer
+from nanochat.trainer import MAX_SKIPPED, LoopState, StepResult, StopRequested, train_step
+
+
+@dataclass(frozen=True)
+class Every:
+    """Something done at each multiple of `steps` (never, when not positive) and at the end of training."""
+
+    steps: int
+    do: Callable[[], None]
+    at_start: bool = False
+    """Also before the first step."""
+
+    def due(self, step: int) -> bool:
+        return self.steps > 0 and step % self.steps == 0 and (step > 0 or self.at_start)
+
+
+@dataclass
+class Training:
+    """A training under way: what its loop works with, and how far it is.
+
+    `metadata` gives a checkpoint's fields that are the stage's own; those of every stage come with them.
+    """
+
+    run: StageRun
+    runtime: Runtime
+    tokenizer: Tokenizer
+    model: GPT
+    optimizer: MuonAdamW
+    saver: Saver
+    state: LoopState
+    steps: int
+    """Optimizer steps of the whole training."""
+    total_batch: int
+    """Tokens in an optimizer step, over all ranks."""
+    tokens_per_pass: int
+    """Tokens in one micro-batch, over all ranks."""
+    flops_per_token: int
+    metadata: Callable[[], Mapping[str, Any]]
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches of a rank in an optimizer step."""
+        return self.total_batch // self.tokens_per_pass
+
+    def check_stop(self) -> None:
+        """Raises when any rank was asked to stop. Every rank calls it at the same points."""
+        if self.runtime.ranks.any(self.run.stop_requested, self.runtime.device):
+            raise StopRequested
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    def train(
+        self,
+        batches: Iterator[Batch],
+        schedule: Callable[[], None],
+        every: Iterable[Every],
+        *,
+        save_every: int = -1,
+        grad_clip: float = 0.0,
+    ) -> Checkpoint:
+        """Steps to the end and returns the last checkpoint.
+
+        `schedule` sets the rates before each step. When the run is asked to stop, the present step is saved
+        and `StageStopped` raised. Raises `UserError` when steps go wrong again and again.
+        """
+        try:
+            return self._loop(batches, schedule, tuple(every), save_every, grad_clip)
+        except (StopRequested, StageStopped):
+            self._tell_saved(wait=True)
+            self._save()
+            raise StageStopped from None
+        finally:
+            gc.enable()
+            gc.unfreeze()
+
+    def _loop(
+        self,
+        batches: Iterator[Batch],
+        schedule: Callable[[], None],
+        every: Sequence[Every],
+        save_every: int,
+        grad_clip: float,
+    ) -> Checkpoint:
+        state, first = self.state, self.state.step
+        saves = Every(save_every, lambda: None)
+        while True:
+            at_end = state.step >= self.steps
+            for task in every:
+                if at_end or task.due(state.step):
+                    task.do()
+            self._tell_saved(wait=at_end)
+            if at_end:
+                return self._save()
+            if state.step > first and saves.due(state.step):
+                self._tell_saved(wait=True)
+                self.saver.begin(state.step, *self._checkpoint())
+            started = time.perf_counter()
+            schedule()
+            result = train_step(
+                self.model, self.optimizer, batches, self.accumulation, self.check_stop, grad_clip,
+                state.loss_scale,
+            )  # fmt: skip
+            self.runtime.synchronize()
+            self._account(result, time.perf_counter() - started)
+            if state.step == first + 1:
+                freeze_garbage_collector()
+            elif (state.step - first) % GC_EVERY == 0:
+                gc.collect()
+
+    # -- what a step gave --------------------------------------------------------------------------
+
+    def _account(self, result: StepResult, seconds: float) -> None:
+        """Takes one step into the state, tells it, and stops what cannot go well."""
+        state, run = self.state, self.run
+        step = state.step
+        state.loader = result.loader
+        state.clock.update(seconds)
+        alarm = state.loss.update(step, result)
+        multiplier = self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0]["initial_lr"]
+        rate = self.total_batch / seconds
+        state.step += 1
+        eta = state.clock.eta(self.steps - state.step)
+        tokens = state.step * self.total_batch
+        values: dict[str, Any] = {
+            "train/loss": result.loss, "train/lrm": multiplier, "train/dt": seconds,
+            "train/tok_per_sec": rate, "train/grad_norm": result.grad_norm,
+            "train/epoch": state.loader.position.epoch, "train/total_tokens": tokens,
+            "train/total_flops": tokens * self.flops_per_token, "train/total_time": state.clock.total,
+            "progress": state.step / self.steps, "eta_s": eta,
+        }  # fmt: skip
+        if self.runtime.peak_flops:
+            values["train/mfu"] = (
+                100 * rate * self.flops_per_token / self.runtime.peak_flops / self.runtime.world
+            )
+        scale = state.loss_scale.scale if state.loss_scale else 1.0
+        if state.loss_scale is not None:
+            values["train/loss_scale"] = scale
+        if result.overflow:
+            run.log(
+                f"step {step:05d} | gradients overflowed float16: step left out, loss scale now {scale:g}"
+            )
+        run.metric(step, values)
+        if state.clock.tells(last=state.step == self.steps):
+            self._tell(values)
+        if alarm:
+            what, level = ("loss_spike", "warn") if result.applied else ("non_finite_step", "error")
+            run.alert(what, alarm, step=step, level=level)
+        if state.loss.skipped >= MAX_SKIPPED:
+            raise UserError(
+                f"loss or gradient not finite for {MAX_SKIPPED} steps in a row, the last at step {step}",
+                "resume from an earlier checkpoint with lower learning rates",
+                Exit.FAILED,
+            )
+
+    def _tell(self, values: Mapping[str, Any]) -> None:
+        """The training line."""
+        state, position = self.state, self.state.loader.position
+        mfu = f" | mfu {values['train/mfu']:.1f}%" if "train/mfu" in values else ""
+        self.run.log(
+            f"step {state.step:05d}/{self.steps:05d} ({100 * state.step / self.steps:.1f}%) "
+            f"| loss {state.loss.smooth:.4f} | lrm {values['train/lrm']:.2f} "
+            f"| dt {1000 * values['train/dt']:.0f} ms | tok/s {values['train/tok_per_sec']:,.0f}{mfu} "
+            f"| epoch {position.epoch} shard {position.pq_idx} group {position.rg_idx} "
+            f"| {state.clock.total / 60:.1f} min | eta {values['eta_s'] / 60:.1f} min"
+        )
+
+    # -- checkpoints -------------------------------------------------------------------------------
+
+    def _checkpoint(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """This rank's files and the metadata of the checkpoint of the present step."""
+        state, config = self.state, self.model.config
+        meta = {
+            "val_bpb": state.val_bpb, "model_config": config.to_meta(), "parts": parts_to_meta(config.parts),
+            **self.metadata(), "total_batch_size": self.total_batch,
+            "dataloader_state_dict": state.loader.to_meta(), "loop_state": state.to_meta(),
+            "optimizer_steps": self.optimizer.steps, "tokenizer_sha256": self.tokenizer.sha256,
+            "run_id": self.saver.run_id,
+        }  # fmt: skip
+        return training_files(self.model, self.optimizer, state.loader), meta
+
+    def _save(self) -> Checkpoint:
+        """Writes the checkpoint of the present step, and waits for it."""
+        saved = self.saver.now(self.state.step, *self._checkpoint())
+        self._announce(saved)
+        return saved
+
+    def _tell_saved(self, wait: bool = False) -> None:
+        """Tells what became of a checkpoint begun earlier: when it could not be written training goes on."""
+        outcome = self.saver.take(wait)
+        if isinstance(outcome, UserError):
+            self.run.alert("checkpoint_failed", str(outcome), step=self.state.step, level="error")
+        elif outcome is not None:
+            self._announce(outcome)
+
+    def _announce(self, saved: Checkpoint) -> None:
+        size = sum(int(entry["bytes"]) for entry in saved.meta["files"].values())
+        self.run.checkpoint(saved.step, saved.path, size)
+        self.run.log(f"step {saved.step:05d} | saved {saved.path} ({size / 1e6:,.1f} MB)")
+
+    # -- results -----------------------------------------------------------------------------------
+
+    def results(self, last: Checkpoint) -> dict[str, float | int | str]:
+        """Losses, sizes, seconds, peak memory and where the last checkpoint is, by the names of metrics."""
+        state = self.state
+        tokens = state.step * self.total_batch
+        timed = max(0, state.clock.steps - 10)
+        return {
+            "val/bpb": state.val_bpb or 0.0, "min_val_bpb": state.min_val_bpb or 0.0,
+            "train/loss": state.loss.smooth, "steps": state.step, "tokens": tokens,
+            "flops": tokens * self.flops_per_token, "seconds": state.clock.total,
+            "tok_per_sec": timed * self.total_batch / state.clock.total if state.clock.total else 0.0,
+            "peak_memory_bytes": self.runtime.peak_memory(), "checkpoint": str(last.path),
+        }  # fmt: skip
+
+
+@dataclass
+class HeldOut:
+    """The rows bits per byte are measured on: the same at each evaluation, for any number of ranks.
+
+    `rows` gives the batches of all ranks, (B, T+1) int32 each; the first `steps` are taken, once, and of
+    every so many as there are ranks one is this rank's.
+    """
+
+    rows: Callable[[], Iterator[Tokens]]
+    steps: int
+    token_bytes: Tensor
+    """(V,) raw bytes of each token, on the device."""
+    _mine: list[Tensor] = field(default_factory=list)
+
+    def evaluate(self, job: Training) -> None:
+        """Bits per byte of the model as it is now, into the state and the event log."""
+        started = time.perf_counter()
+        if not self._mine:
+            self._read(job)
+        bpb = evaluate_bpb(job.model, self._batches(job), self.steps, self.token_bytes, job.runtime.ranks)
+        state = job.state
+        state.val_bpb = bpb
+        state.min_val_bpb = bpb if state.min_val_bpb is None else min(bpb, state.min_val_bpb)
+        job.run.eval(state.step, {"val/bpb": bpb})
+        seconds = time.perf_counter() - started
+        job.run.log(
+            f"step {state.step:05d} | val bpb {bpb:.6f} | best {state.min_val_bpb:.6f} | {seconds:.1f} s"
+        )
+
+    def _read(self, job: Training) -> None:
+        source, runtime = self.rows(), job.runtime
+        for number in range(self.steps):
+            if runtime.world == 1:
+                job.check_stop()
+            rows = next(source)
+            if number % runtime.world == runtime.rank:
+                self._mine.append(torch.from_numpy(rows))
+
+    def _batches(self, job: Training) -> Iterator[Batch]:
+        for rows in self._mine:
+            if job.runtime.world == 1:
+                job.check_stop()
+            tokens = rows.to(job.runtime.device, non_blocking=True).long()
+            yield Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), job.state.loader)
