@@ -29,6 +29,8 @@ from nanochat.stages import StageSpec
 
 SCHEMA = 1
 HEARTBEAT_SECONDS = 2.0
+ALONE_SECONDS = 10.0
+"""How long rank 0, on a busy machine, may take to tell an error of all processes."""
 DEBUG = "NANOCHAT_DEBUG"
 ENV_PREFIXES = ("NANOCHAT_", "CUDA_", "NCCL_", "OMP_", "TORCH")
 
@@ -306,10 +308,6 @@ def _fail(spec: StageSpec, run: StageRun, message: str, code: int) -> int:
     with contextlib.suppress(UserError):  # the log's disk may be what is full
         run.end("failed", message)
     return code
-
-
-ALONE_SECONDS = 10.0
-"""How long rank 0, on a busy machine, may take to tell the same error."""
 
 
 def _tell_of_other_process(spec: StageSpec, run: StageRun, message: str) -> None:

@@ -1,7 +1,7 @@
 """Pretrains a base model.
 
 Top to bottom: where it runs, on what text, how big and how long, from which weights; then the loop of
-evaluate, sample, save, step, which is `nanochat/training.py`.
+evaluate, sample, save, step, which is `nanochat/training_loop.py`.
 """
 
 import itertools
@@ -35,7 +35,7 @@ from nanochat.stages import main
 from nanochat.stages.options import BaseTrainOptions
 from nanochat.tokenizer import Tokenizer
 from nanochat.trainer import LoopState, compile_blocks
-from nanochat.training import Every, HeldOut, Training
+from nanochat.training_loop import Every, HeldOut, Training
 from nanochat.weights import load_weights, read_weights
 
 

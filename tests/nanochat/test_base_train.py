@@ -332,7 +332,7 @@ def test_gradients_are_clipped_to_the_norm_asked_for(base: Path) -> None:
 
 
 def test_one_batch_is_learnt_by_heart(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nanochat import training
+    from nanochat import training_loop
 
     seen: list[list[torch.Tensor]] = []
 
@@ -341,7 +341,7 @@ def test_one_batch_is_learnt_by_heart(base: Path, monkeypatch: pytest.MonkeyPatc
         seen.append([batch.inputs for batch in step])
         return train_step(model, optimizer, iter(step), accumulation, *rest)
 
-    monkeypatch.setattr(training, "train_step", watched)
+    monkeypatch.setattr(training_loop, "train_step", watched)
     options = [
         "--overfit-one-batch", "--eval-every=-1", "--model-tag=one", "--device-batch-size=2",
         "--total-batch-size=256", "--batch-lr-exponent=0.125", "--num-iterations=80",

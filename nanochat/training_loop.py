@@ -38,7 +38,12 @@ class Every:
     """Also before the first step."""
 
     def due(self, step: int) -> bool:
-        return self.steps > 0 and step % self.steps == 0 and (step > 0 or self.at_start)
+        return is_multiple(step, self.steps) and (step > 0 or self.at_start)
+
+
+def is_multiple(step: int, every: int) -> bool:
+    """Whether `step` is a multiple of `every`; never, when that is not positive."""
+    return every > 0 and step % every == 0
 
 
 @dataclass
@@ -109,7 +114,6 @@ class Training:
         grad_clip: float,
     ) -> Checkpoint:
         state, first = self.state, self.state.step
-        saves = Every(save_every, lambda: None)
         while True:
             at_end = state.step >= self.steps
             for task in every:
@@ -118,7 +122,7 @@ class Training:
             self._tell_saved(wait=at_end)
             if at_end:
                 return self._save()
-            if state.step > first and saves.due(state.step):
+            if state.step > first and is_multiple(state.step, save_every):
                 self._tell_saved(wait=True)
                 self.saver.begin(state.step, *self._checkpoint())
             started = time.perf_counter()
