@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from reference_files import random_model, write_reference_checkpoint, write_reference_tokenizer
-from training_data import byte_tokenizer, make_base
+from training_data import byte_tokenizer, make_base, runs_of
 
 from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.cli import main
@@ -45,7 +45,7 @@ def measure(base: Path, *options: str) -> dict[str, float]:
 
 
 def events(base: Path) -> list[Event]:
-    return read_events(max((base / "runs").iterdir(), key=lambda p: p.stat().st_mtime_ns) / "events.jsonl")[0]
+    return read_events(runs_of(base)[-1] / "events.jsonl")[0]
 
 
 def test_bits_per_byte_are_the_reference_figures(

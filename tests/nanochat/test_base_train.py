@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training_data import TINY, byte_tokenizer, write_shards
+from training_data import TINY, byte_tokenizer, runs_of, write_shards
 
 from nanochat.architecture import CLASSIC
 from nanochat.checkpoint import find_checkpoint, list_checkpoints
@@ -41,7 +41,7 @@ def command(base: Path, *options: str, attempt: int = 1) -> subprocess.Popen[str
 
 
 def events_of(base: Path, run: str = "") -> list[Event]:
-    folder = base / "runs" / run if run else max((base / "runs").iterdir())
+    folder = base / "runs" / run if run else runs_of(base)[-1]
     return read_events(folder / "events.jsonl")[0]
 
 
@@ -194,8 +194,7 @@ def test_init_from_starts_from_the_given_weights(base: Path) -> None:
     save_file({f"_orig_mod.{name}": tensor for name, tensor in weights.items()}, base / "given.safetensors")
     assert train(base, "--num-iterations=1", "--seed=2", f"--init-from={base / 'given.safetensors'}") == 0
     first = of_kind(events_of(base), "eval")[0].data["val/bpb"]
-    runs = sorted((base / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
-    trained, started = (of_kind(read_events(run / "events.jsonl")[0], "eval") for run in runs)
+    trained, started = (of_kind(read_events(run / "events.jsonl")[0], "eval") for run in runs_of(base))
     assert started[0].data["val/bpb"] == trained[-1].data["val/bpb"]
     assert first is not None
 
@@ -282,8 +281,7 @@ def test_a_loss_spike_is_told_once(base: Path) -> None:
 def test_a_tag_that_other_runs_used_raises_an_alert(base: Path) -> None:
     assert train(base, "--num-iterations=1") == 0
     assert train(base, "--num-iterations=1") == 0
-    runs = sorted((base / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
-    alerts = of_kind(read_events(runs[-1] / "events.jsonl")[0], "alert")
+    alerts = of_kind(events_of(base), "alert")
     assert [event.data["what"] for event in alerts] == ["tag_in_use"]
 
 

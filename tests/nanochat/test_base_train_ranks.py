@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from training_data import TINY, link_base
+from training_data import TINY, link_base, runs_of
 
 from nanochat.checkpoint import MODEL, find_checkpoint, list_checkpoints
 from nanochat.events import Event, read_events
@@ -54,7 +54,7 @@ def weights(base: Path) -> dict[str, torch.Tensor]:
 def alone(base: Path, *options: str) -> list[Event]:
     """The events of one process with the same options, in a run of its own."""
     assert main("base_train", [f"--base-dir={base}", *TINY, *options]) == 0
-    newest = max(path for path in (base / "runs").iterdir() if path.name != "the-run")
+    newest = [path for path in runs_of(base) if path.name != "the-run"][-1]
     return read_events(newest / "events.jsonl")[0]
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from reference_files import random_model, write_reference_checkpoint
-from training_data import TINY, WORDS, byte_tokenizer, make_base
+from training_data import TINY, WORDS, byte_tokenizer, make_base, runs_of
 
 from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.cli import main
@@ -84,7 +84,7 @@ def evaluate(base: Path, *options: str, code: int = 0) -> dict[str, Any]:
 
 
 def newest(base: Path) -> Path:
-    return max((base / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    return runs_of(base)[-1]
 
 
 def events(base: Path) -> list[Event]:

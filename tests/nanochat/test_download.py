@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fileserver import FileServer, Misbehaviour, serving
+from training_data import runs_of
 
 from nanochat.dataset import list_shards, split_shards
 from nanochat.download import CHUNK, Policy, Stopped, Transfer
@@ -328,5 +329,5 @@ def test_ctrl_c_leaves_parts_that_the_next_run_completes(hub: FileServer, tmp_pa
     hub.release.set()
     assert download(hub, "-n", "2", f"--out={out}", f"--base-dir={tmp_path / 'base'}") == 0
     assert len(list_shards(out)) == 3
-    run_dirs = sorted((tmp_path / "base" / "runs").iterdir())
+    run_dirs = runs_of(tmp_path / "base")
     assert json.loads((run_dirs[0] / "state.json").read_text())["status"] == "stopped"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from training_data import TINY, make_base
+from training_data import TINY, make_base, runs_of
 
 from nanochat.cli import main as nanochat
 from nanochat.estimate import VOCABULARY, estimate, gpu_machine
@@ -40,7 +40,7 @@ def test_it_foresees_what_a_real_run_announces(
     words = [f"--base-dir={base}", *TINY, *options]
     foreseen = document(capsys, *words)
     assert main("base_train", words) == 0
-    events, _ = read_events(max((base / "runs").iterdir()) / "events.jsonl")
+    events, _ = read_events(runs_of(base)[-1] / "events.jsonl")
     start = next(event.data for event in events if event.kind == "stage_start")
     info = start["info"]
     assert isinstance(info, dict)

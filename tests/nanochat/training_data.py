@@ -69,3 +69,11 @@ TINY = [
     "--depth=2", "--aspect-ratio=16", "--head-dim=16", "--max-seq-len=64", "--device-batch-size=4",
     "--total-batch-size=512", "--eval-tokens=1024", "--warmup-steps=2", "--dtype=float32",
 ]  # fmt: skip
+
+
+def runs_of(base: Path) -> list[Path]:
+    """Folders of the runs under a base directory, the last written to at the end.
+
+    Not by their names, which tell seconds only: two short runs may begin in the same one.
+    """
+    return sorted((base / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
