@@ -4,6 +4,7 @@ Every rank writes its own files into the same folder; rank 0 puts the record of 
 moves the folder into its place. Older checkpoints of the run may then be deleted by a rule.
 """
 
+import copy
 import os
 import shutil
 import threading
@@ -42,9 +43,10 @@ class Saver:
         self._outcome: Checkpoint | UserError | None = None
 
     def begin(self, step: int, files: Files, meta: Mapping[str, Any]) -> None:
-        """Copies `files` to host memory and writes them in the background, when no other save is under way
-        (waits for it): training may go on at once."""
+        """Copies `files` to host memory, `meta` too, and writes both in the background, when no other save is
+        under way (waits for it): training may go on at once."""
         self._join()
+        meta = copy.deepcopy(dict(meta))  # else it would be written as it is some steps later
         copies = {
             name: {key: tensor.detach().to("cpu", copy=True) for key, tensor in tensors.items()}
             for name, tensors in files.items()

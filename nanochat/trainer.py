@@ -5,7 +5,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -188,8 +188,8 @@ class LoopState:
             "min_val_bpb": self.min_val_bpb,
             "smooth_train_loss": self.loss.average,
             "total_training_time": self.clock.total,
-            "loss_tracker": vars(self.loss),
-            "loss_scale": vars(self.loss_scale) if self.loss_scale else None,
+            "loss_tracker": asdict(self.loss),
+            "loss_scale": asdict(self.loss_scale) if self.loss_scale else None,
         }
 
     @classmethod

@@ -7,9 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,8 +28,13 @@ from nanochat.checkpoint import (
     save_checkpoint,
     sweep,
 )
+from nanochat.collectives import Ranks
+from nanochat.dataloader import LoaderState
 from nanochat.errors import UserError
+from nanochat.loss_scale import LossScale
 from nanochat.model import build_model
+from nanochat.saving import Keep, Saver
+from nanochat.trainer import LoopState, StepResult
 from nanochat.weights import load_model, load_weights, read_weights
 
 SIZES = {
@@ -142,6 +149,33 @@ def test_kill_9_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
 def small_disk(tmp_path: Path, mount_tmpfs: Callable[[Path, str], Path]) -> Path:
     """A file system of 2 MB."""
     return mount_tmpfs(tmp_path / "small", "2m")
+
+
+def test_a_save_in_the_background_is_of_the_step_it_was_begun_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late its thread comes to write: weights, counts and averages have gone on by then."""
+    gone_on = threading.Event()
+
+    def late(*args: Any) -> Checkpoint:
+        assert gone_on.wait(30)
+        return save_checkpoint(*args)
+
+    monkeypatch.setattr("nanochat.saving.save_checkpoint", late)
+    saver = Saver(tmp_path / "d2", Ranks(), Keep(), "run")
+    state, weights = LoopState(loss_scale=LossScale(8.0)), torch.zeros(3)
+    state.loss.update(0, StepResult(4.0, 1.0, True, LoaderState()))
+    told = {"model_config": {}, "loop_state": state.to_meta()}
+    expected = json.loads(json.dumps(told))
+    saver.begin(1, {MODEL: {"w": weights}}, told)
+    state.loss.update(1, StepResult(3.0, 1.0, True, LoaderState()))
+    told["model_config"]["n_layer"] = 2
+    weights += 1
+    gone_on.set()
+    saved = saver.take(wait=True)
+    assert isinstance(saved, Checkpoint)
+    assert {key: saved.meta[key] for key in expected} == expected
+    assert torch.equal(saved.tensors(MODEL)["w"], torch.zeros(3))
 
 
 @pytest.mark.parametrize("lies", [False, True])
