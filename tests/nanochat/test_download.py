@@ -270,7 +270,7 @@ def test_addresses_are_the_published_ones() -> None:
     )
 
 
-def test_climbmix_adds_its_validation_shard(hub: FileServer, tmp_path: Path) -> None:
+def test_climbmix_adds_its_validation_shard(hub: FileServer, layout: object, tmp_path: Path) -> None:
     out = tmp_path / "data"
     assert download(hub, "--dataset", "climbmix", "-n", "2", f"--out={out}") == 0
     assert [path.name for path in list_shards(out)] == [
