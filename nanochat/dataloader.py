@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nanochat.dataset import iter_row_groups, shard_info
 from nanochat.errors import UserError
+from nanochat.loss import IGNORE
 from nanochat.packing import DocumentBuffer, Tokens, pack_row
 
 BUFFER_DOCUMENTS = 1000
@@ -95,7 +96,46 @@ class Batch:
     state: LoaderState = field(repr=False)
 
 
-class PackedLoader:
+def as_batch(rows: Tensor, device: torch.device, state: LoaderState) -> Batch:
+    """Rows (B, T+1) int32 on the host as a batch: one copy to the device.
+
+    A token that is not to be trained stands as ~id (−1 − id): its id is an input, its target is ignored.
+    """
+    if device.type == "cuda":
+        rows = rows.pin_memory()
+    tokens = rows.to(device, non_blocking=True).long()
+    inputs = tokens[:, :-1]
+    return Batch(torch.where(inputs < 0, ~inputs, inputs), tokens[:, 1:].clamp(min=IGNORE), state)
+
+
+class RowLoader:
+    """An endless iterator of batches of rows that a subclass fills.
+
+    With `deal` (r, w) each batch is the r-th of the next w: w loaders that deal so give together the
+    batches of one, and their states are all the same, so that any number of them can go on from it.
+    """
+
+    def __init__(
+        self, device: torch.device | str, state: LoaderState | None, deal: tuple[int, int] = (0, 1)
+    ) -> None:
+        self.device = torch.device(device)
+        self.state = state or LoaderState()
+        self.deal = deal
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        turn, turns = self.deal
+        rows = [self.next_rows() for _ in range(turns)][turn]
+        return as_batch(torch.from_numpy(rows), self.device, self.state)
+
+    def next_rows(self) -> Tokens:
+        """The next (B, T+1) tokens; `self.state` is then the state after them."""
+        raise NotImplementedError
+
+
+class PackedLoader(RowLoader):
     """An endless iterator of batches over `paths`; the epoch counts from 1.
 
     Each row holds T+1 tokens and starts with bos; inputs are its first T, targets its last T. Rank r of w
@@ -103,8 +143,7 @@ class PackedLoader:
     reads documents r, r+w, … of every row group. Raises `UserError` from `next` when a shard is damaged, when
     this rank has no documents, or when an epoch has fewer tokens than one row.
 
-    With `deal` (r, w) each batch is the r-th of the next w: w loaders of rank 0 that deal so give together
-    the batches of one, and their states are all the same, so that any number of them can go on from it.
+    Loaders that `deal` are all of rank 0.
     """
 
     def __init__(
@@ -121,30 +160,15 @@ class PackedLoader:
         buffer_documents: int = BUFFER_DOCUMENTS,
         deal: tuple[int, int] = (0, 1),
     ) -> None:
+        super().__init__(device, state, deal)
         self.tokenizer, self.paths = tokenizer, paths
         self.rows, self.capacity = rows, context + 1
         self.rank, self.world = rank, world
-        self.device = torch.device(device)
         self.buffer_documents = buffer_documents
-        self.deal = deal
-        self.state = state or LoaderState()
         self._buffer = DocumentBuffer.of(self.state.documents)
         self._texts = self._read(self.state.position)
 
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Batch:
-        turn, turns = self.deal
-        rows = [self.next_rows() for _ in range(turns)][turn]
-        host = torch.from_numpy(rows)
-        if self.device.type == "cuda":
-            host = host.pin_memory()
-        tokens = host.to(self.device, non_blocking=True).long()
-        return Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), self.state)
-
     def next_rows(self) -> Tokens:
-        """The next (B, T+1) tokens; `self.state` is then the state after them."""
         rows = np.empty((self.rows, self.capacity), dtype=np.int32)
         cut = sum(pack_row(self._buffer, row, self._refill) for row in rows)
         self.state = replace(
@@ -204,7 +228,7 @@ class Prefetcher:
     made again after a resume. An error of the loader is raised where its batch would have come.
     """
 
-    def __init__(self, loader: PackedLoader, depth: int = 2) -> None:
+    def __init__(self, loader: RowLoader, depth: int = 2) -> None:
         self._loader = loader
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(depth)
         self._closed = threading.Event()

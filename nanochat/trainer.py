@@ -15,6 +15,7 @@ from nanochat.errors import UserError
 from nanochat.loss_scale import LossScale
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
+from nanochat.runtime import Runtime
 
 MAX_SKIPPED = 5
 """Non-finite steps in a row after which training stops."""
@@ -35,6 +36,8 @@ class StepResult:
     applied: bool
     """False when loss or gradient was not finite, and the update was left out."""
     loader: LoaderState
+    tokens: int
+    """Tokens the model read, over all ranks."""
     overflow: bool = False
     """The update was left out because the loss scale was too large; it is smaller now."""
 
@@ -56,7 +59,7 @@ def train_step(
     `loss_scale` (float16) multiplies the loss; the norm says whether that overflowed.
     """
     ranks = optimizer.ranks
-    total = torch.zeros((), device=model.device)
+    total, tokens = torch.zeros((), device=model.device), 0
     for number in range(accumulation):
         if number == 0 or ranks.world == 1:
             check_stop()
@@ -66,9 +69,12 @@ def train_step(
             optimizer.arm()
         (loss * loss_scale.scale / accumulation if loss_scale else loss / accumulation).backward()
         total += loss.detach()
+        tokens += batch.inputs.numel()
     optimizer.collect()
-    mine = torch.stack((total / (accumulation * ranks.world), optimizer.square_norm().to(total)))
-    mean, square = ranks.sum(mine).tolist()
+    mine = torch.stack((
+        total / (accumulation * ranks.world), optimizer.square_norm().to(total), total.new_tensor(tokens)
+    ))  # fmt: skip
+    mean, square, read = ranks.sum(mine).tolist()
     size = math.sqrt(square) if square >= 0 else math.nan
     applied, overflow = math.isfinite(mean) and math.isfinite(size), False
     if loss_scale is not None:
@@ -80,7 +86,15 @@ def train_step(
             optimizer.scale_gradients(grad_clip / size)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return StepResult(mean, size, applied, batch.state, overflow)
+    return StepResult(mean, size, applied, batch.state, int(read), overflow)
+
+
+def prepare_for_training(model: GPT, runtime: Runtime, compile: str) -> None:
+    """Tables in the type they are trained in; blocks compiled when `compile` is on, or auto and on a GPU."""
+    for table in (model.wte, *model.value_embeds.values()):
+        table.to(runtime.embedding_dtype)
+    if compile == "on" or (compile == "auto" and runtime.device.type == "cuda"):
+        compile_blocks(model)
 
 
 def compile_blocks(model: GPT) -> None:
@@ -148,12 +162,15 @@ class Clock:
     """Training seconds, the first steps of each attempt left out; evaluations and saves do not count."""
     recent: list[float] = field(default_factory=list)
     steps: int = 0
+    tokens: int = 0
+    """Tokens of the steps that `total` counts."""
     told: float = 0.0
 
-    def update(self, seconds: float) -> None:
+    def update(self, seconds: float, tokens: int) -> None:
         self.steps += 1
         if self.steps > WARMUP_STEPS:
             self.total += seconds
+            self.tokens += tokens
         self.recent = [*self.recent[-99:], seconds]
 
     def tells(self, last: bool) -> bool:
@@ -164,7 +181,7 @@ class Clock:
             return True
         return False
 
-    def eta(self, steps_left: int) -> float:
+    def eta(self, steps_left: float) -> float:
         """Seconds for the steps that are left, from the median of the last hundred."""
         return statistics.median(self.recent) * steps_left if self.recent else 0.0
 
@@ -174,6 +191,8 @@ class LoopState:
     """What the loop carries from step to step, besides weights and optimizer; all of it is in checkpoints."""
 
     step: int = 0
+    tokens: int = 0
+    """Tokens trained on, over all ranks."""
     val_bpb: float | None = None
     min_val_bpb: float | None = None
     loss: LossTracker = field(default_factory=LossTracker)
@@ -188,6 +207,8 @@ class LoopState:
             "min_val_bpb": self.min_val_bpb,
             "smooth_train_loss": self.loss.average,
             "total_training_time": self.clock.total,
+            "timed_tokens": self.clock.tokens,
+            "tokens": self.tokens,
             "loss_tracker": asdict(self.loss),
             "loss_scale": asdict(self.loss_scale) if self.loss_scale else None,
         }
@@ -196,7 +217,9 @@ class LoopState:
     def restore(cls, step: int, meta: dict[str, Any], loader: LoaderState) -> "LoopState":
         loop = meta["loop_state"]
         scale = loop.get("loss_scale")
+        clock = Clock(loop["total_training_time"], tokens=loop.get("timed_tokens", 0))
+        tokens = loop.get("tokens", step * meta.get("total_batch_size", 0))
         return cls(
-            step, meta["val_bpb"], loop["min_val_bpb"], LossTracker(**loop["loss_tracker"]),
-            Clock(loop["total_training_time"]), loader, LossScale(**scale) if scale else None,
+            step, tokens, meta["val_bpb"], loop["min_val_bpb"], LossTracker(**loop["loss_tracker"]), clock,
+            loader, LossScale(**scale) if scale else None,
         )  # fmt: skip

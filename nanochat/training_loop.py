@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nanochat.architecture import parts_to_meta
 from nanochat.checkpoint import Checkpoint
-from nanochat.dataloader import Batch
+from nanochat.dataloader import Batch, as_batch
 from nanochat.errors import Exit, UserError
 from nanochat.evals.bpb import evaluate_bpb
 from nanochat.model import GPT
@@ -46,6 +46,41 @@ def is_multiple(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
+def check_batch(rows: int, context: int, total: int, world: int) -> None:
+    """Raises `UserError` unless micro-batches of `rows` × `context` tokens add up to `total` exactly."""
+    unit = rows * context * world
+    if total % unit == 0:
+        return
+    nearby = max(unit, round(total / unit) * unit)
+    fits = next((r for r in range(rows, 0, -1) if total % (r * context * world) == 0), 0)
+    hint = f"--total-batch-size {nearby}" + (f" or --device-batch-size {fits}" if fits else "")
+    ranks = f" × {world} processes" if world > 1 else ""
+    raise UserError(
+        f"a batch of {total:,} tokens is not a multiple of {rows} rows × {context} tokens{ranks} = {unit:,}",
+        f"give {hint}",
+    )
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long a training is: it ends when `progress`, from 0 on, reaches 1."""
+
+    progress: Callable[[LoopState], float]
+    steps: int = 0
+    """Optimizer steps of the whole training; 0 where only the data say when it ends."""
+
+    @classmethod
+    def of_steps(cls, steps: int) -> "Course":
+        return cls(lambda state: state.step / steps, steps)
+
+    def steps_left(self, state: LoopState) -> float:
+        """Steps to the end: so many as there are, else as many a part of the way as so far."""
+        if self.steps:
+            return self.steps - state.step
+        done = min(self.progress(state), 1.0)
+        return state.step * (1 - done) / done if done else 0.0
+
+
 @dataclass
 class Training:
     """A training under way: what its loop works with, and how far it is.
@@ -60,19 +95,18 @@ class Training:
     optimizer: MuonAdamW
     saver: Saver
     state: LoopState
-    steps: int
-    """Optimizer steps of the whole training."""
-    total_batch: int
-    """Tokens in an optimizer step, over all ranks."""
-    tokens_per_pass: int
-    """Tokens in one micro-batch, over all ranks."""
+    course: Course
+    accumulation: int
+    """Micro-batches of a rank in an optimizer step."""
     flops_per_token: int
     metadata: Callable[[], Mapping[str, Any]]
+    tells_shard: bool = False
+    """Whether the training line says which shard is read."""
 
     @property
-    def accumulation(self) -> int:
-        """Micro-batches of a rank in an optimizer step."""
-        return self.total_batch // self.tokens_per_pass
+    def progress(self) -> float:
+        """How far it is, from 0 to 1."""
+        return min(self.course.progress(self.state), 1.0)
 
     def check_stop(self) -> None:
         """Raises when any rank was asked to stop. Every rank calls it at the same points."""
@@ -115,7 +149,7 @@ class Training:
     ) -> Checkpoint:
         state, first = self.state, self.state.step
         while True:
-            at_end = state.step >= self.steps
+            at_end = self.progress >= 1
             for task in every:
                 if at_end or task.due(state.step):
                     task.do()
@@ -145,19 +179,19 @@ class Training:
         state, run = self.state, self.run
         step = state.step
         state.loader = result.loader
-        state.clock.update(seconds)
+        state.clock.update(seconds, result.tokens)
         alarm = state.loss.update(step, result)
         multiplier = self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0]["initial_lr"]
-        rate = self.total_batch / seconds
+        rate = result.tokens / seconds
         state.step += 1
-        eta = state.clock.eta(self.steps - state.step)
-        tokens = state.step * self.total_batch
+        state.tokens += result.tokens
+        progress, eta = self.progress, state.clock.eta(self.course.steps_left(state))
         values: dict[str, Any] = {
             "train/loss": result.loss, "train/lrm": multiplier, "train/dt": seconds,
             "train/tok_per_sec": rate, "train/grad_norm": result.grad_norm,
-            "train/epoch": state.loader.position.epoch, "train/total_tokens": tokens,
-            "train/total_flops": tokens * self.flops_per_token, "train/total_time": state.clock.total,
-            "progress": state.step / self.steps, "eta_s": eta,
+            "train/epoch": state.loader.position.epoch, "train/total_tokens": state.tokens,
+            "train/total_flops": state.tokens * self.flops_per_token, "train/total_time": state.clock.total,
+            "progress": progress, "eta_s": eta,
         }  # fmt: skip
         if self.runtime.peak_flops:
             values["train/mfu"] = (
@@ -171,7 +205,7 @@ class Training:
                 f"step {step:05d} | gradients overflowed float16: step left out, loss scale now {scale:g}"
             )
         run.metric(step, values)
-        if state.clock.tells(last=state.step == self.steps):
+        if state.clock.tells(last=progress >= 1):
             self._tell(values)
         if alarm:
             what, level = ("loss_spike", "warn") if result.applied else ("non_finite_step", "error")
@@ -187,11 +221,13 @@ class Training:
         """The training line."""
         state, position = self.state, self.state.loader.position
         mfu = f" | mfu {values['train/mfu']:.1f}%" if "train/mfu" in values else ""
+        whole = f"/{self.course.steps:05d}" if self.course.steps else ""
+        shard = f" shard {position.pq_idx} group {position.rg_idx}" if self.tells_shard else ""
         self.run.log(
-            f"step {state.step:05d}/{self.steps:05d} ({100 * state.step / self.steps:.1f}%) "
+            f"step {state.step:05d}{whole} ({100 * self.progress:.1f}%) "
             f"| loss {state.loss.smooth:.4f} | lrm {values['train/lrm']:.2f} "
             f"| dt {1000 * values['train/dt']:.0f} ms | tok/s {values['train/tok_per_sec']:,.0f}{mfu} "
-            f"| epoch {position.epoch} shard {position.pq_idx} group {position.rg_idx} "
+            f"| epoch {position.epoch}{shard} "
             f"| {state.clock.total / 60:.1f} min | eta {values['eta_s'] / 60:.1f} min"
         )
 
@@ -202,7 +238,7 @@ class Training:
         state, config = self.state, self.model.config
         meta = {
             "val_bpb": state.val_bpb, "model_config": config.to_meta(), "parts": parts_to_meta(config.parts),
-            **self.metadata(), "total_batch_size": self.total_batch,
+            **self.metadata(),
             "dataloader_state_dict": state.loader.to_meta(), "loop_state": state.to_meta(),
             "optimizer_steps": self.optimizer.steps, "tokenizer_sha256": self.tokenizer.sha256,
             "run_id": self.saver.run_id,
@@ -233,13 +269,11 @@ class Training:
     def results(self, last: Checkpoint) -> dict[str, float | int | str]:
         """Losses, sizes, seconds, peak memory and where the last checkpoint is, by the names of metrics."""
         state = self.state
-        tokens = state.step * self.total_batch
-        timed = max(0, state.clock.steps - 10)
         return {
             "val/bpb": state.val_bpb or 0.0, "min_val_bpb": state.min_val_bpb or 0.0,
-            "train/loss": state.loss.smooth, "steps": state.step, "tokens": tokens,
-            "flops": tokens * self.flops_per_token, "seconds": state.clock.total,
-            "tok_per_sec": timed * self.total_batch / state.clock.total if state.clock.total else 0.0,
+            "train/loss": state.loss.smooth, "steps": state.step, "tokens": state.tokens,
+            "flops": state.tokens * self.flops_per_token, "seconds": state.clock.total,
+            "tok_per_sec": state.clock.tokens / state.clock.total if state.clock.total else 0.0,
             "peak_memory_bytes": self.runtime.peak_memory(), "checkpoint": str(last.path),
         }  # fmt: skip
 
@@ -248,12 +282,13 @@ class Training:
 class HeldOut:
     """The rows bits per byte are measured on: the same at each evaluation, for any number of ranks.
 
-    `rows` gives the batches of all ranks, (B, T+1) int32 each; the first `steps` are taken, once, and of
+    `rows` gives the batches of all ranks, (B, T+1) int32 each (~id where not to be judged); the first `steps` are taken, once, and of
     every so many as there are ranks one is this rank's.
     """
 
     rows: Callable[[], Iterator[Tokens]]
     steps: int
+    """So many batches at the most: fewer where `rows` ends before."""
     token_bytes: Tensor
     """(V,) raw bytes of each token, on the device."""
     _mine: list[Tensor] = field(default_factory=list)
@@ -278,7 +313,9 @@ class HeldOut:
         for number in range(self.steps):
             if runtime.world == 1:
                 job.check_stop()
-            rows = next(source)
+            rows = next(source, None)
+            if rows is None:
+                break
             if number % runtime.world == runtime.rank:
                 self._mine.append(torch.from_numpy(rows))
 
@@ -286,5 +323,4 @@ class HeldOut:
         for rows in self._mine:
             if job.runtime.world == 1:
                 job.check_stop()
-            tokens = rows.to(job.runtime.device, non_blocking=True).long()
-            yield Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), job.state.loader)
+            yield as_batch(rows, job.runtime.device, job.state.loader)

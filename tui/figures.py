@@ -22,7 +22,7 @@ class Figure(NamedTuple):
 
 #: The first of these that a run has is what it is judged by, most telling first.
 KEY_FIGURES: tuple[tuple[str, str], ...] = (
-    ("chat/chatcore", "ChatCORE"),
+    ("chat/ChatCORE", "ChatCORE"),
     ("core/core", "CORE"),
     ("rl/reward", "reward"),
     ("val/bpb", "bpb"),

@@ -34,8 +34,8 @@ from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, mu
 from nanochat.stages import main
 from nanochat.stages.options import BaseTrainOptions
 from nanochat.tokenizer import Tokenizer
-from nanochat.trainer import LoopState, compile_blocks
-from nanochat.training_loop import Every, HeldOut, Training
+from nanochat.trainer import LoopState, prepare_for_training
+from nanochat.training_loop import Course, Every, HeldOut, Training, check_batch
 from nanochat.weights import load_weights, read_weights
 
 
@@ -48,7 +48,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
 
     # 2. How big, and how long.
     config, horizon = plan_run(options, tokenizer.vocab_size)
-    check_batch(options, horizon.total_batch, runtime.world)
+    check_batch(options.device_batch_size, options.max_seq_len, horizon.total_batch, runtime.world)
 
     # 3. From which weights.
     torch.manual_seed(options.seed)
@@ -69,12 +69,14 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     keep = Keep(options.keep_last, options.keep_best)
     saver = Saver(tag, runtime.ranks, keep, runtime.ranks.share(run.run_id))
     job = Training(
-        run, runtime, tokenizer, model, optimizer, saver, state, horizon.steps, horizon.total_batch,
-        options.device_batch_size * options.max_seq_len * runtime.world, horizon.flops_per_token,
+        run, runtime, tokenizer, model, optimizer, saver, state, Course.of_steps(horizon.steps),
+        horizon.total_batch // (options.device_batch_size * options.max_seq_len * runtime.world),
+        horizon.flops_per_token,
         lambda: {
             "user_config": asdict(options), "device_batch_size": options.device_batch_size,
-            "max_seq_len": options.max_seq_len, "source": "base",
+            "max_seq_len": options.max_seq_len, "total_batch_size": horizon.total_batch, "source": "base",
         },
+        tells_shard=True,
     )  # fmt: skip
     announce(job, options, horizon, shards, found)
     core_tasks = training_tasks(run, options.core_metric_every, options.core_metric_max_per_task)
@@ -127,22 +129,6 @@ def tag_name(options: BaseTrainOptions) -> str:
     return name
 
 
-def check_batch(options: BaseTrainOptions, total: int, world: int) -> None:
-    """Raises `UserError` unless micro-batches add up to the batch exactly."""
-    rows, context = options.device_batch_size, options.max_seq_len
-    unit = rows * context * world
-    if total % unit == 0:
-        return
-    nearby = max(unit, round(total / unit) * unit)
-    fits = next((r for r in range(rows, 0, -1) if total % (r * context * world) == 0), 0)
-    hint = f"--total-batch-size {nearby}" + (f" or --device-batch-size {fits}" if fits else "")
-    ranks = f" × {world} processes" if world > 1 else ""
-    raise UserError(
-        f"a batch of {total:,} tokens is not a multiple of {rows} rows × {context} tokens{ranks} = {unit:,}",
-        f"give {hint}",
-    )
-
-
 def make_model(
     options: BaseTrainOptions, config: ModelConfig, runtime: Runtime, found: Checkpoint | None
 ) -> GPT:
@@ -160,10 +146,7 @@ def make_model(
         load_weights(model, read_weights(path), path)
     else:
         model.init_weights(options.seed)
-    for table in (model.wte, *model.value_embeds.values()):
-        table.to(runtime.embedding_dtype)
-    if options.compile == "on" or (options.compile == "auto" and runtime.device.type == "cuda"):
-        compile_blocks(model)
+    prepare_for_training(model, runtime, options.compile)
     return model
 
 
@@ -200,7 +183,7 @@ def announce(
     )
     run.log(
         f"{horizon.steps:,} steps of {horizon.total_batch:,} tokens ({job.accumulation} × "
-        f"{job.tokens_per_pass:,}) = {horizon.tokens:,} tokens, "
+        f"{horizon.total_batch // job.accumulation:,}) = {horizon.tokens:,} tokens, "
         f"{horizon.tokens / horizon.scaling_params:.1f} a scaling parameter, "
         f"{horizon.flops_per_token * horizon.tokens:.2e} FLOPs, on {runtime.name} in {info['dtype']}"
     )
@@ -248,11 +231,10 @@ def held_out_rows(options: BaseTrainOptions, tokenizer: Tokenizer, shards: Shard
 
 def judge(job: Training, options: BaseTrainOptions, tasks: list[CoreTask]) -> dict[str, float | int | str]:
     """CORE of the model as it is now."""
-    step = job.state.step
     return training_core(
-        job.run, job.runtime, job.model, job.tokenizer, tasks, step=step,
+        job.run, job.runtime, job.model, job.tokenizer, tasks, step=job.state.step,
         max_per_task=options.core_metric_max_per_task, rows=options.device_batch_size,
-        progress=step / job.steps,
+        progress=job.progress,
     )  # fmt: skip
 
 

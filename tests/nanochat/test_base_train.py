@@ -270,7 +270,7 @@ def test_a_loss_spike_is_told_once(base: Path) -> None:
     tracker = LossTracker()
 
     def update(step: int, loss: float) -> str:
-        return tracker.update(step, StepResult(loss, 1.0, True, None))  # type: ignore[arg-type]
+        return tracker.update(step, StepResult(loss, 1.0, True, None, 1))  # type: ignore[arg-type]
 
     assert not any(update(step, 3.0 + 0.01 * (step % 3)) for step in range(100))
     assert "step 100: loss 6.0000 is" in update(100, 6.0)

@@ -164,11 +164,11 @@ def test_a_save_in_the_background_is_of_the_step_it_was_begun_at(
     monkeypatch.setattr("nanochat.saving.save_checkpoint", late)
     saver = Saver(tmp_path / "d2", Ranks(), Keep(), "run")
     state, weights = LoopState(loss_scale=LossScale(8.0)), torch.zeros(3)
-    state.loss.update(0, StepResult(4.0, 1.0, True, LoaderState()))
+    state.loss.update(0, StepResult(4.0, 1.0, True, LoaderState(), 1))
     told = {"model_config": {}, "loop_state": state.to_meta()}
     expected = json.loads(json.dumps(told))
     saver.begin(1, {MODEL: {"w": weights}}, told)
-    state.loss.update(1, StepResult(3.0, 1.0, True, LoaderState()))
+    state.loss.update(1, StepResult(3.0, 1.0, True, LoaderState(), 1))
     told["model_config"]["n_layer"] = 2
     weights += 1
     gone_on.set()
