@@ -94,6 +94,8 @@ class Batch:
     inputs: Tensor
     targets: Tensor
     state: LoaderState = field(repr=False)
+    weights: Tensor | None = None
+    """(B, T) float32: what each target's loss is multiplied by."""
 
 
 def as_batch(rows: Tensor, device: torch.device, state: LoaderState) -> Batch:

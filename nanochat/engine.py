@@ -3,7 +3,8 @@
 Several prompts at a time, that come and go, are nanochat/batching.py's business; this is its short form.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from nanochat.batching import Finish, Request, Scheduler
 from nanochat.decoder import Decoder
@@ -12,7 +13,17 @@ from nanochat.model import GPT
 from nanochat.sampling import Sampling
 from nanochat.tools import Calculator, ToolTokenizer
 
-__all__ = ["Engine", "KVCache", "generate", "generate_batch"]
+__all__ = ["Completion", "Engine", "KVCache", "generate", "generate_batch"]
+
+
+@dataclass
+class Completion:
+    """One sample of a request: its tokens, that of `stop` included, and why it ended."""
+
+    tokens: list[int]
+    drawn: list[bool]
+    """False for each token that a tool put there."""
+    finish: Finish
 
 
 class Engine:
@@ -68,21 +79,25 @@ class Engine:
         return out, masks
 
     def complete(
-        self, requests: Sequence[Request], max_rows: int = 32
-    ) -> list[list[tuple[list[int], Finish]]]:
-        """Every sample of every request, through one running batch: its tokens, `stop`'s included, and
-        why it ended."""
+        self, requests: Sequence[Request], max_rows: int = 32, between: Callable[[], None] = lambda: None
+    ) -> list[list[Completion]]:
+        """Every sample of every request, through one running batch. `between` is called between steps, and
+        may raise."""
         scheduler = self.scheduler(max_rows)
-        place = {scheduler.submit(request): i for i, request in enumerate(requests)}
-        done = [[([0] * 0, Finish.LENGTH)] * request.samples for request in requests]
-        open_rows: dict[tuple[int, int], list[int]] = {}
+        numbers = [scheduler.submit(request) for request in requests]
+        found = {
+            number: [Completion([], [], Finish.LENGTH) for _ in range(request.samples)]
+            for number, request in zip(numbers, requests, strict=True)
+        }
         while scheduler.busy:
+            between()
             for new in scheduler.step():
-                tokens = open_rows.setdefault((new.request, new.sample), [])
-                tokens.append(new.token)
+                completion = found[new.request][new.sample]
+                completion.tokens.append(new.token)
+                completion.drawn.append(not new.forced)
                 if new.finish is not None:
-                    done[place[new.request]][new.sample] = (tokens, new.finish)
-        return done
+                    completion.finish = new.finish
+        return [found[number] for number in numbers]
 
 
 def generate(

@@ -95,8 +95,9 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, head: Tensor, targets: Tensor, vocab_size: int, in_float32: bool, float8: bool
-    ) -> Tensor:
+        ctx: Any, x: Tensor, head: Tensor, targets: Tensor, vocab_size: int, in_float32: bool, float8: bool,
+        weights: Tensor | None,
+    ) -> Tensor:  # fmt: skip
         kind = Float8Head if float8 else _HalfHead if x.dtype == torch.float16 else _PlainHead
         products: _Head = kind(x, head, vocab_size)
         count = (targets != IGNORE).sum().clamp(min=1)
@@ -106,7 +107,8 @@ class _ChunkedLoss(torch.autograd.Function):
         rows = chunk_rows(vocab_size, x.device)
         for start in range(0, len(targets), rows):
             part = slice(start, start + rows)
-            total += _chunk(products, part, targets[part], in_float32, grad_x, grad_head)
+            factors = None if weights is None else weights[part]
+            total += _chunk(products, part, targets[part], in_float32, grad_x, grad_head, factors)
         scale = count.float().reciprocal()
         ctx.save_for_backward(grad_x, grad_head, scale)
         ctx.head_dtype, ctx.grain = head.dtype, products.grain
@@ -117,13 +119,17 @@ class _ChunkedLoss(torch.autograd.Function):
         grad_x, grad_head, scale = ctx.saved_tensors
         factor = grad * scale
         of_x = grad_x * (factor / ctx.grain).to(grad_x.dtype)
-        return of_x, (grad_head * factor).to(ctx.head_dtype), None, None, None, None
+        return of_x, (grad_head * factor).to(ctx.head_dtype), None, None, None, None, None
 
 
 def _chunk(
-    head: _Head, part: slice, targets: Tensor, in_float32: bool, grad_x: Tensor, grad_head: Tensor
-) -> Tensor:
-    """Sum of nats of one chunk; writes its x gradient, adds its head gradient (both unscaled sums)."""
+    head: _Head, part: slice, targets: Tensor, in_float32: bool, grad_x: Tensor, grad_head: Tensor,
+    weights: Tensor | None,
+) -> Tensor:  # fmt: skip
+    """Sum of nats of one chunk, each times its weight; writes its x gradient, adds its head gradient.
+
+    Both gradients are unscaled sums.
+    """
     raw = head.logits(part)
     tanh = (raw.float() if in_float32 else raw).div_(SOFTCAP).tanh_().float()
     # Capped logits are at most 15, so their exponentials (at most 3.3e6) need no maximum taken off.
@@ -135,17 +141,21 @@ def _chunk(
     # d nats / d logits = softmax − one-hot; d softcap / d raw = 1 − tanh².
     slope.scatter_add_(1, index, -normaliser)
     slope.addcmul_(slope, tanh.square_(), value=-1)
-    head.gradients(slope, torch.where(valid, normaliser.reciprocal(), 0.0), part, grad_x, grad_head)
+    row = torch.where(valid, normaliser.reciprocal(), 0.0)
+    if weights is not None:
+        losses, row = losses * weights[:, None], row * weights[:, None]
+    head.gradients(slope, row, part, grad_x, grad_head)
     return losses.sum()
 
 
 def chunked_loss(
-    x: Tensor, head: Tensor, targets: Tensor, vocab_size: int, in_float32: bool, float8: bool = False
-) -> Tensor:
+    x: Tensor, head: Tensor, targets: Tensor, vocab_size: int, in_float32: bool, float8: bool = False,
+    weights: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Mean nats (float32 scalar) of targets (N,) given x (N, C) and head (padded vocabulary, C).
 
     Targets of −1 do not count; with none that counts the loss is 0. First derivatives only. `float8`: the
-    head's products run in float8.
+    head's products run in float8. `weights` (N,) multiply each target's nats, not their number.
     """
-    loss: Tensor = _ChunkedLoss.apply(x, head, targets, vocab_size, in_float32, float8)
+    loss: Tensor = _ChunkedLoss.apply(x, head, targets, vocab_size, in_float32, float8, weights)
     return loss

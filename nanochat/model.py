@@ -243,14 +243,23 @@ class GPT(nn.Module):
             cache.length += ids.size(1)
         return norm(x)
 
-    def forward(self, ids: Tensor, targets: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Float32 logits (B, T, V), or the mean loss in nats when `targets` (B, T; −1 ignored) is given."""
+    def forward(
+        self, ids: Tensor, targets: Tensor | None = None, cache: Cache | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Float32 logits (B, T, V), or the mean loss in nats when `targets` (B, T; −1 ignored) is given.
+
+        `weights` (B, T) multiply each target's loss; the mean is still over the number of targets.
+        """
         x = self.hidden(ids, cache)
         if targets is None:
             return self.logits(x)
         flat, labels = x.flatten(0, 1), targets.flatten()
         float8 = self.lm_head.float8 and torch.is_grad_enabled()
-        return chunked_loss(flat, self.lm_head.weight, labels, self.config.vocab_size, self._cap32, float8)
+        factors = None if weights is None else weights.flatten()
+        return chunked_loss(
+            flat, self.lm_head.weight, labels, self.config.vocab_size, self._cap32, float8, factors
+        )
 
     def logits(self, x: Tensor) -> Tensor:
         """Float32 logits (…, V) of a hidden state (…, C), soft-capped."""

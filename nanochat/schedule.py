@@ -1,4 +1,5 @@
-"""Schedules of a pretraining run: pure functions of the step `it` (from 0) and the number of steps N."""
+"""Schedules of a training: pure functions of the step `it` (from 0) and the number of steps N, or of the
+progress from 0 to 1."""
 
 import math
 
@@ -34,3 +35,16 @@ def classic_momentum(it: int) -> float:
 def muon_weight_decay(it: int, steps: int, peak: float) -> float:
     """Half a cosine from `peak` to 0."""
     return peak * 0.5 * (1 + math.cos(math.pi * it / steps))
+
+
+def progress_multiplier(progress: float, warmup: float, warmdown: float, final: float) -> float:
+    """Linear warmup over the first `warmup` of the way, linear warmdown over the last `warmdown` to `final`.
+
+    `progress` runs from 0 to 1.
+    """
+    if progress < warmup:
+        return (progress + 1e-8) / warmup
+    if progress <= 1 - warmdown:
+        return 1.0
+    done = (progress - (1 - warmdown)) / warmdown
+    return (1 - done) + done * final

@@ -64,12 +64,15 @@ def train_step(
         if number == 0 or ranks.world == 1:
             check_stop()
         batch = next(batches)
-        loss = model(batch.inputs, batch.targets)
-        if number == accumulation - 1:
+        tokens += batch.inputs.numel()
+        last = number == accumulation - 1
+        if batch.weights is not None and not last and not batch.weights.any():
+            continue  # all weights 0: so would be loss and gradient
+        loss = model(batch.inputs, batch.targets, weights=batch.weights)
+        if last:
             optimizer.arm()
         (loss * loss_scale.scale / accumulation if loss_scale else loss / accumulation).backward()
         total += loss.detach()
-        tokens += batch.inputs.numel()
     optimizer.collect()
     mine = torch.stack((
         total / (accumulation * ranks.world), optimizer.square_norm().to(total), total.new_tensor(tokens)

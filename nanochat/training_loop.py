@@ -282,8 +282,8 @@ class Training:
 class HeldOut:
     """The rows bits per byte are measured on: the same at each evaluation, for any number of ranks.
 
-    `rows` gives the batches of all ranks, (B, T+1) int32 each (~id where not to be judged); the first `steps` are taken, once, and of
-    every so many as there are ranks one is this rank's.
+    `rows` gives the batches of all ranks, (B, T+1) int32 each, a token that does not count as ~id. The first
+    `steps` are taken, once, and of every so many as there are ranks one is this rank's.
     """
 
     rows: Callable[[], Iterator[Tokens]]

@@ -1,17 +1,19 @@
 """Chat tasks: multiple choice by the letters' logits, the rest by what the model writes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from nanochat.batching import Finish, Request
-from nanochat.engine import Engine
+from nanochat.engine import Completion, Engine
+from nanochat.errors import UserError
 from nanochat.evals.records import Record
 from nanochat.model import GPT
 from nanochat.sampling import Sampling
 from nanochat.tasks.base import Conversation, Task, last_text
-from nanochat.tasks.scoring import Letters, best_letter
+from nanochat.tasks.registry import TaskData, make_task, task_spec
+from nanochat.tasks.scoring import CHAT_CORE_BASELINES, Letters, best_letter
 from nanochat.tokenizer import Tokenizer
 
 SEED = 42
@@ -26,6 +28,30 @@ class Answering:
     top_k: int = 50
     max_new_tokens: int = 512
     samples: int = 1
+
+
+def judged_tasks(
+    names: Sequence[str], data: TaskData, left_out: Callable[[str, UserError], None]
+) -> dict[str, Task]:
+    """The tasks called `names`, by name, in the splits they are judged on.
+
+    No names: those of ChatCORE whose data is at hand; `left_out` hears of the others, and why. Raises
+    `UserError` for a named one that is not there or is for training only.
+    """
+    tasks: dict[str, Task] = {}
+    for name in names or CHAT_CORE_BASELINES:
+        spec = task_spec(name)
+        try:
+            task = make_task(spec.name, data, "test" if "test" in spec.splits else "")
+        except UserError as error:
+            if names:
+                raise
+            left_out(spec.name, error)
+            continue
+        if task.eval_type is None:
+            raise UserError(f"{spec.name} is for training only: no answer to it can be judged")
+        tasks[spec.name] = task
+    return tasks
 
 
 class ChatJudge:
@@ -107,7 +133,7 @@ class ChatJudge:
                 for prompt in self._prompts(items)
             ]  # fmt: skip
             done = self.engine.complete(requests, self.rows)
-            texts = [[self._text(tokens, finish) for tokens, finish in samples] for samples in done]
+            texts = [[written(self.tokenizer, sample) for sample in samples] for samples in done]
             flat = [(item, text) for item, row in zip(items, texts, strict=True) for text in row]
             verdicts = iter(task.evaluate_all([item for item, _ in flat], [text for _, text in flat]))
             records = []
@@ -121,8 +147,10 @@ class ChatJudge:
                 })  # fmt: skip
             yield records
 
-    def _text(self, tokens: list[int], finish: Finish) -> str:
-        return self.tokenizer.decode(tokens[:-1] if finish is Finish.STOP else tokens)
+
+def written(tokenizer: Tokenizer, sample: Completion) -> str:
+    """What a sample says, without the token that ended it."""
+    return tokenizer.decode(sample.tokens[:-1] if sample.finish is Finish.STOP else sample.tokens)
 
 
 def _shown(item: Conversation) -> str:

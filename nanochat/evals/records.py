@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nanochat.collectives import Ranks
 from nanochat.errors import UserError
 
 Record = dict[str, Any]
@@ -56,6 +57,15 @@ class RecordFile:
 
     def of_task(self, task: str) -> Iterator[Record]:
         return (record for (name, _), record in self.records.items() if name == task)
+
+
+def gather(own: list[Record], ranks: Ranks) -> list[Record]:
+    """The records of one task of all ranks, each item once, in the order of their indices.
+
+    An attempt with another number of ranks may have left an item with two of them.
+    """
+    everything = {record["index"]: record for part in ranks.gather(own) for record in part}
+    return [everything[index] for index in sorted(everything)]
 
 
 def accuracy(records: Sequence[Mapping[str, Any]]) -> tuple[float, float]:

@@ -47,6 +47,9 @@ STAGES: dict[str, StageSpec] = {
         StageSpec(
             "base_eval", opt.BaseEvalOptions, "CORE, bits per byte and samples of a base model", "item"
         ),
+        StageSpec("mid_train", opt.MidTrainOptions, "teach a base model conversations and tools", "step"),
+        StageSpec("chat_sft", opt.ChatSftOptions, "fine-tune a model on conversations", "step"),
+        StageSpec("chat_rl", opt.ChatRlOptions, "reinforce the answers that turn out right", "step"),
         StageSpec("chat_eval", opt.ChatEvalOptions, "judge a chat model on its tasks", "item"),
     )
 }

@@ -6,17 +6,17 @@ import time
 from collections.abc import Sequence
 
 from nanochat.errors import UserError
-from nanochat.evals.chat import Answering, ChatJudge
-from nanochat.evals.records import Record, RecordFile, accuracy
+from nanochat.evals.chat import Answering, ChatJudge, judged_tasks
+from nanochat.evals.records import Record, RecordFile, accuracy, gather
 from nanochat.paths import atomic_write, make_dir
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun, StageStopped
-from nanochat.runtime import Runtime, setup_runtime
+from nanochat.runtime import setup_runtime
 from nanochat.stages import main
 from nanochat.stages.options import ChatEvalOptions
 from nanochat.tasks.base import Task
-from nanochat.tasks.registry import TaskData, make_task, task_spec
-from nanochat.tasks.scoring import CHAT_CORE_BASELINES, chat_core
+from nanochat.tasks.registry import TaskData
+from nanochat.tasks.scoring import chat_core
 from nanochat.weights import OpenedModel, open_model
 
 
@@ -59,7 +59,7 @@ def run(options: ChatEvalOptions, run: StageRun) -> dict[str, float | int | str]
             if runtime.ranks.any(run.stop_requested, runtime.device):
                 raise StageStopped
             done += sizes[name]
-            whole = gather([r for r in records.of_task(name) if r["index"] < sizes[name]], runtime)
+            whole = gather([r for r in records.of_task(name) if r["index"] < sizes[name]], runtime.ranks)
             found += whole
             mean, error = accuracy(whole)
             run.eval(opened.checkpoint.step, {f"chat/{name}": mean, f"chat/{name}_stderr": error})
@@ -75,36 +75,14 @@ def limit(options: ChatEvalOptions) -> int:
 def chosen_tasks(options: ChatEvalOptions, run: StageRun) -> dict[str, Task]:
     """The tasks to judge by name. One that was asked for by name must be there; of all, those whose data is
     missing are left out with an alert."""
-    data = TaskData.at(
-        run.layout, folder=options.task_data, mirror=options.mirror, offline=options.offline, note=run.log,
-        should_stop=lambda: run.stop_requested, words=options.words, corpus=options.data_dir,
-    )  # fmt: skip
-    tasks: dict[str, Task] = {}
-    names = options.task_name or tuple(CHAT_CORE_BASELINES)
-    for name in names:
-        spec = task_spec(name)
-        try:
-            task = make_task(spec.name, data, "test" if "test" in spec.splits else "")
-        except UserError as error:
-            if options.task_name:
-                raise
-            run.alert("task_left_out", f"{spec.name} is left out: {error}")
-            continue
-        if task.eval_type is None:
-            raise UserError(f"{spec.name} is for training only: no answer to it can be judged")
-        tasks[spec.name] = task
+
+    def left_out(name: str, error: UserError) -> None:
+        run.alert("task_left_out", f"{name} is left out: {error}")
+
+    tasks = judged_tasks(options.task_name, TaskData.of_stage(options, run), left_out)
     if not tasks:
         raise UserError("no task has its data at hand", "fetch some: nanochat tasks fetch ARC-Easy")
     return tasks
-
-
-def gather(own: list[Record], runtime: Runtime) -> list[Record]:
-    """The records of all ranks, each item once, in the order of their indices.
-
-    An attempt with another number of ranks may have left an item with two of them.
-    """
-    everything = {record["index"]: record for part in runtime.ranks.gather(own) for record in part}
-    return [everything[index] for index in sorted(everything)]
 
 
 def conclude(

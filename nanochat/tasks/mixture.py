@@ -1,12 +1,20 @@
-"""Several tasks as one, mixed so that every part of training sees them all."""
+"""Several tasks as one, mixed so that every part of training sees them all.
+
+A mixture is written as a list of parts `NAME/SPLIT:SIZE*EPOCHS`, of which only the name must be there:
+`SmolTalk`, `MMLU/test:5200`, `GSM8K*4`, `SimpleSpelling:20_000`.
+"""
 
 import random
+import re
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
+from nanochat.errors import UserError
 from nanochat.tasks.base import Conversation, Task
+from nanochat.tasks.registry import TaskData, make_task, task_spec
 
 SHUFFLE_SEED = 42
 
@@ -33,3 +41,48 @@ class Mixture(Task):
     def example(self, index: int) -> Conversation:
         task, local = self.locate(index)
         return self.tasks[task][local]
+
+
+_PART = re.compile(r"(?P<name>[\w.-]+)(/(?P<split>\w+))?(:(?P<size>[\d_]+))?(\*(?P<epochs>\d+))?")
+_TRAINING_SPLITS = ("train", "auxiliary_train")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A task in a mixture. `size` 0: all of it, or as many as a generated task makes."""
+
+    name: str
+    split: str
+    size: int = 0
+    epochs: int = 1
+
+    def __str__(self) -> str:
+        size = f":{self.size}" if self.size else ""
+        return f"{self.name}/{self.split}{size}" + (f"*{self.epochs}" if self.epochs > 1 else "")
+
+    def make(self, data: TaskData) -> Task:
+        """The task. A generated one makes `size` examples, another gives its first `size`."""
+        return make_task(self.name, data, self.split, size=self.size, stop=self.size or None)
+
+
+def parse_part(text: str) -> Part:
+    """A part as it is written. No split: the task's training split. Raises `UserError` for what is none."""
+    match = _PART.fullmatch(text.strip())
+    if match is None:
+        raise UserError(
+            f"'{text}' is no part of a mixture", "for example SmolTalk, MMLU/test:5200 or GSM8K*4"
+        )
+    spec = task_spec(match["name"])
+    usual = next((split for split in _TRAINING_SPLITS if split in spec.splits), spec.splits[0])
+    split = match["split"] or usual
+    if split not in spec.splits:
+        raise UserError(f"{text}: {spec.name} has no split '{split}'", f"it has {', '.join(spec.splits)}")
+    size, epochs = int(match["size"] or 0), int(match["epochs"] or 1)
+    if (match["size"] and not size) or not epochs:
+        raise UserError(f"{text}: a size and a number of epochs are at least 1")
+    return Part(spec.name, split, size, epochs)
+
+
+def make_mixture(parts: Iterable[Part], data: TaskData) -> Mixture:
+    """The tasks of `parts` mixed, each as often as it has epochs."""
+    return Mixture([task for part in parts for task in [part.make(data)] * part.epochs])

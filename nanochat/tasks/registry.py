@@ -15,6 +15,8 @@ from nanochat.tasks.hub import Hub
 
 if TYPE_CHECKING:
     from nanochat.download import Policy
+    from nanochat.rundir import StageRun
+    from nanochat.stages.options import TaskDataOptions
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,15 @@ class TaskData:
             should_stop=should_stop,
         )
         return cls(layout, hub, words, corpus, identity, conversations)
+
+    @classmethod
+    def of_stage(cls, options: "TaskDataOptions", run: "StageRun") -> "TaskData":
+        """The data a stage's options name."""
+        return cls.at(
+            run.layout, folder=options.task_data, mirror=options.mirror, offline=options.offline,
+            note=run.log, should_stop=lambda: run.stop_requested, words=options.words,
+            corpus=options.data_dir, identity=options.identity, conversations=options.conversations,
+        )  # fmt: skip
 
     def path(self, given: str, usual: str) -> Path:
         """The file `given`, else `usual` under the base directory."""

@@ -134,9 +134,9 @@ def test_short_windows_are_kept_apart_from_long_ones(parts: Parts, context: int)
     model = random_model(1, parts, sequence_len=context, window_pattern="SL")
     prompts = [torch.arange(n).remainder(VOCAB).tolist() for n in (3, 150, 500)]
     requests = [Request(p, 60, Sampling(temperature=0)) for p in prompts]
-    for prompt, [(tokens, _)] in zip(prompts, Engine(model).complete(requests), strict=True):
-        assert len(tokens) == 60
-        check_greedy(model, prompt, tokens)
+    for prompt, [answer] in zip(prompts, Engine(model).complete(requests), strict=True):
+        assert len(answer.tokens) == 60
+        check_greedy(model, prompt, answer.tokens)
 
 
 @pytest.mark.parametrize("parts", [MODERN, CLASSIC])
@@ -309,8 +309,9 @@ def test_stop_tokens_are_reported_to_a_scheduler_and_left_out_by_generate() -> N
     [free] = generate_batch(model, [1], max_tokens=20, seed=5)
     stop = frozenset({free[6]})
     first = free.index(free[6])
-    [(tokens, finish)] = Engine(model).complete([Request([1], 20, Sampling(seed=5), stop=stop)])[0]
-    assert (tokens, finish) == (free[: first + 1], Finish.STOP)
+    [answer] = Engine(model).complete([Request([1], 20, Sampling(seed=5), stop=stop)])[0]
+    assert (answer.tokens, answer.finish) == (free[: first + 1], Finish.STOP)
+    assert answer.drawn == [True] * (first + 1)
     assert [column[0] for column in generate(model, [1], max_tokens=20, seed=5, stop=stop)] == free[:first]
 
 

@@ -1,0 +1,171 @@
+"""On-policy rollouts: samples of the model as it is, their rewards, and the batches of REINFORCE from them.
+
+For every question n answers are drawn. An answer's advantage is its reward less the mean over the n; every
+token the model drew is trained with it, those of the prompt and of tools are not. There is no baseline
+network, no clipping and no divergence term: the policy that sampled is the policy that is trained.
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+
+from nanochat.batching import Finish, Request
+from nanochat.collectives import Ranks
+from nanochat.dataloader import Batch, LoaderState, Position, as_batch
+from nanochat.engine import Completion, Engine
+from nanochat.evals.chat import written
+from nanochat.packing import Tokens
+from nanochat.sampling import Sampling
+from nanochat.tasks.base import Conversation, Task
+from nanochat.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How answers are drawn: `samples` a question, at most `rows` at a time."""
+
+    samples: int
+    max_tokens: int
+    temperature: float = 1.0
+    top_k: int = 50
+    seed: int = 42
+    rows: int = 64
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The answers to one question, with their rewards."""
+
+    index: int
+    question: Conversation
+    prompt: list[int]
+    answers: list[Completion]
+    texts: list[str]
+    rewards: list[float]
+
+    @property
+    def mean(self) -> float:
+        return sum(self.rewards) / len(self.rewards)
+
+    @property
+    def advantages(self) -> list[float]:
+        """Each reward less the mean over all answers."""
+        return [reward - self.mean for reward in self.rewards]
+
+
+class Sampler:
+    """Draws answers from a model and rewards them. Keep one: its weights are prepared once, and anew when the
+    model has been trained."""
+
+    def __init__(
+        self, engine: Engine, tokenizer: Tokenizer, drawing: Drawing, between: Callable[[], None]
+    ) -> None:
+        self.engine, self.tokenizer, self.drawing, self.between = engine, tokenizer, drawing, between
+        self._stop = frozenset({tokenizer.special_id("assistant_end"), tokenizer.bos_id})
+
+    def roll(self, task: Task, indices: Sequence[int], salt: str) -> list[Rollout]:
+        """Answers to the questions of `task` at `indices`.
+
+        An answer depends on the weights, `salt`, the seed, the question and its own number, not on the
+        questions beside it.
+        """
+        how = self.drawing
+        questions = [task[index % len(task)] for index in indices]
+        prompts = [self.tokenizer.render_for_completion(question["messages"]) for question in questions]
+        requests = [
+            Request(
+                prompt, how.max_tokens,
+                Sampling(how.temperature, how.top_k, seed=zlib.crc32(f"{how.seed} {salt} {index}".encode())),
+                how.samples, self._stop, self.engine.calculator,
+            )
+            for index, prompt in zip(indices, prompts, strict=True)
+        ]  # fmt: skip
+        done = self.engine.complete(requests, how.rows, self.between)
+        rollouts = []
+        for index, question, prompt, answers in zip(indices, questions, prompts, done, strict=True):
+            texts = [written(self.tokenizer, answer) for answer in answers]
+            rewards = [task.reward(question, text) for text in texts]
+            rollouts.append(Rollout(index, question, prompt, answers, texts, rewards))
+        return rollouts
+
+
+class RolloutLoader:
+    """An endless iterator of the passes of REINFORCE over `task`, question by question and so round again.
+
+    At the first pass of a step the model answers the step's questions (those of this rank: every world-th),
+    and `told` hears the rollouts of all ranks. A pass is `rows` answers to one question: inputs and targets
+    (B, T), a target −1 where it is not trained, and as weights (B, T) the advantages. `end` says whether the
+    token that ends an answer is trained too.
+    """
+
+    def __init__(
+        self, sampler: Sampler, task: Task, *, questions: int, rows: int, ranks: Ranks,
+        device: torch.device, state: LoaderState, told: Callable[[list[Rollout]], None], end: bool = True,
+    ) -> None:  # fmt: skip
+        self.sampler, self.task, self.questions, self.rows = sampler, task, questions, rows
+        self.ranks, self.device, self.state, self.told, self.end = ranks, device, state, told, end
+        self._passes = self._roll_on()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self._passes)
+
+    def _roll_on(self) -> Iterator[Batch]:
+        while True:
+            first = self.state.position.taken
+            step, last = first // self.questions, first + self.questions
+            mine = range(first + self.ranks.rank, last, self.ranks.world)
+            rollouts = self.sampler.roll(self.task, mine, f"step {step}")
+            self.told([rollout for part in self.ranks.gather(rollouts) for rollout in part])
+            self.state = replace(
+                self.state, position=Position(epoch=1 + (last - 1) // len(self.task), taken=last)
+            )
+            for rollout in rollouts:
+                yield from self._batches(rollout)
+
+    def _batches(self, rollout: Rollout) -> Iterator[Batch]:
+        rows = [self.row(rollout.prompt, answer) for answer in rollout.answers]
+        for start in range(0, len(rows), self.rows):
+            part = rows[start : start + self.rows]
+            padded = np.full((len(part), max(map(len, part))), ~self._pad, dtype=np.int32)
+            for row, tokens in zip(padded, part, strict=True):
+                row[: len(tokens)] = tokens
+            batch = as_batch(torch.from_numpy(padded), self.device, self.state)
+            advantages = torch.tensor(rollout.advantages[start : start + self.rows], device=self.device)
+            yield replace(batch, weights=advantages[:, None].expand_as(batch.targets))
+
+    @property
+    def _pad(self) -> int:
+        return self.sampler.tokenizer.special_id("assistant_end")
+
+    def row(self, prompt: Sequence[int], answer: Completion) -> Tokens:
+        """Prompt and answer as signed ids: a token that is not trained as ~id."""
+        drawn = list(answer.drawn)
+        if answer.finish is Finish.STOP and not self.end:
+            drawn[-1] = False
+        tokens = np.asarray([*prompt, *answer.tokens], dtype=np.int32)
+        trained = np.asarray([False] * len(prompt) + drawn)
+        return np.where(trained, tokens, ~tokens).astype(np.int32)
+
+
+def pass_at(rewards: Sequence[Sequence[float]], k: int) -> tuple[float, float]:
+    """(share of questions of which one of the first `k` answers is right, its standard error)."""
+    hits = [any(reward > 0 for reward in answers[:k]) for answers in rewards]
+    share = sum(hits) / len(hits)
+    return share, math.sqrt(share * (1 - share) / len(hits))
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean of independent values and its standard error; 0 for one value."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, 0.0
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return mean, math.sqrt(variance / len(values))

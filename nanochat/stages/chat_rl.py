@@ -1,0 +1,190 @@
+"""Reinforcement learning: answers that turn out right are made likelier (REINFORCE, on-policy)."""
+
+from dataclasses import dataclass, replace
+
+from nanochat.batching import Finish
+from nanochat.chat_training import Rates, announce, find_start, make_job, make_optimizer, resolve
+from nanochat.engine import Engine
+from nanochat.errors import UserError
+from nanochat.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
+from nanochat.rundir import StageRun
+from nanochat.runtime import setup_runtime
+from nanochat.stages import main
+from nanochat.stages.options import ChatRlOptions
+from nanochat.tasks.base import Conversation, Task
+from nanochat.tasks.registry import TaskData, make_task
+from nanochat.training_loop import Course, Every, Training, is_multiple
+
+RATES = Rates(0.2, 0.004, 0.02)
+MOMENTUM = 0.95
+
+
+def run(options: ChatRlOptions, run: StageRun) -> dict[str, float | int | str]:
+    """The stage. Results: rl/reward (of the last ten steps), rl/pass@k, steps, tokens, checkpoint …"""
+    # 1. Where it runs, from which checkpoint.
+    check_sizes(options)
+    # Answers are of any length: compiled blocks would be compiled again for each.
+    options = replace(options, compile="on" if options.compile == "on" else "off")
+    options = resolve(options, {}, vars(RATES))
+    runtime = setup_runtime(options.device_type, options.dtype)
+    if options.examples_per_step % runtime.world:
+        raise UserError(
+            f"{options.examples_per_step} questions a step do not part over {runtime.world} processes",
+            f"give --examples-per-step {-(-options.examples_per_step // runtime.world) * runtime.world}",
+        )
+    start = find_start(options, run, runtime, options.source, "rl")
+
+    # 2. On which questions.
+    data = TaskData.of_stage(options, run)
+    task, held = find_task(options, data, "train"), find_task(options, data, "test")
+    steps = options.num_iterations
+    if steps <= 0:
+        steps = len(task) // options.examples_per_step * options.num_epochs
+    if steps <= 0:
+        raise UserError(
+            f"{options.task} has {len(task)} questions, less than one step of {options.examples_per_step}",
+            "give a smaller --examples-per-step",
+        )
+
+    # 3. Train.
+    optimizer = make_optimizer(options, start, runtime, options.init_lr_frac)
+    passes = options.examples_per_step // runtime.world * options.num_samples // options.device_batch_size
+    job = make_job(
+        options, run, runtime, start, optimizer, lambda _: Course.of_steps(steps), passes,
+        {"source": "rl", "mixture": [f"{options.task}/train"], "conversations": len(task)},
+    )  # fmt: skip
+    announce(job, start, {
+        "task": options.task, "questions": len(task), "examples_per_step": options.examples_per_step,
+        "num_samples": options.num_samples, "grad_accum_steps": passes,
+    })  # fmt: skip
+    run.log(
+        f"{steps:,} steps of {options.examples_per_step} questions × {options.num_samples} answers "
+        f"from {options.task} ({len(task):,} questions), the end of an answer "
+        + ("trained too" if options.train_end else "not trained")
+    )
+    engine = Engine(job.model, job.tokenizer)
+    watch = Watch(job, held, engine, options)
+    drawing = drawing_of(options, options.num_samples)
+    batches = RolloutLoader(
+        Sampler(engine, job.tokenizer, drawing, watch.between), task, questions=options.examples_per_step,
+        rows=options.device_batch_size, ranks=runtime.ranks, device=runtime.device, state=job.state.loader,
+        told=watch.rolled, end=options.train_end,
+    )  # fmt: skip
+    every = [Every(options.eval_every, watch.judge, at_start=True)]
+    last = job.train(
+        batches, lambda: job.optimizer.schedule(1 - job.progress, MOMENTUM, options.weight_decay), every,
+        save_every=options.save_every, grad_clip=options.grad_clip,
+    )  # fmt: skip
+    return job.results(last) | watch.results()
+
+
+def check_sizes(options: ChatRlOptions) -> None:
+    if options.num_samples % options.device_batch_size:
+        rows = options.device_batch_size
+        raise UserError(
+            f"{options.num_samples} answers a question are no multiple of {rows} rows",
+            f"give --num-samples {-(-options.num_samples // rows) * rows}",
+        )
+
+
+def find_task(options: ChatRlOptions, data: TaskData, split: str) -> Task:
+    """Questions whose answers can be judged. Raises `UserError` for a task that has none."""
+    task = make_task(options.task, data, split)
+    if task.eval_type != "generative":
+        raise UserError(f"{options.task} is not answered in words that can be judged", "for example GSM8K")
+    return task
+
+
+def drawing_of(options: ChatRlOptions, samples: int) -> Drawing:
+    return Drawing(
+        samples, options.max_new_tokens, options.temperature, options.top_k, options.seed,
+        options.rollout_rows,
+    )  # fmt: skip
+
+
+@dataclass
+class Watch:
+    """What is told of the rollouts, and how the model is judged on held-out questions."""
+
+    job: Training
+    held: Task
+    engine: Engine
+    options: ChatRlOptions
+
+    def __post_init__(self) -> None:
+        # Judged as the reference does: temperature 1, the 50 likeliest.
+        how = Drawing(
+            self.options.device_batch_size, self.options.max_new_tokens, rows=self.options.rollout_rows
+        )
+        self._sampler = Sampler(self.engine, self.job.tokenizer, how, self.between)
+        self._recent: list[float] = []
+        self._judged: dict[str, float | int | str] = {}
+
+    def between(self) -> None:
+        """Between two steps of decoding; several processes stop together, between two steps of training."""
+        if self.job.runtime.world == 1:
+            self.job.check_stop()
+
+    def rolled(self, rollouts: list[Rollout]) -> None:
+        """The rollouts of a step, of all ranks: their figures, and now and then what was said."""
+        run, step = self.job.run, self.job.state.step
+        means = [rollout.mean for rollout in rollouts]
+        reward, error = mean_and_error(means)
+        answers = [answer for rollout in rollouts for answer in rollout.answers]
+        self._recent = [*self._recent[-9:], reward]
+        values = {
+            "rl/reward": reward, "rl/reward_stderr": error,
+            "rl/answer_tokens": sum(len(answer.tokens) for answer in answers) / len(answers),
+            "rl/ended": sum(answer.finish is Finish.STOP for answer in answers) / len(answers),
+            "rl/mixed": sum(0 < mean < 1 for mean in means) / len(means),
+        }  # fmt: skip
+        run.metric(step, values)
+        run.log(
+            f"step {step:05d} | reward {reward:.3f} ± {error:.3f} | "
+            f"{values['rl/answer_tokens']:.0f} tokens an answer | {100 * values['rl/ended']:.0f}% ended"
+        )
+        if is_multiple(step, self.options.sample_every):
+            for rollout in rollouts[:2]:
+                rewards = rollout.rewards
+                best = rewards.index(max(rewards))
+                mode = f"reward {rewards[best]:g}, of {len(rewards)} with mean {rollout.mean:.2f}"
+                run.sample(step, asked(rollout.question), rollout.texts[best], mode)
+
+    def judge(self) -> None:
+        """pass@k and the mean reward on held-out questions."""
+        job, runtime, options = self.job, self.job.runtime, self.options
+        job.check_stop()
+        count = len(self.held)
+        if options.eval_examples > 0:
+            count = min(count, options.eval_examples)
+        mine = range(runtime.rank, count, runtime.world)
+        rollouts = self._sampler.roll(self.held, mine, "held out")
+        gathered = [
+            pair for part in runtime.ranks.gather([(r.index, r.rewards) for r in rollouts]) for pair in part
+        ]
+        rewards = [answers for _, answers in sorted(gathered)]
+        values: dict[str, float] = {}
+        for k in range(1, options.device_batch_size + 1):
+            values[f"rl/pass@{k}"], values[f"rl/pass@{k}_stderr"] = pass_at(rewards, k)
+        mean, error = mean_and_error([sum(answers) / len(answers) for answers in rewards])
+        values |= {"rl/held_out_reward": mean, "rl/held_out_reward_stderr": error}
+        self._judged |= values
+        job.run.eval(job.state.step, values)
+        first, last = values["rl/pass@1"], values[f"rl/pass@{options.device_batch_size}"]
+        job.run.log(
+            f"step {job.state.step:05d} | held out: reward {mean:.4f} ± {error:.4f} | pass@1 {first:.4f} | "
+            f"pass@{options.device_batch_size} {last:.4f} | {len(rewards)} questions"
+        )
+
+    def results(self) -> dict[str, float | int | str]:
+        recent = self._recent
+        return {**self._judged, "rl/reward": sum(recent) / len(recent) if recent else 0.0}
+
+
+def asked(question: Conversation) -> str:
+    """The question, as text."""
+    return str(question["messages"][-2]["content"] if len(question["messages"]) > 1 else "")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("chat_rl"))

@@ -1,0 +1,38 @@
+"""Supervised fine-tuning: a model learns to answer as the assistant of a conversation does."""
+
+from nanochat.chat_training import identity_part
+from nanochat.finetuning import Form, train
+from nanochat.rundir import StageRun
+from nanochat.stages import main
+from nanochat.stages.options import ChatSftOptions
+
+FORMS = {
+    "modern": Form("packed", warm_start=True, init_lr_frac=0.8, warmdown_ratio=0.5),
+    "classic": Form(
+        "padded", warm_start=False, init_lr_frac=0.02, warmdown_ratio=1.0, momentum=lambda step: 0.95
+    ),
+}
+VALIDATION = {
+    "modern": ("SmolTalk/test", "MMLU/test:5200", "GSM8K/test:420"),
+    "classic": ("SmolTalk/test:3200",),
+}
+
+
+def run(options: ChatSftOptions, run: StageRun) -> dict[str, float | int | str]:
+    """The stage. Results: val/bpb, train/loss, steps, tokens, seconds, checkpoint, chat/<task> …"""
+    return train(options, run, "sft", FORMS[options.era], mixture(options, run), VALIDATION[options.era])
+
+
+def mixture(options: ChatSftOptions, run: StageRun) -> tuple[str, ...]:
+    """The stage's own conversations, by era."""
+    if options.era == "classic":
+        return (
+            "ARC-Easy", "ARC-Challenge", "GSM8K", "SmolTalk:10_000", identity_part(options, run),
+            "SimpleSpelling:300", "SpellingBee:300",
+        )  # fmt: skip
+    repeated = (("MMLU", options.mmlu_epochs), ("GSM8K", options.gsm8k_epochs))
+    return ("SmolTalk", *(f"{name}*{epochs}" for name, epochs in repeated if epochs))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("chat_sft"))

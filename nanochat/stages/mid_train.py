@@ -1,0 +1,31 @@
+"""Midtraining: a base model learns conversations, calls of tools, and choices answered by a letter."""
+
+from nanochat.chat_training import identity_part
+from nanochat.finetuning import Form, train
+from nanochat.rundir import StageRun
+from nanochat.stages import main
+from nanochat.stages.options import MidTrainOptions
+
+FORMS = {
+    "modern": Form("packed", warm_start=True, init_lr_frac=1.0, warmdown_ratio=0.2),
+    "classic": Form("stream", warm_start=False, init_lr_frac=1.0, warmdown_ratio=0.2),
+}
+"""The classic era trained every token of one stream of conversations, with a fresh optimizer."""
+VALIDATION = ("SmolTalk/test", "MMLU/test:5200", "GSM8K/test:420")
+
+
+def run(options: MidTrainOptions, run: StageRun) -> dict[str, float | int | str]:
+    """The stage. Results: val/bpb, train/loss, steps, tokens, seconds, checkpoint, chat/<task> …"""
+    return train(options, run, "mid", FORMS[options.era], mixture(options, run), VALIDATION)
+
+
+def mixture(options: MidTrainOptions, run: StageRun) -> tuple[str, ...]:
+    """The stage's own conversations."""
+    return (
+        "SmolTalk", "MMLU", "GSM8K", f"{identity_part(options, run)}*2", "SimpleSpelling:200_000",
+        "SpellingBee:80_000",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit(main("mid_train"))
