@@ -269,8 +269,9 @@ class Training:
     def results(self, last: Checkpoint) -> dict[str, float | int | str]:
         """Losses, sizes, seconds, peak memory and where the last checkpoint is, by the names of metrics."""
         state = self.state
+        judged = {"val/bpb": state.val_bpb, "min_val_bpb": state.min_val_bpb}
         return {
-            "val/bpb": state.val_bpb or 0.0, "min_val_bpb": state.min_val_bpb or 0.0,
+            **{name: value for name, value in judged.items() if value is not None},
             "train/loss": state.loss.smooth, "steps": state.step, "tokens": state.tokens,
             "flops": state.tokens * self.flops_per_token, "seconds": state.clock.total,
             "tok_per_sec": state.clock.tokens / state.clock.total if state.clock.total else 0.0,

@@ -13,7 +13,7 @@ from nanochat.options import Parser, normalise
 from nanochat.paths import Layout, base_dir, make_dir
 from nanochat.plan import Plan, load_plan
 from nanochat.text import harmless, number, short
-from remote.narration import GLYPHS, Printer, make_printer, spent, table
+from remote.narration import GLYPHS, Printer, judged, make_printer, spent, table
 from remote.runs import RunRow
 from remote.summary import as_number
 
@@ -146,7 +146,7 @@ def _bpb(row: RunRow) -> str:
 
 
 def _results(row: RunRow) -> str:
-    shown = [f"{harmless(name, 30)} {number(value)}" for name, value in list(row.results.items())[:4]]
+    shown = [harmless(text, 60) for text in judged(row.results)[:4]]
     return ", ".join(shown) or harmless(row.reason, 60)
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TextIO
 
 from nanochat.events import Event
@@ -147,8 +147,7 @@ def describe(event: Event) -> str:
         plural = unit if unit.endswith("s") else unit + "s"
         return harmless("started" + again + (f", {total:,.0f} {plural}" if total else ""))
     if event.kind == "eval":
-        values = [f"{name} {number(_value(value))}" for name, value in data.items()]
-        return harmless(at + ", ".join(values))
+        return harmless(at + ", ".join(judged(data)))
     if event.kind == "checkpoint":
         return harmless(f"{at}saved {data.get('path', '')}")
     if event.kind == "alert":
@@ -157,6 +156,21 @@ def describe(event: Event) -> str:
         reason = f": {data['error']}" if data.get("error") else ""
         return harmless(f"{data.get('status', 'ended')}{reason}")
     return ""
+
+
+def judged(values: Mapping[str, object]) -> list[str]:
+    """`name value` of each, with ± where its standard error is there too (as `<name>_stderr`)."""
+    shown = []
+    for name, value in values.items():
+        if name.endswith(_ERROR) and name.removesuffix(_ERROR) in values:
+            continue
+        error = values.get(name + _ERROR)
+        doubt = f" ± {number(_value(error))}" if error else ""
+        shown.append(f"{name} {number(_value(value))}{doubt}")
+    return shown
+
+
+_ERROR = "_stderr"
 
 
 def progress_line(run: RunRow) -> str:

@@ -15,6 +15,8 @@ from nanochat.paths import Layout
 
 BUNDLE_URL = "https://karpathy-public.s3.us-west-2.amazonaws.com/eval_bundle.zip"
 FOLDER = "eval_bundle"
+EVAL_BUNDLE = "eval-bundle"
+"""What `nanochat data download --dataset` calls it."""
 SHUFFLE_SEED = 1337
 
 Row = Mapping[str, Any]
@@ -62,7 +64,7 @@ class CoreTask:
         return rows
 
 
-_HINT = f"get the bundle anew: {BUNDLE_URL}"
+_HINT = f"delete its folder and fetch it anew: nanochat data download --dataset {EVAL_BUNDLE}"
 
 
 def bundle_folder(layout: Layout, explicit: str = "") -> Path:
@@ -78,7 +80,7 @@ def read_bundle(folder: Path, names: Sequence[str] = ()) -> list[CoreTask]:
     if not folder.is_dir():
         raise UserError(
             f"no CORE bundle in {folder}",
-            f"get {BUNDLE_URL} and unzip it into {folder.parent}, or name its folder with --bundle",
+            f"fetch it: nanochat data download --dataset {EVAL_BUNDLE}; or name its folder with --bundle",
         )
     try:
         config = yaml.safe_load((folder / "core.yaml").read_text(encoding="utf-8"))

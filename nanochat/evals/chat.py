@@ -16,6 +16,8 @@ from nanochat.tasks.registry import TaskData, make_task, task_spec
 from nanochat.tasks.scoring import CHAT_CORE_BASELINES, Letters, best_letter
 from nanochat.tokenizer import Tokenizer
 
+CHAT_CORE = "ChatCORE"
+"""Stands for its six tasks where tasks are named."""
 SEED = 42
 """Of sampled answers; sample n of an item has its own stream."""
 
@@ -35,16 +37,19 @@ def judged_tasks(
 ) -> dict[str, Task]:
     """The tasks called `names`, by name, in the splits they are judged on.
 
-    No names: those of ChatCORE whose data is at hand; `left_out` hears of the others, and why. Raises
-    `UserError` for a named one that is not there or is for training only.
+    `ChatCORE`, and no names, stand for those of its six whose data is at hand; `left_out` hears of the
+    others, and why. Raises `UserError` for a named one that is not there or is for training only.
     """
     tasks: dict[str, Task] = {}
-    for name in names or CHAT_CORE_BASELINES:
+    named = [name for name in names if name.lower() != CHAT_CORE.lower()]
+    for name in [*named, *(CHAT_CORE_BASELINES if len(named) < len(names) or not names else ())]:
         spec = task_spec(name)
+        if spec.name in tasks:
+            continue
         try:
             task = make_task(spec.name, data, "test" if "test" in spec.splits else "")
         except UserError as error:
-            if names:
+            if name in named:
                 raise
             left_out(spec.name, error)
             continue

@@ -3,7 +3,7 @@
 import json
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Subject:
 
 def run(options: BaseEvalOptions, run: StageRun) -> dict[str, float | int | str]:
     """The stage. Results: core/core and core/<task> with standard errors, train/bpb, val/bpb, files."""
-    kinds = wanted(options)
+    kinds = wanted(options, run)
     runtime = setup_runtime(options.device_type, options.dtype)
     # What is missing is said before the model is loaded.
     tasks = read_bundle(bundle_folder(run.layout, options.bundle), options.tasks) if "core" in kinds else []
@@ -87,8 +87,12 @@ def run(options: BaseEvalOptions, run: StageRun) -> dict[str, float | int | str]
     return results | {"seconds": round(time.perf_counter() - started, 3), "model": subject.where}
 
 
-def wanted(options: BaseEvalOptions) -> list[str]:
+def wanted(options: BaseEvalOptions, run: StageRun) -> list[str]:
     """The evaluations asked for, in the order they are done."""
+    folder = bundle_folder(run.layout, options.bundle)
+    if options.core_optional and "core" in options.eval and not folder.is_dir():
+        run.alert("core_left_out", f"CORE is left out: no bundle in {folder}")
+        options = replace(options, eval=tuple(kind for kind in options.eval if kind != "core"))
     for name in options.eval:
         if name not in KINDS:
             raise UserError(f"--eval: there is no '{name}'", nearest(name, KINDS))

@@ -75,7 +75,7 @@ def run(options: ChatRlOptions, run: StageRun) -> dict[str, float | int | str]:
         batches, lambda: job.optimizer.schedule(1 - job.progress, MOMENTUM, options.weight_decay), every,
         save_every=options.save_every, grad_clip=options.grad_clip,
     )  # fmt: skip
-    return job.results(last) | watch.results()
+    return watch.results() | job.results(last)
 
 
 def check_sizes(options: ChatRlOptions) -> None:
@@ -178,7 +178,8 @@ class Watch:
 
     def results(self) -> dict[str, float | int | str]:
         recent = self._recent
-        return {**self._judged, "rl/reward": sum(recent) / len(recent) if recent else 0.0}
+        told = {"rl/reward": sum(recent) / len(recent)} if recent else {}
+        return told | self._judged
 
 
 def asked(question: Conversation) -> str:

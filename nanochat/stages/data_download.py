@@ -1,4 +1,4 @@
-"""Fetches the shards of a published set, several at a time, and says how far it is."""
+"""Fetches the shards of a published set, several at a time, or the bundle of CORE; says how far it is."""
 
 import threading
 import time
@@ -9,6 +9,8 @@ from queue import Empty, SimpleQueue
 from nanochat.dataset import shard_info, shard_name
 from nanochat.download import Policy, Stopped, Transfer
 from nanochat.errors import UserError
+from nanochat.evals.bundle import EVAL_BUNDLE, bundle_folder, read_bundle
+from nanochat.evals.bundle_archive import bundle_url, check_archive, unpack_bundle
 from nanochat.progress import Progress
 from nanochat.published import published_set
 from nanochat.rundir import StageRun, StageStopped
@@ -18,10 +20,12 @@ from nanochat.stages.options import DataDownloadOptions
 
 def run(options: DataDownloadOptions, run: StageRun) -> dict[str, float | int | str]:
     """Fetches what is not there yet. Returns the figures of `stage_end`."""
-    chosen = published_set(options.dataset)
-    numbers = chosen.numbers(options.num_files)
     if options.mirror and not options.mirror.startswith(("http://", "https://")):
         raise UserError(f"--mirror {options.mirror} is no address", "it begins with https:// or http://")
+    if options.dataset == EVAL_BUNDLE:
+        return fetch_bundle(options, run)
+    chosen = published_set(options.dataset)
+    numbers = chosen.numbers(options.num_files)
     out = run.layout.resolve(options.out) if options.out else run.layout.base / chosen.folder
     run.start(total_steps=len(numbers), unit="files", info={"out": str(out), "dataset": chosen.name})
     fleet = Fetchers(run, options.num_workers)
@@ -52,6 +56,43 @@ def run(options: DataDownloadOptions, run: StageRun) -> dict[str, float | int | 
         "seconds": round(seconds, 3),
         "path": str(out),
     }
+
+
+def fetch_bundle(options: DataDownloadOptions, run: StageRun) -> dict[str, float | int | str]:
+    """The bundle of CORE, unpacked; nothing is fetched where a whole one is."""
+    out = bundle_folder(run.layout, options.out)
+    run.start(total_steps=1, unit="files", info={"out": str(out), "dataset": EVAL_BUNDLE})
+    started = time.monotonic()
+    fetched = not _is_bundle(out)
+    if fetched:
+        fleet = Fetchers(run, 1)
+        archive = out.with_name(f"{out.name}.zip")
+        transfer = Transfer(
+            bundle_url(options.mirror), archive, check=check_archive, should_stop=fleet.stopping.is_set,
+            policy=Policy(first_wait=options.retry_wait), note=fleet.notes.put,
+        )  # fmt: skip
+        fleet.fetch([transfer])
+        try:
+            unpack_bundle(archive, out)
+        finally:
+            archive.unlink()
+    files = [path for path in out.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    run.log(
+        f"the CORE bundle is in {out}, {size / 1e6:,.1f} MB " + ("(fetched)" if fetched else "(was there)")
+    )
+    run.metric(None, {"progress": 1.0, "eta_s": 0.0, "data/files": len(files), "data/bytes": size})
+    return {
+        "files": len(files), "fetched": int(fetched), "bytes": size,
+        "seconds": round(time.monotonic() - started, 3), "path": str(out),
+    }  # fmt: skip
+
+
+def _is_bundle(folder: Path) -> bool:
+    try:
+        return bool(read_bundle(folder))
+    except UserError:
+        return False
 
 
 def _check_shard(path: Path) -> None:

@@ -76,9 +76,12 @@ class DataBuildOptions:
 
 @dataclass(frozen=True)
 class DataDownloadOptions:
-    """Fetch a published set of shards."""
+    """Fetch a published set of shards, or the bundle of CORE."""
 
-    dataset: str = option("climbmix", "Which set", choices=("climbmix", "fineweb-edu"))
+    dataset: str = option(
+        "climbmix", "Which set of shards, or eval-bundle: CORE's tasks",
+        choices=("climbmix", "fineweb-edu", "eval-bundle"),
+    )  # fmt: skip
     num_files: int = option(
         -1,
         "How many shards from the first on; -1: all. climbmix adds its validation shard",
@@ -87,7 +90,7 @@ class DataDownloadOptions:
     )
     num_workers: int = option(4, "Downloads at a time", short="-w", minimum=1, maximum=64)
     out: str = option("", "Folder of the shards; default the set's own under the base directory", path=True)
-    mirror: str = option("", "Address that stands for https://huggingface.co")
+    mirror: str = option("", "Address that stands for https://huggingface.co, or the bundle's server")
     retry_wait: float = option(
         2.0, "Seconds before the second of five tries; doubles with each", minimum=0, maximum=600
     )
@@ -259,6 +262,9 @@ class BaseEvalOptions(EvaluationOptions):
     bundle: str = option(
         "", "Folder of the CORE bundle; default eval_bundle under the base directory", group="CORE", path=True
     )
+    core_optional: bool = option(
+        False, "Leave CORE out, with an alert, where its bundle is not there", group="CORE"
+    )
     items: str = option("", "Also copy the verdict of every item to this file", group="CORE", path=True)
     split_tokens: int = option(40 * 524_288, "Tokens of each split for bits per byte", minimum=1)
     device_batch_size: int = option(32, "Rows in a batch on one device", minimum=1)
@@ -400,7 +406,9 @@ class ConversationOptions(ChatTrainOptions):
         200, "Steps between judgements of the chat tasks, one at the end; -1: none", group="Evaluation"
     )
     chatcore_tasks: tuple[str, ...] = option(
-        (), "Chat tasks judged; default the six of ChatCORE whose data is at hand", group="Evaluation"
+        (),
+        "Chat tasks judged; ChatCORE, the default, is those of its six whose data is at hand",
+        group="Evaluation",
     )
     chatcore_max_cat: int = option(
         -1, "Items of each multiple-choice task; -1: all", group="Evaluation", minimum=-1
@@ -482,7 +490,10 @@ class ChatEvalOptions(TaskDataOptions, EvaluationOptions):
         "sft", "Stage that made the checkpoint", short="-i", group="Model", choices=tuple(CHECKPOINT_FOLDERS)
     )
     task_name: tuple[str, ...] = option(
-        (), "Tasks, by comma; default the six of ChatCORE", short="-a", group="Tasks"
+        (),
+        "Tasks, by comma; ChatCORE, the default, is those of its six whose data is at hand",
+        short="-a",
+        group="Tasks",
     )
     max_problems: int = option(-1, "Items of each task; -1: all", short="-x", group="Tasks", minimum=-1)
     temperature: float = option(0.0, "Of sampled answers; 0: greedy", short="-t", group="Answers", minimum=0)

@@ -143,3 +143,49 @@ def test_a_torn_shard_fails_the_plan_with_one_line_that_names_it(person: Person,
     assert says in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not (person.layout.base / "tokenizer").exists()
+
+
+WHOLE = [
+    *SMALL, "--set=base_train.num_iterations=12", "--set=base_train.max_seq_len=128",
+    *(
+        f"--set={item}"
+        for item in (
+            "base_loss.split_tokens=2048", "mid_train.mixture=Identity:40,SimpleSpelling:60,Arithmetic:60",
+            "mid_train.val_mixture=Arithmetic/test:8", "mid_train.total_batch_size=512",
+            "chat_sft.mixture=Identity:40,SpellingBee:20,Arithmetic:40",
+            "chat_sft.val_mixture=Arithmetic/test:8", "chat_sft.chatcore_max_sample=2",
+            "chat_rl.num_iterations=2", "chat_rl.examples_per_step=2", "chat_rl.num_samples=4",
+            "chat_rl.device_batch_size=4", "chat_rl.eval_examples=4", "chat_rl.max_new_tokens=24",
+            "chat_eval.max_problems=3", "chat_eval.max_new_tokens=24",
+        )
+    ),
+]  # fmt: skip
+STAGES_OF_PIPELINE = [
+    "data_build", "tok_train", "tok_eval", "base_train", "base_loss", "base_eval", "mid_train", "chat_sft",
+    "chat_rl", "chat_eval",
+]  # fmt: skip
+
+
+def test_every_stage_runs_in_one_plan_over_ssh(person: Person, sshd: Sshd):
+    """From nothing on the far machine to a reinforced chat model, and all of it is known here."""
+    far = person.folder / "far away"
+    HostBook(person.layout).add(sshd.host(base=far, python=str(person.python)))
+    known = person.run("hosts", "test", "box", "--accept-key", sshd.fingerprint())
+    assert known.returncode == 0, known.stderr + known.stdout
+    done = person.run("--no-tui", "pipeline", "--host", "box", "--json", *WHOLE)
+    assert done.returncode == 0, done.stderr + done.stdout[-3000:]
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    ends = {event["stage"]: event["data"] for event in events if event["kind"] == "stage_end"}
+    assert list(ends) == STAGES_OF_PIPELINE
+    assert {end["status"] for end in ends.values()} == {"succeeded"}
+    results = {stage: end["results"] for stage, end in ends.items()}
+    for stage in ("base_train", "base_loss", "mid_train", "chat_sft"):
+        assert 0 < results[stage]["val/bpb"] < 20
+    assert 0 <= results["chat_rl"]["rl/pass@1"] <= results["chat_rl"]["rl/pass@4"] <= 1
+    assert {"chat/SpellingBee", "chat/Arithmetic"} <= results["chat_eval"].keys()
+    said = {event["stage"] for event in events if event["kind"] == "sample" and event["data"]["text"]}
+    assert {"mid_train", "chat_sft", "chat_rl"} <= said
+    for source in ("base", "mid", "chatsft", "chatrl"):
+        assert (far / f"{source}_checkpoints" / "pipeline").is_dir()
+    left_out = [event["data"]["what"] for event in events if event["kind"] == "alert"]
+    assert "core_left_out" in left_out and "task_left_out" in left_out

@@ -277,7 +277,7 @@ def test_core_during_pretraining(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--bundle=/nowhere"], "no CORE bundle in /nowhere (get https://"),
+        (["--bundle=/nowhere"], "no CORE bundle in /nowhere (fetch it: "),
         (["--tasks=t1,winogrand"], "--tasks: the bundle has no task 'winogrand'"),
         (["--max-per-task=2"], "t1: 2 examples are drawn from the other rows, and there are only 1"),
         (["--eval=core,bits"], "--eval: there is no 'bits'"),
@@ -319,7 +319,7 @@ def test_a_damaged_bundle_is_named(
     evaluate(base, "--eval=core", f"--bundle={bundle}", code=2)
     error = capsys.readouterr().err
     assert says in error
-    assert "eval_bundle.zip" in error
+    assert "--dataset eval-bundle" in error
     assert error.count("\n") == 1
 
 

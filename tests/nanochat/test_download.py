@@ -1,6 +1,7 @@
 """A download is whole or absent, gets on with what it has, and says in one line why it could not."""
 
 import hashlib
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from training_data import runs_of
 from nanochat.dataset import list_shards, split_shards
 from nanochat.download import CHUNK, Policy, Stopped, Transfer
 from nanochat.errors import UserError
+from nanochat.evals.bundle import read_bundle
 from nanochat.published import published_set
 from nanochat.stages import main
 
@@ -331,3 +334,82 @@ def test_ctrl_c_leaves_parts_that_the_next_run_completes(hub: FileServer, tmp_pa
     assert len(list_shards(out)) == 3
     run_dirs = runs_of(tmp_path / "base")
     assert json.loads((run_dirs[0] / "state.json").read_text())["status"] == "stopped"
+
+
+# -- the bundle of CORE ----------------------------------------------------------------------------
+
+BUNDLE_PATH = "/eval_bundle.zip"
+
+
+def bundle_zip(**more: str) -> bytes:
+    """A bundle of one task, in a folder of the zip."""
+    files = {
+        "eval_bundle/core.yaml": (
+            "icl_tasks:\n- {label: copa, icl_task_type: multiple_choice, dataset_uri: copa.jsonl, "
+            "num_fewshot: [0]}\n"
+        ),
+        "eval_bundle/eval_meta_data.csv": "Eval Task,Random baseline\ncopa,50\n",
+        "eval_bundle/eval_data/copa.jsonl": '{"query": "a", "choices": ["b", "c"], "gold": 0}\n',
+    } | more
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return raw.getvalue()
+
+
+def fetch_bundle(server: FileServer, base: Path) -> int:
+    options = [f"--mirror={server.address}", "--retry-wait=0.01", f"--base-dir={base}"]
+    return main("data_download", ["--dataset=eval-bundle", *options])
+
+
+def test_the_bundle_is_fetched_unpacked_and_then_left_alone(server: FileServer, tmp_path: Path) -> None:
+    server.files[BUNDLE_PATH] = bundle_zip()
+    assert fetch_bundle(server, tmp_path) == 0
+    assert [task.label for task in read_bundle(tmp_path / "eval_bundle")] == ["copa"]
+    assert {name for name in names(tmp_path) if not name.startswith(".")} == {"eval_bundle", "runs"}
+    asked = len(server.requests)
+    assert fetch_bundle(server, tmp_path) == 0
+    assert len(server.requests) == asked
+
+
+def test_a_damaged_bundle_is_fetched_anew_and_other_files_stay(
+    server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.files[BUNDLE_PATH] = bundle_zip()
+    folder = tmp_path / "eval_bundle"
+    folder.mkdir()
+    (folder / "core.yaml").write_text("icl_tasks: 3")
+    assert fetch_bundle(server, tmp_path) == 0
+    assert read_bundle(folder)
+    (folder / "core.yaml").unlink()
+    (folder / "my notes").write_text("mine")
+    capsys.readouterr()
+    assert fetch_bundle(server, tmp_path) != 0
+    assert "my notes" in capsys.readouterr().err
+    assert (folder / "my notes").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"not a zip at all", "no whole zip"),
+        (bundle_zip()[:-40], "no whole zip"),
+        (bundle_zip(**{"eval_bundle/core.yaml": "icl_tasks: 3"}), "damaged"),
+        (bundle_zip(**{"../outside": "x"}), "lies outside"),
+        (bundle_zip(**{"/outside": "x"}), "lies outside"),
+        (None, "404"),
+    ],
+)
+def test_a_bundle_that_is_none_leaves_nothing_behind(
+    server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], raw: bytes | None, said: str
+) -> None:
+    if raw is not None:
+        server.files[BUNDLE_PATH] = raw
+    assert fetch_bundle(server, tmp_path) != 0
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert not (tmp_path / "eval_bundle").exists()
+    assert not (tmp_path / "eval_bundle.zip").exists()
+    assert not (tmp_path.parent / "outside").exists()

@@ -1,0 +1,71 @@
+"""The CORE bundle as it is published, a zip, put in its place whole or not at all."""
+
+import os
+import shutil
+import zipfile
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from nanochat.errors import UserError
+from nanochat.evals.bundle import BUNDLE_URL, read_bundle
+from nanochat.staged import StagedFolder
+
+_AGAIN = f"fetch it again, or look at {BUNDLE_URL}"
+
+
+def bundle_url(mirror: str = "") -> str:
+    """The address of the zip; `mirror` stands in place of its server's."""
+    return f"{mirror.rstrip('/')}{urlsplit(BUNDLE_URL).path}" if mirror else BUNDLE_URL
+
+
+def check_archive(path: Path) -> None:
+    """Raises `UserError` unless the file is a zip that holds a bundle."""
+    members(path)
+
+
+def members(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """The bundle's files in the zip, by their paths inside the bundle.
+
+    Raises `UserError` when it is no zip, has no core.yaml, or names a place outside.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = [item for item in archive.infolist() if not item.is_dir()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is no whole zip: {error}", _AGAIN) from error
+    roots = [PurePosixPath(item.filename).parent for item in files if item.filename.endswith("core.yaml")]
+    if not roots:
+        raise UserError(f"{path} holds no CORE bundle: there is no core.yaml in it", _AGAIN)
+    root = min(roots, key=lambda folder: len(folder.parts))
+    found = {}
+    for item in files:
+        name = PurePosixPath(item.filename)
+        if name.is_absolute() or ".." in name.parts or "\\" in item.filename:
+            raise UserError(f"{path} is refused: '{item.filename}' in it lies outside its folder")
+        if name.is_relative_to(root):
+            found[str(name.relative_to(root))] = item
+    return found
+
+
+def unpack_bundle(path: Path, out: Path) -> int:
+    """Unpacks the zip at `path` into the folder `out`, which appears whole; returns the number of files.
+
+    An earlier bundle there is replaced, other files are not. Raises `UserError` for a zip or a bundle that is
+    damaged, and for a disk that is full.
+    """
+    files = members(path)
+    tops = {PurePosixPath(name).parts[0] for name in files}
+    with StagedFolder(out, tops.__contains__, overwrite=True) as staged, zipfile.ZipFile(path) as archive:
+        try:
+            for name, item in files.items():
+                target = staged.content / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(item) as source, target.open("wb") as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
+                    file.flush()
+                    os.fsync(file.fileno())
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise UserError(f"{path} is damaged: {error}", _AGAIN) from error
+        read_bundle(staged.content)
+        staged.commit()
+    return len(files)
