@@ -147,6 +147,7 @@ def test_a_torn_shard_fails_the_plan_with_one_line_that_names_it(person: Person,
 
 WHOLE = [
     *SMALL, "--set=base_train.num_iterations=12", "--set=base_train.max_seq_len=128",
+    "--set=base_train.total_batch_size=512",
     *(
         f"--set={item}"
         for item in (
