@@ -400,6 +400,7 @@ def test_a_damaged_bundle_is_fetched_anew_and_other_files_stay(
         (bundle_zip(**{"/outside": "x"}), "lies outside"),
         (None, "404"),
     ],
+    ids=["no zip", "cut", "damaged tasks", "a file above", "an absolute file", "missing"],
 )
 def test_a_bundle_that_is_none_leaves_nothing_behind(
     server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], raw: bytes | None, said: str
