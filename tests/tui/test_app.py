@@ -268,6 +268,6 @@ async def test_tabs_keys_and_boxes_work_by_mouse(bench: Bench) -> None:
         await settle(pilot, lambda: isinstance(app.screen, LaunchScreen))
         await pilot.press("escape", "escape")
         await settle(pilot, lambda: tab(app) == "runs")
-        await pilot.click("#pipeline", offset=(60, 1))
+        await pilot.click("#pipeline", offset=(25, 1))
         await settle(pilot, lambda: app.screen.query_one("#filter").value == "stage:tok_train")  # type: ignore[attr-defined]
         assert [run.name for run in app.screen.query_one("#runs").items] == ["one"]  # type: ignore[attr-defined]
