@@ -35,7 +35,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--head-dim", type=int, default=128)
     parser.add_argument("--aspect-ratio", type=int, default=64)
     parser.add_argument("--rows", type=int, default=32, help="device batch tried first; halved until it fits")
-    parser.add_argument("--steps", type=int, default=8, help="timed steps of a case")
+    parser.add_argument("--accumulation", type=int, default=4, help="micro-batches of an optimizer step")
+    parser.add_argument("--steps", type=int, default=3, help="timed optimizer steps of a case")
     parser.add_argument("--precisions", default="bf16,fp8")
     parser.add_argument("--modes", default="compiled,eager")
     parser.add_argument("--attention", default="", help="kernels, such as fa3,sdpa; default all there are")
@@ -125,7 +126,7 @@ class Bench:
             a.aspect_ratio,
             "SSSL",
             rows,
-            1,
+            a.accumulation,
             "bfloat16",
             a.device,
             0,
@@ -134,7 +135,7 @@ class Bench:
         worker = Worker((str(Path(a.reference).resolve()),), steps.reference_environment("bfloat16"))
         try:
             first = worker.call(steps.start, "reference", shape, time.time(), timeout=max(1.0, self.left))
-            times = worker.call(steps.steps, a.steps + 2, timeout=max(1.0, self.left))[2:]
+            times = worker.call(steps.steps, a.steps + 1, timeout=max(1.0, self.left))[1:]
             memory = worker.call(steps.peak_memory)
         except WorkerError as error:
             self.left_out.append(f"{label}: {error}")
@@ -187,7 +188,7 @@ def main() -> None:
         raise SystemExit("this machine has no CUDA device; --device cpu runs the same cases at small sizes")
     sizes = Sizes(
         arguments.device, arguments.context, arguments.vocab, arguments.head_dim, arguments.aspect_ratio,
-        arguments.rows, arguments.steps,
+        arguments.rows, arguments.accumulation, arguments.steps,
     )  # fmt: skip
     machine = bench.call("machine", "machine", sizes)
     if machine is None:

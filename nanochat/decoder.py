@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nanochat.architecture import SMEAR_CHANNELS, SOFTCAP, VALUE_GATE_CHANNELS, ModelConfig, matmul_parameters
-from nanochat.kvcache import BatchCache, KVCache
+from nanochat.kvcache import SLACK, BatchCache, KVCache
 from nanochat.model import GPT
+from nanochat.step_graphs import SLACK_OF_GRAPHS, Capture, CudaCapture, StepGraphs
 
 EPS = torch.finfo(torch.float32).eps
 PREFILL_CHUNK = 1024
@@ -131,12 +132,15 @@ class Prepared:
         self._model = model
         self._made_from = self._fingerprint()
         self.weights = prepare(model)
+        self.version = 0
+        """Counts how often they were prepared anew."""
 
     def refresh(self) -> None:
         """Prepares them anew when the model's have changed since."""
         now = self._fingerprint()
         if now != self._made_from:
             self.weights, self._made_from = prepare(self._model), now
+            self.version += 1
 
     def _fingerprint(self) -> list[tuple[int, int]]:
         """Where each parameter lies and how often it was written to."""
@@ -188,18 +192,45 @@ class Scratch:
         self.value_heads = self.value.view(rows, kv_heads, dim)
 
 
-class Decoder:
-    """A model that decodes a running batch. Rows join by `admit`, and leave by `remove`."""
+@dataclass
+class LayerReads:
+    """For one layer of one step: where the new key and value go, and what the queries see.
 
-    def __init__(self, model: GPT, prepared: "Prepared | None" = None) -> None:
+    key, value: (rows, H_kv, D); keys: (rows·H_kv, D, slots); values: (rows·H_kv, slots, D).
+    """
+
+    key: Tensor
+    value: Tensor
+    keys: Tensor
+    values: Tensor
+    bias: Tensor | None
+    """(rows·H_kv, 1, slots), added to the scores."""
+    store: tuple[Tensor, Tensor, Tensor] | None = None
+    """Set where key and value are not slots themselves: the slot's number (1,), all keys and all values
+    (rows·H_kv, slots, D)."""
+
+
+class Decoder:
+    """A model that decodes a running batch. Rows join by `admit`, and leave by `remove`.
+
+    `capture` makes its steps replayable: "auto" captures CUDA graphs on a CUDA device, None never does.
+    """
+
+    def __init__(
+        self, model: GPT, prepared: "Prepared | None" = None, capture: "Capture | str | None" = "auto"
+    ) -> None:
         self.model = model
         self.config = model.config
         self.dtype = model.compute_dtype
         self.like = torch.empty(0, dtype=self.dtype, device=model.device)
-        self.cache = BatchCache(self.config, self.like)
+        if isinstance(capture, str):
+            capture = CudaCapture() if model.device.type == "cuda" else None
+        self._capture = capture
+        self.cache = BatchCache(self.config, self.like, SLACK_OF_GRAPHS if capture else SLACK)
+        self.graphs = StepGraphs(self, capture) if capture else None
         self._prepared = prepared or Prepared(model)
         self._scratch: dict[int, Scratch] = {}
-        self._angles = torch.empty(0, self.config.head_dim // 2, dtype=torch.complex64, device=model.device)
+        self.angles = torch.empty(0, self.config.head_dim // 2, dtype=torch.complex64, device=model.device)
         self._scale = self.config.parts.qk_gain**2 / self.config.head_dim**0.5
         self._by_hand = self.dtype == torch.float32 and model.device.type == "cpu"
 
@@ -211,9 +242,14 @@ class Decoder:
     def weights(self) -> Weights:
         return self._prepared.weights
 
+    @property
+    def weights_version(self) -> int:
+        """Another number when the weights lie elsewhere than before."""
+        return self._prepared.version
+
     def beside(self) -> "Decoder":
         """Another decoder of the same model, with a batch of its own and the weights in common."""
-        return Decoder(self.model, self._prepared)
+        return Decoder(self.model, self._prepared, self._capture)
 
     def refresh(self) -> None:
         """Prepares the weights anew when the model's have changed since."""
@@ -239,15 +275,22 @@ class Decoder:
         """Takes a row out of the batch; the last row takes its number."""
         self.cache.remove(row)
 
+    def clear(self) -> None:
+        """Takes every row out."""
+        self.cache.lengths.clear()
+
     @torch.inference_mode()
     def step(self, tokens: list[int]) -> Tensor:
         """Reads one token a row and gives the logits (n, V) float32 of the next; good until the next step."""
         cache = self.cache
         cache.make_step()
         self._need_angles(max(cache.lengths) + 1)
-        ids = torch.tensor(tokens, device=self.model.device)
         with cpu_threads(self._threads(len(tokens))):
-            logits = self._forward(ids)
+            if self.graphs is not None:
+                logits = self.graphs.step(tokens)
+            else:
+                ids = torch.tensor(tokens, device=self.model.device)
+                logits = self.forward(ids, self._reads(len(tokens)))
         cache.advance()
         return logits
 
@@ -260,11 +303,11 @@ class Decoder:
 
     def _need_angles(self, length: int) -> None:
         """The rotation of every position of a sequence, (positions, D/2) complex."""
-        if self._angles.size(0) >= length:
+        if self.angles.size(0) >= length:
             return
         length = max(2 * length, self.config.sequence_len)
         cos, sin = [table[:, 0].float() for table in self.model.rotary(0, length)]
-        self._angles = torch.complex(cos, -sin)
+        self.angles = torch.complex(cos, -sin)
 
     def _norm(self, x: Tensor, out: Tensor, norm: Tensor, eps: Tensor) -> None:
         """RMSNorm of the last dimension into `out`."""
@@ -276,12 +319,13 @@ class Decoder:
         torch.addcmul(eps, norm, norm, value=1 / width, out=norm)
         torch.mul(x, norm.rsqrt_(), out=out)
 
-    def _forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, reads: list[LayerReads]) -> Tensor:
+        """Logits (rows, V) float32 of one token a row; writes to the slots in `reads` and to the caches."""
         config, weights, cache, rows = self.config, self.weights, self.cache, ids.size(0)
         s = self._scratch.get(rows)
         if s is None:
             s = self._scratch[rows] = Scratch(config, rows, self.like, weights.wte)
-        torch.index_select(self._angles, 0, cache.positions[:rows], out=s.angles)
+        torch.index_select(self.angles, 0, cache.positions[:rows], out=s.angles)
         torch.index_select(weights.wte, 0, ids, out=s.embedded)
         if weights.smear is None:
             self._norm(s.embedded, s.x0, s.norm, s.eps)
@@ -295,12 +339,11 @@ class Decoder:
         if weights.first is not None:
             torch.mul(s.x0, weights.first, out=s.shares)
         x = s.x.copy_(s.x0)
-        reads = self._reads(rows)
         for i, layer in enumerate(weights.layers):
             if weights.first is not None:
                 torch.add(s.shares[i], x, alpha=weights.resid[i], out=x)
             self._norm(x, s.hidden, s.norm, s.eps)
-            self._attend(layer, s, ids, *reads[i])
+            self._attend(layer, s, ids, reads[i])
             x.addmm_(s.y, layer.out)
             self._norm(x, s.hidden, s.norm, s.eps)
             torch.mm(s.hidden, layer.up, out=s.up)
@@ -316,9 +359,9 @@ class Decoder:
         logits = s.logits.float() if config.parts.softcap_float32 else s.logits
         return logits.div_(SOFTCAP).tanh_().mul_(SOFTCAP).float()
 
-    def _reads(self, rows: int) -> list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]]:
-        """For each layer: the slots its key and value go to, the keys and values it sees, their bias."""
-        reads: dict[int, tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]] = {}
+    def _reads(self, rows: int) -> list[LayerReads]:
+        """For each layer the slots of this step, and no more keys than some row sees."""
+        reads: dict[int, LayerReads] = {}
         lengths, heads = self.cache.lengths, self.config.n_kv_head
         for track in self.cache.tracks:
             end, live = track.end, self.cache.live(track)
@@ -329,23 +372,20 @@ class Decoder:
             slots = [b[:, :, end].view(len(b), rows, heads, -1).unbind(0) for b in (keys, values)]
             parts = [keys[:, :, seen].transpose(2, 3).unbind(0), values[:, :, seen].unbind(0)]
             for j, layer in enumerate(track.layers):
-                reads[layer] = (slots[0][j], slots[1][j], parts[0][j], parts[1][j], bias)
+                reads[layer] = LayerReads(slots[0][j], slots[1][j], parts[0][j], parts[1][j], bias)
         return [reads[i] for i in range(self.config.n_layer)]
 
-    def _attend(
-        self, layer: LayerWeights, s: Scratch, ids: Tensor, key: Tensor, value: Tensor,
-        keys: Tensor, values: Tensor, bias: Tensor | None,
-    ) -> None:  # fmt: skip
+    def _attend(self, layer: LayerWeights, s: Scratch, ids: Tensor, read: LayerReads) -> None:
         """Attention of the new token of every row into `s.attended`; its key and value into their slots."""
         table = layer.value_embed
         buffer, qk, pairs, v = s.views["plain" if table is None else "gated"]
         torch.mm(s.hidden, layer.qkv, out=buffer)
         if table is None:
-            value.copy_(v)
+            read.value.copy_(v)
         else:
             torch.index_select(table, 0, ids, out=s.value)
             torch.sigmoid(s.gate_logits, out=s.gate)
-            torch.addcmul(v, s.gate, s.value_heads.to(v.dtype), value=3, out=value)
+            torch.addcmul(v, s.gate, s.value_heads.to(v.dtype), value=3, out=read.value)
         if qk.dtype != torch.float32:
             s.raw.copy_(qk)
         torch.mul(pairs, s.angle_pairs, out=s.turned_pairs)
@@ -354,9 +394,13 @@ class Decoder:
         torch.addcmul(s.eps32, s.qk_norm, s.qk_norm, value=1 / self.config.head_dim, out=s.qk_norm)
         s.qk_norm.rsqrt_()
         torch.mul(s.q_turned, s.q_norm, out=s.q)
-        torch.mul(s.k_turned, s.k_norm, out=key)
-        if bias is None:
-            scores = torch.baddbmm(s.eps, s.queries, keys, beta=0, alpha=self._scale)
+        torch.mul(s.k_turned, s.k_norm, out=read.key)
+        if read.store is not None:
+            slot, keys, values = read.store
+            keys.index_copy_(1, slot, read.key.view(len(keys), 1, -1))
+            values.index_copy_(1, slot, read.value.view(len(values), 1, -1))
+        if read.bias is None:
+            scores = torch.baddbmm(s.eps, s.queries, read.keys, beta=0, alpha=self._scale)
         else:
-            scores = torch.baddbmm(bias, s.queries, keys, alpha=self._scale)
-        torch.bmm(torch.softmax(scores, -1), values, out=s.attended)
+            scores = torch.baddbmm(read.bias, s.queries, read.keys, alpha=self._scale)
+        torch.bmm(torch.softmax(scores, -1), read.values, out=s.attended)

@@ -3,6 +3,7 @@
 Several prompts at a time, that come and go, are nanochat/batching.py's business; this is its short form.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from nanochat.decoder import Decoder
 from nanochat.kvcache import KVCache
 from nanochat.model import GPT
 from nanochat.sampling import Sampling
+from nanochat.step_graphs import Capture
 from nanochat.tools import Calculator, ToolTokenizer
 
 __all__ = ["Completion", "Engine", "KVCache", "generate", "generate_batch"]
@@ -30,17 +32,31 @@ class Engine:
     """Generates from a model; keep one where you sample often, its weights are prepared once.
 
     They are prepared anew when the model has been trained in between. With a `tokenizer` the model may
-    call the calculator.
+    call the calculator. `capture` as for a `Decoder`: by itself a CUDA device replays captured steps.
     """
 
-    def __init__(self, model: GPT, tokenizer: ToolTokenizer | None = None) -> None:
+    def __init__(
+        self, model: GPT, tokenizer: ToolTokenizer | None = None, capture: Capture | str | None = "auto"
+    ) -> None:
         self.model = model
         self.calculator = Calculator(tokenizer) if tokenizer is not None else None
-        self._decoder = Decoder(model)
+        self._decoder = Decoder(model, capture=capture)
+        self._spare: Decoder | None = None
 
     def scheduler(self, max_rows: int = 32, max_length: int | None = None) -> Scheduler:
         """An empty running batch over this engine's weights."""
         return Scheduler(self._decoder.beside(), max_rows, max_length)
+
+    @contextlib.contextmanager
+    def _batch(self, max_rows: int) -> Iterator[Scheduler]:
+        """A running batch for one call, on the buffers and graphs of the call before where they are free."""
+        decoder, self._spare = self._spare or self._decoder.beside(), None
+        try:
+            yield Scheduler(decoder, max_rows)
+        finally:
+            decoder.clear()
+            if decoder.graphs is not None:
+                self._spare = decoder
 
     def generate(
         self, prompt: Sequence[int], *, samples: int = 1, max_tokens: int,
@@ -53,15 +69,15 @@ class Engine:
         """
         if max_tokens < 1:
             return
-        scheduler = self.scheduler(max_rows=samples)
         request = Request(prompt, max_tokens, sampling or Sampling(), samples, stop, self.calculator)
-        scheduler.submit(request)
-        while scheduler.busy:
-            column: list[int | None] = [None] * samples
-            mask = [0] * samples
-            for new in scheduler.step():
-                column[new.sample], mask[new.sample] = new.token, int(not new.forced)
-            yield column, mask
+        with self._batch(samples) as scheduler:
+            scheduler.submit(request)
+            while scheduler.busy:
+                column: list[int | None] = [None] * samples
+                mask = [0] * samples
+                for new in scheduler.step():
+                    column[new.sample], mask[new.sample] = new.token, int(not new.forced)
+                yield column, mask
 
     def generate_batch(
         self, prompt: Sequence[int], *, samples: int = 1, max_tokens: int,
@@ -83,20 +99,20 @@ class Engine:
     ) -> list[list[Completion]]:
         """Every sample of every request, through one running batch. `between` is called between steps, and
         may raise."""
-        scheduler = self.scheduler(max_rows)
-        numbers = [scheduler.submit(request) for request in requests]
-        found = {
-            number: [Completion([], [], Finish.LENGTH) for _ in range(request.samples)]
-            for number, request in zip(numbers, requests, strict=True)
-        }
-        while scheduler.busy:
-            between()
-            for new in scheduler.step():
-                completion = found[new.request][new.sample]
-                completion.tokens.append(new.token)
-                completion.drawn.append(not new.forced)
-                if new.finish is not None:
-                    completion.finish = new.finish
+        with self._batch(max_rows) as scheduler:
+            numbers = [scheduler.submit(request) for request in requests]
+            found = {
+                number: [Completion([], [], Finish.LENGTH) for _ in range(request.samples)]
+                for number, request in zip(numbers, requests, strict=True)
+            }
+            while scheduler.busy:
+                between()
+                for new in scheduler.step():
+                    completion = found[new.request][new.sample]
+                    completion.tokens.append(new.token)
+                    completion.drawn.append(not new.forced)
+                    if new.finish is not None:
+                        completion.finish = new.finish
         return [found[number] for number in numbers]
 
 

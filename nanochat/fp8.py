@@ -92,7 +92,7 @@ class Float8Head:
     grain = 1.0
 
     def __init__(self, x: Tensor, weight: Tensor, vocab_size: int) -> None:
-        self.dtype, self.vocab_size = x.dtype, vocab_size
+        self.dtype, self.slope_dtype, self.vocab_size = x.dtype, x.dtype, vocab_size
         self.x, self.weight = quantize(x, torch.float8_e4m3fn), quantize(weight, torch.float8_e4m3fn)
         self.weight_columns = self.weight.columns()
 

@@ -48,6 +48,7 @@ class InferBenchOptions(CheckpointOptions):
         "", "Device; empty: the best there is", choices=("", "cpu", "cuda", "mps"), group="Load"
     )
     dtype: str = option("auto", "Compute type", choices=("auto", "float32", "bfloat16"), group="Load")
+    cuda_graphs: bool = option(True, "Replay captured decoding steps on a CUDA device", group="Load")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -133,6 +134,7 @@ def measure(model: "GPT", named: str, options: InferBenchOptions, sizes: list[in
         "threads": threads(runtime), "copy_bandwidth_bytes_per_sec": bandwidth,
         "peak_flops_per_sec": runtime.peak_flops, "prompt_tokens": prompt_tokens,
         "decode_tokens": options.decode_tokens, "temperature": options.temperature,
+        "cuda_graphs": options.cuda_graphs and runtime.device.type == "cuda",
         "weight_bytes_read": decode_bytes(config, 0, 0, item),
         "kv_bytes_read_per_row": decode_bytes(config, 1, middle, item) - decode_bytes(config, 0, 0, item),
     }  # fmt: skip
@@ -143,7 +145,7 @@ def measure(model: "GPT", named: str, options: InferBenchOptions, sizes: list[in
         f"a step reads {result['weight_bytes_read'] / 1e6:,.1f} MB of weights and "
         f"{result['kv_bytes_read_per_row'] / 1e6:,.2f} MB of cache a row"
     )
-    engine = Engine(model)
+    engine = Engine(model, capture="auto" if options.cuda_graphs else None)
     result["prefill"] = prefill(engine, runtime, prompt_tokens)
     print(_ROW.format("batch", "TTFT ms", "ms/step", "tok/s", "GB/s", "MBU %", "memory MB"))
     result["sweep"] = []

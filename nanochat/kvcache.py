@@ -49,7 +49,10 @@ class Track:
     keys, values: (layers, rows·H_kv, slots, D); bias: (rows·H_kv, 1, slots).
     """
 
-    def __init__(self, window: int | None, layers: list[int], heads: int, like: Tensor, dim: int) -> None:
+    def __init__(
+        self, window: int | None, layers: list[int], heads: int, like: Tensor, dim: int, slack: int
+    ) -> None:
+        self.slack = slack
         self.window = window
         self.layers = layers
         self.heads = heads
@@ -90,9 +93,14 @@ class Track:
         if self.end >= before and self.end + after <= self.slots:
             return
         target = max(before, live)
-        self.resize(0, target + max(after, SLACK, target // 8))
+        self.resize(0, target + max(after, self.slack, target // 8))
         if target != self.end:
             self._move(target, live)
+
+    def settle(self, live: int) -> None:
+        """Moves what is in use to the front when as much before it is not: for reads from slot 0 on."""
+        if self.end - live > max(live, 4 * SLACK):
+            self._move(live, live)
 
     def _move(self, target: int, live: int) -> None:
         source, destination = slice(self.end - live, self.end), slice(target - live, target)
@@ -127,10 +135,11 @@ class BatchCache:
     Rows are 0 … n−1; a row that leaves is replaced by the last one.
     """
 
-    def __init__(self, config: ModelConfig, like: Tensor) -> None:
-        windows = config.windows
+    def __init__(self, config: ModelConfig, like: Tensor, slack: int = SLACK) -> None:
+        windows, heads, dim = config.windows, config.n_kv_head, config.head_dim
+        self.slack = slack
         self.tracks = [
-            Track(w, [i for i, of in enumerate(windows) if of == w], config.n_kv_head, like, config.head_dim)
+            Track(w, [i for i, of in enumerate(windows) if of == w], heads, like, dim, slack)
             for w in dict.fromkeys(windows)
         ]
         self.lengths: list[int] = []
@@ -163,7 +172,7 @@ class BatchCache:
             if not self.lengths:
                 track.end = 0
             kept = track.kept(length)
-            track.make_room(kept, min(to_come, 4 * SLACK), self.live(track))
+            track.make_room(kept, min(to_come, 4 * self.slack), self.live(track))
             part = slice(length - kept, length)
             keys = torch.stack([prompt.keys[i][0, part].transpose(0, 1) for i in track.layers])
             values = torch.stack([prompt.values[i][0, part].transpose(0, 1) for i in track.layers])

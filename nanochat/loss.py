@@ -4,6 +4,8 @@ Logits of a whole batch in float32 would be the largest tensor of training (toke
 each chunk's logits live only while its loss and its gradients are computed, in the forward pass.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -51,10 +53,16 @@ class _Head(Protocol):
     grain: float
     """`grad_x` is written this many times too large, so that small values survive its type."""
 
+    slope_dtype: torch.dtype
+    """What `slope` may come in."""
+
     def logits(self, part: slice) -> Tensor: ...
 
     def gradients(self, slope: Tensor, row: Tensor, part: slice, grad_x: Tensor, grad_head: Tensor) -> None:
-        """`slope · row` (float32) is the gradient of the logits; writes that of x, adds that of the head."""
+        """`slope · row` is the gradient of the logits; writes that of x, adds that of the head.
+
+        slope: (n, V) float32 or `slope_dtype`, may be overwritten; row: (n, 1) float32.
+        """
 
 
 class _PlainHead:
@@ -64,6 +72,7 @@ class _PlainHead:
 
     def __init__(self, x: Tensor, weight: Tensor, vocab_size: int) -> None:
         self.x, self.weight, self.vocab_size = x, weight[:vocab_size].to(x.dtype), vocab_size
+        self.slope_dtype = x.dtype
 
     def logits(self, part: slice) -> Tensor:
         return F.linear(self.x[part], self.weight)
@@ -82,6 +91,10 @@ class _HalfHead(_PlainHead):
     grain = 256.0
     shrink = 2.0**-12
 
+    def __init__(self, x: Tensor, weight: Tensor, vocab_size: int) -> None:
+        super().__init__(x, weight, vocab_size)
+        self.slope_dtype = torch.float32
+
     def gradients(self, slope: Tensor, row: Tensor, part: slice, grad_x: Tensor, grad_head: Tensor) -> None:
         half = slope.mul_(row * self.grain).half()
         torch.mm(half, self.weight, out=grad_x[part])
@@ -96,7 +109,7 @@ class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, head: Tensor, targets: Tensor, vocab_size: int, in_float32: bool, float8: bool,
-        weights: Tensor | None,
+        weights: Tensor | None, compiled: bool,
     ) -> Tensor:  # fmt: skip
         kind = Float8Head if float8 else _HalfHead if x.dtype == torch.float16 else _PlainHead
         products: _Head = kind(x, head, vocab_size)
@@ -105,10 +118,16 @@ class _ChunkedLoss(torch.autograd.Function):
         grad_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device)
         total = torch.zeros((), dtype=torch.float32, device=x.device)
         rows = chunk_rows(vocab_size, x.device)
+        slopes = _compiled_slopes() if compiled else _slopes_in_place
         for start in range(0, len(targets), rows):
             part = slice(start, start + rows)
-            factors = None if weights is None else weights[part]
-            total += _chunk(products, part, targets[part], in_float32, grad_x, grad_head, factors)
+            raw = products.logits(part)
+            losses, slope, row = slopes(raw, targets[part], in_float32, products.slope_dtype)
+            if weights is not None:
+                factors = weights[part, None]
+                losses, row = losses * factors, row * factors
+            products.gradients(slope, row, part, grad_x, grad_head)
+            total += losses.sum()
         scale = count.float().reciprocal()
         ctx.save_for_backward(grad_x, grad_head, scale)
         ctx.head_dtype, ctx.grain = head.dtype, products.grain
@@ -119,18 +138,17 @@ class _ChunkedLoss(torch.autograd.Function):
         grad_x, grad_head, scale = ctx.saved_tensors
         factor = grad * scale
         of_x = grad_x * (factor / ctx.grain).to(grad_x.dtype)
-        return of_x, (grad_head * factor).to(ctx.head_dtype), None, None, None, None, None
+        return of_x, (grad_head * factor).to(ctx.head_dtype), None, None, None, None, None, None
 
 
-def _chunk(
-    head: _Head, part: slice, targets: Tensor, in_float32: bool, grad_x: Tensor, grad_head: Tensor,
-    weights: Tensor | None,
-) -> Tensor:  # fmt: skip
-    """Sum of nats of one chunk, each times its weight; writes its x gradient, adds its head gradient.
+def _slopes_in_place(
+    raw: Tensor, targets: Tensor, in_float32: bool, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Nats (n, 1) of each target under raw logits (n, V); `slope` and `row`, whose product is their gradient.
 
-    Both gradients are unscaled sums.
+    Works in as few buffers as there can be without fusion; what is ignored has 0 nats and row 0. `dtype` is
+    that of `_compiled_slopes`: here the slope is float32.
     """
-    raw = head.logits(part)
     tanh = (raw.float() if in_float32 else raw).div_(SOFTCAP).tanh_().float()
     # Capped logits are at most 15, so their exponentials (at most 3.3e6) need no maximum taken off.
     slope = (tanh * SOFTCAP).exp_()
@@ -141,21 +159,39 @@ def _chunk(
     # d nats / d logits = softmax − one-hot; d softcap / d raw = 1 − tanh².
     slope.scatter_add_(1, index, -normaliser)
     slope.addcmul_(slope, tanh.square_(), value=-1)
-    row = torch.where(valid, normaliser.reciprocal(), 0.0)
-    if weights is not None:
-        losses, row = losses * weights[:, None], row * weights[:, None]
-    head.gradients(slope, row, part, grad_x, grad_head)
-    return losses.sum()
+    return losses, slope, torch.where(valid, normaliser.reciprocal(), 0.0)
+
+
+def _slopes(
+    raw: Tensor, targets: Tensor, in_float32: bool, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`_slopes_in_place` for a compiler to fuse: raw is read twice, the slope written once, in `dtype`."""
+    tanh = torch.tanh((raw.float() if in_float32 else raw) / SOFTCAP).float()
+    exponentials = torch.exp(SOFTCAP * tanh)
+    normaliser = exponentials.sum(dim=-1, keepdim=True)
+    valid = (targets != IGNORE)[:, None]
+    index = targets.clamp(min=0)[:, None]
+    losses = torch.where(valid, normaliser.log() - SOFTCAP * tanh.gather(1, index), 0.0)
+    hot = torch.arange(raw.size(1), device=raw.device) == index
+    slope = torch.where(hot, exponentials - normaliser, exponentials) * (1 - tanh.square())
+    return losses, slope.to(dtype), torch.where(valid, normaliser.reciprocal(), 0.0)
+
+
+@functools.cache
+def _compiled_slopes() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    compiled: Callable[..., tuple[Tensor, Tensor, Tensor]] = torch.compile(_slopes, dynamic=False)
+    return compiled
 
 
 def chunked_loss(
     x: Tensor, head: Tensor, targets: Tensor, vocab_size: int, in_float32: bool, float8: bool = False,
-    weights: Tensor | None = None,
+    weights: Tensor | None = None, *, compiled: bool = False,
 ) -> Tensor:  # fmt: skip
     """Mean nats (float32 scalar) of targets (N,) given x (N, C) and head (padded vocabulary, C).
 
     Targets of −1 do not count; with none that counts the loss is 0. First derivatives only. `float8`: the
-    head's products run in float8. `weights` (N,) multiply each target's nats, not their number.
+    head's products run in float8. `weights` (N,) multiply each target's nats, not their number. `compiled`:
+    what lies between the products is compiled into two passes, which pays on a GPU.
     """
-    loss: Tensor = _ChunkedLoss.apply(x, head, targets, vocab_size, in_float32, float8, weights)
+    loss: Tensor = _ChunkedLoss.apply(x, head, targets, vocab_size, in_float32, float8, weights, compiled)
     return loss

@@ -27,6 +27,10 @@ class Cache(Protocol):
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
+Mixing = tuple[Tensor, Tensor, Tensor]
+"""A layer's λs of the stream and of the first embedding (0-d), and that embedding (B, T, C)."""
+
+
 class Linear(nn.Linear):
     """A matrix kept in its own dtype and multiplied in its input's, or in float8 where it trains so."""
 
@@ -102,8 +106,13 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, x: Tensor, value: Tensor | None, tables: tuple[Tensor, Tensor], cache: Cache | None
-    ) -> Tensor:
+        self, x: Tensor, mixing: Mixing | None, value: Tensor | None, tables: tuple[Tensor, Tensor],
+        cache: Cache | None,
+    ) -> Tensor:  # fmt: skip
+        if mixing is not None:
+            # Within the block, so that compiled code reads the stream once for this and the norm after it.
+            keep, share, first = mixing
+            x = keep * x + share * first
         x = x + self.attn(norm(x), value, tables, cache)
         out: Tensor = x + self.mlp(norm(x))
         return out
@@ -119,6 +128,8 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.compute_dtype = compute_dtype
+        self.compiled_loss = False
+        """Whether the elementwise part of the training loss is compiled (see `nanochat.loss`)."""
         parts, width, rows = config.parts, config.n_embd, config.padded_vocab
         layers = range(config.n_layer)
         self.transformer = nn.ModuleDict(
@@ -228,13 +239,12 @@ class GPT(nn.Module):
             # Made here, ahead of compiled blocks, which only look them up.
             for window in {w for w in self.config.windows if w is not None and w + 1 < ids.size(1)}:
                 block_mask(ids.size(1), window, x.device)
-        first, middle = x, None
+        mixings, middle = self._mixings(x), None
         for i, block in enumerate(self.blocks):
-            if parts.layer_scales:
-                x = self.resid_lambdas[i].to(x.dtype) * x + self.x0_lambdas[i].to(x.dtype) * first
             value = self.value_embeds[str(i)](ids).to(x.dtype) if str(i) in self.value_embeds else None
             # Decoding goes round a compiled block: its shapes change with every token.
-            x = block(x, value, tables, cache) if cache is None else block.forward(x, value, tables, cache)
+            run = block if cache is None else block.forward
+            x = run(x, mixings[i], value, tables, cache)
             if i == self.config.n_layer // 2:
                 middle = x
         if parts.backout and middle is not None:
@@ -242,6 +252,13 @@ class GPT(nn.Module):
         if cache is not None:
             cache.length += ids.size(1)
         return norm(x)
+
+    def _mixings(self, first: Tensor) -> list[Mixing | None]:
+        """Of every layer; None in a model without λs."""
+        if not self.config.parts.layer_scales:
+            return [None] * self.config.n_layer
+        lambdas = (table.to(first.dtype).unbind() for table in (self.resid_lambdas, self.x0_lambdas))
+        return [(keep, share, first) for keep, share in zip(*lambdas, strict=True)]
 
     def forward(
         self, ids: Tensor, targets: Tensor | None = None, cache: Cache | None = None,
@@ -258,8 +275,9 @@ class GPT(nn.Module):
         float8 = self.lm_head.float8 and torch.is_grad_enabled()
         factors = None if weights is None else weights.flatten()
         return chunked_loss(
-            flat, self.lm_head.weight, labels, self.config.vocab_size, self._cap32, float8, factors
-        )
+            flat, self.lm_head.weight, labels, self.config.vocab_size, self._cap32, float8, factors,
+            compiled=self.compiled_loss,
+        )  # fmt: skip
 
     def logits(self, x: Tensor) -> Tensor:
         """Float32 logits (…, V) of a hidden state (…, C), soft-capped."""

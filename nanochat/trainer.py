@@ -110,6 +110,7 @@ def compile_blocks(model: GPT) -> None:
         raise UserError("--compile on needs a C++ compiler, and there is none", "install g++ or leave it out")
     for block in model.blocks:
         block.compile(dynamic=False)
+    model.compiled_loss = model.device.type == "cuda"  # on a CPU a chunk's logits are in the cache as it is
 
 
 @dataclass

@@ -50,6 +50,7 @@ class Sizes:
     head_dim: int
     aspect_ratio: int
     rows: int
+    accumulation: int
     steps: int
 
     def config(self, depth: int) -> ModelConfig:
@@ -167,16 +168,15 @@ def timed(case: Case, sizes: Sizes, rows: int) -> dict[str, Any]:
 
     def step() -> float:
         started = time.perf_counter()
-        train_step(model, optimizer, iter([batch]), 1, lambda: None)
+        train_step(model, optimizer, iter([batch] * sizes.accumulation), sizes.accumulation, lambda: None)
         runtime.synchronize()
         return time.perf_counter() - started
 
     step()
     first = time.perf_counter() - began
-    for _ in range(2):
-        step()
+    step()
     seconds = statistics.median(step() for _ in range(sizes.steps))
-    rate = rows * sizes.context / seconds
+    rate = rows * sizes.context * sizes.accumulation / seconds
     flops = flops_per_token(model.config)
     result: dict[str, Any] = {
         "rows": rows, "tok_per_sec": rate, "step_seconds": seconds, "first_step_seconds": first,

@@ -1,13 +1,16 @@
 """The engine: greedy decoding against the full pass, batches that change, sampling, tools, memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from nanochat.architecture import CLASSIC, MODERN, ModelConfig, Parts
 from nanochat.batching import Finish, NewToken, Request, Scheduler
@@ -16,8 +19,53 @@ from nanochat.engine import Engine, generate, generate_batch
 from nanochat.errors import UserError
 from nanochat.model import GPT, build_model
 from nanochat.sampling import Sampling, choose
+from nanochat.step_graphs import bucket
 
 VOCAB = 50
+
+
+class _Recorder(TorchDispatchMode):
+    """Records operations on real tensors, to run them again on the same memory: what a CUDA graph does.
+
+    All that Python computed between them is fixed by the recording, as it is in a graph.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, out))
+        return out
+
+
+class _Recording:
+    def __init__(self, compute: Callable[[], torch.Tensor]) -> None:
+        self._recorder = _Recorder()
+        with self._recorder:
+            self._result = compute()
+        self._first = True
+
+    def replay(self) -> torch.Tensor:
+        # Recording has computed it already, where a capture would not have.
+        for func, args, kwargs, out in () if self._first else self._recorder.calls:
+            again = func(*args, **kwargs)
+            for old, new in zip(tree_leaves(out), tree_leaves(again), strict=True):
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+        self._first = False
+        return self._result
+
+
+CAPTURES = [None, _Recording]
+
+
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captured reads of few slots and buffers that must grow, so that short tests meet many shapes."""
+    monkeypatch.setattr("nanochat.step_graphs.REACH_STEP", 8)
+    monkeypatch.setattr("nanochat.decoder.SLACK_OF_GRAPHS", 24)
 
 
 def random_model(seed: int = 0, parts: Parts = MODERN, **sizes: object) -> GPT:
@@ -57,7 +105,8 @@ arrivals: st.SearchStrategy[list[Arrival]] = st.lists(
 )
 
 
-@settings(max_examples=60)
+@pytest.mark.parametrize("capture", CAPTURES)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     parts=st.sampled_from([MODERN, CLASSIC, replace(MODERN, smear=False, backout=False)]),
     pattern=st.sampled_from(["L", "S", "SSSL"]),
@@ -68,11 +117,12 @@ arrivals: st.SearchStrategy[list[Arrival]] = st.lists(
     seed=st.integers(0, 99),
 )
 def test_greedy_rows_of_a_changing_batch_equal_the_full_pass(
-    parts: Parts, pattern: str, context: int, kv_heads: int, max_rows: int, requests: list[Arrival], seed: int
-) -> None:
+    capture: Any, parts: Parts, pattern: str, context: int, kv_heads: int, max_rows: int,
+    requests: list[Arrival], seed: int,
+) -> None:  # fmt: skip
     """Whatever joins, leaves or is cancelled; short contexts make every window forget."""
     model = random_model(seed, parts, window_pattern=pattern, sequence_len=context, n_kv_head=kv_heads)
-    scheduler = Scheduler(Decoder(model), max_rows)
+    scheduler = Scheduler(Decoder(model, capture=capture), max_rows)
     got: dict[tuple[int, int], list[NewToken]] = {}
     numbers: dict[int, Arrival] = {}
     cancel_at: dict[int, int] = {}
@@ -105,12 +155,13 @@ def test_greedy_rows_of_a_changing_batch_equal_the_full_pass(
             assert all((number, sample) in got for sample in range(request[3]))
 
 
+@pytest.mark.parametrize("capture", CAPTURES)
 @pytest.mark.parametrize("parts", [MODERN, CLASSIC])
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
-def test_decoding_gives_the_logits_of_the_full_pass(parts: Parts, kv_heads: int) -> None:
+def test_decoding_gives_the_logits_of_the_full_pass(capture: Any, parts: Parts, kv_heads: int) -> None:
     """Rows of different lengths side by side, one leaving in the middle."""
     model = random_model(11, parts, n_kv_head=kv_heads, sequence_len=8)
-    decoder = Decoder(model)
+    decoder = Decoder(model, capture=capture)
     g = torch.Generator().manual_seed(0)
     rows = [torch.randint(0, VOCAB, (n,), generator=g).tolist() for n in (2, 31, 7)]
     for row in rows:
@@ -125,6 +176,34 @@ def test_decoding_gives_the_logits_of_the_full_pass(parts: Parts, kv_heads: int)
         with torch.no_grad():
             whole = [model(torch.tensor([row]))[0, -1] for row in rows]
         torch.testing.assert_close(logits, torch.stack(whole), atol=2e-4, rtol=0)
+    assert capture is None or (decoder.graphs is not None and decoder.graphs.captured > 5)
+
+
+def test_rows_are_rounded_up_to_a_bucket() -> None:
+    assert [bucket(n) for n in (1, 2, 3, 5, 9, 12, 13, 17, 24, 25, 33, 49)] == [
+        1, 2, 4, 8, 12, 12, 16, 24, 24, 32, 48, 64,
+    ]  # fmt: skip
+
+
+def test_captured_steps_serve_the_next_call_and_see_new_weights() -> None:
+    model = random_model(3)
+    captures: list[_Recording] = []
+
+    def capture(compute: Callable[[], torch.Tensor]) -> _Recording:
+        captures.append(_Recording(compute))
+        return captures[-1]
+
+    engine = Engine(model, capture=capture)
+    request = Request([1, 2, 3], 6, Sampling(temperature=0), samples=2)
+    first = engine.complete([request])
+    assert len(captures) == 1
+    assert engine.complete([request]) == first == Engine(model).complete([request])
+    assert len(captures) == 1
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    assert engine.complete([request]) == Engine(model).complete([request]) != first
+    assert len(captures) == 2
 
 
 @pytest.mark.parametrize("parts", [MODERN, CLASSIC])

@@ -1,5 +1,6 @@
 """The transformer: its parts, attention against its definition, cached decoding against the whole."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -94,9 +95,12 @@ def plain_attention_grad(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, wind
 
 
 @pytest.mark.parametrize("in_float32", [True, False])
+@pytest.mark.parametrize("compiled", [False, True])
 def test_chunked_loss_and_gradients_are_those_of_plain_cross_entropy(
-    in_float32: bool, monkeypatch: pytest.MonkeyPatch
+    in_float32: bool, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if compiled and not shutil.which("g++"):
+        pytest.skip("compiling for the CPU needs a C++ compiler")
     monkeypatch.setattr("nanochat.loss.chunk_rows", lambda vocab, device: 7)
     g = torch.Generator().manual_seed(0)
     x = torch.randn(33, 16, generator=g, requires_grad=True)
@@ -106,7 +110,7 @@ def test_chunked_loss_and_gradients_are_those_of_plain_cross_entropy(
     logits = 15 * torch.tanh(F.linear(x, head[:50]) / 15)
     expected = F.cross_entropy(logits, targets, ignore_index=-1)
     expected_grads = torch.autograd.grad(expected * 0.25, (x, head))
-    loss = chunked_loss(x, head, targets, 50, in_float32)
+    loss = chunked_loss(x, head, targets, 50, in_float32, compiled=compiled)
     grads = torch.autograd.grad(loss * 0.25, (x, head))
     torch.testing.assert_close(loss, expected)
     for ours, theirs in zip(grads, expected_grads, strict=True):
