@@ -5,6 +5,8 @@ of its type just before the product, and the product scaled back. Inputs and wei
 outputs e5m2 (fewer digits, more range). Weights stay what they are; only products change.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -86,28 +88,45 @@ def float8_linear(x: Tensor, weight: Tensor) -> Tensor:
 class Float8Head:
     """The head's three products in float8, a chunk of tokens at a time (see `nanochat.loss`).
 
-    x (N, C) and weight (padded vocabulary, C) are scaled as wholes, a chunk's gradient by itself.
+    x (N, C) and weight (padded vocabulary, C) are scaled as wholes, a chunk's gradient by itself. `compiled`:
+    scaling and transposing are compiled.
     """
 
     grain = 1.0
 
-    def __init__(self, x: Tensor, weight: Tensor, vocab_size: int) -> None:
+    def __init__(self, x: Tensor, weight: Tensor, vocab_size: int, compiled: bool = False) -> None:
         self.dtype, self.slope_dtype, self.vocab_size = x.dtype, x.dtype, vocab_size
         self.x, self.weight = quantize(x, torch.float8_e4m3fn), quantize(weight, torch.float8_e4m3fn)
         self.weight_columns = self.weight.columns()
+        self._products = _compiled_head_gradients() if compiled else _head_gradients
 
     def logits(self, part: slice) -> Tensor:
         x = Float8(self.x.data[part], self.x.inverse_scale)
         weight = Float8(self.weight.data.t(), self.weight.inverse_scale)
         return product(x, weight, self.dtype, fast=True)[:, : self.vocab_size]
 
-    def gradients(self, slope: Tensor, row: Tensor, part: slice, grad_x: Tensor, grad_head: Tensor) -> None:
+    def gradients(
+        self, slope: Tensor, row: Tensor | None, part: slice, grad_x: Tensor, grad_head: Tensor
+    ) -> None:
         """`slope · row` is the gradient of the logits; writes that of x, adds that of the head."""
-        padding = len(self.weight.data) - self.vocab_size
-        outer = quantize(F.pad(slope.mul_(row), (0, padding)), torch.float8_e5m2)
-        grad_x[part] = product(outer, self.weight_columns, self.dtype)
         x = Float8(self.x.data[part], self.x.inverse_scale)
-        grad_head.add_(over_rows(outer, x, torch.float32))
+        padding = len(self.weight.data) - self.vocab_size
+        grad_x[part], of_head = self._products(slope, row, x, self.weight_columns, padding, self.dtype)
+        grad_head.add_(of_head)
+
+
+def _head_gradients(
+    slope: Tensor, row: Tensor | None, x: Float8, weight_columns: Float8, padding: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Gradients of one chunk's x and of the head (float32)."""
+    outer = quantize(F.pad(slope if row is None else slope * row, (0, padding)), torch.float8_e5m2)
+    return product(outer, weight_columns, dtype), over_rows(outer, x, torch.float32)
+
+
+@functools.cache
+def _compiled_head_gradients() -> Callable[..., tuple[Tensor, Tensor]]:
+    compiled: Callable[..., tuple[Tensor, Tensor]] = torch.compile(_head_gradients, dynamic=False)
+    return compiled
 
 
 def fits_float8(weight: Tensor) -> bool:

@@ -58,8 +58,10 @@ class _Head(Protocol):
 
     def logits(self, part: slice) -> Tensor: ...
 
-    def gradients(self, slope: Tensor, row: Tensor, part: slice, grad_x: Tensor, grad_head: Tensor) -> None:
-        """`slope · row` is the gradient of the logits; writes that of x, adds that of the head.
+    def gradients(
+        self, slope: Tensor, row: Tensor | None, part: slice, grad_x: Tensor, grad_head: Tensor
+    ) -> None:
+        """`slope · row` (None: 1) is the gradient of the logits; writes that of x, adds that of the head.
 
         slope: (n, V) float32 or `slope_dtype`, may be overwritten; row: (n, 1) float32.
         """
@@ -77,12 +79,19 @@ class _PlainHead:
     def logits(self, part: slice) -> Tensor:
         return F.linear(self.x[part], self.weight)
 
-    def gradients(self, slope: Tensor, row: Tensor, part: slice, grad_x: Tensor, grad_head: Tensor) -> None:
-        # The rows' factors are left to the narrow side of both products.
+    def gradients(
+        self, slope: Tensor, row: Tensor | None, part: slice, grad_x: Tensor, grad_head: Tensor
+    ) -> None:
         x = self.x[part]
-        slope, row = slope.to(x.dtype), row.to(x.dtype)
-        torch.mul(torch.mm(slope, self.weight), row, out=grad_x[part])
-        grad_head[: self.vocab_size].add_(torch.mm(slope.T, x * row))
+        slope = slope.to(x.dtype)
+        if row is None:
+            torch.mm(slope, self.weight, out=grad_x[part])
+        else:
+            # The rows' factors are left to the narrow side of both products.
+            row = row.to(x.dtype)
+            torch.mul(torch.mm(slope, self.weight), row, out=grad_x[part])
+            x = x * row
+        grad_head[: self.vocab_size].add_(torch.mm(slope.T, x))
 
 
 class _HalfHead(_PlainHead):
@@ -95,8 +104,10 @@ class _HalfHead(_PlainHead):
         super().__init__(x, weight, vocab_size)
         self.slope_dtype = torch.float32
 
-    def gradients(self, slope: Tensor, row: Tensor, part: slice, grad_x: Tensor, grad_head: Tensor) -> None:
-        half = slope.mul_(row * self.grain).half()
+    def gradients(
+        self, slope: Tensor, row: Tensor | None, part: slice, grad_x: Tensor, grad_head: Tensor
+    ) -> None:
+        half = slope.mul_(self.grain if row is None else row * self.grain).half()
         torch.mm(half, self.weight, out=grad_x[part])
         # Summed over a chunk, what one frequent token collects would pass float16's largest number.
         partial = torch.mm(half.T, self.x[part] * self.shrink)
@@ -111,8 +122,11 @@ class _ChunkedLoss(torch.autograd.Function):
         ctx: Any, x: Tensor, head: Tensor, targets: Tensor, vocab_size: int, in_float32: bool, float8: bool,
         weights: Tensor | None, compiled: bool,
     ) -> Tensor:  # fmt: skip
-        kind = Float8Head if float8 else _HalfHead if x.dtype == torch.float16 else _PlainHead
-        products: _Head = kind(x, head, vocab_size)
+        products: _Head
+        if float8:
+            products = Float8Head(x, head, vocab_size, compiled)
+        else:
+            products = (_HalfHead if x.dtype == torch.float16 else _PlainHead)(x, head, vocab_size)
         count = (targets != IGNORE).sum().clamp(min=1)
         grad_x = torch.empty_like(x)
         grad_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device)
@@ -121,13 +135,11 @@ class _ChunkedLoss(torch.autograd.Function):
         slopes = _compiled_slopes() if compiled else _slopes_in_place
         for start in range(0, len(targets), rows):
             part = slice(start, start + rows)
+            factors = None if weights is None else weights[part, None]
             raw = products.logits(part)
-            losses, slope, row = slopes(raw, targets[part], in_float32, products.slope_dtype)
-            if weights is not None:
-                factors = weights[part, None]
-                losses, row = losses * factors, row * factors
+            nats, slope, row = slopes(raw, targets[part], factors, in_float32, products.slope_dtype)
             products.gradients(slope, row, part, grad_x, grad_head)
-            total += losses.sum()
+            total += nats
         scale = count.float().reciprocal()
         ctx.save_for_backward(grad_x, grad_head, scale)
         ctx.head_dtype, ctx.grain = head.dtype, products.grain
@@ -142,44 +154,55 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def _slopes_in_place(
-    raw: Tensor, targets: Tensor, in_float32: bool, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Nats (n, 1) of each target under raw logits (n, V); `slope` and `row`, whose product is their gradient.
+    raw: Tensor, targets: Tensor, factors: Tensor | None, in_float32: bool, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Nats of targets (n,) under raw logits (n, V), summed; `slope`, `row`: their product is the gradient.
 
-    Works in as few buffers as there can be without fusion; what is ignored has 0 nats and row 0. `dtype` is
-    that of `_compiled_slopes`: here the slope is float32.
+    Works in as few buffers as there can be without fusion. What is ignored has 0 nats and row 0. `factors`
+    (n, 1) multiply the nats of each. `dtype` is that of `_compiled_slopes`: here the slope is float32.
     """
     tanh = (raw.float() if in_float32 else raw).div_(SOFTCAP).tanh_().float()
     # Capped logits are at most 15, so their exponentials (at most 3.3e6) need no maximum taken off.
     slope = (tanh * SOFTCAP).exp_()
     normaliser = slope.sum(dim=-1, keepdim=True)
-    valid = (targets != IGNORE)[:, None]
     index = targets.clamp(min=0)[:, None]
-    losses = torch.where(valid, normaliser.log() - SOFTCAP * tanh.gather(1, index), 0.0)
+    nats, row = _of_rows(normaliser, tanh.gather(1, index), targets, factors)
     # d nats / d logits = softmax − one-hot; d softcap / d raw = 1 − tanh².
     slope.scatter_add_(1, index, -normaliser)
     slope.addcmul_(slope, tanh.square_(), value=-1)
-    return losses, slope, torch.where(valid, normaliser.reciprocal(), 0.0)
+    return nats, slope, row
 
 
 def _slopes(
-    raw: Tensor, targets: Tensor, in_float32: bool, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`_slopes_in_place` for a compiler to fuse: raw is read twice, the slope written once, in `dtype`."""
+    raw: Tensor, targets: Tensor, factors: Tensor | None, in_float32: bool, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """`_slopes_in_place` for a compiler to fuse: raw is read twice; the slope, rows' factors and all, is
+    written once, in `dtype`."""
     tanh = torch.tanh((raw.float() if in_float32 else raw) / SOFTCAP).float()
     exponentials = torch.exp(SOFTCAP * tanh)
     normaliser = exponentials.sum(dim=-1, keepdim=True)
-    valid = (targets != IGNORE)[:, None]
     index = targets.clamp(min=0)[:, None]
-    losses = torch.where(valid, normaliser.log() - SOFTCAP * tanh.gather(1, index), 0.0)
+    nats, row = _of_rows(normaliser, tanh.gather(1, index), targets, factors)
     hot = torch.arange(raw.size(1), device=raw.device) == index
     slope = torch.where(hot, exponentials - normaliser, exponentials) * (1 - tanh.square())
-    return losses, slope.to(dtype), torch.where(valid, normaliser.reciprocal(), 0.0)
+    return nats, (slope * row).to(dtype), None
+
+
+def _of_rows(
+    normaliser: Tensor, tanh: Tensor, targets: Tensor, factors: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Summed nats, and each row's factor of its slope: from the rows' sums and their targets' tanh (n, 1)."""
+    valid = (targets != IGNORE)[:, None]
+    nats = torch.where(valid, normaliser.log() - SOFTCAP * tanh, 0.0)
+    row = torch.where(valid, normaliser.reciprocal(), 0.0)
+    if factors is not None:
+        nats, row = nats * factors, row * factors
+    return nats.sum(), row
 
 
 @functools.cache
-def _compiled_slopes() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
-    compiled: Callable[..., tuple[Tensor, Tensor, Tensor]] = torch.compile(_slopes, dynamic=False)
+def _compiled_slopes() -> Callable[..., tuple[Tensor, Tensor, Tensor | None]]:
+    compiled: Callable[..., tuple[Tensor, Tensor, Tensor | None]] = torch.compile(_slopes, dynamic=False)
     return compiled
 
 

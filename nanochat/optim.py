@@ -190,7 +190,8 @@ class MuonAdamW(torch.optim.Optimizer):
             [s["exp_avg"] for s in states],
             [s["exp_avg_sq"] for s in states],
             [],
-            [torch.tensor(float(self.steps - 1), device=device) for _ in params],
+            # Filled there: a copy from the host would wait for all that runs.
+            [torch.full((), float(self.steps - 1), device=device) for _ in params],
             fused=fused,
             foreach=not fused,
             amsgrad=False,

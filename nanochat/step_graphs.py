@@ -6,6 +6,7 @@ from a tensor. A graph is captured when its shape is met for the second time, an
 buffer has moved.
 """
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -44,15 +45,18 @@ class _CudaGraph:
 
 
 class CudaCapture:
-    """Captures on the current CUDA device; all its graphs share one memory pool, as they run in turn."""
+    """Captures on the current CUDA device; its graphs share one memory pool, as they run in turn."""
 
     def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
+        self._last: weakref.ref[torch.cuda.CUDAGraph] | None = None
 
     def __call__(self, compute: Callable[[], Tensor]) -> Captured:
+        last = self._last() if self._last is not None else None
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # A pool goes with the last of its graphs, and must not be named again.
+        with torch.cuda.graph(graph, pool=None if last is None else last.pool()):
             result = compute()
+        self._last = weakref.ref(graph)
         return _CudaGraph(graph, result)
 
 
