@@ -224,18 +224,18 @@ def _window_copies(config: ModelConfig, window: int | None) -> int:
 
 def _by_hand(config: ModelConfig, compute: Compute, window: int | None, rows: int) -> int:
     """Attention weights kept where a CPU computes attention by hand (`nanochat.attention_cpu`), else 0."""
-    if compute.device != "cpu" or compute.dtype != "float32" or compute.compiled:
+    if compute.device != "cpu" or compute.compiled:
         return 0
     if config.n_kv_head != config.n_head:
         return 0
-    return kept_weights(rows, config.n_head, config.sequence_len, window)
+    return kept_weights(rows, config.n_head, config.sequence_len, window, compute.dtype)
 
 
 def _mask_bytes(config: ModelConfig, compute: Compute, window: int | None, rows: int) -> int:
     """Bytes of attention weights kept by hand, or of a window's mask, which the CPU kernel keeps in the
     compute type."""
     if weights := _by_hand(config, compute, window, rows):
-        return weights * FLOAT32
+        return weights * compute.size
     if compute.device != "cpu" or window is None:
         return 0
     if 2 * window > config.sequence_len:

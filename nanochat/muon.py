@@ -18,6 +18,11 @@ POLAR_EXPRESS = (
 )
 
 
+def _wide(x: Tensor) -> torch.dtype:
+    """The type that norms of `x` are summed in: float32 at the least."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Quintic coefficients of the first Muon (Keller Jordan, 2024): singular values end between 0.7 and 1.2."""
 
@@ -42,10 +47,9 @@ def classic_direction(grads: Tensor, buffer: Tensor, momentum: float, dtype: tor
 
 def equilibrate_rows(x: Tensor) -> Tensor:
     """Rescales each row of (n, rows, columns) to the RMS row norm ‖X‖_F/√rows (MuonEq, arXiv 2603.28254)."""
-    wide = x.float()
-    target = torch.linalg.matrix_norm(wide, keepdim=True) / x.size(-2) ** 0.5
-    rows = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).clamp_min(1e-6)
-    scaled: Tensor = x * (target / rows).to(x.dtype)
+    rows = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=_wide(x))
+    target = torch.linalg.vector_norm(rows, dim=-2, keepdim=True) / x.size(-2) ** 0.5
+    scaled: Tensor = x * (target / rows.clamp_min(1e-6)).to(x.dtype)
     return scaled
 
 
@@ -54,8 +58,8 @@ def polar_express(x: Tensor) -> Tensor:
 
     X ← aX + X(bA + cA²) with A the Gram matrix of the short side (arXiv 2505.16932).
     """
-    scale = torch.linalg.matrix_norm(x.float(), keepdim=True) * 1.01 + 1e-6
-    x = (x / scale).to(x.dtype)
+    norm = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True, dtype=_wide(x))
+    x = x * (norm * 1.01 + 1e-6).reciprocal().to(x.dtype)
     tall = x.size(-2) > x.size(-1)
     for a, b, c in POLAR_EXPRESS:
         gram = x.mT @ x if tall else x @ x.mT
@@ -65,18 +69,24 @@ def polar_express(x: Tensor) -> Tensor:
 
 
 def reduce_variance(update: Tensor, second: Tensor, beta2: float) -> Tensor:
-    """Evens out the size of rows (or columns) by a running mean square, Frobenius norm unchanged.
+    """Evens out the size of rows (or columns) by a running mean square; the Frobenius norm becomes √min(r, c).
 
-    NorMuon (arXiv 2510.05491). `second` (n, rows, 1) or (n, 1, columns) is updated in place; it starts at
-    zero and is not bias-corrected.
+    That norm, which an exactly semi-orthogonal matrix has, is Muon+ (arXiv 2602.21545); the rest is NorMuon
+    (arXiv 2510.05491). update: (n, rows, columns) of any float type. `second` (n, rows, 1) or (n, 1, columns)
+    float32 is updated in place; it starts at zero and is not bias-corrected. Gives float32.
     """
     dim = -1 if second.size(-1) == 1 else -2
-    mean_square = update.square().mean(dim=dim, keepdim=True)
+    # All that is wanted of the update is one norm a row (or column): it is read once for these.
+    norms = torch.linalg.vector_norm(update, dim=dim, keepdim=True, dtype=_wide(update))
+    whole = torch.linalg.vector_norm(norms, dim=(-2, -1), keepdim=True).clamp_min(1e-6)
+    gain = min(update.shape[-2:]) ** 0.5 / whole
+    mean_square = (norms * gain).square() / update.size(dim)
     second.lerp_(mean_square, 1 - beta2)
     step = second.clamp_min(1e-10).rsqrt()
     before = mean_square.sum(dim=(-2, -1), keepdim=True).sqrt()
     after = (mean_square * step.square()).sum(dim=(-2, -1), keepdim=True).sqrt().clamp_min(1e-10)
-    return update * (step * (before / after))
+    evened: Tensor = update * (gain * step * (before / after))
+    return evened
 
 
 def muon_direction(
@@ -89,16 +99,12 @@ def muon_direction(
     """
     buffer.lerp_(grads, 1 - momentum)
     nesterov = torch.lerp(grads, buffer, momentum)
-    update = polar_express(equilibrate_rows(nesterov.to(dtype))).float()
-    # Muon+ (arXiv 2602.21545): the norm an exactly semi-orthogonal matrix has.
-    target = min(update.shape[-2:]) ** 0.5
-    update = update * (target / torch.linalg.matrix_norm(update, keepdim=True).clamp_min(1e-6))
-    return reduce_variance(update, second, beta2)
+    return reduce_variance(polar_express(equilibrate_rows(nesterov.to(dtype))), second, beta2)
 
 
 def cautious_step_(params: Tensor, update: Tensor, lr: float, weight_decay: float) -> None:
-    """p ← p − lr·(u + wd·p where u·p ≥ 0): decay only where it agrees with the update."""
+    """p ← p − lr·(u + wd·p where u·p ≥ 0): decay only where it agrees with the update. `params` in place."""
     if weight_decay:
-        decay = torch.where(update * params >= 0, params, 0.0)
-        update = update.add(decay, alpha=weight_decay)
+        agrees = (update * params).ge_(0)
+        params.addcmul_(params, agrees, value=-lr * weight_decay)
     params.sub_(update, alpha=lr)
