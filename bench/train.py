@@ -2,6 +2,7 @@
 
     python bench/train.py                      ours against transformers' NanoChat at one classic shape
     python bench/train.py --reference DIR      and against a checkout of karpathy/nanochat at the modern shape
+    python bench/train.py --dtype bfloat16 --peer-dtype float32      each in the type it takes by itself
     python bench/train.py --json               end with one JSON document
 
 Contestants are processes of their own that do one step each in turn, so that what else the machine does
@@ -12,6 +13,7 @@ data loader. karpathy/nanochat is compiled whole, as it trains; the others run e
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -42,6 +44,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=11, help="timed steps of each")
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument(
+        "--peer-dtype", default="", choices=("", "float32", "bfloat16"), help="of the peers; default --dtype"
+    )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--compile", action="store_true", help="torch.compile our blocks")
     parser.add_argument("--reference", default="", help="folder of a checkout of karpathy/nanochat")
@@ -68,13 +73,16 @@ def contestants(arguments: argparse.Namespace) -> list[str]:
     return names
 
 
-def begin(name: str, shape: steps.Shape, reference: str) -> tuple[Worker, dict[str, Any]]:
+def begin(name: str, shape: steps.Shape, arguments: argparse.Namespace) -> tuple[Worker, dict[str, Any]]:
     """Starts a contestant and has it do its first step."""
+    reference = arguments.reference
+    if arguments.peer_dtype and name in (peer for _, peer in PEERS):
+        shape = dataclasses.replace(shape, dtype=arguments.peer_dtype)
     if name == "reference":
         worker = Worker((str(Path(reference).resolve()),), steps.reference_environment(shape.dtype))
     else:
         worker = Worker()
-    return worker, worker.call(steps.start, name, shape, time.time())
+    return worker, {"dtype": shape.dtype, **worker.call(steps.start, name, shape, time.time())}
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -89,7 +97,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     results: dict[str, dict[str, Any]] = {}
     for name in contestants(arguments):
         try:
-            workers[name], results[name] = begin(name, shape, arguments.reference)
+            workers[name], results[name] = begin(name, shape, arguments)
         except WorkerError as error:
             print(f"{name}: left out: {error}", file=sys.stderr)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in workers}
@@ -106,7 +114,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             "cpu_seconds": statistics.median(used for _, used in times[name]),
             "gflops_per_sec": rate * results[name]["flops_per_token"] / 1e9,
             "peak_memory_bytes": worker.call(steps.peak_memory), "load": os.getloadavg()[0],
-            "dtype": arguments.dtype, **results[name],
+            **results[name],
         }  # fmt: skip
         worker.close()
     return list(results.values())
@@ -124,7 +132,7 @@ def main() -> None:
     if not results:
         raise SystemExit("nothing was measured")
     titles = ("tok/s", "GFLOP/s", "ms/step", "CPU ms", "first step", "memory", "load")
-    print(" " * 13 + "".join(title.rjust(11) for title in titles))
+    print(" " * 19 + "".join(title.rjust(11) for title in titles))
     for result in results:
         cells = (
             f"{result['tok_per_sec']:,.0f}",
@@ -135,7 +143,10 @@ def main() -> None:
             f"{result['peak_memory_bytes'] / 1e6:,.0f} MB",
             f"{result['load']:.1f}",
         )
-        print(f"{result['name']:13}" + "".join(cell.rjust(11) for cell in cells))
+        print(
+            f"{result['name']:11}{result['dtype'].replace('float', 'f'):8}"
+            + "".join(cell.rjust(11) for cell in cells)
+        )
     found = ratios(results)
     for peer, ratio in found.items():
         print(f"{ratio:.2f} × the tokens a second of {'karpathy/nanochat' if peer == 'reference' else peer}")

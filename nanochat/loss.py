@@ -161,16 +161,21 @@ def _slopes_in_place(
     Works in as few buffers as there can be without fusion. What is ignored has 0 nats and row 0. `factors`
     (n, 1) multiply the nats of each. `dtype` is that of `_compiled_slopes`: here the slope is float32.
     """
-    tanh = (raw.float() if in_float32 else raw).div_(SOFTCAP).tanh_().float()
-    # Capped logits are at most 15, so their exponentials (at most 3.3e6) need no maximum taken off.
-    slope = (tanh * SOFTCAP).exp_()
+    # With r = 1 / (1 + exp(2x/15)) a capped logit is 15 − 30r: two exponentials cost less than a tanh.
+    if in_float32:
+        r = raw.float().mul_(2 / SOFTCAP).exp_().add_(1).reciprocal_()
+    else:
+        r = raw.div_(SOFTCAP).tanh_().float().neg_().add_(1).mul_(0.5)
+    # The largest logit there can be is taken off, 15: exp(−30r) is at least 9e-14.
+    slope = (r * (-2 * SOFTCAP)).exp_()
     normaliser = slope.sum(dim=-1, keepdim=True)
     index = targets.clamp(min=0)[:, None]
-    nats, row = _of_rows(normaliser, tanh.gather(1, index), targets, factors)
-    # d nats / d logits = softmax − one-hot; d softcap / d raw = 1 − tanh².
+    below = r.gather(1, index) * (2 * SOFTCAP)
+    nats, row = _of_rows(normaliser, normaliser.log() + below, targets, factors)
+    # d nats / d logits = softmax − one-hot; d softcap / d raw = 1 − tanh² = 4r(1 − r).
     slope.scatter_add_(1, index, -normaliser)
-    slope.addcmul_(slope, tanh.square_(), value=-1)
-    return nats, slope, row
+    slope.mul_(r.addcmul_(r, r, value=-1))
+    return nats, slope, row.mul_(4)
 
 
 def _slopes(
@@ -182,18 +187,19 @@ def _slopes(
     exponentials = torch.exp(SOFTCAP * tanh)
     normaliser = exponentials.sum(dim=-1, keepdim=True)
     index = targets.clamp(min=0)[:, None]
-    nats, row = _of_rows(normaliser, tanh.gather(1, index), targets, factors)
+    nats = normaliser.log() - SOFTCAP * tanh.gather(1, index)
+    total, row = _of_rows(normaliser, nats, targets, factors)
     hot = torch.arange(raw.size(1), device=raw.device) == index
     slope = torch.where(hot, exponentials - normaliser, exponentials) * (1 - tanh.square())
-    return nats, (slope * row).to(dtype), None
+    return total, (slope * row).to(dtype), None
 
 
 def _of_rows(
-    normaliser: Tensor, tanh: Tensor, targets: Tensor, factors: Tensor | None
+    normaliser: Tensor, nats: Tensor, targets: Tensor, factors: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Summed nats, and each row's factor of its slope: from the rows' sums and their targets' tanh (n, 1)."""
+    """The nats that count, summed, and each row's factor of its slope: all in (n, 1) but targets (n,)."""
     valid = (targets != IGNORE)[:, None]
-    nats = torch.where(valid, normaliser.log() - SOFTCAP * tanh, 0.0)
+    nats = torch.where(valid, nats, 0.0)
     row = torch.where(valid, normaliser.reciprocal(), 0.0)
     if factors is not None:
         nats, row = nats * factors, row * factors
