@@ -69,7 +69,7 @@ def polar_express(x: Tensor) -> Tensor:
 
 
 def reduce_variance(update: Tensor, second: Tensor, beta2: float) -> Tensor:
-    """Evens out the size of rows (or columns) by a running mean square; the Frobenius norm becomes √min(r, c).
+    """Evens out rows (or columns) by a running mean square; the Frobenius norm is then √min(r, c).
 
     That norm, which an exactly semi-orthogonal matrix has, is Muon+ (arXiv 2602.21545); the rest is NorMuon
     (arXiv 2510.05491). update: (n, rows, columns) of any float type. `second` (n, rows, 1) or (n, 1, columns)

@@ -1,9 +1,11 @@
 """The machine a stage computes on: device, compute type, processes of torchrun, peak FLOP/s."""
 
 import atexit
+import ctypes
 import gc
 import math
 import os
+import sys
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -68,7 +70,6 @@ class Runtime:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         import resource
-        import sys
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
@@ -163,6 +164,24 @@ def matmul_flops(dtype: torch.dtype, size: int = 512, seconds: float = 0.03) -> 
         a @ a
         best = min(best, time.perf_counter() - start)
     return float(2 * size**3 / best)
+
+
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+"""Parameters of glibc's mallopt(3)."""
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep freed memory for the next allocation, as long as the process lives.
+
+    By itself it gives tensors of some megabytes back to the kernel and gets them again, zeroed a page at a
+    time, within every step. Elsewhere than on glibc, and where its tunables are set, nothing is done.
+    """
+    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if sys.platform == "linux" and mallopt is not None:
+        mallopt(MMAP_THRESHOLD, 32 << 20)  # the largest there is
+        mallopt(TRIM_THRESHOLD, 1 << 30)
 
 
 def freeze_garbage_collector() -> None:

@@ -106,7 +106,8 @@ def _ours(name: str, shape: Shape) -> tuple[Callable[[], object], float]:
     from nanochat.dataloader import Batch, LoaderState
     from nanochat.model import build_model
     from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-    from nanochat.trainer import compile_blocks, train_step
+    from nanochat.runtime import Runtime
+    from nanochat.trainer import prepare_for_training, train_step
 
     config = ModelConfig(
         shape.context, shape.vocab, shape.depth, shape.heads, shape.heads, shape.width, shape.window_pattern,
@@ -117,8 +118,8 @@ def _ours(name: str, shape: Shape) -> tuple[Callable[[], object], float]:
     model.init_weights(1)
     matrices = dtype if dtype == torch.bfloat16 else torch.float32
     optimizer = MuonAdamW(parameter_groups(model, LearningRates(), 0.1), matrices)
-    if shape.compile:
-        compile_blocks(model)
+    runtime = Runtime(torch.device(shape.device), dtype)
+    prepare_for_training(model, runtime, "on" if shape.compile else "off")
     rows = _tokens(shape)
     batch = Batch(rows[:, :-1].contiguous(), rows[:, 1:].contiguous(), LoaderState())
 
