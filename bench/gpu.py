@@ -199,10 +199,9 @@ def main() -> None:
     print(" " * 28 + "".join(title.rjust(width) for title, _, width, _, _ in COLUMNS))
     results: list[dict[str, Any]] = []
     for case in in_order(machine, arguments):
-        result = bench.call(case.label, "speed", case, sizes)
+        result = bench.call(case.label, "measured", case, sizes)
         if result is None:
             continue
-        result |= bench.call(f"{case.label} numerics", "numerics", case, sizes) or {}
         results.append({"case": case.label, **vars(case), **result})
         print(line(case.label, result), flush=True)
         first = sum(r["depth"] == case.depth for r in results) == 1

@@ -188,7 +188,7 @@ def _block_bytes(config: ModelConfig, compute: Compute, layer: int, window: int 
     elif cpu:
         kept += _window_copies(config, window)
     elif compute.compiled:
-        kept += _compiled_difference(config, gated)
+        kept += _compiled_difference(config, gated, compute.fp8 and float8_matrices(config))
     else:
         kept += 2 * width + 2 * (width + kv)  # inputs of both norms; q and k before and after their rotation
     bytes_kept = kept * size + scales + attention
@@ -198,11 +198,15 @@ def _block_bytes(config: ModelConfig, compute: Compute, layer: int, window: int 
     return bytes_kept
 
 
-def _compiled_difference(config: ModelConfig, gated: bool) -> int:
-    """Elements a token that a compiled block keeps more (or fewer) than the hand-written CPU block."""
+def _compiled_difference(config: ModelConfig, gated: bool, float8: bool) -> int:
+    """Elements a token that a compiled block keeps more (or fewer) than the hand-written CPU block.
+
+    Set by what depths 12 and 20 took on an H200 (docs/benchmarks.md). In float8 the result of the first MLP
+    matrix is not kept beside its square.
+    """
     width, kv = config.n_embd, config.kv_dim
     more = 2 * width + width + kv
-    fewer = 2 * width + 4 * width
+    fewer = width + (4 * width if float8 else 0)
     return more - fewer - (2 * config.n_kv_head if gated else 0)
 
 

@@ -127,42 +127,51 @@ def in_float32(depth: int, sizes: Sizes) -> tuple[float, dict[str, torch.Tensor]
     return _float32[depth]
 
 
-def numerics(case: Case, sizes: Sizes) -> dict[str, float]:
-    """Relative error of the loss, and of all gradients together: ‖g − g₃₂‖ / ‖g₃₂‖."""
-    with clean(sizes):
-        exact, grads = in_float32(case.depth, sizes)
-    with clean(sizes):
-        model = make(case, sizes, torch.bfloat16)
-        ids = tokens(sizes, 1)
-        loss = model(ids[:, :-1], ids[:, 1:])
-        loss.backward()
-        error = norm = 0.0
-        for name, p in model.named_parameters():
-            if p.grad is not None:
-                there = grads[name].to(p.device)
-                error += (p.grad.float() - there).square().sum().item()
-                norm += there.square().sum().item()
-        return {"loss_error": abs(loss.item() - exact) / exact, "gradient_error": (error / norm) ** 0.5}
+def errors(
+    model: GPT, rows: int, sizes: Sizes, exact: float, grads: dict[str, torch.Tensor]
+) -> dict[str, float]:
+    """Relative error of the loss, and of all gradients together: ‖g − g₃₂‖ / ‖g₃₂‖.
+
+    The one row is taken `rows` times, which changes neither, so that the shapes are those of training.
+    """
+    ids = tokens(sizes, 1).expand(rows, -1)
+    loss = model(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
+    loss.backward()
+    error = norm = 0.0
+    for name, p in model.named_parameters():
+        if p.grad is not None:
+            there = grads[name].to(p.device)
+            error += (p.grad.float() - there).square().sum().item()
+            norm += there.square().sum().item()
+            p.grad = None
+    return {"loss_error": abs(loss.item() - exact) / exact, "gradient_error": (error / norm) ** 0.5}
 
 
-def speed(case: Case, sizes: Sizes) -> dict[str, Any]:
-    """Training steps of the largest device batch that fits, halved from `sizes.rows` until one does."""
+def measured(case: Case, sizes: Sizes) -> dict[str, Any]:
+    """Errors and training steps of the largest device batch that fits: `sizes.rows`, or halves of it."""
+    with clean(sizes):
+        exact = in_float32(case.depth, sizes)
     rows = sizes.rows
     while True:
         with clean(sizes):
             try:
-                return timed(case, sizes, rows)
+                return _measured(case, sizes, rows, *exact)
             except torch.OutOfMemoryError:
                 if rows == 1:
                     raise
         rows //= 2
 
 
-def timed(case: Case, sizes: Sizes, rows: int) -> dict[str, Any]:
+def _measured(
+    case: Case, sizes: Sizes, rows: int, exact: float, grads: dict[str, torch.Tensor]
+) -> dict[str, Any]:
     began = time.perf_counter()
     runtime = setup_runtime(sizes.device, "bfloat16")
     model = make(case, sizes, torch.bfloat16)
     optimizer = MuonAdamW(parameter_groups(model, LearningRates()), torch.bfloat16)
+    found = errors(model, rows, sizes, exact, grads)
+    if sizes.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     ids = tokens(sizes, rows)
     batch = Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous(), LoaderState())
 
@@ -180,7 +189,7 @@ def timed(case: Case, sizes: Sizes, rows: int) -> dict[str, Any]:
     flops = flops_per_token(model.config)
     result: dict[str, Any] = {
         "rows": rows, "tok_per_sec": rate, "step_seconds": seconds, "first_step_seconds": first,
-        "peak_memory_bytes": runtime.peak_memory(), "kernels": model.kernels,
+        "peak_memory_bytes": runtime.peak_memory(), "kernels": model.kernels, **found,
     }  # fmt: skip
     compute = Compute(sizes.device, "bfloat16", case.precision == "fp8", case.mode == "compiled")
     estimate = estimate_memory(model.config, compute, device_batch_size=rows)

@@ -107,6 +107,16 @@ def test_the_batch_that_fits_is_the_largest_that_does() -> None:
     assert device_batch_that_fits(config, compute, card, world=8, total_batch=2 * 8 * 2048) == 2
 
 
+@pytest.mark.parametrize(
+    ("depth", "fp8", "peak"), [(12, False, 26.97e9), (20, False, 74.14e9), (20, True, 56.9e9)]
+)
+def test_the_estimate_is_what_a_gpu_took(depth: int, fp8: bool, peak: float) -> None:
+    """An H200, PyTorch 2.11, compiled blocks, 32 rows of 2,048: the allocator's peak (docs/benchmarks.md)."""
+    compute = Compute("cuda", "bfloat16", fp8, compiled=True)
+    estimate = estimate_memory(config_from_depth(depth, 32_768, 2048), compute, device_batch_size=32)
+    assert estimate.total - estimate.context == pytest.approx(peak, rel=0.03)
+
+
 def test_memory_grows_with_the_batch_and_shrinks_with_ranks() -> None:
     config, compute = config_from_depth(24, 32_768, 2048), Compute()
     sizes = [estimate_memory(config, compute, device_batch_size=rows, world=8).total for rows in (1, 2, 4, 8)]
