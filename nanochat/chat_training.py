@@ -10,7 +10,7 @@ import torch
 
 from nanochat.architecture import CLASSIC, flops_per_token, parameter_counts
 from nanochat.batching import Request
-from nanochat.checkpoint import Checkpoint, find_checkpoint, list_checkpoints
+from nanochat.checkpoint import Checkpoint, find_checkpoint
 from nanochat.engine import Engine
 from nanochat.errors import UserError
 from nanochat.evals.chat import Answering, ChatJudge, written
@@ -18,7 +18,7 @@ from nanochat.evals.records import Record, accuracy, gather
 from nanochat.loss_scale import LossScale
 from nanochat.model import GPT
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-from nanochat.resume import restore_training, resume_point
+from nanochat.resume import alert_of_others, restore_training, resume_point
 from nanochat.rundir import StageRun
 from nanochat.runtime import Runtime
 from nanochat.sampling import Sampling
@@ -120,8 +120,7 @@ def make_optimizer(options: ChatTrainOptions, start: Start, runtime: Runtime, pa
     groups = parameter_groups(start.model, rates)
     for group in groups:
         group["lr"] = group["initial_lr"] = group["lr"] * part
-    matmul = torch.bfloat16 if runtime.dtype == torch.bfloat16 else torch.float32
-    return MuonAdamW(groups, matmul, runtime.ranks)
+    return MuonAdamW(groups, runtime.muon_dtype, runtime.ranks)
 
 
 def warm_start(start: Start, optimizer: MuonAdamW) -> bool:
@@ -176,12 +175,8 @@ def announce(job: Training, start: Start, info: Mapping[str, Any]) -> None:
     )
     if start.resumed:
         run.log(f"going on from step {start.checkpoint.step} of {start.checkpoint.path}")
-    elif others := [c for c in list_checkpoints(job.saver.tag) if c.meta.get("run_id") != run.run_id]:
-        run.alert(
-            "tag_in_use",
-            f"{job.saver.tag} holds {len(others)} checkpoints of other runs; the last saved is the one taken "
-            "where no step is named",
-        )
+    else:
+        alert_of_others(run, job.saver.tag)
 
 
 def identity_part(options: ChatTrainOptions, run: StageRun) -> str:
@@ -193,7 +188,7 @@ def identity_part(options: ChatTrainOptions, run: StageRun) -> str:
 # -- what is seen of the model on the way ----------------------------------------------------------
 
 
-class Watch:
+class ChatWatch:
     """Judges and samples the model as it is now. Its weights are prepared for decoding once."""
 
     def __init__(self, job: Training, tasks: Mapping[str, Task], rows: int) -> None:
@@ -242,9 +237,14 @@ class Watch:
 
 def answers(engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]]) -> list[str]:
     """The greedy answer to each prompt, tool calls and their results in it."""
-    stop = frozenset({tokenizer.special_id("assistant_end"), tokenizer.bos_id})
     requests = [
-        Request(prompt, PROMPT_TOKENS, Sampling(0.0), stop=stop, calculator=engine.calculator)
+        Request(
+            prompt,
+            PROMPT_TOKENS,
+            Sampling(0.0),
+            stop=tokenizer.answer_ends,
+            calculator=engine.calculator,
+        )
         for prompt in prompts
     ]
     return [written(tokenizer, samples[0]) for samples in engine.complete(requests)]

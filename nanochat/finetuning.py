@@ -10,9 +10,9 @@ from functools import partial
 import torch
 
 from nanochat.chat_training import (
+    ChatWatch,
     Rates,
     Start,
-    Watch,
     announce,
     find_start,
     make_job,
@@ -124,7 +124,7 @@ def train(
         every.append(Every(options.eval_every, lambda: held_out.evaluate(job), at_start=True))
     else:
         run.log("nothing is held out: no bits per byte on the way (--val-mixture names some)")
-    watch = Watch(job, chat_tasks(options, run, data), min(32, max(8, options.device_batch_size)))
+    watch = ChatWatch(job, chat_tasks(options, run, data), min(32, max(8, options.device_batch_size)))
     if watch.tasks:
         every.append(Every(options.chatcore_every, lambda: watch.chat_core(partial(most, options))))
     every.append(Every(options.sample_every, watch.sample))

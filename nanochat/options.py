@@ -69,8 +69,16 @@ def option(
     return dataclasses.field(default=default, metadata=meta)
 
 
+GROUPS = (
+    "Run", "Model", "Tasks", "Answers", "Horizon", "Batch", "Optimizer", "Evaluation", "CORE", "Checkpoint",
+    "Tracking",
+)  # fmt: skip
+"""The order of groups that several stages have, however their options are inherited."""
+
+
 def option_fields(cls: type[Options]) -> list[OptionField]:
-    """The options of a stage's dataclass in the order they are written."""
+    """The options of a stage's dataclass as they are shown: a stage's own groups first, then those of
+    `GROUPS`; within a group in the order they are written."""
     hints = typing.get_type_hints(cls)
     fields = []
     for item in dataclasses.fields(cls):
@@ -79,7 +87,7 @@ def option_fields(cls: type[Options]) -> list[OptionField]:
         if isinstance(kind, types.UnionType) or item.default is MISSING:
             raise TypeError(f"{cls.__name__}.{item.name}: one plain type with a default, please")
         fields.append(OptionField(item.name, kind, item.default, **item.metadata))
-    return fields
+    return sorted(fields, key=lambda field: GROUPS.index(field.group) if field.group in GROUPS else -1)
 
 
 def parse_value(field: OptionField, raw: object) -> Value:

@@ -9,6 +9,7 @@ from nanochat.checkpoint import (
     MODEL,
     Checkpoint,
     find_checkpoint,
+    list_checkpoints,
     newest_whole,
     optimizer_file,
     random_state,
@@ -20,6 +21,7 @@ from nanochat.dataloader import LoaderState, Position
 from nanochat.errors import UserError
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
+from nanochat.rundir import StageRun
 from nanochat.tokenizer import Tokenizer
 from nanochat.trainer import LoopState
 
@@ -44,6 +46,16 @@ def resume_point(tag: Path, *, step: int, newest: bool, attempt: int, run_id: st
             raise UserError(f"--resume: no whole checkpoint in {tag}", "leave --resume out to start afresh")
         return last
     return None
+
+
+def alert_of_others(run: StageRun, tag: Path) -> None:
+    """Tells a run that starts afresh in a folder where checkpoints of other runs are."""
+    if others := [c for c in list_checkpoints(tag) if c.meta.get("run_id") != run.run_id]:
+        run.alert(
+            "tag_in_use",
+            f"{tag} holds {len(others)} checkpoints of other runs; the last saved is the one taken where no "
+            "step is named",
+        )
 
 
 def check_same_model(found: Checkpoint, config: ModelConfig) -> None:

@@ -66,7 +66,7 @@ class Sampler:
         self, engine: Engine, tokenizer: Tokenizer, drawing: Drawing, between: Callable[[], None]
     ) -> None:
         self.engine, self.tokenizer, self.drawing, self.between = engine, tokenizer, drawing, between
-        self._stop = frozenset({tokenizer.special_id("assistant_end"), tokenizer.bos_id})
+        self._stop = tokenizer.answer_ends
 
     def roll(self, task: Task, indices: Sequence[int], salt: str) -> list[Rollout]:
         """Answers to the questions of `task` at `indices`.

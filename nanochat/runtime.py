@@ -51,6 +51,11 @@ class Runtime:
         return self.dtype if self.device.type == "cuda" and self.dtype == torch.bfloat16 else torch.float32
 
     @property
+    def muon_dtype(self) -> torch.dtype:
+        """Type of the matrix products that orthogonalise Muon's updates."""
+        return torch.bfloat16 if self.dtype == torch.bfloat16 else torch.float32
+
+    @property
     def peak_flops(self) -> float | None:
         """Peak dense bfloat16 FLOP/s of the device, None when it is not known."""
         if self.device.type != "cuda":

@@ -97,6 +97,11 @@ class Tokenizer:
         return self.special_ids[name if name.startswith("<|") else f"<|{name}|>"]
 
     @property
+    def answer_ends(self) -> frozenset[int]:
+        """The tokens that end an answer of the assistant."""
+        return frozenset({self.special_id("assistant_end"), self.bos_id})
+
+    @property
     def token_bytes(self) -> list[int]:
         """For each id the number of raw bytes it stands for; 0 for special tokens."""
         if self._token_bytes is None:

@@ -72,7 +72,7 @@ class ChatJudge:
         self.answering = answering or Answering()
         self.engine = Engine(model, tokenizer)
         self._letters = Letters(tokenizer)
-        self._stop = frozenset({tokenizer.special_id("assistant_end"), tokenizer.bos_id})
+        self._stop = tokenizer.answer_ends
 
     def judge(self, name: str, task: Task, indices: Sequence[int]) -> Iterator[list[Record]]:
         """Records of the items of `task` at `indices`, some at a time; no order is promised.

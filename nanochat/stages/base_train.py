@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from nanochat.architecture import ModelConfig, parameter_counts
-from nanochat.checkpoint import MODEL, Checkpoint, list_checkpoints
+from nanochat.checkpoint import MODEL, Checkpoint
 from nanochat.dataloader import Batch, PackedLoader, Prefetcher
 from nanochat.dataset import ShardSet, split_shards
 from nanochat.errors import UserError
@@ -24,7 +24,7 @@ from nanochat.loss_scale import LossScale
 from nanochat.model import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.packing import Tokens
-from nanochat.resume import check_same_model, reads_on, restore_training, resume_point
+from nanochat.resume import alert_of_others, check_same_model, reads_on, restore_training, resume_point
 from nanochat.rundir import StageRun
 from nanochat.runtime import Runtime, setup_runtime
 from nanochat.samples import write_samples
@@ -155,9 +155,8 @@ def make_optimizer(options: BaseTrainOptions, model: GPT, horizon: Horizon, runt
         options.embedding_lr, options.unembedding_lr, options.matrix_lr, options.scalar_lr,
         horizon.weight_decay,
     )  # fmt: skip
-    matmul = torch.bfloat16 if runtime.dtype == torch.bfloat16 else torch.float32
     groups = parameter_groups(model, rates, horizon.lr_scale, horizon.scalar_lr_scale)
-    return MuonAdamW(groups, matmul, runtime.ranks)
+    return MuonAdamW(groups, runtime.muon_dtype, runtime.ranks)
 
 
 def announce(
@@ -203,12 +202,8 @@ def announce(
                 "and optimizer go on as they were, reading goes on at the next row group, the buffered "
                 "documents are left out",
             )
-    elif others := [c for c in list_checkpoints(job.saver.tag) if c.meta.get("run_id") != run.run_id]:
-        run.alert(
-            "tag_in_use",
-            f"{job.saver.tag} holds {len(others)} checkpoints of other runs; the last saved is the one taken "
-            "where no step is named",
-        )
+    else:
+        alert_of_others(run, job.saver.tag)
 
 
 def schedule(job: Training, options: BaseTrainOptions, horizon: Horizon) -> None:

@@ -63,8 +63,11 @@ def run(options: ChatRlOptions, run: StageRun) -> dict[str, float | int | str]:
         + ("trained too" if options.train_end else "not trained")
     )
     engine = Engine(job.model, job.tokenizer)
-    watch = Watch(job, held, engine, options)
-    drawing = drawing_of(options, options.num_samples)
+    watch = RolloutWatch(job, held, engine, options)
+    drawing = Drawing(
+        options.num_samples, options.max_new_tokens, options.temperature, options.top_k, options.seed,
+        options.rollout_rows,
+    )  # fmt: skip
     batches = RolloutLoader(
         Sampler(engine, job.tokenizer, drawing, watch.between), task, questions=options.examples_per_step,
         rows=options.device_batch_size, ranks=runtime.ranks, device=runtime.device, state=job.state.loader,
@@ -95,15 +98,8 @@ def find_task(options: ChatRlOptions, data: TaskData, split: str) -> Task:
     return task
 
 
-def drawing_of(options: ChatRlOptions, samples: int) -> Drawing:
-    return Drawing(
-        samples, options.max_new_tokens, options.temperature, options.top_k, options.seed,
-        options.rollout_rows,
-    )  # fmt: skip
-
-
 @dataclass
-class Watch:
+class RolloutWatch:
     """What is told of the rollouts, and how the model is judged on held-out questions."""
 
     job: Training
@@ -183,8 +179,8 @@ class Watch:
 
 
 def asked(question: Conversation) -> str:
-    """The question, as text."""
-    return str(question["messages"][-2]["content"] if len(question["messages"]) > 1 else "")
+    """The question, as text: what the user says last before the answer."""
+    return next((str(m["content"]) for m in reversed(question["messages"]) if m["role"] == "user"), "")
 
 
 if __name__ == "__main__":

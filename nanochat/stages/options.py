@@ -123,8 +123,8 @@ class TokEvalOptions:
 
 
 @dataclass(frozen=True)
-class BaseTrainOptions:
-    """Pretrain a base model."""
+class TrainingOptions:
+    """What every stage that trains a model takes."""
 
     run: str = option("", "A name for the run, shown in tables", group="Run")
     device_type: str = option(
@@ -134,6 +134,31 @@ class BaseTrainOptions:
         "auto", "Compute type; float16 scales the loss", group="Run",
         choices=("auto", "float32", "bfloat16", "float16"),
     )  # fmt: skip
+    compile: str = option(
+        "auto", "torch.compile: auto, on or off", group="Run", choices=("auto", "on", "off")
+    )
+    seed: int = option(42, "Seed of what is drawn", group="Run")
+    nproc: int = option(1, "Processes on this machine, one a GPU", group="Run", minimum=1, maximum=1024)
+    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", group="Model", path=True)
+    grad_clip: float = option(
+        0.0, "Scale gradients down to this norm; 0: never", group="Optimizer", minimum=0
+    )
+    save_every: int = option(-1, "Steps between checkpoints; -1: at the end only", group="Checkpoint")
+    keep_last: int = option(
+        -1, "Keep this many of the run's checkpoints, the newest; -1: all", group="Checkpoint", minimum=-1
+    )
+    resume: bool = option(
+        False, "Go on from the newest whole checkpoint of the tag it writes", group="Checkpoint"
+    )
+    resume_from_step: int = option(-1, "Go on from this step's checkpoint", group="Checkpoint")
+    wandb: bool = option(False, "Mirror the metrics to Weights & Biases", group="Tracking")
+    wandb_project: str = option("nanochat", "Project there", group="Tracking")
+
+
+@dataclass(frozen=True)
+class BaseTrainOptions(TrainingOptions):
+    """Pretrain a base model."""
+
     fp8: bool = option(
         False, "Multiply in float8 while training, on GPUs of the Hopper generation or newer", group="Run"
     )
@@ -141,10 +166,6 @@ class BaseTrainOptions:
         "auto", "Attention kernel; auto: the fastest that is there", group="Run",
         choices=("auto", "fa3", "flex", "sdpa"),
     )  # fmt: skip
-    compile: str = option(
-        "auto", "torch.compile: auto, on or off", group="Run", choices=("auto", "on", "off")
-    )
-    seed: int = option(42, "Seed of the initial weights and of the samples", group="Run")
     data_dir: str = option(
         "", "Folder of the shards; default base_data_climbmix, else base_data", group="Run", path=True
     )
@@ -154,9 +175,7 @@ class BaseTrainOptions:
         "reads its own: less to tokenize, another order)",
         group="Run", choices=("batches", "row-groups"),
     )  # fmt: skip
-    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", group="Run", path=True)
-    model_tag: str = option("", "Name of the checkpoint folder; default d<depth>", group="Run")
-    nproc: int = option(1, "Processes on this machine, one a GPU", group="Run", minimum=1, maximum=1024)
+    model_tag: str = option("", "Name of the checkpoint folder; default d<depth>", group="Model")
     era: str = option(
         "modern",
         "Architecture and optimizer: modern, or classic (autumn 2025; its rates are given by the options)",
@@ -189,9 +208,6 @@ class BaseTrainOptions:
     matrix_lr: float = option(0.02, "Learning rate of the matrices (Muon)", group="Optimizer", minimum=0)
     scalar_lr: float = option(0.5, "Learning rate of the per-layer scalars", group="Optimizer", minimum=0)
     weight_decay: float = option(0.28, "Cautious weight decay of the matrices", group="Optimizer", minimum=0)
-    grad_clip: float = option(
-        0.0, "Scale gradients down to this norm; 0: never", group="Optimizer", minimum=0
-    )
     batch_lr_exponent: float = option(
         0.5,
         "Rates of matrices, tables and head × (batch/2^19)^this; 0.125 learns faster in short runs of small "
@@ -218,20 +234,12 @@ class BaseTrainOptions:
         2000, "Steps between CORE evaluations, one at the end; -1: none", group="Evaluation"
     )
     core_metric_max_per_task: int = option(500, "Items of each CORE task; -1: all", group="Evaluation")
-    save_every: int = option(-1, "Steps between checkpoints; -1: at the end only", group="Checkpoint")
-    keep_last: int = option(
-        -1, "Keep this many of the run's checkpoints, the newest; -1: all", group="Checkpoint", minimum=-1
-    )
     keep_best: bool = option(
         False, "With --keep-last, keep the best by bits per byte as well", group="Checkpoint"
     )
-    resume: bool = option(False, "Go on from the newest whole checkpoint of this tag", group="Checkpoint")
-    resume_from_step: int = option(-1, "Go on from this step's checkpoint", group="Checkpoint")
     init_from: str = option(
         "", "Start from the weights in this safetensors file", group="Checkpoint", path=True
     )
-    wandb: bool = option(False, "Mirror the metrics to Weights & Biases", group="Tracking")
-    wandb_project: str = option("nanochat", "Project there", group="Tracking")
 
 
 @dataclass(frozen=True)
@@ -294,22 +302,12 @@ class TaskDataOptions:
 
 
 @dataclass(frozen=True)
-class ChatTrainOptions(TaskDataOptions):
-    """What every stage that trains a chat model takes."""
+class ChatTrainOptions(TaskDataOptions, TrainingOptions):
+    """What every stage that trains a chat model takes.
 
-    run: str = option("", "A name for the run, shown in tables", group="Run")
-    device_type: str = option(
-        "", "cpu, cuda or mps; empty: the best that is there", group="Run", choices=("", "cpu", "cuda", "mps")
-    )
-    dtype: str = option(
-        "auto", "Compute type; float16 scales the loss", group="Run",
-        choices=("auto", "float32", "bfloat16", "float16"),
-    )  # fmt: skip
-    compile: str = option(
-        "auto", "torch.compile: auto, on or off", group="Run", choices=("auto", "on", "off")
-    )
-    seed: int = option(42, "Seed of what is drawn", group="Run")
-    nproc: int = option(1, "Processes on this machine, one a GPU", group="Run", minimum=1, maximum=1024)
+    A learning rate of -1 is the one the checkpoint was trained with, else the stage's; chat_rl has its own.
+    """
+
     model_tag: str = option(
         "", "Name of the checkpoint folder it starts from; default the deepest", short="-g", group="Model"
     )
@@ -317,29 +315,19 @@ class ChatTrainOptions(TaskDataOptions):
         -1, "Step of the checkpoint it starts from; -1: the last", short="-s", group="Model", minimum=-1
     )
     out_tag: str = option("", "Name of the checkpoint folder it writes; default the same", group="Model")
-    tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", group="Model", path=True)
-    embedding_lr: float = option(-1.0, "Learning rate of the embedding; -1: see the docs", group="Optimizer")
-    unembedding_lr: float = option(-1.0, "Learning rate of the head; -1: see the docs", group="Optimizer")
+    embedding_lr: float = option(
+        -1.0, "Learning rate of the embedding; -1: as before, or the stage's", group="Optimizer"
+    )
+    unembedding_lr: float = option(
+        -1.0, "Learning rate of the head; -1: as before, or the stage's", group="Optimizer"
+    )
     matrix_lr: float = option(
-        -1.0, "Learning rate of the matrices (Muon); -1: see the docs", group="Optimizer"
+        -1.0, "Learning rate of the matrices (Muon); -1: as before, or the stage's", group="Optimizer"
     )
     scalar_lr: float = option(
-        -1.0, "Learning rate of the per-layer scalars; -1: see the docs", group="Optimizer"
+        -1.0, "Learning rate of the per-layer scalars; -1: as before, or the stage's", group="Optimizer"
     )
     weight_decay: float = option(0.0, "Cautious weight decay of the matrices", group="Optimizer", minimum=0)
-    grad_clip: float = option(
-        0.0, "Scale gradients down to this norm; 0: never", group="Optimizer", minimum=0
-    )
-    save_every: int = option(-1, "Steps between checkpoints; -1: at the end only", group="Checkpoint")
-    keep_last: int = option(
-        -1, "Keep this many of the run's checkpoints, the newest; -1: all", group="Checkpoint", minimum=-1
-    )
-    resume: bool = option(
-        False, "Go on from the newest whole checkpoint of the tag it writes", group="Checkpoint"
-    )
-    resume_from_step: int = option(-1, "Go on from this step's checkpoint", group="Checkpoint")
-    wandb: bool = option(False, "Mirror the metrics to Weights & Biases", group="Tracking")
-    wandb_project: str = option("nanochat", "Project there", group="Tracking")
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,10 @@
 """base_train as a command: it learns, tells, resumes bit for bit, stops when asked, refuses bad input."""
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,21 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training_data import TINY, byte_tokenizer, runs_of, write_shards
+from training_data import (
+    TINY,
+    byte_tokenizer,
+    error_line,
+    events_of,
+    losses,
+    of_kind,
+    runs_of,
+    stage_process,
+    write_shards,
+)
 
 from nanochat.architecture import CLASSIC
 from nanochat.checkpoint import find_checkpoint, list_checkpoints
-from nanochat.events import Event, read_events
+from nanochat.events import read_events
 from nanochat.stages import main
 from nanochat.trainer import LossTracker, StepResult, train_step
 from nanochat.weights import load_model
@@ -28,36 +36,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def train(base: Path, *options: str) -> int:
     return main("base_train", [f"--base-dir={base}", *TINY, *options])
-
-
-def command(base: Path, *options: str, attempt: int = 1) -> subprocess.Popen[str]:
-    """A stage in a process of its own, in a run directory as an agent gives it."""
-    env = os.environ | {
-        "PYTHONPATH": str(ROOT), "NANOCHAT_RUN_DIR": str(base / "runs" / "the-run"), "OMP_NUM_THREADS": "1",
-        "NANOCHAT_ATTEMPT": str(attempt),
-    }  # fmt: skip
-    argv = [sys.executable, "-m", "nanochat.stages.base_train", f"--base-dir={base}", *TINY, *options]
-    return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def events_of(base: Path, run: str = "") -> list[Event]:
-    folder = base / "runs" / run if run else runs_of(base)[-1]
-    return read_events(folder / "events.jsonl")[0]
-
-
-def of_kind(events: list[Event], kind: str) -> list[Event]:
-    return [event for event in events if event.kind == kind]
-
-
-def losses(events: list[Event]) -> dict[int, Any]:
-    """The last loss told of each step."""
-    return {int(e.step or 0): e.data["train/loss"] for e in of_kind(events, "metric")}
-
-
-def error_line(capsys: pytest.CaptureFixture[str]) -> str:
-    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 def test_a_run_learns_and_tells_all_it_should(base: Path) -> None:
@@ -119,7 +97,7 @@ def uninterrupted(template: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     base = tmp_path_factory.mktemp("whole")
     for name in ("tokenizer", "base_data"):
         (base / name).symlink_to(template / name)
-    with command(base, *OPTIONS) as process:
+    with stage_process("base_train", base, *TINY, *OPTIONS) as process:
         output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     return base
@@ -150,13 +128,13 @@ def kill_at_step(process: subprocess.Popen[str], number: int, step: int) -> None
 
 def test_killed_and_resumed_is_bit_for_bit_never_killed(base: Path, uninterrupted: Path) -> None:
     """kill -9 in the middle, the run's next attempt goes on by itself from its newest checkpoint."""
-    with command(base, *OPTIONS) as process:
+    with stage_process("base_train", base, *TINY, *OPTIONS) as process:
         kill_at_step(process, signal.SIGKILL, 9)
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     saved = list_checkpoints(base / "base_checkpoints/d2")
     assert saved[-1].step % 7 == 0
-    with command(base, *OPTIONS, attempt=2) as process:
+    with stage_process("base_train", base, *TINY, *OPTIONS, attempt=2) as process:
         output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     events = events_of(base, "the-run")
@@ -172,7 +150,7 @@ def test_a_signal_saves_and_ends_as_stopped_and_resume_goes_on(
     base: Path, uninterrupted: Path, number: int
 ) -> None:
     """Between two periodic saves: nothing but the step under way is lost."""
-    with command(base, *OPTIONS) as process:
+    with stage_process("base_train", base, *TINY, *OPTIONS) as process:
         kill_at_step(process, number, 4)
         started = time.monotonic()
         process.communicate(timeout=60)
@@ -182,7 +160,7 @@ def test_a_signal_saves_and_ends_as_stopped_and_resume_goes_on(
     assert of_kind(events, "stage_end")[0].data["status"] == "stopped"
     [saved] = list_checkpoints(base / "base_checkpoints/d2")
     assert saved.step == len(of_kind(events, "metric"))
-    with command(base, *OPTIONS, "--resume") as process:
+    with stage_process("base_train", base, *TINY, *OPTIONS, "--resume") as process:
         output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert_same_training(base, uninterrupted)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from training_data import TINY, link_base, runs_of
+from training_data import TINY, events_of, link_base, losses, runs_of
 
 from nanochat.checkpoint import MODEL, find_checkpoint, list_checkpoints
 from nanochat.events import Event, read_events
@@ -39,14 +39,6 @@ def run(base: Path, *options: str, **given: Any) -> str:
     return text
 
 
-def events_of(base: Path) -> list[Event]:
-    return read_events(base / "runs" / "the-run" / "events.jsonl")[0]
-
-
-def losses(base: Path) -> dict[int, Any]:
-    return {int(e.step or 0): e.data["train/loss"] for e in events_of(base) if e.kind == "metric"}
-
-
 def weights(base: Path) -> dict[str, torch.Tensor]:
     return find_checkpoint(base / "base_checkpoints").tensors(MODEL)
 
@@ -62,20 +54,20 @@ def alone(base: Path, *options: str) -> list[Event]:
 def test_two_processes_train_as_one_does(base: Path, torchrun: bool) -> None:
     options = (f"--num-iterations={STEPS}", "--eval-every=6")
     run(base, *options, torchrun=torchrun)
-    events = events_of(base)
+    events = events_of(base, "the-run")
     assert [event.seq for event in events] == list(range(len(events)))
     assert events[-1].data["status"] == "succeeded"
     files = set(find_checkpoint(base / "base_checkpoints").meta["files"])
     ranks = {f"{kind}_rank{rank}.safetensors" for kind in ("optim", "state") for rank in (0, 1)}
     assert files == ranks | {"model.safetensors"}
-    told = losses(base)
+    told = losses(events_of(base, "the-run"))
     one = [event.data["train/loss"] for event in alone(base, *options) if event.kind == "metric"]
     assert [told[it] for it in range(STEPS)] == pytest.approx(one, abs=2e-4)
 
 
 def test_bits_per_byte_do_not_depend_on_the_number_of_processes(base: Path) -> None:
     run(base, "--num-iterations=1", "--eval-tokens=1792")  # seven batches: not the same number on each
-    two = next(event.data["val/bpb"] for event in events_of(base) if event.kind == "eval")
+    two = next(event.data["val/bpb"] for event in events_of(base, "the-run") if event.kind == "eval")
     told = alone(base, "--num-iterations=1", "--eval-tokens=1792")
     one = next(event.data["val/bpb"] for event in told if event.kind == "eval")
     assert two == pytest.approx(one, abs=1e-7)
@@ -94,20 +86,20 @@ def test_killed_and_resumed_two_processes_are_bit_identical(
     process.communicate()
     assert len(list_checkpoints(folder)) >= 2
     run(base, *options, attempt=2)
-    assert any("going on from step" in str(event.data.get("text")) for event in events_of(base))
+    assert any("going on from step" in str(event.data.get("text")) for event in events_of(base, "the-run"))
 
     whole = tmp_path / "whole"
     whole.mkdir()
     link_base(template, whole)
     run(whole, *options)
-    assert losses(base) == losses(whole)
+    assert losses(events_of(base, "the-run")) == losses(events_of(whole, "the-run"))
     a, b = weights(base), weights(whole)
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_one_process_goes_on_exactly_from_the_checkpoint_of_two(base: Path) -> None:
     run(base, "--num-iterations=9", "--save-every=6", "--eval-every=-1")
-    whole = losses(base)
+    whole = losses(events_of(base, "the-run"))
     told = alone(base, "--num-iterations=9", "--eval-every=-1", "--resume-from-step=6")
     assert "other_ranks" not in [event.data["what"] for event in told if event.kind == "alert"]
     after = {event.step: event.data["train/loss"] for event in told if event.kind == "metric"}
@@ -133,7 +125,7 @@ def test_a_stop_is_agreed_saved_and_told(base: Path) -> None:
     process.send_signal(signal.SIGTERM)
     rest = process.communicate(timeout=60)[0]
     assert process.returncode == 4, rest
-    assert events_of(base)[-1].data["status"] == "stopped"
+    assert events_of(base, "the-run")[-1].data["status"] == "stopped"
     saved = find_checkpoint(base / "base_checkpoints")
     assert saved.can_resume
     assert saved.ranks == 2

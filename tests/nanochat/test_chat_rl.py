@@ -1,10 +1,7 @@
 """chat_rl: the gradient is REINFORCE's, what is drawn is trained and nothing else, and it goes on exactly."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from training_data import TINY, link_base, make_base, runs_of
+from training_data import TINY, error_line, events_of, link_base, make_base, stage_process
 
 from nanochat.batching import Finish
 from nanochat.checkpoint import find_checkpoint
@@ -71,12 +68,6 @@ def loader_of(opened: OpenedModel, told: list[list[Rollout]], **given: Any) -> R
     return RolloutLoader(sampler, task, **settings | given)
 
 
-def results_of(base: Path) -> dict[str, Any]:
-    results = read_events(runs_of(base)[-1] / "events.jsonl")[0][-1].data["results"]
-    assert isinstance(results, dict)
-    return results
-
-
 def test_the_gradient_of_a_step_is_that_of_the_formula(
     opened: OpenedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,7 +102,7 @@ def test_the_gradient_of_a_step_is_that_of_the_formula(
                         valid += 1
             objective = objective + total / max(valid, 1) / passes
     objective.backward()
-    assert result.loss == pytest.approx(float(objective), abs=1e-6)
+    assert result.loss == pytest.approx(objective.item(), abs=1e-6)
     for name, p in model.named_parameters():
         assert torch.equal(p, before[name])
         if p.grad is not None:
@@ -157,7 +148,7 @@ def test_two_loaders_part_the_questions_of_one(opened: OpenedModel) -> None:
 
 def test_it_learns_and_tells_all_it_should(base: Path) -> None:
     assert main("chat_rl", [f"--base-dir={base}", *QUICK, "--num-iterations=6", "--eval-every=3"]) == 0
-    events = read_events(runs_of(base)[-1] / "events.jsonl")[0]
+    events = events_of(base)
     rewards = [event.data for event in events if "rl/reward" in event.data]
     assert len(rewards) == 6
     assert all(0 <= float(data["rl/reward"]) <= 1 for data in rewards)  # type: ignore[arg-type]
@@ -173,21 +164,11 @@ def test_it_learns_and_tells_all_it_should(base: Path) -> None:
     assert main("chat_eval", [f"--base-dir={base}", "--source=rl", "-a", "Arithmetic", "-x", "8"]) == 0
 
 
-def command(base: Path, attempt: int) -> subprocess.Popen[str]:
-    env = os.environ | {
-        "PYTHONPATH": str(ROOT), "NANOCHAT_RUN_DIR": str(base / "runs" / "the-run"), "OMP_NUM_THREADS": "1",
-        "NANOCHAT_ATTEMPT": str(attempt),
-    }  # fmt: skip
-    argv = [sys.executable, "-m", "nanochat.stages.chat_rl", f"--base-dir={base}", *QUICK]
-    argv += ["--num-iterations=8", "--save-every=2"]
-    return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def test_killed_and_resumed_is_bit_for_bit_never_killed(base: Path) -> None:
-    options = [f"--base-dir={base}", *QUICK, "--num-iterations=8", "--save-every=2", "--out-tag=whole"]
-    assert main("chat_rl", options) == 0
+    options = [*QUICK, "--num-iterations=8", "--save-every=2"]
+    assert main("chat_rl", [f"--base-dir={base}", *options, "--out-tag=whole"]) == 0
     whole = find_checkpoint(base / "chatrl_checkpoints", "whole")
-    process, log = command(base, 1), base / "runs" / "the-run" / "events.jsonl"
+    process, log = stage_process("chat_rl", base, *options), base / "runs" / "the-run" / "events.jsonl"
 
     def reached(event: Event) -> bool:
         return "train/loss" in event.data and event.step == 4
@@ -198,7 +179,7 @@ def test_killed_and_resumed_is_bit_for_bit_never_killed(base: Path) -> None:
             break
         time.sleep(0.005)
     assert process.wait() == -signal.SIGKILL
-    assert command(base, 2).wait() == 0
+    assert stage_process("chat_rl", base, *options, attempt=2).wait() == 0
     resumed = find_checkpoint(base / "chatrl_checkpoints", "d2")
     assert resumed.step == whole.step == 8
     a, b = load_file(resumed.path / "model.safetensors"), load_file(whole.path / "model.safetensors")
@@ -207,9 +188,9 @@ def test_killed_and_resumed_is_bit_for_bit_never_killed(base: Path) -> None:
 
 def test_two_processes_reinforce_as_one(base: Path) -> None:
     assert main("chat_rl", [f"--base-dir={base}", *QUICK, "--out-tag=one"]) == 0
-    one = results_of(base)
+    one: Any = events_of(base)[-1].data["results"]
     assert main("chat_rl", [f"--base-dir={base}", *QUICK, "--out-tag=two", "--nproc=2"]) == 0
-    two = results_of(base)
+    two: Any = events_of(base)[-1].data["results"]
     for name in ("rl/reward", "rl/held_out_reward", "rl/pass@2"):
         assert two[name] == pytest.approx(one[name], abs=1e-6)
     assert two["train/loss"] == pytest.approx(one["train/loss"], rel=1e-4, abs=1e-6)
@@ -231,9 +212,7 @@ def test_bad_options_end_in_one_line(
     base: Path, capfd: pytest.CaptureFixture[str], options: list[str], said: str
 ) -> None:
     assert main("chat_rl", [f"--base-dir={base}", *QUICK, "--offline", *options]) == 2
-    lines = [line for line in capfd.readouterr().err.splitlines() if "error:" in line]
-    assert len(lines) == 1, lines
-    assert said in lines[0]
+    assert said in error_line(capfd)
 
 
 def test_figures_of_rollouts() -> None:

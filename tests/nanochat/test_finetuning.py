@@ -1,11 +1,8 @@
 """mid_train and chat_sft as commands: they learn from conversations, in both eras, and go on exactly."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,11 +10,20 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_data import TINY, link_base, make_base, runs_of
+from training_data import (
+    TINY,
+    error_line,
+    events_of,
+    link_base,
+    losses,
+    make_base,
+    of_kind,
+    stage_process,
+)
 
 from nanochat.checkpoint import find_checkpoint
 from nanochat.errors import Exit
-from nanochat.events import Event, read_events
+from nanochat.events import read_events
 from nanochat.schedule import progress_multiplier
 from nanochat.stages import main
 from nanochat.tasks.mixture import Part, make_mixture, parse_part
@@ -43,24 +49,6 @@ def base(trained: Path, tmp_path: Path) -> Path:
     link_base(trained, tmp_path)
     shutil.copytree(trained / "base_checkpoints", tmp_path / "base_checkpoints")
     return tmp_path
-
-
-def events_of(base: Path) -> list[Event]:
-    return read_events(runs_of(base)[-1] / "events.jsonl")[0]
-
-
-def of_kind(events: list[Event], kind: str) -> list[Event]:
-    return [event for event in events if event.kind == kind]
-
-
-def losses(events: list[Event]) -> dict[int, Any]:
-    return {int(e.step or 0): e.data["train/loss"] for e in of_kind(events, "metric")}
-
-
-def error_line(capsys: pytest.CaptureFixture[str]) -> str:
-    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 @pytest.mark.parametrize(
@@ -135,15 +123,6 @@ def test_the_optimizer_goes_on_unless_told_not_to(base: Path) -> None:
     assert torch.allclose(momenta["1"][untouched], before[name][untouched] * 0.995)
 
 
-def command(base: Path, *options: str, attempt: int = 1) -> subprocess.Popen[str]:
-    env = os.environ | {
-        "PYTHONPATH": str(ROOT), "NANOCHAT_RUN_DIR": str(base / "runs" / "the-run"), "OMP_NUM_THREADS": "1",
-        "NANOCHAT_ATTEMPT": str(attempt),
-    }  # fmt: skip
-    argv = [sys.executable, "-m", "nanochat.stages.chat_sft", f"--base-dir={base}", *QUICK, *options]
-    return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_or_stopped_and_resumed_is_bit_for_bit_neither(base: Path, end: signal.Signals) -> None:
     options = ["--save-every=4", "--sample-every=-1"]
@@ -151,7 +130,7 @@ def test_killed_or_stopped_and_resumed_is_bit_for_bit_neither(base: Path, end: s
     whole = find_checkpoint(base / "chatsft_checkpoints", "whole")
     expected = losses(events_of(base))
 
-    process = command(base, *options)
+    process = stage_process("chat_sft", base, *QUICK, *options)
     log = base / "runs" / "the-run" / "events.jsonl"
     while process.poll() is None:
         if log.exists() and any(e.kind == "metric" and e.step == 9 for e in read_events(log)[0]):
@@ -160,7 +139,7 @@ def test_killed_or_stopped_and_resumed_is_bit_for_bit_neither(base: Path, end: s
         time.sleep(0.005)
     code = process.wait()
     assert code == (-signal.SIGKILL if end == signal.SIGKILL else Exit.STOPPED)
-    assert command(base, *options, attempt=2).wait() == 0
+    assert stage_process("chat_sft", base, *QUICK, *options, attempt=2).wait() == 0
     resumed = find_checkpoint(base / "chatsft_checkpoints", "d2")
     assert resumed.step == whole.step
     for name in ("model.safetensors", "optim.safetensors"):

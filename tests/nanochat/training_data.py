@@ -1,12 +1,21 @@
-"""Small real parts for training tests: a byte tokenizer and shards of generated prose."""
+"""Small real parts for training tests: a byte tokenizer, shards of generated prose, stages in processes of
+their own, and what their events say."""
 
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from nanochat.events import Event, read_events
 from nanochat.tokenizer import Tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
 
 WORDS = [
     "the",
@@ -77,3 +86,35 @@ def runs_of(base: Path) -> list[Path]:
     Not by their names, which tell seconds only: two short runs may begin in the same one.
     """
     return sorted((base / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+
+def stage_process(stage: str, base: Path, *options: str, attempt: int = 1) -> subprocess.Popen[str]:
+    """A stage in a process of its own, in the run directory `runs/the-run`, as an agent starts it."""
+    env = os.environ | {
+        "PYTHONPATH": str(ROOT), "NANOCHAT_RUN_DIR": str(base / "runs" / "the-run"), "OMP_NUM_THREADS": "1",
+        "NANOCHAT_ATTEMPT": str(attempt),
+    }  # fmt: skip
+    argv = [sys.executable, "-m", f"nanochat.stages.{stage}", f"--base-dir={base}", *options]
+    return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def events_of(base: Path, run: str = "") -> list[Event]:
+    """The events of a run, by default the last."""
+    folder = base / "runs" / run if run else runs_of(base)[-1]
+    return read_events(folder / "events.jsonl")[0]
+
+
+def of_kind(events: list[Event], kind: str) -> list[Event]:
+    return [event for event in events if event.kind == kind]
+
+
+def losses(events: list[Event]) -> dict[int, Any]:
+    """The last loss told of each step."""
+    return {int(e.step or 0): e.data["train/loss"] for e in of_kind(events, "metric")}
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of standard error that tells an error."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(lines) == 1, lines
+    return lines[0]
