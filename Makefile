@@ -15,7 +15,8 @@ ARGS  ?=
 TORCH ?= default
 JOBS  ?= 2
 DEV   := .[test,lint]
-BUILD := pyproject.toml constraints.txt rustbpe/Cargo.toml $(wildcard rustbpe/src/*.rs rustbpe/src/*/*.rs)
+CRATES := rustbpe nanochat/decode_kernel
+BUILD := pyproject.toml constraints.txt $(foreach c,$(CRATES),$(wildcard $c/Cargo.toml $c/src/*.rs $c/src/*/*.rs))
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -65,13 +66,14 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, cargo fmt, clippy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@cargo fmt --manifest-path rustbpe/Cargo.toml --check
-	@cargo clippy --quiet --manifest-path rustbpe/Cargo.toml --all-targets -- -D warnings
+	@for crate in $(CRATES); do \
+	  cargo fmt --manifest-path $$crate/Cargo.toml --check; \
+	  cargo clippy --quiet --manifest-path $$crate/Cargo.toml --all-targets -- -D warnings; done
 
 bench: $(VENV)/.dev ## every claim of speed, measured now, as tables
 	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 clean: ## remove what was built; never what was trained
-	rm -rf $(VENV) .cache build dist rustbpe/target .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache build dist $(addsuffix /target,$(CRATES)) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find nanochat remote tui rustbpe tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f rustbpe/*.so .coverage .coverage.*

@@ -1,22 +1,24 @@
 """One token for every row of a running batch: the transformer again, written for decoding.
 
 Computing one token is a pass over the weights and the caches, and on a small model most of the time would
-go to Python and to launching kernels. So weights are prepared once (queries, keys, values and gates in one
-matrix, laid out for the matmul), results go to buffers that stay, keys and values straight to their slot.
+go to Python and to launching kernels. On a CPU a step is therefore one call of a compiled kernel
+(`cpu_step.py`). Elsewhere, and where that was not built, torch computes it: weights are prepared once
+(queries, keys, values and gates in one matrix), results go to buffers that stay, keys and values straight
+to their slot.
 
 Channels of queries and keys are interleaved (their products do not change), so that the rotation of a pair
 is the multiplication of one complex number.
 """
 
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from nanochat.architecture import SMEAR_CHANNELS, SOFTCAP, VALUE_GATE_CHANNELS, ModelConfig, matmul_parameters
+from nanochat.architecture import SMEAR_CHANNELS, SOFTCAP, ModelConfig
+from nanochat.cpu_step import CpuStep, kernel_there
+from nanochat.decode_weights import LayerWeights, Weights, interleave, prepare
 from nanochat.kvcache import SLACK, BatchCache, KVCache
 from nanochat.model import GPT
 from nanochat.step_graphs import SLACK_OF_GRAPHS, Capture, CudaCapture, StepGraphs
@@ -24,56 +26,6 @@ from nanochat.step_graphs import SLACK_OF_GRAPHS, Capture, CudaCapture, StepGrap
 EPS = torch.finfo(torch.float32).eps
 PREFILL_CHUNK = 1024
 """Tokens of a prompt read at a time: it bounds the memory of a prefill."""
-
-THREAD_FLOPS = 80_000_000
-"""Work of a step that pays for one more CPU thread: below it the threads wait for each other, some thirty
-times a step, longer than they compute."""
-
-
-@contextlib.contextmanager
-def cpu_threads(count: int) -> Iterator[None]:
-    """Torch's threads within a CPU computation set to `count`, and back."""
-    before = torch.get_num_threads()
-    if count == before:
-        yield
-        return
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@dataclass
-class LayerWeights:
-    """A block's matrices, (inputs, outputs) each."""
-
-    qkv: Tensor
-    """Queries, keys, values and, where the layer has them, one gate logit a key-value head."""
-    out: Tensor
-    up: Tensor
-    down: Tensor
-    value_embed: Tensor | None = None
-
-
-@dataclass
-class Weights:
-    """A model's weights prepared for decoding; tables are the model's own."""
-
-    layers: list[LayerWeights]
-    wte: Tensor
-    head: Tensor
-    resid: list[float] = field(default_factory=list)
-    first: Tensor | None = None
-    """(layers, 1, 1): each layer's share of the first embedding."""
-    smear: Tensor | None = None
-    smear_scale: float = 0.0
-    backout: float = 0.0
-
-
-def interleave(x: Tensor) -> Tensor:
-    """The last dimension (first half, second half) as pairs (first, second), (first, second), …"""
-    return x.reshape(*x.shape[:-1], 2, -1).transpose(-1, -2).flatten(-2)
 
 
 def as_pairs(x: Tensor) -> Tensor:
@@ -85,62 +37,45 @@ def even(count: int) -> int:
     return count + count % 2
 
 
-def prepare(model: GPT) -> Weights:
-    """The decoding weights of a model as it is now, in its compute type."""
-    config, dtype = model.config, model.compute_dtype
-    dim = config.head_dim
-
-    def matrix(weight: Tensor) -> Tensor:
-        turned = weight.detach().to(dtype).t()
-        # MKL reads a matrix of (inputs, outputs) up to 1.6 times as fast; cuBLAS does not mind.
-        return turned.contiguous() if turned.device.type == "cpu" else turned
-
-    def pairs(weight: Tensor) -> Tensor:
-        return interleave(weight.view(-1, dim, weight.size(1)).transpose(1, 2)).transpose(1, 2).flatten(0, 1)
-
-    layers = []
-    for i, block in enumerate(model.blocks):
-        attn = block.attn
-        rows = [pairs(attn.c_q.weight), pairs(attn.c_k.weight), attn.c_v.weight]
-        if attn.ve_gate is not None:
-            gate = attn.ve_gate.weight
-            rows.append(F.pad(gate, (0, config.n_embd - VALUE_GATE_CHANNELS, 0, gate.size(0) % 2)))
-        embed = dict(model.value_embeds.items()).get(str(i))
-        table = embed.weight.detach() if isinstance(embed, nn.Embedding) else None
-        layers.append(
-            LayerWeights(
-                matrix(torch.cat(rows)), matrix(attn.c_proj.weight), matrix(block.mlp.c_fc.weight),
-                matrix(block.mlp.c_proj.weight), table,
-            )
-        )  # fmt: skip
-    weights = Weights(layers, model.wte.weight.detach(), matrix(model.lm_head.weight[: config.vocab_size]))
-    if config.parts.layer_scales:
-        weights.resid = model.resid_lambdas.detach().to(dtype).tolist()
-        weights.first = model.x0_lambdas.detach().to(dtype)[:, None, None].clone()
-    if config.parts.smear:
-        weights.smear = matrix(model.smear_gate.weight)
-        weights.smear_scale = model.smear_lambda.detach().to(dtype).item()
-    if config.parts.backout:
-        weights.backout = model.backout_lambda.detach().to(dtype).item()
-    return weights
-
-
 class Prepared:
-    """The decoding weights of a model that may be trained on."""
+    """What a model that may be trained on decodes with: the kernel of a CPU, or weights for torch.
 
-    def __init__(self, model: GPT) -> None:
+    `kernel` False leaves the kernel out.
+    """
+
+    def __init__(self, model: GPT, kernel: bool = True) -> None:
         self._model = model
-        self._made_from = self._fingerprint()
-        self.weights = prepare(model)
+        self._by_kernel = kernel and model.device.type == "cpu" and kernel_there()
+        self.kernel: CpuStep | None = None
+        self._weights: Weights | None = None
         self.version = 0
-        """Counts how often they were prepared anew."""
+        """Another number when the weights lie elsewhere than before."""
+        self._make()
+
+    @property
+    def weights(self) -> Weights:
+        """The weights for torch."""
+        assert self._weights is not None
+        return self._weights
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What keys and values are kept in."""
+        return self._model.compute_dtype if self.kernel is None else torch.float32
 
     def refresh(self) -> None:
-        """Prepares them anew when the model's have changed since."""
-        now = self._fingerprint()
-        if now != self._made_from:
-            self.weights, self._made_from = prepare(self._model), now
+        """Prepares anew when the model's weights have changed since."""
+        if self._fingerprint() != self._made_from:
+            self._make()
             self.version += 1
+
+    def _make(self) -> None:
+        self._made_from = self._fingerprint()
+        weights = prepare(self._model)
+        if self._by_kernel:
+            self.kernel = CpuStep(self._model.config, weights)
+        else:
+            self._weights = weights
 
     def _fingerprint(self) -> list[tuple[int, int]]:
         """Where each parameter lies and how often it was written to."""
@@ -159,7 +94,6 @@ class Scratch:
         self.hidden, self.middle = empty(rows, width), empty(rows, width)
         self.shares = empty(layers, rows, width)
         self.smear_gate = empty(rows, 1)
-        self.norm = empty(rows, 1)
         self.up = empty(rows, 4 * width)
         self.logits = empty(rows, config.vocab_size)
         self.qkv = empty(rows, width + 2 * kv_dim)
@@ -168,7 +102,7 @@ class Scratch:
         self.value = table.new_empty(rows, kv_dim)
         self.attended = empty(rows * kv_heads, heads // kv_heads, dim)
         self.y = self.attended.view(rows, width)
-        self.eps = torch.full((1,), EPS, dtype=like.dtype, device=like.device)
+        self.none = torch.zeros(1, dtype=like.dtype, device=like.device)
         # Queries and keys are turned and normed in float32 whatever the compute type.
         exact = torch.empty(rows, heads + kv_heads, dim, dtype=torch.float32, device=like.device)
         self.raw, self.turned = exact, torch.empty_like(exact)
@@ -221,26 +155,28 @@ class Decoder:
     ) -> None:
         self.model = model
         self.config = model.config
-        self.dtype = model.compute_dtype
-        self.like = torch.empty(0, dtype=self.dtype, device=model.device)
         if isinstance(capture, str):
             capture = CudaCapture() if model.device.type == "cuda" else None
         self._capture = capture
+        self._prepared = prepared or Prepared(model, kernel=capture is None)
+        self.like = torch.empty(0, dtype=self._prepared.dtype, device=model.device)
         self.cache = BatchCache(self.config, self.like, SLACK_OF_GRAPHS if capture else SLACK)
         self.graphs = StepGraphs(self, capture) if capture else None
-        self._prepared = prepared or Prepared(model)
         self._scratch: dict[int, Scratch] = {}
+        self._logits = torch.empty(0, self.config.vocab_size)
         self.angles = torch.empty(0, self.config.head_dim // 2, dtype=torch.complex64, device=model.device)
         self._scale = self.config.parts.qk_gain**2 / self.config.head_dim**0.5
-        self._by_hand = self.dtype == torch.float32 and model.device.type == "cpu"
 
     @property
     def rows(self) -> int:
         return len(self.cache.lengths)
 
     @property
-    def weights(self) -> Weights:
-        return self._prepared.weights
+    def method(self) -> str:
+        """What computes a step, as people call it."""
+        if self._prepared.kernel is not None:
+            return f"compiled kernel ({self._prepared.kernel.instructions})"
+        return "torch" if self.graphs is None else "torch, captured as CUDA graphs"
 
     @property
     def weights_version(self) -> int:
@@ -258,7 +194,8 @@ class Decoder:
     @torch.inference_mode()
     def prefill(self, prompt: list[int]) -> tuple[KVCache, Tensor]:
         """Reads a prompt of at least one token: its cache, and the logits (1, V) of what follows."""
-        cache = KVCache(self.config, 1, len(prompt), self.like)
+        like = self.like.to(self.model.compute_dtype)
+        cache = KVCache(self.config, 1, len(prompt), like)
         for start in range(0, len(prompt), PREFILL_CHUNK):
             chunk = prompt[start : start + PREFILL_CHUNK]
             hidden = self.model.hidden(torch.tensor([chunk], device=self.model.device), cache)
@@ -285,21 +222,19 @@ class Decoder:
         cache = self.cache
         cache.make_step()
         self._need_angles(max(cache.lengths) + 1)
-        with cpu_threads(self._threads(len(tokens))):
-            if self.graphs is not None:
-                logits = self.graphs.step(tokens)
-            else:
-                ids = torch.tensor(tokens, device=self.model.device)
-                logits = self.forward(ids, self._reads(len(tokens)))
+        if self._prepared.kernel is not None:
+            rows = len(tokens)
+            if len(self._logits) < rows:
+                self._logits = torch.empty(rows, self.config.vocab_size)
+            logits = self._logits[:rows]
+            self._prepared.kernel.step(tokens, cache, self.angles, logits)
+        elif self.graphs is not None:
+            logits = self.graphs.step(tokens)
+        else:
+            ids = torch.tensor(tokens, device=self.model.device)
+            logits = self.forward(ids, self._reads(len(tokens)))
         cache.advance()
         return logits
-
-    def _threads(self, rows: int) -> int:
-        """CPU threads that a step of `rows` rows is worth."""
-        if self.model.device.type != "cpu":
-            return torch.get_num_threads()
-        flops = 2 * matmul_parameters(self.config) * rows
-        return max(1, min(torch.get_num_threads(), flops // THREAD_FLOPS))
 
     def _need_angles(self, length: int) -> None:
         """The rotation of every position of a sequence, (positions, D/2) complex."""
@@ -309,28 +244,23 @@ class Decoder:
         cos, sin = [table[:, 0].float() for table in self.model.rotary(0, length)]
         self.angles = torch.complex(cos, -sin)
 
-    def _norm(self, x: Tensor, out: Tensor, norm: Tensor, eps: Tensor) -> None:
+    @staticmethod
+    def _norm(x: Tensor, out: Tensor) -> None:
         """RMSNorm of the last dimension into `out`."""
-        width = x.size(-1)
-        if not self._by_hand:
-            out.copy_(F.rms_norm(x, (width,)))
-            return
-        torch.linalg.vector_norm(x, 2, -1, True, out=norm)
-        torch.addcmul(eps, norm, norm, value=1 / width, out=norm)
-        torch.mul(x, norm.rsqrt_(), out=out)
+        out.copy_(F.rms_norm(x, x.shape[-1:]))
 
     def forward(self, ids: Tensor, reads: list[LayerReads]) -> Tensor:
         """Logits (rows, V) float32 of one token a row; writes to the slots in `reads` and to the caches."""
-        config, weights, cache, rows = self.config, self.weights, self.cache, ids.size(0)
+        config, weights, cache, rows = self.config, self._prepared.weights, self.cache, ids.size(0)
         s = self._scratch.get(rows)
         if s is None:
             s = self._scratch[rows] = Scratch(config, rows, self.like, weights.wte)
         torch.index_select(self.angles, 0, cache.positions[:rows], out=s.angles)
         torch.index_select(weights.wte, 0, ids, out=s.embedded)
         if weights.smear is None:
-            self._norm(s.embedded, s.x0, s.norm, s.eps)
+            self._norm(s.embedded, s.x0)
         else:
-            self._norm(s.embedded, s.embedding, s.norm, s.eps)
+            self._norm(s.embedded, s.embedding)
             last = cache.last_embedding[:rows]
             torch.mm(s.embedding[:, :SMEAR_CHANNELS], weights.smear, out=s.smear_gate)
             s.smear_gate.sigmoid_().mul_(weights.smear_scale)
@@ -342,10 +272,10 @@ class Decoder:
         for i, layer in enumerate(weights.layers):
             if weights.first is not None:
                 torch.add(s.shares[i], x, alpha=weights.resid[i], out=x)
-            self._norm(x, s.hidden, s.norm, s.eps)
+            self._norm(x, s.hidden)
             self._attend(layer, s, ids, reads[i])
             x.addmm_(s.y, layer.out)
-            self._norm(x, s.hidden, s.norm, s.eps)
+            self._norm(x, s.hidden)
             torch.mm(s.hidden, layer.up, out=s.up)
             s.up.relu_()
             torch.mul(s.up, s.up, out=s.up)
@@ -354,7 +284,7 @@ class Decoder:
                 s.middle.copy_(x)
         if config.parts.backout:
             x.sub_(s.middle, alpha=weights.backout)
-        self._norm(x, s.hidden, s.norm, s.eps)
+        self._norm(x, s.hidden)
         torch.mm(s.hidden, weights.head, out=s.logits)
         logits = s.logits.float() if config.parts.softcap_float32 else s.logits
         return logits.div_(SOFTCAP).tanh_().mul_(SOFTCAP).float()
@@ -400,7 +330,7 @@ class Decoder:
             keys.index_copy_(1, slot, read.key.view(len(keys), 1, -1))
             values.index_copy_(1, slot, read.value.view(len(values), 1, -1))
         if read.bias is None:
-            scores = torch.baddbmm(s.eps, s.queries, read.keys, beta=0, alpha=self._scale)
+            scores = torch.baddbmm(s.none, s.queries, read.keys, beta=0, alpha=self._scale)
         else:
             scores = torch.baddbmm(read.bias, s.queries, read.keys, alpha=self._scale)
         torch.bmm(torch.softmax(scores, -1), read.values, out=s.attended)

@@ -40,17 +40,17 @@ class Engine:
     ) -> None:
         self.model = model
         self.calculator = Calculator(tokenizer) if tokenizer is not None else None
-        self._decoder = Decoder(model, capture=capture)
+        self.decoder = Decoder(model, capture=capture)
         self._spare: Decoder | None = None
 
     def scheduler(self, max_rows: int = 32, max_length: int | None = None) -> Scheduler:
         """An empty running batch over this engine's weights."""
-        return Scheduler(self._decoder.beside(), max_rows, max_length)
+        return Scheduler(self.decoder.beside(), max_rows, max_length)
 
     @contextlib.contextmanager
     def _batch(self, max_rows: int) -> Iterator[Scheduler]:
         """A running batch for one call, on the buffers and graphs of the call before where they are free."""
-        decoder, self._spare = self._spare or self._decoder.beside(), None
+        decoder, self._spare = self._spare or self.decoder.beside(), None
         try:
             yield Scheduler(decoder, max_rows)
         finally:

@@ -126,7 +126,8 @@ def measure(model: "GPT", named: str, options: InferBenchOptions, sizes: list[in
             f"decoded ones stay in the context of {config.sequence_len}"
         )
     bandwidth = copy_bandwidth(runtime)
-    item = model.compute_dtype.itemsize
+    engine = Engine(model, capture="auto" if options.cuda_graphs else None)
+    item = engine.decoder.like.dtype.itemsize
     middle = prompt_tokens + options.decode_tokens // 2
     result: dict[str, Any] = {
         "model": named, "model_config": config.to_meta(), "num_params": parameter_counts(config)["total"],
@@ -134,7 +135,7 @@ def measure(model: "GPT", named: str, options: InferBenchOptions, sizes: list[in
         "threads": threads(runtime), "copy_bandwidth_bytes_per_sec": bandwidth,
         "peak_flops_per_sec": runtime.peak_flops, "prompt_tokens": prompt_tokens,
         "decode_tokens": options.decode_tokens, "temperature": options.temperature,
-        "cuda_graphs": options.cuda_graphs and runtime.device.type == "cuda",
+        "decoder": engine.decoder.method,
         "weight_bytes_read": decode_bytes(config, 0, 0, item),
         "kv_bytes_read_per_row": decode_bytes(config, 1, middle, item) - decode_bytes(config, 0, 0, item),
     }  # fmt: skip
@@ -143,9 +144,8 @@ def measure(model: "GPT", named: str, options: InferBenchOptions, sizes: list[in
         f"{result['num_params'] / 1e6:,.1f}M parameters, {result['dtype']}\n"
         f"{runtime.name}, {result['threads']} threads, copy bandwidth {bandwidth / 1e9:,.1f} GB/s; "
         f"a step reads {result['weight_bytes_read'] / 1e6:,.1f} MB of weights and "
-        f"{result['kv_bytes_read_per_row'] / 1e6:,.2f} MB of cache a row"
+        f"{result['kv_bytes_read_per_row'] / 1e6:,.2f} MB of cache a row; decoding by {engine.decoder.method}"
     )
-    engine = Engine(model, capture="auto" if options.cuda_graphs else None)
     result["prefill"] = prefill(engine, runtime, prompt_tokens)
     print(_ROW.format("batch", "TTFT ms", "ms/step", "tok/s", "GB/s", "MBU %", "memory MB"))
     result["sweep"] = []

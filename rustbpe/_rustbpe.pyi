@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterable, Sequence
-from typing import final
+from typing import Any, final
 
-__all__ = ["Tokenizer", "TrainingStats"]
+__all__ = ["DecodeKernel", "Tokenizer", "TrainingStats"]
 
 @final
 class TrainingStats:
@@ -84,3 +84,45 @@ class Tokenizer:
 
         Raises ValueError for an unknown id and UnicodeDecodeError where the bytes are no UTF-8.
         """
+
+@final
+class DecodeKernel:
+    """One decoding step of a model, in float32 on a CPU: the crate `nanochat/decode_kernel`, which lives in
+    the same extension module. Arrays are numpy's, of float32; tables are read where they lie, matrices are
+    copied."""
+
+    def __new__(
+        cls,
+        wte: Any,
+        head: Any,
+        layers: Sequence[Any],
+        *,
+        heads: int,
+        kv_heads: int,
+        dim: int,
+        scale: float,
+        softcap: float,
+        mixes: bool,
+        smear: Sequence[float] | None = None,
+        smear_scale: float = 0.0,
+        backout: float | None = None,
+    ) -> DecodeKernel:
+        """wte (V, C), head (C, V); of a layer qkv, out, up and down, (inputs, outputs) each, value_table
+        (V, H_kv·D) or None, mix (share of its input, of the first embedding), place (track, number there).
+        ValueError where shapes do not fit."""
+    @property
+    def instructions(self) -> str:
+        """The instruction set it runs in."""
+    def step(
+        self,
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        tracks: Sequence[Any],
+        *,
+        last: Any,
+        angles: Any,
+        logits: Any,
+        threads: int,
+    ) -> None:
+        """Reads one token a row and writes the logits (rows, V) of the next. Of a track keys and values
+        (layers, rows·H_kv, slots, D), end (the new token's slot), starts (the first slot each row sees)."""

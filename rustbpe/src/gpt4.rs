@@ -49,10 +49,10 @@ impl Family {
                 _ => self.whitespace_end(&scan, start),
             },
             Class::Other => {
-                if scan.byte(start) == b'\'' {
-                    if let Some(len) = contraction_len(&text.as_bytes()[next..]) {
-                        return next + len;
-                    }
+                if scan.byte(start) == b'\''
+                    && let Some(len) = contraction_len(&text.as_bytes()[next..])
+                {
+                    return next + len;
                 }
                 match scan.class_after(next) {
                     Some((Class::Letter, len)) => scan.letters_end(next + len),

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from nanochat.architecture import CLASSIC, MODERN, ModelConfig, Parts
 from nanochat.batching import Finish, NewToken, Request, Scheduler
-from nanochat.decoder import Decoder
+from nanochat.decoder import Decoder, Prepared
 from nanochat.engine import Engine, generate, generate_batch
 from nanochat.errors import UserError
 from nanochat.model import GPT, build_model
@@ -58,7 +58,24 @@ class _Recording:
         return self._result
 
 
-CAPTURES = [None, _Recording]
+def by_kernel(model: GPT) -> Decoder:
+    """The decoder of a CPU."""
+    decoder = Decoder(model)
+    assert decoder.method.startswith("compiled kernel")
+    return decoder
+
+
+def by_torch(model: GPT) -> Decoder:
+    """The decoder of other devices, and of machines without the kernel."""
+    return Decoder(model, Prepared(model, kernel=False))
+
+
+def by_replay(model: GPT) -> Decoder:
+    """The decoder of a GPU."""
+    return Decoder(model, capture=_Recording)
+
+
+WAYS = [by_kernel, by_torch, by_replay]
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +122,7 @@ arrivals: st.SearchStrategy[list[Arrival]] = st.lists(
 )
 
 
-@pytest.mark.parametrize("capture", CAPTURES)
+@pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     parts=st.sampled_from([MODERN, CLASSIC, replace(MODERN, smear=False, backout=False)]),
@@ -117,12 +134,12 @@ arrivals: st.SearchStrategy[list[Arrival]] = st.lists(
     seed=st.integers(0, 99),
 )
 def test_greedy_rows_of_a_changing_batch_equal_the_full_pass(
-    capture: Any, parts: Parts, pattern: str, context: int, kv_heads: int, max_rows: int,
+    way: Callable[[GPT], Decoder], parts: Parts, pattern: str, context: int, kv_heads: int, max_rows: int,
     requests: list[Arrival], seed: int,
 ) -> None:  # fmt: skip
     """Whatever joins, leaves or is cancelled; short contexts make every window forget."""
     model = random_model(seed, parts, window_pattern=pattern, sequence_len=context, n_kv_head=kv_heads)
-    scheduler = Scheduler(Decoder(model, capture=capture), max_rows)
+    scheduler = Scheduler(way(model), max_rows)
     got: dict[tuple[int, int], list[NewToken]] = {}
     numbers: dict[int, Arrival] = {}
     cancel_at: dict[int, int] = {}
@@ -155,13 +172,15 @@ def test_greedy_rows_of_a_changing_batch_equal_the_full_pass(
             assert all((number, sample) in got for sample in range(request[3]))
 
 
-@pytest.mark.parametrize("capture", CAPTURES)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("parts", [MODERN, CLASSIC])
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
-def test_decoding_gives_the_logits_of_the_full_pass(capture: Any, parts: Parts, kv_heads: int) -> None:
+def test_decoding_gives_the_logits_of_the_full_pass(
+    way: Callable[[GPT], Decoder], parts: Parts, kv_heads: int
+) -> None:
     """Rows of different lengths side by side, one leaving in the middle."""
     model = random_model(11, parts, n_kv_head=kv_heads, sequence_len=8)
-    decoder = Decoder(model, capture=capture)
+    decoder = way(model)
     g = torch.Generator().manual_seed(0)
     rows = [torch.randint(0, VOCAB, (n,), generator=g).tolist() for n in (2, 31, 7)]
     for row in rows:
@@ -176,7 +195,7 @@ def test_decoding_gives_the_logits_of_the_full_pass(capture: Any, parts: Parts, 
         with torch.no_grad():
             whole = [model(torch.tensor([row]))[0, -1] for row in rows]
         torch.testing.assert_close(logits, torch.stack(whole), atol=2e-4, rtol=0)
-    assert capture is None or (decoder.graphs is not None and decoder.graphs.captured > 5)
+    assert way is not by_replay or (decoder.graphs is not None and decoder.graphs.captured > 5)
 
 
 def test_rows_are_rounded_up_to_a_bucket() -> None:
@@ -417,14 +436,30 @@ def test_settings_out_of_bounds_are_refused(wrong: dict[str, float]) -> None:
         Sampling(**wrong)  # type: ignore[arg-type]
 
 
-def test_bfloat16_decoding_stays_near_float32() -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_bfloat16_decoding_stays_near_float32(way: Callable[[GPT], Decoder]) -> None:
     model = random_model(10)
     rough = build_model(model.config, "cpu", torch.bfloat16)
     rough.load_state_dict(model.state_dict())
-    decoder = Decoder(rough)
+    decoder = way(rough)
     cache, logits = decoder.prefill([1, 2, 3, 4])
     decoder.admit(cache, 2, 10)
     exact = model(torch.tensor([[1, 2, 3, 4, 5]]))[0, -1]
     logits = decoder.step([5, 5])
     assert (logits[0] - exact).abs().mean() < 0.6
     torch.testing.assert_close(logits[0], logits[1])
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_threads_of_the_kernel_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wide enough that each has some columns, and rows and heads do not part evenly."""
+    monkeypatch.setattr("nanochat.cpu_step.THREAD_FLOPS", 1)
+    model = random_model(12, n_embd=224, n_head=7, n_kv_head=7, window_pattern="SL")
+    given, expected = [3, 1, 4, 1, 5], []
+    for count in (1, threads):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
+        decoder = by_kernel(model)
+        decoder.admit(decoder.prefill([1, 2, 3])[0], 5, 20)
+        steps = [decoder.step([(token + i) % VOCAB for token in given]).clone() for i in range(8)]
+        expected = expected or steps
+        assert all(torch.equal(a, b) for a, b in zip(steps, expected, strict=True))

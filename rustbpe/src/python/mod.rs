@@ -1,6 +1,8 @@
-//! The Python face: class `Tokenizer` and its training statistics.
+//! The Python face: class `Tokenizer` and its training statistics; and the decoding kernel of `nanochat`, which
+//! is a crate of its own and lives in the same extension module.
 
 mod convert;
+mod decode;
 mod ingest;
 mod progress;
 mod tokenizer;
@@ -9,6 +11,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _rustbpe {
+    #[pymodule_export]
+    use super::decode::DecodeKernel;
     #[pymodule_export]
     use super::tokenizer::{Tokenizer, TrainingStats};
 }

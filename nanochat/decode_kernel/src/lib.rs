@@ -1,0 +1,19 @@
+//! One decoding step of the transformer on a CPU, in float32: one token for each row of a batch.
+//!
+//! A step of a small model is some hundred tiny operations, and a framework spends more time on starting each
+//! of them than on computing it. Here a step is one call: matrices are packed once ([`matrix`]), the rows of a
+//! batch share each pass over the weights, and a team of threads ([`team`]) goes through the layers together.
+//!
+//! Everything is written as plain loops that the compiler vectorises, once for each instruction set in
+//! [`arch`]; which one runs is decided by what the processor has.
+
+pub mod arch;
+pub mod math;
+pub mod matrix;
+pub mod model;
+pub mod step;
+pub mod team;
+
+pub use matrix::Matrix;
+pub use model::{Layer, Model, Shape, Table};
+pub use step::{Batch, Track};

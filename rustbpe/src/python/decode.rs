@@ -1,0 +1,243 @@
+//! `DecodeKernel`: the step of `nanochat-decode` over arrays of Python.
+
+use std::sync::{Mutex, PoisonError};
+
+use nanochat_decode::step::Buffers;
+use nanochat_decode::{Batch, Layer, Matrix, Model, Shape, Table, Track, arch};
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+type Array = PyBuffer<f32>;
+
+/// A block as Python gives it.
+#[derive(FromPyObject)]
+struct LayerArrays {
+    qkv: Array,
+    out: Array,
+    up: Array,
+    down: Array,
+    value_table: Option<Array>,
+    mix: (f32, f32),
+    place: (usize, usize),
+}
+
+/// The tracks of a batch as Python gives them.
+#[derive(FromPyObject)]
+struct TrackArrays {
+    keys: Array,
+    values: Array,
+    end: usize,
+    starts: Vec<usize>,
+}
+
+/// One decoding step of a model, in float32 on a CPU.
+#[pyclass(frozen, module = "rustbpe._rustbpe")]
+pub struct DecodeKernel {
+    model: Model,
+    buffers: Mutex<Buffers>,
+    /// Keeps the tables' memory.
+    _tables: Vec<Array>,
+}
+
+#[pymethods]
+impl DecodeKernel {
+    #[new]
+    #[pyo3(signature = (
+        wte, head, layers, *, heads, kv_heads, dim, scale, softcap, mixes, smear=None, smear_scale=0.0, backout=None
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        py: Python<'_>,
+        wte: Array,
+        head: &Bound<'_, PyAny>,
+        layers: Vec<LayerArrays>,
+        heads: usize,
+        kv_heads: usize,
+        dim: usize,
+        scale: f32,
+        softcap: f32,
+        mixes: bool,
+        smear: Option<Vec<f32>>,
+        smear_scale: f32,
+        backout: Option<f32>,
+    ) -> PyResult<Self> {
+        let mut tables = Vec::new();
+        let width = heads * dim;
+        let wte_table = table(&wte, width)?;
+        tables.push(wte);
+        let head = matrix(py, &Array::get(head)?, width)?;
+        if !heads.is_multiple_of(kv_heads) || !dim.is_multiple_of(2) {
+            return Err(PyValueError::new_err(
+                "heads must be a multiple of kv_heads, dim even",
+            ));
+        }
+        let kv_dim = kv_heads * dim;
+        let mut packed = Vec::new();
+        for layer in layers {
+            let qkv = matrix(py, &layer.qkv, width)?;
+            let gates = if layer.value_table.is_some() {
+                kv_heads
+            } else {
+                0
+            };
+            if qkv.outputs < width + 2 * kv_dim + gates {
+                return Err(PyValueError::new_err("qkv has too few columns"));
+            }
+            let up = matrix(py, &layer.up, width)?;
+            let down = matrix(py, &layer.down, up.outputs)?;
+            let out = matrix(py, &layer.out, width)?;
+            if out.outputs != width || down.outputs != width {
+                return Err(PyValueError::new_err("a block must give what it takes"));
+            }
+            let value_table = match layer.value_table {
+                None => None,
+                Some(array) => {
+                    let made = table(&array, kv_dim)?;
+                    tables.push(array);
+                    Some(made)
+                }
+            };
+            packed.push(Layer {
+                qkv,
+                out,
+                up,
+                down,
+                value_table,
+                mix: layer.mix,
+                place: layer.place,
+            });
+        }
+        if smear.as_ref().is_some_and(|gate| gate.len() > width) {
+            return Err(PyValueError::new_err(
+                "smear reads more channels than there are",
+            ));
+        }
+        let shape = Shape {
+            width,
+            heads,
+            kv_heads,
+            dim,
+            vocab: head.outputs,
+            scale,
+            softcap,
+            mixes,
+        };
+        let smear = smear.map(|gate| (gate, smear_scale));
+        let model = Model {
+            shape,
+            layers: packed,
+            wte: wte_table,
+            head,
+            smear,
+            backout,
+        };
+        Ok(Self {
+            model,
+            buffers: Mutex::default(),
+            _tables: tables,
+        })
+    }
+
+    /// The instruction set it runs in.
+    #[getter]
+    fn instructions(&self) -> &'static str {
+        arch::name()
+    }
+
+    /// Reads one token a row; fills `logits` (at least rows, vocab).
+    #[pyo3(signature = (tokens, positions, tracks, *, last, angles, logits, threads))]
+    #[allow(clippy::too_many_arguments)]
+    fn step(
+        &self,
+        py: Python<'_>,
+        tokens: Vec<usize>,
+        positions: Vec<usize>,
+        tracks: Vec<TrackArrays>,
+        last: Array,
+        angles: Array,
+        logits: Array,
+        threads: usize,
+    ) -> PyResult<()> {
+        let (shape, rows) = (&self.model.shape, tokens.len());
+        let tracks = tracks
+            .iter()
+            .map(|track| self.track(track))
+            .collect::<PyResult<Vec<_>>>()?;
+        let smeared = if self.model.smear.is_some() {
+            rows * shape.width
+        } else {
+            0
+        };
+        let batch = Batch {
+            tokens: &tokens,
+            positions: &positions,
+            tracks: &tracks,
+            last: writable(&last, smeared)?,
+            angles: readable(&angles, 0)?,
+            angle_rows: angles.item_count() / shape.dim,
+            logits: writable(&logits, rows * shape.vocab)?,
+        };
+        py.detach(|| {
+            let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            // SAFETY: sizes were checked, and the arrays are held until the end of this call.
+            unsafe { self.model.step(&batch, &mut buffers, threads) }
+        })
+        .map_err(PyValueError::new_err)
+    }
+}
+
+impl DecodeKernel {
+    fn track<'a>(&self, track: &'a TrackArrays) -> PyResult<Track<'a>> {
+        let &[layers, height, slots, dim] = track.keys.shape() else {
+            return Err(PyValueError::new_err("keys are (layers, rows, slots, dim)"));
+        };
+        if dim != self.model.shape.dim {
+            return Err(PyValueError::new_err("keys of another head"));
+        }
+        let keys = writable(&track.keys, 0)?;
+        let values = writable(&track.values, track.keys.item_count())?;
+        Ok(Track {
+            keys,
+            values,
+            layers,
+            height,
+            slots,
+            end: track.end,
+            starts: &track.starts,
+        })
+    }
+}
+
+/// Where the numbers of `array` lie. Raises ValueError unless they follow each other and are so many at the least.
+fn readable(array: &Array, least: usize) -> PyResult<*const f32> {
+    if !array.is_c_contiguous() || array.item_count() < least {
+        return Err(PyValueError::new_err("an array has gaps, or is too small"));
+    }
+    Ok(array.buf_ptr().cast())
+}
+
+/// As [`readable`], to write to.
+fn writable(array: &Array, least: usize) -> PyResult<*mut f32> {
+    if array.readonly() {
+        return Err(PyValueError::new_err("an array is read-only"));
+    }
+    readable(array, least).map(<*const f32>::cast_mut)
+}
+
+/// A table of `width` columns.
+fn table(array: &Array, width: usize) -> PyResult<Table> {
+    let data = readable(array, 0)?;
+    match array.shape() {
+        &[rows, columns] if columns == width => Ok(Table { data, rows, width }),
+        _ => Err(PyValueError::new_err("a table of another width")),
+    }
+}
+
+/// A matrix of `inputs` rows, packed.
+fn matrix(py: Python<'_>, array: &Array, inputs: usize) -> PyResult<Matrix> {
+    match array.shape() {
+        &[rows, outputs] if rows == inputs => Ok(Matrix::pack(&array.to_vec(py)?, inputs, outputs)),
+        _ => Err(PyValueError::new_err("a matrix of another height")),
+    }
+}

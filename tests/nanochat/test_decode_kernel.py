@@ -1,0 +1,102 @@
+"""The compiled decoding step refuses what does not fit, before it touches memory."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rustbpe._rustbpe import DecodeKernel
+
+HEADS, DIM, VOCAB, SLOTS = 2, 8, 20, 4
+WIDTH = HEADS * DIM
+
+
+def zeros(*shape: int) -> Any:
+    return np.zeros(shape, dtype=np.float32)
+
+
+def layer(**given: Any) -> Any:
+    fields: dict[str, Any] = {
+        "qkv": zeros(WIDTH, 3 * WIDTH), "out": zeros(WIDTH, WIDTH), "up": zeros(WIDTH, 4 * WIDTH),
+        "down": zeros(4 * WIDTH, WIDTH), "value_table": None, "mix": (1.0, 0.0), "place": (0, 0),
+    }  # fmt: skip
+    return SimpleNamespace(**(fields | given))
+
+
+def kernel(*layers: Any, **given: Any) -> DecodeKernel:
+    arguments: dict[str, Any] = {
+        "heads": HEADS, "kv_heads": HEADS, "dim": DIM, "scale": 1.0, "softcap": 15.0, "mixes": False,
+    }  # fmt: skip
+    arguments |= given
+    return DecodeKernel(zeros(VOCAB, WIDTH), zeros(WIDTH, VOCAB), layers or [layer()], **arguments)
+
+
+def track(**given: Any) -> Any:
+    shape = (1, HEADS, SLOTS, DIM)
+    return SimpleNamespace(
+        **({"keys": zeros(*shape), "values": zeros(*shape), "end": 0, "starts": [0]} | given)
+    )
+
+
+def step(
+    of: DecodeKernel, *, tokens: Any = (1,), positions: Any = (0,), tracks: Any = None, **given: Any
+) -> None:
+    arguments: dict[str, Any] = {
+        "last": zeros(1, WIDTH), "angles": zeros(4, DIM), "logits": zeros(1, VOCAB), "threads": 1,
+    }  # fmt: skip
+    of.step(list(tokens), list(positions), tracks or [track()], **(arguments | given))
+
+
+def frozen(array: Any) -> Any:
+    array.setflags(write=False)
+    return array
+
+
+def test_what_fits_is_computed() -> None:
+    logits = np.ones((1, VOCAB), dtype=np.float32)
+    step(kernel(), logits=logits)
+    assert not logits.any()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"logits": zeros(1, VOCAB - 1)}, "too small"),
+        ({"logits": zeros(VOCAB, 2).T[:1]}, "gaps"),
+        ({"logits": frozen(zeros(1, VOCAB))}, "read-only"),
+        ({"tracks": [track(values=zeros(1, HEADS, SLOTS - 1, DIM))]}, "too small"),
+        ({"tracks": [track(keys=zeros(1, HEADS, SLOTS, 2 * DIM))]}, "another head"),
+        ({"tracks": [track(keys=zeros(HEADS, SLOTS, DIM))]}, "layers, rows, slots, dim"),
+        ({"tracks": [track(end=SLOTS)]}, "no slot left"),
+        ({"tracks": [track(starts=[1])]}, "begins after its end"),
+        ({"tracks": [track(starts=[])]}, "a first slot a row"),
+        ({"tokens": [VOCAB]}, "outside the tables"),
+        ({"positions": [4]}, "without a rotation"),
+        ({"positions": []}, "a position a row"),
+        ({"tokens": [1, 2], "positions": [0, 0], "logits": zeros(2, VOCAB)}, "no slot left"),
+    ],
+)
+def test_arrays_that_do_not_fit_a_step(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        step(kernel(), **given)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: kernel(layer(qkv=zeros(WIDTH, 2 * WIDTH))), "too few columns"),
+        (lambda: kernel(layer(qkv=zeros(WIDTH + 1, 3 * WIDTH))), "another height"),
+        (lambda: kernel(layer(down=zeros(3 * WIDTH, WIDTH))), "another height"),
+        (lambda: kernel(layer(out=zeros(WIDTH, WIDTH + 1))), "give what it takes"),
+        (lambda: kernel(layer(qkv=zeros(WIDTH, 4 * WIDTH), value_table=zeros(VOCAB, 3))), "another width"),
+        (lambda: kernel(layer(value_table=zeros(VOCAB, WIDTH))), "too few columns"),
+        (lambda: kernel(kv_heads=0), "multiple of kv_heads"),
+        (lambda: kernel(kv_heads=3), "multiple of kv_heads"),
+        (lambda: kernel(smear=[0.0] * 99), "more channels"),
+        (lambda: kernel(layer(place=(0, 1))), "no place"),
+    ],
+)
+def test_weights_that_do_not_fit(make: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        step(make())
