@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from nanochat.attention_cpu import attend_by_hand, fits_by_hand
+from nanochat.attention_cpu import attend_by_hand, fits_by_hand, read_by_hand, reads_by_hand
 from nanochat.errors import UserError, one_line
 
 KERNELS = ("auto", "fa3", "flex", "sdpa")
@@ -123,6 +123,8 @@ def attend(
         return _flash(kernel.flash, q, k, v, window, scale)
     if fits_by_hand(q, k, window):
         return attend_by_hand(q, k, v, window, scale)
+    if queries >= 32 and reads_by_hand(q, k, v):
+        return read_by_hand(q, k, v, window, scale)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if window is not None and queries < keys:
         # Keys that not even the first query can reach need not be read.

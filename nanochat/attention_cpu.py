@@ -1,4 +1,4 @@
-"""Causal attention for training on a CPU, with a hand-written gradient.
+"""Causal attention on a CPU: with a hand-written gradient for training, and without one for reading.
 
 Products are as large as the cache allows: torch's CPU kernel works in tiles of 64 queries, too small for its
 matrix products to run at full speed. Here a block of queries of one row meets all the keys it may see at
@@ -6,6 +6,8 @@ once, for all heads; the weights are kept for the gradient. In bfloat16 scores a
 as are sums over blocks; all other products are in bfloat16.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -93,3 +95,116 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor, scale: float = 1.0) -> Non
         total.baddbmm_(a, b, alpha=scale)
     else:
         total.add_(torch.bmm(a, b), alpha=scale)
+
+
+# -- without a gradient ----------------------------------------------------------------------------
+
+READ_BLOCK = 128
+"""Queries at a time when nothing is kept."""
+
+
+def reads_by_hand(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether attention of q (B, T, H, D) needs no gradient and is faster by hand than by torch's kernel."""
+    learns = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    return (
+        q.device.type == "cpu"
+        and q.dtype == torch.float32
+        and not learns
+        and not torch.compiler.is_compiling()
+    )
+
+
+def read_by_hand(q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: float) -> Tensor:
+    """q (B, Tq, H, D), the last of k, v (B, Tk, H_kv, D) → (B, Tq, H, D), without a gradient.
+
+    Only the keys that a block of queries can see are multiplied, and only their edges are masked.
+    """
+    batch, length, heads, _ = q.shape
+    before, kv_heads = k.size(1) - length, k.size(2)
+    group = heads // kv_heads
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    for row in range(batch):
+        keys, values = k[row].transpose(0, 1), v[row].transpose(0, 1)
+        for start in range(0, length, READ_BLOCK):
+            stop = min(start + READ_BLOCK, length)
+            count = stop - start
+            low = 0 if window is None else max(0, before + start - window)
+            seen = slice(low, before + stop)
+            scores = torch.bmm(_grouped(q[row, start:stop], kv_heads, scale), keys[:, seen].mT)
+            square = scores.view(kv_heads, group, count, -1)
+            square[..., -count:].masked_fill_(_ahead(count), float("-inf"))
+            if window is not None:
+                _forget(square, window, count)
+            part = torch.bmm(scores.softmax(-1), values[:, seen])
+            _ungroup(part, out[row, start:stop])
+    return out
+
+
+def read_after_prefixes(
+    q: Tensor, k: Tensor, v: Tensor, prefix_k: Tensor, prefix_v: Tensor, counts: Sequence[int],
+    window: int | None, scale: float,
+) -> Tensor:  # fmt: skip
+    """Attention of tails q (R, T, H, D), k, v (R, T, H_kv, D) that go on from prefixes (I, P, H_kv, D).
+
+    The first counts[0] tails go on from prefix 0, and so on: they meet its keys as the rows of one product.
+    """
+    _, length, heads, dim = q.shape
+    kv_heads, whole = k.size(2), prefix_k.size(1) + k.size(1)
+    group = heads // kv_heads
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    ahead = _ahead(length)
+    first = 0
+    for number, count in enumerate(counts):
+        rows = slice(first, first + count)
+        first += count
+        old_keys, old_values = (x[number].transpose(0, 1) for x in (prefix_k, prefix_v))
+        queries = _grouped(q[rows].reshape(count * length, heads, dim), kv_heads, scale)
+        old = torch.bmm(queries, old_keys.mT)
+        # (kv_heads, group, count, T, …): the tails' own keys differ from row to row.
+        each = queries.view(kv_heads, group, count, length, dim)
+        new = torch.matmul(each, k[rows].permute(2, 0, 3, 1)[:, None])
+        new.masked_fill_(ahead, float("-inf"))
+        scores = torch.cat((old.view(kv_heads, group, count, length, -1), new), dim=-1)
+        if window is not None and whole > window + 1:
+            _forget(scores, window, length)
+        weights = scores.softmax(-1)
+        part = torch.matmul(weights[..., -length:], v[rows].permute(2, 0, 1, 3)[:, None])
+        over_old = weights[..., :-length].reshape(kv_heads, group * count * length, -1)
+        part = part.reshape(kv_heads, group * count * length, dim).baddbmm_(over_old, old_values)
+        _ungroup(part, out[rows].view(count * length, heads, dim))
+    return out
+
+
+def _grouped(q: Tensor, kv_heads: int, scale: float) -> Tensor:
+    """(T, H, D) scaled, as (H_kv, H/H_kv · T, D)."""
+    length, heads, dim = q.shape
+    turned = (q * scale).view(length, kv_heads, heads // kv_heads, dim).permute(1, 2, 0, 3)
+    return turned.reshape(kv_heads, -1, dim)
+
+
+def _ungroup(part: Tensor, out: Tensor) -> None:
+    """(H_kv, H/H_kv · T, D) into `out` (T, H, D)."""
+    length, heads, dim = out.shape
+    kv_heads = part.size(0)
+    out.view(length, kv_heads, heads // kv_heads, dim).copy_(
+        part.view(kv_heads, heads // kv_heads, length, dim).permute(2, 0, 1, 3)
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _ahead(count: int) -> Tensor:
+    """(count, count) bool: True where a query would see a later key."""
+    return torch.ones(count, count, dtype=torch.bool).triu_(1)
+
+
+def _forget(scores: Tensor, window: int, count: int) -> None:
+    """Hides keys more than `window` before their query: scores (…, count, keys up to the last query)."""
+    # The first query sees the last window + count keys but count − 1, each later one forgets one more.
+    first = scores.size(-1) - count - window
+    if first > 0:
+        scores[..., :first] = float("-inf")
+    left = max(0, first)
+    width = count - 1 - (left - first)
+    if width > 0:
+        gone = torch.ones(count, count - 1, dtype=torch.bool).tril_(-1)[:, left - first :]
+        scores[..., left : left + width].masked_fill_(gone, float("-inf"))

@@ -1,5 +1,7 @@
 """Keys and values kept between calls: of one prompt being read, and of a running batch of rows."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,13 @@ class KVCache:
         self.values = [like.new_empty(shape) for _ in range(config.n_layer)]
         self.length = 0
         self.last_embedding: Tensor | None = None
+
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor,
+        attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+    ) -> Tensor:  # fmt: skip
+        """`attend(q, …)` over all keys and values of the layer, k and v (rows, T, H_kv, D) the last."""
+        return attend(q, *self.extend(layer, k, v))
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Stores k and v (rows, T, H_kv, D) after the present length; returns all of the layer's so far.

@@ -5,6 +5,7 @@ head, no biases. Shapes: B rows, T tokens, C width, H heads, D channels of a hea
 Parameter names are the reference's, so state dicts go both ways.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -17,6 +18,9 @@ from nanochat.fp8 import fits_float8, float8_linear
 from nanochat.loss import capped_logits, chunked_loss, token_losses
 from nanochat.ops import norm, relu_squared, rotate
 
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""A layer's attention: q (B, T, H, D), keys and values (B, T or more, H_kv, D) → (B, T, H, D)."""
+
 
 class Cache(Protocol):
     """What decoding keeps between calls: keys and values of each layer, and smear's last embedding."""
@@ -24,7 +28,9 @@ class Cache(Protocol):
     length: int
     last_embedding: Tensor | None
 
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]: ...
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
+        """Keeps k and v, and gives `attend(q, …)` over all that is kept of the layer, or what equals it."""
+        ...
 
 
 Mixing = tuple[Tensor, Tensor, Tensor]
@@ -80,12 +86,14 @@ class Attention(nn.Module):
             gate = 3 * torch.sigmoid(self.ve_gate(x[..., :VALUE_GATE_CHANNELS]))
             v = v + gate[..., None] * value.view_as(v)
         q, k = norm(rotate(q, *tables)), norm(rotate(k, *tables))
-        if cache is not None:
-            k, v = cache.extend(self.layer, k, v)
-        # The gain on q and on k is one factor on their products.
-        y = attend(q, k, v, self.window, self.gain**2, self.kernel).reshape(B, T, C)
-        out: Tensor = self.c_proj(y)
+        y = self.attend(q, k, v) if cache is None else cache.attend(self.layer, q, k, v, self.attend)
+        out: Tensor = self.c_proj(y.reshape(B, T, C))
         return out
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention by the layer's window and kernel."""
+        # The gain on q and on k is one factor on their products.
+        return attend(q, k, v, self.window, self.gain**2, self.kernel)
 
 
 class MLP(nn.Module):

@@ -81,6 +81,8 @@ class _ReluSquared(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         positive = x.relu()
+        if not ctx.needs_input_grad[0]:
+            return positive.square_()
         ctx.save_for_backward(positive)
         return positive * positive
 

@@ -89,6 +89,8 @@ def setup_runtime(device_type: str = "", dtype: str = "auto") -> Runtime:
     rank, world = join_group(device_type)
     device = pick_device(device_type)
     torch.set_float32_matmul_precision("high")
+    if device.type == "cpu":
+        keep_freed_memory()
     kind = Ranks(rank, world).share(pick_dtype(dtype, device))  # `auto` measures: all take what rank 0 found
     return Runtime(device, kind, rank, world)
 
@@ -179,7 +181,7 @@ def keep_freed_memory() -> None:
     """Has glibc keep freed memory for the next allocation, as long as the process lives.
 
     By itself it gives tensors of some megabytes back to the kernel and gets them again, zeroed a page at a
-    time, within every step. Elsewhere than on glibc, and where its tunables are set, nothing is done.
+    time, within every pass. Elsewhere than on glibc, and where its tunables are set, nothing is done.
     """
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return

@@ -15,7 +15,7 @@ from nanochat.errors import UserError
 from nanochat.loss_scale import LossScale
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
-from nanochat.runtime import Runtime, keep_freed_memory
+from nanochat.runtime import Runtime
 
 MAX_SKIPPED = 5
 """Non-finite steps in a row after which training stops."""
@@ -94,8 +94,6 @@ def train_step(
 
 def prepare_for_training(model: GPT, runtime: Runtime, compile: str) -> None:
     """Tables in the type they are trained in; blocks compiled when `compile` is on, or auto and on a GPU."""
-    if runtime.device.type == "cpu":
-        keep_freed_memory()
     for table in (model.wte, *model.value_embeds.values()):
         table.to(runtime.embedding_dtype)
     if compile == "on" or (compile == "auto" and runtime.device.type == "cuda"):

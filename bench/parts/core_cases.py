@@ -57,7 +57,7 @@ def ours(case: Case) -> dict[str, Any]:
     from nanochat.model import build_model
     from nanochat.paths import Layout
     from nanochat.rundir import StageRun
-    from nanochat.runtime import Runtime
+    from nanochat.runtime import setup_runtime
     from nanochat.stages.options import BaseEvalOptions
     from nanochat.tokenizer import Tokenizer
 
@@ -69,7 +69,7 @@ def ours(case: Case) -> dict[str, Any]:
     fill(model)
     lm = NanochatLM(model.eval(), tokenizer)
     run = StageRun(Layout(Path()), None, "base_eval", BaseEvalOptions(), 1)
-    core = CoreRun(lm, run, Runtime(torch.device("cpu"), dtype), None, CPU_TOKENS)
+    core = CoreRun(lm, run, setup_runtime("cpu", case.dtype), None, CPU_TOKENS)
     found = {}
     for task in read_bundle(Path(case.bundle), tuple(filter(None, case.tasks.split(",")))):
         rows = task.rows(case.rows)

@@ -106,19 +106,17 @@ def _ours(name: str, shape: Shape) -> tuple[Callable[[], object], float]:
     from nanochat.dataloader import Batch, LoaderState
     from nanochat.model import build_model
     from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-    from nanochat.runtime import Runtime
+    from nanochat.runtime import setup_runtime
     from nanochat.trainer import prepare_for_training, train_step
 
     config = ModelConfig(
         shape.context, shape.vocab, shape.depth, shape.heads, shape.heads, shape.width, shape.window_pattern,
         CLASSIC if name == "classic" else MODERN,
     )  # fmt: skip
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[shape.dtype]
-    model = build_model(config, shape.device, dtype)
+    model = build_model(config, shape.device, getattr(torch, shape.dtype))
     model.init_weights(1)
-    matrices = dtype if dtype == torch.bfloat16 else torch.float32
-    optimizer = MuonAdamW(parameter_groups(model, LearningRates(), 0.1), matrices)
-    runtime = Runtime(torch.device(shape.device), dtype)
+    runtime = setup_runtime(shape.device, shape.dtype)
+    optimizer = MuonAdamW(parameter_groups(model, LearningRates(), 0.1), runtime.muon_dtype)
     prepare_for_training(model, runtime, "on" if shape.compile else "off")
     rows = _tokens(shape)
     batch = Batch(rows[:, :-1].contiguous(), rows[:, 1:].contiguous(), LoaderState())

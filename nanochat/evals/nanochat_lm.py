@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from nanochat.architecture import ModelConfig
 from nanochat.attention import SDPA
+from nanochat.attention_cpu import read_after_prefixes, reads_by_hand
 from nanochat.loss import chunk_rows
-from nanochat.model import GPT
+from nanochat.model import GPT, Attend
 from nanochat.tokenizer import SPLIT_PATTERN, Tokenizer
 
 ROTARY_SPAN = 10
@@ -25,15 +27,13 @@ def batch_tokens(device: torch.device, rows: int, context: int) -> int:
 
 
 class SharedPrefix:
-    """Keys and values of prefixes (I, P): kept in the first pass, joined to those of each tail in the second.
+    """Keys and values of prefixes (I, P): kept in the first pass, seen by every tail in the second."""
 
-    Of a window's layer only what a tail can still see is joined.
-    """
-
-    def __init__(self, windows: Sequence[int | None]) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         self.length = 0
         self.last_embedding: Tensor | None = None
-        self._windows = windows
+        self._windows = config.windows
+        self._scale = config.parts.qk_gain**2 / config.head_dim**0.5
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
         self._counts: Sequence[int] | None = None
@@ -45,14 +45,18 @@ class SharedPrefix:
             repeats = torch.tensor(counts, device=self.last_embedding.device)
             self.last_embedding = self.last_embedding.repeat_interleave(repeats, dim=0)
 
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
         if self._counts is None:
             self._keys.append(k)
             self._values.append(v)
-            return k, v
+            return attend(q, k, v)
+        # Of a window's layer only what a tail can still see.
         window = self._windows[layer]
         start = 0 if window is None else max(0, self._keys[layer].size(1) - window)
-        return self._join(self._keys[layer][:, start:], k), self._join(self._values[layer][:, start:], v)
+        keys, values = self._keys[layer][:, start:], self._values[layer][:, start:]
+        if reads_by_hand(q, k, v):
+            return read_after_prefixes(q, k, v, keys, values, self._counts, window, self._scale)
+        return attend(q, self._join(keys, k), self._join(values, v))
 
     def _join(self, prefixes: Tensor, tails: Tensor) -> Tensor:
         assert self._counts is not None
@@ -72,8 +76,8 @@ class _NoPrefix:
     length = 0
     last_embedding: Tensor | None = None
 
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return k, v
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
+        return attend(q, k, v)
 
 
 class NanochatLM:
@@ -111,7 +115,7 @@ class NanochatLM:
     ) -> Iterator[Tensor]:
         cache: SharedPrefix | _NoPrefix = _NoPrefix()
         if prefixes.size(1):
-            cache = SharedPrefix(self.model.config.windows)
+            cache = SharedPrefix(self.model.config)
             self.model.hidden(prefixes, cache)
             cache.expand(counts)
         hidden = self.model.hidden(tails, cache)[rows, columns]

@@ -11,7 +11,7 @@ from torch import Tensor
 from nanochat import attention
 from nanochat.architecture import ModelConfig
 from nanochat.attention import Kernel, attend, choose_kernel, flex_window
-from nanochat.attention_cpu import fits_by_hand
+from nanochat.attention_cpu import fits_by_hand, read_after_prefixes, reads_by_hand
 from nanochat.errors import UserError
 from nanochat.model import build_model
 
@@ -103,6 +103,36 @@ def test_attention_by_hand_and_its_gradient_are_the_kernels(length: int, window:
     expected = torch.autograd.grad(plain, (q, k, v), upstream)
     for mine, theirs in zip(grads, expected, strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
+
+
+def check_reading(ours: Tensor, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> None:
+    plain = flash_attn_func(q, k, v, 1.44 / 4, True, (-1 if window is None else window, 0))
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("window", [None, 0, 1, 40, 127, 128, 200, 400])
+@pytest.mark.parametrize(("queries", "keys"), [(32, 32), (128, 128), (300, 300), (50, 333), (257, 400)])
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_reading_by_hand_is_the_kernel(queries: int, keys: int, window: int | None, kv_heads: int) -> None:
+    q, k, v = (x.float() for x in heads(queries, keys, kv_heads))
+    assert reads_by_hand(q, k, v)
+    check_reading(attend(q, k, v, window, 1.44), q, k, v, window)
+    assert not reads_by_hand(q, k.requires_grad_(), v)
+
+
+@pytest.mark.parametrize("window", [None, 0, 3, 20, 26, 60])
+@pytest.mark.parametrize(("prefix", "tail"), [(20, 7), (1, 40), (64, 1)])
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+def test_tails_see_the_prefix_they_go_on_from(
+    prefix: int, tail: int, window: int | None, kv_heads: int
+) -> None:
+    g, counts = torch.Generator().manual_seed(prefix), [3, 1, 2]
+    old_k, old_v = (torch.randn(3, prefix, kv_heads, 16, generator=g) for _ in "kv")
+    q = torch.randn(6, tail, 4, 16, generator=g)
+    k, v = (torch.randn(6, tail, kv_heads, 16, generator=g) for _ in "kv")
+    ours = read_after_prefixes(q, k, v, old_k, old_v, counts, window, 1.44 / 4)
+    each = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
+    check_reading(ours, q, torch.cat((old_k[each], k), 1), torch.cat((old_v[each], v), 1), window)
 
 
 def test_attention_by_hand_stays_within_its_memory() -> None:
