@@ -108,7 +108,7 @@ def reads_by_hand(q: Tensor, k: Tensor, v: Tensor) -> bool:
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     return (
         q.device.type == "cpu"
-        and q.dtype == torch.float32
+        and q.dtype in (torch.float32, torch.bfloat16)
         and not learns
         and not torch.compiler.is_compiling()
     )
@@ -124,7 +124,7 @@ def read_by_hand(q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: flo
     group = heads // kv_heads
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
     for row in range(batch):
-        keys, values = k[row].transpose(0, 1), v[row].transpose(0, 1)
+        keys, values = k[row].transpose(0, 1).float(), v[row].transpose(0, 1)
         for start in range(0, length, READ_BLOCK):
             stop = min(start + READ_BLOCK, length)
             count = stop - start
@@ -135,7 +135,7 @@ def read_by_hand(q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: flo
             square[..., -count:].masked_fill_(_ahead(count), float("-inf"))
             if window is not None:
                 _forget(square, window, count)
-            part = torch.bmm(scores.softmax(-1), values[:, seen])
+            part = torch.bmm(scores.softmax(-1).to(v.dtype), values[:, seen])
             _ungroup(part, out[row, start:stop])
     return out
 
@@ -157,17 +157,17 @@ def read_after_prefixes(
     for number, count in enumerate(counts):
         rows = slice(first, first + count)
         first += count
-        old_keys, old_values = (x[number].transpose(0, 1) for x in (prefix_k, prefix_v))
+        old_keys, old_values = prefix_k[number].transpose(0, 1).float(), prefix_v[number].transpose(0, 1)
         queries = _grouped(q[rows].reshape(count * length, heads, dim), kv_heads, scale)
         old = torch.bmm(queries, old_keys.mT)
         # (kv_heads, group, count, T, …): the tails' own keys differ from row to row.
         each = queries.view(kv_heads, group, count, length, dim)
-        new = torch.matmul(each, k[rows].permute(2, 0, 3, 1)[:, None])
+        new = torch.matmul(each, k[rows].permute(2, 0, 3, 1)[:, None].float())
         new.masked_fill_(ahead, float("-inf"))
         scores = torch.cat((old.view(kv_heads, group, count, length, -1), new), dim=-1)
         if window is not None and whole > window + 1:
             _forget(scores, window, length)
-        weights = scores.softmax(-1)
+        weights = scores.softmax(-1).to(v.dtype)
         part = torch.matmul(weights[..., -length:], v[rows].permute(2, 0, 1, 3)[:, None])
         over_old = weights[..., :-length].reshape(kv_heads, group * count * length, -1)
         part = part.reshape(kv_heads, group * count * length, dim).baddbmm_(over_old, old_values)
@@ -176,9 +176,9 @@ def read_after_prefixes(
 
 
 def _grouped(q: Tensor, kv_heads: int, scale: float) -> Tensor:
-    """(T, H, D) scaled, as (H_kv, H/H_kv · T, D)."""
+    """(T, H, D) scaled, as (H_kv, H/H_kv · T, D) float32."""
     length, heads, dim = q.shape
-    turned = (q * scale).view(length, kv_heads, heads // kv_heads, dim).permute(1, 2, 0, 3)
+    turned = (q.float() * scale).view(length, kv_heads, heads // kv_heads, dim).permute(1, 2, 0, 3)
     return turned.reshape(kv_heads, -1, dim)
 
 

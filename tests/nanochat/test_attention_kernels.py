@@ -117,6 +117,9 @@ def test_reading_by_hand_is_the_kernel(queries: int, keys: int, window: int | No
     q, k, v = (x.float() for x in heads(queries, keys, kv_heads))
     assert reads_by_hand(q, k, v)
     check_reading(attend(q, k, v, window, 1.44), q, k, v, window)
+    rough = [x.bfloat16() for x in (q, k, v)]
+    near = attend(*rough, window, 1.44).float()
+    torch.testing.assert_close(near, attend(q, k, v, window, 1.44), atol=0.05, rtol=0.05)
     assert not reads_by_hand(q, k.requires_grad_(), v)
 
 
