@@ -15,7 +15,10 @@ from tui.series import Key, Reading, Row, Series
 AXES = ("step", "tokens", "FLOPs", "active time", "clock")
 _SOURCES = {"tokens": "train/total_tokens", "FLOPs": "train/total_flops", "active time": "train/total_time"}
 
-_FIRST = ("train/loss", "val/bpb", "train/tok_per_sec", "train/mfu", "train/lrm", "train/grad_norm")
+_FIRST = (
+    "rl/reward", "rl/held_out_reward", "rl/pass@1", "train/loss", "val/bpb", "core/core", "chat/ChatCORE",
+    "train/tok_per_sec", "train/mfu", "train/lrm", "train/grad_norm",
+)  # fmt: skip
 _LAST = ("train/dt", "train/epoch", "train/total_tokens", "train/total_flops", "train/total_time")
 _EXACT = (
     "train/lrm",
@@ -38,16 +41,19 @@ def better(metric: str) -> int:
 
 def noisy(metric: str) -> bool:
     """Whether smoothing helps: per-step measurements, not evaluations, schedules or running totals."""
-    return metric.startswith(("train/", "rl/", "gpu/", "host/")) and metric not in _EXACT
+    judged = metric.startswith(("rl/pass@", "rl/held_out"))
+    return metric.startswith(("train/", "rl/", "gpu/", "host/")) and metric not in _EXACT and not judged
 
 
 def by_importance(names: Iterable[str]) -> list[str]:
-    """Metric names in the order plots are given room: loss, bpb, throughput first, running totals last."""
+    """Metric names in the order plots are given room: what the stage is about first, then how fast it is;
+    standard errors and running totals last."""
 
     def rank(name: str) -> tuple[int, str]:
         if name in _FIRST:
             return _FIRST.index(name), name
         group = 300 if name in ("progress", "eta_s") else 200 if name in _LAST else 100
+        group += 50 * name.endswith("_stderr")
         return group + (1 if name.startswith(("gpu/", "host/")) else 0), name
 
     return sorted(names, key=rank)

@@ -13,7 +13,7 @@ from tui.run_data import RunReader
 from tui.screens.run import RunScreen
 from tui.widgets.alerts import Alerts
 from tui.widgets.gpu_grid import GpuGrid
-from tui.widgets.log_view import LogPane, LogView
+from tui.widgets.log_view import ERROR, WARNING, LogPane, LogView
 from tui.widgets.plot import Plot
 from tui.widgets.plot_grid import PlotGrid
 from tui.widgets.samples import Samples
@@ -79,6 +79,21 @@ async def test_turning_to_another_run_leaves_nothing_of_the_one_before(bench: Be
         await settle(pilot, lambda: app.screen.query_one(PlotGrid).run_keys == (second,))
         assert not app.screen.query_one(Alerts).display
         assert "old" not in str(app.screen.query_one(Samples).query_one("Static").render())
+
+
+async def test_an_answer_is_told_from_its_question_and_a_continuation_goes_on(bench: Bench) -> None:
+    key = bench.run("demo", status="running")
+    bench.training(key, steps=5)
+    said = [("How many?", "Five."), ("The sky is", "The sky is blue.")]
+    samples = [{"kind": "sample", "data": {"prompt": prompt, "text": text}} for prompt, text in said]
+    bench.events(key, samples)
+    async with bench.open() as (app, pilot):
+
+        def shown() -> str:
+            return str(app.screen.query_one(Samples).query_one("Static").render())
+
+        await settle(pilot, lambda: "How many? ⟶ Five." in shown())
+        assert "The sky is blue." in shown()
 
 
 async def test_text_from_a_run_is_shown_and_never_obeyed(bench: Bench) -> None:
@@ -150,6 +165,19 @@ async def test_a_long_log_is_read_a_window_at_a_time(bench: Bench) -> None:
         assert read < 3_000_000
         await pilot.press("G")
         await settle(pilot, lambda: view._lines[-1].text == "line 0999999")
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "warning"),
+    [
+        ("chat_sft: error: no task", True, False), ("RuntimeError: CUDA out of memory", True, False),
+        ("Traceback (most recent call last):", True, False), ("2026-11-27 ERROR - no", True, False),
+        ("What is wrong? ⟶ An Error in the sum", False, False), ("a.py:12: UserWarning: hi", False, True),
+        ("warn: loss spike", False, True), ("I warn you", False, False),
+    ],
+)  # fmt: skip
+def test_lines_that_tell_an_error_are_told_from_prose(line: str, error: bool, warning: bool) -> None:
+    assert (bool(ERROR.search(line)), bool(WARNING.search(line))) == (error, warning)
 
 
 async def test_a_stage_run_by_hand_shows_what_it_logged(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import ClassVar, Literal
 
@@ -23,6 +24,10 @@ from tui.console import Console, Fetch, Line
 from tui.keys import bindings
 
 NEAR = 40
+_WORD = r"(?:^|[\s\[(])[\w.]*(?:{})(?:\s*[:\]]|\s-\s)"
+ERROR = re.compile(r"^\s*Traceback|" + _WORD.format("error|exception|fatal|critical"), re.IGNORECASE)
+"""A line that tells an error as programs write them; prose that only speaks of one does not."""
+WARNING = re.compile(_WORD.format("warn|warning"), re.IGNORECASE)
 
 
 class LogView(ScrollView, can_focus=True):
@@ -44,7 +49,7 @@ class LogView(ScrollView, can_focus=True):
         self.follow = True
         self.needle = ""
         self.only = ""
-        self.note = ""
+        self.note = self.trouble = ""
         self._lines: list[Line] = []
         self._turn = asyncio.Lock()
         self._match = -1
@@ -54,7 +59,7 @@ class LogView(ScrollView, can_focus=True):
     def open(self, fetch: Fetch) -> None:
         """Shows another log from its end."""
         self.console = Console(fetch)
-        self.follow, self._match, self.note = True, -1, ""
+        self.follow, self._match, self.note, self.trouble = True, -1, "", ""
         self._lines = []
         self._again()
         self._work(self._to_end)
@@ -94,9 +99,10 @@ class LogView(ScrollView, can_focus=True):
                 return
             try:
                 await step(console)
+                self.trouble = ""
             except UserError as error:
-                self.note = str(error)
-                self._again()
+                self.trouble = str(error)
+            self._again()
 
     def _again(self) -> None:
         lines = self.console.shown if self.console else []
@@ -119,7 +125,7 @@ class LogView(ScrollView, can_focus=True):
         parent = self.parent
         if not isinstance(parent, LogPane) or self.console is None:
             return
-        parts = [self.note] if self.note else []
+        parts = [words for words in (self.trouble, self.note) if words]
         if self.only:
             parts.append(f"only lines with “{self.only}”")
         if self.needle:
@@ -158,10 +164,10 @@ class LogView(ScrollView, can_focus=True):
         return [*segments, Segment(text[at:], style)]
 
     def _level(self, text: str) -> Style:
-        start = text[:200].lower()
-        if "error" in start or "traceback" in start:
+        start = text[:200]
+        if ERROR.search(start):
             return self._look("bad")
-        return self._look("warn") if "warn" in start else Style.null()
+        return self._look("warn") if WARNING.search(start) else Style.null()
 
     def _look(self, name: str) -> Style:
         return self.get_component_rich_style(f"log--{name}", partial=True)

@@ -52,8 +52,9 @@ def _entry(event: Event) -> Content | None:
     data = event.data
     if event.kind == "sample":
         prompt, text = harmless(str(data.get("prompt", "")), 400), _paragraph(str(data.get("text", "")))
-        text = text.removeprefix(prompt)
-        return Content.assemble((f"{at:>7} ", "$muted"), (prompt, "bold"), text)
+        # A base model goes on with the prompt, a chat model answers it.
+        answer = "" if text.startswith(prompt) else " ⟶ "
+        return Content.assemble((f"{at:>7} ", "$muted"), (prompt, "bold"), answer, text.removeprefix(prompt))
     if event.kind == "eval":
         return Content.assemble((f"{at:>7} ", "$muted"), ("eval ", "$primary"), _values(data))
     if event.kind == "checkpoint":
