@@ -1,5 +1,7 @@
 //! Instruction sets, and the choice among them.
 
+use std::sync::OnceLock;
+
 /// Columns of a matrix that lie together, and are computed together.
 pub const PANEL: usize = 32;
 
@@ -232,27 +234,36 @@ vectors!(
     }
 );
 
-/// The name of the instruction set that [`run`] takes.
-pub fn name() -> &'static str {
+/// The instruction sets of this processor that there is a version for, the best last.
+pub fn found() -> Vec<&'static str> {
+    #[allow(unused_mut, reason = "there may be no other")]
+    let mut names = vec!["plain"];
     #[cfg(target_arch = "x86_64")]
-    {
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        names.push("AVX2");
         if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
-            return "AVX-512";
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return "AVX2";
+            names.push("AVX-512");
         }
     }
-    if cfg!(target_arch = "aarch64") {
-        "NEON"
-    } else {
-        "plain"
-    }
+    #[cfg(target_arch = "aarch64")]
+    names.push("NEON");
+    names
+}
+
+/// The instruction set that [`run`] takes.
+pub fn name() -> &'static str {
+    static BEST: OnceLock<&str> = OnceLock::new();
+    BEST.get_or_init(|| found().pop().unwrap_or("plain"))
 }
 
 /// Runs `work` in the best version for this processor.
-#[inline(never)]
 pub fn run(work: &impl Work) {
+    run_as(name(), work);
+}
+
+/// Runs `work` in the version for one of the instruction sets [`found`].
+#[inline(never)]
+pub(crate) fn run_as(name: &str, work: &impl Work) {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
@@ -265,7 +276,7 @@ pub fn run(work: &impl Work) {
             work.run(Avx2);
         }
 
-        match name() {
+        match name {
             // SAFETY: the features were found.
             "AVX-512" => return unsafe { avx512(work) },
             // SAFETY: as above.
@@ -274,7 +285,8 @@ pub fn run(work: &impl Work) {
         }
     }
     #[cfg(target_arch = "aarch64")]
-    work.run(Neon);
-    #[cfg(not(target_arch = "aarch64"))]
+    if name == "NEON" {
+        return work.run(Neon);
+    }
     work.run(Plain);
 }

@@ -124,45 +124,68 @@ pub fn softmax<A: Arch>(scores: &mut [f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::Plain;
+    use crate::arch::{self, Work};
 
-    #[test]
-    fn exponentials_are_those_of_the_library() {
-        for i in -8700..=8800 {
-            let x = i as f32 / 100.0;
-            {
-                let ours = exp::<Plain>(x);
-                let exact = f64::from(x).exp();
+    struct Exponentials;
+
+    impl Work for Exponentials {
+        #[inline(always)]
+        fn run<A: Arch>(&self, _: A) {
+            for i in -8700..=8800 {
+                let x = i as f32 / 100.0;
+                let (ours, exact) = (exp::<A>(x), f64::from(x).exp());
                 assert!(
                     (f64::from(ours) - exact).abs() <= 3e-7 * exact,
                     "{x}: {ours} {exact}"
                 );
+                let (ours, exact) = (tanh::<A>(x), f64::from(x).tanh());
+                assert!(
+                    (f64::from(ours) - exact).abs() < 2e-7,
+                    "{x}: {ours} {exact}"
+                );
             }
-            let (ours, exact) = (tanh::<Plain>(x), f64::from(x).tanh());
-            assert!(
-                (f64::from(ours) - exact).abs() < 2e-7,
-                "{x}: {ours} {exact}"
-            );
+            assert!(exp::<A>(f32::NEG_INFINITY) < 1e-37);
         }
-        assert!(exp::<Plain>(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    struct Sums;
+
+    impl Work for Sums {
+        #[inline(always)]
+        fn run<A: Arch>(&self, _: A) {
+            for length in 0..150 {
+                let a: Vec<f32> = (0..length).map(|i| (i as f32).sin()).collect();
+                let b: Vec<f32> = (0..length).map(|i| (i as f32).cos()).collect();
+                let exact: f64 = a
+                    .iter()
+                    .zip(&b)
+                    .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                    .sum();
+                assert!((f64::from(dot::<A>(&a, &b)) - exact).abs() < 1e-5);
+                if length > 0 {
+                    let mut scores = a.clone();
+                    let share = softmax::<A>(&mut scores);
+                    let norm: f64 = a.iter().map(|x| f64::from(*x).exp()).sum();
+                    for (score, x) in scores.iter().zip(&a) {
+                        let exact = f64::from(*x).exp() / norm;
+                        assert!((f64::from(score * share) - exact).abs() < 1e-6);
+                    }
+                }
+            }
+        }
     }
 
     #[test]
-    fn sums_of_any_length() {
-        for length in 0..70 {
-            let a: Vec<f32> = (0..length).map(|i| (i as f32).sin()).collect();
-            let b: Vec<f32> = (0..length).map(|i| (i as f32).cos()).collect();
-            let exact: f64 = a
-                .iter()
-                .zip(&b)
-                .map(|(a, b)| f64::from(*a) * f64::from(*b))
-                .sum();
-            assert!((f64::from(dot::<Plain>(&a, &b)) - exact).abs() < 1e-5);
-            if length > 0 {
-                let mut scores = a.clone();
-                let share = softmax::<Plain>(&mut scores);
-                assert!((scores.iter().sum::<f32>() * share - 1.0).abs() < 1e-5);
-            }
-        }
+    fn exponentials_are_those_of_the_library() {
+        arch::found()
+            .iter()
+            .for_each(|name| arch::run_as(name, &Exponentials));
+    }
+
+    #[test]
+    fn sums_and_softmax_of_any_length() {
+        arch::found()
+            .iter()
+            .for_each(|name| arch::run_as(name, &Sums));
     }
 }

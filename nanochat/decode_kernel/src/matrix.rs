@@ -139,21 +139,19 @@ mod tests {
                     .map(|i| (i as f32 * 0.7).sin())
                     .collect();
                 let x: Vec<f32> = (0..rows * inputs).map(|i| (i as f32 * 0.3).cos()).collect();
-                let mut out = vec![1.0; rows * outputs];
                 let matrix = Matrix::pack(&weight, inputs, outputs);
-                arch::run(&Product(&matrix, rows, &x, out.as_mut_ptr()));
-                for row in 0..rows {
-                    for column in 0..outputs {
-                        let exact: f64 = (0..inputs)
-                            .map(|k| {
-                                f64::from(x[row * inputs + k])
-                                    * f64::from(weight[k * outputs + column])
-                            })
-                            .sum();
-                        let ours = f64::from(out[row * outputs + column]);
+                for name in arch::found() {
+                    let mut out = vec![1.0; rows * outputs];
+                    arch::run_as(name, &Product(&matrix, rows, &x, out.as_mut_ptr()));
+                    for (place, ours) in out.into_iter().enumerate() {
+                        let (row, column) = (place / outputs, place % outputs);
+                        let products = (0..inputs).map(|k| {
+                            f64::from(x[row * inputs + k]) * f64::from(weight[k * outputs + column])
+                        });
+                        let exact = 1.0 + products.sum::<f64>();
                         assert!(
-                            (ours - exact - 1.0).abs() < 1e-4,
-                            "{inputs} {outputs} {rows}"
+                            (f64::from(ours) - exact).abs() < 1e-4,
+                            "{name} {inputs} {outputs} {rows}"
                         );
                     }
                 }
