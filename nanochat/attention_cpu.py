@@ -101,6 +101,8 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor, scale: float = 1.0) -> Non
 
 READ_BLOCK = 128
 """Queries at a time when nothing is kept."""
+READ_TOKENS = 512
+"""Tokens of tails at a time: their scores over a prefix of 2,048 for eight heads are 32 MB."""
 
 
 def reads_by_hand(q: Tensor, k: Tensor, v: Tensor) -> bool:
@@ -149,29 +151,36 @@ def read_after_prefixes(
     The first counts[0] tails go on from prefix 0, and so on: they meet its keys as the rows of one product.
     """
     _, length, heads, dim = q.shape
-    kv_heads, whole = k.size(2), prefix_k.size(1) + k.size(1)
+    prefix, kv_heads = prefix_k.size(1), k.size(2)
     group = heads // kv_heads
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
-    ahead = _ahead(length)
-    first = 0
-    for number, count in enumerate(counts):
-        rows = slice(first, first + count)
-        first += count
+    together = max(1, READ_TOKENS // length)
+    last = 0
+    for number, tails in enumerate(counts):
         old_keys, old_values = prefix_k[number].transpose(0, 1).float(), prefix_v[number].transpose(0, 1)
-        queries = _grouped(q[rows].reshape(count * length, heads, dim), kv_heads, scale)
-        old = torch.bmm(queries, old_keys.mT)
-        # (kv_heads, group, count, T, …): the tails' own keys differ from row to row.
-        each = queries.view(kv_heads, group, count, length, dim)
-        new = torch.matmul(each, k[rows].permute(2, 0, 3, 1)[:, None].float())
-        new.masked_fill_(ahead, float("-inf"))
-        scores = torch.cat((old.view(kv_heads, group, count, length, -1), new), dim=-1)
-        if window is not None and whole > window + 1:
-            _forget(scores, window, length)
-        weights = scores.softmax(-1).to(v.dtype)
-        part = torch.matmul(weights[..., -length:], v[rows].permute(2, 0, 1, 3)[:, None])
-        over_old = weights[..., :-length].reshape(kv_heads, group * count * length, -1)
-        part = part.reshape(kv_heads, group * count * length, dim).baddbmm_(over_old, old_values)
-        _ungroup(part, out[rows].view(count * length, heads, dim))
+        first, last = last, last + tails
+        for top in range(first, last, together):
+            rows = slice(top, min(top + together, last))
+            for start in range(0, length, READ_TOKENS):
+                part = slice(start, min(start + READ_TOKENS, length))
+                some, seen, count = q[rows, part], slice(0, part.stop), part.stop - start
+                shape = (kv_heads, group, len(some), count)
+                queries = _grouped(some.reshape(-1, heads, dim), kv_heads, scale)
+                old = torch.bmm(queries, old_keys.mT)
+                # The tails' own keys differ from row to row.
+                own = k[rows, seen].permute(2, 0, 3, 1)[:, None].float()
+                new = torch.matmul(queries.view(*shape, dim), own)
+                new[..., -count:].masked_fill_(_ahead(count), float("-inf"))
+                scores = torch.cat((old.view(*shape, prefix), new), dim=-1)
+                if window is not None:
+                    _forget(scores, window, count)
+                weights = scores.softmax(-1).to(v.dtype)
+                attended = torch.matmul(weights[..., prefix:], v[rows, seen].permute(2, 0, 1, 3)[:, None])
+                over_old = weights[..., :prefix].reshape(kv_heads, -1, prefix)
+                attended = attended.reshape(kv_heads, -1, dim).baddbmm_(over_old, old_values)
+                target = torch.empty(len(some) * count, heads, dim, dtype=q.dtype)
+                _ungroup(attended, target)
+                out[rows, part] = target.view_as(some)
     return out
 
 

@@ -1,7 +1,8 @@
 """The decoding step of a CPU: one call of the compiled kernel (`nanochat/decode_kernel`, in Rust).
 
 Torch takes some thirty operations a layer, which on a small model cost more to start than to compute. The
-kernel takes float32 and works in float32: a model of another compute type keeps its rounded weights.
+kernel takes float32 and works in float32: of a model of another compute type the matrices are those it rounds
+to, tables and everything between are exact.
 """
 
 from dataclasses import dataclass

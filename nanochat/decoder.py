@@ -70,12 +70,13 @@ class Prepared:
             self.version += 1
 
     def _make(self) -> None:
-        self._made_from = self._fingerprint()
+        made_from = self._fingerprint()
         weights = prepare(self._model)
         if self._by_kernel:
             self.kernel = CpuStep(self._model.config, weights)
         else:
             self._weights = weights
+        self._made_from = made_from
 
     def _fingerprint(self) -> list[tuple[int, int]]:
         """Where each parameter lies and how often it was written to."""
@@ -188,7 +189,8 @@ class Decoder:
         return Decoder(self.model, self._prepared, self._capture)
 
     def refresh(self) -> None:
-        """Prepares the weights anew when the model's have changed since."""
+        """Prepares the weights anew when the model's have changed since: for all decoders that have them in
+        common, so rows that run in another go on with the new ones."""
         self._prepared.refresh()
 
     @torch.inference_mode()

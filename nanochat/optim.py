@@ -165,6 +165,8 @@ class MuonAdamW(torch.optim.Optimizer):
                 unit.start_gather()
         for unit in self._every_unit():
             unit.finish()
+        # Fused updates do not count as writes by themselves, and decoding asks whether there were any.
+        torch.autograd.graph.increment_version([p for group in self.param_groups for p in group["params"]])
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         super().zero_grad(set_to_none)

@@ -127,8 +127,10 @@ def test_reading_by_hand_is_the_kernel(queries: int, keys: int, window: int | No
 @pytest.mark.parametrize(("prefix", "tail"), [(20, 7), (1, 40), (64, 1)])
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
 def test_tails_see_the_prefix_they_go_on_from(
-    prefix: int, tail: int, window: int | None, kv_heads: int
+    prefix: int, tail: int, window: int | None, kv_heads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Some tails at a time, and of a long one some tokens at a time."""
+    monkeypatch.setattr("nanochat.attention_cpu.READ_TOKENS", 16)
     g, counts = torch.Generator().manual_seed(prefix), [3, 1, 2]
     old_k, old_v = (torch.randn(3, prefix, kv_heads, 16, generator=g) for _ in "kv")
     q = torch.randn(6, tail, 4, 16, generator=g)

@@ -1,5 +1,8 @@
 """The compiled decoding step refuses what does not fit, before it touches memory."""
 
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,6 +51,9 @@ def step(
     of.step(list(tokens), list(positions), tracks or [track()], **(arguments | given))
 
 
+ONE = zeros(1, HEADS, SLOTS, DIM)
+
+
 def frozen(array: Any) -> Any:
     array.setflags(write=False)
     return array
@@ -57,6 +63,31 @@ def test_what_fits_is_computed() -> None:
     logits = np.ones((1, VOCAB), dtype=np.float32)
     step(kernel(), logits=logits)
     assert not logits.any()
+
+
+def test_a_damaged_matrix_is_heard_of() -> None:
+    logits = zeros(1, VOCAB)
+    damaged = zeros(WIDTH, 4 * WIDTH)
+    damaged[:] = np.nan
+    step(kernel(layer(up=damaged)), logits=logits)
+    assert np.isnan(logits).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
+def test_threads_that_the_system_does_not_give_are_done_without() -> None:
+    """A thread needs megabytes of address space, which here are not left."""
+    code = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+import test_decode_kernel as t
+kernel, logits = t.kernel(), t.np.ones((1, t.VOCAB), dtype="float32")
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (5 << 20), resource.RLIM_INFINITY))
+t.step(kernel, logits=logits, threads=16)
+assert not logits.any()
+"""
+    here = str(Path(__file__).parent)
+    subprocess.run([sys.executable, "-c", code, here], check=True, timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +105,8 @@ def test_what_fits_is_computed() -> None:
         ({"tokens": [VOCAB]}, "outside the tables"),
         ({"positions": [4]}, "without a rotation"),
         ({"positions": []}, "a position a row"),
-        ({"tokens": [1, 2], "positions": [0, 0], "logits": zeros(2, VOCAB)}, "no slot left"),
+        ({"tokens": [1, 2], "positions": [0, 0], "logits": zeros(2, VOCAB)}, "so many rows"),
+        ({"tracks": [track(keys=ONE, values=ONE)]}, "one array"),
     ],
 )
 def test_arrays_that_do_not_fit_a_step(given: dict[str, Any], said: str) -> None:
@@ -87,7 +119,8 @@ def test_arrays_that_do_not_fit_a_step(given: dict[str, Any], said: str) -> None
     [
         (lambda: kernel(layer(qkv=zeros(WIDTH, 2 * WIDTH))), "too few columns"),
         (lambda: kernel(layer(qkv=zeros(WIDTH + 1, 3 * WIDTH))), "another height"),
-        (lambda: kernel(layer(down=zeros(3 * WIDTH, WIDTH))), "another height"),
+        (lambda: kernel(layer(down=zeros(3 * WIDTH, WIDTH))), "do not fit"),
+        (lambda: kernel(layer(down=zeros(WIDTH))), "rows and columns"),
         (lambda: kernel(layer(out=zeros(WIDTH, WIDTH + 1))), "give what it takes"),
         (lambda: kernel(layer(qkv=zeros(WIDTH, 4 * WIDTH), value_table=zeros(VOCAB, 3))), "another width"),
         (lambda: kernel(layer(value_table=zeros(VOCAB, WIDTH))), "too few columns"),

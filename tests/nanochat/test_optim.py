@@ -243,3 +243,13 @@ def test_newton_schulz_brings_singular_values_near_one() -> None:
         values = torch.linalg.svdvals(newton_schulz(x))
         assert values.min() > 0.6
         assert values.max() < 1.3
+
+
+def test_every_update_counts_as_a_write() -> None:
+    """Decoders take up new weights when a parameter was written to; torch's fused kernels do not say so."""
+    model = build_model(ModelConfig(16, 40, 2, 2, 2, 32, "L"), "cpu")
+    model.init_weights(0)
+    model(torch.zeros(1, 8, dtype=torch.long), torch.ones(1, 8, dtype=torch.long)).backward()
+    before = {name: p._version for name, p in model.named_parameters()}
+    MuonAdamW(parameter_groups(model, LearningRates())).step()
+    assert all(p._version > before[name] for name, p in model.named_parameters())

@@ -7,13 +7,14 @@
 //! Everything is written as plain loops that the compiler vectorises, once for each instruction set in
 //! [`arch`]; which one runs is decided by what the processor has.
 
-pub mod arch;
-pub mod math;
-pub mod matrix;
-pub mod model;
-pub mod step;
-pub mod team;
+mod arch;
+mod math;
+mod matrix;
+mod model;
+mod step;
+mod team;
 
+pub use arch::name as instructions;
 pub use matrix::Matrix;
 pub use model::{Layer, Model, Shape, Table};
-pub use step::{Batch, Track};
+pub use step::{Batch, Buffers, Track};

@@ -10,13 +10,16 @@ struct Line([f32; PANEL]);
 
 /// A matrix of (inputs, outputs) in panels of [`PANEL`] columns, each input by input.
 pub struct Matrix {
-    pub inputs: usize,
-    pub outputs: usize,
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
     lines: Vec<Line>,
 }
 
 impl Matrix {
     /// Packs `weight`, (inputs, outputs) row by row.
+    ///
+    /// # Panics
+    /// When it is of another size.
     pub fn pack(weight: &[f32], inputs: usize, outputs: usize) -> Self {
         assert_eq!(weight.len(), inputs * outputs);
         let panels = outputs.div_ceil(PANEL);
@@ -33,7 +36,7 @@ impl Matrix {
         }
     }
 
-    pub fn panels(&self) -> usize {
+    pub(crate) fn panels(&self) -> usize {
         self.outputs.div_ceil(PANEL)
     }
 
@@ -43,7 +46,7 @@ impl Matrix {
     /// # Safety
     /// `x` and `out` hold so many rows; nobody else touches these columns of `out`, or writes to `x`.
     #[inline(always)]
-    pub unsafe fn multiply<A: Arch>(
+    pub(crate) unsafe fn multiply<A: Arch>(
         &self,
         panels: Range<usize>,
         rows: usize,

@@ -19,7 +19,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    pub fn kv_dim(&self) -> usize {
+    pub(crate) fn kv_dim(&self) -> usize {
         self.kv_heads * self.dim
     }
 }
@@ -31,7 +31,7 @@ pub struct Table {
     pub width: usize,
 }
 
-// SAFETY: a table is only read, and its owner promises that it stays.
+// SAFETY: a step only reads it, and whoever calls `Model::step` promises that nobody writes meanwhile.
 unsafe impl Send for Table {}
 // SAFETY: as above.
 unsafe impl Sync for Table {}
@@ -58,14 +58,119 @@ pub struct Layer {
     pub place: (usize, usize),
 }
 
+/// Smear: the gate's weights over the embedding's first channels, and its scale.
+pub type Smear = (Vec<f32>, f32);
+
 /// All of it.
 pub struct Model {
-    pub shape: Shape,
-    pub layers: Vec<Layer>,
-    pub wte: Table,
-    pub head: Matrix,
-    /// Smear: the gate's weights over the embedding's first channels, and its scale.
-    pub smear: Option<(Vec<f32>, f32)>,
-    /// How much of the middle layer's output is taken off the last's.
-    pub backout: Option<f32>,
+    pub(crate) shape: Shape,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) wte: Table,
+    pub(crate) head: Matrix,
+    pub(crate) smear: Option<Smear>,
+    pub(crate) backout: Option<f32>,
+}
+
+impl Model {
+    /// `backout`: how much of the middle layer's output is taken off the last's.
+    ///
+    /// # Errors
+    /// Says what does not fit.
+    pub fn new(
+        shape: Shape,
+        layers: Vec<Layer>,
+        wte: Table,
+        head: Matrix,
+        smear: Option<Smear>,
+        backout: Option<f32>,
+    ) -> Result<Self, &'static str> {
+        let Shape {
+            width,
+            heads,
+            kv_heads,
+            dim,
+            vocab,
+            ..
+        } = shape;
+        let is =
+            |matrix: &Matrix, inputs, outputs| (matrix.inputs, matrix.outputs) == (inputs, outputs);
+        // A last column that nobody reads may make their number even.
+        let needed = |layer: &Layer| {
+            let gates = if layer.value_table.is_some() {
+                kv_heads
+            } else {
+                0
+            };
+            width + 2 * shape.kv_dim() + gates
+        };
+        let value_width = |layer: &Layer| {
+            layer
+                .value_table
+                .as_ref()
+                .is_none_or(|table| table.width == shape.kv_dim())
+        };
+        for (holds, otherwise) in [
+            (
+                heads.is_multiple_of(kv_heads) && heads > 0 && dim.is_multiple_of(2) && dim > 0,
+                "heads must be a multiple of kv_heads, dim even",
+            ),
+            (
+                heads * dim == width && wte.width == width,
+                "the embedding has another width",
+            ),
+            (is(&head, width, vocab), "the head has another shape"),
+            (
+                layers.iter().all(|l| l.qkv.inputs == width),
+                "qkv has another height",
+            ),
+            (
+                layers.iter().all(|l| l.qkv.outputs >= needed(l)),
+                "qkv has too few columns",
+            ),
+            (
+                layers.iter().all(|l| is(&l.out, width, width)),
+                "a block must give what it takes",
+            ),
+            (
+                layers
+                    .iter()
+                    .all(|l| l.up.inputs == width && is(&l.down, l.up.outputs, width)),
+                "up and down do not fit",
+            ),
+            (
+                layers.iter().all(value_width),
+                "a value table of another width",
+            ),
+            (
+                smear.as_ref().is_none_or(|(gate, _)| gate.len() <= width),
+                "smear reads more channels than there are",
+            ),
+        ] {
+            if !holds {
+                return Err(otherwise);
+            }
+        }
+        Ok(Self {
+            shape,
+            layers,
+            wte,
+            head,
+            smear,
+            backout,
+        })
+    }
+
+    /// Sizes and constants.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Channels of a row's last embedding that smear keeps; 0 without it.
+    pub fn smear_width(&self) -> usize {
+        if self.smear.is_some() {
+            self.shape.width
+        } else {
+            0
+        }
+    }
 }

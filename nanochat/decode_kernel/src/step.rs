@@ -73,7 +73,7 @@ struct Walk<'a>(&'a Step<'a>, &'a Member<'a>);
 impl Work for Walk<'_> {
     #[inline(always)]
     fn run<A: Arch>(&self, _: A) {
-        // SAFETY: `Model::step` has checked sizes.
+        // SAFETY: `Model::new` and `Model::step` have checked sizes.
         unsafe { self.0.walk::<A>(self.1) }
     }
 }
@@ -82,8 +82,8 @@ impl Model {
     /// Reads one token a row and writes the logits of the next, with `threads` threads.
     ///
     /// # Safety
-    /// The pointers of `batch` and of the model's tables are good for the sizes they come with, and nobody
-    /// else writes there meanwhile.
+    /// The pointers of `batch` and of the model's tables are good for the sizes they come with and for the rows
+    /// there are, no two of `batch` overlap, and nobody else writes there meanwhile.
     ///
     /// # Errors
     /// Says which number of `batch` lies outside what it points into.
@@ -170,9 +170,10 @@ impl Model {
                 batch.tokens.iter().all(|token| *token < tokens),
                 "a token outside the tables",
             ),
+            (tracks().all(|t| t.end < t.slots), "no slot left"),
             (
-                tracks().all(|t| t.end < t.slots && t.height >= rows * shape.kv_heads),
-                "no slot left",
+                tracks().all(|t| t.height >= rows * shape.kv_heads),
+                "no room for so many rows",
             ),
             (
                 tracks().all(|t| t.starts.len() == rows),
@@ -247,7 +248,8 @@ impl Step<'_> {
                 layer
                     .up
                     .multiply::<A>(share, rows, at.hidden, at.up, |new, _| {
-                        let kept = new.max(0.0);
+                        // A NaN stays one.
+                        let kept = if new < 0.0 { 0.0 } else { new };
                         kept * kept
                     });
                 member.wait();
@@ -352,14 +354,18 @@ impl Step<'_> {
         let lane = (layer.place.1 * track.height + number * kv_heads + kv) * track.slots;
         let start = track.starts[number];
         let seen = track.end + 1 - start;
-        // SAFETY: within buffers of checked sizes; this lane and these heads are this member's alone.
+        // SAFETY: within buffers of checked sizes. This lane and these heads are this member's alone, and nobody
+        // writes to queries, keys and values now.
         let (qkv, angle, keys, values, attended) = unsafe {
             (
-                row(at.qkv, number, layer.qkv.outputs),
+                std::slice::from_raw_parts(
+                    at.qkv.add(number * layer.qkv.outputs),
+                    layer.qkv.outputs,
+                ),
                 std::slice::from_raw_parts(batch.angles.add(batch.positions[number] * dim), dim),
                 std::slice::from_raw_parts_mut(track.keys.add((lane + start) * dim), seen * dim),
                 std::slice::from_raw_parts_mut(track.values.add((lane + start) * dim), seen * dim),
-                row(at.attended, number * heads + kv * group, dim).as_mut_ptr(),
+                at.attended.add((number * heads + kv * group) * dim),
             )
         };
         let newest = (seen - 1) * dim;

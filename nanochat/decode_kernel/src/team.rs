@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Builder;
 
 /// Looks at the barrier before a waiting thread lets others run.
 const SPINS: usize = 4000;
@@ -50,25 +51,45 @@ impl Member<'_> {
     }
 }
 
-/// Runs `work` as each member of a team of `count` threads, the calling one among them.
+/// Ends the process when a member panics: the others would wait for it for ever.
+struct Bound;
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// Runs `work` as each member of a team of `count` threads, the calling one among them; of fewer where the
+/// system gives no more.
 pub fn run(count: usize, work: impl Fn(&Member) + Sync) {
-    let barrier = Barrier::default();
-    std::thread::scope(|scope| {
-        for number in 1..count {
-            let (work, barrier) = (&work, &barrier);
-            scope.spawn(move || {
-                work(&Member {
-                    number,
-                    count,
-                    barrier,
-                })
-            });
+    let (barrier, agreed) = (Barrier::default(), AtomicUsize::new(0));
+    let join = |number| {
+        let _bound = Bound;
+        let mut count = agreed.load(Ordering::Acquire);
+        while count == 0 {
+            std::thread::yield_now();
+            count = agreed.load(Ordering::Acquire);
         }
         work(&Member {
-            number: 0,
+            number,
             count,
             barrier: &barrier,
         });
+    };
+    std::thread::scope(|scope| {
+        let started = (1..count)
+            .take_while(|number| {
+                let (join, number) = (&join, *number);
+                Builder::new()
+                    .spawn_scoped(scope, move || join(number))
+                    .is_ok()
+            })
+            .count();
+        agreed.store(1 + started, Ordering::Release);
+        join(0);
     });
 }
 

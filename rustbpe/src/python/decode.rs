@@ -2,8 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use nanochat_decode::step::Buffers;
-use nanochat_decode::{Batch, Layer, Matrix, Model, Shape, Table, Track, arch};
+use nanochat_decode::{Batch, Buffers, Layer, Matrix, Model, Shape, Table, Track, instructions};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -50,7 +49,7 @@ impl DecodeKernel {
     fn new(
         py: Python<'_>,
         wte: Array,
-        head: &Bound<'_, PyAny>,
+        head: Array,
         layers: Vec<LayerArrays>,
         heads: usize,
         kv_heads: usize,
@@ -63,75 +62,37 @@ impl DecodeKernel {
         backout: Option<f32>,
     ) -> PyResult<Self> {
         let mut tables = Vec::new();
-        let width = heads * dim;
-        let wte_table = table(&wte, width)?;
-        tables.push(wte);
-        let head = matrix(py, &Array::get(head)?, width)?;
-        if !heads.is_multiple_of(kv_heads) || !dim.is_multiple_of(2) {
-            return Err(PyValueError::new_err(
-                "heads must be a multiple of kv_heads, dim even",
-            ));
-        }
-        let kv_dim = kv_heads * dim;
+        let mut keep = |array: Array| {
+            let made = table(&array);
+            tables.push(array);
+            made
+        };
+        let wte = keep(wte)?;
         let mut packed = Vec::new();
         for layer in layers {
-            let qkv = matrix(py, &layer.qkv, width)?;
-            let gates = if layer.value_table.is_some() {
-                kv_heads
-            } else {
-                0
-            };
-            if qkv.outputs < width + 2 * kv_dim + gates {
-                return Err(PyValueError::new_err("qkv has too few columns"));
-            }
-            let up = matrix(py, &layer.up, width)?;
-            let down = matrix(py, &layer.down, up.outputs)?;
-            let out = matrix(py, &layer.out, width)?;
-            if out.outputs != width || down.outputs != width {
-                return Err(PyValueError::new_err("a block must give what it takes"));
-            }
-            let value_table = match layer.value_table {
-                None => None,
-                Some(array) => {
-                    let made = table(&array, kv_dim)?;
-                    tables.push(array);
-                    Some(made)
-                }
-            };
             packed.push(Layer {
-                qkv,
-                out,
-                up,
-                down,
-                value_table,
+                qkv: matrix(py, &layer.qkv)?,
+                out: matrix(py, &layer.out)?,
+                up: matrix(py, &layer.up)?,
+                down: matrix(py, &layer.down)?,
+                value_table: layer.value_table.map(&mut keep).transpose()?,
                 mix: layer.mix,
                 place: layer.place,
             });
         }
-        if smear.as_ref().is_some_and(|gate| gate.len() > width) {
-            return Err(PyValueError::new_err(
-                "smear reads more channels than there are",
-            ));
-        }
         let shape = Shape {
-            width,
+            width: heads * dim,
             heads,
             kv_heads,
             dim,
-            vocab: head.outputs,
+            vocab: head.shape().get(1).copied().unwrap_or(0),
             scale,
             softcap,
             mixes,
         };
         let smear = smear.map(|gate| (gate, smear_scale));
-        let model = Model {
-            shape,
-            layers: packed,
-            wte: wte_table,
-            head,
-            smear,
-            backout,
-        };
+        let model = Model::new(shape, packed, wte, matrix(py, &head)?, smear, backout)
+            .map_err(PyValueError::new_err)?;
         Ok(Self {
             model,
             buffers: Mutex::default(),
@@ -142,7 +103,7 @@ impl DecodeKernel {
     /// The instruction set it runs in.
     #[getter]
     fn instructions(&self) -> &'static str {
-        arch::name()
+        instructions()
     }
 
     /// Reads one token a row; fills `logits` (at least rows, vocab).
@@ -159,28 +120,24 @@ impl DecodeKernel {
         logits: Array,
         threads: usize,
     ) -> PyResult<()> {
-        let (shape, rows) = (&self.model.shape, tokens.len());
+        let (shape, rows) = (self.model.shape(), tokens.len());
         let tracks = tracks
             .iter()
             .map(|track| self.track(track))
             .collect::<PyResult<Vec<_>>>()?;
-        let smeared = if self.model.smear.is_some() {
-            rows * shape.width
-        } else {
-            0
-        };
         let batch = Batch {
             tokens: &tokens,
             positions: &positions,
             tracks: &tracks,
-            last: writable(&last, smeared)?,
+            last: writable(&last, rows * self.model.smear_width())?,
             angles: readable(&angles, 0)?,
             angle_rows: angles.item_count() / shape.dim,
             logits: writable(&logits, rows * shape.vocab)?,
         };
         py.detach(|| {
             let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-            // SAFETY: sizes were checked, and the arrays are held until the end of this call.
+            // SAFETY: sizes were checked and the arrays are held until the end of this call; that nobody else
+            // uses them meanwhile is the caller's to see to, as with any array given to compiled code.
             unsafe { self.model.step(&batch, &mut buffers, threads) }
         })
         .map_err(PyValueError::new_err)
@@ -192,11 +149,14 @@ impl DecodeKernel {
         let &[layers, height, slots, dim] = track.keys.shape() else {
             return Err(PyValueError::new_err("keys are (layers, rows, slots, dim)"));
         };
-        if dim != self.model.shape.dim {
+        if dim != self.model.shape().dim {
             return Err(PyValueError::new_err("keys of another head"));
         }
         let keys = writable(&track.keys, 0)?;
         let values = writable(&track.values, track.keys.item_count())?;
+        if keys == values {
+            return Err(PyValueError::new_err("keys and values are one array"));
+        }
         Ok(Track {
             keys,
             values,
@@ -225,19 +185,19 @@ fn writable(array: &Array, least: usize) -> PyResult<*mut f32> {
     readable(array, least).map(<*const f32>::cast_mut)
 }
 
-/// A table of `width` columns.
-fn table(array: &Array, width: usize) -> PyResult<Table> {
+/// An array of two dimensions as it lies.
+fn table(array: &Array) -> PyResult<Table> {
     let data = readable(array, 0)?;
     match array.shape() {
-        &[rows, columns] if columns == width => Ok(Table { data, rows, width }),
-        _ => Err(PyValueError::new_err("a table of another width")),
+        &[rows, width] => Ok(Table { data, rows, width }),
+        _ => Err(PyValueError::new_err("a table has rows and columns")),
     }
 }
 
-/// A matrix of `inputs` rows, packed.
-fn matrix(py: Python<'_>, array: &Array, inputs: usize) -> PyResult<Matrix> {
+/// An array of two dimensions, packed.
+fn matrix(py: Python<'_>, array: &Array) -> PyResult<Matrix> {
     match array.shape() {
-        &[rows, outputs] if rows == inputs => Ok(Matrix::pack(&array.to_vec(py)?, inputs, outputs)),
-        _ => Err(PyValueError::new_err("a matrix of another height")),
+        &[inputs, outputs] => Ok(Matrix::pack(&array.to_vec(py)?, inputs, outputs)),
+        _ => Err(PyValueError::new_err("a matrix has rows and columns")),
     }
 }
