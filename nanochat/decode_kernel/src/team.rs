@@ -1,10 +1,20 @@
 //! Threads that go through a computation together.
+//!
+//! On a machine that others use too a thread may come late by milliseconds, many times what a step takes. So
+//! nobody waits for one: who has not come soon after the call is left out of that computation. Between two
+//! computations the threads look out for the next for a while, and then sleep.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::Builder;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{Builder, Thread};
+use std::time::{Duration, Instant};
 
-/// Looks at the barrier before a waiting thread lets others run.
+/// How long the caller waits for others to come.
+const PATIENCE: Duration = Duration::from_micros(50);
+/// How long a thread looks out for the next computation before it sleeps.
+const LOOKOUT: Duration = Duration::from_micros(300);
+/// Looks before a waiting thread lets others run.
 const SPINS: usize = 4000;
 
 /// One of the threads of a team, all of which run the same code.
@@ -39,14 +49,36 @@ impl Member<'_> {
             self.barrier.round.fetch_add(1, Ordering::Release);
             return;
         }
-        let mut looks = 0;
-        while self.barrier.round.load(Ordering::Acquire) == round {
-            looks += 1;
-            if looks < SPINS {
-                std::hint::spin_loop();
-            } else {
-                std::thread::yield_now();
+        spin_until(|| self.barrier.round.load(Ordering::Acquire) != round);
+    }
+}
+
+/// Waits for what other threads are about to do.
+#[inline(always)]
+fn spin_until(holds: impl Fn() -> bool) {
+    let mut looks = 0;
+    while !holds() {
+        looks += 1;
+        if looks < SPINS {
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Waits no longer than `limit`; whether it holds by then.
+fn spin_for(limit: Duration, holds: impl Fn() -> bool) -> bool {
+    let begun = Instant::now();
+    loop {
+        for _ in 0..64 {
+            if holds() {
+                return true;
             }
+            std::hint::spin_loop();
+        }
+        if begun.elapsed() > limit {
+            return false;
         }
     }
 }
@@ -62,55 +94,204 @@ impl Drop for Bound {
     }
 }
 
-/// Runs `work` as each member of a team of `count` threads, the calling one among them; of fewer where the
-/// system gives no more.
-pub fn run(count: usize, work: impl Fn(&Member) + Sync) {
-    let (barrier, agreed) = (Barrier::default(), AtomicUsize::new(0));
-    let join = |number| {
-        let _bound = Bound;
-        let mut count = agreed.load(Ordering::Acquire);
-        while count == 0 {
-            std::thread::yield_now();
-            count = agreed.load(Ordering::Acquire);
+type Work<'a> = dyn Fn(&Member) + Sync + 'a;
+
+/// A computation, for threads that do not know how long it lives.
+#[derive(Clone, Copy)]
+struct Job(*const Work<'static>);
+
+// SAFETY: only threads that have come call it, and the caller stays until they are done.
+unsafe impl Send for Job {}
+
+/// Of [`Stage::state`]: nobody may come any more. Above it the computation's number, below it how many came.
+const CLOSED: u64 = 1 << 31;
+
+fn came(state: u64) -> usize {
+    (state & (CLOSED - 1)) as usize
+}
+
+/// What the caller and the threads share.
+struct Stage {
+    state: AtomicU64,
+    /// How many may come.
+    wanted: AtomicUsize,
+    /// Members of the computation once it is closed, before that 0.
+    agreed: AtomicUsize,
+    /// Threads that are through with it.
+    done: AtomicUsize,
+    job: Mutex<Option<Job>>,
+    barrier: Barrier,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self {
+            state: AtomicU64::new(CLOSED),
+            wanted: AtomicUsize::new(0),
+            agreed: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+            job: Mutex::new(None),
+            barrier: Barrier::default(),
         }
-        work(&Member {
-            number,
-            count,
-            barrier: &barrier,
+    }
+
+    fn job(&self) -> Option<Job> {
+        *self.job.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_job(&self, job: Option<Job>) {
+        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = job;
+    }
+
+    /// The state in which one more may come, if it is such.
+    fn open(&self) -> Option<u64> {
+        let state = self.state.load(Ordering::Acquire);
+        let room = came(state) < self.wanted.load(Ordering::Relaxed);
+        (state & CLOSED == 0 && room).then_some(state)
+    }
+
+    /// The life of a thread.
+    fn serve(&self) -> ! {
+        loop {
+            if !spin_for(LOOKOUT, || self.open().is_some()) {
+                std::thread::park();
+            }
+            let Some(state) = self.open() else { continue };
+            let entered =
+                self.state
+                    .compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Relaxed);
+            if entered.is_err() {
+                continue;
+            }
+            spin_until(|| self.agreed.load(Ordering::Acquire) != 0);
+            let (number, count) = (came(state) + 1, self.agreed.load(Ordering::Relaxed));
+            if let Some(Job(work)) = self.job() {
+                let _bound = Bound;
+                // SAFETY: the caller waits for `done`.
+                unsafe {
+                    (*work)(&Member {
+                        number,
+                        count,
+                        barrier: &self.barrier,
+                    })
+                };
+            }
+            self.done.fetch_add(1, Ordering::Release);
+        }
+    }
+}
+
+/// The threads of this process, made as they are needed.
+struct Pool {
+    stage: Arc<Stage>,
+    threads: Vec<Thread>,
+}
+
+impl Pool {
+    /// Makes threads until there are `count`, or as many as the system gives; how many there are.
+    fn grow(&mut self, count: usize) -> usize {
+        while self.threads.len() < count {
+            let stage = Arc::clone(&self.stage);
+            match Builder::new()
+                .name("decode".into())
+                .spawn(move || stage.serve())
+            {
+                Ok(handle) => self.threads.push(handle.thread().clone()),
+                Err(_) => break,
+            }
+        }
+        self.threads.len().min(count)
+    }
+
+    fn run(&mut self, count: usize, work: &Work) {
+        let wanted = self.grow(count - 1);
+        let stage = &*self.stage;
+        // SAFETY: its life is only forgotten until every thread that came is done, below.
+        let job = unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) };
+        stage.set_job(Some(Job(job)));
+        stage.wanted.store(wanted, Ordering::Relaxed);
+        stage.agreed.store(0, Ordering::Relaxed);
+        stage.done.store(0, Ordering::Relaxed);
+        let number = (stage.state.load(Ordering::Relaxed) >> 32) + 1;
+        stage.state.store(number << 32, Ordering::Release);
+        self.threads[..wanted].iter().for_each(Thread::unpark);
+        spin_for(PATIENCE, || {
+            came(stage.state.load(Ordering::Relaxed)) == wanted
         });
-    };
-    std::thread::scope(|scope| {
-        let started = (1..count)
-            .take_while(|number| {
-                let (join, number) = (&join, *number);
-                Builder::new()
-                    .spawn_scoped(scope, move || join(number))
-                    .is_ok()
-            })
-            .count();
-        agreed.store(1 + started, Ordering::Release);
-        join(0);
+        let others = came(stage.state.fetch_or(CLOSED, Ordering::AcqRel));
+        stage.agreed.store(1 + others, Ordering::Release);
+        let bound = Bound;
+        work(&Member {
+            number: 0,
+            count: 1 + others,
+            barrier: &stage.barrier,
+        });
+        drop(bound);
+        spin_until(|| stage.done.load(Ordering::Acquire) == others);
+        stage.set_job(None);
+    }
+}
+
+/// Runs `work` as each member of a team of at most `count` threads, the calling one among them. The threads
+/// serve one caller at a time; a second one works alone, as does a process made by forking this one.
+pub fn run(count: usize, work: impl Fn(&Member) + Sync) {
+    static POOL: OnceLock<Mutex<Pool>> = OnceLock::new();
+    let pool = POOL.get_or_init(|| {
+        Mutex::new(Pool {
+            stage: Arc::new(Stage::new()),
+            threads: Vec::new(),
+        })
     });
+    if count > 1
+        && let Ok(mut pool) = pool.try_lock()
+    {
+        pool.run(count, &work);
+    } else {
+        work(&Member {
+            number: 0,
+            count: 1,
+            barrier: &Barrier::default(),
+        });
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Shares are all and once, and what others wrote before a meeting is seen after it.
+    fn check(count: usize, rounds: usize) {
+        let sums: Vec<AtomicUsize> = (0..50).map(|_| AtomicUsize::new(0)).collect();
+        run(count, |member| {
+            assert!(member.number < member.count && member.count <= count);
+            for round in 1..=rounds {
+                for i in member.share(sums.len()) {
+                    sums[i].fetch_add(1, Ordering::Relaxed);
+                }
+                member.wait();
+                assert!(sums.iter().all(|sum| sum.load(Ordering::Relaxed) == round));
+                member.wait();
+            }
+        });
+        assert!(sums.iter().all(|sum| sum.load(Ordering::Relaxed) == rounds));
+    }
+
     #[test]
     fn shares_are_all_and_once_and_writes_are_seen() {
-        for count in 1..6 {
-            let sums: Vec<AtomicUsize> = (0..50).map(|_| AtomicUsize::new(0)).collect();
-            run(count, |member| {
-                for round in 1..50 {
-                    for i in member.share(sums.len()) {
-                        sums[i].fetch_add(1, Ordering::Relaxed);
-                    }
-                    member.wait();
-                    assert!(sums.iter().all(|sum| sum.load(Ordering::Relaxed) == round));
-                    member.wait();
-                }
-            });
+        for call in 0..2000 {
+            check(1 + call % 6, 5);
+            if call % 100 == 0 {
+                std::thread::sleep(3 * LOOKOUT);
+            }
         }
+    }
+
+    #[test]
+    fn callers_at_one_time_do_not_disturb_each_other() {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..500).for_each(|call| check(2 + call % 3, 3)));
+            }
+        });
     }
 }
