@@ -8,6 +8,8 @@ Frames are JSON objects, one a line:
 - `reset`: a file that is shorter than what was read of it (`offset`): it is read again from 0;
 - `problem`: `run_id` and `error`, once, for a run that nobody watches and that cannot be taken over;
 - `ping`: every two seconds.
+
+While it follows it also samples telemetry for stages run by hand, which nobody else does.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from . import takeover
 from .basics import AgentError
 from .rundirs import ENDED, STREAMS, RunDir, Runs
+from .sampler import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +108,7 @@ class Follower:
         self._next_care = 0.0
         self._next_ping = 0.0
         self._problems: dict[str, str] = {}
+        self._samplers: dict[str, Sampler] = {}
 
     def pass_over(self, now: float) -> Iterator[Json]:
         """Everything that is new, each run in turn, one chunk of each file at a time until all are read."""
@@ -153,21 +158,40 @@ class Follower:
             del self.tracks[gone]
 
     def _care(self, now: float, tracks: list[Track]) -> Iterator[Json]:
-        """Now and then takes over runs whose supervisor has died."""
+        """Now and then takes over runs whose supervisor has died, and tends the samplers of runs by hand."""
         if now < self._next_care:
             return
+        first_look = self._next_care == 0.0
         self._next_care = now + CARE
-        orphans = []
+        orphans, by_hand = [], []
         for track in tracks:
             if not track.refresh() or track.run is None or track.state is None:
                 continue
             if takeover.is_orphan(track.directory, track.run, track.state):
                 orphans.append(track.directory.run_id)
+            elif takeover.runs_by_hand(track.run, track.state):
+                by_hand.append(track.directory)
+        if not first_look:  # one glance (`runs ls`) starts nothing
+            self._sample(by_hand, now)
         problems = takeover.take_over(self.runs, orphans)
         for run_id, why in problems.items():
             if self._problems.get(run_id) != why:
                 yield {"type": "problem", "run_id": run_id, "error": why}
         self._problems = problems
+
+    def _sample(self, by_hand: list[RunDir], now: float) -> None:
+        """One sampler for each of these runs. Of two followers one gets the file, the other waits for it."""
+        wanted = {directory.run_id: directory for directory in by_hand}
+        for over in set(self._samplers) - set(wanted):
+            self._samplers.pop(over).end()
+        for run_id, directory in wanted.items():
+            if run_id not in self._samplers:
+                self._samplers[run_id] = Sampler(directory.path, _nobody, subprocess.DEVNULL)
+            self._samplers[run_id].tend(now)
+
+    def close(self) -> None:
+        """Ends the samplers."""
+        self._sample([], 0.0)
 
     def _state(self, track: Track) -> Iterator[Json]:
         if not track.refresh() or track.run is None or track.state is None:
@@ -242,6 +266,12 @@ def follow(base: Path, source: TextIO, out: TextIO) -> int:
         # nobody reads any more; without this the interpreter would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    finally:
+        follower.close()
+
+
+def _nobody(line: str) -> None:
+    """A stage run by hand has no supervisor's log; trouble with the GPUs is told in the samples."""
 
 
 def _first_line(descriptor: int) -> bytes:

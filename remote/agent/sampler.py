@@ -1,7 +1,8 @@
-"""The supervisor's hold on the process that writes telemetry.
+"""A hold on the process that writes telemetry.
 
 Telemetry has a process of its own: a driver that hangs or crashes takes the sampler down, never the
 supervisor. The sampler ends with its supervisor; this restarts it, ever more slowly, when it ends alone.
+A stage run by hand has no supervisor: whoever follows the host samples for it, see `follow.py`.
 """
 
 from __future__ import annotations
@@ -22,11 +23,16 @@ STEADY = 120.0
 
 
 class Sampler:
-    """Keeps one sampler running for the run in `run_dir`."""
+    """Keeps one sampler running for the run in `run_dir`.
 
-    def __init__(self, run_dir: Path, log: Callable[[str], None]) -> None:
+    `log` takes a line for the keeper's own log; `errors` is where the sampler's stderr goes (a descriptor,
+    None: the keeper's own).
+    """
+
+    def __init__(self, run_dir: Path, log: Callable[[str], None], errors: int | None = None) -> None:
         self.run_dir = run_dir
         self.log = log
+        self.errors = errors
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._next_start = 0.0
@@ -56,7 +62,9 @@ class Sampler:
         if self._without_gpus:
             argv.append("--without-gpus")
         try:
-            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, cwd="/")
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.errors, cwd="/"
+            )
             self._started = now
         except OSError as error:
             self.log(f"{self.run_dir.name}: cannot start the telemetry sampler: {error.strerror}")

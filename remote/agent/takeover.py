@@ -53,6 +53,16 @@ def is_orphan(directory: RunDir, run: Json, state: Json) -> bool:
     return not stage_alive(state)
 
 
+def runs_by_hand(run: Json, state: Json) -> bool:
+    """True for a live stage of this machine that somebody started in a shell: no supervisor keeps it."""
+    return (
+        state.get("status") not in ENDED
+        and not state.get("supervisor")
+        and is_here(run, state)
+        and stage_alive(state)
+    )
+
+
 def as_seen(run: Json, state: Json) -> Json:
     """`state` as it must be shown: a silent run of another machine counts as lost until it is heard again."""
     if is_here(run, state) or state.get("status") not in ("starting", "running"):

@@ -247,6 +247,29 @@ def test_the_sampler_ends_with_its_run_and_with_its_supervisor(agent: AgentHost)
     until(lambda: samplers(agent) == [], "the sampler to end")
 
 
+def test_a_stage_run_by_hand_is_sampled_while_somebody_follows(agent: AgentHost, machine: Machine) -> None:
+    """Nobody supervises it: each follower offers a sampler, and one of them gets the file."""
+    agent.env.update(machine.env)
+    run_id = "20260101-000000-fake-0001"
+    stage = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    agent.make_hand_run(run_id)
+    agent.write_hand_state(run_id, stage.pid)
+    with agent.following() as following:
+        with agent.following():
+            agent.wait_events(run_id, 2, "telemetry.jsonl")
+            until(lambda: len(samplers(agent)) == 2, "a sampler of each follower")
+        until(lambda: len(samplers(agent)) == 1, "the sampler of the follower that left to end")
+        seen = len(agent.events(run_id, "telemetry.jsonl"))
+        agent.wait_events(run_id, seen + 2, "telemetry.jsonl")
+        log = agent.dir(run_id) / "telemetry.jsonl"
+        stage.communicate(b"\n")
+        until(lambda: samplers(agent) == [], "the sampler to end with the stage")
+        following.until(lambda: following.data(run_id, log.name) == log.read_bytes(), "all of its telemetry")
+    events = agent.events(run_id, log.name)
+    assert [event["seq"] for event in events] == list(range(len(events)))
+    assert events[-1]["data"]["gpu/7/util"] is not None
+
+
 def samplers(agent: AgentHost) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():

@@ -22,6 +22,7 @@ Line = list[tuple[str, Style]]
 
 NO_GPU = "no NVIDIA GPU seen by NVML"
 WAITING = "waiting for the first telemetry…"
+NONE = "no telemetry: nobody watched this run"
 BARS = "·▁▂▃▄▅▆▇"
 ASCII_BARS = " .:-=+*#"
 HOT = 85
@@ -35,12 +36,16 @@ _NAMES = {"util": "util", "sm_clock": "SM clock", "power": "power", "temp": "tem
 
 @dataclass(slots=True)
 class Machine:
-    """What is known of a host: latest telemetry, its GPUs' history, and how long it has been silent."""
+    """What is known of a host: latest telemetry, its GPUs' history, and how long it has been silent.
+
+    `over`: the run has ended, no more telemetry will come.
+    """
 
     data: Mapping[str, Value] = field(default_factory=dict)
     gpus: list[Gpu] = field(default_factory=list)
     history: GpuHistory = field(default_factory=GpuHistory)
     stale: float | None = None
+    over: bool = False
 
 
 class GpuGrid(Widget, can_focus=True):
@@ -49,6 +54,7 @@ class GpuGrid(Widget, can_focus=True):
     update_telemetry(t, data)   one telemetry event: unix time and its data
     load(rows)                  many at once, oldest first, when a run is opened
     set_stale(seconds)          dim everything and say for how long there was no contact; None when there is
+    set_over(over)              whether the run has ended
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("gpus")]
@@ -79,6 +85,12 @@ class GpuGrid(Widget, can_focus=True):
         """Say that the last contact was `seconds` ago, or that there is contact (None)."""
         if seconds != self.machine.stale:
             self.machine.stale = seconds
+            self._changed()
+
+    def set_over(self, over: bool) -> None:
+        """Say whether the run has ended: whether telemetry may still come."""
+        if over != self.machine.over:
+            self.machine.over = over
             self._changed()
 
     def clear(self) -> None:
@@ -132,7 +144,7 @@ def machine_lines(
         mark = "⚠ " if unicode else "! "
         lines.append([(f"{mark}no contact for {_silence(machine.stale)}", colours.warning)])
     if not machine.data:
-        return [*lines, [(WAITING, colours.muted)]]
+        return [*lines, [(NONE if machine.over else WAITING, colours.muted)]]
     slow = machine.history.stragglers()
     table = gpu_lines(machine.gpus, slow, width, colours, unicode)
     lines += table or [[(NO_GPU, colours.muted)]]
