@@ -32,6 +32,13 @@ class Layout:
     def runs(self) -> Path:
         return self.base / "runs"
 
+    def has_runs(self) -> bool:
+        """Whether anything has run in this base directory."""
+        try:
+            return next(self.runs.iterdir(), None) is not None
+        except OSError:
+            return False
+
     def run(self, run_id: str) -> Path:
         return self.runs / run_id
 

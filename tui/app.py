@@ -163,7 +163,7 @@ class ControlRoom(App[str]):
         newest = self.newest_run(live=True)
         self.run_key = newest.key if newest else ""
         self.push_screen(self._screen("run" if newest else "runs"))
-        if not self.rows and self.plan is None:
+        if not self.rows and self.plan is None and not self.layout.has_runs():
             from tui.screens.welcome import Welcome
 
             self.push_screen(Welcome())

@@ -39,6 +39,24 @@ async def test_it_opens_on_runs_when_none_lives_and_on_the_first_use_page_when_t
         assert not isinstance(app.screen, Welcome)
 
 
+async def test_the_first_use_page_gives_way_to_runs_that_are_found(bench: Bench) -> None:
+    """An enter meant for a run must not start the demo."""
+    async with bench.open() as (app, pilot):
+        assert isinstance(app.screen, Welcome)
+        bench.run("found")
+        await app.reread()
+        await settle(pilot, lambda: not isinstance(app.screen, Welcome))
+        assert tab(app) == "runs"
+        assert len(app.screen_stack) == 2
+
+
+async def test_runs_not_read_yet_keep_the_first_use_page_away(bench: Bench) -> None:
+    (bench.layout.runs / "20260101-000000-base_train-0001").mkdir(parents=True)
+    async with bench.open() as (app, _):
+        assert tab(app) == "runs"
+        assert not isinstance(app.screen, Welcome)
+
+
 async def test_screens_are_reached_by_number_and_function_key_and_left_by_back(bench: Bench) -> None:
     bench.run("one")
     async with bench.open() as (app, pilot):

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from nanochat.errors import UserError
 from remote.runs import Change
 from tests.tui.conftest import Bench, settle
 from tui.app import ControlRoom
 from tui.run_console import logged_text
 from tui.run_data import RunReader
+from tui.screens import run as run_screen
 from tui.screens.run import RunScreen
 from tui.widgets.alerts import Alerts
 from tui.widgets.gpu_grid import GpuGrid
@@ -178,6 +180,45 @@ async def test_a_long_log_is_read_a_window_at_a_time(bench: Bench) -> None:
 )  # fmt: skip
 def test_lines_that_tell_an_error_are_told_from_prose(line: str, error: bool, warning: bool) -> None:
     assert (bool(ERROR.search(line)), bool(WARNING.search(line))) == (error, warning)
+
+
+async def test_the_log_of_an_ended_run_comes_when_its_host_answers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, told, down = bench.run("demo", age=90_000), bench.fleet.console, [True]
+    bench.fleet.text[key] = b"hello\n"
+
+    async def console(*args: Any) -> tuple[bytes, int, int]:
+        if down[0]:
+            raise UserError("local: not connected")
+        return await told(*args)
+
+    monkeypatch.setattr(bench.fleet, "console", console)
+    monkeypatch.setattr(run_screen, "LAST_WORDS", 0.1)
+    monkeypatch.setattr(run_screen, "LOG_SECONDS", 0.1)
+    async with bench.open() as (app, pilot):
+        await pilot.press("enter")
+        await settle(pilot, lambda: isinstance(app.screen, RunScreen))
+        view = app.screen.query_one(LogView)
+        await settle(pilot, lambda: "not connected" in view.trouble)
+        await pilot.pause(0.5)
+        down[0] = False
+        await settle(pilot, lambda: [line.text for line in view._lines] == ["hello"])
+        assert not view.trouble
+
+
+async def test_a_log_written_while_another_pane_was_shown_is_read_when_it_is(bench: Bench) -> None:
+    key = bench.run("demo", age=90_000)
+    bench.fleet.text[key] = b"one\n"
+    async with bench.open((80, 24)) as (app, pilot):
+        await pilot.press("enter")
+        await settle(pilot, lambda: isinstance(app.screen, RunScreen))
+        screen, view = screen_of(app), app.screen.query_one(LogView)
+        await settle(pilot, lambda: len(view._lines) == 1)
+        screen._read_until = 0.0
+        bench.fleet.text[key] += b"two\n"
+        screen.action_pane("log")
+        await settle(pilot, lambda: len(view._lines) == 2)
 
 
 async def test_a_stage_run_by_hand_shows_what_it_logged(bench: Bench) -> None:

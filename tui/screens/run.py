@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 NARROW = 110
 LOG_SECONDS = 1.5
 LAST_WORDS = 5.0
-"""Seconds after a run's end in which its log is still read on."""
+"""Seconds in which a log is still read on after the last sign of a run's life, or its being opened."""
 SLICE = 200
 PANES = (("plots", "plots"), ("machine", "machine"), ("samples", "samples"), ("log", "log"))
 
@@ -72,6 +72,7 @@ class RunScreen(RunActions, ControlScreen):
         self._reading = False
         self._alerts: list[Event] = []
         self._log_read = 0.0
+        self._read_until = 0.0
 
     def body(self) -> Iterable[Widget]:
         yield self.header
@@ -103,6 +104,8 @@ class RunScreen(RunActions, ControlScreen):
         if self.classes != wanted:
             self.set_classes(wanted)  # all at once: each change of class styles the whole screen anew
         self.panes.show(pane)
+        if pane == "log":  # while it was not shown nothing was read on
+            self.log_pane.view.poll()
         if focus:
             self._pane_widget(pane).focus()
 
@@ -151,7 +154,12 @@ class RunScreen(RunActions, ControlScreen):
         self.header.show(run, self.room.links.get(run.host) if run else None)
         link = self.header.link
         self.gpus.set_stale((link.silence() or 0.0) if link and self.header.stale else None)
-        if run is not None and (run.live or time.time() - (run.ended_at or 0.0) < LAST_WORDS):
+        self.gpus.set_over(run is not None and not run.live)
+        if run is None:
+            return
+        if run.live:
+            self._read_until = time.monotonic() + LAST_WORDS
+        if time.monotonic() < self._read_until or self.log_pane.view.trouble:
             self._poll_log()
 
     def _open(self, run: RunRow) -> None:
@@ -164,6 +172,7 @@ class RunScreen(RunActions, ControlScreen):
         self._alerts = []
         self.alerts.show([])
         self._reader = RunReader(self.room.feed.store, run.key)
+        self._read_until = time.monotonic() + LAST_WORDS
         self.log_pane.view.open(console_of(self.room, run.key))
 
     def _read(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from textual.containers import Vertical
 from textual.content import Content
@@ -13,6 +14,9 @@ from textual.widgets.option_list import Option
 from nanochat.paths import base_dir
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
+
+if TYPE_CHECKING:
+    from remote.runs import Change
 
 CHOICES = (
     ("demo", "Run the demo", "a small language model on this machine, in about 5 minutes"),
@@ -61,6 +65,15 @@ class Welcome(ControlScreen):
             self._open()
         else:
             self.room.do(self.room.action_go("runs"))
+
+    def changed(self, changes: frozenset[Change]) -> None:
+        """Runs were found after all, on some host: the Runs screen below has them."""
+        if self.room.rows and self.is_current:
+            self.room.call_later(self._leave)
+
+    async def _leave(self) -> None:
+        if self.is_current:
+            await self.room.pop_screen()
 
     def action_choose(self) -> None:
         self.query_one(OptionList).action_select()
