@@ -53,6 +53,11 @@ class LoaderState:
     epoch_tokens: int = 0
     """Tokens read in the epoch so far."""
 
+    @property
+    def tokens_taken(self) -> int:
+        """Tokens that left the buffer, into rows or cut."""
+        return self.tokens_used + self.tokens_cut
+
     def to_meta(self) -> dict[str, Any]:
         """The part that is JSON; position in the reference's names."""
         counts = {
@@ -167,6 +172,8 @@ class PackedLoader(RowLoader):
         self.rows, self.capacity = rows, context + 1
         self.rank, self.world = rank, world
         self.buffer_documents = buffer_documents
+        self.epoch_size = 0
+        """Tokens of this rank in a whole epoch, once one was read."""
         self._buffer = DocumentBuffer.of(self.state.documents)
         self._texts = self._read(self.state.position)
 
@@ -221,6 +228,7 @@ class PackedLoader(RowLoader):
                 f"{folder}: {tokens:,} tokens of text are less than one row of {self.capacity:,}",
                 "give more text or a smaller --max-seq-len",
             )
+        self.epoch_size = tokens
 
 
 class Prefetcher:

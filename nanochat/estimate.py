@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.architecture import ModelConfig, parameter_counts
+from nanochat.dataset import split_shards
 from nanochat.errors import Exit, UserError
 from nanochat.hardware import PUBLISHED_MFU, PUBLISHED_PRICE, GpuModel, find_gpu, named_gpu
 from nanochat.memory import HEADROOM, Compute, Memory, device_batch_that_fits, estimate_memory
@@ -131,10 +132,14 @@ class Estimate:
 
 
 def estimate(
-    options: BaseTrainOptions, machine: Machine, vocab_size: int = VOCABULARY, rows: int | None = None
+    options: BaseTrainOptions,
+    machine: Machine,
+    vocab_size: int = VOCABULARY,
+    rows: int | None = None,
+    validation_text: int | None = None,
 ) -> Estimate:
     """The run of `options` on `machine`. `rows` stands for the micro-batch of the options; 0: the largest
-    that fits, at most theirs.
+    that fits, at most theirs. `validation_text` is how many tokens there are to evaluate on, None: enough.
 
     Raises `UserError` where base_train would: for a shape that cannot be, or no horizon.
     """
@@ -159,11 +164,14 @@ def estimate(
     accumulation, rest = divmod(horizon.total_batch, per_pass)
     every, steps = options.eval_every, horizon.steps
     evaluations = 1 if every <= 0 else steps // every + 1 + (steps % every > 0)
+    judged = options.evaluation_tokens
+    if validation_text is not None and options.eval_tokens <= 0:
+        judged = min(judged, validation_text)
     return Estimate(
         config, horizon, machine, compute, rows, 0 if rest else accumulation,
         estimate_memory(config, compute, device_batch_size=rows, world=world), fits,
         PUBLISHED_MFU[compute.fp8] if machine.kind == "cuda" else CPU_UTILISATION,
-        evaluations * max(1, options.eval_tokens // per_pass) * per_pass,
+        evaluations * max(1, judged // per_pass) * per_pass,
     )  # fmt: skip
 
 
@@ -192,15 +200,27 @@ def main(argv: Sequence[str]) -> int:
     add_arguments(parser, BaseTrainOptions)
     found = parser.parse_args(normalise(argv))
     wanted, options = collect(EstimateOptions, found), collect(BaseTrainOptions, found)
-    folder = Layout(base_dir(found.base_dir)).tokenizer_dir(options.tokenizer_dir)
+    layout = Layout(base_dir(found.base_dir))
+    folder = layout.tokenizer_dir(options.tokenizer_dir)
     vocab_size, source = vocabulary(wanted.vocab_size, folder, bool(options.tokenizer_dir))
     machine = machine_for(wanted, options)
-    made = estimate(options, machine, vocab_size, None if hasattr(found, "device_batch_size") else 0)
+    rows = None if hasattr(found, "device_batch_size") else 0
+    elsewhere = bool(wanted.gpu or wanted.gpus)
+    text = None if elsewhere else validation_text(layout.data_dir(options.data_dir))
+    made = estimate(options, machine, vocab_size, rows, text)
     if wanted.json:
         print(json.dumps(made.document()))
     else:
         print("\n".join(table(made, options, source)))
     return Exit.OK
+
+
+def validation_text(folder: Path) -> int | None:
+    """About how many tokens the validation shard in `folder` has: one a byte on disk. None without shards."""
+    try:
+        return split_shards(folder).val.stat().st_size
+    except (UserError, OSError):
+        return None
 
 
 def vocabulary(asked: int, folder: Path, must: bool = False) -> tuple[int, str]:

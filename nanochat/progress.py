@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from nanochat.events import JSON
+from nanochat.text import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 EVENT_SECONDS = 0.5
 """At most one event in this time, so that a fast loop does not flood the log."""
+PATIENCE_SECONDS, PATIENCE_EVERY = 10.0, 30.0
+"""A wait inside a stage is told after the first, and again every second of these."""
 
 
 class Progress:
@@ -71,3 +74,24 @@ class Progress:
         self._run.metric(None, {**values, **(metrics or {})})
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=share, note=note)
+
+
+class Patience:
+    """Tells in the log how far a part of a stage is that may take minutes; a short one is not mentioned.
+
+    `what` is being done, to `total` of `unit`.
+    """
+
+    def __init__(self, run: "StageRun", what: str, total: int, unit: str) -> None:
+        self._run, self._what, self._total, self._unit = run, what, total, unit
+        self._started = time.monotonic()
+        self._due = self._started + PATIENCE_SECONDS
+
+    def done(self, count: int) -> None:
+        """`count` of the total are done."""
+        now = time.monotonic()
+        if now < self._due or not 0 < count < self._total:
+            return
+        self._due = now + PATIENCE_EVERY
+        left = duration((now - self._started) * (self._total - count) / count)
+        self._run.log(f"{self._what}: {count:,} of {self._total:,} {self._unit}, about {left} left")

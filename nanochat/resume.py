@@ -53,8 +53,8 @@ def alert_of_others(run: StageRun, tag: Path) -> None:
     if others := [c for c in list_checkpoints(tag) if c.meta.get("run_id") != run.run_id]:
         run.alert(
             "tag_in_use",
-            f"{tag} holds {len(others)} checkpoints of other runs; the last saved is the one taken where no "
-            "step is named",
+            f"{tag} holds checkpoints of other runs, {len(others)} of them; where no step is named, the last "
+            "saved is taken",
         )
 
 

@@ -20,6 +20,7 @@ from nanochat.evals.bpb import evaluate_bpb
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
 from nanochat.packing import Tokens
+from nanochat.progress import Patience
 from nanochat.resume import training_files
 from nanochat.rundir import StageRun, StageStopped
 from nanochat.runtime import GC_EVERY, Runtime, freeze_garbage_collector
@@ -311,6 +312,7 @@ class HeldOut:
 
     def _read(self, job: Training) -> None:
         source, runtime = self.rows(), job.runtime
+        patience = Patience(job.run, "reading text for validation", self.steps, "batches")
         for number in range(self.steps):
             if runtime.world == 1:
                 job.check_stop()
@@ -319,9 +321,14 @@ class HeldOut:
                 break
             if number % runtime.world == runtime.rank:
                 self._mine.append(torch.from_numpy(rows))
+            patience.done(number + 1)
 
     def _batches(self, job: Training) -> Iterator[Batch]:
+        total = sum(rows.shape[0] * (rows.shape[1] - 1) for rows in self._mine)
+        patience, done = Patience(job.run, "validation", total, "tokens"), 0
         for rows in self._mine:
             if job.runtime.world == 1:
                 job.check_stop()
             yield as_batch(rows, job.runtime.device, job.state.loader)
+            done += rows.shape[0] * (rows.shape[1] - 1)
+            patience.done(done)

@@ -76,10 +76,12 @@ def tokenizer_size(folder: Path) -> int:
     return size if type(size) is int and size > 0 else VOCABULARY
 
 
-def foresee(options: BaseTrainOptions, machine: Machine, where: str, vocab_size: int) -> Content:
+def foresee(
+    options: BaseTrainOptions, machine: Machine, where: str, vocab_size: int, validation_text: int | None
+) -> Content:
     """The estimate in two or three lines' worth of words; what cannot be is said in its place."""
     try:
-        made = estimate(options, machine, vocab_size)
+        made = estimate(options, machine, vocab_size, validation_text=validation_text)
     except UserError as error:
         return Content.styled(str(error), "$error")
     horizon = made.horizon

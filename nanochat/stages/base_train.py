@@ -84,7 +84,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     # 4. Train.
     held_out = HeldOut(
         lambda: held_out_rows(options, tokenizer, shards),
-        max(1, options.eval_tokens // (options.device_batch_size * options.max_seq_len)),
+        max(1, options.evaluation_tokens // (options.device_batch_size * options.max_seq_len)),
         torch.tensor(tokenizer.token_bytes, device=runtime.device),
     )
     core: dict[str, float | int | str] = {}
@@ -218,9 +218,12 @@ def schedule(job: Training, options: BaseTrainOptions, horizon: Horizon) -> None
 
 
 def held_out_rows(options: BaseTrainOptions, tokenizer: Tokenizer, shards: ShardSet) -> Iterator[Tokens]:
-    """The validation shard's rows, packed, a batch (B, T+1) at a time."""
+    """The validation shard's rows, packed, a batch (B, T+1) at a time.
+
+    Without `--eval-tokens` they end when as many tokens as the shard has were packed or cut.
+    """
     loader = PackedLoader(tokenizer, [shards.val], options.device_batch_size, options.max_seq_len)
-    while True:
+    while options.eval_tokens > 0 or not loader.epoch_size or loader.state.tokens_taken < loader.epoch_size:
         yield loader.next_rows()
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from nanochat.options import option
 from nanochat.paths import CHECKPOINT_FOLDERS
 
+EVAL_TOKENS = 80 * 524_288
+"""Validation tokens of one evaluation in pretraining, where there are as many: the reference's."""
+
 
 @dataclass(frozen=True)
 class CheckpointOptions:
@@ -227,7 +230,10 @@ class BaseTrainOptions(TrainingOptions):
         250, "Steps between evaluations of bits per byte; -1: at the end only", group="Evaluation"
     )
     eval_tokens: int = option(
-        80 * 524_288, "Validation tokens of one evaluation", group="Evaluation", minimum=1
+        -1,
+        f"Validation tokens of one evaluation; -1: the text read once, at most {EVAL_TOKENS:,}",
+        group="Evaluation",
+        minimum=-1,
     )
     sample_every: int = option(2000, "Steps between samples; -1: at the end only", group="Evaluation")
     core_metric_every: int = option(
@@ -240,6 +246,11 @@ class BaseTrainOptions(TrainingOptions):
     init_from: str = option(
         "", "Start from the weights in this safetensors file", group="Checkpoint", path=True
     )
+
+    @property
+    def evaluation_tokens(self) -> int:
+        """Tokens of one evaluation at the most."""
+        return self.eval_tokens if self.eval_tokens > 0 else EVAL_TOKENS
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,11 @@ from training_data import (
 
 from nanochat.architecture import CLASSIC
 from nanochat.checkpoint import find_checkpoint, list_checkpoints
+from nanochat.dataloader import PackedLoader
+from nanochat.dataset import iter_documents, split_shards
 from nanochat.events import read_events
 from nanochat.stages import main
+from nanochat.tokenizer import Tokenizer
 from nanochat.trainer import LossTracker, StepResult, train_step
 from nanochat.weights import load_model
 
@@ -71,6 +74,25 @@ def test_a_run_learns_and_tells_all_it_should(base: Path) -> None:
     end = of_kind(events, "stage_end")[0].data
     assert end["status"] == "succeeded"
     assert end["results"]["val/bpb"] == bpb[-1][1]
+
+
+def test_validation_text_is_read_once_unless_a_number_of_tokens_is_given(base: Path) -> None:
+    """Without a number the evaluation is that of as many whole batches as the text fills."""
+    tokenizer, shards = Tokenizer.load(base / "tokenizer"), split_shards(base / "base_data")
+    whole = sum(map(len, tokenizer.encode_batch(list(iter_documents([shards.val])), bos=True)))
+    loader, batches = PackedLoader(tokenizer, [shards.val], 4, 64), 0
+    while loader.state.tokens_taken < whole:
+        loader.next_rows()
+        batches += 1
+
+    def first_bpb(tokens: int) -> float:
+        options = ("--num-iterations=1", "--sample-every=-1", f"--eval-tokens={tokens}")
+        assert train(base, *options) == 0
+        return float(of_kind(events_of(base), "eval")[0].data["val/bpb"])
+
+    once = batches * 4 * 64
+    assert first_bpb(-1) == first_bpb(once)
+    assert first_bpb(3 * once) != first_bpb(once)
 
 
 def test_the_meta_of_a_checkpoint_has_the_names_people_know(base: Path) -> None:

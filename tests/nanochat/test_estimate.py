@@ -62,6 +62,23 @@ def test_published_runs_take_about_as_long_as_published(run: PublishedRun) -> No
     assert made.enough_memory, made.memory
 
 
+def test_evaluations_are_of_the_validation_text_that_is_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unless a number of tokens is given, or the run will be on another machine."""
+    base = make_base(tmp_path, 200, 50)
+    text = (base / "base_data" / "shard_00002.parquet").stat().st_size
+    words = (f"--base-dir={base}", *(word for word in TINY if "eval" not in word), "--num-iterations=1")
+
+    def tokens(*more: str) -> float:
+        made = document(capsys, *words, *more)
+        return 3 * float(str(made["evaluation_seconds"])) * float(str(made["tok_per_sec"]))
+
+    assert tokens() == pytest.approx(2 * text, abs=2 * 4 * 64)
+    assert tokens("--eval-tokens=1_048_576") == pytest.approx(2 * 1_048_576)
+    assert tokens("--gpu=h100") == pytest.approx(2 * 41_943_040)
+
+
 def test_cost_is_devices_times_hours_times_price(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--depth=12", "--gpu=a100", "--vocab-size=32768")
     one, eight = document(capsys, *words, "--price=2"), document(capsys, *words, "--gpus=8", "--price=2")

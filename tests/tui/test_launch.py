@@ -250,7 +250,7 @@ def test_a_cpu_is_as_fast_as_in_its_last_run_and_unknown_before() -> None:
     options = STAGES["base_train"].options(depth=4, num_iterations=10, eval_tokens=1)  # type: ignore[call-arg]
     machine, where = machine_of(host, probe, [])
     assert machine.memory == 64 << 30
-    assert "time not known" in str(foresee(options, machine, where, 1000))  # type: ignore[arg-type]
+    assert "time not known" in str(foresee(options, machine, where, 1000, None))  # type: ignore[arg-type]
     latest = {"train/tok_per_sec": 2000.0, "train/total_flops": 3e12, "train/total_tokens": 1e5}
     runs = [RunRow("local/a", "local", "a", stage="base_train", latest=latest)]
     machine, where = machine_of(host, probe, runs)

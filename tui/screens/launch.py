@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from nanochat.errors import UserError
+from nanochat.estimate import validation_text
 from nanochat.options import changed
 from nanochat.stages import STAGES
 from nanochat.stages.options import BaseTrainOptions
@@ -131,8 +132,10 @@ class LaunchScreen(ControlScreen):
             self._probes[host.name] = None
             self.room.do(self._probe(host.name))
         machine, where = machine_of(host, self._probes[host.name], self.room.rows, options.nproc)
-        folder = self.room.layout.tokenizer_dir(options.tokenizer_dir if host.kind == "local" else "")
-        shown.update(foresee(options, machine, where, tokenizer_size(folder)))
+        layout, here = self.room.layout, host.kind == "local"
+        size = tokenizer_size(layout.tokenizer_dir(options.tokenizer_dir if here else ""))
+        text = validation_text(layout.data_dir(options.data_dir)) if here else None
+        shown.update(foresee(options, machine, where, size, text))
 
     async def _probe(self, name: str) -> None:
         try:
