@@ -10,8 +10,6 @@ Channels of queries and keys are interleaved (their products do not change), so 
 is the multiplication of one complex number.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,7 +17,7 @@ from torch import Tensor
 from nanochat.architecture import SMEAR_CHANNELS, SOFTCAP, ModelConfig
 from nanochat.cpu_step import CpuStep, kernel_there
 from nanochat.decode_weights import LayerWeights, Weights, interleave, prepare
-from nanochat.kvcache import SLACK, BatchCache, KVCache
+from nanochat.kvcache import SLACK, BatchCache, KVCache, LayerReads
 from nanochat.model import GPT
 from nanochat.step_graphs import SLACK_OF_GRAPHS, Capture, CudaCapture, StepGraphs
 
@@ -125,24 +123,6 @@ class Scratch:
             self.views[name] = (buffer, heads_view, pairs, values)
         self.gate_logits = self.qkv_gate[:, qk + kv_dim : qk + kv_dim + kv_heads, None]
         self.value_heads = self.value.view(rows, kv_heads, dim)
-
-
-@dataclass
-class LayerReads:
-    """For one layer of one step: where the new key and value go, and what the queries see.
-
-    key, value: (rows, H_kv, D); keys: (rows·H_kv, D, slots); values: (rows·H_kv, slots, D).
-    """
-
-    key: Tensor
-    value: Tensor
-    keys: Tensor
-    values: Tensor
-    bias: Tensor | None
-    """(rows·H_kv, 1, slots), added to the scores."""
-    store: tuple[Tensor, Tensor, Tensor] | None = None
-    """Set where key and value are not slots themselves: the slot's number (1,), all keys and all values
-    (rows·H_kv, slots, D)."""
 
 
 class Decoder:

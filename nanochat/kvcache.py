@@ -1,6 +1,7 @@
 """Keys and values kept between calls: of one prompt being read, and of a running batch of rows."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -218,3 +219,21 @@ class BatchCache:
             track.end += 1
         self.lengths = [length + 1 for length in self.lengths]
         self.positions[: len(self.lengths)] += 1
+
+
+@dataclass
+class LayerReads:
+    """For one layer of one step: where the new key and value go, and what the queries see.
+
+    key, value: (rows, H_kv, D); keys: (rows·H_kv, D, slots); values: (rows·H_kv, slots, D).
+    """
+
+    key: Tensor
+    value: Tensor
+    keys: Tensor
+    values: Tensor
+    bias: Tensor | None
+    """(rows·H_kv, 1, slots), added to the scores."""
+    store: tuple[Tensor, Tensor, Tensor] | None = None
+    """Set where key and value are not slots themselves: the slot's number (1,), all keys and all values
+    (rows·H_kv, slots, D)."""

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from nanochat.kvcache import LayerReads
+
 if TYPE_CHECKING:
-    from nanochat.decoder import Decoder, LayerReads
+    from nanochat.decoder import Decoder
 
 REACH_STEP = 256
 """Slots that a captured read is rounded up to: a graph serves as many steps of one row."""
@@ -131,10 +133,8 @@ class StepGraphs:
             buffers += [track.keys, track.values, track.bias]
         return [decoder.weights_version, *(buffer.data_ptr() for buffer in buffers)]
 
-    def _reads(self, rows: int, reaches: list[int]) -> "list[LayerReads]":
+    def _reads(self, rows: int, reaches: list[int]) -> list[LayerReads]:
         """`Decoder.reads` of fixed shape: nothing but `rows` and `reaches` is taken from the host."""
-        from nanochat.decoder import LayerReads
-
         config, cache = self._decoder.config, self._decoder.cache
         height = rows * config.n_kv_head
         new = self._decoder.like.new_empty(2, rows, config.n_kv_head, config.head_dim)
