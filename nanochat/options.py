@@ -48,6 +48,18 @@ class OptionField:
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
 
+    @property
+    def takes_minus_one(self) -> bool:
+        """-1 has a meaning of its own, whatever the minimum: it is the default, or the help says which."""
+        return self.default == -1 or "-1: " in self.help
+
+    @property
+    def at_least(self) -> str:
+        """The smallest value, for people; empty without a minimum."""
+        if self.minimum is None:
+            return ""
+        return f"{self.minimum:g}" + (", or -1" if self.takes_minus_one else "")
+
 
 def option(
     default: Value,
@@ -99,8 +111,9 @@ def parse_value(field: OptionField, raw: object) -> Value:
     if field.choices and value not in field.choices:
         raise UserError(f"{field.flag}: {value!r} is not allowed", nearest(str(value), field.choices))
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if field.minimum is not None and value < field.minimum:
-            raise UserError(f"{field.flag}: {value} is too small", f"at least {field.minimum:g}")
+        special = field.takes_minus_one and value == -1
+        if field.minimum is not None and value < field.minimum and not special:
+            raise UserError(f"{field.flag}: {value} is too small", f"at least {field.at_least}")
         if field.maximum is not None and value > field.maximum:
             raise UserError(f"{field.flag}: {value} is too large", f"at most {field.maximum:g}")
     return value

@@ -23,7 +23,7 @@ class CheckpointOptions:
     model_tag: str = option(
         "", "Name of the checkpoint folder; default the deepest", short="-g", group="Model"
     )
-    step: int = option(-1, "Step of the checkpoint; -1: the last", short="-s", group="Model", minimum=-1)
+    step: int = option(-1, "Step of the checkpoint; -1: the last", short="-s", group="Model", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class DataBuildOptions:
         -1,
         "Characters held out as the validation shard; -1: one part in twenty, at most one shard",
         group="Output",
-        minimum=-1,
+        minimum=1,
     )
     seed: int = option(42, "Seed of the document shuffle", group="Output")
     overwrite: bool = option(False, "Replace shards that are already in the folder", group="Output")
@@ -89,7 +89,7 @@ class DataDownloadOptions:
         -1,
         "How many shards from the first on; -1: all. climbmix adds its validation shard",
         short="-n",
-        minimum=-1,
+        minimum=0,
     )
     num_workers: int = option(4, "Downloads at a time", short="-w", minimum=1, maximum=64)
     out: str = option("", "Folder of the shards; default the set's own under the base directory", path=True)
@@ -146,14 +146,16 @@ class TrainingOptions:
     grad_clip: float = option(
         0.0, "Scale gradients down to this norm; 0: never", group="Optimizer", minimum=0
     )
-    save_every: int = option(-1, "Steps between checkpoints; -1: at the end only", group="Checkpoint")
+    save_every: int = option(
+        -1, "Steps between checkpoints; -1: at the end only", group="Checkpoint", minimum=1
+    )
     keep_last: int = option(
-        -1, "Keep this many of the run's checkpoints, the newest; -1: all", group="Checkpoint", minimum=-1
+        -1, "Keep this many of the run's checkpoints, the newest; -1: all", group="Checkpoint", minimum=1
     )
     resume: bool = option(
         False, "Go on from the newest whole checkpoint of the tag it writes", group="Checkpoint"
     )
-    resume_from_step: int = option(-1, "Go on from this step's checkpoint", group="Checkpoint")
+    resume_from_step: int = option(-1, "Go on from this step's checkpoint", group="Checkpoint", minimum=0)
     wandb: bool = option(False, "Mirror the metrics to Weights & Biases", group="Tracking")
     wandb_project: str = option("nanochat", "Project there", group="Tracking")
 
@@ -196,12 +198,16 @@ class BaseTrainOptions(TrainingOptions):
     window_pattern: str = option(
         "SSSL", "Attention windows tiled over layers: L whole context, S a quarter", group="Model"
     )
-    num_iterations: int = option(-1, "Optimizer steps; -1: from the FLOPs or the ratio", group="Horizon")
-    target_flops: float = option(-1.0, "Train for this many FLOPs; -1: from the ratio", group="Horizon")
+    num_iterations: int = option(
+        -1, "Optimizer steps; -1: from the FLOPs or the ratio", group="Horizon", minimum=1
+    )
+    target_flops: float = option(
+        -1.0, "Train for this many FLOPs; -1: from the ratio", group="Horizon", minimum=1
+    )
     target_param_data_ratio: float = option(12.0, "Tokens per scaling parameter", group="Horizon", minimum=0)
     device_batch_size: int = option(32, "Rows in a micro-batch on one device", group="Batch", minimum=1)
     total_batch_size: int = option(
-        -1, "Tokens in an optimizer step; -1: from the model's size", group="Batch"
+        -1, "Tokens in an optimizer step; -1: from the model's size", group="Batch", minimum=1
     )
     overfit_one_batch: bool = option(
         False, "Train on the first batch again and again: a sound model learns it by heart", group="Batch"
@@ -227,19 +233,23 @@ class BaseTrainOptions(TrainingOptions):
         0.05, "Learning rate at the end, as a part of the peak", group="Optimizer", minimum=0, maximum=1
     )
     eval_every: int = option(
-        250, "Steps between evaluations of bits per byte; -1: at the end only", group="Evaluation"
+        250, "Steps between evaluations of bits per byte; -1: at the end only", group="Evaluation", minimum=1
     )
     eval_tokens: int = option(
         -1,
         f"Validation tokens of one evaluation; -1: the text read once, at most {EVAL_TOKENS:,}",
         group="Evaluation",
-        minimum=-1,
+        minimum=1,
     )
-    sample_every: int = option(2000, "Steps between samples; -1: at the end only", group="Evaluation")
+    sample_every: int = option(
+        2000, "Steps between samples; -1: at the end only", group="Evaluation", minimum=1
+    )
     core_metric_every: int = option(
-        2000, "Steps between CORE evaluations, one at the end; -1: none", group="Evaluation"
+        2000, "Steps between CORE evaluations, one at the end; -1: none", group="Evaluation", minimum=1
     )
-    core_metric_max_per_task: int = option(500, "Items of each CORE task; -1: all", group="Evaluation")
+    core_metric_max_per_task: int = option(
+        500, "Items of each CORE task; -1: all", group="Evaluation", minimum=1
+    )
     keep_best: bool = option(
         False, "With --keep-last, keep the best by bits per byte as well", group="Checkpoint"
     )
@@ -276,7 +286,7 @@ class BaseEvalOptions(EvaluationOptions):
     hf_path: str = option(
         "", "Judge a Hugging Face model instead: its folder, or its name in the hub's cache", group="CORE"
     )
-    max_per_task: int = option(-1, "Items of each task at the most; -1: all", group="CORE", minimum=-1)
+    max_per_task: int = option(-1, "Items of each task at the most; -1: all", group="CORE", minimum=1)
     tasks: tuple[str, ...] = option((), "Only these tasks, by their labels; CORE needs all", group="CORE")
     bundle: str = option(
         "", "Folder of the CORE bundle; default eval_bundle under the base directory", group="CORE", path=True
@@ -323,20 +333,26 @@ class ChatTrainOptions(TaskDataOptions, TrainingOptions):
         "", "Name of the checkpoint folder it starts from; default the deepest", short="-g", group="Model"
     )
     model_step: int = option(
-        -1, "Step of the checkpoint it starts from; -1: the last", short="-s", group="Model", minimum=-1
+        -1, "Step of the checkpoint it starts from; -1: the last", short="-s", group="Model", minimum=0
     )
     out_tag: str = option("", "Name of the checkpoint folder it writes; default the same", group="Model")
     embedding_lr: float = option(
-        -1.0, "Learning rate of the embedding; -1: as before, or the stage's", group="Optimizer"
+        -1.0, "Learning rate of the embedding; -1: as before, or the stage's", group="Optimizer", minimum=0
     )
     unembedding_lr: float = option(
-        -1.0, "Learning rate of the head; -1: as before, or the stage's", group="Optimizer"
+        -1.0, "Learning rate of the head; -1: as before, or the stage's", group="Optimizer", minimum=0
     )
     matrix_lr: float = option(
-        -1.0, "Learning rate of the matrices (Muon); -1: as before, or the stage's", group="Optimizer"
+        -1.0,
+        "Learning rate of the matrices (Muon); -1: as before, or the stage's",
+        group="Optimizer",
+        minimum=0,
     )
     scalar_lr: float = option(
-        -1.0, "Learning rate of the per-layer scalars; -1: as before, or the stage's", group="Optimizer"
+        -1.0,
+        "Learning rate of the per-layer scalars; -1: as before, or the stage's",
+        group="Optimizer",
+        minimum=0,
     )
     weight_decay: float = option(0.0, "Cautious weight decay of the matrices", group="Optimizer", minimum=0)
 
@@ -366,14 +382,14 @@ class ConversationOptions(ChatTrainOptions):
     val_mixture: tuple[str, ...] = option(
         (), "Conversations held out for bits per byte; default the test splits of the mixture", group="Tasks"
     )
-    num_iterations: int = option(-1, "Optimizer steps; -1: each conversation once", group="Horizon")
-    max_seq_len: int = option(-1, "Context length in tokens; -1: as before", group="Batch", minimum=-1)
+    num_iterations: int = option(
+        -1, "Optimizer steps; -1: each conversation once", group="Horizon", minimum=1
+    )
+    max_seq_len: int = option(-1, "Context length in tokens; -1: as before", group="Batch", minimum=1)
     device_batch_size: int = option(
-        -1, "Rows in a micro-batch on one device; -1: as before, 4 when padded", group="Batch", minimum=-1
+        -1, "Rows in a micro-batch on one device; -1: as before, 4 when padded", group="Batch", minimum=1
     )
-    total_batch_size: int = option(
-        -1, "Tokens in an optimizer step; -1: as before", group="Batch", minimum=-1
-    )
+    total_batch_size: int = option(-1, "Tokens in an optimizer step; -1: as before", group="Batch", minimum=1)
     rows: str = option(
         "auto",
         "How rows are made: packed (whole conversations), stream (end to end, every token trained) or padded "
@@ -384,25 +400,32 @@ class ConversationOptions(ChatTrainOptions):
         32, "Conversations in an optimizer step when padded", group="Batch", minimum=1
     )
     init_lr_frac: float = option(
-        -1.0, "Peak learning rates as a part of the base rates; -1: the era's", group="Optimizer"
+        -1.0, "Peak learning rates as a part of the base rates; -1: the era's", group="Optimizer", minimum=0
     )
     warmup_ratio: float = option(
         0.0, "Part of the training in linear warmup", group="Optimizer", minimum=0, maximum=1
     )
     warmdown_ratio: float = option(
-        -1.0, "Part of the training in linear warmdown; -1: the era's", group="Optimizer", maximum=1
+        -1.0,
+        "Part of the training in linear warmdown; -1: the era's",
+        group="Optimizer",
+        maximum=1,
+        minimum=0,
     )
     final_lr_frac: float = option(
         0.0, "Learning rate at the end, as a part of the peak", group="Optimizer", minimum=0, maximum=1
     )
     eval_every: int = option(
-        200, "Steps between evaluations of bits per byte; -1: at the end only", group="Evaluation"
+        200, "Steps between evaluations of bits per byte; -1: at the end only", group="Evaluation", minimum=1
     )
     eval_tokens: int = option(
         40 * 524_288, "Validation tokens of one evaluation at the most", group="Evaluation", minimum=1
     )
     chatcore_every: int = option(
-        200, "Steps between judgements of the chat tasks, one at the end; -1: none", group="Evaluation"
+        200,
+        "Steps between judgements of the chat tasks, one at the end; -1: none",
+        group="Evaluation",
+        minimum=1,
     )
     chatcore_tasks: tuple[str, ...] = option(
         (),
@@ -410,12 +433,14 @@ class ConversationOptions(ChatTrainOptions):
         group="Evaluation",
     )
     chatcore_max_cat: int = option(
-        -1, "Items of each multiple-choice task; -1: all", group="Evaluation", minimum=-1
+        -1, "Items of each multiple-choice task; -1: all", group="Evaluation", minimum=1
     )
     chatcore_max_sample: int = option(
-        24, "Items of each task that is answered in words; -1: all", group="Evaluation", minimum=-1
+        24, "Items of each task that is answered in words; -1: all", group="Evaluation", minimum=1
     )
-    sample_every: int = option(200, "Steps between samples; -1: at the end only", group="Evaluation")
+    sample_every: int = option(
+        200, "Steps between samples; -1: at the end only", group="Evaluation", minimum=1
+    )
 
 
 @dataclass(frozen=True)
@@ -423,10 +448,13 @@ class MidTrainOptions(ConversationOptions):
     """Midtrain: teach a base model conversations, tools and multiple choice."""
 
     eval_every: int = option(
-        150, "Steps between evaluations of bits per byte; -1: at the end only", group="Evaluation"
+        150, "Steps between evaluations of bits per byte; -1: at the end only", group="Evaluation", minimum=1
     )
     chatcore_every: int = option(
-        -1, "Steps between judgements of the chat tasks, one at the end; -1: none", group="Evaluation"
+        -1,
+        "Steps between judgements of the chat tasks, one at the end; -1: none",
+        group="Evaluation",
+        minimum=1,
     )
 
 
@@ -452,7 +480,7 @@ class ChatRlOptions(ChatTrainOptions):
     )  # fmt: skip
     task: str = option("GSM8K", "Questions to train on: GSM8K, Arithmetic, SpellingBee …", group="Tasks")
     num_epochs: int = option(1, "How often each question is asked", group="Horizon", minimum=1)
-    num_iterations: int = option(-1, "Optimizer steps; -1: from the epochs", group="Horizon")
+    num_iterations: int = option(-1, "Optimizer steps; -1: from the epochs", group="Horizon", minimum=1)
     examples_per_step: int = option(
         16, "Questions in an optimizer step, over all processes", group="Batch", minimum=1
     )
@@ -472,13 +500,18 @@ class ChatRlOptions(ChatTrainOptions):
         0.05, "Learning rates at the start, as a part of the base rates", group="Optimizer", minimum=0
     )
     eval_every: int = option(
-        60, "Steps between judgements on held-out questions; -1: at the end only", group="Evaluation"
+        60,
+        "Steps between judgements on held-out questions; -1: at the end only",
+        group="Evaluation",
+        minimum=1,
     )
     eval_examples: int = option(
-        400, "Held-out questions of one judgement; -1: all", group="Evaluation", minimum=-1
+        400, "Held-out questions of one judgement; -1: all", group="Evaluation", minimum=1
     )
-    sample_every: int = option(10, "Steps between samples; -1: none", group="Evaluation")
-    save_every: int = option(60, "Steps between checkpoints; -1: at the end only", group="Checkpoint")
+    sample_every: int = option(10, "Steps between samples; -1: none", group="Evaluation", minimum=1)
+    save_every: int = option(
+        60, "Steps between checkpoints; -1: at the end only", group="Checkpoint", minimum=1
+    )
 
 
 @dataclass(frozen=True)
@@ -494,7 +527,7 @@ class ChatEvalOptions(TaskDataOptions, EvaluationOptions):
         short="-a",
         group="Tasks",
     )
-    max_problems: int = option(-1, "Items of each task; -1: all", short="-x", group="Tasks", minimum=-1)
+    max_problems: int = option(-1, "Items of each task; -1: all", short="-x", group="Tasks", minimum=1)
     temperature: float = option(0.0, "Of sampled answers; 0: greedy", short="-t", group="Answers", minimum=0)
     max_new_tokens: int = option(512, "Longest answer", short="-m", group="Answers", minimum=1)
     num_samples: int = option(

@@ -114,3 +114,18 @@ def test_help_shows_every_option_with_its_default(capsys: pytest.CaptureFixture[
     for field in option_fields(BaseTrainOptions):
         assert field.flag in shown
     assert "[0.65]" in shown
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_minus_one_is_the_only_number_below_the_minimum_that_an_option_takes(name: str) -> None:
+    for field in option_fields(STAGES[name].options):
+        if field.type not in (int, float) or field.minimum is None:
+            continue
+        below = -2 if field.takes_minus_one else field.minimum - 1
+        with pytest.raises(UserError, match=f"{field.flag}: .* is too small"):
+            parse_value(field, str(below))
+        if field.takes_minus_one:
+            assert parse_value(field, "-1") == -1
+        if field.takes_minus_one and field.minimum == 1:
+            with pytest.raises(UserError, match=r"at least 1, or -1"):
+                parse_value(field, "0")

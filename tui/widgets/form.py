@@ -173,8 +173,8 @@ def describe(field: OptionField) -> Content:
         tuple: "list, split by commas",
     }
     bounds = []
-    if field.minimum is not None:
-        bounds.append(f"from {field.minimum:g}")
+    if field.at_least:
+        bounds.append(f"from {field.at_least}")
     if field.maximum is not None:
         bounds.append(f"to {field.maximum:g}")
     facts = [kinds[field.type], *bounds, f"default {spell(field.default) or 'empty'}"]
