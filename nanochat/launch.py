@@ -12,10 +12,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 
+from nanochat.console import on_stop_signals
 from nanochat.errors import Exit
 
 PARENT = "NANOCHAT_LAUNCHER_PID"
@@ -55,9 +55,7 @@ def launch(module: str, argv: Sequence[str], processes: int) -> int:
             if child.poll() is None:
                 child.send_signal(number)
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, pass_on)
-        signal.signal(signal.SIGTERM, pass_on)
+    on_stop_signals(pass_on)
     try:
         for rank in range(processes):
             own = env | {"RANK": str(rank), "LOCAL_RANK": str(rank)}

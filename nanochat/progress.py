@@ -1,5 +1,6 @@
 """How far a stage is: `progress` and `eta_s` in its events, and a bar where a person watches a terminal."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping
@@ -55,7 +56,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                self._bar.stop()
 
     def due(self) -> bool:
         """Whether `update` would say anything now: lets a hot loop skip the making of its figures."""

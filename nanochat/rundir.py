@@ -16,9 +16,10 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from nanochat import __version__
+from nanochat.console import on_stop_signals, say
 from nanochat.errors import Exit, UserError, one_line
 from nanochat.events import JSON, EventWriter, read_events
 from nanochat.launch import follow_launcher, inside_group, launch
@@ -63,6 +64,7 @@ class StageRun:
         self.attempt = attempt
         self.is_main = is_main_process()
         self.stop_requested = False
+        self.stop_reason = "as asked"
         self.started = False
         self._lock = threading.Lock()
         self._mirror: Mirror | None = None
@@ -108,7 +110,7 @@ class StageRun:
     def log(self, text: str) -> None:
         """One line for people: to standard output and to the event log."""
         if self.is_main:
-            print(text, flush=True)
+            self._say(text, sys.stdout)
             self.emit("log", None, {"text": text})
 
     def metric(self, step: int | None, values: Mapping[str, JSON]) -> None:
@@ -125,8 +127,13 @@ class StageRun:
 
     def alert(self, what: str, message: str, *, step: int | None = None, level: str = "warn") -> None:
         if self.is_main:
-            print(f"{level}: {message}", file=sys.stderr, flush=True)
+            self._say(f"{level}: {message}", sys.stderr)
         self.emit("alert", step, {"level": level, "what": what, "message": message})
+
+    def _say(self, text: str, stream: TextIO) -> None:
+        """A line for people. When they have gone the stage saves and stops, as after a signal."""
+        if not say(text, stream) and not self.stop_requested:
+            self.stop_requested, self.stop_reason = True, "as its output was closed"
 
     def check_stop(self) -> None:
         """Raises `StageStopped` when a signal asked for it; for stages with nothing to save."""
@@ -147,7 +154,7 @@ def run_stage(spec: StageSpec, argv: Sequence[str] | None, prog: str = "") -> in
         options, base, run_dir = _parse(spec, argv, prog)
     except UserError as error:
         if is_main_process():
-            print(f"{spec.name}: error: {error}", file=sys.stderr)
+            say(f"{spec.name}: error: {error}", sys.stderr)
         return error.exit_code
     follow_launcher()
     processes = int(getattr(options, "nproc", 1))
@@ -157,7 +164,7 @@ def run_stage(spec: StageSpec, argv: Sequence[str] | None, prog: str = "") -> in
         with _open_run(spec, options, Layout(base), run_dir) as run:
             return _execute(spec, options, run)
     except UserError as error:
-        print(f"{spec.name}: error: {error}", file=sys.stderr)
+        say(f"{spec.name}: error: {error}", sys.stderr)
         return error.exit_code
 
 
@@ -283,8 +290,8 @@ def _execute(spec: StageSpec, options: Options, run: StageRun) -> int:
         run.open_mirror()
         results = spec.load()(options, run)
     except StageStopped:
-        run.log(f"{spec.name}: stopped, as asked")
-        run.end("stopped", "stopped, as asked")
+        run.log(f"{spec.name}: stopped, {run.stop_reason}")
+        run.end("stopped", f"stopped, {run.stop_reason}")
         return Exit.STOPPED
     except UserError as error:
         return _fail(spec, run, str(error), error.exit_code)
@@ -302,7 +309,7 @@ def _execute(spec: StageSpec, options: Options, run: StageRun) -> int:
 
 def _fail(spec: StageSpec, run: StageRun, message: str, code: int) -> int:
     if run.is_main:
-        print(f"{spec.name}: error: {message}", file=sys.stderr)
+        say(f"{spec.name}: error: {message}", sys.stderr)
     else:
         _tell_of_other_process(spec, run, message)
     with contextlib.suppress(UserError):  # the log's disk may be what is full
@@ -316,7 +323,7 @@ def _tell_of_other_process(spec: StageSpec, run: StageRun, message: str) -> None
     while time.monotonic() < until and not run.stop_requested:
         time.sleep(0.05)
     if not run.stop_requested and os.getppid() != 1:
-        print(f"{spec.name}: error in process {os.environ.get('RANK')}: {message}", file=sys.stderr)
+        say(f"{spec.name}: error in process {os.environ.get('RANK')}: {message}", sys.stderr)
 
 
 def _keep_traceback(run: StageRun) -> None:
@@ -330,7 +337,7 @@ def _keep_traceback(run: StageRun) -> None:
 
 
 def _handle_signals(run: StageRun) -> None:
-    """The first SIGINT or SIGTERM asks the stage to save and stop; the second SIGINT interrupts at once."""
+    """The first signal asks the stage to save and stop; the second SIGINT interrupts at once."""
 
     asked = 0.0
 
@@ -340,11 +347,11 @@ def _handle_signals(run: StageRun) -> None:
         if run.stop_requested and number == signal.SIGINT and time.monotonic() - asked > 1.0:
             raise KeyboardInterrupt
         asked = asked if run.stop_requested else time.monotonic()
+        if number == signal.SIGHUP and not run.stop_requested:
+            run.stop_reason = "as its terminal was closed"
         run.stop_requested = True
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, ask)
-        signal.signal(signal.SIGTERM, ask)
+    on_stop_signals(ask)
 
 
 def process_start(pid: int) -> int | None:

@@ -195,6 +195,8 @@ def announce(
         run.alert("missing_shards", shards.gap_warning)
     if found is not None:
         run.log(f"going on from step {found.step} of {found.path}")
+        if found.step >= horizon.steps:
+            run.log(f"which is the end of {horizon.steps:,} steps or later: nothing is left to train")
         if not reads_on(found, runtime.ranks, options.data_split):
             run.alert(
                 "other_ranks",

@@ -1,5 +1,6 @@
 """Reinforcement learning: answers that turn out right are made likelier (REINFORCE, on-policy)."""
 
+import math
 from dataclasses import dataclass, replace
 
 from nanochat.batching import Finish
@@ -86,7 +87,8 @@ def check_sizes(options: ChatRlOptions) -> None:
         rows = options.device_batch_size
         raise UserError(
             f"{options.num_samples} answers a question are no multiple of {rows} rows",
-            f"give --num-samples {-(-options.num_samples // rows) * rows}",
+            f"give --num-samples {-(-options.num_samples // rows) * rows}, or --device-batch-size "
+            f"{math.gcd(options.num_samples, rows)}",
         )
 
 

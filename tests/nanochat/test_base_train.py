@@ -167,7 +167,7 @@ def test_killed_and_resumed_is_bit_for_bit_never_killed(base: Path, uninterrupte
     assert_same_training(base, uninterrupted)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_ends_as_stopped_and_resume_goes_on(
     base: Path, uninterrupted: Path, number: int
 ) -> None:
@@ -186,6 +186,22 @@ def test_a_signal_saves_and_ends_as_stopped_and_resume_goes_on(
         output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert_same_training(base, uninterrupted)
+
+
+def test_closed_output_stops_a_run_which_saves_what_it_learned(base: Path) -> None:
+    """`base_train | head`: nobody looks on, so nothing runs on unseen, and nothing is lost."""
+    with stage_process("base_train", base, *TINY, "--num-iterations=100000", "--eval-every=-1") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("step 00003/"):
+                break
+        process.stdout.close()
+        assert process.wait(timeout=60) == 4
+    events = events_of(base, "the-run")
+    assert events[-1].data["status"] == "stopped"
+    assert events[-1].data["error"] == "stopped, as its output was closed"
+    [saved] = list_checkpoints(base / "base_checkpoints/d2")
+    assert saved.step == len(of_kind(events, "metric"))
 
 
 def test_init_from_starts_from_the_given_weights(base: Path) -> None:

@@ -116,13 +116,14 @@ def test_text_shared_by_row_groups_goes_on_with_a_warning(base: Path) -> None:
     assert [event.step for event in told if event.kind == "metric"] == [6, 7, 8]
 
 
-def test_a_stop_is_agreed_saved_and_told(base: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_is_agreed_saved_and_told(base: Path, number: int) -> None:
     process = start(base, "--num-iterations=5000", "--eval-every=-1")
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("step 00003/"):
             break
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     rest = process.communicate(timeout=60)[0]
     assert process.returncode == 4, rest
     assert events_of(base, "the-run")[-1].data["status"] == "stopped"

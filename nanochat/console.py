@@ -1,0 +1,40 @@
+"""Lines for people on streams that may go away, and the signals that ask a stage to stop."""
+
+import errno
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import TextIO
+
+_GONE = (errno.EPIPE, errno.EIO)
+
+
+def say(text: str, stream: TextIO) -> bool:
+    """Prints a line at once. False when nobody reads any more: the pipe is closed, or the terminal gone.
+
+    What is said to such a stream from then on goes nowhere. A line that a full disk does not take is dropped:
+    the event log has it.
+    """
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        if error.errno not in _GONE:
+            return True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # what the stream still holds is flushed there, now and at exit
+        os.close(nowhere)
+        return False
+    return True
+
+
+def on_stop_signals(handler: Callable[[int, object], None]) -> None:
+    """Has SIGINT, SIGTERM and SIGHUP (the terminal went away) call `handler`, but for a SIGHUP under nohup.
+
+    Does nothing outside the main thread, which alone may do so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)

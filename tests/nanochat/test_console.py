@@ -1,0 +1,65 @@
+"""Lines for people: a full disk or a closed pipe behind a stream never ends what prints them."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from nanochat.console import on_stop_signals, say
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, TextIO]]:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        yield reader, stream
+
+
+def test_what_is_said_to_a_closed_pipe_goes_nowhere(pipe: tuple[int, TextIO]) -> None:
+    reader, stream = pipe
+    assert say("one", stream)
+    assert os.read(reader, 100) == b"one\n"
+    os.close(reader)
+    assert not say("two", stream)
+    assert say("three", stream)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_costs_the_line() -> None:
+    stream = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails, as it must
+    assert say("one", stream)
+    with contextlib.suppress(OSError):
+        stream.close()
+
+
+def test_a_program_whose_reader_has_gone_ends_without_a_word() -> None:
+    """The interpreter flushes its streams at exit: that must not fail either."""
+    code = "import sys; from nanochat.console import say; print(say('x', sys.stdout)); sys.exit(4)"
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (4, b"")
+
+
+@pytest.mark.parametrize("under_nohup", [False, True])
+def test_a_hangup_asks_to_stop_but_under_nohup(under_nohup: bool) -> None:
+    before = [signal.getsignal(number) for number in STOPS]
+    seen: list[int] = []
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if under_nohup else signal.SIG_DFL)
+        on_stop_signals(lambda number, _frame: seen.append(number))
+        for number in STOPS:
+            os.kill(os.getpid(), number)
+        assert seen == [*STOPS[:2], *([] if under_nohup else STOPS[2:])]
+    finally:
+        for number, handler in zip(STOPS, before, strict=True):
+            signal.signal(number, handler)
