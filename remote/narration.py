@@ -104,7 +104,7 @@ class LivePrinter(PlainPrinter):
         self.paused = False
 
     def progress(self, runs: Sequence[RunRow]) -> None:
-        live = [run for run in runs if run.status in ("starting", "running")]
+        live = [run for run in runs if run.at_work]
         text = "   ".join(progress_line(run) for run in live)
         text = text[: max(20, shutil.get_terminal_size().columns - 1)]
         if text != self._shown and not self.paused:

@@ -104,6 +104,11 @@ class RunRow:
         """True while the run may still produce events."""
         return self.status in LIVE
 
+    @property
+    def at_work(self) -> bool:
+        """True while its stage runs: it is not waiting for its turn."""
+        return self.live and self.status != "created"
+
 
 @dataclass(frozen=True)
 class Change:

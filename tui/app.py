@@ -80,7 +80,7 @@ class ControlRoom(App[str]):
         self.settings = Settings(layout)
         self.hosts: list[Host] = []
         self.run_key = ""
-        self._plan_keys: list[str] = []
+        self._seen_live = ""
         self.keymap: dict[str, str] = {}
         self.window_title = ""
         self._watch = Watch()
@@ -121,18 +121,21 @@ class ControlRoom(App[str]):
 
         self.hosts = HostBook(self.layout).all()
 
-    def follow_plan(self, keys: Sequence[str]) -> None:
-        """From now on, when the run shown ends, the next of `keys` that lives is shown."""
-        self._plan_keys = list(keys)
-
     def silent_hosts(self) -> frozenset[str]:
         """Hosts whose link is not up: what is shown of them is what was last heard."""
         hosts = {run.host for run in self.rows}
         return frozenset(name for name in hosts if name not in self.links or self.links[name].status != "up")
 
     def newest_run(self, live: bool = False) -> RunRow | None:
-        """The newest run, or the newest live one."""
-        return next((run for run in self.rows if run.live or not live), None)
+        """The newest run; with `live` the newest at work, else the first in the newest queue, else None."""
+        if not live:
+            return next(iter(self.rows), None)
+        at_work = next((run for run in self.rows if run.at_work), None)
+        queued = next((run for run in self.rows if run.live), None)
+        if at_work is not None or queued is None:
+            return at_work
+        queue = [run for run in self.rows if run.live and run.plan_id == queued.plan_id]
+        return min(queue, key=lambda run: run.plan_index) if queued.plan_id else queued
 
     def node_for(self, group: str) -> DOMNode:
         """The screen or widget that answers the actions of a key group: the focused one, else the first."""
@@ -202,11 +205,16 @@ class ControlRoom(App[str]):
         self._turn_to_next()
 
     def _turn_to_next(self) -> None:
-        """When a plan's run has ended while it was looked at, turns to the next one."""
-        if self._plan_keys and getattr(self.screen, "tab", "") == "run":
+        """When a plan's run ends while it is looked at, turns to the next one as soon as that works."""
+        run = next((run for run in self.rows if run.key == self.run_key), None)
+        if run is None or getattr(self.screen, "tab", "") != "run":
+            return
+        if run.live:
+            self._seen_live = run.key
+        elif self._seen_live == run.key:
             from tui.plans import next_to_show
 
-            following = next_to_show(self.rows, self._plan_keys, self.run_key)
+            following = next_to_show(self.rows, run)
             if following:
                 self.open_run(following)
 
@@ -256,9 +264,10 @@ class ControlRoom(App[str]):
         self.call_later(self.push_screen, HostKey(unknown), lambda yes: answer.set_result(bool(yes)))
         return await answer
 
-    def open_run(self, key: str) -> None:
-        """Shows one run."""
+    def open_run(self, key: str, follow: bool = False) -> None:
+        """Shows one run. With `follow` the rest of its plan is turned to also when it has ended already."""
         self.run_key = key
+        self._seen_live = key if follow else ""
         self.do(self._go("run"))
 
     async def action_go(self, name: str) -> None:

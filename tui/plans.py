@@ -17,16 +17,19 @@ async def start_plan(room: ControlRoom, plan: Plan, host: str) -> None:
     """Submits every stage of `plan` to `host` and shows its first run."""
     room.say(f"starting plan {plan.name} on {host} …")
     keys = await room.fleet.launch(host, plan_requests(plan), plan_ref(plan.name))
-    room.follow_plan(keys)
     await room.reread()
     if keys:
-        room.open_run(keys[0])
+        room.open_run(keys[0], follow=True)
 
 
-def next_to_show(rows: Sequence[RunRow], keys: Sequence[str], shown: str) -> str:
-    """Which run of a plan to turn to when the one shown has ended: the next that lives, or ""."""
-    known = {run.key: run for run in rows}
-    if shown not in keys or shown not in known or known[shown].live:
-        return ""
-    later = keys[keys.index(shown) + 1 :]
-    return next((key for key in later if key in known and known[key].status in ("starting", "running")), "")
+def next_to_show(rows: Sequence[RunRow], shown: RunRow) -> str:
+    """The run to turn to when `shown` has ended: the first at work of those after it in its plan, or ""."""
+    later = [
+        run
+        for run in rows
+        if run.plan_id == shown.plan_id
+        and run.host == shown.host
+        and run.plan_index > shown.plan_index
+        and run.at_work
+    ]
+    return min(later, key=lambda run: run.plan_index).key if shown.plan_id and later else ""

@@ -28,6 +28,40 @@ async def test_it_opens_on_the_newest_live_run(bench: Bench) -> None:
         assert app.run_key == newest
 
 
+def plan_of(bench: Bench, *statuses: str) -> list[str]:
+    """The runs of one plan, made one after the other; their keys."""
+    return [
+        bench.run("p" * (index + 1), status=status, age=1000 - index, plan={"id": "p", "index": index})
+        for index, status in enumerate(statuses)
+    ]
+
+
+async def test_in_a_plan_it_opens_on_the_stage_at_work_else_on_the_first_that_waits(bench: Bench) -> None:
+    keys = plan_of(bench, "succeeded", "running", "created", "created")
+    async with bench.open() as (app, _):
+        assert app.run_key == keys[1]
+    plan_of(bench, "succeeded", "succeeded", "created", "created")
+    async with bench.open() as (app, _):
+        assert app.run_key == keys[2]
+
+
+async def test_the_run_screen_goes_on_with_a_plan_but_stays_at_what_was_opened(bench: Bench) -> None:
+    keys = plan_of(bench, "succeeded", "running", "created")
+    async with bench.open() as (app, pilot):
+        plan_of(bench, "succeeded", "succeeded", "created")
+        await app.reread()
+        await settle(pilot)
+        assert app.run_key == keys[1]
+        plan_of(bench, "succeeded", "succeeded", "running")
+        await app.reread()
+        await settle(pilot, lambda: app.run_key == keys[2])
+        app.open_run(keys[0])
+        await app.reread()
+        await settle(pilot)
+        await app.reread()
+        assert app.run_key == keys[0]
+
+
 async def test_it_opens_on_runs_when_none_lives_and_on_the_first_use_page_when_there_is_none(
     bench: Bench,
 ) -> None:

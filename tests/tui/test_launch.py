@@ -207,16 +207,20 @@ def test_the_reproducing_command_can_be_pasted_into_a_shell(bench: Bench) -> Non
     assert headless_line("my plan.toml", "box") == "nanochat --no-tui 'my plan.toml' --host box"
 
 
-def test_a_plan_is_followed_to_its_next_live_run() -> None:
-    def run(key: str, status: str) -> RunRow:
-        return RunRow(key, "local", key, status=status)
+def plan_run(index: int, status: str, plan: str = "p", host: str = "local") -> RunRow:
+    return RunRow(
+        f"{host}/{plan}{index}", host, f"{plan}{index}", status=status, plan_id=plan, plan_index=index
+    )
 
-    keys = ["a", "b", "c"]
-    rows = [run("a", "succeeded"), run("b", "running"), run("c", "created")]
-    assert next_to_show(rows, keys, "a") == "b"
-    assert next_to_show(rows, keys, "b") == ""
-    assert next_to_show(rows, keys, "elsewhere") == ""
-    assert next_to_show([run("a", "failed"), run("b", "stopped")], keys, "a") == ""
+
+def test_a_plan_is_followed_to_its_next_live_run() -> None:
+    done, works, waits = plan_run(0, "succeeded"), plan_run(1, "running"), plan_run(2, "created")
+    assert next_to_show([waits, works, done], done) == works.key
+    assert next_to_show([waits, works, done], works) == ""
+    assert next_to_show([plan_run(1, "running", "q"), plan_run(1, "running", host="box")], done) == ""
+    assert next_to_show([plan_run(0, "failed"), plan_run(1, "stopped")], plan_run(0, "failed")) == ""
+    alone = RunRow("local/a", "local", "a", status="succeeded")
+    assert next_to_show([alone, RunRow("local/b", "local", "b", status="running", plan_index=1)], alone) == ""
 
 
 def foreseen(screen: LaunchScreen) -> str:

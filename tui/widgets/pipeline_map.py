@@ -128,7 +128,7 @@ def _box(title: str, run: RunRow | None, width: int) -> list[Line]:
         status = f"{shape.glyph} {shape.word}" + (f" {part}" if part else "")
         figure = str(key_figure(run))
     head = fit(title, min(len(title), width - 4))
-    done = (progress(run) or 0.0) if run is not None and run.status in ("running", "starting") else 0.0
+    done = (progress(run) or 0.0) if run is not None and run.at_work else 0.0
     filled = round(done * (width - 2))
     return [
         [("╭ ", rule), (head, "bold"), (" " + "─" * (width - 4 - len(head)) + "╮", rule)],
