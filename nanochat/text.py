@@ -52,6 +52,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
+def amount(count: float, unit: str) -> str:
+    """`1 item`, `1,024 rows`, `844 docs`."""
+    return f"{count:,.0f} {unit if unit.endswith('s') or count == 1 else unit + 's'}"
+
+
 def number(value: float | str | None) -> str:
     """A metric's value in four significant digits, thousands grouped; NaN and infinities by name."""
     if value is None:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TextIO
 
 from nanochat.events import Event
-from nanochat.text import clock, duration, harmless, number, percent, short
+from nanochat.text import amount, clock, duration, harmless, number, percent, short
+from remote.figures import key_figure
 from remote.runs import RunRow
 from remote.summary import as_number
 
@@ -20,7 +21,7 @@ GLYPHS = {
 }  # fmt: skip
 _PLAIN_EVERY = 10.0
 _FIGURES = (
-    ("val/bpb", "bpb"), ("train/loss", "loss"), ("train/tok_per_sec", "tok/s"), ("train/mfu", "% MFU"),
+    ("train/loss", "loss"), ("train/tok_per_sec", "tok/s"), ("train/mfu", "% MFU"),
     ("tok/merges", "merges"), ("tok/mb_per_sec", "MB/s"), ("data/docs", "docs"),
 )  # fmt: skip
 _UNITS_AFTER = frozenset(("tok/s", "% MFU", "MB/s", "merges", "docs"))
@@ -144,8 +145,7 @@ def describe(event: Event) -> str:
         attempt = data.get("attempt")
         again = f", attempt {attempt} from step {data.get('from_step')}" if attempt not in (1, None) else ""
         total, unit = as_number(data.get("total_steps")), str(data.get("unit") or "step")
-        plural = unit if unit.endswith("s") else unit + "s"
-        return harmless("started" + again + (f", {total:,.0f} {plural}" if total else ""))
+        return harmless("started" + again + (f", {amount(total, unit)}" if total else ""))
     if event.kind == "eval":
         return harmless(at + ", ".join(judged(data)))
     if event.kind == "checkpoint":
@@ -186,7 +186,8 @@ def progress_line(run: RunRow) -> str:
 
 def figures(run: RunRow) -> str:
     """The newest key figures of a run: `bpb 0.8214 · loss 2.731 · 12.3k tok/s`."""
-    found = []
+    key = key_figure(run)
+    found = [str(key)] if key.name and key.metric not in dict(_FIGURES) else []
     for name, unit in _FIGURES:
         value = as_number(run.latest.get(name))
         if value is not None:

@@ -2,47 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from nanochat.text import duration, number, percent, short
+from nanochat.text import amount, duration, percent, short
+from remote.figures import Figure
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
-
-
-class Figure(NamedTuple):
-    """A number with its short name, ready to show."""
-
-    name: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.text}" if self.name else self.text
-
-
-#: The first of these that a run has is what it is judged by, most telling first.
-KEY_FIGURES: tuple[tuple[str, str], ...] = (
-    ("chat/ChatCORE", "ChatCORE"),
-    ("core/core", "CORE"),
-    ("rl/reward", "reward"),
-    ("val/bpb", "bpb"),
-    ("train/loss", "loss"),
-    ("tok/bytes_per_token", "B/token"),
-    ("tok/merges", "merges"),
-    ("data/docs", "docs"),
-    ("data/bytes", "bytes"),
-)
-
-
-def key_figure(run: RunRow) -> Figure:
-    """The figure the run is judged by, empty when it has told none yet."""
-    values = {**run.results, **run.latest}
-    for metric, name in KEY_FIGURES:
-        if metric in values:
-            value = values[metric]
-            large = isinstance(value, float | int) and abs(value) >= 1e5
-            return Figure(name, short(float(value)) if large else number(value))
-    return Figure("", "")
 
 
 def progress(run: RunRow) -> float | None:
@@ -51,16 +17,24 @@ def progress(run: RunRow) -> float | None:
         return 1.0
     if run.progress is not None:
         return max(0.0, min(1.0, run.progress))
-    if run.total_steps > 0 and run.step is not None:
+    if run.unit == "step" and run.total_steps > 0 and run.step is not None:
         return max(0.0, min(1.0, run.step / run.total_steps))
     return None
 
 
 def steps(run: RunRow) -> str:
-    """`14,210/21,400`, or the step alone when the total is unknown."""
+    """`14,210/21,400`, or the step alone when the total is unknown or of something else."""
     if run.step is None:
         return ""
-    return f"{run.step:,}/{run.total_steps:,}" if run.total_steps else f"{run.step:,}"
+    counted = run.unit == "step" and run.total_steps
+    return f"{run.step:,}/{run.total_steps:,}" if counted else f"{run.step:,}"
+
+
+def extent(run: RunRow) -> str:
+    """How far the run is, or how much it does: `step 10/300`, `400 items`."""
+    if run.unit != "step":
+        return amount(run.total_steps, run.unit) if run.total_steps else ""
+    return f"step {steps(run)}" if run.step is not None else ""
 
 
 def speed(run: RunRow) -> Figure:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from nanochat.text import duration, harmless
-from tui.figures import key_figure, label
+from remote.figures import key_figure
+from tui.figures import label
 from tui.status import look
 
 if TYPE_CHECKING:

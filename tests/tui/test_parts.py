@@ -7,9 +7,11 @@ import pytest
 
 from nanochat.cli import main as nanochat
 from nanochat.paths import Layout
+from remote.figures import key_figure
+from remote.narration import figures
 from remote.runs import RunRow
 from tui.clipboard import OSC52_LIMIT, copy, system_command
-from tui.figures import elapsed, key_figure, label, progress, title
+from tui.figures import elapsed, extent, label, progress, steps, title
 from tui.notices import Watch
 from tui.settings import Settings
 from tui.terminal import window_title
@@ -90,6 +92,30 @@ def test_figures_of_a_run() -> None:
     )
     assert window_title([run], "") == "25% x · nanochat"
     assert window_title([], "") == "nanochat"
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ({"train/loss": 1.5, "rl/reward": 0.9, "rl/held_out_reward": 0.84}, "reward 0.8400"),
+        ({"chat/SpellingBee": 0.925, "chat/SpellingBee_stderr": 0.02}, "SpellingBee 92.5 %"),
+        ({"chat/SpellingBee": 0.925, "chat/Arithmetic": 0.915}, "2 tasks 92.0 %"),
+        ({"chat/SpellingBee": 0.925, "chat/ChatCORE": 0.2913}, "ChatCORE 0.2913"),
+        ({"news/bytes_per_token": 2.5, "val/bytes_per_token": 3.498}, "B/token 3.498"),
+        ({"seconds": 3.0}, ""),
+    ],
+)
+def test_a_run_is_judged_by_the_most_telling_of_its_figures(values: dict[str, float], shown: str) -> None:
+    for run in (RunRow("a/b", "a", "b", results=values), RunRow("a/b", "a", "b", latest=values)):
+        assert str(key_figure(run)) == shown
+        assert figures(run).startswith(shown)
+
+
+def test_the_step_of_a_judged_checkpoint_is_not_how_far_its_judgement_is() -> None:
+    run = RunRow("a/b", "a", "b", stage="chat_eval", status="running", step=30, total_steps=400, unit="item")
+    assert (steps(run), extent(run), progress(run)) == ("30", "400 items", None)
+    run = RunRow("a/b", "a", "b", status="running", step=30, total_steps=400)
+    assert (steps(run), extent(run)) == ("30/400", "step 30/400")
 
 
 def test_a_window_title_cannot_end_its_own_sequence() -> None:

@@ -14,7 +14,8 @@ from textual.widget import Widget
 
 from nanochat.stages import STAGES
 from nanochat.text import percent
-from tui.figures import key_figure, progress
+from remote.figures import key_figure
+from tui.figures import progress
 from tui.status import ROLE_STYLES, look
 from tui.widgets.table import fit
 

@@ -10,7 +10,8 @@ from textual.content import Content
 from textual.widget import Widget
 
 from nanochat.text import duration, harmless, percent
-from tui.figures import elapsed, eta, key_figure, label, progress, speed, steps
+from remote.figures import key_figure
+from tui.figures import elapsed, eta, extent, label, progress, speed
 from tui.status import ROLE_STYLES, look
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class RunHeader(Widget):
     def _how_far(self, run: RunRow, now: float) -> tuple[Parts, Parts]:
         done = progress(run)
         words = [
-            f"{run.unit} {steps(run)}" if steps(run) else "",
+            extent(run),
             duration(elapsed(run, run.last_contact if self.stale else now)),
             f"ETA {eta(run)}" if eta(run) else "",
             f"{speed(run).text} {speed(run).name}" if speed(run).text else "",

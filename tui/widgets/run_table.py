@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from nanochat.text import duration, harmless, percent, when
-from tui.figures import elapsed, eta, key_figure, label, mfu, progress, speed, steps
+from remote.figures import key_figure
+from tui.figures import elapsed, eta, label, mfu, progress, speed, steps
 from tui.status import look
 from tui.widgets.table import Cell, Column, VirtualTable
 

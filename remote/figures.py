@@ -1,0 +1,66 @@
+"""The figure a run is judged by: the most telling of what it has measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from nanochat.text import number, short
+
+if TYPE_CHECKING:
+    from remote.runs import RunRow
+
+#: The first of these that a run has is what it is judged by, most telling first.
+KEY_FIGURES: tuple[tuple[str, str], ...] = (
+    ("chat/ChatCORE", "ChatCORE"),
+    ("core/core", "CORE"),
+    ("rl/held_out_reward", "reward"),
+    ("rl/reward", "reward"),
+    ("val/bpb", "bpb"),
+    ("train/loss", "loss"),
+    ("tok/bytes_per_token", "B/token"),
+    ("val/bytes_per_token", "B/token"),
+    ("tok/merges", "merges"),
+    ("data/docs", "docs"),
+    ("data/bytes", "bytes"),
+)
+SCORES = ("chat/", "core/")
+"""Metrics of single tasks, a share of 1: what a run is judged by that has no score over all tasks."""
+
+
+class Figure(NamedTuple):
+    """A number with its short name, ready to show; `metric` is where it is from."""
+
+    name: str
+    text: str
+    metric: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.text}" if self.name else self.text
+
+
+def key_figure(run: RunRow) -> Figure:
+    """The figure the run is judged by, empty when it has told none yet."""
+    values = {**run.results, **run.latest}
+    for metric, name in KEY_FIGURES:
+        if metric in values:
+            value = values[metric]
+            large = isinstance(value, float | int) and abs(value) >= 1e5
+            return Figure(name, short(float(value)) if large else number(value), metric)
+    return _of_tasks(values)
+
+
+def _of_tasks(values: Mapping[str, float | str]) -> Figure:
+    """The score of a task, or the mean of several."""
+    scores = {
+        metric: float(value)
+        for metric, value in values.items()
+        if metric.startswith(SCORES) and not metric.endswith("_stderr") and isinstance(value, float | int)
+    }
+    if not scores:
+        return Figure("", "")
+    first = next(iter(scores))
+    name = first.partition("/")[2] if len(scores) == 1 else f"{len(scores)} tasks"
+    return Figure(
+        name, f"{100 * sum(scores.values()) / len(scores):.1f} %", first if len(scores) == 1 else ""
+    )
