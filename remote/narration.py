@@ -166,7 +166,8 @@ def judged(values: Mapping[str, object]) -> list[str]:
             continue
         error = values.get(name + _ERROR)
         doubt = f" ± {number(_value(error))}" if error else ""
-        shown.append(f"{name} {number(_value(value))}{doubt}")
+        text = value if isinstance(value, str) else number(_value(value))
+        shown.append(f"{name} {text}{doubt}")
     return shown
 
 

@@ -10,7 +10,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from nanochat.text import harmless, number, size_bytes
+from nanochat.text import harmless, size_bytes
+from remote.narration import judged
 
 if TYPE_CHECKING:
     from nanochat.events import Event
@@ -74,11 +75,8 @@ def _entry(event: Event) -> Content | None:
 
 
 def _values(data: Mapping[str, object]) -> str:
-    return "  ".join(
-        f"{harmless(name, 40)} {number(value)}"
-        for name, value in data.items()
-        if isinstance(value, int | float | str)
-    )
+    plain = {name: value for name, value in data.items() if isinstance(value, int | float | str)}
+    return "  ".join(harmless(words, 300) for words in judged(plain))
 
 
 def _paragraph(text: str) -> str:
