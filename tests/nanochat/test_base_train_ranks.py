@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from training_data import TINY, events_of, link_base, losses, runs_of
+from training_data import TINY, events_of, hear_hangups, link_base, losses, runs_of
 
 from nanochat.checkpoint import MODEL, find_checkpoint, list_checkpoints
 from nanochat.events import Event, read_events
@@ -29,7 +29,9 @@ def start(base: Path, *options: str, attempt: int = 1, torchrun: bool = False) -
     argv = [sys.executable, *how, "-m", "nanochat.stages.base_train", f"--base-dir={base}", *TINY, *options]
     if not torchrun:
         argv.append("--nproc=2")
-    return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=hear_hangups
+    )
 
 
 def run(base: Path, *options: str, **given: Any) -> str:

@@ -3,6 +3,7 @@ their own, and what their events say."""
 
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -95,7 +96,14 @@ def stage_process(stage: str, base: Path, *options: str, attempt: int = 1) -> su
         "NANOCHAT_ATTEMPT": str(attempt),
     }  # fmt: skip
     argv = [sys.executable, "-m", f"nanochat.stages.{stage}", f"--base-dir={base}", *options]
-    return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=hear_hangups
+    )
+
+
+def hear_hangups() -> None:
+    """For a new process: a suite run under nohup would have it ignore SIGHUP."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def events_of(base: Path, run: str = "") -> list[Event]:

@@ -11,7 +11,7 @@ from typing import TextIO
 
 import pytest
 
-from nanochat.console import on_stop_signals, say
+from nanochat.stdio import on_stop_signals, say
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -42,7 +42,7 @@ def test_a_full_disk_costs_the_line() -> None:
 
 def test_a_program_whose_reader_has_gone_ends_without_a_word() -> None:
     """The interpreter flushes its streams at exit: that must not fail either."""
-    code = "import sys; from nanochat.console import say; print(say('x', sys.stdout)); sys.exit(4)"
+    code = "import sys; from nanochat.stdio import say; print(say('x', sys.stdout)); sys.exit(4)"
     reader, writer = os.pipe()
     os.close(reader)
     ended = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False)
