@@ -181,8 +181,10 @@ class EstimateOptions:
 
     gpu: str = option("", "GPU model: h100, h200, a100, b200 …; default what is here", group="Machine")
     gpus: int = option(0, "How many of them; default --nproc, those here, or 1", group="Machine", minimum=0)
-    price: float = option(-1.0, "Dollars a GPU-hour", group="Machine", minimum=0)
-    vocab_size: int = option(-1, "Vocabulary; -1: the tokenizer's, else 32768", group="Machine", minimum=1)
+    price: float = option(-1.0, "Dollars a GPU-hour", minus_one="not known", group="Machine", minimum=0)
+    vocab_size: int = option(
+        -1, "Vocabulary", minus_one="the tokenizer's, else 32768", group="Machine", minimum=1
+    )
     json: bool = option(False, "One JSON document instead of the table", group="Machine")
 
 

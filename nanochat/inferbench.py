@@ -33,7 +33,7 @@ class InferBenchOptions(CheckpointOptions):
     """Which model, and how long its prompts and answers are."""
 
     depth: int = option(
-        -1, "An untrained model of this depth instead of a checkpoint", minimum=1, group="Shape"
+        -1, "An untrained model of this depth", minus_one="a checkpoint", minimum=1, group="Shape"
     )
     aspect_ratio: int = option(64, "Its width over its depth", minimum=1, group="Shape")
     head_dim: int = option(128, "Its channels of a head", minimum=8, group="Shape")

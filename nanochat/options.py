@@ -37,6 +37,8 @@ class OptionField:
     help: str
     group: str
     choices: tuple[str, ...] = ()
+    minus_one: str = ""
+    """What -1 stands for, which is then allowed whatever the minimum; the help tells it too."""
     minimum: float | None = None
     maximum: float | None = None
     short: str = ""
@@ -49,16 +51,11 @@ class OptionField:
         return "--" + self.name.replace("_", "-")
 
     @property
-    def takes_minus_one(self) -> bool:
-        """-1 has a meaning of its own, whatever the minimum: it is the default, or the help says which."""
-        return self.default == -1 or "-1: " in self.help
-
-    @property
     def at_least(self) -> str:
         """The smallest value, for people; empty without a minimum."""
         if self.minimum is None:
             return ""
-        return f"{self.minimum:g}" + (", or -1" if self.takes_minus_one else "")
+        return f"{self.minimum:g}" + (", or -1" if self.minus_one else "")
 
 
 def option(
@@ -67,15 +64,17 @@ def option(
     *,
     group: str = "General",
     choices: Sequence[str] = (),
+    minus_one: str = "",
     minimum: float | None = None,
     maximum: float | None = None,
     short: str = "",
     positional: bool = False,
     path: bool = False,
 ) -> Any:
-    """A dataclass field that carries what its form line and its flag say."""
+    """A dataclass field that carries what its form line and its flag say; see `OptionField`."""
     meta = {
-        "help": help, "group": group, "choices": tuple(choices), "minimum": minimum,
+        "help": f"{help}; -1: {minus_one}" if minus_one else help,
+        "group": group, "choices": tuple(choices), "minus_one": minus_one, "minimum": minimum,
         "maximum": maximum, "short": short, "positional": positional, "path": path,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=meta)
@@ -111,7 +110,7 @@ def parse_value(field: OptionField, raw: object) -> Value:
     if field.choices and value not in field.choices:
         raise UserError(f"{field.flag}: {value!r} is not allowed", nearest(str(value), field.choices))
     if isinstance(value, int | float) and not isinstance(value, bool):
-        special = field.takes_minus_one and value == -1
+        special = field.minus_one and value == -1
         if field.minimum is not None and value < field.minimum and not special:
             raise UserError(f"{field.flag}: {value} is too small", f"at least {field.at_least}")
         if field.maximum is not None and value > field.maximum:

@@ -23,7 +23,9 @@ class CheckpointOptions:
     model_tag: str = option(
         "", "Name of the checkpoint folder; default the deepest", short="-g", group="Model"
     )
-    step: int = option(-1, "Step of the checkpoint; -1: the last", short="-s", group="Model", minimum=0)
+    step: int = option(
+        -1, "Step of the checkpoint", minus_one="the last", short="-s", group="Model", minimum=0
+    )
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class DataBuildOptions:
     row_group: int = option(1024, "Documents in a row group", group="Output", minimum=1)
     val_chars: int = option(
         -1,
-        "Characters held out as the validation shard; -1: one part in twenty, at most one shard",
+        "Characters held out as the validation shard",
+        minus_one="one part in twenty, at most one shard",
         group="Output",
         minimum=1,
     )
@@ -87,7 +90,8 @@ class DataDownloadOptions:
     )  # fmt: skip
     num_files: int = option(
         -1,
-        "How many shards from the first on; -1: all. climbmix adds its validation shard",
+        "How many shards from the first on; climbmix adds its validation shard",
+        minus_one="all",
         short="-n",
         minimum=0,
     )
@@ -147,15 +151,21 @@ class TrainingOptions:
         0.0, "Scale gradients down to this norm; 0: never", group="Optimizer", minimum=0
     )
     save_every: int = option(
-        -1, "Steps between checkpoints; -1: at the end only", group="Checkpoint", minimum=1
+        -1, "Steps between checkpoints", minus_one="at the end only", group="Checkpoint", minimum=1
     )
     keep_last: int = option(
-        -1, "Keep this many of the run's checkpoints, the newest; -1: all", group="Checkpoint", minimum=1
+        -1,
+        "Keep this many of the run's checkpoints, the newest",
+        minus_one="all",
+        group="Checkpoint",
+        minimum=1,
     )
     resume: bool = option(
         False, "Go on from the newest whole checkpoint of the tag it writes", group="Checkpoint"
     )
-    resume_from_step: int = option(-1, "Go on from this step's checkpoint", group="Checkpoint", minimum=0)
+    resume_from_step: int = option(
+        -1, "Go on from this step's checkpoint", minus_one="none", group="Checkpoint", minimum=0
+    )
     wandb: bool = option(False, "Mirror the metrics to Weights & Biases", group="Tracking")
     wandb_project: str = option("nanochat", "Project there", group="Tracking")
 
@@ -199,15 +209,15 @@ class BaseTrainOptions(TrainingOptions):
         "SSSL", "Attention windows tiled over layers: L whole context, S a quarter", group="Model"
     )
     num_iterations: int = option(
-        -1, "Optimizer steps; -1: from the FLOPs or the ratio", group="Horizon", minimum=1
+        -1, "Optimizer steps", minus_one="from the FLOPs or the ratio", group="Horizon", minimum=1
     )
     target_flops: float = option(
-        -1.0, "Train for this many FLOPs; -1: from the ratio", group="Horizon", minimum=1
+        -1.0, "Train for this many FLOPs", minus_one="from the ratio", group="Horizon", minimum=1
     )
     target_param_data_ratio: float = option(12.0, "Tokens per scaling parameter", group="Horizon", minimum=0)
     device_batch_size: int = option(32, "Rows in a micro-batch on one device", group="Batch", minimum=1)
     total_batch_size: int = option(
-        -1, "Tokens in an optimizer step; -1: from the model's size", group="Batch", minimum=1
+        -1, "Tokens in an optimizer step", minus_one="from the model's size", group="Batch", minimum=1
     )
     overfit_one_batch: bool = option(
         False, "Train on the first batch again and again: a sound model learns it by heart", group="Batch"
@@ -233,22 +243,31 @@ class BaseTrainOptions(TrainingOptions):
         0.05, "Learning rate at the end, as a part of the peak", group="Optimizer", minimum=0, maximum=1
     )
     eval_every: int = option(
-        250, "Steps between evaluations of bits per byte; -1: at the end only", group="Evaluation", minimum=1
+        250,
+        "Steps between evaluations of bits per byte",
+        minus_one="at the end only",
+        group="Evaluation",
+        minimum=1,
     )
     eval_tokens: int = option(
         -1,
-        f"Validation tokens of one evaluation; -1: the text read once, at most {EVAL_TOKENS:,}",
+        "Validation tokens of one evaluation",
+        minus_one=f"the text read once, at most {EVAL_TOKENS:,}",
         group="Evaluation",
         minimum=1,
     )
     sample_every: int = option(
-        2000, "Steps between samples; -1: at the end only", group="Evaluation", minimum=1
+        2000, "Steps between samples", minus_one="at the end only", group="Evaluation", minimum=1
     )
     core_metric_every: int = option(
-        2000, "Steps between CORE evaluations, one at the end; -1: none", group="Evaluation", minimum=1
+        2000,
+        "Steps between CORE evaluations, one at the end",
+        minus_one="none",
+        group="Evaluation",
+        minimum=1,
     )
     core_metric_max_per_task: int = option(
-        500, "Items of each CORE task; -1: all", group="Evaluation", minimum=1
+        500, "Items of each CORE task", minus_one="all", group="Evaluation", minimum=1
     )
     keep_best: bool = option(
         False, "With --keep-last, keep the best by bits per byte as well", group="Checkpoint"
@@ -286,7 +305,7 @@ class BaseEvalOptions(EvaluationOptions):
     hf_path: str = option(
         "", "Judge a Hugging Face model instead: its folder, or its name in the hub's cache", group="CORE"
     )
-    max_per_task: int = option(-1, "Items of each task at the most; -1: all", group="CORE", minimum=1)
+    max_per_task: int = option(-1, "Items of each task at the most", minus_one="all", group="CORE", minimum=1)
     tasks: tuple[str, ...] = option((), "Only these tasks, by their labels; CORE needs all", group="CORE")
     bundle: str = option(
         "", "Folder of the CORE bundle; default eval_bundle under the base directory", group="CORE", path=True
@@ -333,24 +352,35 @@ class ChatTrainOptions(TaskDataOptions, TrainingOptions):
         "", "Name of the checkpoint folder it starts from; default the deepest", short="-g", group="Model"
     )
     model_step: int = option(
-        -1, "Step of the checkpoint it starts from; -1: the last", short="-s", group="Model", minimum=0
+        -1,
+        "Step of the checkpoint it starts from",
+        minus_one="the last",
+        short="-s",
+        group="Model",
+        minimum=0,
     )
     out_tag: str = option("", "Name of the checkpoint folder it writes; default the same", group="Model")
     embedding_lr: float = option(
-        -1.0, "Learning rate of the embedding; -1: as before, or the stage's", group="Optimizer", minimum=0
+        -1.0,
+        "Learning rate of the embedding",
+        minus_one="as before, or the stage's",
+        group="Optimizer",
+        minimum=0,
     )
     unembedding_lr: float = option(
-        -1.0, "Learning rate of the head; -1: as before, or the stage's", group="Optimizer", minimum=0
+        -1.0, "Learning rate of the head", minus_one="as before, or the stage's", group="Optimizer", minimum=0
     )
     matrix_lr: float = option(
         -1.0,
-        "Learning rate of the matrices (Muon); -1: as before, or the stage's",
+        "Learning rate of the matrices (Muon)",
+        minus_one="as before, or the stage's",
         group="Optimizer",
         minimum=0,
     )
     scalar_lr: float = option(
         -1.0,
-        "Learning rate of the per-layer scalars; -1: as before, or the stage's",
+        "Learning rate of the per-layer scalars",
+        minus_one="as before, or the stage's",
         group="Optimizer",
         minimum=0,
     )
@@ -383,13 +413,19 @@ class ConversationOptions(ChatTrainOptions):
         (), "Conversations held out for bits per byte; default the test splits of the mixture", group="Tasks"
     )
     num_iterations: int = option(
-        -1, "Optimizer steps; -1: each conversation once", group="Horizon", minimum=1
+        -1, "Optimizer steps", minus_one="each conversation once", group="Horizon", minimum=1
     )
-    max_seq_len: int = option(-1, "Context length in tokens; -1: as before", group="Batch", minimum=1)
+    max_seq_len: int = option(-1, "Context length in tokens", minus_one="as before", group="Batch", minimum=1)
     device_batch_size: int = option(
-        -1, "Rows in a micro-batch on one device; -1: as before, 4 when padded", group="Batch", minimum=1
+        -1,
+        "Rows in a micro-batch on one device",
+        minus_one="as before, 4 when padded",
+        group="Batch",
+        minimum=1,
     )
-    total_batch_size: int = option(-1, "Tokens in an optimizer step; -1: as before", group="Batch", minimum=1)
+    total_batch_size: int = option(
+        -1, "Tokens in an optimizer step", minus_one="as before", group="Batch", minimum=1
+    )
     rows: str = option(
         "auto",
         "How rows are made: packed (whole conversations), stream (end to end, every token trained) or padded "
@@ -400,14 +436,19 @@ class ConversationOptions(ChatTrainOptions):
         32, "Conversations in an optimizer step when padded", group="Batch", minimum=1
     )
     init_lr_frac: float = option(
-        -1.0, "Peak learning rates as a part of the base rates; -1: the era's", group="Optimizer", minimum=0
+        -1.0,
+        "Peak learning rates as a part of the base rates",
+        minus_one="the era's",
+        group="Optimizer",
+        minimum=0,
     )
     warmup_ratio: float = option(
         0.0, "Part of the training in linear warmup", group="Optimizer", minimum=0, maximum=1
     )
     warmdown_ratio: float = option(
         -1.0,
-        "Part of the training in linear warmdown; -1: the era's",
+        "Part of the training in linear warmdown",
+        minus_one="the era's",
         group="Optimizer",
         maximum=1,
         minimum=0,
@@ -416,14 +457,19 @@ class ConversationOptions(ChatTrainOptions):
         0.0, "Learning rate at the end, as a part of the peak", group="Optimizer", minimum=0, maximum=1
     )
     eval_every: int = option(
-        200, "Steps between evaluations of bits per byte; -1: at the end only", group="Evaluation", minimum=1
+        200,
+        "Steps between evaluations of bits per byte",
+        minus_one="at the end only",
+        group="Evaluation",
+        minimum=1,
     )
     eval_tokens: int = option(
         40 * 524_288, "Validation tokens of one evaluation at the most", group="Evaluation", minimum=1
     )
     chatcore_every: int = option(
         200,
-        "Steps between judgements of the chat tasks, one at the end; -1: none",
+        "Steps between judgements of the chat tasks, one at the end",
+        minus_one="none",
         group="Evaluation",
         minimum=1,
     )
@@ -433,13 +479,13 @@ class ConversationOptions(ChatTrainOptions):
         group="Evaluation",
     )
     chatcore_max_cat: int = option(
-        -1, "Items of each multiple-choice task; -1: all", group="Evaluation", minimum=1
+        -1, "Items of each multiple-choice task", minus_one="all", group="Evaluation", minimum=1
     )
     chatcore_max_sample: int = option(
-        24, "Items of each task that is answered in words; -1: all", group="Evaluation", minimum=1
+        24, "Items of each task that is answered in words", minus_one="all", group="Evaluation", minimum=1
     )
     sample_every: int = option(
-        200, "Steps between samples; -1: at the end only", group="Evaluation", minimum=1
+        200, "Steps between samples", minus_one="at the end only", group="Evaluation", minimum=1
     )
 
 
@@ -448,11 +494,16 @@ class MidTrainOptions(ConversationOptions):
     """Midtrain: teach a base model conversations, tools and multiple choice."""
 
     eval_every: int = option(
-        150, "Steps between evaluations of bits per byte; -1: at the end only", group="Evaluation", minimum=1
+        150,
+        "Steps between evaluations of bits per byte",
+        minus_one="at the end only",
+        group="Evaluation",
+        minimum=1,
     )
     chatcore_every: int = option(
         -1,
-        "Steps between judgements of the chat tasks, one at the end; -1: none",
+        "Steps between judgements of the chat tasks, one at the end",
+        minus_one="none",
         group="Evaluation",
         minimum=1,
     )
@@ -480,7 +531,9 @@ class ChatRlOptions(ChatTrainOptions):
     )  # fmt: skip
     task: str = option("GSM8K", "Questions to train on: GSM8K, Arithmetic, SpellingBee …", group="Tasks")
     num_epochs: int = option(1, "How often each question is asked", group="Horizon", minimum=1)
-    num_iterations: int = option(-1, "Optimizer steps; -1: from the epochs", group="Horizon", minimum=1)
+    num_iterations: int = option(
+        -1, "Optimizer steps", minus_one="from the epochs", group="Horizon", minimum=1
+    )
     examples_per_step: int = option(
         16, "Questions in an optimizer step, over all processes", group="Batch", minimum=1
     )
@@ -501,16 +554,17 @@ class ChatRlOptions(ChatTrainOptions):
     )
     eval_every: int = option(
         60,
-        "Steps between judgements on held-out questions; -1: at the end only",
+        "Steps between judgements on held-out questions",
+        minus_one="at the end only",
         group="Evaluation",
         minimum=1,
     )
     eval_examples: int = option(
-        400, "Held-out questions of one judgement; -1: all", group="Evaluation", minimum=1
+        400, "Held-out questions of one judgement", minus_one="all", group="Evaluation", minimum=1
     )
-    sample_every: int = option(10, "Steps between samples; -1: none", group="Evaluation", minimum=1)
+    sample_every: int = option(10, "Steps between samples", minus_one="none", group="Evaluation", minimum=1)
     save_every: int = option(
-        60, "Steps between checkpoints; -1: at the end only", group="Checkpoint", minimum=1
+        60, "Steps between checkpoints", minus_one="at the end only", group="Checkpoint", minimum=1
     )
 
 
@@ -527,7 +581,9 @@ class ChatEvalOptions(TaskDataOptions, EvaluationOptions):
         short="-a",
         group="Tasks",
     )
-    max_problems: int = option(-1, "Items of each task; -1: all", short="-x", group="Tasks", minimum=1)
+    max_problems: int = option(
+        -1, "Items of each task", minus_one="all", short="-x", group="Tasks", minimum=1
+    )
     temperature: float = option(0.0, "Of sampled answers; 0: greedy", short="-t", group="Answers", minimum=0)
     max_new_tokens: int = option(512, "Longest answer", short="-m", group="Answers", minimum=1)
     num_samples: int = option(

@@ -121,11 +121,12 @@ def test_minus_one_is_the_only_number_below_the_minimum_that_an_option_takes(nam
     for field in option_fields(STAGES[name].options):
         if field.type not in (int, float) or field.minimum is None:
             continue
-        below = -2 if field.takes_minus_one else field.minimum - 1
+        assert field.minus_one or field.default >= field.minimum
+        below = -2 if field.minus_one else field.minimum - 1
         with pytest.raises(UserError, match=f"{field.flag}: .* is too small"):
             parse_value(field, str(below))
-        if field.takes_minus_one:
+        if field.minus_one:
             assert parse_value(field, "-1") == -1
-        if field.takes_minus_one and field.minimum == 1:
+        if field.minus_one and field.minimum == 1:
             with pytest.raises(UserError, match=r"at least 1, or -1"):
                 parse_value(field, "0")
