@@ -26,7 +26,7 @@ from nanochat.mirror import Mirror, open_mirror
 from nanochat.options import Options, Parser, add_arguments, changed, collect, normalise
 from nanochat.paths import Layout, atomic_write, base_dir, make_dir
 from nanochat.stages import StageSpec
-from nanochat.stdio import on_stop_signals, say
+from nanochat.stdio import ensure_streams, on_stop_signals, say
 
 SCHEMA = 1
 HEARTBEAT_SECONDS = 2.0
@@ -150,6 +150,7 @@ class StageRun:
 
 def run_stage(spec: StageSpec, argv: Sequence[str] | None, prog: str = "") -> int:
     """Runs `spec` from a command line to its end, whatever the end is; returns the exit code."""
+    ensure_streams()
     try:
         options, base, run_dir = _parse(spec, argv, prog)
     except UserError as error:

@@ -3,11 +3,19 @@
 import errno
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import TextIO
 
 _GONE = (errno.EPIPE, errno.EIO)
+
+
+def ensure_streams() -> None:
+    """Gives a process that was started with its output closed (`>&-`) streams that go nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - for as long as the process lives
 
 
 def say(text: str, stream: TextIO) -> bool:
