@@ -6,6 +6,7 @@ the batch after a resume is the batch that would have come.
 
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -115,7 +116,7 @@ def as_batch(rows: Tensor, device: torch.device, state: LoaderState) -> Batch:
     return Batch(torch.where(inputs < 0, ~inputs, inputs), tokens[:, 1:].clamp(min=IGNORE), state)
 
 
-class RowLoader:
+class RowLoader(ABC):
     """An endless iterator of batches of rows that a subclass fills.
 
     With `deal` (r, w) each batch is the r-th of the next w: w loaders that deal so give together the
@@ -137,9 +138,9 @@ class RowLoader:
         rows = [self.next_rows() for _ in range(turns)][turn]
         return as_batch(torch.from_numpy(rows), self.device, self.state)
 
+    @abstractmethod
     def next_rows(self) -> Tokens:
         """The next (B, T+1) tokens; `self.state` is then the state after them."""
-        raise NotImplementedError
 
 
 class PackedLoader(RowLoader):
