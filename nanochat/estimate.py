@@ -136,10 +136,10 @@ def estimate(
     machine: Machine,
     vocab_size: int = VOCABULARY,
     rows: int | None = None,
-    validation_text: int | None = None,
+    validation_tokens: int | None = None,
 ) -> Estimate:
     """The run of `options` on `machine`. `rows` stands for the micro-batch of the options; 0: the largest
-    that fits, at most theirs. `validation_text` is how many tokens there are to evaluate on, None: enough.
+    that fits, at most theirs. `validation_tokens` is how many there are to evaluate on, None: enough.
 
     Raises `UserError` where base_train would: for a shape that cannot be, or no horizon.
     """
@@ -164,9 +164,7 @@ def estimate(
     accumulation, rest = divmod(horizon.total_batch, per_pass)
     every, steps = options.eval_every, horizon.steps
     evaluations = 1 if every <= 0 else steps // every + 1 + (steps % every > 0)
-    judged = options.evaluation_tokens
-    if validation_text is not None and options.eval_tokens <= 0:
-        judged = min(judged, validation_text)
+    judged = options.evaluation_tokens(validation_tokens)
     return Estimate(
         config, horizon, machine, compute, rows, 0 if rest else accumulation,
         estimate_memory(config, compute, device_batch_size=rows, world=world), fits,
@@ -208,7 +206,7 @@ def main(argv: Sequence[str]) -> int:
     machine = machine_for(wanted, options)
     rows = None if hasattr(found, "device_batch_size") else 0
     elsewhere = bool(wanted.gpu or wanted.gpus)
-    text = None if elsewhere else validation_text(layout.data_dir(options.data_dir))
+    text = None if elsewhere else validation_tokens_in(layout.data_dir(options.data_dir))
     made = estimate(options, machine, vocab_size, rows, text)
     if wanted.json:
         print(json.dumps(made.document()))
@@ -217,7 +215,7 @@ def main(argv: Sequence[str]) -> int:
     return Exit.OK
 
 
-def validation_text(folder: Path) -> int | None:
+def validation_tokens_in(folder: Path) -> int | None:
     """About how many tokens the validation shard in `folder` has: one a byte on disk. None without shards."""
     try:
         return split_shards(folder).val.stat().st_size

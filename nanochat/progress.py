@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EVENT_SECONDS = 0.5
 """At most one event in this time, so that a fast loop does not flood the log."""
 PATIENCE_SECONDS, PATIENCE_EVERY = 10.0, 30.0
-"""A wait inside a stage is told after the first, and again every second of these."""
+"""A wait inside a stage is told when it has taken so long, and again each time as much more has passed."""
 
 
 class Progress:

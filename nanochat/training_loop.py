@@ -324,11 +324,9 @@ class HeldOut:
             patience.done(number + 1)
 
     def _batches(self, job: Training) -> Iterator[Batch]:
-        total = sum(rows.shape[0] * (rows.shape[1] - 1) for rows in self._mine)
-        patience, done = Patience(job.run, "validation", total, "tokens"), 0
-        for rows in self._mine:
+        patience = Patience(job.run, "validation", len(self._mine), "batches")
+        for number, rows in enumerate(self._mine):
             if job.runtime.world == 1:
                 job.check_stop()
             yield as_batch(rows, job.runtime.device, job.state.loader)
-            done += rows.shape[0] * (rows.shape[1] - 1)
-            patience.done(done)
+            patience.done(number + 1)

@@ -77,11 +77,11 @@ def tokenizer_size(folder: Path) -> int:
 
 
 def foresee(
-    options: BaseTrainOptions, machine: Machine, where: str, vocab_size: int, validation_text: int | None
+    options: BaseTrainOptions, machine: Machine, where: str, vocab_size: int, validation_tokens: int | None
 ) -> Content:
     """The estimate in two or three lines' worth of words; what cannot be is said in its place."""
     try:
-        made = estimate(options, machine, vocab_size, validation_text=validation_text)
+        made = estimate(options, machine, vocab_size, validation_tokens=validation_tokens)
     except UserError as error:
         return Content.styled(str(error), "$error")
     horizon = made.horizon

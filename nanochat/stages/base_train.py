@@ -84,7 +84,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     # 4. Train.
     held_out = HeldOut(
         lambda: held_out_rows(options, tokenizer, shards),
-        max(1, options.evaluation_tokens // (options.device_batch_size * options.max_seq_len)),
+        max(1, options.evaluation_tokens() // (options.device_batch_size * options.max_seq_len)),
         torch.tensor(tokenizer.token_bytes, device=runtime.device),
     )
     core: dict[str, float | int | str] = {}

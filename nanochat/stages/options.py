@@ -276,10 +276,11 @@ class BaseTrainOptions(TrainingOptions):
         "", "Start from the weights in this safetensors file", group="Checkpoint", path=True
     )
 
-    @property
-    def evaluation_tokens(self) -> int:
-        """Tokens of one evaluation at the most."""
-        return self.eval_tokens if self.eval_tokens > 0 else EVAL_TOKENS
+    def evaluation_tokens(self, text: int | None = None) -> int:
+        """Tokens of one evaluation, at the most: as asked, else those of the validation text, if known."""
+        if self.eval_tokens > 0:
+            return self.eval_tokens
+        return EVAL_TOKENS if text is None else min(EVAL_TOKENS, text)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from nanochat.errors import UserError
-from nanochat.estimate import validation_text
+from nanochat.estimate import validation_tokens_in
 from nanochat.options import changed
 from nanochat.stages import STAGES
 from nanochat.stages.options import BaseTrainOptions
@@ -134,8 +134,8 @@ class LaunchScreen(ControlScreen):
         machine, where = machine_of(host, self._probes[host.name], self.room.rows, options.nproc)
         layout, here = self.room.layout, host.kind == "local"
         size = tokenizer_size(layout.tokenizer_dir(options.tokenizer_dir if here else ""))
-        text = validation_text(layout.data_dir(options.data_dir)) if here else None
-        shown.update(foresee(options, machine, where, size, text))
+        tokens = validation_tokens_in(layout.data_dir(options.data_dir)) if here else None
+        shown.update(foresee(options, machine, where, size, tokens))
 
     async def _probe(self, name: str) -> None:
         try:
