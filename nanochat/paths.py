@@ -35,7 +35,7 @@ class Layout:
     def has_runs(self) -> bool:
         """Whether anything has run in this base directory."""
         try:
-            return next(self.runs.iterdir(), None) is not None
+            return any(not path.name.startswith(".") for path in self.runs.iterdir())
         except OSError:
             return False
 
