@@ -126,10 +126,13 @@ class ControlRoom(App[str]):
         hosts = {run.host for run in self.rows}
         return frozenset(name for name in hosts if name not in self.links or self.links[name].status != "up")
 
-    def newest_run(self, live: bool = False) -> RunRow | None:
-        """The newest run; with `live` the newest at work, else the first in the newest queue, else None."""
-        if not live:
-            return next(iter(self.rows), None)
+    @property
+    def shown_run(self) -> RunRow | None:
+        """The run of the Run screen, as last read."""
+        return next((run for run in self.rows if run.key == self.run_key), None)
+
+    def live_run(self) -> RunRow | None:
+        """The newest run at work, else the first in the newest queue, else None."""
         at_work = next((run for run in self.rows if run.at_work), None)
         queued = next((run for run in self.rows if run.live), None)
         if at_work is not None or queued is None:
@@ -163,9 +166,9 @@ class ControlRoom(App[str]):
         except UserError as error:
             self.say(str(error), "error")
         self.set_keymap(self.keymap)
-        newest = self.newest_run(live=True)
-        self.run_key = newest.key if newest else ""
-        self.push_screen(self._screen("run" if newest else "runs"))
+        live = self.live_run()
+        self.run_key = live.key if live else ""
+        self.push_screen(self._screen("run" if live else "runs"))
         if not self.rows and self.plan is None and not self.layout.has_runs():
             from tui.screens.welcome import Welcome
 
@@ -206,7 +209,7 @@ class ControlRoom(App[str]):
 
     def _turn_to_next(self) -> None:
         """When a plan's run ends while it is looked at, turns to the next one as soon as that works."""
-        run = next((run for run in self.rows if run.key == self.run_key), None)
+        run = self.shown_run
         if run is None or getattr(self.screen, "tab", "") != "run":
             return
         if run.live:
@@ -275,11 +278,10 @@ class ControlRoom(App[str]):
 
     async def _go(self, name: str) -> None:
         if name == "run" and not self.run_key:
-            newest = self.newest_run(live=True) or self.newest_run()
-            if newest is None:
+            if not self.rows:
                 self.say("there is no run to look at yet", "warning")
                 return
-            self.run_key = newest.key
+            self.run_key = (self.live_run() or self.rows[0]).key
         target = self._screen(name)
         with self.batch_update():
             while len(self.screen_stack) > BOTTOM:

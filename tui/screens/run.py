@@ -90,7 +90,7 @@ class RunScreen(RunActions, ControlScreen):
     @property
     def chosen_run(self) -> RunRow | None:
         """The run shown, as last read."""
-        return next((run for run in self.room.rows if run.key == self.room.run_key), None)
+        return self.room.shown_run
 
     # ---- layout --------------------------------------------------------------------------------------
 
