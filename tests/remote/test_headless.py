@@ -329,11 +329,13 @@ def test_runs_are_stopped_and_resumed_from_a_shell(shell: Shell) -> None:
 
 
 def test_no_process_of_ours_outlives_a_plan(shell: Shell) -> None:
-    shell.run("--no-tui", "my plan.toml", "--host", "box", code=0)
-
     def ours() -> list[psutil.Process]:
         return [
             p for p in psutil.process_iter(["cmdline"]) if str(shell.far) in " ".join(p.info["cmdline"] or [])
         ]
 
+    with shell.start("--no-tui", "my plan.toml", "--host", "box") as plan:
+        wait_for(ours)
+        plan.communicate(timeout=90)
+    assert plan.returncode == 0
     wait_for(lambda: not ours(), 15)
