@@ -75,7 +75,7 @@ def bare_python() -> float:
 
 def seed(base: Path, runs: int, live: bool) -> None:
     """Writes `runs` ended runs into the store of `base`, and one live run with 2,000 steps."""
-    from nanochat.paths import Layout
+    from nanochat.common.paths import Layout
     from remote.store import Store
 
     base.mkdir(parents=True)

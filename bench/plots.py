@@ -24,7 +24,7 @@ from pathlib import Path
 
 from textual.app import App, ComposeResult
 
-from nanochat.paths import Layout
+from nanochat.common.paths import Layout
 from remote.fleet import Fleet
 from remote.runs import Change
 from remote.store import Store

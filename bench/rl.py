@@ -21,8 +21,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from nanochat.common.paths import base_dir  # noqa: E402
 from nanochat.events import read_events  # noqa: E402
-from nanochat.paths import base_dir  # noqa: E402
 
 
 def parse() -> argparse.Namespace:

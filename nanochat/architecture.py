@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 
 SMEAR_CHANNELS = 24
 VALUE_GATE_CHANNELS = 12

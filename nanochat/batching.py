@@ -18,8 +18,8 @@ from enum import StrEnum
 
 from torch import Tensor
 
+from nanochat.common.errors import UserError
 from nanochat.decoder import Decoder
-from nanochat.errors import UserError
 from nanochat.kvcache import KVCache
 from nanochat.sampling import Sampling, choose
 from nanochat.tools import Calculator, ToolRow

@@ -11,8 +11,8 @@ import torch
 from nanochat.architecture import CLASSIC, flops_per_token, parameter_counts
 from nanochat.batching import Request
 from nanochat.checkpoint import Checkpoint, find_checkpoint
+from nanochat.common.errors import UserError
 from nanochat.engine import Engine
-from nanochat.errors import UserError
 from nanochat.evals.chat import Answering, ChatJudge, written
 from nanochat.evals.records import Record, accuracy, gather
 from nanochat.loss_scale import LossScale

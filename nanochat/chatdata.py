@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from nanochat.common.errors import UserError
 from nanochat.dataloader import LoaderState, Position, RowLoader
-from nanochat.errors import UserError
 from nanochat.packing import DocumentBuffer, Tokens
 
 BUFFER_CONVERSATIONS = 100

@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from nanochat.errors import Exit, UserError, one_line
-from nanochat.paths import CHECKPOINT_FOLDERS, fsync_dir, make_dir
+from nanochat.common.errors import Exit, UserError, one_line
+from nanochat.common.paths import CHECKPOINT_FOLDERS, fsync_dir, make_dir
 from nanochat.stages import STAGES
 
 FORMAT = "nanochat-checkpoint"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nanochat import __version__
-from nanochat.errors import Exit, UserError, nearest
+from nanochat.common.errors import Exit, UserError, nearest
 
 HEADLESS = "remote.headless:main"
 CONTROL_ROOM = "tui.app:main"

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from nanochat.cli import COMMANDS, DATA, load
-from nanochat.errors import Exit
+from nanochat.common.errors import Exit
 from nanochat.options import Options, Parser, add_arguments, option_fields
 from nanochat.plan import builtin_plans
 from nanochat.stages import STAGES, stage_spec

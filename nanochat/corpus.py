@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nanochat.common.errors import UserError
 from nanochat.dataset import TEXT_COLUMN, shard_name
-from nanochat.errors import UserError
 
 BUCKETS = 256
 BUFFER_BYTES = 64 << 20

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nanochat.common.errors import UserError
 from nanochat.dataset import iter_row_groups, shard_info
-from nanochat.errors import UserError
 from nanochat.loss import IGNORE
 from nanochat.packing import DocumentBuffer, Tokens, pack_row
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import requests
 
-from nanochat.errors import Exit, UserError, one_line
-from nanochat.paths import atomic_write, fsync_dir, make_dir
+from nanochat.common.errors import Exit, UserError, one_line
+from nanochat.common.paths import atomic_write, fsync_dir, make_dir
 
 CHUNK = 1 << 16
 """Bytes read at a time: what a broken connection may lose."""

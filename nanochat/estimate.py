@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.architecture import ModelConfig, parameter_counts
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import Layout, base_dir
+from nanochat.common.text import duration
 from nanochat.dataset import split_shards
-from nanochat.errors import Exit, UserError
 from nanochat.hardware import PUBLISHED_MFU, PUBLISHED_PRICE, GpuModel, find_gpu, named_gpu
 from nanochat.memory import HEADROOM, Compute, Memory, device_batch_that_fits, estimate_memory
 from nanochat.options import Parser, add_arguments, collect, normalise, option
-from nanochat.paths import Layout, base_dir
 from nanochat.scaling import Horizon, plan_run
 from nanochat.stages.options import BaseTrainOptions
-from nanochat.text import duration
 
 VOCABULARY = 32_768
 """Where no tokenizer is there: the usual size."""

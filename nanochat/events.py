@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from nanochat.errors import Exit, UserError
+from nanochat.common.errors import Exit, UserError
 
 JSON: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanochat.architecture import SOFTCAP, ModelConfig
-from nanochat.errors import Exit, UserError, one_line
+from nanochat.common.errors import Exit, UserError, one_line
+from nanochat.common.paths import Layout, base_dir, fsync_dir, make_dir
+from nanochat.common.text import size_bytes
 from nanochat.options import Parser, add_arguments, collect, normalise, option
-from nanochat.paths import Layout, base_dir, fsync_dir, make_dir
 from nanochat.stages.options import CheckpointOptions
-from nanochat.text import size_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor

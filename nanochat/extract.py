@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from nanochat.common.errors import UserError
 from nanochat.dataset import check_text_column
-from nanochat.errors import UserError
 from nanochat.html_text import HTMLText
 from nanochat.sources import Skips, Source
 

@@ -21,8 +21,8 @@ from nanochat.chat_training import (
     warm_start,
 )
 from nanochat.chatdata import ConversationLoader, ConversationStream, PackedConversations, PaddedConversations
+from nanochat.common.errors import UserError
 from nanochat.dataloader import Prefetcher
-from nanochat.errors import UserError
 from nanochat.evals.chat import judged_tasks
 from nanochat.packing import Tokens
 from nanochat.rundir import StageRun

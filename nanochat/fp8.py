@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 
 AMAX_FLOOR = 1e-12
 """A tensor of zeros is scaled as if its largest magnitude were this."""

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from nanochat.errors import UserError, nearest
+from nanochat.common.errors import UserError, nearest
 
 MIB = 1 << 20
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nanochat.architecture import ModelConfig, decode_bytes, parameter_counts, prefill_flops
-from nanochat.errors import Exit, UserError
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import Layout, base_dir
 from nanochat.options import Parser, add_arguments, collect, normalise, option
-from nanochat.paths import Layout, base_dir
 from nanochat.stages.options import CheckpointOptions
 
 if TYPE_CHECKING:

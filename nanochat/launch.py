@@ -15,8 +15,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from nanochat.errors import Exit
-from nanochat.stdio import on_stop_signals
+from nanochat.common.errors import Exit
+from nanochat.common.streams import on_stop_signals
 
 PARENT = "NANOCHAT_LAUNCHER_PID"
 PR_SET_PDEATHSIG = 1

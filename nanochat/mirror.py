@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import Exit, UserError, one_line
+from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.events import JSON, number
 
 

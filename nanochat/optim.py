@@ -15,7 +15,7 @@ from torch.optim.adamw import adamw
 
 from nanochat.architecture import CLASSIC
 from nanochat.collectives import Ranks
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.model import GPT
 from nanochat.muon import cautious_step_, classic_direction, muon_direction
 from nanochat.sharding import Piece, Stack, Unit, Whole

@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
-from nanochat.errors import UserError, nearest
+from nanochat.common.errors import UserError, nearest
 
 Value = int | float | str | bool | tuple[str, ...]
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
-from nanochat.errors import UserError, nearest
+from nanochat.common.errors import UserError, nearest
+from nanochat.common.paths import Layout
 from nanochat.options import Options, changed, from_mapping
-from nanochat.paths import Layout
 from nanochat.stages import stage_spec
 
 PLAN_KEYS = ("name", "description", "stage")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nanochat.errors import Exit, UserError
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import Layout, base_dir
+from nanochat.common.text import harmless
 from nanochat.options import Parser, add_arguments, collect, normalise, option
-from nanochat.paths import Layout, base_dir
 from nanochat.stages.options import CheckpointOptions
-from nanochat.text import harmless
 
 if TYPE_CHECKING:
     from nanochat.model import GPT

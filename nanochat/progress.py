@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from nanochat.common.text import duration
 from nanochat.events import JSON
-from nanochat.text import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from nanochat.common.errors import UserError, nearest
 from nanochat.dataset import shard_name
-from nanochat.errors import UserError, nearest
 
 HUB = "https://huggingface.co"
 

@@ -17,8 +17,8 @@ from nanochat.checkpoint import (
     state_file,
 )
 from nanochat.collectives import Ranks
+from nanochat.common.errors import UserError
 from nanochat.dataloader import LoaderState, Position
-from nanochat.errors import UserError
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
 from nanochat.rundir import StageRun

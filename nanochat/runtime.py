@@ -13,7 +13,7 @@ from datetime import timedelta
 import torch
 
 from nanochat.collectives import Ranks
-from nanochat.errors import UserError, one_line
+from nanochat.common.errors import UserError, one_line
 from nanochat.hardware import find_gpu
 
 GROUP_TIMEOUT = timedelta(minutes=30)

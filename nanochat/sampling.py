@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 
 
 @dataclass(frozen=True)

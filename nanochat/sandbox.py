@@ -29,7 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
-from nanochat.errors import Exit, UserError, nearest, one_line
+from nanochat.common.errors import Exit, UserError, nearest, one_line
 
 Level = Literal["namespaces", "landlock", "seccomp", "rlimits"]
 LEVELS: tuple[Level, ...] = get_args(Level)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nanochat.checkpoint import Checkpoint, Part, list_checkpoints, newest_whole, save_checkpoint
 from nanochat.collectives import Ranks
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 
 Files = Mapping[str, Mapping[str, Tensor]]
 

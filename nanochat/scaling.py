@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from nanochat.architecture import CLASSIC, MODERN, ModelConfig, Parts, flops_per_token, parameter_counts
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.stages.options import BaseTrainOptions
 
 REFERENCE_DEPTH = 12

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 
 
 @dataclass

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nanochat.common.errors import UserError
 from nanochat.dataloader import TOKENIZE_DOCUMENTS, Encoder
 from nanochat.dataset import iter_row_groups
-from nanochat.errors import UserError
 from nanochat.packing import Tokens
 
 

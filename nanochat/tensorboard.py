@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import Exit, UserError, nearest
+from nanochat.common.errors import Exit, UserError, nearest
+from nanochat.common.paths import Layout, atomic_write, base_dir, make_dir
 from nanochat.events import Event, number, read_events
 from nanochat.options import Parser, normalise
-from nanochat.paths import Layout, atomic_write, base_dir, make_dir
 
 _TAG_LENGTH = 60
 

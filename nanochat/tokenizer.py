@@ -16,8 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from nanochat.errors import UserError, one_line
-from nanochat.paths import atomic_write, make_dir
+from nanochat.common.errors import UserError, one_line
+from nanochat.common.paths import atomic_write, make_dir
 
 if TYPE_CHECKING:
     import tiktoken

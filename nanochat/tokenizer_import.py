@@ -12,7 +12,7 @@ import pickletools
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 
 MAX_PICKLE_BYTES = 256 << 20
 

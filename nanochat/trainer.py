@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from nanochat.common.errors import UserError
 from nanochat.dataloader import Batch, LoaderState
-from nanochat.errors import UserError
 from nanochat.loss_scale import LossScale
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW

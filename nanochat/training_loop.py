@@ -14,8 +14,8 @@ from torch import Tensor
 
 from nanochat.architecture import parts_to_meta
 from nanochat.checkpoint import Checkpoint
+from nanochat.common.errors import Exit, UserError
 from nanochat.dataloader import Batch, as_batch
-from nanochat.errors import Exit, UserError
 from nanochat.evals.bpb import evaluate_bpb
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW

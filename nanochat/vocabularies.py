@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanochat.errors import UserError, one_line
+from nanochat.common.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import tiktoken

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from nanochat.architecture import ModelConfig, Parts, config_from_checkpoint
 from nanochat.checkpoint import MODEL, Checkpoint, find_checkpoint
-from nanochat.errors import UserError, one_line
+from nanochat.common.errors import UserError, one_line
+from nanochat.common.paths import Layout
 from nanochat.model import GPT, build_model
-from nanochat.paths import Layout
 from nanochat.tokenizer import Tokenizer
 
 _COMPILED = "_orig_mod."

@@ -14,9 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import Exit, UserError
-from nanochat.paths import Layout
-from nanochat.text import harmless
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import Layout
+from nanochat.common.text import harmless
 from remote.agentfile import AgentFile, build
 from remote.hosts import Host
 from remote.runs import CommandRecord

@@ -15,8 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from nanochat.errors import Exit, UserError
-from nanochat.paths import atomic_write, make_dir
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import atomic_write, make_dir
 
 PACKAGE = "nanochat_agent"
 EPOCH = (1980, 1, 1, 0, 0, 0)

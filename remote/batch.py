@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat import __version__
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.options import absolute_paths, changed, from_mapping, to_argv
 from nanochat.plan import Plan
 from nanochat.rundir import code_sha, new_run_id

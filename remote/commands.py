@@ -13,10 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanochat.errors import Exit, UserError
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import Layout, base_dir
+from nanochat.common.text import harmless, percent, when
 from nanochat.options import Parser, normalise
-from nanochat.paths import Layout, base_dir
-from nanochat.text import harmless, percent, when
 from remote.hosts import DEFAULT_BASE, Host, HostBook, parse_ssh_target
 from remote.narration import GLYPHS, describe, figures, make_printer, spent, table
 

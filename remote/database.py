@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nanochat.errors import Exit, UserError
-from nanochat.paths import make_dir
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import make_dir
 from remote.schema import migrate
 
 _BUSY_MS = 30_000

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nanochat import __version__
-from nanochat.errors import one_line
-from nanochat.paths import Layout
-from nanochat.text import size_bytes
+from nanochat.common.errors import one_line
+from nanochat.common.paths import Layout
+from nanochat.common.text import size_bytes
 from remote.preflight import LITTLE_DISK, Check
 
 TORCH_CHECK = (

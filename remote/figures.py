@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from nanochat.text import number, short
+from nanochat.common.text import number, short
 
 if TYPE_CHECKING:
     from remote.runs import RunRow

@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import Exit, UserError
-from nanochat.paths import Layout
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import Layout
 from remote.agentclient import AgentClient
 from remote.batch import plan_ref, submission
 from remote.hosts import HostBook

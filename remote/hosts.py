@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nanochat.errors import Exit, UserError, nearest
-from nanochat.paths import Layout, atomic_write, make_dir
+from nanochat.common.errors import Exit, UserError, nearest
+from nanochat.common.paths import Layout, atomic_write, make_dir
 
 LOCAL = "local"
 DEFAULT_BASE = "~/.cache/nanochat"

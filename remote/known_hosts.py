@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanochat.errors import Exit, UserError
-from nanochat.paths import make_dir
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import make_dir
 
 if TYPE_CHECKING:
     from asyncssh import SSHKey

@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from nanochat.errors import Exit, UserError
+from nanochat.common.errors import Exit, UserError
 from remote.transport import Completed, HostUnreachable, split_lines
 
 _GRACE = 5.0

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TextIO
 
+from nanochat.common.text import amount, clock, duration, harmless, number, percent, short
 from nanochat.events import Event
-from nanochat.text import amount, clock, duration, harmless, number, percent, short
 from remote.figures import key_figure
 from remote.runs import RunRow
 from remote.summary import as_number

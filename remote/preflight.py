@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from nanochat.text import harmless, size_bytes
+from nanochat.common.text import harmless, size_bytes
 
 if TYPE_CHECKING:
     from remote.runs import Probe

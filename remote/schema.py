@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from nanochat.errors import Exit, UserError
+from nanochat.common.errors import Exit, UserError
 
 _V1 = """
 CREATE TABLE hosts (

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from nanochat.errors import Exit, UserError
-from nanochat.paths import Layout
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import Layout
 from remote.agentclient import AgentClient, AgentError
 from remote.follow import Follower, Resync
 from remote.hosts import Host

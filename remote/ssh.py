@@ -13,8 +13,8 @@ from typing import Any
 
 import asyncssh
 
-from nanochat.errors import UserError
-from nanochat.paths import Layout
+from nanochat.common.errors import UserError
+from nanochat.common.paths import Layout
 from remote.hosts import Host
 from remote.known_hosts import DEFAULT_PORT, OnRecord, key_line, look_up
 from remote.transport import (

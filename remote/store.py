@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from nanochat.errors import UserError, nearest
+from nanochat.common.errors import UserError, nearest
 from nanochat.events import Event
 from remote.database import Database
 from remote.ingest import (

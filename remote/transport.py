@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from nanochat.errors import Exit, UserError
-from nanochat.text import harmless
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.text import harmless
 
 CONNECT_TIMEOUT = 10.0
 _READ_SIZE = 64 * 1024

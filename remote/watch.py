@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Self
 
-from nanochat.errors import Exit, UserError
+from nanochat.common.errors import Exit, UserError
 from remote.fleet import Fleet
 from remote.narration import LivePrinter, Printer
 from remote.runs import Change, Link, RunRow, split_key

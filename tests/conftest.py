@@ -10,7 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import pytest
 from hypothesis import settings
 
-from nanochat.paths import Layout
+from nanochat.common.paths import Layout
 
 # A busy machine is no failure: properties are about what comes out, never about how fast.
 settings.register_profile("house", deadline=None)

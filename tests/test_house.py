@@ -18,13 +18,13 @@ ALLOWED = {
 HEAVY = {"torch", "pyarrow", "numpy", "plotext", "asyncssh", "textual", "tiktoken", "rustbpe"}
 LIGHT = [
     "nanochat.cli",
-    "nanochat.errors",
+    "nanochat.common.errors",
     "nanochat.estimate",
     "nanochat.events",
     "nanochat.hardware",
     "nanochat.memory",
     "nanochat.options",
-    "nanochat.paths",
+    "nanochat.common.paths",
     "nanochat.plan",
     "nanochat.rundir",
     "nanochat.stages",

@@ -10,8 +10,8 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 
-from nanochat.errors import UserError
-from nanochat.paths import Layout
+from nanochat.common.errors import UserError
+from nanochat.common.paths import Layout
 from tui.feed import REDRAW_SECONDS, Feed
 from tui.keys import bindings, read_keymap
 from tui.notices import Watch

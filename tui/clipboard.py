@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from nanochat.paths import atomic_write
+from nanochat.common.paths import atomic_write
 
 OSC52_LIMIT = 74_994  # what xterm and its heirs accept in one sequence, before base64
 DEAF_TERMINALS = ("linux", "dumb", "vt100", "vt220", "unknown", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from nanochat.text import harmless
+from nanochat.common.text import harmless
 
 CHUNK = 256 * 1024
 MOST_LINES = 20_000

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nanochat.paths import Layout
+    from nanochat.common.paths import Layout
     from remote.fleet import Fleet
     from remote.hosts import Host
     from remote.runs import Change, Link, RunRow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nanochat.text import amount, duration, percent, short
+from nanochat.common.text import amount, duration, percent, short
 from remote.figures import Figure
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from nanochat.errors import UserError, nearest
+from nanochat.common.errors import UserError, nearest
 from tui.status import look
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from nanochat.architecture import parameter_counts
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
+from nanochat.common.text import duration, harmless, short, size_bytes
 from nanochat.estimate import CPU_UTILISATION, VOCABULARY, Estimate, Machine, estimate, gpu_machine
 from nanochat.hardware import PUBLISHED_PRICE, find_gpu, named_gpu
 from nanochat.stages.options import BaseTrainOptions
-from nanochat.text import duration, harmless, short, size_bytes
 
 if TYPE_CHECKING:
     from remote.hosts import Host

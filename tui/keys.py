@@ -10,7 +10,7 @@ from pathlib import Path
 
 from textual.binding import Binding, BindingType
 
-from nanochat.errors import UserError, nearest
+from nanochat.common.errors import UserError, nearest
 
 
 @dataclass(frozen=True)

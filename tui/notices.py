@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from nanochat.text import duration, harmless
+from nanochat.common.text import duration, harmless
 from remote.figures import key_figure
 from tui.figures import label
 from tui.status import look

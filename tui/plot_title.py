@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from nanochat.text import clock, number
+from nanochat.common.text import clock, number
 from tui.palette import Palette
 from tui.plot_frame import Frame, Legend
 from tui.run_metrics import better

@@ -7,8 +7,8 @@ import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
-from nanochat.errors import UserError
-from nanochat.text import harmless
+from nanochat.common.errors import UserError
+from nanochat.common.text import harmless
 from tui import clipboard
 from tui.command_line import quote, reproduce
 from tui.figures import label

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from nanochat.text import clock
+from nanochat.common.text import clock
 from tui.console import Fetch
 
 if TYPE_CHECKING:

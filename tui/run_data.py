@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nanochat.text import harmless
+from nanochat.common.text import harmless
 
 if TYPE_CHECKING:
     from nanochat.events import Event

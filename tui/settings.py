@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from nanochat.paths import Layout, atomic_write, make_dir
+from nanochat.common.paths import Layout, atomic_write, make_dir
 
 
 class Settings:

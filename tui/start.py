@@ -6,9 +6,9 @@ import gc
 import sys
 from collections.abc import Sequence
 
-from nanochat.errors import Exit, UserError
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import Layout, base_dir, make_dir
 from nanochat.options import Parser
-from nanochat.paths import Layout, base_dir, make_dir
 from tui.terminal import RESTORE_TITLE
 from tui.themes import THEMES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nanochat.text import harmless
+from nanochat.common.text import harmless
 from tui.figures import title
 
 if TYPE_CHECKING:

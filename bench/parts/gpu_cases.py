@@ -15,8 +15,8 @@ import torch
 
 from nanochat.architecture import ModelConfig, flops_per_token
 from nanochat.attention import choose_kernel
+from nanochat.common.errors import UserError
 from nanochat.dataloader import Batch, LoaderState
-from nanochat.errors import UserError
 from nanochat.fp8 import require_float8
 from nanochat.memory import Compute, estimate_memory
 from nanochat.model import GPT, build_model

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from nanochat.errors import UserError, nearest, one_line
-from nanochat.paths import Layout
+from nanochat.common.errors import UserError, nearest, one_line
+from nanochat.common.paths import Layout
 
 BUNDLE_URL = "https://karpathy-public.s3.us-west-2.amazonaws.com/eval_bundle.zip"
 FOLDER = "eval_bundle"

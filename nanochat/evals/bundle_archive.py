@@ -6,9 +6,9 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from nanochat.errors import UserError
+from nanochat.common.atomic_folder import StagedFolder
+from nanochat.common.errors import UserError
 from nanochat.evals.bundle import BUNDLE_URL, read_bundle
-from nanochat.staged import StagedFolder
 
 _AGAIN = f"fetch it again, or look at {BUNDLE_URL}"
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from nanochat.batching import Finish, Request
+from nanochat.common.errors import UserError
 from nanochat.engine import Completion, Engine
-from nanochat.errors import UserError
 from nanochat.evals.records import Record
 from nanochat.model import GPT
 from nanochat.sampling import Sampling

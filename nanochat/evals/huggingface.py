@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.errors import UserError, one_line
+from nanochat.common.errors import UserError, one_line
 
 CHUNK = 256
 """Places whose logits are handed on at a time."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.collectives import Ranks
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 
 Record = dict[str, Any]
 

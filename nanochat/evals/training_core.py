@@ -1,6 +1,6 @@
 """CORE of a model in training: on as many items as time allows, where the bundle is at hand."""
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.evals.bundle import CoreTask, bundle_folder, read_bundle
 from nanochat.evals.core import CoreRun, evaluate_core
 from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens

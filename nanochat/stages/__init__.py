@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nanochat.errors import UserError, nearest
+from nanochat.common.errors import UserError, nearest
 from nanochat.options import Options
 from nanochat.stages import options as opt
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
+from nanochat.common.errors import UserError
 from nanochat.dataloader import PackedLoader
 from nanochat.dataset import ShardSet, split_shards
-from nanochat.errors import UserError
 from nanochat.evals.bpb import LabelledBatch, count_batch
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun, StageStopped

@@ -14,9 +14,9 @@ import torch
 
 from nanochat.architecture import ModelConfig, parameter_counts
 from nanochat.checkpoint import MODEL, Checkpoint
+from nanochat.common.errors import UserError
 from nanochat.dataloader import Batch, PackedLoader, Prefetcher
 from nanochat.dataset import ShardSet, split_shards
-from nanochat.errors import UserError
 from nanochat.evals.bundle import CoreTask
 from nanochat.evals.training_core import training_core, training_tasks
 from nanochat.fp8 import require_float8

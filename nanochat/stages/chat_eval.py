@@ -5,10 +5,10 @@ import shutil
 import time
 from collections.abc import Sequence
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
+from nanochat.common.paths import atomic_write, make_dir
 from nanochat.evals.chat import Answering, ChatJudge, judged_tasks
 from nanochat.evals.records import Record, RecordFile, accuracy, gather
-from nanochat.paths import atomic_write, make_dir
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun, StageStopped
 from nanochat.runtime import setup_runtime

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from nanochat.batching import Finish
 from nanochat.chat_training import Rates, announce, find_start, make_job, make_optimizer, resolve
+from nanochat.common.errors import UserError
 from nanochat.engine import Engine
-from nanochat.errors import UserError
 from nanochat.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
 from nanochat.rundir import StageRun
 from nanochat.runtime import setup_runtime

@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from nanochat.common.atomic_folder import StagedFolder
+from nanochat.common.errors import UserError
 from nanochat.corpus import BucketSort, Packed, write_shards
 from nanochat.demo_corpus import demo_texts, source_files
-from nanochat.errors import UserError
 from nanochat.extract import MAX_DOC_CHARS, Extractor, split_document
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun
 from nanochat.sources import Skips, Source, walk
-from nanochat.staged import StagedFolder
 from nanochat.stages import main
 from nanochat.stages.options import DataBuildOptions
 

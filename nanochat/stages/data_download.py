@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from nanochat.common.errors import UserError
 from nanochat.dataset import shard_info, shard_name
 from nanochat.download import Policy, Stopped, Transfer
-from nanochat.errors import UserError
 from nanochat.evals.bundle import EVAL_BUNDLE, bundle_folder, read_bundle
 from nanochat.evals.bundle_archive import bundle_url, check_archive, unpack_bundle
 from nanochat.progress import Progress

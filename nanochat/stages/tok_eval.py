@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from nanochat.common.errors import Exit, UserError
 from nanochat.dataset import open_shard, read_row_group, split_shards
-from nanochat.errors import Exit, UserError
 from nanochat.eval_texts import TEXTS
 from nanochat.rundir import StageRun
 from nanochat.stages import main

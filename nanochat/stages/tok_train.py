@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from nanochat.common.errors import UserError
 from nanochat.dataset import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
-from nanochat.errors import UserError
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun
 from nanochat.stages import main

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.tasks.base import Conversation, HubTask
 from nanochat.tasks.hub import HubSet
 from nanochat.tasks.registry import Request, TaskData, TaskSpec

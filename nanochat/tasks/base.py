@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.tasks.hub import Hub, HubSet
 
 EvalType = Literal["categorical", "generative"]

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tasks.registry import Request, TaskData, TaskSpec
 from nanochat.tokenizer import check_conversation

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import atomic_write
 from nanochat.dataset import open_parquet
 from nanochat.download import Policy, RefusedByServer, Transfer
-from nanochat.errors import Exit, UserError
-from nanochat.paths import atomic_write
 
 if TYPE_CHECKING:
     import pyarrow as pa

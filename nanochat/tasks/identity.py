@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanochat.errors import UserError, nearest
+from nanochat.common.errors import UserError, nearest
 from nanochat.tasks.base import Conversation, Task, assistant, user
 from nanochat.tasks.registry import Request, TaskData, TaskSpec
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tasks.registry import TaskData, make_task, task_spec
 

@@ -1,6 +1,6 @@
 """MMLU, multiple choice over 57 subjects (arXiv 2009.03300)."""
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.tasks.base import Conversation, HubTask
 from nanochat.tasks.hub import HubSet
 from nanochat.tasks.registry import Request, TaskData, TaskSpec

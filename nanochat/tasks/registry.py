@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanochat.errors import UserError, nearest
-from nanochat.paths import Layout
+from nanochat.common.errors import UserError, nearest
+from nanochat.common.paths import Layout
 from nanochat.tasks.base import Task
 from nanochat.tasks.hub import Hub
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.tasks.base import Conversation, Task, assistant, last_text, user
 
 _ANSWER = re.compile(r"#### (-?[0-9.,]+)")

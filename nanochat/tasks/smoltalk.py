@@ -1,6 +1,6 @@
 """SmolTalk, conversations on everything, in the version for small models (arXiv 2502.02737)."""
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.tasks.base import Conversation, HubTask
 from nanochat.tasks.hub import HubSet
 from nanochat.tasks.registry import Request, TaskData, TaskSpec

@@ -5,8 +5,8 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
+from nanochat.common.errors import UserError
 from nanochat.dataset import iter_documents, list_shards
-from nanochat.errors import UserError
 from nanochat.tasks.registry import TaskData
 
 USUAL_NAME = "words_alpha.txt"

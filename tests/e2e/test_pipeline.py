@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sshd import Sshd
 
+from nanochat.common.paths import Layout
 from nanochat.events import read_events
-from nanochat.paths import Layout
 from remote.hosts import HostBook
 from remote.store import Store
 

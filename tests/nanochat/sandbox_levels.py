@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.sandbox import Execution, Level, run_program
 
 SAFE: tuple[Level, ...] = ("namespaces", "landlock", "seccomp")

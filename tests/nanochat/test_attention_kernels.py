@@ -12,7 +12,7 @@ from nanochat import attention
 from nanochat.architecture import ModelConfig
 from nanochat.attention import Kernel, attend, choose_kernel, flex_window
 from nanochat.attention_cpu import fits_by_hand, read_after_prefixes, reads_by_hand
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.model import build_model
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")

@@ -11,9 +11,9 @@ from training_data import byte_tokenizer, make_base, runs_of
 from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.cli import main
 from nanochat.collectives import Ranks
+from nanochat.common.paths import Layout
 from nanochat.dataset import iter_documents, split_shards
 from nanochat.events import Event, read_events
-from nanochat.paths import Layout
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun
 from nanochat.runtime import Runtime

@@ -16,11 +16,11 @@ from training_data import TINY, error_line, events_of, link_base, make_base, sta
 from nanochat.batching import Finish
 from nanochat.checkpoint import find_checkpoint
 from nanochat.collectives import Ranks
+from nanochat.common.paths import Layout
 from nanochat.dataloader import LoaderState
 from nanochat.engine import Completion, Engine
 from nanochat.events import Event, read_events
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-from nanochat.paths import Layout
 from nanochat.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
 from nanochat.stages import main
 from nanochat.tasks.registry import TaskData, make_task

@@ -16,8 +16,8 @@ from nanochat.chatdata import (
     PackedConversations,
     PaddedConversations,
 )
+from nanochat.common.errors import UserError
 from nanochat.dataloader import LoaderState
-from nanochat.errors import UserError
 
 BOS, END = 100, 101
 FORMS: list[type[ConversationLoader]] = [PackedConversations, ConversationStream, PaddedConversations]

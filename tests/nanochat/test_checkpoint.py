@@ -29,8 +29,8 @@ from nanochat.checkpoint import (
     sweep,
 )
 from nanochat.collectives import Ranks
+from nanochat.common.errors import UserError
 from nanochat.dataloader import LoaderState
-from nanochat.errors import UserError
 from nanochat.loss_scale import LossScale
 from nanochat.model import build_model
 from nanochat.saving import Keep, Saver

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nanochat.paths import Layout
+from nanochat.common.paths import Layout
 from nanochat.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]

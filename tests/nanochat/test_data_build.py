@@ -13,9 +13,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from nanochat.common.paths import Layout
 from nanochat.dataset import iter_documents, list_shards, split_shards
 from nanochat.events import read_events
-from nanochat.paths import Layout
 from nanochat.stages import main
 
 

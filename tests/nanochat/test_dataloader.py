@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from training_data import byte_tokenizer, documents, write_shards
 
+from nanochat.common.errors import UserError
 from nanochat.dataloader import LoaderState, PackedLoader, Prefetcher
-from nanochat.errors import UserError
 
 TOKENIZER = byte_tokenizer()
 

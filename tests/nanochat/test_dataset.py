@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nanochat.common.errors import UserError
 from nanochat.corpus import ShardWriter
 from nanochat.dataset import (
     iter_documents,
@@ -20,7 +21,6 @@ from nanochat.dataset import (
     shard_name,
     split_shards,
 )
-from nanochat.errors import UserError
 
 
 def write_shard(path: Path, texts: list[str | None], row_group: int = 2) -> Path:

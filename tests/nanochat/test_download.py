@@ -20,9 +20,9 @@ import pytest
 from fileserver import FileServer, Misbehaviour, serving
 from training_data import runs_of
 
+from nanochat.common.errors import UserError
 from nanochat.dataset import list_shards, split_shards
 from nanochat.download import CHUNK, Policy, Stopped, Transfer
-from nanochat.errors import UserError
 from nanochat.evals.bundle import read_bundle
 from nanochat.published import published_set
 from nanochat.stages import main

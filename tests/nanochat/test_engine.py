@@ -14,9 +14,9 @@ from torch.utils._pytree import tree_leaves
 
 from nanochat.architecture import CLASSIC, MODERN, ModelConfig, Parts
 from nanochat.batching import Finish, NewToken, Request, Scheduler
+from nanochat.common.errors import UserError
 from nanochat.decoder import Decoder, Prepared
 from nanochat.engine import Engine, generate, generate_batch
-from nanochat.errors import UserError
 from nanochat.model import GPT, build_model
 from nanochat.sampling import Sampling, choose
 from nanochat.step_graphs import bucket

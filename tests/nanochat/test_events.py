@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.events import MAX_LINE, Event, EventWriter, parse_line, read_events
 
 values = st.recursive(

@@ -16,11 +16,11 @@ from training_data import byte_tokenizer, documents
 from nanochat.architecture import CLASSIC, ModelConfig, parts_to_meta
 from nanochat.checkpoint import save_checkpoint
 from nanochat.cli import main
+from nanochat.common.paths import Layout
 from nanochat.dataset import iter_row_groups, list_shards
 from nanochat.export import FILES
 from nanochat.hf_tokenizer import merge_pair, tokenizer_json
 from nanochat.model import GPT, build_model
-from nanochat.paths import Layout
 from nanochat.tokenizer import SPECIAL_TOKENS, Tokenizer
 from nanochat.weights import load_weights, open_model
 

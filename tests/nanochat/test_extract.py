@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat import extract
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.extract import Extractor, split_document
 from nanochat.html_text import HTMLText
 from nanochat.sources import Skips, walk

@@ -22,7 +22,7 @@ from training_data import (
 )
 
 from nanochat.checkpoint import find_checkpoint
-from nanochat.errors import Exit
+from nanochat.common.errors import Exit
 from nanochat.events import read_events
 from nanochat.schedule import progress_multiplier
 from nanochat.stages import main

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nanochat.architecture import CLASSIC, ModelConfig
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.fp8 import AMAX_FLOOR, fits_float8, float8_linear, quantize, require_float8
 from nanochat.loss import chunked_loss
 from nanochat.model import GPT, build_model

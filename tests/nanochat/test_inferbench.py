@@ -6,7 +6,7 @@ import pytest
 
 from nanochat.architecture import CLASSIC, MODERN, ModelConfig, decode_bytes, prefill_flops
 from nanochat.cli import main
-from nanochat.paths import Layout
+from nanochat.common.paths import Layout
 
 SHAPE = [
     "--depth",

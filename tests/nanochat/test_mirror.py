@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from training_data import TINY, link_base
 
+from nanochat.common.paths import Layout
 from nanochat.events import read_events
-from nanochat.paths import Layout
 from nanochat.rundir import StageRun
 from nanochat.stages.options import BaseTrainOptions
 

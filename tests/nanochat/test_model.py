@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from nanochat import ops
 from nanochat.architecture import CLASSIC, MODERN, ModelConfig, Parts, parameter_counts
 from nanochat.attention import attend, causal_mask
+from nanochat.common.errors import UserError
 from nanochat.engine import KVCache, generate_batch
-from nanochat.errors import UserError
 from nanochat.loss import capped_logits, chunked_loss, token_losses
 from nanochat.model import GPT, build_model
 

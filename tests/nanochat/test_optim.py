@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nanochat.architecture import CLASSIC, ModelConfig
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.model import GPT, build_model
 from nanochat.muon import POLAR_EXPRESS, newton_schulz, polar_express
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.options import (
     OptionField,
     Options,

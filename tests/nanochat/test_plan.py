@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from nanochat.errors import UserError
-from nanochat.paths import Layout
+from nanochat.common.errors import UserError
+from nanochat.common.paths import Layout
 from nanochat.plan import builtin_plans, load_plan, override, parse_plan
 
 TWO = """

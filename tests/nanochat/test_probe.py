@@ -20,9 +20,9 @@ from training_data import byte_tokenizer
 from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.checkpoint import save_checkpoint
 from nanochat.cli import main
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
+from nanochat.common.paths import Layout
 from nanochat.model import GPT
-from nanochat.paths import Layout
 from nanochat.probe import Probe, probe, table
 from nanochat.weights import open_model, read_weights
 

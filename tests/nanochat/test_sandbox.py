@@ -7,7 +7,7 @@ import pytest
 from sandbox_levels import SAFE, linux_only, need, run, why_not
 
 from nanochat import sandbox
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.jail import seccomp
 from nanochat.sandbox import Execution, Level, run_programs
 

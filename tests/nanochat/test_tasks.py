@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.errors import UserError
-from nanochat.paths import Layout
+from nanochat.common.errors import UserError
+from nanochat.common.paths import Layout
 from nanochat.tasks import Conversation, Task, TaskData, make_task, task_spec, task_specs
 from nanochat.tasks.base import assistant, text_part, user
 from nanochat.tasks.mixture import Mixture

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.errors import UserError
-from nanochat.paths import Layout
+from nanochat.common.errors import UserError
+from nanochat.common.paths import Layout
 from nanochat.tasks import Conversation, TaskData, make_task
 from nanochat.tasks.arithmetic import is_test_question
 from nanochat.tasks.customjson import CustomJson, read_conversations

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from fileserver import FileServer, Misbehaviour, serving
 
+from nanochat.common.errors import UserError
+from nanochat.common.paths import Layout
 from nanochat.download import Policy
-from nanochat.errors import UserError
-from nanochat.paths import Layout
 from nanochat.tasks import TaskData, make_task
 from nanochat.tasks.hub import Hub, HubSet, Rows
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from sandbox_levels import SAFE, linux_only, need
 
-from nanochat.errors import UserError
-from nanochat.paths import Layout
+from nanochat.common.errors import UserError
+from nanochat.common.paths import Layout
 from nanochat.sandbox import run_programs
 from nanochat.tasks import TaskData, make_task
 from nanochat.tasks.gsm8k import solution_parts

@@ -9,9 +9,9 @@ import tiktoken
 from training_data import byte_tokenizer, make_base
 
 from nanochat.cli import main
+from nanochat.common.paths import Layout
 from nanochat.eval_texts import TEXTS
 from nanochat.events import Event, read_events
-from nanochat.paths import Layout
 from nanochat.tokenizer import Tokenizer
 from nanochat.vocabularies import GPT2, GPT4
 

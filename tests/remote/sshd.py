@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nanochat.paths import Layout
+from nanochat.common.paths import Layout
 from remote.hosts import Host
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from agenthost import AgentHost
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from remote import agentfile
 
 SOURCES = sorted((Path(agentfile.__file__).parent / "agent").glob("*.py"))

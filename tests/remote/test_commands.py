@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nanochat.common.paths import Layout
 from nanochat.events import EventWriter
-from nanochat.paths import Layout
 from remote.preflight import checks
 from remote.runs import Gpu, Interpreter, Probe
 

@@ -9,9 +9,9 @@ import pytest
 from fakes import fake_python
 from sshd import Relay, Sshd
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
+from nanochat.common.paths import Layout
 from nanochat.events import read_events
-from nanochat.paths import Layout
 from remote.fleet import Fleet
 from remote.hosts import HostBook
 from remote.runs import Change, RunRequest, split_key

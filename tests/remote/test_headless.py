@@ -18,8 +18,8 @@ import pytest
 from fakes import fake_python
 from sshd import Sshd, free_port
 
+from nanochat.common.paths import Layout
 from nanochat.events import read_events
-from nanochat.paths import Layout
 from remote.hosts import Host, HostBook
 from remote.store import Store
 

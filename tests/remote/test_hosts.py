@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.errors import UserError
-from nanochat.paths import Layout
+from nanochat.common.errors import UserError
+from nanochat.common.paths import Layout
 from remote.hosts import Host, HostBook, parse_ssh_target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,7 +138,7 @@ def test_a_hosts_target_reads_back(user: str, address: str, port: int) -> None:
 
 def test_many_processes_that_add_at_once_all_end_up_in_the_book(layout: Layout) -> None:
     code = (
-        "import sys; from remote.hosts import *; from nanochat.paths import Layout; from pathlib import Path;"
+        "import sys; from remote.hosts import *; from nanochat.common.paths import Layout; from pathlib import Path;"
         "HostBook(Layout(Path(sys.argv[1]))).add(Host(sys.argv[2], address='a'))"
     )
     adders = [

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.events import EventWriter, parse_line
 from remote.runs import Attempt, superseded_from
 from remote.series import BLOCK

@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from remote.local import LocalTransport
 from remote.transport import HostUnreachable
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from sshd import Relay, Sshd, free_port, make_key
 
-from nanochat.errors import UserError
-from nanochat.paths import Layout
+from nanochat.common.errors import UserError
+from nanochat.common.paths import Layout
 from remote.hosts import Host
 from remote.ssh import SSHTransport
 from remote.transport import AuthenticationFailed, ChangedHostKey, HostUnreachable, UnknownHostKey

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from nanochat.paths import Layout
+from nanochat.common.paths import Layout
 from remote.fleet import Fleet
 from remote.runs import Gpu, Link, Probe, RunRequest, run_key
 from remote.store import Store

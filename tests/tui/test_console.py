@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.text import harmless
+from nanochat.common.text import harmless
 from tui import console as module
 from tui.console import CHUNK, Console, Fetch
 

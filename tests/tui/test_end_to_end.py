@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
-from nanochat.paths import Layout
+from nanochat.common.paths import Layout
 from remote.fleet import Fleet
 from remote.store import Store
 from tests.tui.conftest import settle

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from remote.runs import RunRow
 from tui.filter import parse
 

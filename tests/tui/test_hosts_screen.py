@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from remote.hosts import Host, HostBook
 from remote.preflight import checks
 from remote.runs import CommandRecord, Gpu, Interpreter, Link, Probe

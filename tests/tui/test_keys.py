@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from textual.binding import Binding
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from tests.tui.conftest import Bench, settle
 from tui.app import ControlRoom
 from tui.commands import Actions

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nanochat.cli import main as nanochat
-from nanochat.paths import Layout
+from nanochat.common.paths import Layout
 from remote.figures import key_figure
 from remote.narration import figures
 from remote.runs import RunRow

@@ -10,7 +10,7 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from tui.plot_frame import Alert
 from tui.run_metrics import RunMetrics
 from tui.series import Row

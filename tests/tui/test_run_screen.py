@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from remote.runs import Change
 from tests.tui.conftest import Bench, settle
 from tui.app import ControlRoom
@@ -300,7 +300,7 @@ async def test_keys_change_how_curves_look(bench: Bench) -> None:
 
 
 async def test_a_log_that_cannot_be_read_says_why(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nanochat.errors import UserError
+    from nanochat.common.errors import UserError
 
     async def refuse(key: str, offset: int = 0, size: int = 0) -> tuple[bytes, int, int]:
         raise UserError("host 'local' is unreachable: gone")

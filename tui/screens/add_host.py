@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 
 if TYPE_CHECKING:
     from remote.hosts import Host

@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from nanochat.errors import UserError
-from nanochat.text import clock, duration, harmless, size_bytes
+from nanochat.common.errors import UserError
+from nanochat.common.text import clock, duration, harmless, size_bytes
 from remote.preflight import Check, checks
 from tui import run_actions
 from tui.keys import bindings

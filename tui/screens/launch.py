@@ -13,7 +13,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.estimate import validation_tokens_in
 from nanochat.options import changed
 from nanochat.stages import STAGES

@@ -12,10 +12,10 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
+from nanochat.common.text import harmless
 from nanochat.options import changed
 from nanochat.plan import Plan, builtin_plans, load_plan
-from nanochat.text import harmless
 from tui import run_actions
 from tui.command_line import headless_line
 from tui.keys import bindings
@@ -26,7 +26,7 @@ from tui.widgets.form import spell
 from tui.widgets.table import Cell, Column, VirtualTable
 
 if TYPE_CHECKING:
-    from nanochat.paths import Layout
+    from nanochat.common.paths import Layout
 
 COLUMNS = (
     Column("name", "plan", 14, grow=1),

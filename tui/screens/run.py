@@ -13,7 +13,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Input
 
-from nanochat.text import harmless
+from nanochat.common.text import harmless
 from tui.figures import label
 from tui.keys import bindings
 from tui.plot_frame import Alert

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from textual.widget import Widget
 from textual.widgets import Input
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from tui import filter as run_filter
 from tui import run_actions
 from tui.keys import bindings

@@ -11,7 +11,7 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from nanochat.paths import base_dir
+from nanochat.common.paths import base_dir
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nanochat.text import clock, harmless
+from nanochat.common.text import clock, harmless
 from tui.keys import bindings
 from tui.widgets.table import Cell, Column, VirtualTable
 

@@ -12,7 +12,7 @@ from textual.events import DescendantFocus
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from nanochat.options import OptionField, Options, Value, option_fields, parse_value
 from tui.widgets.choice import Choice
 

@@ -13,7 +13,7 @@ from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from nanochat.text import duration, harmless, size_bytes
+from nanochat.common.text import duration, harmless, size_bytes
 from tui.keys import bindings
 from tui.palette import Palette, palette
 from tui.telemetry import BUCKET_SECONDS, Gpu, GpuHistory, Value, gpus, number_in

@@ -18,8 +18,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import Input
 
-from nanochat.errors import UserError
-from nanochat.text import size_bytes
+from nanochat.common.errors import UserError
+from nanochat.common.text import size_bytes
 from tui.console import Console, Fetch, Line
 from tui.keys import bindings
 

@@ -12,8 +12,8 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.widget import Widget
 
+from nanochat.common.text import percent
 from nanochat.stages import STAGES
-from nanochat.text import percent
 from remote.figures import key_figure
 from tui.figures import progress
 from tui.status import ROLE_STYLES, look

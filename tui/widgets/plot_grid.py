@@ -15,7 +15,7 @@ from textual.containers import Container
 from textual.widget import Widget
 from textual.widgets import Static
 
-from nanochat.errors import UserError
+from nanochat.common.errors import UserError
 from tui.keys import bindings
 from tui.plot_frame import MAX_RUNS, Alert, View
 from tui.plotting import submit

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.widget import Widget
 
-from nanochat.text import duration, harmless, percent
+from nanochat.common.text import duration, harmless, percent
 from remote.figures import key_figure
 from tui.figures import elapsed, eta, extent, label, progress, speed
 from tui.status import ROLE_STYLES, look

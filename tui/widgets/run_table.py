@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from nanochat.text import duration, harmless, percent, when
+from nanochat.common.text import duration, harmless, percent, when
 from remote.figures import key_figure
 from tui.figures import elapsed, eta, label, mfu, progress, speed, steps
 from tui.status import look

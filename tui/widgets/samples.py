@@ -10,7 +10,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from nanochat.text import harmless, size_bytes
+from nanochat.common.text import harmless, size_bytes
 from remote.narration import judged
 
 if TYPE_CHECKING:

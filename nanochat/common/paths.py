@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanochat.errors import Exit, UserError
+from nanochat.common.errors import Exit, UserError
 
 CHECKPOINT_FOLDERS = {
     "base": "base_checkpoints",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.text import (
+from nanochat.common.text import (
     LINE_CAP,
     UNSAFE,
     clock,

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from nanochat.errors import Exit, UserError
-from nanochat.paths import fsync_dir, make_dir
+from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import fsync_dir, make_dir
 
 _BUILDING = ".building-"
 _REPLACED = ".replaced-"

@@ -11,7 +11,7 @@ from typing import TextIO
 
 import pytest
 
-from nanochat.stdio import on_stop_signals, say
+from nanochat.common.streams import on_stop_signals, say
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -42,7 +42,7 @@ def test_a_full_disk_costs_the_line() -> None:
 
 def test_a_program_whose_reader_has_gone_ends_without_a_word() -> None:
     """The interpreter flushes its streams at exit: that must not fail either."""
-    code = "import sys; from nanochat.stdio import say; print(say('x', sys.stdout)); sys.exit(4)"
+    code = "import sys; from nanochat.common.streams import say; print(say('x', sys.stdout)); sys.exit(4)"
     reader, writer = os.pipe()
     os.close(reader)
     ended = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False)
@@ -69,6 +69,6 @@ def test_a_hangup_asks_to_stop_but_under_nohup(under_nohup: bool) -> None:
 def test_a_stage_started_with_its_output_closed_runs(tmp_path: Path, closed: str) -> None:
     (tmp_path / "text.txt").write_text("some words of text\n" * 400)
     command = f'"$0" -m nanochat data_build text.txt --out out --base-dir . --shard-chars 1000 {closed}'
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     subprocess.run(["sh", "-c", command, sys.executable], cwd=tmp_path, env=env, check=True)
     assert len(list((tmp_path / "out").glob("shard_*.parquet"))) > 1

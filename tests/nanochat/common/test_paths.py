@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nanochat.errors import UserError
-from nanochat.paths import Layout, atomic_write, base_dir
+from nanochat.common.errors import UserError
+from nanochat.common.paths import Layout, atomic_write, base_dir
 
 
 def test_the_base_directory_is_the_explicit_one_else_the_environment_else_the_cache(monkeypatch, tmp_path):

@@ -1,0 +1,1 @@
+"""What every room uses: errors, paths, text, output streams, a folder that is whole or absent."""
