@@ -57,10 +57,10 @@ def ours(arguments: argparse.Namespace, sizes: list[int]) -> dict[str, Any]:
     import torch  # isort: skip
 
     from nanochat.architecture import decode_bytes
+    from nanochat.compute.device import Runtime
     from nanochat.engine import Engine
     from nanochat.inferbench import copy_bandwidth
     from nanochat.model import build_model
-    from nanochat.runtime import Runtime
     from nanochat.sampling import Sampling
     from nanochat.scaling import config_from_depth
 

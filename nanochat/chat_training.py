@@ -12,6 +12,7 @@ from nanochat.architecture import CLASSIC, flops_per_token, parameter_counts
 from nanochat.batching import Request
 from nanochat.checkpoint import Checkpoint, find_checkpoint
 from nanochat.common.errors import UserError
+from nanochat.compute.device import Runtime
 from nanochat.engine import Engine
 from nanochat.evals.chat import Answering, ChatJudge, written
 from nanochat.evals.records import Record, accuracy, gather
@@ -20,7 +21,6 @@ from nanochat.model import GPT
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.resume import alert_of_others, restore_training, resume_point
 from nanochat.rundir import StageRun
-from nanochat.runtime import Runtime
 from nanochat.sampling import Sampling
 from nanochat.saving import Keep, Saver
 from nanochat.stages.options import ChatTrainOptions

@@ -15,8 +15,8 @@ from nanochat.architecture import ModelConfig, parameter_counts
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir
 from nanochat.common.text import duration
+from nanochat.compute.gpus import PUBLISHED_MFU, PUBLISHED_PRICE, GpuModel, find_gpu, named_gpu
 from nanochat.dataset import split_shards
-from nanochat.hardware import PUBLISHED_MFU, PUBLISHED_PRICE, GpuModel, find_gpu, named_gpu
 from nanochat.memory import HEADROOM, Compute, Memory, device_batch_that_fits, estimate_memory
 from nanochat.options import Parser, add_arguments, collect, normalise, option
 from nanochat.scaling import Horizon, plan_run
@@ -273,7 +273,7 @@ def cpu_here(dtype: str, price: float | None) -> Machine:
     """This machine's CPU, its speed measured for a moment on matrix products of the compute type."""
     import torch
 
-    from nanochat.runtime import matmul_flops, pick_dtype
+    from nanochat.compute.device import matmul_flops, pick_dtype
 
     chosen = pick_dtype(dtype, torch.device("cpu"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -22,11 +22,11 @@ from nanochat.chat_training import (
 )
 from nanochat.chatdata import ConversationLoader, ConversationStream, PackedConversations, PaddedConversations
 from nanochat.common.errors import UserError
+from nanochat.compute.device import setup_runtime
 from nanochat.dataloader import Prefetcher
 from nanochat.evals.chat import judged_tasks
 from nanochat.packing import Tokens
 from nanochat.rundir import StageRun
-from nanochat.runtime import setup_runtime
 from nanochat.schedule import classic_momentum, progress_multiplier
 from nanochat.stages.options import ConversationOptions
 from nanochat.tasks.base import Task

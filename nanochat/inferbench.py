@@ -20,9 +20,9 @@ from nanochat.options import Parser, add_arguments, collect, normalise, option
 from nanochat.stages.options import CheckpointOptions
 
 if TYPE_CHECKING:
+    from nanochat.compute.device import Runtime
     from nanochat.engine import Engine
     from nanochat.model import GPT
-    from nanochat.runtime import Runtime
 
 _COPY_BYTES = 1 << 26
 _ROW = "{:>6} {:>9} {:>9} {:>9} {:>9} {:>7} {:>9}"
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
     known = parser().parse_args(normalise(argv))
     options = collect(InferBenchOptions, known)
     sizes = batch_sizes(options)
-    from nanochat.runtime import pick_device, pick_dtype
+    from nanochat.compute.device import pick_device, pick_dtype
 
     device = pick_device(options.device_type)
     dtype = pick_dtype(options.dtype, device)
@@ -115,8 +115,8 @@ def find_model(options: InferBenchOptions, base: Any, device: Any, dtype: Any) -
 
 def measure(model: "GPT", named: str, options: InferBenchOptions, sizes: list[int]) -> dict[str, Any]:
     """Prints the figures as they come; returns them all."""
+    from nanochat.compute.device import Runtime
     from nanochat.engine import Engine
-    from nanochat.runtime import Runtime
 
     config, runtime = model.config, Runtime(model.device, model.compute_dtype)
     prompt_tokens = min(options.prompt_tokens, max(1, config.sequence_len - options.decode_tokens))

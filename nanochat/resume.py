@@ -16,8 +16,8 @@ from nanochat.checkpoint import (
     restore_random_state,
     state_file,
 )
-from nanochat.collectives import Ranks
 from nanochat.common.errors import UserError
+from nanochat.compute.ranks import Ranks
 from nanochat.dataloader import LoaderState, Position
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from nanochat.batching import Finish, Request
-from nanochat.collectives import Ranks
+from nanochat.compute.ranks import Ranks
 from nanochat.dataloader import Batch, LoaderState, Position, as_batch
 from nanochat.engine import Completion, Engine
 from nanochat.evals.chat import written

@@ -16,8 +16,8 @@ from typing import Any
 from torch import Tensor
 
 from nanochat.checkpoint import Checkpoint, Part, list_checkpoints, newest_whole, save_checkpoint
-from nanochat.collectives import Ranks
 from nanochat.common.errors import UserError
+from nanochat.compute.ranks import Ranks
 
 Files = Mapping[str, Mapping[str, Tensor]]
 

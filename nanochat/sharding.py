@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nanochat.collectives import Ranks, Work
+from nanochat.compute.ranks import Ranks, Work
 
 
 @dataclass(frozen=True)

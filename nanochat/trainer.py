@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from nanochat.common.errors import UserError
+from nanochat.compute.device import Runtime
 from nanochat.dataloader import Batch, LoaderState
 from nanochat.loss_scale import LossScale
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
-from nanochat.runtime import Runtime
 
 MAX_SKIPPED = 5
 """Non-finite steps in a row after which training stops."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from nanochat.architecture import parts_to_meta
 from nanochat.checkpoint import Checkpoint
 from nanochat.common.errors import Exit, UserError
+from nanochat.compute.device import GC_EVERY, Runtime, freeze_garbage_collector
 from nanochat.dataloader import Batch, as_batch
 from nanochat.evals.bpb import evaluate_bpb
 from nanochat.model import GPT
@@ -23,7 +24,6 @@ from nanochat.packing import Tokens
 from nanochat.progress import Patience
 from nanochat.resume import training_files
 from nanochat.rundir import StageRun, StageStopped
-from nanochat.runtime import GC_EVERY, Runtime, freeze_garbage_collector
 from nanochat.saving import Saver
 from nanochat.tokenizer import Tokenizer
 from nanochat.trainer import MAX_SKIPPED, LoopState, StepResult, StopRequested, train_step

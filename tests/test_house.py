@@ -21,7 +21,7 @@ LIGHT = [
     "nanochat.common.errors",
     "nanochat.estimate",
     "nanochat.events",
-    "nanochat.hardware",
+    "nanochat.compute.gpus",
     "nanochat.memory",
     "nanochat.options",
     "nanochat.common.paths",

@@ -12,8 +12,8 @@ from textual.content import Content
 from nanochat.architecture import parameter_counts
 from nanochat.common.errors import UserError
 from nanochat.common.text import duration, harmless, short, size_bytes
+from nanochat.compute.gpus import PUBLISHED_PRICE, find_gpu, named_gpu
 from nanochat.estimate import CPU_UTILISATION, VOCABULARY, Estimate, Machine, estimate, gpu_machine
-from nanochat.hardware import PUBLISHED_PRICE, find_gpu, named_gpu
 from nanochat.stages.options import BaseTrainOptions
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nanochat.collectives import Ranks
+from nanochat.compute.ranks import Ranks
 from nanochat.model import GPT
 
 

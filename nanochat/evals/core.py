@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.common.paths import atomic_write, make_dir
+from nanochat.compute.device import Runtime
 from nanochat.evals.batches import NEAR, Batch, LanguageModel, Score, plan_batches, score
 from nanochat.evals.bundle import CoreTask
 from nanochat.evals.icl import Asker, Item
 from nanochat.evals.records import Record, RecordFile, accuracy
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun, StageStopped
-from nanochat.runtime import Runtime
 
 CORE_TASKS = 22
 """Tasks of the whole bundle: only their mean is CORE."""

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanochat.collectives import Ranks
 from nanochat.common.errors import UserError
+from nanochat.compute.ranks import Ranks
 
 Record = dict[str, Any]
 

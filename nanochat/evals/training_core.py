@@ -1,12 +1,12 @@
 """CORE of a model in training: on as many items as time allows, where the bundle is at hand."""
 
 from nanochat.common.errors import UserError
+from nanochat.compute.device import Runtime
 from nanochat.evals.bundle import CoreTask, bundle_folder, read_bundle
 from nanochat.evals.core import CoreRun, evaluate_core
 from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
 from nanochat.model import GPT
 from nanochat.rundir import StageRun
-from nanochat.runtime import Runtime
 from nanochat.tokenizer import Tokenizer
 
 

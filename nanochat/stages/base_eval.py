@@ -9,6 +9,7 @@ from typing import Any
 
 from nanochat.common.errors import UserError, nearest
 from nanochat.common.paths import atomic_write, make_dir
+from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.dataset import split_shards
 from nanochat.evals.bundle import CoreTask, bundle_folder, read_bundle
 from nanochat.evals.core import ITEMS, CoreRun, CoreScore, evaluate_core
@@ -16,7 +17,6 @@ from nanochat.evals.huggingface import HuggingFaceLM, model_name
 from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
 from nanochat.evals.records import RecordFile
 from nanochat.rundir import StageRun
-from nanochat.runtime import Runtime, setup_runtime
 from nanochat.samples import write_samples
 from nanochat.stages import base_loss, main
 from nanochat.stages.options import BaseEvalOptions, BaseLossOptions

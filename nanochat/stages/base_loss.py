@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 
 from nanochat.common.errors import UserError
+from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.dataloader import PackedLoader
 from nanochat.dataset import ShardSet, split_shards
 from nanochat.evals.bpb import LabelledBatch, count_batch
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun, StageStopped
-from nanochat.runtime import Runtime, setup_runtime
 from nanochat.samples import write_samples
 from nanochat.stages import main
 from nanochat.stages.options import BaseLossOptions

@@ -15,6 +15,7 @@ import torch
 from nanochat.architecture import ModelConfig, parameter_counts
 from nanochat.checkpoint import MODEL, Checkpoint
 from nanochat.common.errors import UserError
+from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.dataloader import Batch, PackedLoader, Prefetcher
 from nanochat.dataset import ShardSet, split_shards
 from nanochat.evals.bundle import CoreTask
@@ -26,7 +27,6 @@ from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.packing import Tokens
 from nanochat.resume import alert_of_others, check_same_model, reads_on, restore_training, resume_point
 from nanochat.rundir import StageRun
-from nanochat.runtime import Runtime, setup_runtime
 from nanochat.samples import write_samples
 from nanochat.saving import Keep, Saver
 from nanochat.scaling import Horizon, plan_run

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import atomic_write, make_dir
+from nanochat.compute.device import setup_runtime
 from nanochat.evals.chat import Answering, ChatJudge, judged_tasks
 from nanochat.evals.records import Record, RecordFile, accuracy, gather
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun, StageStopped
-from nanochat.runtime import setup_runtime
 from nanochat.stages import main
 from nanochat.stages.options import ChatEvalOptions
 from nanochat.tasks.base import Task

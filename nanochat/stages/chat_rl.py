@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from nanochat.batching import Finish
 from nanochat.chat_training import Rates, announce, find_start, make_job, make_optimizer, resolve
 from nanochat.common.errors import UserError
+from nanochat.compute.device import setup_runtime
 from nanochat.engine import Engine
 from nanochat.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
 from nanochat.rundir import StageRun
-from nanochat.runtime import setup_runtime
 from nanochat.stages import main
 from nanochat.stages.options import ChatRlOptions
 from nanochat.tasks.base import Conversation, Task

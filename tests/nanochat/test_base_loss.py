@@ -10,13 +10,13 @@ from training_data import byte_tokenizer, make_base, runs_of
 
 from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.cli import main
-from nanochat.collectives import Ranks
 from nanochat.common.paths import Layout
+from nanochat.compute.device import Runtime
+from nanochat.compute.ranks import Ranks
 from nanochat.dataset import iter_documents, split_shards
 from nanochat.events import Event, read_events
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun
-from nanochat.runtime import Runtime
 from nanochat.samples import FREE_SAMPLES, PROMPTS
 from nanochat.stages import base_loss
 from nanochat.stages.options import BaseLossOptions

@@ -15,8 +15,8 @@ from training_data import TINY, error_line, events_of, link_base, make_base, sta
 
 from nanochat.batching import Finish
 from nanochat.checkpoint import find_checkpoint
-from nanochat.collectives import Ranks
 from nanochat.common.paths import Layout
+from nanochat.compute.ranks import Ranks
 from nanochat.dataloader import LoaderState
 from nanochat.engine import Completion, Engine
 from nanochat.events import Event, read_events

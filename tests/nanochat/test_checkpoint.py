@@ -28,8 +28,8 @@ from nanochat.checkpoint import (
     save_checkpoint,
     sweep,
 )
-from nanochat.collectives import Ranks
 from nanochat.common.errors import UserError
+from nanochat.compute.ranks import Ranks
 from nanochat.dataloader import LoaderState
 from nanochat.loss_scale import LossScale
 from nanochat.model import build_model

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ranks import on_ranks
 from torch import nn
 
-from nanochat.collectives import Ranks
+from nanochat.compute.ranks import Ranks
 from nanochat.optim import MuonAdamW
 
 STEPS = 3

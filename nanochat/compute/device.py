@@ -12,9 +12,9 @@ from datetime import timedelta
 
 import torch
 
-from nanochat.collectives import Ranks
 from nanochat.common.errors import UserError, one_line
-from nanochat.hardware import find_gpu
+from nanochat.compute.gpus import find_gpu
+from nanochat.compute.ranks import Ranks
 
 GROUP_TIMEOUT = timedelta(minutes=30)
 """How long a process waits for another: rank 0 alone samples and writes."""
