@@ -13,6 +13,7 @@ from nanochat.batching import Request
 from nanochat.checkpoint import Checkpoint, find_checkpoint
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
+from nanochat.config.train_options import ChatTrainOptions
 from nanochat.engine import Engine
 from nanochat.evals.chat import Answering, ChatJudge, written
 from nanochat.evals.records import Record, accuracy, gather
@@ -23,7 +24,6 @@ from nanochat.resume import alert_of_others, restore_training, resume_point
 from nanochat.rundir import StageRun
 from nanochat.sampling import Sampling
 from nanochat.saving import Keep, Saver
-from nanochat.stages.options import ChatTrainOptions
 from nanochat.tasks import customjson
 from nanochat.tasks.base import Task, user
 from nanochat.tasks.registry import TaskData

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import CHECKPOINT_FOLDERS, fsync_dir, make_dir
-from nanochat.stages import STAGES
+from nanochat.config.stages import STAGES
 
 FORMAT = "nanochat-checkpoint"
 META, MODEL, OPTIM = "meta.json", "model.safetensors", "optim.safetensors"

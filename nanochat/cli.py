@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def dispatch(words: list[str]) -> int:
     """Finds who answers `words`. A command line with no command opens the control room."""
-    from nanochat.stages import STAGES, stage_spec
+    from nanochat.config.stages import STAGES, stage_spec
 
     if words[:1] in (["-h"], ["--help"], ["help"]):
         print(help_text())
@@ -109,8 +109,8 @@ def demo(words: Sequence[str]) -> int:
 
 def data(words: Sequence[str]) -> int:
     """`nanochat data build|download`: the data stages under the name people look for."""
+    from nanochat.config.stages import stage_spec
     from nanochat.rundir import run_stage
-    from nanochat.stages import stage_spec
 
     if not words or words[0] in ("-h", "--help"):
         print("usage: nanochat data {build,download} [options]\n")
@@ -124,7 +124,7 @@ def data(words: Sequence[str]) -> int:
 
 def help_text() -> str:
     """What `nanochat --help` prints."""
-    from nanochat.stages import STAGES
+    from nanochat.config.stages import STAGES
 
     width = max(map(len, [*COMMANDS, *STAGES])) + 2
     lines = [

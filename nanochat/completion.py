@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from nanochat.cli import COMMANDS, DATA, load
 from nanochat.common.errors import Exit
-from nanochat.options import Options, Parser, add_arguments, option_fields
-from nanochat.plan import builtin_plans
-from nanochat.stages import STAGES, stage_spec
+from nanochat.config.options import Options, Parser, add_arguments, option_fields
+from nanochat.config.plan import builtin_plans
+from nanochat.config.stages import STAGES, stage_spec
 
 # Commands whose own parsers live in another room: `module:function` that returns the parser.
 PARSERS = {

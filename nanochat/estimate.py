@@ -16,11 +16,11 @@ from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir
 from nanochat.common.text import duration
 from nanochat.compute.gpus import PUBLISHED_MFU, PUBLISHED_PRICE, GpuModel, find_gpu, named_gpu
+from nanochat.config.options import Parser, add_arguments, collect, normalise, option
+from nanochat.config.train_options import BaseTrainOptions
 from nanochat.dataset import split_shards
 from nanochat.memory import HEADROOM, Compute, Memory, device_batch_that_fits, estimate_memory
-from nanochat.options import Parser, add_arguments, collect, normalise, option
 from nanochat.scaling import Horizon, plan_run
-from nanochat.stages.options import BaseTrainOptions
 
 VOCABULARY = 32_768
 """Where no tokenizer is there: the usual size."""

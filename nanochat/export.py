@@ -13,8 +13,8 @@ from nanochat.architecture import SOFTCAP, ModelConfig
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import Layout, base_dir, fsync_dir, make_dir
 from nanochat.common.text import size_bytes
-from nanochat.options import Parser, add_arguments, collect, normalise, option
-from nanochat.stages.options import CheckpointOptions
+from nanochat.config.options import Parser, add_arguments, collect, normalise, option
+from nanochat.config.train_options import CheckpointOptions
 
 if TYPE_CHECKING:
     from torch import Tensor

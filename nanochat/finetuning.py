@@ -23,12 +23,12 @@ from nanochat.chat_training import (
 from nanochat.chatdata import ConversationLoader, ConversationStream, PackedConversations, PaddedConversations
 from nanochat.common.errors import UserError
 from nanochat.compute.device import setup_runtime
+from nanochat.config.train_options import ConversationOptions
 from nanochat.dataloader import Prefetcher
 from nanochat.evals.chat import judged_tasks
 from nanochat.packing import Tokens
 from nanochat.rundir import StageRun
 from nanochat.schedule import classic_momentum, progress_multiplier
-from nanochat.stages.options import ConversationOptions
 from nanochat.tasks.base import Task
 from nanochat.tasks.mixture import Mixture, Part, make_mixture, parse_part
 from nanochat.tasks.registry import TaskData, task_spec

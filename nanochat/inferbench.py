@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from nanochat.architecture import ModelConfig, decode_bytes, parameter_counts, prefill_flops
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir
-from nanochat.options import Parser, add_arguments, collect, normalise, option
-from nanochat.stages.options import CheckpointOptions
+from nanochat.config.options import Parser, add_arguments, collect, normalise, option
+from nanochat.config.train_options import CheckpointOptions
 
 if TYPE_CHECKING:
     from nanochat.compute.device import Runtime

@@ -22,11 +22,11 @@ from nanochat import __version__
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import Layout, atomic_write, base_dir, make_dir
 from nanochat.common.streams import ensure_streams, on_stop_signals, say
+from nanochat.config.options import Options, Parser, add_arguments, changed, collect, normalise
+from nanochat.config.stages import StageSpec
 from nanochat.events import JSON, EventWriter, read_events
 from nanochat.launch import follow_launcher, inside_group, launch
 from nanochat.mirror import Mirror, open_mirror
-from nanochat.options import Options, Parser, add_arguments, changed, collect, normalise
-from nanochat.stages import StageSpec
 
 SCHEMA = 1
 HEARTBEAT_SECONDS = 2.0

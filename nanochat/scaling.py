@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nanochat.architecture import CLASSIC, MODERN, ModelConfig, Parts, flops_per_token, parameter_counts
 from nanochat.common.errors import UserError
-from nanochat.stages.options import BaseTrainOptions
+from nanochat.config.train_options import BaseTrainOptions
 
 REFERENCE_DEPTH = 12
 REFERENCE_BATCH = 2**19

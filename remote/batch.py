@@ -14,10 +14,10 @@ from typing import Any
 
 from nanochat import __version__
 from nanochat.common.errors import UserError
-from nanochat.options import absolute_paths, changed, from_mapping, to_argv
-from nanochat.plan import Plan
+from nanochat.config.options import absolute_paths, changed, from_mapping, to_argv
+from nanochat.config.plan import Plan
+from nanochat.config.stages import stage_spec
 from nanochat.rundir import code_sha, new_run_id
-from nanochat.stages import stage_spec
 from remote.runs import PlanRef, RunRequest
 
 Json = dict[str, Any]

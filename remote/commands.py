@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir
 from nanochat.common.text import harmless, percent, when
-from nanochat.options import Parser, normalise
+from nanochat.config.options import Parser, normalise
 from remote.hosts import DEFAULT_BASE, Host, HostBook, parse_ssh_target
 from remote.narration import GLYPHS, describe, figures, make_printer, spent, table
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir, make_dir
 from nanochat.common.text import harmless, number, short
-from nanochat.options import Parser, normalise
-from nanochat.plan import Plan, load_plan
+from nanochat.config.options import Parser, normalise
+from nanochat.config.plan import Plan, load_plan
 from remote.narration import GLYPHS, Printer, judged, make_printer, spent, table
 from remote.runs import RunRow
 from remote.summary import as_number

@@ -22,7 +22,7 @@ from tui.themes import THEMES
 if TYPE_CHECKING:
     from textual.command import Provider
 
-    from nanochat.plan import Plan
+    from nanochat.config.plan import Plan
     from remote.fleet import Fleet
     from remote.hosts import Host
     from remote.runs import Change, Link, RunRow

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nanochat.options import Options, to_argv
+from nanochat.config.options import Options, to_argv
 
 if TYPE_CHECKING:
     from remote.hosts import Host

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from remote.batch import plan_ref, plan_requests
 
 if TYPE_CHECKING:
-    from nanochat.plan import Plan
+    from nanochat.config.plan import Plan
     from remote.runs import RunRow
     from tui.app import ControlRoom
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir, make_dir
-from nanochat.options import Parser
+from nanochat.config.options import Parser
 from tui.terminal import RESTORE_TITLE
 from tui.themes import THEMES
 
@@ -37,7 +37,7 @@ def parser() -> Parser:
 
 def run(argv: Sequence[str] | None) -> int:
     """Opens the app until it is left; opening another base directory starts it anew there."""
-    from nanochat.plan import load_plan
+    from nanochat.config.plan import load_plan
     from remote.hosts import HostBook
     from tui.app import ControlRoom
 

@@ -52,13 +52,13 @@ def ours(case: Case) -> dict[str, Any]:
     from nanochat.architecture import ModelConfig
     from nanochat.common.paths import Layout
     from nanochat.compute.device import setup_runtime
+    from nanochat.config.train_options import BaseEvalOptions
     from nanochat.evals.bundle import read_bundle
     from nanochat.evals.core import CoreRun, Records, chunks, judge_chunk
     from nanochat.evals.icl import Asker
     from nanochat.evals.nanochat_lm import CPU_TOKENS, NanochatLM
     from nanochat.model import build_model
     from nanochat.rundir import StageRun
-    from nanochat.stages.options import BaseEvalOptions
     from nanochat.tokenizer import Tokenizer
 
     if case.threads:

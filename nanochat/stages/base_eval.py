@@ -10,6 +10,8 @@ from typing import Any
 from nanochat.common.errors import UserError, nearest
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import Runtime, setup_runtime
+from nanochat.config.stages import main
+from nanochat.config.train_options import BaseEvalOptions, BaseLossOptions
 from nanochat.dataset import split_shards
 from nanochat.evals.bundle import CoreTask, bundle_folder, read_bundle
 from nanochat.evals.core import ITEMS, CoreRun, CoreScore, evaluate_core
@@ -18,8 +20,7 @@ from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
 from nanochat.evals.records import RecordFile
 from nanochat.rundir import StageRun
 from nanochat.samples import write_samples
-from nanochat.stages import base_loss, main
-from nanochat.stages.options import BaseEvalOptions, BaseLossOptions
+from nanochat.stages import base_loss
 from nanochat.weights import OpenedModel, open_model
 
 KINDS = ("core", "bpb", "sample")

@@ -14,14 +14,14 @@ import torch
 
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
+from nanochat.config.stages import main
+from nanochat.config.train_options import BaseLossOptions
 from nanochat.dataloader import PackedLoader
 from nanochat.dataset import ShardSet, split_shards
 from nanochat.evals.bpb import LabelledBatch, count_batch
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun, StageStopped
 from nanochat.samples import write_samples
-from nanochat.stages import main
-from nanochat.stages.options import BaseLossOptions
 from nanochat.stream import stream_batches, stream_rows
 from nanochat.weights import OpenedModel, open_model
 

@@ -16,6 +16,8 @@ from nanochat.architecture import ModelConfig, parameter_counts
 from nanochat.checkpoint import MODEL, Checkpoint
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
+from nanochat.config.stages import main
+from nanochat.config.train_options import BaseTrainOptions
 from nanochat.dataloader import Batch, PackedLoader, Prefetcher
 from nanochat.dataset import ShardSet, split_shards
 from nanochat.evals.bundle import CoreTask
@@ -31,8 +33,6 @@ from nanochat.samples import write_samples
 from nanochat.saving import Keep, Saver
 from nanochat.scaling import Horizon, plan_run
 from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
-from nanochat.stages import main
-from nanochat.stages.options import BaseTrainOptions
 from nanochat.tokenizer import Tokenizer
 from nanochat.trainer import LoopState, prepare_for_training
 from nanochat.training_loop import Course, Every, HeldOut, Training, check_batch

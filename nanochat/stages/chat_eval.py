@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from nanochat.common.errors import UserError
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import setup_runtime
+from nanochat.config.stages import main
+from nanochat.config.train_options import ChatEvalOptions
 from nanochat.evals.chat import Answering, ChatJudge, judged_tasks
 from nanochat.evals.records import Record, RecordFile, accuracy, gather
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun, StageStopped
-from nanochat.stages import main
-from nanochat.stages.options import ChatEvalOptions
 from nanochat.tasks.base import Task
 from nanochat.tasks.registry import TaskData
 from nanochat.tasks.scoring import chat_core

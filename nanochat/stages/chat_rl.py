@@ -7,11 +7,11 @@ from nanochat.batching import Finish
 from nanochat.chat_training import Rates, announce, find_start, make_job, make_optimizer, resolve
 from nanochat.common.errors import UserError
 from nanochat.compute.device import setup_runtime
+from nanochat.config.stages import main
+from nanochat.config.train_options import ChatRlOptions
 from nanochat.engine import Engine
 from nanochat.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
 from nanochat.rundir import StageRun
-from nanochat.stages import main
-from nanochat.stages.options import ChatRlOptions
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tasks.registry import TaskData, make_task
 from nanochat.training_loop import Course, Every, Training, is_multiple

@@ -7,6 +7,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from nanochat.common.errors import UserError
+from nanochat.config.stages import main
+from nanochat.config.train_options import DataDownloadOptions
 from nanochat.dataset import shard_info, shard_name
 from nanochat.download import Policy, Stopped, Transfer
 from nanochat.evals.bundle import EVAL_BUNDLE, bundle_folder, read_bundle
@@ -14,8 +16,6 @@ from nanochat.evals.bundle_archive import bundle_url, check_archive, unpack_bund
 from nanochat.progress import Progress
 from nanochat.published import published_set
 from nanochat.rundir import StageRun, StageStopped
-from nanochat.stages import main
-from nanochat.stages.options import DataDownloadOptions
 
 
 def run(options: DataDownloadOptions, run: StageRun) -> dict[str, float | int | str]:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from nanochat.common.errors import Exit, UserError
+from nanochat.config.stages import main
+from nanochat.config.train_options import TokEvalOptions
 from nanochat.dataset import open_shard, read_row_group, split_shards
 from nanochat.eval_texts import TEXTS
 from nanochat.rundir import StageRun
-from nanochat.stages import main
-from nanochat.stages.options import TokEvalOptions
 from nanochat.tokenizer import SPECIAL_TOKENS, Tokenizer, split_long_runs
 from nanochat.vocabularies import GPT2, GPT4, published_encoding
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir
-from nanochat.options import Parser, normalise
+from nanochat.config.options import Parser, normalise
 from nanochat.tasks.base import Conversation
 from nanochat.tasks.registry import TaskData, make_task, task_spec, task_specs
 

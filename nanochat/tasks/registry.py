@@ -14,9 +14,9 @@ from nanochat.tasks.base import Task
 from nanochat.tasks.hub import Hub
 
 if TYPE_CHECKING:
+    from nanochat.config.train_options import TaskDataOptions
     from nanochat.download import Policy
     from nanochat.rundir import StageRun
-    from nanochat.stages.options import TaskDataOptions
 
 
 @dataclass(frozen=True)

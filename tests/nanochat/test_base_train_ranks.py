@@ -13,8 +13,8 @@ import torch
 from training_data import TINY, events_of, hear_hangups, link_base, losses, runs_of
 
 from nanochat.checkpoint import MODEL, find_checkpoint, list_checkpoints
+from nanochat.config.stages import main
 from nanochat.events import Event, read_events
-from nanochat.stages import main
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 12

@@ -8,10 +8,10 @@ import pytest
 from training_data import TINY, WORDS, make_base
 
 from nanochat.common.paths import Layout
+from nanochat.config.stages import main
 from nanochat.evals.chat import Answering, ChatJudge
 from nanochat.evals.records import RecordFile, accuracy
 from nanochat.events import read_events
-from nanochat.stages import main
 from nanochat.tasks.base import Conversation, Task, assistant, user
 from nanochat.tasks.scoring import choice_conversation
 from nanochat.weights import OpenedModel, open_model

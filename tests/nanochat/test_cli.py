@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nanochat.common.paths import Layout
-from nanochat.stages import STAGES
+from nanochat.config.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,10 +10,10 @@ from training_data import TINY, make_base, runs_of
 
 from nanochat.cli import main as nanochat
 from nanochat.compute.gpus import GPUS, PUBLISHED_RUNS, PublishedRun, find_gpu, named_gpu
+from nanochat.config.stages import main
+from nanochat.config.train_options import BaseTrainOptions
 from nanochat.estimate import VOCABULARY, estimate, gpu_machine
 from nanochat.events import read_events
-from nanochat.stages import main
-from nanochat.stages.options import BaseTrainOptions
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:

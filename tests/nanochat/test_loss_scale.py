@@ -10,13 +10,13 @@ from training_data import TINY, make_base
 
 from nanochat.architecture import ModelConfig
 from nanochat.checkpoint import list_checkpoints
+from nanochat.config.stages import main
 from nanochat.dataloader import Batch, LoaderState
 from nanochat.events import read_events
 from nanochat.loss import chunked_loss
 from nanochat.loss_scale import LossScale
 from nanochat.model import build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-from nanochat.stages import main
 from nanochat.trainer import LossTracker, StepResult, train_step
 
 

@@ -11,9 +11,9 @@ import pytest
 from training_data import TINY, link_base
 
 from nanochat.common.paths import Layout
+from nanochat.config.train_options import BaseTrainOptions
 from nanochat.events import read_events
 from nanochat.rundir import StageRun
-from nanochat.stages.options import BaseTrainOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,9 +7,9 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from nanochat.config.options import Parser, add_arguments, collect, from_mapping
+from nanochat.config.stages import STAGES
 from nanochat.estimate import estimate
-from nanochat.options import Parser, add_arguments, collect, from_mapping
-from nanochat.stages import STAGES
 from remote.hosts import Host
 from remote.runs import Probe, RunRow
 from tests.tui.conftest import Bench, settle

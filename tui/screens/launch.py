@@ -14,10 +14,10 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from nanochat.common.errors import UserError
+from nanochat.config.options import changed
+from nanochat.config.stages import STAGES
+from nanochat.config.train_options import BaseTrainOptions
 from nanochat.estimate import validation_tokens_in
-from nanochat.options import changed
-from nanochat.stages import STAGES
-from nanochat.stages.options import BaseTrainOptions
 from tui import run_actions
 from tui.command_line import stage_line
 from tui.foresight import foresee, machine_of, tokenizer_size

@@ -14,8 +14,8 @@ from textual.widgets import Input, Static
 
 from nanochat.common.errors import UserError
 from nanochat.common.text import harmless
-from nanochat.options import changed
-from nanochat.plan import Plan, builtin_plans, load_plan
+from nanochat.config.options import changed
+from nanochat.config.plan import Plan, builtin_plans, load_plan
 from tui import run_actions
 from tui.command_line import headless_line
 from tui.keys import bindings

@@ -79,7 +79,7 @@ class Welcome(ControlScreen):
         self.query_one(OptionList).action_select()
 
     async def _demo(self) -> None:
-        from nanochat.plan import load_plan
+        from nanochat.config.plan import load_plan
         from tui.plans import start_plan
 
         await start_plan(self.room, load_plan("demo", self.room.layout), "local")

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from nanochat.common.errors import UserError
-from nanochat.options import OptionField, Options, Value, option_fields, parse_value
+from nanochat.config.options import OptionField, Options, Value, option_fields, parse_value
 from tui.widgets.choice import Choice
 
 ON_OFF = ("false", "true")

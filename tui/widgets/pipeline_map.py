@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from nanochat.common.text import percent
-from nanochat.stages import STAGES
+from nanochat.config.stages import STAGES
 from remote.figures import key_figure
 from tui.figures import progress
 from tui.status import ROLE_STYLES, look

@@ -7,7 +7,7 @@ Names are the reference's where it has them.
 from dataclasses import dataclass
 
 from nanochat.common.paths import CHECKPOINT_FOLDERS
-from nanochat.options import option
+from nanochat.config.options import option
 
 EVAL_TOKENS = 80 * 524_288
 """Validation tokens of one evaluation in pretraining, where there are as many: the reference's."""

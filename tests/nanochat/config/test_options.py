@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
-from nanochat.options import (
+from nanochat.config.options import (
     OptionField,
     Options,
     Parser,
@@ -20,8 +20,8 @@ from nanochat.options import (
     parse_value,
     to_argv,
 )
-from nanochat.stages import STAGES
-from nanochat.stages.options import BaseTrainOptions, DataBuildOptions
+from nanochat.config.stages import STAGES
+from nanochat.config.train_options import BaseTrainOptions, DataBuildOptions
 
 
 def parse(cls: type[Options], argv: Sequence[str]) -> Options:

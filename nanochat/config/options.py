@@ -1,7 +1,7 @@
 """What an options dataclass is, and how one is read from a command line, a plan or a form.
 
-The dataclasses of the stages are in nanochat/stages/options.py. Underscores stand for dashes and `10_000` or
-`2e9` for integers everywhere.
+The dataclasses of the stages are in nanochat/config/train_options.py. Underscores stand for dashes
+and `10_000` or `2e9` for integers everywhere.
 """
 
 import argparse

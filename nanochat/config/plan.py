@@ -20,8 +20,8 @@ from pathlib import Path
 
 from nanochat.common.errors import UserError, nearest
 from nanochat.common.paths import Layout
-from nanochat.options import Options, changed, from_mapping
-from nanochat.stages import stage_spec
+from nanochat.config.options import Options, changed, from_mapping
+from nanochat.config.stages import stage_spec
 
 PLAN_KEYS = ("name", "description", "stage")
 STAGE_KEYS = ("stage", "id", "needs", "options")
@@ -48,7 +48,7 @@ class Plan:
 
 def builtin_plans() -> dict[str, str]:
     """The text of every plan that comes with the package, by name."""
-    folder = resources.files("nanochat") / "plans"
+    folder = resources.files("nanochat.config") / "plans"
     return {
         item.name.removesuffix(".toml"): item.read_text(encoding="utf-8")
         for item in sorted(folder.iterdir(), key=lambda item: item.name)

@@ -6,7 +6,7 @@ import pytest
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from nanochat.plan import builtin_plans, load_plan, override, parse_plan
+from nanochat.config.plan import builtin_plans, load_plan, override, parse_plan
 
 TWO = """
 name = "two"

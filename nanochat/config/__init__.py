@@ -1,0 +1,1 @@
+"""What can be asked of a stage: its options, and plans of several stages."""

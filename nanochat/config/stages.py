@@ -1,0 +1,70 @@
+"""Every stage of the pipeline by name: its options, its module, what it is for.
+
+A stage is a module with `run(options, run) -> results`. It runs alone as `nanochat STAGE`, as
+`python -m nanochat.stages.STAGE`, and under an agent that gives it a run directory.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nanochat.common.errors import UserError, nearest
+from nanochat.config import train_options as opt
+from nanochat.config.options import Options
+
+Results = Mapping[str, float | int | str]
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One stage: `options` is its dataclass, `summary` its line in lists."""
+
+    name: str
+    options: type[Options]
+    summary: str
+    unit: str
+
+    @property
+    def module(self) -> str:
+        return f"nanochat.stages.{self.name}"
+
+    def load(self) -> Callable[[Any, Any], Results]:
+        """The stage's `run`. Loads what the stage needs, torch among it."""
+        run: Callable[[Any, Any], Results] = importlib.import_module(self.module).run
+        return run
+
+
+STAGES: dict[str, StageSpec] = {
+    spec.name: spec
+    for spec in (
+        StageSpec("data_build", opt.DataBuildOptions, "pack files and folders into training shards", "docs"),
+        StageSpec("data_download", opt.DataDownloadOptions, "fetch a published set of shards", "files"),
+        StageSpec("tok_train", opt.TokTrainOptions, "train the byte-level BPE tokenizer", "chars"),
+        StageSpec("tok_eval", opt.TokEvalOptions, "compare the tokenizer with GPT-2's and GPT-4's", "text"),
+        StageSpec("base_train", opt.BaseTrainOptions, "pretrain a base model", "step"),
+        StageSpec("base_loss", opt.BaseLossOptions, "bits per byte and samples of a checkpoint", "row"),
+        StageSpec(
+            "base_eval", opt.BaseEvalOptions, "CORE, bits per byte and samples of a base model", "item"
+        ),
+        StageSpec("mid_train", opt.MidTrainOptions, "teach a base model conversations and tools", "step"),
+        StageSpec("chat_sft", opt.ChatSftOptions, "fine-tune a model on conversations", "step"),
+        StageSpec("chat_rl", opt.ChatRlOptions, "reinforce the answers that turn out right", "step"),
+        StageSpec("chat_eval", opt.ChatEvalOptions, "judge a chat model on its tasks", "item"),
+    )
+}
+
+
+def stage_spec(name: str) -> StageSpec:
+    """The stage called `name`; raises `UserError` with the nearest names."""
+    spec = STAGES.get(name.replace("-", "_"))
+    if spec is None:
+        raise UserError(f"no stage is called '{name}'", nearest(name, STAGES))
+    return spec
+
+
+def main(name: str, argv: Sequence[str] | None = None, prog: str = "") -> int:
+    """Runs one stage from a command line and returns the exit code."""
+    from nanochat.rundir import run_stage
+
+    return run_stage(stage_spec(name), argv, prog)
