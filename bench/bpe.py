@@ -38,7 +38,7 @@ def default_corpus() -> Path:
 def read_documents(folder: Path) -> list[str]:
     """Every document of the shards in `folder`, or every text file under it."""
     if any(folder.glob("*.parquet")):
-        from nanochat.dataset import iter_documents, list_shards
+        from nanochat.data.shards import iter_documents, list_shards
 
         return list(iter_documents(list_shards(folder)))
     files = (path for path in sorted(folder.rglob("*")) if path.suffix in TEXT_SUFFIXES and path.is_file())

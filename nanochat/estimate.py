@@ -18,7 +18,7 @@ from nanochat.common.text import duration
 from nanochat.compute.gpus import PUBLISHED_MFU, PUBLISHED_PRICE, GpuModel, find_gpu, named_gpu
 from nanochat.config.options import Parser, add_arguments, collect, normalise, option
 from nanochat.config.train_options import BaseTrainOptions
-from nanochat.dataset import split_shards
+from nanochat.data.shards import split_shards
 from nanochat.memory import HEADROOM, Compute, Memory, device_batch_that_fits, estimate_memory
 from nanochat.scaling import Horizon, plan_run
 

@@ -20,13 +20,18 @@ from nanochat.chat_training import (
     resolve,
     warm_start,
 )
-from nanochat.chatdata import ConversationLoader, ConversationStream, PackedConversations, PaddedConversations
 from nanochat.common.errors import UserError
 from nanochat.compute.device import setup_runtime
 from nanochat.config.train_options import ConversationOptions
-from nanochat.dataloader import Prefetcher
+from nanochat.data.conversations import (
+    ConversationLoader,
+    ConversationStream,
+    PackedConversations,
+    PaddedConversations,
+)
+from nanochat.data.dataloader import Prefetcher
+from nanochat.data.packing import Tokens
 from nanochat.evals.chat import judged_tasks
-from nanochat.packing import Tokens
 from nanochat.rundir import StageRun
 from nanochat.schedule import classic_momentum, progress_multiplier
 from nanochat.tasks.base import Task

@@ -18,7 +18,7 @@ from nanochat.checkpoint import (
 )
 from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
-from nanochat.dataloader import LoaderState, Position
+from nanochat.data.dataloader import LoaderState, Position
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
 from nanochat.rundir import StageRun

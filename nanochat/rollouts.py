@@ -16,10 +16,10 @@ import torch
 
 from nanochat.batching import Finish, Request
 from nanochat.compute.ranks import Ranks
-from nanochat.dataloader import Batch, LoaderState, Position, as_batch
+from nanochat.data.dataloader import Batch, LoaderState, Position, as_batch
+from nanochat.data.packing import Tokens
 from nanochat.engine import Completion, Engine
 from nanochat.evals.chat import written
-from nanochat.packing import Tokens
 from nanochat.sampling import Sampling
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tokenizer import Tokenizer

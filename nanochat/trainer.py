@@ -12,7 +12,7 @@ import torch
 
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
-from nanochat.dataloader import Batch, LoaderState
+from nanochat.data.dataloader import Batch, LoaderState
 from nanochat.loss_scale import LossScale
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW

@@ -16,11 +16,11 @@ from nanochat.architecture import parts_to_meta
 from nanochat.checkpoint import Checkpoint
 from nanochat.common.errors import Exit, UserError
 from nanochat.compute.device import GC_EVERY, Runtime, freeze_garbage_collector
-from nanochat.dataloader import Batch, as_batch
+from nanochat.data.dataloader import Batch, as_batch
+from nanochat.data.packing import Tokens
 from nanochat.evals.bpb import evaluate_bpb
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
-from nanochat.packing import Tokens
 from nanochat.progress import Patience
 from nanochat.resume import training_files
 from nanochat.rundir import StageRun, StageStopped

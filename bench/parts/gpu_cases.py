@@ -17,7 +17,7 @@ from nanochat.architecture import ModelConfig, flops_per_token
 from nanochat.attention import choose_kernel
 from nanochat.common.errors import UserError
 from nanochat.compute.device import setup_runtime
-from nanochat.dataloader import Batch, LoaderState
+from nanochat.data.dataloader import Batch, LoaderState
 from nanochat.fp8 import require_float8
 from nanochat.memory import Compute, estimate_memory
 from nanochat.model import GPT, build_model

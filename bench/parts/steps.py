@@ -104,7 +104,7 @@ def _ours(name: str, shape: Shape) -> tuple[Callable[[], object], float]:
 
     from nanochat.architecture import CLASSIC, MODERN, ModelConfig, flops_per_token
     from nanochat.compute.device import setup_runtime
-    from nanochat.dataloader import Batch, LoaderState
+    from nanochat.data.dataloader import Batch, LoaderState
     from nanochat.model import build_model
     from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
     from nanochat.trainer import prepare_for_training, train_step

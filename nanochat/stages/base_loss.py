@@ -16,13 +16,13 @@ from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.stages import main
 from nanochat.config.train_options import BaseLossOptions
-from nanochat.dataloader import PackedLoader
-from nanochat.dataset import ShardSet, split_shards
+from nanochat.data.dataloader import PackedLoader
+from nanochat.data.shards import ShardSet, split_shards
+from nanochat.data.stream import stream_batches, stream_rows
 from nanochat.evals.bpb import LabelledBatch, count_batch
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun, StageStopped
 from nanochat.samples import write_samples
-from nanochat.stream import stream_batches, stream_rows
 from nanochat.weights import OpenedModel, open_model
 
 LOSS_SHARE = 0.96

@@ -18,15 +18,15 @@ from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.stages import main
 from nanochat.config.train_options import BaseTrainOptions
-from nanochat.dataloader import Batch, PackedLoader, Prefetcher
-from nanochat.dataset import ShardSet, split_shards
+from nanochat.data.dataloader import Batch, PackedLoader, Prefetcher
+from nanochat.data.packing import Tokens
+from nanochat.data.shards import ShardSet, split_shards
 from nanochat.evals.bundle import CoreTask
 from nanochat.evals.training_core import training_core, training_tasks
 from nanochat.fp8 import require_float8
 from nanochat.loss_scale import LossScale
 from nanochat.model import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-from nanochat.packing import Tokens
 from nanochat.resume import alert_of_others, check_same_model, reads_on, restore_training, resume_point
 from nanochat.rundir import StageRun
 from nanochat.samples import write_samples

@@ -10,12 +10,12 @@ from nanochat.common.atomic_folder import StagedFolder
 from nanochat.common.errors import UserError
 from nanochat.config.stages import main
 from nanochat.config.train_options import DataBuildOptions
-from nanochat.corpus import BucketSort, Packed, write_shards
-from nanochat.demo_corpus import demo_texts, source_files
-from nanochat.extract import MAX_DOC_CHARS, Extractor, split_document
+from nanochat.data.corpus import BucketSort, Packed, write_shards
+from nanochat.data.demo_corpus import demo_texts, source_files
+from nanochat.data.extract import MAX_DOC_CHARS, Extractor, split_document
+from nanochat.data.sources import Skips, Source, walk
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun
-from nanochat.sources import Skips, Source, walk
 
 MANIFEST = "build.json"
 READING_SHARE = 0.6

@@ -9,12 +9,12 @@ from queue import Empty, SimpleQueue
 from nanochat.common.errors import UserError
 from nanochat.config.stages import main
 from nanochat.config.train_options import DataDownloadOptions
-from nanochat.dataset import shard_info, shard_name
-from nanochat.download import Policy, Stopped, Transfer
+from nanochat.data.download import Policy, Stopped, Transfer
+from nanochat.data.published import published_set
+from nanochat.data.shards import shard_info, shard_name
 from nanochat.evals.bundle import EVAL_BUNDLE, bundle_folder, read_bundle
 from nanochat.evals.bundle_archive import bundle_url, check_archive, unpack_bundle
 from nanochat.progress import Progress
-from nanochat.published import published_set
 from nanochat.rundir import StageRun, StageStopped
 
 

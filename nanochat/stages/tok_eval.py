@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from nanochat.common.errors import Exit, UserError
 from nanochat.config.stages import main
 from nanochat.config.train_options import TokEvalOptions
-from nanochat.dataset import open_shard, read_row_group, split_shards
+from nanochat.data.shards import open_shard, read_row_group, split_shards
 from nanochat.eval_texts import TEXTS
 from nanochat.rundir import StageRun
 from nanochat.tokenizer import SPECIAL_TOKENS, Tokenizer, split_long_runs

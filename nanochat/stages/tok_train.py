@@ -7,7 +7,7 @@ from pathlib import Path
 from nanochat.common.errors import UserError
 from nanochat.config.stages import main
 from nanochat.config.train_options import TokTrainOptions
-from nanochat.dataset import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
+from nanochat.data.shards import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun
 from nanochat.tokenizer import MIN_VOCAB, Tokenizer

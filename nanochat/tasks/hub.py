@@ -17,8 +17,8 @@ from urllib.parse import urljoin, urlsplit
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import atomic_write
-from nanochat.dataset import open_parquet
-from nanochat.download import Policy, RefusedByServer, Transfer
+from nanochat.data.download import Policy, RefusedByServer, Transfer
+from nanochat.data.shards import open_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,7 +15,7 @@ from nanochat.tasks.hub import Hub
 
 if TYPE_CHECKING:
     from nanochat.config.train_options import TaskDataOptions
-    from nanochat.download import Policy
+    from nanochat.data.download import Policy
     from nanochat.rundir import StageRun
 
 
@@ -51,7 +51,7 @@ class TaskData:
         conversations: str = "",
     ) -> "TaskData":
         """The data under a base directory; `folder` is one of data sets that are at hand already."""
-        from nanochat.download import Policy
+        from nanochat.data.download import Policy
         from nanochat.tasks.hub import HUB
 
         hub = Hub(

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from nanochat.common.errors import UserError
-from nanochat.dataset import iter_documents, list_shards
+from nanochat.data.shards import iter_documents, list_shards
 from nanochat.tasks.registry import TaskData
 
 USUAL_NAME = "words_alpha.txt"

@@ -14,13 +14,13 @@ from nanochat.common.paths import Layout
 from nanochat.compute.device import Runtime
 from nanochat.compute.ranks import Ranks
 from nanochat.config.train_options import BaseLossOptions
-from nanochat.dataset import iter_documents, split_shards
+from nanochat.data.shards import iter_documents, split_shards
+from nanochat.data.stream import stream_rows
 from nanochat.events import Event, read_events
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun
 from nanochat.samples import FREE_SAMPLES, PROMPTS
 from nanochat.stages import base_loss
-from nanochat.stream import stream_rows
 from nanochat.weights import open_model
 
 VOCAB = byte_tokenizer().vocab_size

@@ -27,8 +27,8 @@ from training_data import (
 from nanochat.architecture import CLASSIC
 from nanochat.checkpoint import find_checkpoint, list_checkpoints
 from nanochat.config.stages import main
-from nanochat.dataloader import PackedLoader
-from nanochat.dataset import iter_documents, split_shards
+from nanochat.data.dataloader import PackedLoader
+from nanochat.data.shards import iter_documents, split_shards
 from nanochat.events import read_events
 from nanochat.tokenizer import Tokenizer
 from nanochat.trainer import LossTracker, StepResult, train_step

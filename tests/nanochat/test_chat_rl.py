@@ -18,7 +18,7 @@ from nanochat.checkpoint import find_checkpoint
 from nanochat.common.paths import Layout
 from nanochat.compute.ranks import Ranks
 from nanochat.config.stages import main
-from nanochat.dataloader import LoaderState
+from nanochat.data.dataloader import LoaderState
 from nanochat.engine import Completion, Engine
 from nanochat.events import Event, read_events
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups

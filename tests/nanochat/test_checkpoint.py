@@ -30,7 +30,7 @@ from nanochat.checkpoint import (
 )
 from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
-from nanochat.dataloader import LoaderState
+from nanochat.data.dataloader import LoaderState
 from nanochat.loss_scale import LossScale
 from nanochat.model import build_model
 from nanochat.saving import Keep, Saver

@@ -15,7 +15,7 @@ import pytest
 
 from nanochat.common.paths import Layout
 from nanochat.config.stages import main
-from nanochat.dataset import iter_documents, list_shards, split_shards
+from nanochat.data.shards import iter_documents, list_shards, split_shards
 from nanochat.events import read_events
 
 

@@ -17,7 +17,7 @@ from nanochat.architecture import CLASSIC, ModelConfig, parts_to_meta
 from nanochat.checkpoint import save_checkpoint
 from nanochat.cli import main
 from nanochat.common.paths import Layout
-from nanochat.dataset import iter_row_groups, list_shards
+from nanochat.data.shards import iter_row_groups, list_shards
 from nanochat.export import FILES
 from nanochat.hf_tokenizer import merge_pair, tokenizer_json
 from nanochat.model import GPT, build_model

@@ -11,7 +11,7 @@ from training_data import TINY, make_base
 from nanochat.architecture import ModelConfig
 from nanochat.checkpoint import list_checkpoints
 from nanochat.config.stages import main
-from nanochat.dataloader import Batch, LoaderState
+from nanochat.data.dataloader import Batch, LoaderState
 from nanochat.events import read_events
 from nanochat.loss import chunked_loss
 from nanochat.loss_scale import LossScale

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from nanochat.architecture import config_from_checkpoint, flops_per_token, parameter_counts
 from nanochat.checkpoint import find_checkpoint
-from nanochat.dataloader import PackedLoader
-from nanochat.dataset import ShardSet, split_shards
+from nanochat.data.dataloader import PackedLoader
+from nanochat.data.shards import ShardSet, split_shards
 from nanochat.engine import generate_batch
 from nanochat.evals.bpb import evaluate_bpb
 from nanochat.model import build_model

@@ -14,7 +14,7 @@ from fileserver import FileServer, Misbehaviour, serving
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from nanochat.download import Policy
+from nanochat.data.download import Policy
 from nanochat.tasks import TaskData, make_task
 from nanochat.tasks.hub import Hub, HubSet, Rows
 

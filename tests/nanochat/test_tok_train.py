@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from nanochat.common.paths import Layout
 from nanochat.config.stages import main
-from nanochat.dataset import iter_documents, list_shards, shard_name
+from nanochat.data.shards import iter_documents, list_shards, shard_name
 from nanochat.events import Event, read_events
 from nanochat.stages.tok_train import capped
 from nanochat.tokenizer import Tokenizer

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
-from nanochat.dataset import iter_documents, split_shards
+from nanochat.data.shards import iter_documents, split_shards
 from nanochat.tokenizer import MIN_VOCAB, SPECIAL_TOKENS, Tokenizer
 
 TEXT = ["the cat sat on the mat", "the dog and the cat", "naïve café 中文 한국어 🙂", "x = 12345 + 6"] * 3

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from nanochat.common.errors import UserError
-from nanochat.sources import Skips
+from nanochat.data.sources import Skips
 
 _LEFT_OUT = frozenset({"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"})
 _C_MODULES = ("array", "cmath", "datetime", "decimal", "math", "select", "sqlite3", "struct", "zlib")

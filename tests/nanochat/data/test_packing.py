@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.packing import DocumentBuffer, pack_row
+from nanochat.data.packing import DocumentBuffer, pack_row
 
 
 def packed_plainly(stream: list[list[int]], capacity: int, rows: int, buffered: int) -> list[list[int]]:

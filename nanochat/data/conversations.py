@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from nanochat.common.errors import UserError
-from nanochat.dataloader import LoaderState, Position, RowLoader
-from nanochat.packing import DocumentBuffer, Tokens
+from nanochat.data.dataloader import LoaderState, Position, RowLoader
+from nanochat.data.packing import DocumentBuffer, Tokens
 
 BUFFER_CONVERSATIONS = 100
 

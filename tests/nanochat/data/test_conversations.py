@@ -10,14 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.chatdata import (
+from nanochat.common.errors import UserError
+from nanochat.data.conversations import (
     ConversationLoader,
     ConversationStream,
     PackedConversations,
     PaddedConversations,
 )
-from nanochat.common.errors import UserError
-from nanochat.dataloader import LoaderState
+from nanochat.data.dataloader import LoaderState
 
 BOS, END = 100, 101
 FORMS: list[type[ConversationLoader]] = [PackedConversations, ConversationStream, PaddedConversations]

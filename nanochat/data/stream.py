@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from nanochat.common.errors import UserError
-from nanochat.dataloader import TOKENIZE_DOCUMENTS, Encoder
-from nanochat.dataset import iter_row_groups
-from nanochat.packing import Tokens
+from nanochat.data.dataloader import TOKENIZE_DOCUMENTS, Encoder
+from nanochat.data.packing import Tokens
+from nanochat.data.shards import iter_row_groups
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from nanochat.common.errors import UserError
-from nanochat.dataset import iter_row_groups, shard_info
+from nanochat.data.packing import DocumentBuffer, Tokens, pack_row
+from nanochat.data.shards import iter_row_groups, shard_info
 from nanochat.loss import IGNORE
-from nanochat.packing import DocumentBuffer, Tokens, pack_row
 
 BUFFER_DOCUMENTS = 1000
 TOKENIZE_DOCUMENTS = 128

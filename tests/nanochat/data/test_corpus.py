@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat import corpus
 from nanochat.common.errors import UserError
-from nanochat.corpus import BucketSort, Packed, ShardCutter, plan_shards, write_shards
-from nanochat.dataset import iter_documents, list_shards, split_shards
+from nanochat.data import corpus
+from nanochat.data.corpus import BucketSort, Packed, ShardCutter, plan_shards, write_shards
+from nanochat.data.shards import iter_documents, list_shards, split_shards
 
 
 def pack(

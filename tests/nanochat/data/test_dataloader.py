@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from training_data import byte_tokenizer, documents, write_shards
 
 from nanochat.common.errors import UserError
-from nanochat.dataloader import LoaderState, PackedLoader, Prefetcher
+from nanochat.data.dataloader import LoaderState, PackedLoader, Prefetcher
 
 TOKENIZER = byte_tokenizer()
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from nanochat.common.errors import UserError, nearest
-from nanochat.dataset import shard_name
+from nanochat.data.shards import shard_name
 
 HUB = "https://huggingface.co"
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat import extract
 from nanochat.common.errors import UserError
-from nanochat.extract import Extractor, split_document
-from nanochat.html_text import HTMLText
-from nanochat.sources import Skips, walk
+from nanochat.data import extract
+from nanochat.data.extract import Extractor, split_document
+from nanochat.data.html_text import HTMLText
+from nanochat.data.sources import Skips, walk
 
 
 def read(*paths: Path, text_key: str = "text", doc_chars: int = 0) -> tuple[list[str], Skips]:

@@ -16,9 +16,9 @@ from contextlib import closing
 from pathlib import Path
 
 from nanochat.common.errors import UserError
-from nanochat.dataset import check_text_column
-from nanochat.html_text import HTMLText
-from nanochat.sources import Skips, Source
+from nanochat.data.html_text import HTMLText
+from nanochat.data.shards import check_text_column
+from nanochat.data.sources import Skips, Source
 
 BLOCK = 1 << 20
 """Bytes read at a time."""

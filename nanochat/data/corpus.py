@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanochat.common.errors import UserError
-from nanochat.dataset import TEXT_COLUMN, shard_name
+from nanochat.data.shards import TEXT_COLUMN, shard_name
 
 BUCKETS = 256
 BUFFER_BYTES = 64 << 20
