@@ -47,7 +47,7 @@ def read_documents(folder: Path) -> list[str]:
 
 def serve(folder: Path) -> None:
     """A worker: answers each line of JSON on stdin with what it measured, until stdin ends."""
-    from nanochat.tokenizer import SPLIT_PATTERN
+    from nanochat.tokenizer.tokenizer import SPLIT_PATTERN
 
     documents = read_documents(folder)
     answer({"documents": len(documents), "bytes": sum(len(text.encode()) for text in documents)})

@@ -28,7 +28,7 @@ from nanochat.tasks import customjson
 from nanochat.tasks.base import Task, user
 from nanochat.tasks.registry import TaskData
 from nanochat.tasks.scoring import chat_core
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import LoopState, prepare_for_training
 from nanochat.training_loop import Course, Training
 from nanochat.weights import check_tokenizer, load_model

@@ -230,7 +230,7 @@ def vocabulary(asked: int, folder: Path, must: bool = False) -> tuple[int, str]:
     """
     if asked > 0:
         return asked, "as asked"
-    from nanochat.tokenizer import META_FILE, Tokenizer
+    from nanochat.tokenizer.tokenizer import META_FILE, Tokenizer
 
     if must or (folder / META_FILE).is_file() or (folder / "tokenizer.pkl").is_file():
         return Tokenizer.load(folder).vocab_size, f"of the tokenizer in {folder}"

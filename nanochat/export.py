@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nanochat.model import GPT
-    from nanochat.tokenizer import Tokenizer
+    from nanochat.tokenizer.tokenizer import Tokenizer
     from nanochat.weights import OpenedModel
 
 FILES = (
@@ -91,7 +91,7 @@ def export(
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    from nanochat.hf_tokenizer import tokenizer_config, tokenizer_json
+    from nanochat.tokenizer.huggingface import tokenizer_config, tokenizer_json
 
     model, tokenizer = opened.model, opened.tokenizer
     check_expressible(model.config, opened.checkpoint.path)

@@ -14,7 +14,7 @@ from nanochat.config.train_options import CheckpointOptions
 
 if TYPE_CHECKING:
     from nanochat.model import GPT
-    from nanochat.tokenizer import Tokenizer
+    from nanochat.tokenizer.tokenizer import Tokenizer
 
 _WIDTH = 80
 _LABEL = 14

@@ -22,7 +22,7 @@ from nanochat.data.dataloader import LoaderState, Position
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
 from nanochat.rundir import StageRun
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import LoopState
 
 

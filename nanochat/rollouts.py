@@ -22,7 +22,7 @@ from nanochat.engine import Completion, Engine
 from nanochat.evals.chat import written
 from nanochat.sampling import Sampling
 from nanochat.tasks.base import Conversation, Task
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from nanochat.engine import generate_batch
 from nanochat.model import GPT
 from nanochat.rundir import StageRun
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 PROMPTS = (
     "The capital of France is",

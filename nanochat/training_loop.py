@@ -25,7 +25,7 @@ from nanochat.progress import Patience
 from nanochat.resume import training_files
 from nanochat.rundir import StageRun, StageStopped
 from nanochat.saving import Saver
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import MAX_SKIPPED, LoopState, StepResult, StopRequested, train_step
 
 

@@ -16,7 +16,7 @@ from nanochat.checkpoint import MODEL, Checkpoint, find_checkpoint
 from nanochat.common.errors import UserError, one_line
 from nanochat.common.paths import Layout
 from nanochat.model import GPT, build_model
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 _COMPILED = "_orig_mod."
 _LAYER = re.compile(r"transformer\.h\.(\d+)\.")

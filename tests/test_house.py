@@ -30,7 +30,7 @@ LIGHT = [
     "nanochat.config.stages",
     "nanochat.config.train_options",
     "nanochat.tensorboard",
-    "nanochat.tokenizer",
+    "nanochat.tokenizer.tokenizer",
 ]
 
 

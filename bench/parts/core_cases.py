@@ -59,7 +59,7 @@ def ours(case: Case) -> dict[str, Any]:
     from nanochat.evals.nanochat_lm import CPU_TOKENS, NanochatLM
     from nanochat.model import build_model
     from nanochat.rundir import StageRun
-    from nanochat.tokenizer import Tokenizer
+    from nanochat.tokenizer.tokenizer import Tokenizer
 
     if case.threads:
         torch.set_num_threads(case.threads)
@@ -95,7 +95,7 @@ def reference(case: Case) -> dict[str, Any]:
     from nanochat.core_eval import evaluate_example
     from nanochat.gpt import GPT, GPTConfig
 
-    from nanochat.tokenizer import get_tokenizer
+    from nanochat.tokenizer.tokenizer import get_tokenizer
 
     if case.threads:
         torch.set_num_threads(case.threads)

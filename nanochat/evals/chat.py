@@ -14,7 +14,7 @@ from nanochat.sampling import Sampling
 from nanochat.tasks.base import Conversation, Task, last_text
 from nanochat.tasks.registry import TaskData, make_task, task_spec
 from nanochat.tasks.scoring import CHAT_CORE_BASELINES, Letters, best_letter
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 CHAT_CORE = "ChatCORE"
 """Stands for its six tasks where tasks are named."""

@@ -11,7 +11,7 @@ from nanochat.attention import SDPA
 from nanochat.attention_cpu import read_after_prefixes, reads_by_hand
 from nanochat.loss import chunk_rows
 from nanochat.model import GPT, Attend
-from nanochat.tokenizer import SPLIT_PATTERN, Tokenizer
+from nanochat.tokenizer.tokenizer import SPLIT_PATTERN, Tokenizer
 
 ROTARY_SPAN = 10
 """The reference's table of rotary positions is this many times its context: no prompt is read beyond."""

@@ -7,7 +7,7 @@ from nanochat.evals.core import CoreRun, evaluate_core
 from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
 from nanochat.model import GPT
 from nanochat.rundir import StageRun
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 
 def training_tasks(run: StageRun, every: int, max_per_task: int) -> list[CoreTask]:

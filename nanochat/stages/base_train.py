@@ -33,7 +33,7 @@ from nanochat.samples import write_samples
 from nanochat.saving import Keep, Saver
 from nanochat.scaling import Horizon, plan_run
 from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import LoopState, prepare_for_training
 from nanochat.training_loop import Course, Every, HeldOut, Training, check_batch
 from nanochat.weights import load_weights, read_weights

@@ -10,7 +10,7 @@ from nanochat.config.train_options import TokTrainOptions
 from nanochat.data.shards import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
 from nanochat.progress import Progress
 from nanochat.rundir import StageRun
-from nanochat.tokenizer import MIN_VOCAB, Tokenizer
+from nanochat.tokenizer.tokenizer import MIN_VOCAB, Tokenizer
 
 READING_SHARE = 0.9
 """Part of the progress given to reading and counting; the merges are the rest."""

@@ -11,7 +11,7 @@ from typing import Any
 from nanochat.common.errors import UserError
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tasks.registry import Request, TaskData, TaskSpec
-from nanochat.tokenizer import check_conversation
+from nanochat.tokenizer.tokenizer import check_conversation
 
 USUAL_NAME = "identity_conversations.jsonl"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nanochat.architecture import ModelConfig
 from nanochat.model import GPT, build_model
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 
 def random_model(config: ModelConfig, seed: int = 0) -> GPT:

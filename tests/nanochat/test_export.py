@@ -19,9 +19,9 @@ from nanochat.cli import main
 from nanochat.common.paths import Layout
 from nanochat.data.shards import iter_row_groups, list_shards
 from nanochat.export import FILES
-from nanochat.hf_tokenizer import merge_pair, tokenizer_json
 from nanochat.model import GPT, build_model
-from nanochat.tokenizer import SPECIAL_TOKENS, Tokenizer
+from nanochat.tokenizer.huggingface import merge_pair, tokenizer_json
+from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 from nanochat.weights import load_weights, open_model
 
 transformers = pytest.importorskip("transformers", reason="needs transformers: pip install '.[test]'")

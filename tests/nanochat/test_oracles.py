@@ -19,7 +19,7 @@ from nanochat.model import build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.scaling import plan_horizon
 from nanochat.schedule import lr_multiplier, muon_momentum, muon_weight_decay
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import train_step
 from nanochat.weights import load_model, load_weights
 

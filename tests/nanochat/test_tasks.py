@@ -25,7 +25,7 @@ from nanochat.tasks.scoring import (
     extract_answer,
     render_choices,
 )
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 
 class Counting(NumberTask):

@@ -16,7 +16,7 @@ from nanochat.tasks import TaskData, make_task
 from nanochat.tasks.gsm8k import solution_parts
 from nanochat.tasks.humaneval import HumanEval, assemble, first_code_block, leading_imports
 from nanochat.tasks.scoring import Letters
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.tools import calculate
 
 ORACLES = {

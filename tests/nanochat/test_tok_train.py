@@ -20,7 +20,7 @@ from nanochat.config.stages import main
 from nanochat.data.shards import iter_documents, list_shards, shard_name
 from nanochat.events import Event, read_events
 from nanochat.stages.tok_train import capped
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 
 def write_shards(folder: Path, *shards: list[str]) -> Path:

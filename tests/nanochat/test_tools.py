@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nanochat.tokenizer import SPECIAL_TOKENS, Tokenizer
+from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 from nanochat.tools import MAX_EXPRESSION, Calculator, ToolRow, calculate
 
 DANGEROUS = [

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nanochat.events import Event, read_events
-from nanochat.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -183,7 +183,7 @@ def test_dictionary_and_large_strings_are_text(tmp_path: Path) -> None:
 
 def test_reading_no_shard_needs_no_pyarrow() -> None:
     code = (
-        "import sys, nanochat.data.shards, nanochat.tokenizer\n"
+        "import sys, nanochat.data.shards, nanochat.tokenizer.tokenizer\n"
         "print({'pyarrow', 'torch', 'numpy', 'tiktoken'} & set(sys.modules))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

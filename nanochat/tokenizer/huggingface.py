@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from nanochat.tokenizer import SPECIAL_TOKENS, Tokenizer
+from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 # A leading system message goes before the first user message with a blank line, as when training.
 CHAT_TEMPLATE = """\

@@ -272,7 +272,7 @@ class Tokenizer:
         if meta_path.is_file():
             return cls._load_own(folder, meta_path)
         if (folder / "tokenizer.pkl").is_file():
-            from nanochat.tokenizer_import import read_reference
+            from nanochat.tokenizer.reference import read_reference
 
             ranks, pattern, token_bytes = read_reference(folder)
             return cls(ranks, pattern=pattern, token_bytes=token_bytes)

@@ -99,7 +99,7 @@ def _is_encoding_state(state: object) -> bool:
 
 
 def _check_specials(folder: Path, base: int, specials: dict[str, int]) -> None:
-    from nanochat.tokenizer import SPECIAL_TOKENS
+    from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS
 
     expected = {name: base + index for index, name in enumerate(SPECIAL_TOKENS)}
     if specials != expected:

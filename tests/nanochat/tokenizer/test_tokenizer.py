@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
 from nanochat.data.shards import iter_documents, split_shards
-from nanochat.tokenizer import MIN_VOCAB, SPECIAL_TOKENS, Tokenizer
+from nanochat.tokenizer.tokenizer import MIN_VOCAB, SPECIAL_TOKENS, Tokenizer
 
 TEXT = ["the cat sat on the mat", "the dog and the cat", "naïve café 中文 한국어 🙂", "x = 12345 + 6"] * 3
 
@@ -151,7 +151,7 @@ def test_saving_again_leaves_two_files(tokenizer: Tokenizer, tmp_path: Path) -> 
 
 def test_kill_while_saving_leaves_a_whole_tokenizer(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from nanochat.tokenizer import Tokenizer\n"
+        "import sys; from pathlib import Path; from nanochat.tokenizer.tokenizer import Tokenizer\n"
         f"texts = {TEXT!r}\n"
         "both = [Tokenizer.train_from_iterator(texts, size) for size in (280, 300)]\n"
         "both[0].save(Path(sys.argv[1])); print('ready', flush=True)\n"

@@ -1,0 +1,1 @@
+"""The tokenizer, published vocabularies, and other formats of both."""
