@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from nanochat.common.errors import UserError
-from nanochat.sandbox import LEVELS, run_programs
+from nanochat.tools.sandbox import LEVELS, run_programs
 
 PROGRAMS = 60
 WORKERS = 2

@@ -22,7 +22,7 @@ from nanochat.common.errors import UserError
 from nanochat.decoder import Decoder
 from nanochat.kvcache import KVCache
 from nanochat.sampling import Sampling, choose
-from nanochat.tools import Calculator, ToolRow
+from nanochat.tools.calculator import Calculator, ToolRow
 
 
 class Finish(StrEnum):

@@ -13,7 +13,7 @@ from nanochat.kvcache import KVCache
 from nanochat.model import GPT
 from nanochat.sampling import Sampling
 from nanochat.step_graphs import Capture
-from nanochat.tools import Calculator, ToolTokenizer
+from nanochat.tools.calculator import Calculator, ToolTokenizer
 
 __all__ = ["Completion", "Engine", "KVCache", "generate", "generate_batch"]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from nanochat.tasks.base import Conversation, assistant, text_part, tool_call, user
 from nanochat.tasks.registry import Request, TaskData, TaskSpec
 from nanochat.tasks.scoring import NumberTask
-from nanochat.tools import calculate
+from nanochat.tools.calculator import calculate
 
 TEST_SHARE = 10
 """One question in so many belongs to the test."""

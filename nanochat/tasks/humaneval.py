@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from nanochat.sandbox import choose_level, run_program, run_programs
 from nanochat.tasks.base import Conversation, HubTask, assistant, user
 from nanochat.tasks.hub import HubSet
 from nanochat.tasks.registry import Request, TaskData, TaskSpec
+from nanochat.tools.sandbox import choose_level, run_program, run_programs
 
 _CODE_BLOCK = re.compile(r"```(?:python)?\s*\n(.*?)\n```", re.DOTALL)
 

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from nanochat.common.errors import UserError
-from nanochat.sandbox import Execution, Level, run_program
+from nanochat.tools.sandbox import Execution, Level, run_program
 
 SAFE: tuple[Level, ...] = ("namespaces", "landlock", "seccomp")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox's walls are Linux's")

@@ -19,7 +19,7 @@ from nanochat.tasks.customjson import CustomJson, read_conversations
 from nanochat.tasks.identity import SHIPPED, IdentityConversations, read_identity
 from nanochat.tasks.spellingbee import QUESTIONS, TEST_SEED, item_seed
 from nanochat.tokenizer.tokenizer import check_conversation
-from nanochat.tools import calculate
+from nanochat.tools.calculator import calculate
 
 WORDS = [
     "strawberry",

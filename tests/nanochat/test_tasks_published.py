@@ -11,13 +11,13 @@ from sandbox_levels import SAFE, linux_only, need
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from nanochat.sandbox import run_programs
 from nanochat.tasks import TaskData, make_task
 from nanochat.tasks.gsm8k import solution_parts
 from nanochat.tasks.humaneval import HumanEval, assemble, first_code_block, leading_imports
 from nanochat.tasks.scoring import Letters
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.tools import calculate
+from nanochat.tools.calculator import calculate
+from nanochat.tools.sandbox import run_programs
 
 ORACLES = {
     "gsm8k_test": ("GSM8K", "test"),
@@ -174,7 +174,7 @@ def test_imports_come_from_the_head_of_the_prompt_only():
 
 
 def test_judging_without_a_sandbox_is_refused_unless_unsafe(data, monkeypatch):
-    from nanochat import sandbox
+    from nanochat.tools import sandbox
 
     task = make_task("HumanEval", data)
     assert isinstance(task, HumanEval)

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nanochat.jail import libc
+from nanochat.tools.jail import libc
 
 _ARCHITECTURES = {"x86_64": (0xC000_003E, 0), "aarch64": (0xC000_00B7, 1)}
 """machine: (the kernel's AUDIT_ARCH word, its column in the tables below)."""

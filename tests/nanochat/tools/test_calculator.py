@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
-from nanochat.tools import MAX_EXPRESSION, Calculator, ToolRow, calculate
+from nanochat.tools.calculator import MAX_EXPRESSION, Calculator, ToolRow, calculate
 
 DANGEROUS = [
     "__",

@@ -6,10 +6,10 @@ import time
 import pytest
 from sandbox_levels import SAFE, linux_only, need, run, why_not
 
-from nanochat import sandbox
 from nanochat.common.errors import UserError
-from nanochat.jail import seccomp
-from nanochat.sandbox import Execution, Level, run_programs
+from nanochat.tools import sandbox
+from nanochat.tools.jail import seccomp
+from nanochat.tools.sandbox import Execution, Level, run_programs
 
 pytestmark = linux_only
 

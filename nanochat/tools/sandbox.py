@@ -48,7 +48,7 @@ _SETUP_SECONDS = 30.0
 _BOOT = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
-from nanochat.jail.child import main
+from nanochat.tools.jail.child import main
 del sys.path[0]
 main()
 """
@@ -194,7 +194,7 @@ def _start(
     level: Level, timeout: float, memory: int, source: BinaryIO, folder: str, verdict: int
 ) -> "subprocess.Popen[bytes]":
     interpreter = getattr(sys, "_base_executable", None) or sys.executable
-    room = str(Path(__file__).resolve().parent.parent)
+    room = str(Path(__file__).resolve().parents[2])
     cpu_seconds = int(timeout) + 2
     arguments = [room, level, memory, cpu_seconds, verdict, folder, os.getpid()]
     return subprocess.Popen(

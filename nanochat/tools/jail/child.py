@@ -59,11 +59,11 @@ def _wall_in(level: str, memory: int, cpu_seconds: int, mount_point: str, parent
     if level == "rlimits":
         _limit(memory, cpu_seconds)
         return ["rlimits"]
-    from nanochat.jail import landlock, libc, seccomp
+    from nanochat.tools.jail import landlock, libc, seccomp
 
     libc.die_with_parent(parent)
     if level == "namespaces":
-        from nanochat.jail import namespaces
+        from nanochat.tools.jail import namespaces
 
         identity = namespaces.enter()
         libc.die_with_parent(parent)  # a change of credentials forgets it

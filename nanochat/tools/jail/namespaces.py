@@ -8,7 +8,7 @@ device that is up, no other process.
 import errno
 import os
 
-from nanochat.jail import libc
+from nanochat.tools.jail import libc
 
 NOBODY = 65534
 TMP_OPTIONS = "size=16m,nr_inodes=1024,mode=700"

@@ -8,7 +8,7 @@ import os
 import struct
 from collections.abc import Iterable
 
-from nanochat.jail import libc
+from nanochat.tools.jail import libc
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from sandbox_levels import SAFE, linux_only, need, run, why_not
 
-from nanochat.sandbox import Level, run_program
+from nanochat.tools.sandbox import Level, run_program
 
 pytestmark = linux_only
 
@@ -265,8 +265,8 @@ def test_lines_forged_for_the_watcher_do_not_confuse_it(level):
 def test_a_killed_caller_takes_its_sandbox_along(holding, tmp_path):
     need(holding)
     call = f"run_program('while True: pass', timeout=100, level={holding!r})"
-    code = f"from nanochat.sandbox import run_program\n{call}"
-    caller = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    code = f"from nanochat.tools.sandbox import run_program\n{call}"
+    caller = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
     wanted = 2 if holding == "namespaces" else 1
     deadline = time.monotonic() + 20
     children: list[psutil.Process] = []
@@ -291,7 +291,7 @@ if pid == 0:
     os.read(mapped[0], 1)
     os.setresuid(0, 0, 0)
     open('/proc/sys/user/max_user_namespaces', 'w').write('0')
-    from nanochat.sandbox import run_program
+    from nanochat.tools.sandbox import run_program
     done = run_program("import os; print(os.getuid(), os.path.exists('/etc/passwd'))")
     print(done.layers[0], done.stdout)
     sys.stdout.flush()
@@ -309,7 +309,7 @@ def test_root_where_user_namespaces_are_switched_off_becomes_nobody():
     need("namespaces")
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_USER_NAMESPACES],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         timeout=60,
