@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from nanochat.common.paths import base_dir  # noqa: E402
-from nanochat.events import read_events  # noqa: E402
+from nanochat.run.events import read_events  # noqa: E402
 
 
 def parse() -> argparse.Namespace:

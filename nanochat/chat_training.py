@@ -21,7 +21,7 @@ from nanochat.loss_scale import LossScale
 from nanochat.model import GPT
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.resume import alert_of_others, restore_training, resume_point
-from nanochat.rundir import StageRun
+from nanochat.run.stage_run import StageRun
 from nanochat.sampling import Sampling
 from nanochat.saving import Keep, Saver
 from nanochat.tasks import customjson

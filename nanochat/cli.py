@@ -84,7 +84,7 @@ def dispatch(words: list[str]) -> int:
     if first in COMMANDS:
         return load(COMMANDS[first].target)(words[1:])
     if first.replace("-", "_") in STAGES:
-        from nanochat.rundir import run_stage
+        from nanochat.run.stage_run import run_stage
 
         return run_stage(stage_spec(first), words[1:])
     if first.endswith(".toml"):
@@ -110,7 +110,7 @@ def demo(words: Sequence[str]) -> int:
 def data(words: Sequence[str]) -> int:
     """`nanochat data build|download`: the data stages under the name people look for."""
     from nanochat.config.stages import stage_spec
-    from nanochat.rundir import run_stage
+    from nanochat.run.stage_run import run_stage
 
     if not words or words[0] in ("-h", "--help"):
         print("usage: nanochat data {build,download} [options]\n")

@@ -32,7 +32,7 @@ from nanochat.data.conversations import (
 from nanochat.data.dataloader import Prefetcher
 from nanochat.data.packing import Tokens
 from nanochat.evals.chat import judged_tasks
-from nanochat.rundir import StageRun
+from nanochat.run.stage_run import StageRun
 from nanochat.schedule import classic_momentum, progress_multiplier
 from nanochat.tasks.base import Task
 from nanochat.tasks.mixture import Mixture, Part, make_mixture, parse_part

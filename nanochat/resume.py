@@ -21,7 +21,7 @@ from nanochat.compute.ranks import Ranks
 from nanochat.data.dataloader import LoaderState, Position
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
-from nanochat.rundir import StageRun
+from nanochat.run.stage_run import StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import LoopState
 

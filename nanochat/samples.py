@@ -2,7 +2,7 @@
 
 from nanochat.engine import generate_batch
 from nanochat.model import GPT
-from nanochat.rundir import StageRun
+from nanochat.run.stage_run import StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 PROMPTS = (

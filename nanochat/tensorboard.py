@@ -13,7 +13,7 @@ from typing import Any
 from nanochat.common.errors import Exit, UserError, nearest
 from nanochat.common.paths import Layout, atomic_write, base_dir, make_dir
 from nanochat.config.options import Parser, normalise
-from nanochat.events import Event, number, read_events
+from nanochat.run.events import Event, number, read_events
 
 _TAG_LENGTH = 60
 

@@ -21,9 +21,9 @@ from nanochat.data.packing import Tokens
 from nanochat.evals.bpb import evaluate_bpb
 from nanochat.model import GPT
 from nanochat.optim import MuonAdamW
-from nanochat.progress import Patience
 from nanochat.resume import training_files
-from nanochat.rundir import StageRun, StageStopped
+from nanochat.run.progress import Patience
+from nanochat.run.stage_run import StageRun, StageStopped
 from nanochat.saving import Saver
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import MAX_SKIPPED, LoopState, StepResult, StopRequested, train_step

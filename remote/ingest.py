@@ -12,7 +12,7 @@ import sqlite3
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from nanochat.events import Event, parse_line
+from nanochat.run.events import Event, parse_line
 from remote.series import BLOCK, Point, blocks_of, pack
 from remote.summary import Summary, series_values
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TextIO
 
 from nanochat.common.text import amount, clock, duration, harmless, number, percent, short
-from nanochat.events import Event
+from nanochat.run.events import Event
 from remote.figures import key_figure
 from remote.runs import RunRow
 from remote.summary import as_number

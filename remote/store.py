@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from nanochat.common.errors import UserError, nearest
-from nanochat.events import Event
+from nanochat.run.events import Event
 from remote.database import Database
 from remote.ingest import (
     EVENTS,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nanochat.events import Event
+from nanochat.run.events import Event
 from remote.runs import Attempt
 
 _SERIES_KINDS = ("metric", "eval")

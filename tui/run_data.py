@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nanochat.common.text import harmless
 
 if TYPE_CHECKING:
-    from nanochat.events import Event
+    from nanochat.run.events import Event
     from remote.store import Store
 
 NOTABLE = ("stage_start", "eval", "sample", "checkpoint", "alert", "stage_end")

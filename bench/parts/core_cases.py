@@ -58,7 +58,7 @@ def ours(case: Case) -> dict[str, Any]:
     from nanochat.evals.icl import Asker
     from nanochat.evals.nanochat_lm import CPU_TOKENS, NanochatLM
     from nanochat.model import build_model
-    from nanochat.rundir import StageRun
+    from nanochat.run.stage_run import StageRun
     from nanochat.tokenizer.tokenizer import Tokenizer
 
     if case.threads:

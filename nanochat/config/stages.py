@@ -65,6 +65,6 @@ def stage_spec(name: str) -> StageSpec:
 
 def main(name: str, argv: Sequence[str] | None = None, prog: str = "") -> int:
     """Runs one stage from a command line and returns the exit code."""
-    from nanochat.rundir import run_stage
+    from nanochat.run.stage_run import run_stage
 
     return run_stage(stage_spec(name), argv, prog)

@@ -19,8 +19,8 @@ from nanochat.evals.batches import NEAR, Batch, LanguageModel, Score, plan_batch
 from nanochat.evals.bundle import CoreTask
 from nanochat.evals.icl import Asker, Item
 from nanochat.evals.records import Record, RecordFile, accuracy
-from nanochat.progress import Progress
-from nanochat.rundir import StageRun, StageStopped
+from nanochat.run.progress import Progress
+from nanochat.run.stage_run import StageRun, StageStopped
 
 CORE_TASKS = 22
 """Tasks of the whole bundle: only their mean is CORE."""

@@ -6,7 +6,7 @@ from nanochat.evals.bundle import CoreTask, bundle_folder, read_bundle
 from nanochat.evals.core import CoreRun, evaluate_core
 from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
 from nanochat.model import GPT
-from nanochat.rundir import StageRun
+from nanochat.run.stage_run import StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 

@@ -18,7 +18,7 @@ from nanochat.evals.core import ITEMS, CoreRun, CoreScore, evaluate_core
 from nanochat.evals.huggingface import HuggingFaceLM, model_name
 from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
 from nanochat.evals.records import RecordFile
-from nanochat.rundir import StageRun
+from nanochat.run.stage_run import StageRun
 from nanochat.samples import write_samples
 from nanochat.stages import base_loss
 from nanochat.weights import OpenedModel, open_model

@@ -20,8 +20,8 @@ from nanochat.data.dataloader import PackedLoader
 from nanochat.data.shards import ShardSet, split_shards
 from nanochat.data.stream import stream_batches, stream_rows
 from nanochat.evals.bpb import LabelledBatch, count_batch
-from nanochat.progress import Progress
-from nanochat.rundir import StageRun, StageStopped
+from nanochat.run.progress import Progress
+from nanochat.run.stage_run import StageRun, StageStopped
 from nanochat.samples import write_samples
 from nanochat.weights import OpenedModel, open_model
 

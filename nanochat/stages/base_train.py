@@ -28,7 +28,7 @@ from nanochat.loss_scale import LossScale
 from nanochat.model import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.resume import alert_of_others, check_same_model, reads_on, restore_training, resume_point
-from nanochat.rundir import StageRun
+from nanochat.run.stage_run import StageRun
 from nanochat.samples import write_samples
 from nanochat.saving import Keep, Saver
 from nanochat.scaling import Horizon, plan_run

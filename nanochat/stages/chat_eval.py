@@ -12,8 +12,8 @@ from nanochat.config.stages import main
 from nanochat.config.train_options import ChatEvalOptions
 from nanochat.evals.chat import Answering, ChatJudge, judged_tasks
 from nanochat.evals.records import Record, RecordFile, accuracy, gather
-from nanochat.progress import Progress
-from nanochat.rundir import StageRun, StageStopped
+from nanochat.run.progress import Progress
+from nanochat.run.stage_run import StageRun, StageStopped
 from nanochat.tasks.base import Task
 from nanochat.tasks.registry import TaskData
 from nanochat.tasks.scoring import chat_core

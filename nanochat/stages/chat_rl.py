@@ -11,7 +11,7 @@ from nanochat.config.stages import main
 from nanochat.config.train_options import ChatRlOptions
 from nanochat.engine import Engine
 from nanochat.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
-from nanochat.rundir import StageRun
+from nanochat.run.stage_run import StageRun
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tasks.registry import TaskData, make_task
 from nanochat.training_loop import Course, Every, Training, is_multiple

@@ -14,8 +14,8 @@ from nanochat.data.corpus import BucketSort, Packed, write_shards
 from nanochat.data.demo_corpus import demo_texts, source_files
 from nanochat.data.extract import MAX_DOC_CHARS, Extractor, split_document
 from nanochat.data.sources import Skips, Source, walk
-from nanochat.progress import Progress
-from nanochat.rundir import StageRun
+from nanochat.run.progress import Progress
+from nanochat.run.stage_run import StageRun
 
 MANIFEST = "build.json"
 READING_SHARE = 0.6

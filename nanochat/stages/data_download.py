@@ -14,8 +14,8 @@ from nanochat.data.published import published_set
 from nanochat.data.shards import shard_info, shard_name
 from nanochat.evals.bundle import EVAL_BUNDLE, bundle_folder, read_bundle
 from nanochat.evals.bundle_archive import bundle_url, check_archive, unpack_bundle
-from nanochat.progress import Progress
-from nanochat.rundir import StageRun, StageStopped
+from nanochat.run.progress import Progress
+from nanochat.run.stage_run import StageRun, StageStopped
 
 
 def run(options: DataDownloadOptions, run: StageRun) -> dict[str, float | int | str]:

@@ -4,7 +4,7 @@ from nanochat.chat_training import identity_part
 from nanochat.config.stages import main
 from nanochat.config.train_options import MidTrainOptions
 from nanochat.finetuning import Form, train
-from nanochat.rundir import StageRun
+from nanochat.run.stage_run import StageRun
 
 FORMS = {
     "modern": Form("packed", warm_start=True, init_lr_frac=1.0, warmdown_ratio=0.2),

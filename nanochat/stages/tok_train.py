@@ -8,8 +8,8 @@ from nanochat.common.errors import UserError
 from nanochat.config.stages import main
 from nanochat.config.train_options import TokTrainOptions
 from nanochat.data.shards import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
-from nanochat.progress import Progress
-from nanochat.rundir import StageRun
+from nanochat.run.progress import Progress
+from nanochat.run.stage_run import StageRun
 from nanochat.tokenizer.tokenizer import MIN_VOCAB, Tokenizer
 
 READING_SHARE = 0.9

@@ -16,7 +16,7 @@ from nanochat.tasks.hub import Hub
 if TYPE_CHECKING:
     from nanochat.config.train_options import TaskDataOptions
     from nanochat.data.download import Policy
-    from nanochat.rundir import StageRun
+    from nanochat.run.stage_run import StageRun
 
 
 @dataclass(frozen=True)

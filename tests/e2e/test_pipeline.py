@@ -11,7 +11,7 @@ import pytest
 from sshd import Sshd
 
 from nanochat.common.paths import Layout
-from nanochat.events import read_events
+from nanochat.run.events import read_events
 from remote.hosts import HostBook
 from remote.store import Store
 

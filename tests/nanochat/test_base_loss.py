@@ -16,9 +16,9 @@ from nanochat.compute.ranks import Ranks
 from nanochat.config.train_options import BaseLossOptions
 from nanochat.data.shards import iter_documents, split_shards
 from nanochat.data.stream import stream_rows
-from nanochat.events import Event, read_events
-from nanochat.progress import Progress
-from nanochat.rundir import StageRun
+from nanochat.run.events import Event, read_events
+from nanochat.run.progress import Progress
+from nanochat.run.stage_run import StageRun
 from nanochat.samples import FREE_SAMPLES, PROMPTS
 from nanochat.stages import base_loss
 from nanochat.weights import open_model

@@ -29,7 +29,7 @@ from nanochat.checkpoint import find_checkpoint, list_checkpoints
 from nanochat.config.stages import main
 from nanochat.data.dataloader import PackedLoader
 from nanochat.data.shards import iter_documents, split_shards
-from nanochat.events import read_events
+from nanochat.run.events import read_events
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import LossTracker, StepResult, train_step
 from nanochat.weights import load_model

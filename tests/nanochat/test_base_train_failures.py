@@ -12,7 +12,7 @@ import pytest
 from training_data import TINY, write_shards
 
 from nanochat.checkpoint import MODEL, OPTIM, list_checkpoints, newest_whole
-from nanochat.events import Event, read_events
+from nanochat.run.events import Event, read_events
 
 ROOT = Path(__file__).resolve().parents[2]
 

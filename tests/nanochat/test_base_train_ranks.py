@@ -14,7 +14,7 @@ from training_data import TINY, events_of, hear_hangups, link_base, losses, runs
 
 from nanochat.checkpoint import MODEL, find_checkpoint, list_checkpoints
 from nanochat.config.stages import main
-from nanochat.events import Event, read_events
+from nanochat.run.events import Event, read_events
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 12

@@ -11,7 +11,7 @@ from nanochat.common.paths import Layout
 from nanochat.config.stages import main
 from nanochat.evals.chat import Answering, ChatJudge
 from nanochat.evals.records import RecordFile, accuracy
-from nanochat.events import read_events
+from nanochat.run.events import read_events
 from nanochat.tasks.base import Conversation, Task, assistant, user
 from nanochat.tasks.scoring import choice_conversation
 from nanochat.weights import OpenedModel, open_model

@@ -20,9 +20,9 @@ from nanochat.compute.ranks import Ranks
 from nanochat.config.stages import main
 from nanochat.data.dataloader import LoaderState
 from nanochat.engine import Completion, Engine
-from nanochat.events import Event, read_events
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
+from nanochat.run.events import Event, read_events
 from nanochat.tasks.registry import TaskData, make_task
 from nanochat.trainer import train_step
 from nanochat.weights import OpenedModel, open_model

@@ -22,7 +22,7 @@ from nanochat.evals.bundle import CoreTask, read_bundle
 from nanochat.evals.core import chunks, lowest
 from nanochat.evals.icl import Asker, Item, draw_examples
 from nanochat.evals.nanochat_lm import NanochatLM
-from nanochat.events import Event, read_events
+from nanochat.run.events import Event, read_events
 
 VOCAB = byte_tokenizer().vocab_size
 MODERN = ModelConfig(64, VOCAB, 3, 4, 2, 32, "SL")

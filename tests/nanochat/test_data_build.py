@@ -16,7 +16,7 @@ import pytest
 from nanochat.common.paths import Layout
 from nanochat.config.stages import main
 from nanochat.data.shards import iter_documents, list_shards, split_shards
-from nanochat.events import read_events
+from nanochat.run.events import read_events
 
 
 def build(*argv: str | Path) -> int:

@@ -13,7 +13,7 @@ from nanochat.compute.gpus import GPUS, PUBLISHED_RUNS, PublishedRun, find_gpu, 
 from nanochat.config.stages import main
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.estimate import VOCABULARY, estimate, gpu_machine
-from nanochat.events import read_events
+from nanochat.run.events import read_events
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:

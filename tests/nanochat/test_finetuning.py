@@ -24,7 +24,7 @@ from training_data import (
 from nanochat.checkpoint import find_checkpoint
 from nanochat.common.errors import Exit
 from nanochat.config.stages import main
-from nanochat.events import read_events
+from nanochat.run.events import read_events
 from nanochat.schedule import progress_multiplier
 from nanochat.tasks.mixture import Part, make_mixture, parse_part
 from nanochat.tasks.registry import TaskData

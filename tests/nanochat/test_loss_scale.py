@@ -12,11 +12,11 @@ from nanochat.architecture import ModelConfig
 from nanochat.checkpoint import list_checkpoints
 from nanochat.config.stages import main
 from nanochat.data.dataloader import Batch, LoaderState
-from nanochat.events import read_events
 from nanochat.loss import chunked_loss
 from nanochat.loss_scale import LossScale
 from nanochat.model import build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
+from nanochat.run.events import read_events
 from nanochat.trainer import LossTracker, StepResult, train_step
 
 

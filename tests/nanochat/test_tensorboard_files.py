@@ -10,7 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nanochat.cli import main
-from nanochat.events import Event, EventWriter, number, read_events
+from nanochat.run.events import Event, EventWriter, number, read_events
 from nanochat.tensorboard import without_superseded
 
 RUN = "20260101-000000-base_train-ab12"

@@ -10,7 +10,7 @@ from training_data import byte_tokenizer, make_base
 
 from nanochat.cli import main
 from nanochat.common.paths import Layout
-from nanochat.events import Event, read_events
+from nanochat.run.events import Event, read_events
 from nanochat.tokenizer.published import GPT2, GPT4
 from nanochat.tokenizer.sample_texts import TEXTS
 from nanochat.tokenizer.tokenizer import Tokenizer

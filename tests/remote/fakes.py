@@ -16,7 +16,7 @@ if sys.argv[1:2] != ["-m"]:
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 import signal, time
 from pathlib import Path
-from nanochat.events import EventWriter
+from nanochat.run.events import EventWriter
 steps, pace, fail_at = {steps}, {pace}, {fail_at}
 stage = sys.argv[2].rsplit(".", 1)[1]
 asked = []

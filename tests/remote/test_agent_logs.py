@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nanochat.events import parse_line
+from nanochat.run.events import parse_line
 from remote.agent import logs
 from remote.agent.cgroup import Cgroup
 from remote.agent.verdict import Exited, judge

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from agenthost import AgentHost
 
-from nanochat.events import read_events
+from nanochat.run.events import read_events
 
 
 @pytest.fixture

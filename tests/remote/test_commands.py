@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nanochat.common.paths import Layout
-from nanochat.events import EventWriter
+from nanochat.run.events import EventWriter
 from remote.preflight import checks
 from remote.runs import Gpu, Interpreter, Probe
 

@@ -11,7 +11,7 @@ from sshd import Relay, Sshd
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from nanochat.events import read_events
+from nanochat.run.events import read_events
 from remote.fleet import Fleet
 from remote.hosts import HostBook
 from remote.runs import Change, RunRequest, split_key

@@ -19,7 +19,7 @@ from fakes import fake_python
 from sshd import Sshd, free_port
 
 from nanochat.common.paths import Layout
-from nanochat.events import read_events
+from nanochat.run.events import read_events
 from remote.hosts import Host, HostBook
 from remote.store import Store
 

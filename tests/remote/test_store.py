@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
-from nanochat.events import EventWriter, parse_line
+from nanochat.run.events import EventWriter, parse_line
 from remote.runs import Attempt, superseded_from
 from remote.series import BLOCK
 from remote.store import Store

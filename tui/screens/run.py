@@ -31,7 +31,7 @@ from tui.widgets.samples import Samples
 from tui.widgets.table import VirtualTable
 
 if TYPE_CHECKING:
-    from nanochat.events import Event
+    from nanochat.run.events import Event
     from remote.runs import Change, RunRow
 
 NARROW = 110

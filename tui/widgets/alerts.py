@@ -11,7 +11,7 @@ from tui.keys import bindings
 from tui.widgets.table import Cell, Column, VirtualTable
 
 if TYPE_CHECKING:
-    from nanochat.events import Event
+    from nanochat.run.events import Event
 
 COLUMNS = (
     Column("level", "alert", 7),

@@ -14,7 +14,7 @@ from nanochat.common.text import harmless, size_bytes
 from remote.narration import judged
 
 if TYPE_CHECKING:
-    from nanochat.events import Event
+    from nanochat.run.events import Event
 
 KEPT = 60
 NOTHING = Content.styled("nothing yet: samples, evaluations and checkpoints appear here", "$muted")

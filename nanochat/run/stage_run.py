@@ -24,9 +24,9 @@ from nanochat.common.paths import Layout, atomic_write, base_dir, make_dir
 from nanochat.common.streams import ensure_streams, on_stop_signals, say
 from nanochat.config.options import Options, Parser, add_arguments, changed, collect, normalise
 from nanochat.config.stages import StageSpec
-from nanochat.events import JSON, EventWriter, read_events
-from nanochat.launch import follow_launcher, inside_group, launch
-from nanochat.mirror import Mirror, open_mirror
+from nanochat.run.events import JSON, EventWriter, read_events
+from nanochat.run.launcher import follow_launcher, inside_group, launch
+from nanochat.run.wandb_log import Mirror, open_mirror
 
 SCHEMA = 1
 HEARTBEAT_SECONDS = 2.0
@@ -229,7 +229,7 @@ def describe(run_id: str, stage: str, options: Options) -> dict[str, Any]:
 
 def code_sha() -> str:
     """The commit of the checkout this code runs from, `-dirty` when changed, or "" outside one."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""
     try:

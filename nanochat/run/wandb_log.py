@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.common.errors import Exit, UserError, one_line
-from nanochat.events import JSON, number
+from nanochat.run.events import JSON, number
 
 
 class Mirror:

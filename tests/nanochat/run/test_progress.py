@@ -2,8 +2,8 @@
 
 import pytest
 
-from nanochat import progress
-from nanochat.progress import PATIENCE_EVERY, PATIENCE_SECONDS, Patience
+from nanochat.run import progress
+from nanochat.run.progress import PATIENCE_EVERY, PATIENCE_SECONDS, Patience
 
 
 class Told:

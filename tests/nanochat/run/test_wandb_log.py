@@ -12,10 +12,10 @@ from training_data import TINY, link_base
 
 from nanochat.common.paths import Layout
 from nanochat.config.train_options import BaseTrainOptions
-from nanochat.events import read_events
-from nanochat.rundir import StageRun
+from nanochat.run.events import read_events
+from nanochat.run.stage_run import StageRun
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 STAND_IN = """
 import json, os

@@ -8,13 +8,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from nanochat.common.text import duration
-from nanochat.events import JSON
+from nanochat.run.events import JSON
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from nanochat.rundir import StageRun
+    from nanochat.run.stage_run import StageRun
 
 EVENT_SECONDS = 0.5
 """At most one event in this time, so that a fast loop does not flood the log."""

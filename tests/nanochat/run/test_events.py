@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
-from nanochat.events import MAX_LINE, Event, EventWriter, parse_line, read_events
+from nanochat.run.events import MAX_LINE, Event, EventWriter, parse_line, read_events
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats() | st.text(),
