@@ -56,11 +56,11 @@ def ours(arguments: argparse.Namespace, sizes: list[int]) -> dict[str, Any]:
 
     import torch  # isort: skip
 
-    from nanochat.architecture import decode_bytes
     from nanochat.compute.device import Runtime
     from nanochat.engine import Engine
     from nanochat.inferbench import copy_bandwidth
-    from nanochat.model import build_model
+    from nanochat.model.architecture import decode_bytes
+    from nanochat.model.gpt import build_model
     from nanochat.sampling import Sampling
     from nanochat.scaling import config_from_depth
 

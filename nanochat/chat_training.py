@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import torch
 
-from nanochat.architecture import CLASSIC, flops_per_token, parameter_counts
 from nanochat.batching import Request
 from nanochat.checkpoint import Checkpoint, find_checkpoint
 from nanochat.common.errors import UserError
@@ -18,7 +17,8 @@ from nanochat.engine import Engine
 from nanochat.evals.chat import Answering, ChatJudge, written
 from nanochat.evals.records import Record, accuracy, gather
 from nanochat.loss_scale import LossScale
-from nanochat.model import GPT
+from nanochat.model.architecture import CLASSIC, flops_per_token, parameter_counts
+from nanochat.model.gpt import GPT
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.resume import alert_of_others, restore_training, resume_point
 from nanochat.run.stage_run import StageRun

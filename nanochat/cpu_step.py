@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.architecture import SOFTCAP, ModelConfig, matmul_parameters
 from nanochat.decode_weights import Weights
 from nanochat.kvcache import BatchCache
+from nanochat.model.architecture import SOFTCAP, ModelConfig, matmul_parameters
 
 try:
     from rustbpe._rustbpe import DecodeKernel

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nanochat.architecture import VALUE_GATE_CHANNELS
-from nanochat.model import GPT
+from nanochat.model.architecture import VALUE_GATE_CHANNELS
+from nanochat.model.gpt import GPT
 
 
 @dataclass

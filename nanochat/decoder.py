@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanochat.architecture import SMEAR_CHANNELS, SOFTCAP, ModelConfig
 from nanochat.cpu_step import CpuStep, kernel_there
 from nanochat.decode_weights import LayerWeights, Weights, interleave, prepare
 from nanochat.kvcache import SLACK, BatchCache, KVCache, LayerReads
-from nanochat.model import GPT
+from nanochat.model.architecture import SMEAR_CHANNELS, SOFTCAP, ModelConfig
+from nanochat.model.gpt import GPT
 from nanochat.step_graphs import SLACK_OF_GRAPHS, Capture, CudaCapture, StepGraphs
 
 EPS = torch.finfo(torch.float32).eps

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from nanochat.batching import Finish, Request, Scheduler
 from nanochat.decoder import Decoder
 from nanochat.kvcache import KVCache
-from nanochat.model import GPT
+from nanochat.model.gpt import GPT
 from nanochat.sampling import Sampling
 from nanochat.step_graphs import Capture
 from nanochat.tools.calculator import Calculator, ToolTokenizer

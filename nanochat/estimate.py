@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nanochat.architecture import ModelConfig, parameter_counts
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir
 from nanochat.common.text import duration
@@ -20,6 +19,7 @@ from nanochat.config.options import Parser, add_arguments, collect, normalise, o
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.data.shards import split_shards
 from nanochat.memory import HEADROOM, Compute, Memory, device_batch_that_fits, estimate_memory
+from nanochat.model.architecture import ModelConfig, parameter_counts
 from nanochat.scaling import Horizon, plan_run
 
 VOCABULARY = 32_768

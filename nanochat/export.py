@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanochat.architecture import SOFTCAP, ModelConfig
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import Layout, base_dir, fsync_dir, make_dir
 from nanochat.common.text import size_bytes
 from nanochat.config.options import Parser, add_arguments, collect, normalise, option
 from nanochat.config.train_options import CheckpointOptions
+from nanochat.model.architecture import SOFTCAP, ModelConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nanochat.model import GPT
+    from nanochat.model.gpt import GPT
     from nanochat.tokenizer.tokenizer import Tokenizer
     from nanochat.weights import OpenedModel
 

@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nanochat.architecture import ModelConfig, decode_bytes, parameter_counts, prefill_flops
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir
 from nanochat.config.options import Parser, add_arguments, collect, normalise, option
 from nanochat.config.train_options import CheckpointOptions
+from nanochat.model.architecture import ModelConfig, decode_bytes, parameter_counts, prefill_flops
 
 if TYPE_CHECKING:
     from nanochat.compute.device import Runtime
     from nanochat.engine import Engine
-    from nanochat.model import GPT
+    from nanochat.model.gpt import GPT
 
 _COPY_BYTES = 1 << 26
 _ROW = "{:>6} {:>9} {:>9} {:>9} {:>9} {:>7} {:>9}"
@@ -90,7 +90,7 @@ def find_model(options: InferBenchOptions, base: Any, device: Any, dtype: Any) -
     import torch
 
     from nanochat.checkpoint import find_checkpoint
-    from nanochat.model import build_model
+    from nanochat.model.gpt import build_model
     from nanochat.scaling import config_from_depth
     from nanochat.weights import load_model
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nanochat.architecture import ModelConfig
+from nanochat.model.architecture import ModelConfig
 
 SLACK = 64
 """Free slots made when a buffer is moved or grown, at the least: it is done once in as many steps."""

@@ -1,15 +1,15 @@
 """What training takes of one device's memory, counted from the shapes without torch.
 
 Parameters, gradients and optimizer states are exact. Activations are what autograd keeps of one forward
-pass of `nanochat.model`, tensor by tensor; the head's logits are not among them, for the loss computes a
-chunk of them at a time (`nanochat.loss`). Workspace and context are estimates.
+pass of `nanochat.model.gpt`, tensor by tensor; the head's logits are not among them, for the loss computes a
+chunk of them at a time (`nanochat.model.loss`). Workspace and context are estimates.
 """
 
 from collections import Counter
 from dataclasses import dataclass, fields
 
-from nanochat.architecture import VALUE_GATE_CHANNELS, ModelConfig, parameter_counts
-from nanochat.attention_blocks import kept_weights
+from nanochat.model.architecture import VALUE_GATE_CHANNELS, ModelConfig, parameter_counts
+from nanochat.model.attention_blocks import kept_weights
 
 FLOAT32 = 4
 ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -18,7 +18,7 @@ CONTEXT = {"cuda": 640 << 20, "cpu": 600 << 20}
 COMMUNICATION = 512 << 20
 """Bytes of NCCL's buffers, where several GPUs train together."""
 LOSS_CHUNK = {"cpu": 1 << 20, "cuda": 1 << 27}
-"""Logits in a chunk of the loss (`nanochat.loss.chunk_rows`)."""
+"""Logits in a chunk of the loss (`nanochat.model.loss.chunk_rows`)."""
 HEADROOM = 0.95
 """Part of a GPU's memory that is counted on: the rest is lost between the allocator's blocks."""
 LARGEST_BATCH = 4096
@@ -227,7 +227,7 @@ def _window_copies(config: ModelConfig, window: int | None) -> int:
 
 
 def _by_hand(config: ModelConfig, compute: Compute, window: int | None, rows: int) -> int:
-    """Attention weights kept where a CPU computes attention by hand (`nanochat.attention_cpu`), else 0."""
+    """Attention weights kept where `nanochat.model.attention_cpu` computes attention by hand, else 0."""
     if compute.device != "cpu" or compute.compiled:
         return 0
     if config.n_kv_head != config.n_head:

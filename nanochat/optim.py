@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from nanochat.architecture import CLASSIC
 from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
-from nanochat.model import GPT
+from nanochat.model.architecture import CLASSIC
+from nanochat.model.gpt import GPT
 from nanochat.muon import cautious_step_, classic_direction, muon_direction
 from nanochat.sharding import Piece, Stack, Unit, Whole
 

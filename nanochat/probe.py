@@ -13,7 +13,7 @@ from nanochat.config.options import Parser, add_arguments, collect, normalise, o
 from nanochat.config.train_options import CheckpointOptions
 
 if TYPE_CHECKING:
-    from nanochat.model import GPT
+    from nanochat.model.gpt import GPT
     from nanochat.tokenizer.tokenizer import Tokenizer
 
 _WIDTH = 80

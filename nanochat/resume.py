@@ -4,7 +4,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nanochat.architecture import ModelConfig
 from nanochat.checkpoint import (
     MODEL,
     Checkpoint,
@@ -19,7 +18,8 @@ from nanochat.checkpoint import (
 from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
 from nanochat.data.dataloader import LoaderState, Position
-from nanochat.model import GPT
+from nanochat.model.architecture import ModelConfig
+from nanochat.model.gpt import GPT
 from nanochat.optim import MuonAdamW
 from nanochat.run.stage_run import StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer

@@ -6,9 +6,9 @@ Hyperparameters are tuned at depth 12 and a batch of 2¹⁹ tokens and carried t
 import math
 from dataclasses import dataclass
 
-from nanochat.architecture import CLASSIC, MODERN, ModelConfig, Parts, flops_per_token, parameter_counts
 from nanochat.common.errors import UserError
 from nanochat.config.train_options import BaseTrainOptions
+from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, Parts, flops_per_token, parameter_counts
 
 REFERENCE_DEPTH = 12
 REFERENCE_BATCH = 2**19

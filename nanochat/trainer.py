@@ -14,7 +14,7 @@ from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
 from nanochat.data.dataloader import Batch, LoaderState
 from nanochat.loss_scale import LossScale
-from nanochat.model import GPT
+from nanochat.model.gpt import GPT
 from nanochat.optim import MuonAdamW
 
 MAX_SKIPPED = 5

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.architecture import parts_to_meta
 from nanochat.checkpoint import Checkpoint
 from nanochat.common.errors import Exit, UserError
 from nanochat.compute.device import GC_EVERY, Runtime, freeze_garbage_collector
 from nanochat.data.dataloader import Batch, as_batch
 from nanochat.data.packing import Tokens
 from nanochat.evals.bpb import evaluate_bpb
-from nanochat.model import GPT
+from nanochat.model.architecture import parts_to_meta
+from nanochat.model.gpt import GPT
 from nanochat.optim import MuonAdamW
 from nanochat.resume import training_files
 from nanochat.run.progress import Patience

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from nanochat.architecture import ModelConfig, Parts, config_from_checkpoint
 from nanochat.checkpoint import MODEL, Checkpoint, find_checkpoint
 from nanochat.common.errors import UserError, one_line
 from nanochat.common.paths import Layout
-from nanochat.model import GPT, build_model
+from nanochat.model.architecture import ModelConfig, Parts, config_from_checkpoint
+from nanochat.model.gpt import GPT, build_model
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 _COMPILED = "_orig_mod."

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from nanochat.architecture import parameter_counts
 from nanochat.common.errors import UserError
 from nanochat.common.text import duration, harmless, short, size_bytes
 from nanochat.compute.gpus import PUBLISHED_PRICE, find_gpu, named_gpu
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.estimate import CPU_UTILISATION, VOCABULARY, Estimate, Machine, estimate, gpu_machine
+from nanochat.model.architecture import parameter_counts
 
 if TYPE_CHECKING:
     from remote.hosts import Host

@@ -49,7 +49,6 @@ def ours(case: Case) -> dict[str, Any]:
     # isort: split
     import torch
 
-    from nanochat.architecture import ModelConfig
     from nanochat.common.paths import Layout
     from nanochat.compute.device import setup_runtime
     from nanochat.config.train_options import BaseEvalOptions
@@ -57,7 +56,8 @@ def ours(case: Case) -> dict[str, Any]:
     from nanochat.evals.core import CoreRun, Records, chunks, judge_chunk
     from nanochat.evals.icl import Asker
     from nanochat.evals.nanochat_lm import CPU_TOKENS, NanochatLM
-    from nanochat.model import build_model
+    from nanochat.model.architecture import ModelConfig
+    from nanochat.model.gpt import build_model
     from nanochat.run.stage_run import StageRun
     from nanochat.tokenizer.tokenizer import Tokenizer
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
-from nanochat.architecture import ModelConfig, flops_per_token
-from nanochat.attention import choose_kernel
 from nanochat.common.errors import UserError
 from nanochat.compute.device import setup_runtime
 from nanochat.data.dataloader import Batch, LoaderState
-from nanochat.fp8 import require_float8
 from nanochat.memory import Compute, estimate_memory
-from nanochat.model import GPT, build_model
+from nanochat.model.architecture import ModelConfig, flops_per_token
+from nanochat.model.attention import choose_kernel
+from nanochat.model.fp8 import require_float8
+from nanochat.model.gpt import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.scaling import config_from_depth
 from nanochat.trainer import compile_blocks, train_step

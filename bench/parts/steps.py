@@ -102,10 +102,10 @@ def _tokens(shape: Shape) -> Any:
 def _ours(name: str, shape: Shape) -> tuple[Callable[[], object], float]:
     import torch
 
-    from nanochat.architecture import CLASSIC, MODERN, ModelConfig, flops_per_token
     from nanochat.compute.device import setup_runtime
     from nanochat.data.dataloader import Batch, LoaderState
-    from nanochat.model import build_model
+    from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, flops_per_token
+    from nanochat.model.gpt import build_model
     from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
     from nanochat.trainer import prepare_for_training, train_step
 

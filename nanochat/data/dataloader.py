@@ -19,7 +19,7 @@ from torch import Tensor
 from nanochat.common.errors import UserError
 from nanochat.data.packing import DocumentBuffer, Tokens, pack_row
 from nanochat.data.shards import iter_row_groups, shard_info
-from nanochat.loss import IGNORE
+from nanochat.model.loss import IGNORE
 
 BUFFER_DOCUMENTS = 1000
 TOKENIZE_DOCUMENTS = 128

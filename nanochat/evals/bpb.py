@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nanochat.compute.ranks import Ranks
-from nanochat.model import GPT
+from nanochat.model.gpt import GPT
 
 
 class LabelledBatch(Protocol):

@@ -9,7 +9,7 @@ from nanochat.batching import Finish, Request
 from nanochat.common.errors import UserError
 from nanochat.engine import Completion, Engine
 from nanochat.evals.records import Record
-from nanochat.model import GPT
+from nanochat.model.gpt import GPT
 from nanochat.sampling import Sampling
 from nanochat.tasks.base import Conversation, Task, last_text
 from nanochat.tasks.registry import TaskData, make_task, task_spec

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from nanochat.architecture import ModelConfig
-from nanochat.attention import SDPA
-from nanochat.attention_cpu import read_after_prefixes, reads_by_hand
-from nanochat.loss import chunk_rows
-from nanochat.model import GPT, Attend
+from nanochat.model.architecture import ModelConfig
+from nanochat.model.attention import SDPA
+from nanochat.model.attention_cpu import read_after_prefixes, reads_by_hand
+from nanochat.model.gpt import GPT, Attend
+from nanochat.model.loss import chunk_rows
 from nanochat.tokenizer.tokenizer import SPLIT_PATTERN, Tokenizer
 
 ROTARY_SPAN = 10

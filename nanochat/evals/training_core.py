@@ -5,7 +5,7 @@ from nanochat.compute.device import Runtime
 from nanochat.evals.bundle import CoreTask, bundle_folder, read_bundle
 from nanochat.evals.core import CoreRun, evaluate_core
 from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
-from nanochat.model import GPT
+from nanochat.model.gpt import GPT
 from nanochat.run.stage_run import StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
 

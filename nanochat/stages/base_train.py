@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from nanochat.architecture import ModelConfig, parameter_counts
 from nanochat.checkpoint import MODEL, Checkpoint
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
@@ -23,9 +22,10 @@ from nanochat.data.packing import Tokens
 from nanochat.data.shards import ShardSet, split_shards
 from nanochat.evals.bundle import CoreTask
 from nanochat.evals.training_core import training_core, training_tasks
-from nanochat.fp8 import require_float8
 from nanochat.loss_scale import LossScale
-from nanochat.model import GPT, build_model
+from nanochat.model.architecture import ModelConfig, parameter_counts
+from nanochat.model.fp8 import require_float8
+from nanochat.model.gpt import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.resume import alert_of_others, check_same_model, reads_on, restore_training, resume_point
 from nanochat.run.stage_run import StageRun

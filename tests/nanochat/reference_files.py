@@ -9,8 +9,8 @@ import tiktoken
 import torch
 from torch import Tensor
 
-from nanochat.architecture import ModelConfig
-from nanochat.model import GPT, build_model
+from nanochat.model.architecture import ModelConfig
+from nanochat.model.gpt import GPT, build_model
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 

@@ -8,7 +8,6 @@ import torch
 from reference_files import random_model, write_reference_checkpoint, write_reference_tokenizer
 from training_data import byte_tokenizer, make_base, runs_of
 
-from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.cli import main
 from nanochat.common.paths import Layout
 from nanochat.compute.device import Runtime
@@ -16,6 +15,7 @@ from nanochat.compute.ranks import Ranks
 from nanochat.config.train_options import BaseLossOptions
 from nanochat.data.shards import iter_documents, split_shards
 from nanochat.data.stream import stream_rows
+from nanochat.model.architecture import CLASSIC, ModelConfig
 from nanochat.run.events import Event, read_events
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun

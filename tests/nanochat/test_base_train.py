@@ -24,11 +24,11 @@ from training_data import (
     write_shards,
 )
 
-from nanochat.architecture import CLASSIC
 from nanochat.checkpoint import find_checkpoint, list_checkpoints
 from nanochat.config.stages import main
 from nanochat.data.dataloader import PackedLoader
 from nanochat.data.shards import iter_documents, split_shards
+from nanochat.model.architecture import CLASSIC
 from nanochat.run.events import read_events
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import LossTracker, StepResult, train_step

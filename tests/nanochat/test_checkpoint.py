@@ -17,7 +17,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nanochat.architecture import CLASSIC, ModelConfig, Parts, config_from_checkpoint, parts_to_meta
 from nanochat.checkpoint import (
     MODEL,
     OPTIM,
@@ -32,7 +31,8 @@ from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
 from nanochat.data.dataloader import LoaderState
 from nanochat.loss_scale import LossScale
-from nanochat.model import build_model
+from nanochat.model.architecture import CLASSIC, ModelConfig, Parts, config_from_checkpoint, parts_to_meta
+from nanochat.model.gpt import build_model
 from nanochat.saving import Keep, Saver
 from nanochat.trainer import LoopState, StepResult
 from nanochat.weights import load_model, load_weights, read_weights

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from reference_files import random_model, write_reference_checkpoint
 from training_data import TINY, WORDS, byte_tokenizer, make_base, runs_of
 
-from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.cli import main
 from nanochat.evals.batches import plan_batches, score
 from nanochat.evals.bundle import CoreTask, read_bundle
 from nanochat.evals.core import chunks, lowest
 from nanochat.evals.icl import Asker, Item, draw_examples
 from nanochat.evals.nanochat_lm import NanochatLM
+from nanochat.model.architecture import CLASSIC, ModelConfig
 from nanochat.run.events import Event, read_events
 
 VOCAB = byte_tokenizer().vocab_size

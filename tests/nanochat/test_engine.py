@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nanochat.architecture import CLASSIC, MODERN, ModelConfig, Parts
 from nanochat.batching import Finish, NewToken, Request, Scheduler
 from nanochat.common.errors import UserError
 from nanochat.decoder import Decoder, Prepared
 from nanochat.engine import Engine, generate, generate_batch
-from nanochat.model import GPT, build_model
+from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, Parts
+from nanochat.model.gpt import GPT, build_model
 from nanochat.sampling import Sampling, choose
 from nanochat.step_graphs import bucket
 

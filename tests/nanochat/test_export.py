@@ -13,13 +13,13 @@ from reference_files import random_model, write_reference_checkpoint
 from safetensors.torch import load_file
 from training_data import byte_tokenizer, documents
 
-from nanochat.architecture import CLASSIC, ModelConfig, parts_to_meta
 from nanochat.checkpoint import save_checkpoint
 from nanochat.cli import main
 from nanochat.common.paths import Layout
 from nanochat.data.shards import iter_row_groups, list_shards
 from nanochat.export import FILES
-from nanochat.model import GPT, build_model
+from nanochat.model.architecture import CLASSIC, ModelConfig, parts_to_meta
+from nanochat.model.gpt import GPT, build_model
 from nanochat.tokenizer.huggingface import merge_pair, tokenizer_json
 from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 from nanochat.weights import load_weights, open_model

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from nanochat.architecture import CLASSIC, MODERN, ModelConfig, decode_bytes, prefill_flops
 from nanochat.cli import main
 from nanochat.common.paths import Layout
+from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, decode_bytes, prefill_flops
 
 SHAPE = [
     "--depth",

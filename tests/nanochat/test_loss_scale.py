@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from training_data import TINY, make_base
 
-from nanochat.architecture import ModelConfig
 from nanochat.checkpoint import list_checkpoints
 from nanochat.config.stages import main
 from nanochat.data.dataloader import Batch, LoaderState
-from nanochat.loss import chunked_loss
 from nanochat.loss_scale import LossScale
-from nanochat.model import build_model
+from nanochat.model.architecture import ModelConfig
+from nanochat.model.gpt import build_model
+from nanochat.model.loss import chunked_loss
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.run.events import read_events
 from nanochat.trainer import LossTracker, StepResult, train_step

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from nanochat.architecture import CLASSIC, MODERN, ModelConfig
 from nanochat.memory import (
     Compute,
     activation_bytes,
@@ -16,7 +15,8 @@ from nanochat.memory import (
     optimizer_bytes,
     parameter_bytes,
 )
-from nanochat.model import GPT, build_model
+from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig
+from nanochat.model.gpt import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.scaling import config_from_depth
 

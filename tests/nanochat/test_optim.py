@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.common.errors import UserError
-from nanochat.model import GPT, build_model
+from nanochat.model.architecture import CLASSIC, ModelConfig
+from nanochat.model.gpt import GPT, build_model
 from nanochat.muon import POLAR_EXPRESS, newton_schulz, polar_express
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 

@@ -17,12 +17,12 @@ from rich.cells import cell_len
 from torch import Tensor
 from training_data import byte_tokenizer
 
-from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.checkpoint import save_checkpoint
 from nanochat.cli import main
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from nanochat.model import GPT
+from nanochat.model.architecture import CLASSIC, ModelConfig
+from nanochat.model.gpt import GPT
 from nanochat.probe import Probe, probe, table
 from nanochat.weights import open_model, read_weights
 

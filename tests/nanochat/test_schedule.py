@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.architecture import CLASSIC, MODERN, ModelConfig, flops_per_token, parameter_counts
 from nanochat.common.errors import UserError
+from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, flops_per_token, parameter_counts
 from nanochat.scaling import config_from_depth, plan_horizon, scaling_parameters
 from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanochat.architecture import CLASSIC, ModelConfig
 from nanochat.common.errors import UserError
-from nanochat.fp8 import AMAX_FLOOR, fits_float8, float8_linear, quantize, require_float8
-from nanochat.loss import chunked_loss
-from nanochat.model import GPT, build_model
+from nanochat.model.architecture import CLASSIC, ModelConfig
+from nanochat.model.fp8 import AMAX_FLOOR, fits_float8, float8_linear, quantize, require_float8
+from nanochat.model.gpt import GPT, build_model
+from nanochat.model.loss import chunked_loss
 
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 
@@ -64,7 +64,7 @@ def test_quantizing_survives_zeros_and_keeps_what_is_not_finite() -> None:
 
 @pytest.mark.parametrize("vocab", [256, 250])
 def test_the_heads_loss_in_float8_is_its_emulation(vocab: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nanochat.loss.chunk_rows", lambda vocab, device: 64)
+    monkeypatch.setattr("nanochat.model.loss.chunk_rows", lambda vocab, device: 64)
     g = torch.Generator().manual_seed(1)
     x = torch.randn(50, 128, generator=g, requires_grad=True)
     head = (0.3 * torch.randn(256, 128, generator=g)).requires_grad_()

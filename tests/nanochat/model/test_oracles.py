@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nanochat.architecture import config_from_checkpoint, flops_per_token, parameter_counts
 from nanochat.checkpoint import find_checkpoint
 from nanochat.data.dataloader import PackedLoader
 from nanochat.data.shards import ShardSet, split_shards
 from nanochat.engine import generate_batch
 from nanochat.evals.bpb import evaluate_bpb
-from nanochat.model import build_model
+from nanochat.model.architecture import config_from_checkpoint, flops_per_token, parameter_counts
+from nanochat.model.gpt import build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.scaling import plan_horizon
 from nanochat.schedule import lr_multiplier, muon_momentum, muon_weight_decay

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from nanochat import attention
-from nanochat.architecture import ModelConfig
-from nanochat.attention import Kernel, attend, choose_kernel, flex_window
-from nanochat.attention_cpu import fits_by_hand, read_after_prefixes, reads_by_hand
 from nanochat.common.errors import UserError
-from nanochat.model import build_model
+from nanochat.model import attention
+from nanochat.model.architecture import ModelConfig
+from nanochat.model.attention import Kernel, attend, choose_kernel, flex_window
+from nanochat.model.attention_cpu import fits_by_hand, read_after_prefixes, reads_by_hand
+from nanochat.model.gpt import build_model
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -130,7 +130,7 @@ def test_tails_see_the_prefix_they_go_on_from(
     prefix: int, tail: int, window: int | None, kv_heads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some tails at a time, and of a long one some tokens at a time."""
-    monkeypatch.setattr("nanochat.attention_cpu.READ_TOKENS", 16)
+    monkeypatch.setattr("nanochat.model.attention_cpu.READ_TOKENS", 16)
     g, counts = torch.Generator().manual_seed(prefix), [3, 1, 2]
     old_k, old_v = (torch.randn(3, prefix, kv_heads, 16, generator=g) for _ in "kv")
     q = torch.randn(6, tail, 4, 16, generator=g)

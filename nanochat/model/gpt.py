@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nanochat.architecture import SMEAR_CHANNELS, VALUE_GATE_CHANNELS, ModelConfig
-from nanochat.attention import SDPA, Kernel, attend, block_mask, choose_kernel
-from nanochat.fp8 import fits_float8, float8_linear
-from nanochat.loss import capped_logits, chunked_loss, token_losses
-from nanochat.ops import norm, relu_squared, rotate
+from nanochat.model.architecture import SMEAR_CHANNELS, VALUE_GATE_CHANNELS, ModelConfig
+from nanochat.model.attention import SDPA, Kernel, attend, block_mask, choose_kernel
+from nanochat.model.fp8 import fits_float8, float8_linear
+from nanochat.model.loss import capped_logits, chunked_loss, token_losses
+from nanochat.model.ops import norm, relu_squared, rotate
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A layer's attention: q (B, T, H, D), keys and values (B, T or more, H_kv, D) → (B, T, H, D)."""
@@ -137,7 +137,7 @@ class GPT(nn.Module):
         self.config = config
         self.compute_dtype = compute_dtype
         self.compiled_loss = False
-        """Whether the elementwise part of the training loss is compiled (see `nanochat.loss`)."""
+        """Whether the elementwise part of the training loss is compiled (see `nanochat.model.loss`)."""
         parts, width, rows = config.parts, config.n_embd, config.padded_vocab
         layers = range(config.n_layer)
         self.transformer = nn.ModuleDict(
@@ -361,7 +361,7 @@ def build_model(
 ) -> GPT:
     """An uninitialised model on `device`: made without data first, so no weight is drawn twice.
 
-    `attention` names a kernel of `nanochat.attention.KERNELS`.
+    `attention` names a kernel of `nanochat.model.attention.KERNELS`.
     """
     with torch.device("meta"):
         model = GPT(config, compute_dtype)

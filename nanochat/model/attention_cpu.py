@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.attention_blocks import blocks, kept_weights
+from nanochat.model.attention_blocks import blocks, kept_weights
 
 
 def fits_by_hand(q: Tensor, k: Tensor, window: int | None) -> bool:

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from nanochat.attention_cpu import attend_by_hand, fits_by_hand, read_by_hand, reads_by_hand
 from nanochat.common.errors import UserError, one_line
+from nanochat.model.attention_cpu import attend_by_hand, fits_by_hand, read_by_hand, reads_by_hand
 
 KERNELS = ("auto", "fa3", "flex", "sdpa")
 ENVIRONMENT = "NANOCHAT_ATTENTION"

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanochat.architecture import SOFTCAP
-from nanochat.fp8 import Float8Head
+from nanochat.model.architecture import SOFTCAP
+from nanochat.model.fp8 import Float8Head
 
 IGNORE = -1
 

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat import ops
-from nanochat.architecture import CLASSIC, MODERN, ModelConfig, Parts, parameter_counts
-from nanochat.attention import attend, causal_mask
 from nanochat.common.errors import UserError
 from nanochat.engine import KVCache, generate_batch
-from nanochat.loss import capped_logits, chunked_loss, token_losses
-from nanochat.model import GPT, build_model
+from nanochat.model import ops
+from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, Parts, parameter_counts
+from nanochat.model.attention import attend, causal_mask
+from nanochat.model.gpt import GPT, build_model
+from nanochat.model.loss import capped_logits, chunked_loss, token_losses
 
 
 def config(parts: Parts = MODERN, **sizes: object) -> ModelConfig:
@@ -101,7 +101,7 @@ def test_chunked_loss_and_gradients_are_those_of_plain_cross_entropy(
 ) -> None:
     if compiled and not shutil.which("g++"):
         pytest.skip("compiling for the CPU needs a C++ compiler")
-    monkeypatch.setattr("nanochat.loss.chunk_rows", lambda vocab, device: 7)
+    monkeypatch.setattr("nanochat.model.loss.chunk_rows", lambda vocab, device: 7)
     g = torch.Generator().manual_seed(0)
     x = torch.randn(33, 16, generator=g, requires_grad=True)
     head = (3 * torch.randn(64, 16, generator=g)).requires_grad_()

@@ -86,7 +86,7 @@ def float8_linear(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class Float8Head:
-    """The head's three products in float8, a chunk of tokens at a time (see `nanochat.loss`).
+    """The head's three products in float8, a chunk of tokens at a time (see `nanochat.model.loss`).
 
     x (N, C) and weight (padded vocabulary, C) are scaled as wholes, a chunk's gradient by itself. `compiled`:
     scaling and transposing are compiled.
