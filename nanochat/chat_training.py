@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import torch
 
 from nanochat.batching import Request
-from nanochat.checkpoint import Checkpoint, find_checkpoint
+from nanochat.checkpoint.files import Checkpoint, find_checkpoint
+from nanochat.checkpoint.saver import Keep, Saver
+from nanochat.checkpoint.weights import check_tokenizer, load_model
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
 from nanochat.config.train_options import ChatTrainOptions
@@ -23,7 +25,6 @@ from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.resume import alert_of_others, restore_training, resume_point
 from nanochat.run.stage_run import StageRun
 from nanochat.sampling import Sampling
-from nanochat.saving import Keep, Saver
 from nanochat.tasks import customjson
 from nanochat.tasks.base import Task, user
 from nanochat.tasks.registry import TaskData
@@ -31,7 +32,6 @@ from nanochat.tasks.scoring import chat_core
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import LoopState, prepare_for_training
 from nanochat.training_loop import Course, Training
-from nanochat.weights import check_tokenizer, load_model
 
 O = TypeVar("O", bound=ChatTrainOptions)  # noqa: E741 - the conventional single letter
 

@@ -19,9 +19,9 @@ from nanochat.model.architecture import SOFTCAP, ModelConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nanochat.checkpoint.weights import OpenedModel
     from nanochat.model.gpt import GPT
     from nanochat.tokenizer.tokenizer import Tokenizer
-    from nanochat.weights import OpenedModel
 
 FILES = (
     "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     out = layout.resolve(options.out)
     check_target(out, options.force)
 
-    from nanochat.weights import open_model
+    from nanochat.checkpoint.weights import open_model
 
     opened = open_model(
         layout, options.source, tag=options.model_tag, step=options.step, tokenizer_dir=options.tokenizer_dir

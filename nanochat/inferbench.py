@@ -89,10 +89,10 @@ def find_model(options: InferBenchOptions, base: Any, device: Any, dtype: Any) -
     """The checkpoint's model, or an untrained one of the shape given; and what to call it."""
     import torch
 
-    from nanochat.checkpoint import find_checkpoint
+    from nanochat.checkpoint.files import find_checkpoint
+    from nanochat.checkpoint.weights import load_model
     from nanochat.model.gpt import build_model
     from nanochat.scaling import config_from_depth
-    from nanochat.weights import load_model
 
     if options.depth == 0:
         raise UserError("--depth: 0 layers are no model", "at least 1; leave it out to take a checkpoint")

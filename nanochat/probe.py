@@ -88,8 +88,8 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("nanochat probe: no --prompt", 'for example --prompt "The capital of France is"')
     options = collect(ProbeOptions, found)
 
+    from nanochat.checkpoint.weights import open_model
     from nanochat.compute.device import pick_device, pick_dtype
-    from nanochat.weights import open_model
 
     device = pick_device(options.device_type)
     opened = open_model(

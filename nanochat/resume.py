@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nanochat.checkpoint import (
+from nanochat.checkpoint.files import (
     MODEL,
     Checkpoint,
     find_checkpoint,

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.checkpoint import Checkpoint
+from nanochat.checkpoint.files import Checkpoint
+from nanochat.checkpoint.saver import Saver
 from nanochat.common.errors import Exit, UserError
 from nanochat.compute.device import GC_EVERY, Runtime, freeze_garbage_collector
 from nanochat.data.dataloader import Batch, as_batch
@@ -24,7 +25,6 @@ from nanochat.optim import MuonAdamW
 from nanochat.resume import training_files
 from nanochat.run.progress import Patience
 from nanochat.run.stage_run import StageRun, StageStopped
-from nanochat.saving import Saver
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import MAX_SKIPPED, LoopState, StepResult, StopRequested, train_step
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.errors import UserError, nearest
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import Runtime, setup_runtime
@@ -21,7 +22,6 @@ from nanochat.evals.records import RecordFile
 from nanochat.run.stage_run import StageRun
 from nanochat.samples import write_samples
 from nanochat.stages import base_loss
-from nanochat.weights import OpenedModel, open_model
 
 KINDS = ("core", "bpb", "sample")
 CORE_SHARE = 0.7

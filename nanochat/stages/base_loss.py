@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.stages import main
@@ -23,7 +24,6 @@ from nanochat.evals.bpb import LabelledBatch, count_batch
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, StageStopped
 from nanochat.samples import write_samples
-from nanochat.weights import OpenedModel, open_model
 
 LOSS_SHARE = 0.96
 """Part of the progress given to the losses; the samples are the rest."""

@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
-from nanochat.checkpoint import MODEL, Checkpoint
+from nanochat.checkpoint.files import MODEL, Checkpoint
+from nanochat.checkpoint.saver import Keep, Saver
+from nanochat.checkpoint.weights import load_weights, read_weights
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.stages import main
@@ -30,13 +32,11 @@ from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.resume import alert_of_others, check_same_model, reads_on, restore_training, resume_point
 from nanochat.run.stage_run import StageRun
 from nanochat.samples import write_samples
-from nanochat.saving import Keep, Saver
 from nanochat.scaling import Horizon, plan_run
 from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import LoopState, prepare_for_training
 from nanochat.training_loop import Course, Every, HeldOut, Training, check_batch
-from nanochat.weights import load_weights, read_weights
 
 
 def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str]:

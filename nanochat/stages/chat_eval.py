@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Sequence
 
+from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.errors import UserError
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import setup_runtime
@@ -17,7 +18,6 @@ from nanochat.run.stage_run import StageRun, StageStopped
 from nanochat.tasks.base import Task
 from nanochat.tasks.registry import TaskData
 from nanochat.tasks.scoring import chat_core
-from nanochat.weights import OpenedModel, open_model
 
 
 def run(options: ChatEvalOptions, run: StageRun) -> dict[str, float | int | str]:

@@ -8,6 +8,7 @@ import torch
 from reference_files import random_model, write_reference_checkpoint, write_reference_tokenizer
 from training_data import byte_tokenizer, make_base, runs_of
 
+from nanochat.checkpoint.weights import open_model
 from nanochat.cli import main
 from nanochat.common.paths import Layout
 from nanochat.compute.device import Runtime
@@ -21,7 +22,6 @@ from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun
 from nanochat.samples import FREE_SAMPLES, PROMPTS
 from nanochat.stages import base_loss
-from nanochat.weights import open_model
 
 VOCAB = byte_tokenizer().vocab_size
 MODERN = ModelConfig(64, VOCAB, 2, 2, 1, 32, "SL")

@@ -24,7 +24,8 @@ from training_data import (
     write_shards,
 )
 
-from nanochat.checkpoint import find_checkpoint, list_checkpoints
+from nanochat.checkpoint.files import find_checkpoint, list_checkpoints
+from nanochat.checkpoint.weights import load_model
 from nanochat.config.stages import main
 from nanochat.data.dataloader import PackedLoader
 from nanochat.data.shards import iter_documents, split_shards
@@ -32,7 +33,6 @@ from nanochat.model.architecture import CLASSIC
 from nanochat.run.events import read_events
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import LossTracker, StepResult, train_step
-from nanochat.weights import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 

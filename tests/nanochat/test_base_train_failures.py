@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from training_data import TINY, write_shards
 
-from nanochat.checkpoint import MODEL, OPTIM, list_checkpoints, newest_whole
+from nanochat.checkpoint.files import MODEL, OPTIM, list_checkpoints, newest_whole
 from nanochat.run.events import Event, read_events
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from training_data import TINY, events_of, hear_hangups, link_base, losses, runs_of
 
-from nanochat.checkpoint import MODEL, find_checkpoint, list_checkpoints
+from nanochat.checkpoint.files import MODEL, find_checkpoint, list_checkpoints
 from nanochat.config.stages import main
 from nanochat.run.events import Event, read_events
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from training_data import TINY, WORDS, make_base
 
+from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.paths import Layout
 from nanochat.config.stages import main
 from nanochat.evals.chat import Answering, ChatJudge
@@ -14,7 +15,6 @@ from nanochat.evals.records import RecordFile, accuracy
 from nanochat.run.events import read_events
 from nanochat.tasks.base import Conversation, Task, assistant, user
 from nanochat.tasks.scoring import choice_conversation
-from nanochat.weights import OpenedModel, open_model
 
 
 @pytest.fixture(scope="module")

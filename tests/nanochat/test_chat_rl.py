@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from training_data import TINY, error_line, events_of, link_base, make_base, stage_process
 
 from nanochat.batching import Finish
-from nanochat.checkpoint import find_checkpoint
+from nanochat.checkpoint.files import find_checkpoint
+from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.paths import Layout
 from nanochat.compute.ranks import Ranks
 from nanochat.config.stages import main
@@ -25,7 +26,6 @@ from nanochat.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and
 from nanochat.run.events import Event, read_events
 from nanochat.tasks.registry import TaskData, make_task
 from nanochat.trainer import train_step
-from nanochat.weights import OpenedModel, open_model
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = [

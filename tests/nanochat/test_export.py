@@ -13,7 +13,8 @@ from reference_files import random_model, write_reference_checkpoint
 from safetensors.torch import load_file
 from training_data import byte_tokenizer, documents
 
-from nanochat.checkpoint import save_checkpoint
+from nanochat.checkpoint.files import save_checkpoint
+from nanochat.checkpoint.weights import load_weights, open_model
 from nanochat.cli import main
 from nanochat.common.paths import Layout
 from nanochat.data.shards import iter_row_groups, list_shards
@@ -22,7 +23,6 @@ from nanochat.model.architecture import CLASSIC, ModelConfig, parts_to_meta
 from nanochat.model.gpt import GPT, build_model
 from nanochat.tokenizer.huggingface import merge_pair, tokenizer_json
 from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
-from nanochat.weights import load_weights, open_model
 
 transformers = pytest.importorskip("transformers", reason="needs transformers: pip install '.[test]'")
 tokenizers = pytest.importorskip("tokenizers", reason="needs transformers: pip install '.[test]'")

@@ -21,7 +21,7 @@ from training_data import (
     stage_process,
 )
 
-from nanochat.checkpoint import find_checkpoint
+from nanochat.checkpoint.files import find_checkpoint
 from nanochat.common.errors import Exit
 from nanochat.config.stages import main
 from nanochat.run.events import read_events

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from training_data import TINY, make_base
 
-from nanochat.checkpoint import list_checkpoints
+from nanochat.checkpoint.files import list_checkpoints
 from nanochat.config.stages import main
 from nanochat.data.dataloader import Batch, LoaderState
 from nanochat.loss_scale import LossScale

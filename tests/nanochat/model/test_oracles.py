@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nanochat.checkpoint import find_checkpoint
+from nanochat.checkpoint.files import find_checkpoint
+from nanochat.checkpoint.weights import load_model, load_weights
 from nanochat.data.dataloader import PackedLoader
 from nanochat.data.shards import ShardSet, split_shards
 from nanochat.engine import generate_batch
@@ -21,7 +22,6 @@ from nanochat.scaling import plan_horizon
 from nanochat.schedule import lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import train_step
-from nanochat.weights import load_model, load_weights
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nanochat.checkpoint import (
+from nanochat.checkpoint.files import (
     MODEL,
     OPTIM,
     Checkpoint,
@@ -27,15 +27,15 @@ from nanochat.checkpoint import (
     save_checkpoint,
     sweep,
 )
+from nanochat.checkpoint.saver import Keep, Saver
+from nanochat.checkpoint.weights import load_model, load_weights, read_weights
 from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
 from nanochat.data.dataloader import LoaderState
 from nanochat.loss_scale import LossScale
 from nanochat.model.architecture import CLASSIC, ModelConfig, Parts, config_from_checkpoint, parts_to_meta
 from nanochat.model.gpt import build_model
-from nanochat.saving import Keep, Saver
 from nanochat.trainer import LoopState, StepResult
-from nanochat.weights import load_model, load_weights, read_weights
 
 SIZES = {
     "sequence_len": 16, "vocab_size": 50, "n_layer": 2, "n_head": 2, "n_kv_head": 1, "n_embd": 32,
@@ -117,7 +117,7 @@ def test_what_a_killed_writer_left_is_cleared_and_what_it_replaced_returns(tmp_p
 WRITER = """
 import sys, torch
 from pathlib import Path
-from nanochat.checkpoint import save_checkpoint
+from nanochat.checkpoint.files import save_checkpoint
 tensors = {f"w{i}": torch.ones(200_000) * i for i in range(8)}
 for step in range(1, 10_000):
     save_checkpoint(Path(sys.argv[1]), step % 3, {"model.safetensors": tensors, "optim.safetensors": tensors},
@@ -161,7 +161,7 @@ def test_a_save_in_the_background_is_of_the_step_it_was_begun_at(
         assert gone_on.wait(30)
         return save_checkpoint(*args)
 
-    monkeypatch.setattr("nanochat.saving.save_checkpoint", late)
+    monkeypatch.setattr("nanochat.checkpoint.saver.save_checkpoint", late)
     saver = Saver(tmp_path / "d2", Ranks(), Keep(), "run")
     state, weights = LoopState(loss_scale=LossScale(8.0)), torch.zeros(3)
     state.loss.update(0, StepResult(4.0, 1.0, True, LoaderState(), 1))

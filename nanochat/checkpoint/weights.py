@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from nanochat.checkpoint import MODEL, Checkpoint, find_checkpoint
+from nanochat.checkpoint.files import MODEL, Checkpoint, find_checkpoint
 from nanochat.common.errors import UserError, one_line
 from nanochat.common.paths import Layout
 from nanochat.model.architecture import ModelConfig, Parts, config_from_checkpoint

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nanochat.checkpoint import Checkpoint, Part, list_checkpoints, newest_whole, save_checkpoint
+from nanochat.checkpoint.files import Checkpoint, Part, list_checkpoints, newest_whole, save_checkpoint
 from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
 

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: their files, saving them beside the training, reading their weights."""
