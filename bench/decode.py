@@ -62,7 +62,7 @@ def ours(arguments: argparse.Namespace, sizes: list[int]) -> dict[str, Any]:
     from nanochat.model.architecture import decode_bytes
     from nanochat.model.gpt import build_model
     from nanochat.sampling import Sampling
-    from nanochat.scaling import config_from_depth
+    from nanochat.scaling.horizon import config_from_depth
 
     torch.set_num_threads(arguments.threads)
     config = config_from_depth(

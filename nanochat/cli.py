@@ -35,7 +35,7 @@ COMMANDS: dict[str, Command] = {
         "nanochat.tasks.command:main", "ls | show | fetch what models are trained on and judged by"
     ),
     "estimate": Command(
-        "nanochat.estimate:main", "memory, time and cost of a pretraining run before it is started"
+        "nanochat.scaling.estimate:main", "memory, time and cost of a pretraining run before it is started"
     ),
     "probe": Command("nanochat.probe:main", "what a checkpoint makes of a prompt: logits and continuation"),
     "bench": Command("nanochat.inferbench:main", "infer: how fast a model, trained or not, answers here"),

@@ -92,7 +92,7 @@ def find_model(options: InferBenchOptions, base: Any, device: Any, dtype: Any) -
     from nanochat.checkpoint.files import find_checkpoint
     from nanochat.checkpoint.weights import load_model
     from nanochat.model.gpt import build_model
-    from nanochat.scaling import config_from_depth
+    from nanochat.scaling.horizon import config_from_depth
 
     if options.depth == 0:
         raise UserError("--depth: 0 layers are no model", "at least 1; leave it out to take a checkpoint")

@@ -19,10 +19,10 @@ HEAVY = {"torch", "pyarrow", "numpy", "plotext", "asyncssh", "textual", "tiktoke
 LIGHT = [
     "nanochat.cli",
     "nanochat.common.errors",
-    "nanochat.estimate",
+    "nanochat.scaling.estimate",
     "nanochat.run.events",
     "nanochat.compute.gpus",
-    "nanochat.memory",
+    "nanochat.scaling.memory",
     "nanochat.config.options",
     "nanochat.common.paths",
     "nanochat.config.plan",

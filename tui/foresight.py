@@ -13,8 +13,8 @@ from nanochat.common.errors import UserError
 from nanochat.common.text import duration, harmless, short, size_bytes
 from nanochat.compute.gpus import PUBLISHED_PRICE, find_gpu, named_gpu
 from nanochat.config.train_options import BaseTrainOptions
-from nanochat.estimate import CPU_UTILISATION, VOCABULARY, Estimate, Machine, estimate, gpu_machine
 from nanochat.model.architecture import parameter_counts
+from nanochat.scaling.estimate import CPU_UTILISATION, VOCABULARY, Estimate, Machine, estimate, gpu_machine
 
 if TYPE_CHECKING:
     from remote.hosts import Host

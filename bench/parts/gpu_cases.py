@@ -16,13 +16,13 @@ import torch
 from nanochat.common.errors import UserError
 from nanochat.compute.device import setup_runtime
 from nanochat.data.dataloader import Batch, LoaderState
-from nanochat.memory import Compute, estimate_memory
 from nanochat.model.architecture import ModelConfig, flops_per_token
 from nanochat.model.attention import choose_kernel
 from nanochat.model.fp8 import require_float8
 from nanochat.model.gpt import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-from nanochat.scaling import config_from_depth
+from nanochat.scaling.horizon import config_from_depth
+from nanochat.scaling.memory import Compute, estimate_memory
 from nanochat.trainer import compile_blocks, train_step
 
 

@@ -32,7 +32,7 @@ from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.resume import alert_of_others, check_same_model, reads_on, restore_training, resume_point
 from nanochat.run.stage_run import StageRun
 from nanochat.samples import write_samples
-from nanochat.scaling import Horizon, plan_run
+from nanochat.scaling.horizon import Horizon, plan_run
 from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import LoopState, prepare_for_training

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
 from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, flops_per_token, parameter_counts
-from nanochat.scaling import config_from_depth, plan_horizon, scaling_parameters
+from nanochat.scaling.horizon import config_from_depth, plan_horizon, scaling_parameters
 from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 
 

@@ -9,7 +9,7 @@ from textual.widgets import Input
 
 from nanochat.config.options import Parser, add_arguments, collect, from_mapping
 from nanochat.config.stages import STAGES
-from nanochat.estimate import estimate
+from nanochat.scaling.estimate import estimate
 from remote.hosts import Host
 from remote.runs import Probe, RunRow
 from tests.tui.conftest import Bench, settle

@@ -17,7 +17,7 @@ from nanochat.common.errors import UserError
 from nanochat.config.options import changed
 from nanochat.config.stages import STAGES
 from nanochat.config.train_options import BaseTrainOptions
-from nanochat.estimate import validation_tokens_in
+from nanochat.scaling.estimate import validation_tokens_in
 from tui import run_actions
 from tui.command_line import stage_line
 from tui.foresight import foresee, machine_of, tokenizer_size

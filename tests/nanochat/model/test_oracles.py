@@ -18,7 +18,7 @@ from nanochat.evals.bpb import evaluate_bpb
 from nanochat.model.architecture import config_from_checkpoint, flops_per_token, parameter_counts
 from nanochat.model.gpt import build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-from nanochat.scaling import plan_horizon
+from nanochat.scaling.horizon import plan_horizon
 from nanochat.schedule import lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.trainer import train_step

@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from nanochat.memory import (
+from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig
+from nanochat.model.gpt import GPT, build_model
+from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
+from nanochat.scaling.horizon import config_from_depth
+from nanochat.scaling.memory import (
     Compute,
     activation_bytes,
     cast_bytes,
@@ -15,10 +19,6 @@ from nanochat.memory import (
     optimizer_bytes,
     parameter_bytes,
 )
-from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig
-from nanochat.model.gpt import GPT, build_model
-from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-from nanochat.scaling import config_from_depth
 
 SHAPES = [
     ModelConfig(256, 1000, 4, 4, 4, 128, "L"),

@@ -12,8 +12,8 @@ from nanochat.cli import main as nanochat
 from nanochat.compute.gpus import GPUS, PUBLISHED_RUNS, PublishedRun, find_gpu, named_gpu
 from nanochat.config.stages import main
 from nanochat.config.train_options import BaseTrainOptions
-from nanochat.estimate import VOCABULARY, estimate, gpu_machine
 from nanochat.run.events import read_events
+from nanochat.scaling.estimate import VOCABULARY, estimate, gpu_machine
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:

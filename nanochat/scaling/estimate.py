@@ -1,7 +1,7 @@
 """`nanochat estimate`: what a pretraining run is before it is started.
 
-Sizes and horizon come from the functions base_train itself uses; memory from `nanochat.memory`; time from
-the machine's peak and the utilisation that published runs reached.
+Sizes and horizon come from the functions base_train itself uses; memory from `nanochat.scaling.memory`; time
+from the machine's peak and the utilisation that published runs reached.
 """
 
 import json
@@ -18,9 +18,9 @@ from nanochat.compute.gpus import PUBLISHED_MFU, PUBLISHED_PRICE, GpuModel, find
 from nanochat.config.options import Parser, add_arguments, collect, normalise, option
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.data.shards import split_shards
-from nanochat.memory import HEADROOM, Compute, Memory, device_batch_that_fits, estimate_memory
 from nanochat.model.architecture import ModelConfig, parameter_counts
-from nanochat.scaling import Horizon, plan_run
+from nanochat.scaling.horizon import Horizon, plan_run
+from nanochat.scaling.memory import HEADROOM, Compute, Memory, device_batch_that_fits, estimate_memory
 
 VOCABULARY = 32_768
 """Where no tokenizer is there: the usual size."""

@@ -1,0 +1,1 @@
+"""How long to train, what memory it takes, and what it costs."""
