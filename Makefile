@@ -15,7 +15,7 @@ ARGS  ?=
 TORCH ?= default
 JOBS  ?= 2
 DEV   := .[test,lint]
-CRATES := rustbpe nanochat/decode_kernel
+CRATES := rustbpe nanochat/infer/decode_kernel
 BUILD := pyproject.toml constraints.txt $(foreach c,$(CRATES),$(wildcard $c/Cargo.toml $c/src/*.rs $c/src/*/*.rs))
 
 help: ## this list

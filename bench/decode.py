@@ -57,11 +57,11 @@ def ours(arguments: argparse.Namespace, sizes: list[int]) -> dict[str, Any]:
     import torch  # isort: skip
 
     from nanochat.compute.device import Runtime
-    from nanochat.engine import Engine
+    from nanochat.infer.engine import Engine
+    from nanochat.infer.sampling import Sampling
     from nanochat.inferbench import copy_bandwidth
     from nanochat.model.architecture import decode_bytes
     from nanochat.model.gpt import build_model
-    from nanochat.sampling import Sampling
     from nanochat.scaling.horizon import config_from_depth
 
     torch.set_num_threads(arguments.threads)
@@ -84,7 +84,7 @@ def reference(arguments: argparse.Namespace, sizes: list[int]) -> dict[str, Any]
     import torch
     from nanochat.gpt import GPT, GPTConfig  # type: ignore[import-not-found,unused-ignore]
 
-    from nanochat.engine import Engine  # type: ignore[import-not-found,attr-defined,unused-ignore]
+    from nanochat.infer.engine import Engine  # type: ignore[import-not-found,attr-defined,unused-ignore]
 
     torch.set_num_threads(arguments.threads)
     width = arguments.depth * 64

@@ -8,23 +8,23 @@ from typing import Any, TypeVar
 
 import torch
 
-from nanochat.batching import Request
 from nanochat.checkpoint.files import Checkpoint, find_checkpoint
 from nanochat.checkpoint.saver import Keep, Saver
 from nanochat.checkpoint.weights import check_tokenizer, load_model
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
 from nanochat.config.train_options import ChatTrainOptions
-from nanochat.engine import Engine
 from nanochat.evals.chat import Answering, ChatJudge, written
 from nanochat.evals.records import Record, accuracy, gather
+from nanochat.infer.engine import Engine
+from nanochat.infer.sampling import Sampling
+from nanochat.infer.scheduler import Request
 from nanochat.loss_scale import LossScale
 from nanochat.model.architecture import CLASSIC, flops_per_token, parameter_counts
 from nanochat.model.gpt import GPT
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.resume import alert_of_others, restore_training, resume_point
 from nanochat.run.stage_run import StageRun
-from nanochat.sampling import Sampling
 from nanochat.tasks import customjson
 from nanochat.tasks.base import Task, user
 from nanochat.tasks.registry import TaskData

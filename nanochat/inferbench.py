@@ -21,7 +21,7 @@ from nanochat.model.architecture import ModelConfig, decode_bytes, parameter_cou
 
 if TYPE_CHECKING:
     from nanochat.compute.device import Runtime
-    from nanochat.engine import Engine
+    from nanochat.infer.engine import Engine
     from nanochat.model.gpt import GPT
 
 _COPY_BYTES = 1 << 26
@@ -116,7 +116,7 @@ def find_model(options: InferBenchOptions, base: Any, device: Any, dtype: Any) -
 def measure(model: "GPT", named: str, options: InferBenchOptions, sizes: list[int]) -> dict[str, Any]:
     """Prints the figures as they come; returns them all."""
     from nanochat.compute.device import Runtime
-    from nanochat.engine import Engine
+    from nanochat.infer.engine import Engine
 
     config, runtime = model.config, Runtime(model.device, model.compute_dtype)
     prompt_tokens = min(options.prompt_tokens, max(1, config.sequence_len - options.decode_tokens))
@@ -210,7 +210,7 @@ def run_once(
     """Seconds to the first token of `rows` rows of one prompt, and of each step after it."""
     import random
 
-    from nanochat.sampling import Sampling
+    from nanochat.infer.sampling import Sampling
 
     vocab = engine.model.config.vocab_size
     prompt = random.Random(0).choices(range(vocab), k=prompt_tokens)

@@ -58,7 +58,7 @@ def probe(model: "GPT", tokenizer: "Tokenizer", prompt: str, *, top: int = 8, gr
     """
     import torch
 
-    from nanochat.engine import generate_batch
+    from nanochat.infer.engine import generate_batch
 
     if top > model.config.vocab_size:
         raise UserError(f"--top {top} is more than the vocabulary's {model.config.vocab_size:,} tokens")

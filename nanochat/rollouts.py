@@ -14,13 +14,13 @@ from typing import Self
 import numpy as np
 import torch
 
-from nanochat.batching import Finish, Request
 from nanochat.compute.ranks import Ranks
 from nanochat.data.dataloader import Batch, LoaderState, Position, as_batch
 from nanochat.data.packing import Tokens
-from nanochat.engine import Completion, Engine
 from nanochat.evals.chat import written
-from nanochat.sampling import Sampling
+from nanochat.infer.engine import Completion, Engine
+from nanochat.infer.sampling import Sampling
+from nanochat.infer.scheduler import Finish, Request
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tokenizer.tokenizer import Tokenizer
 

@@ -1,6 +1,6 @@
 """Samples of a base model: the fixed prompts continued greedily, and text written freely from bos."""
 
-from nanochat.engine import generate_batch
+from nanochat.infer.engine import generate_batch
 from nanochat.model.gpt import GPT
 from nanochat.run.stage_run import StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer

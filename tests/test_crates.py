@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.timeout(900)  # the first time compiles a crate and its dependencies for testing
 @pytest.mark.parametrize(
     ("crate", "options", "least"),
-    [("rustbpe", ["--no-default-features"], 18), ("nanochat/decode_kernel", [], 4)],
+    [("rustbpe", ["--no-default-features"], 18), ("nanochat/infer/decode_kernel", [], 4)],
 )
 def test_the_crates_own_tests_pass(crate: str, options: list[str], least: int) -> None:
     if shutil.which("cargo") is None:

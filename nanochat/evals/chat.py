@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
-from nanochat.batching import Finish, Request
 from nanochat.common.errors import UserError
-from nanochat.engine import Completion, Engine
 from nanochat.evals.records import Record
+from nanochat.infer.engine import Completion, Engine
+from nanochat.infer.sampling import Sampling
+from nanochat.infer.scheduler import Finish, Request
 from nanochat.model.gpt import GPT
-from nanochat.sampling import Sampling
 from nanochat.tasks.base import Conversation, Task, last_text
 from nanochat.tasks.registry import TaskData, make_task, task_spec
 from nanochat.tasks.scoring import CHAT_CORE_BASELINES, Letters, best_letter

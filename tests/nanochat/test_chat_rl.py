@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from training_data import TINY, error_line, events_of, link_base, make_base, stage_process
 
-from nanochat.batching import Finish
 from nanochat.checkpoint.files import find_checkpoint
 from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.paths import Layout
 from nanochat.compute.ranks import Ranks
 from nanochat.config.stages import main
 from nanochat.data.dataloader import LoaderState
-from nanochat.engine import Completion, Engine
+from nanochat.infer.engine import Completion, Engine
+from nanochat.infer.scheduler import Finish
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
 from nanochat.run.events import Event, read_events

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
-from nanochat.engine import KVCache, generate_batch
+from nanochat.infer.engine import KVCache, generate_batch
 from nanochat.model import ops
 from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, Parts, parameter_counts
 from nanochat.model.attention import attend, causal_mask

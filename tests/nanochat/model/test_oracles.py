@@ -13,8 +13,8 @@ from nanochat.checkpoint.files import find_checkpoint
 from nanochat.checkpoint.weights import load_model, load_weights
 from nanochat.data.dataloader import PackedLoader
 from nanochat.data.shards import ShardSet, split_shards
-from nanochat.engine import generate_batch
 from nanochat.evals.bpb import evaluate_bpb
+from nanochat.infer.engine import generate_batch
 from nanochat.model.architecture import config_from_checkpoint, flops_per_token, parameter_counts
 from nanochat.model.gpt import build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups

@@ -19,9 +19,9 @@ from enum import StrEnum
 from torch import Tensor
 
 from nanochat.common.errors import UserError
-from nanochat.decoder import Decoder
-from nanochat.kvcache import KVCache
-from nanochat.sampling import Sampling, choose
+from nanochat.infer.decoder import Decoder
+from nanochat.infer.kvcache import KVCache
+from nanochat.infer.sampling import Sampling, choose
 from nanochat.tools.calculator import Calculator, ToolRow
 
 

@@ -1,4 +1,4 @@
-"""The decoding step of a CPU: one call of the compiled kernel (`nanochat/decode_kernel`, in Rust).
+"""The decoding step of a CPU: one call of the compiled kernel (`nanochat/infer/decode_kernel`, in Rust).
 
 Torch takes some thirty operations a layer, which on a small model cost more to start than to compute. The
 kernel takes float32 and works in float32: of a model of another compute type the matrices are those it rounds
@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.decode_weights import Weights
-from nanochat.kvcache import BatchCache
+from nanochat.infer.decode_weights import Weights
+from nanochat.infer.kvcache import BatchCache
 from nanochat.model.architecture import SOFTCAP, ModelConfig, matmul_parameters
 
 try:

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanochat.cpu_step import CpuStep, kernel_there
-from nanochat.decode_weights import LayerWeights, Weights, interleave, prepare
-from nanochat.kvcache import SLACK, BatchCache, KVCache, LayerReads
+from nanochat.infer.cpu_step import CpuStep, kernel_there
+from nanochat.infer.cuda_graphs import SLACK_OF_GRAPHS, Capture, CudaCapture, StepGraphs
+from nanochat.infer.decode_weights import LayerWeights, Weights, interleave, prepare
+from nanochat.infer.kvcache import SLACK, BatchCache, KVCache, LayerReads
 from nanochat.model.architecture import SMEAR_CHANNELS, SOFTCAP, ModelConfig
 from nanochat.model.gpt import GPT
-from nanochat.step_graphs import SLACK_OF_GRAPHS, Capture, CudaCapture, StepGraphs
 
 EPS = torch.finfo(torch.float32).eps
 PREFILL_CHUNK = 1024

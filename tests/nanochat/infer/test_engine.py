@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nanochat.batching import Finish, NewToken, Request, Scheduler
 from nanochat.common.errors import UserError
-from nanochat.decoder import Decoder, Prepared
-from nanochat.engine import Engine, generate, generate_batch
+from nanochat.infer.cuda_graphs import bucket
+from nanochat.infer.decoder import Decoder, Prepared
+from nanochat.infer.engine import Engine, generate, generate_batch
+from nanochat.infer.sampling import Sampling, choose
+from nanochat.infer.scheduler import Finish, NewToken, Request, Scheduler
 from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, Parts
 from nanochat.model.gpt import GPT, build_model
-from nanochat.sampling import Sampling, choose
-from nanochat.step_graphs import bucket
 
 VOCAB = 50
 
@@ -81,8 +81,8 @@ WAYS = [by_kernel, by_torch, by_replay]
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Captured reads of few slots and buffers that must grow, so that short tests meet many shapes."""
-    monkeypatch.setattr("nanochat.step_graphs.REACH_STEP", 8)
-    monkeypatch.setattr("nanochat.decoder.SLACK_OF_GRAPHS", 24)
+    monkeypatch.setattr("nanochat.infer.cuda_graphs.REACH_STEP", 8)
+    monkeypatch.setattr("nanochat.infer.decoder.SLACK_OF_GRAPHS", 24)
 
 
 def random_model(seed: int = 0, parts: Parts = MODERN, **sizes: object) -> GPT:
@@ -241,7 +241,7 @@ def test_short_windows_are_kept_apart_from_long_ones(parts: Parts, context: int)
 def test_a_prompt_far_beyond_the_context_is_read_in_chunks(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nanochat.decoder.PREFILL_CHUNK", 7)
+    monkeypatch.setattr("nanochat.infer.decoder.PREFILL_CHUNK", 7)
     model = random_model(2, parts)
     prompt = torch.randint(0, VOCAB, (300,), generator=torch.Generator().manual_seed(0)).tolist()
     [tokens] = generate_batch(model, prompt, max_tokens=40, temperature=0)
@@ -453,7 +453,7 @@ def test_bfloat16_decoding_stays_near_float32(way: Callable[[GPT], Decoder]) -> 
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_threads_of_the_kernel_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wide enough that each has some columns, and rows and heads do not part evenly."""
-    monkeypatch.setattr("nanochat.cpu_step.THREAD_FLOPS", 1)
+    monkeypatch.setattr("nanochat.infer.cpu_step.THREAD_FLOPS", 1)
     model = random_model(12, n_embd=224, n_head=7, n_kv_head=7, window_pattern="SL")
     given, expected = [3, 1, 4, 1, 5], []
     for count in (1, threads):

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from nanochat.kvcache import LayerReads
+from nanochat.infer.kvcache import LayerReads
 
 if TYPE_CHECKING:
-    from nanochat.decoder import Decoder
+    from nanochat.infer.decoder import Decoder
 
 REACH_STEP = 256
 """Slots that a captured read is rounded up to: a graph serves as many steps of one row."""

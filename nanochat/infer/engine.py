@@ -1,18 +1,19 @@
 """Generation from one prompt: read once, continued by any number of samples together.
 
-Several prompts at a time, that come and go, are nanochat/batching.py's business; this is its short form.
+Several prompts at a time, that come and go, are nanochat/infer/scheduler.py's business; this is its
+short form.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nanochat.batching import Finish, Request, Scheduler
-from nanochat.decoder import Decoder
-from nanochat.kvcache import KVCache
+from nanochat.infer.cuda_graphs import Capture
+from nanochat.infer.decoder import Decoder
+from nanochat.infer.kvcache import KVCache
+from nanochat.infer.sampling import Sampling
+from nanochat.infer.scheduler import Finish, Request, Scheduler
 from nanochat.model.gpt import GPT
-from nanochat.sampling import Sampling
-from nanochat.step_graphs import Capture
 from nanochat.tools.calculator import Calculator, ToolTokenizer
 
 __all__ = ["Completion", "Engine", "KVCache", "generate", "generate_batch"]

@@ -1,0 +1,1 @@
+"""Generation: prefill, decode, the running batch, the KV cache, sampling."""
