@@ -19,8 +19,8 @@ from nanochat.evals.core import ITEMS, CoreRun, CoreScore, evaluate_core
 from nanochat.evals.huggingface import HuggingFaceLM, model_name
 from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
 from nanochat.evals.records import RecordFile
+from nanochat.evals.samples import write_samples
 from nanochat.run.stage_run import StageRun
-from nanochat.samples import write_samples
 from nanochat.stages import base_loss
 
 KINDS = ("core", "bpb", "sample")

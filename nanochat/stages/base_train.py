@@ -23,6 +23,7 @@ from nanochat.data.dataloader import Batch, PackedLoader, Prefetcher
 from nanochat.data.packing import Tokens
 from nanochat.data.shards import ShardSet, split_shards
 from nanochat.evals.bundle import CoreTask
+from nanochat.evals.samples import write_samples
 from nanochat.evals.training_core import training_core, training_tasks
 from nanochat.loss_scale import LossScale
 from nanochat.model.architecture import ModelConfig, parameter_counts
@@ -31,7 +32,6 @@ from nanochat.model.gpt import GPT, build_model
 from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.resume import alert_of_others, check_same_model, reads_on, restore_training, resume_point
 from nanochat.run.stage_run import StageRun
-from nanochat.samples import write_samples
 from nanochat.scaling.horizon import Horizon, plan_run
 from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.tokenizer.tokenizer import Tokenizer

@@ -16,11 +16,11 @@ from nanochat.compute.ranks import Ranks
 from nanochat.config.train_options import BaseLossOptions
 from nanochat.data.shards import iter_documents, split_shards
 from nanochat.data.stream import stream_rows
+from nanochat.evals.samples import FREE_SAMPLES, PROMPTS
 from nanochat.model.architecture import CLASSIC, ModelConfig
 from nanochat.run.events import Event, read_events
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun
-from nanochat.samples import FREE_SAMPLES, PROMPTS
 from nanochat.stages import base_loss
 
 VOCAB = byte_tokenizer().vocab_size
