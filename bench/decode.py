@@ -56,10 +56,10 @@ def ours(arguments: argparse.Namespace, sizes: list[int]) -> dict[str, Any]:
 
     import torch  # isort: skip
 
+    from nanochat.commands.bench import copy_bandwidth
     from nanochat.compute.device import Runtime
     from nanochat.infer.engine import Engine
     from nanochat.infer.sampling import Sampling
-    from nanochat.inferbench import copy_bandwidth
     from nanochat.model.architecture import decode_bytes
     from nanochat.model.gpt import build_model
     from nanochat.scaling.horizon import config_from_depth

@@ -32,19 +32,25 @@ COMMANDS: dict[str, Command] = {
     "hosts": Command("remote.commands:hosts", "ls | add | test | rm the machines that stages run on"),
     "data": Command("nanochat.cli:data", "build | download training shards"),
     "tasks": Command(
-        "nanochat.tasks.command:main", "ls | show | fetch what models are trained on and judged by"
+        "nanochat.commands.tasks:main", "ls | show | fetch what models are trained on and judged by"
     ),
     "estimate": Command(
         "nanochat.scaling.estimate:main", "memory, time and cost of a pretraining run before it is started"
     ),
-    "probe": Command("nanochat.probe:main", "what a checkpoint makes of a prompt: logits and continuation"),
-    "bench": Command("nanochat.inferbench:main", "infer: how fast a model, trained or not, answers here"),
-    "export": Command("nanochat.export:main", "write a classic model in Hugging Face's format"),
-    "tensorboard": Command("nanochat.tensorboard:main", "write runs' event logs as TensorBoard files"),
+    "probe": Command(
+        "nanochat.commands.probe:main", "what a checkpoint makes of a prompt: logits and continuation"
+    ),
+    "bench": Command("nanochat.commands.bench:main", "infer: how fast a model, trained or not, answers here"),
+    "export": Command("nanochat.commands.export:main", "write a classic model in Hugging Face's format"),
+    "tensorboard": Command(
+        "nanochat.commands.tensorboard:main", "write runs' event logs as TensorBoard files"
+    ),
     "doctor": Command(
         "remote.commands:doctor", "check this machine, line by line, with a fix for each failure"
     ),
-    "completion": Command("nanochat.completion:main", "print the shell completion: bash | zsh | tcsh"),
+    "completion": Command(
+        "nanochat.commands.completion:main", "print the shell completion: bash | zsh | tcsh"
+    ),
 }
 
 DATA = {"build": "data_build", "download": "data_download"}

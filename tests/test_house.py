@@ -29,7 +29,7 @@ LIGHT = [
     "nanochat.run.stage_run",
     "nanochat.config.stages",
     "nanochat.config.train_options",
-    "nanochat.tensorboard",
+    "nanochat.commands.tensorboard",
     "nanochat.tokenizer.tokenizer",
 ]
 

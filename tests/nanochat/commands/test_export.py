@@ -16,9 +16,9 @@ from training_data import byte_tokenizer, documents
 from nanochat.checkpoint.files import save_checkpoint
 from nanochat.checkpoint.weights import load_weights, open_model
 from nanochat.cli import main
+from nanochat.commands.export import FILES
 from nanochat.common.paths import Layout
 from nanochat.data.shards import iter_row_groups, list_shards
-from nanochat.export import FILES
 from nanochat.model.architecture import CLASSIC, ModelConfig, parts_to_meta
 from nanochat.model.gpt import GPT, build_model
 from nanochat.tokenizer.huggingface import merge_pair, tokenizer_json

@@ -20,11 +20,11 @@ from training_data import byte_tokenizer
 from nanochat.checkpoint.files import save_checkpoint
 from nanochat.checkpoint.weights import open_model, read_weights
 from nanochat.cli import main
+from nanochat.commands.probe import Probe, probe, table
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
 from nanochat.model.architecture import CLASSIC, ModelConfig
 from nanochat.model.gpt import GPT
-from nanochat.probe import Probe, probe, table
 
 VOCAB = byte_tokenizer().vocab_size
 MODERN = ModelConfig(16, VOCAB, 3, 4, 2, 32, "SL")

@@ -10,8 +10,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nanochat.cli import main
+from nanochat.commands.tensorboard import without_superseded
 from nanochat.run.events import Event, EventWriter, number, read_events
-from nanochat.tensorboard import without_superseded
 
 RUN = "20260101-000000-base_train-ab12"
 
@@ -113,7 +113,7 @@ def test_without_the_package_it_says_what_to_install(tmp_path: Path):
     missing = tmp_path / "missing" / "tensorboard"
     missing.mkdir(parents=True)
     (missing / "__init__.py").write_text("raise ImportError('not here')")
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     env = {**os.environ, "PYTHONPATH": f"{missing.parent}{os.pathsep}{root}"}
     shown = subprocess.run(
         [sys.executable, "-m", "nanochat", "tensorboard", RUN, "--base-dir", str(tmp_path)],

@@ -11,7 +11,7 @@ from nanochat.config.stages import STAGES, stage_spec
 
 # Commands whose own parsers live in another room: `module:function` that returns the parser.
 PARSERS = {
-    "bench": "nanochat.inferbench:parser",
+    "bench": "nanochat.commands.bench:parser",
     "runs": "remote.commands:runs_parser",
     "hosts": "remote.commands:hosts_parser",
     "doctor": "remote.commands:doctor_parser",

@@ -1,0 +1,1 @@
+"""The commands beside the stages, and the table that finds them."""
