@@ -20,10 +20,10 @@ from nanochat.model.architecture import ModelConfig, flops_per_token
 from nanochat.model.attention import choose_kernel
 from nanochat.model.fp8 import require_float8
 from nanochat.model.gpt import GPT, build_model
-from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.scaling.horizon import config_from_depth
 from nanochat.scaling.memory import Compute, estimate_memory
-from nanochat.trainer import compile_blocks, train_step
+from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
+from nanochat.train.step import compile_blocks, train_step
 
 
 @dataclass(frozen=True)

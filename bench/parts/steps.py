@@ -106,8 +106,8 @@ def _ours(name: str, shape: Shape) -> tuple[Callable[[], object], float]:
     from nanochat.data.dataloader import Batch, LoaderState
     from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, flops_per_token
     from nanochat.model.gpt import build_model
-    from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-    from nanochat.trainer import prepare_for_training, train_step
+    from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
+    from nanochat.train.step import prepare_for_training, train_step
 
     config = ModelConfig(
         shape.context, shape.vocab, shape.depth, shape.heads, shape.heads, shape.width, shape.window_pattern,

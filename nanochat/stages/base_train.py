@@ -1,7 +1,7 @@
 """Pretrains a base model.
 
 Top to bottom: where it runs, on what text, how big and how long, from which weights; then the loop of
-evaluate, sample, save, step, which is `nanochat/training_loop.py`.
+evaluate, sample, save, step, which is `nanochat/train/loop.py`.
 """
 
 import itertools
@@ -25,18 +25,18 @@ from nanochat.data.shards import ShardSet, split_shards
 from nanochat.evals.bundle import CoreTask
 from nanochat.evals.samples import write_samples
 from nanochat.evals.training_core import training_core, training_tasks
-from nanochat.loss_scale import LossScale
 from nanochat.model.architecture import ModelConfig, parameter_counts
 from nanochat.model.fp8 import require_float8
 from nanochat.model.gpt import GPT, build_model
-from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-from nanochat.resume import alert_of_others, check_same_model, reads_on, restore_training, resume_point
 from nanochat.run.stage_run import StageRun
 from nanochat.scaling.horizon import Horizon, plan_run
-from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.trainer import LoopState, prepare_for_training
-from nanochat.training_loop import Course, Every, HeldOut, Training, check_batch
+from nanochat.train.loop import Course, Every, HeldOut, Training, check_batch
+from nanochat.train.loss_scale import LossScale
+from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
+from nanochat.train.resume import alert_of_others, check_same_model, reads_on, restore_training, resume_point
+from nanochat.train.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
+from nanochat.train.step import LoopState, prepare_for_training
 
 
 def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str]:

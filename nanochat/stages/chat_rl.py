@@ -3,18 +3,18 @@
 import math
 from dataclasses import dataclass, replace
 
-from nanochat.chat_training import Rates, announce, find_start, make_job, make_optimizer, resolve
 from nanochat.common.errors import UserError
 from nanochat.compute.device import setup_runtime
 from nanochat.config.stages import main
 from nanochat.config.train_options import ChatRlOptions
 from nanochat.infer.engine import Engine
 from nanochat.infer.scheduler import Finish
-from nanochat.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
 from nanochat.run.stage_run import StageRun
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tasks.registry import TaskData, make_task
-from nanochat.training_loop import Course, Every, Training, is_multiple
+from nanochat.train.chat import Rates, announce, find_start, make_job, make_optimizer, resolve
+from nanochat.train.loop import Course, Every, Training, is_multiple
+from nanochat.train.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
 
 RATES = Rates(0.2, 0.004, 0.02)
 MOMENTUM = 0.95

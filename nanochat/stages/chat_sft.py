@@ -1,10 +1,10 @@
 """Supervised fine-tuning: a model learns to answer as the assistant of a conversation does."""
 
-from nanochat.chat_training import identity_part
 from nanochat.config.stages import main
 from nanochat.config.train_options import ChatSftOptions
-from nanochat.finetuning import Form, train
 from nanochat.run.stage_run import StageRun
+from nanochat.train.chat import identity_part
+from nanochat.train.finetune import Form, train
 
 FORMS = {
     "modern": Form("packed", warm_start=True, init_lr_frac=0.8, warmdown_ratio=0.5),

@@ -1,10 +1,10 @@
 """Midtraining: a base model learns conversations, calls of tools, and choices answered by a letter."""
 
-from nanochat.chat_training import identity_part
 from nanochat.config.stages import main
 from nanochat.config.train_options import MidTrainOptions
-from nanochat.finetuning import Form, train
 from nanochat.run.stage_run import StageRun
+from nanochat.train.chat import identity_part
+from nanochat.train.finetune import Form, train
 
 FORMS = {
     "modern": Form("packed", warm_start=True, init_lr_frac=1.0, warmdown_ratio=0.2),

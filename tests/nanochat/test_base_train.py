@@ -32,7 +32,7 @@ from nanochat.data.shards import iter_documents, split_shards
 from nanochat.model.architecture import CLASSIC
 from nanochat.run.events import read_events
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.trainer import LossTracker, StepResult, train_step
+from nanochat.train.step import LossTracker, StepResult, train_step
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -346,7 +346,7 @@ def test_gradients_are_clipped_to_the_norm_asked_for(base: Path) -> None:
 
 
 def test_one_batch_is_learnt_by_heart(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nanochat import training_loop
+    from nanochat.train import loop as training_loop
 
     seen: list[list[torch.Tensor]] = []
 

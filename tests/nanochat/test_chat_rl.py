@@ -21,11 +21,11 @@ from nanochat.config.stages import main
 from nanochat.data.dataloader import LoaderState
 from nanochat.infer.engine import Completion, Engine
 from nanochat.infer.scheduler import Finish
-from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-from nanochat.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
 from nanochat.run.events import Event, read_events
 from nanochat.tasks.registry import TaskData, make_task
-from nanochat.trainer import train_step
+from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
+from nanochat.train.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
+from nanochat.train.step import train_step
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = [

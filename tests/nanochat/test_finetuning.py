@@ -25,9 +25,9 @@ from nanochat.checkpoint.files import find_checkpoint
 from nanochat.common.errors import Exit
 from nanochat.config.stages import main
 from nanochat.run.events import read_events
-from nanochat.schedule import progress_multiplier
 from nanochat.tasks.mixture import Part, make_mixture, parse_part
 from nanochat.tasks.registry import TaskData
+from nanochat.train.schedule import progress_multiplier
 
 ROOT = Path(__file__).resolve().parents[2]
 MIXTURE = "--mixture=Identity:40*2,Arithmetic:120"

@@ -32,10 +32,10 @@ from nanochat.checkpoint.weights import load_model, load_weights, read_weights
 from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
 from nanochat.data.dataloader import LoaderState
-from nanochat.loss_scale import LossScale
 from nanochat.model.architecture import CLASSIC, ModelConfig, Parts, config_from_checkpoint, parts_to_meta
 from nanochat.model.gpt import build_model
-from nanochat.trainer import LoopState, StepResult
+from nanochat.train.loss_scale import LossScale
+from nanochat.train.step import LoopState, StepResult
 
 SIZES = {
     "sequence_len": 16, "vocab_size": 50, "n_layer": 2, "n_head": 2, "n_kv_head": 1, "n_embd": 32,

@@ -17,11 +17,11 @@ from nanochat.evals.bpb import evaluate_bpb
 from nanochat.infer.engine import generate_batch
 from nanochat.model.architecture import config_from_checkpoint, flops_per_token, parameter_counts
 from nanochat.model.gpt import build_model
-from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.scaling.horizon import plan_horizon
-from nanochat.schedule import lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.trainer import train_step
+from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
+from nanochat.train.schedule import lr_multiplier, muon_momentum, muon_weight_decay
+from nanochat.train.step import train_step
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig
 from nanochat.model.gpt import GPT, build_model
-from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.scaling.horizon import config_from_depth
 from nanochat.scaling.memory import (
     Compute,
@@ -19,6 +18,7 @@ from nanochat.scaling.memory import (
     optimizer_bytes,
     parameter_bytes,
 )
+from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
 
 SHAPES = [
     ModelConfig(256, 1000, 4, 4, 4, 128, "L"),

@@ -11,13 +11,13 @@ from training_data import TINY, make_base
 from nanochat.checkpoint.files import list_checkpoints
 from nanochat.config.stages import main
 from nanochat.data.dataloader import Batch, LoaderState
-from nanochat.loss_scale import LossScale
 from nanochat.model.architecture import ModelConfig
 from nanochat.model.gpt import build_model
 from nanochat.model.loss import chunked_loss
-from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
 from nanochat.run.events import read_events
-from nanochat.trainer import LossTracker, StepResult, train_step
+from nanochat.train.loss_scale import LossScale
+from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
+from nanochat.train.step import LossTracker, StepResult, train_step
 
 
 def test_the_scale_follows_gradscaler_step_by_step() -> None:

@@ -9,8 +9,8 @@ from torch import Tensor
 from nanochat.common.errors import UserError
 from nanochat.model.architecture import CLASSIC, ModelConfig
 from nanochat.model.gpt import GPT, build_model
-from nanochat.muon import POLAR_EXPRESS, newton_schulz, polar_express
-from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
+from nanochat.train.muon import POLAR_EXPRESS, newton_schulz, polar_express
+from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
 
 
 def tiny(seed: int = 3) -> GPT:

@@ -10,7 +10,7 @@ from ranks import on_ranks
 from torch import nn
 
 from nanochat.compute.ranks import Ranks
-from nanochat.optim import MuonAdamW
+from nanochat.train.optimizer import MuonAdamW
 
 STEPS = 3
 

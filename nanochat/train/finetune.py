@@ -9,17 +9,6 @@ from functools import partial
 
 import torch
 
-from nanochat.chat_training import (
-    ChatWatch,
-    Rates,
-    Start,
-    announce,
-    find_start,
-    make_job,
-    make_optimizer,
-    resolve,
-    warm_start,
-)
 from nanochat.common.errors import UserError
 from nanochat.compute.device import setup_runtime
 from nanochat.config.train_options import ConversationOptions
@@ -33,12 +22,23 @@ from nanochat.data.dataloader import Prefetcher
 from nanochat.data.packing import Tokens
 from nanochat.evals.chat import judged_tasks
 from nanochat.run.stage_run import StageRun
-from nanochat.schedule import classic_momentum, progress_multiplier
 from nanochat.tasks.base import Task
 from nanochat.tasks.mixture import Mixture, Part, make_mixture, parse_part
 from nanochat.tasks.registry import TaskData, task_spec
-from nanochat.trainer import LoopState
-from nanochat.training_loop import Course, Every, HeldOut, Training, check_batch
+from nanochat.train.chat import (
+    ChatWatch,
+    Rates,
+    Start,
+    announce,
+    find_start,
+    make_job,
+    make_optimizer,
+    resolve,
+    warm_start,
+)
+from nanochat.train.loop import Course, Every, HeldOut, Training, check_batch
+from nanochat.train.schedule import classic_momentum, progress_multiplier
+from nanochat.train.step import LoopState
 
 LOADERS: dict[str, type[ConversationLoader]] = {
     "packed": PackedConversations,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from nanochat.common.errors import UserError
 from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, flops_per_token, parameter_counts
 from nanochat.scaling.horizon import config_from_depth, plan_horizon, scaling_parameters
-from nanochat.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
+from nanochat.train.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 
 
 def test_the_learning_rate_warms_up_holds_and_warms_down() -> None:

@@ -17,8 +17,8 @@ from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
 from nanochat.model.architecture import CLASSIC
 from nanochat.model.gpt import GPT
-from nanochat.muon import cautious_step_, classic_direction, muon_direction
-from nanochat.sharding import Piece, Stack, Unit, Whole
+from nanochat.train.muon import cautious_step_, classic_direction, muon_direction
+from nanochat.train.sharding import Piece, Stack, Unit, Whole
 
 
 @dataclass(frozen=True)

@@ -19,19 +19,19 @@ from nanochat.evals.records import Record, accuracy, gather
 from nanochat.infer.engine import Engine
 from nanochat.infer.sampling import Sampling
 from nanochat.infer.scheduler import Request
-from nanochat.loss_scale import LossScale
 from nanochat.model.architecture import CLASSIC, flops_per_token, parameter_counts
 from nanochat.model.gpt import GPT
-from nanochat.optim import LearningRates, MuonAdamW, parameter_groups
-from nanochat.resume import alert_of_others, restore_training, resume_point
 from nanochat.run.stage_run import StageRun
 from nanochat.tasks import customjson
 from nanochat.tasks.base import Task, user
 from nanochat.tasks.registry import TaskData
 from nanochat.tasks.scoring import chat_core
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.trainer import LoopState, prepare_for_training
-from nanochat.training_loop import Course, Training
+from nanochat.train.loop import Course, Training
+from nanochat.train.loss_scale import LossScale
+from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
+from nanochat.train.resume import alert_of_others, restore_training, resume_point
+from nanochat.train.step import LoopState, prepare_for_training
 
 O = TypeVar("O", bound=ChatTrainOptions)  # noqa: E741 - the conventional single letter
 

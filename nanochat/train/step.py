@@ -13,9 +13,9 @@ import torch
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
 from nanochat.data.dataloader import Batch, LoaderState
-from nanochat.loss_scale import LossScale
 from nanochat.model.gpt import GPT
-from nanochat.optim import MuonAdamW
+from nanochat.train.loss_scale import LossScale
+from nanochat.train.optimizer import MuonAdamW
 
 MAX_SKIPPED = 5
 """Non-finite steps in a row after which training stops."""

@@ -20,10 +20,10 @@ from nanochat.compute.ranks import Ranks
 from nanochat.data.dataloader import LoaderState, Position
 from nanochat.model.architecture import ModelConfig
 from nanochat.model.gpt import GPT
-from nanochat.optim import MuonAdamW
 from nanochat.run.stage_run import StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.trainer import LoopState
+from nanochat.train.optimizer import MuonAdamW
+from nanochat.train.step import LoopState
 
 
 def resume_point(tag: Path, *, step: int, newest: bool, attempt: int, run_id: str) -> Checkpoint | None:

@@ -21,12 +21,12 @@ from nanochat.data.packing import Tokens
 from nanochat.evals.bpb import evaluate_bpb
 from nanochat.model.architecture import parts_to_meta
 from nanochat.model.gpt import GPT
-from nanochat.optim import MuonAdamW
-from nanochat.resume import training_files
 from nanochat.run.progress import Patience
 from nanochat.run.stage_run import StageRun, StageStopped
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.trainer import MAX_SKIPPED, LoopState, StepResult, StopRequested, train_step
+from nanochat.train.optimizer import MuonAdamW
+from nanochat.train.resume import training_files
+from nanochat.train.step import MAX_SKIPPED, LoopState, StepResult, StopRequested, train_step
 
 
 @dataclass(frozen=True)
