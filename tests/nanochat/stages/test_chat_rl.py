@@ -27,7 +27,7 @@ from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
 from nanochat.train.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
 from nanochat.train.step import train_step
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 QUICK = [
     "--task=Arithmetic", "--dtype=float32", "--num-iterations=3", "--examples-per-step=4", "--num-samples=4",
     "--device-batch-size=2", "--max-new-tokens=40", "--eval-examples=8", "--sample-every=2",

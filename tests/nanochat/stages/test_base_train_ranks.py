@@ -16,7 +16,7 @@ from nanochat.checkpoint.files import MODEL, find_checkpoint, list_checkpoints
 from nanochat.config.stages import main
 from nanochat.run.events import Event, read_events
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STEPS = 12
 
 

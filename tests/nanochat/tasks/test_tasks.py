@@ -149,7 +149,7 @@ def test_the_list_of_tasks_loads_nothing_heavy():
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     assert not {"torch", "pyarrow", "numpy", "tiktoken"} & set(done.stdout.split())
 

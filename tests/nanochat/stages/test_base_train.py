@@ -34,7 +34,7 @@ from nanochat.run.events import read_events
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.step import LossTracker, StepResult, train_step
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def train(base: Path, *options: str) -> int:

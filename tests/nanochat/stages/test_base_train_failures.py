@@ -14,7 +14,7 @@ from training_data import TINY, write_shards
 from nanochat.checkpoint.files import MODEL, OPTIM, list_checkpoints, newest_whole
 from nanochat.run.events import Event, read_events
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def start(base: Path, *options: str, together: bool = False) -> subprocess.Popen[str]:
