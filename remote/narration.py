@@ -11,7 +11,7 @@ from typing import Protocol, TextIO
 
 from nanochat.common.text import amount, clock, duration, harmless, number, percent, short
 from nanochat.run.events import Event
-from remote.figures import key_figure
+from remote.key_metric import key_figure
 from remote.runs import RunRow
 from remote.summary import as_number
 

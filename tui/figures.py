@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nanochat.common.text import amount, duration, percent, short
-from remote.figures import Figure
+from remote.key_metric import Figure
 
 if TYPE_CHECKING:
     from remote.runs import RunRow

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from nanochat.common.text import duration, harmless
-from remote.figures import key_figure
+from remote.key_metric import key_figure
 from tui.figures import label
 from tui.status import look
 

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from nanochat.common.text import duration, harmless, percent
-from remote.figures import key_figure
+from remote.key_metric import key_figure
 from tui.figures import elapsed, eta, extent, label, progress, speed
 from tui.status import ROLE_STYLES, look
 
