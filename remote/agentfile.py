@@ -64,7 +64,9 @@ def archive() -> bytes:
     """The zipapp's bytes: entries in fixed order, with a fixed time, stored uncompressed."""
     source = Path(__file__).resolve().parent / "agent"
     nvml = pynvml_source()
-    entries = {f"{PACKAGE}/{path.name}": path.read_bytes() for path in source.glob("*.py")}
+    entries = {
+        f"{PACKAGE}/{path.relative_to(source).as_posix()}": path.read_bytes() for path in source.rglob("*.py")
+    }
     entries["__main__.py"] = MAIN.encode()
     entries["pynvml.py"] = nvml
     entries[NVML_NOTICE] = notice(nvml)

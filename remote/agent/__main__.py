@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .basics import AgentError, os_error
+from .files import AgentError, os_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(args: argparse.Namespace) -> int:
     if args.command == "sample":
-        from .telemetry import sample
+        from .telemetry.samples import sample
 
         return sample(Path(args.run_dir), args.parent, not args.without_gpus)
     base = Path(os.path.abspath(os.path.expanduser(args.base)))

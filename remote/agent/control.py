@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import procs, rundirs, takeover
-from .basics import AgentError, os_error, write_json
-from .request import Resume, Submission
+from . import procs, rundirs
+from . import recovery as takeover
+from .files import AgentError, os_error, write_json
+from .requests import Resume, Submission
 from .rundirs import ENDED, RunDir, Runs
 
 if TYPE_CHECKING:

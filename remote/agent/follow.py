@@ -23,10 +23,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from . import takeover
-from .basics import AgentError
+from . import recovery as takeover
+from .files import AgentError
 from .rundirs import ENDED, STREAMS, RunDir, Runs
-from .sampler import Sampler
+from .telemetry.sampler import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import launch, logs, procs
-from .escalation import Escalation
+from . import logs, procs
+from . import spawn as launch
+from .outcome import Exited, judge
 from .rundirs import ENDED, RunDir, disk_is_full
-from .sampler import Sampler
-from .verdict import Exited, judge
+from .stop_signals import Escalation
+from .telemetry.sampler import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

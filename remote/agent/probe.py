@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import procs
-from .basics import agent_argv
-from .gpus import Gpus, PatientGpus
-from .host import Host, disk
+from .files import agent_argv
+from .telemetry.gpus import Gpus, PatientGpus
+from .telemetry.host import Host, disk
 
 if TYPE_CHECKING:
     Json = dict[str, Any]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import procs
-from .basics import DISK_FULL, AgentError, fsync_dir, lock_file, read_json, write_all, write_json
+from .files import DISK_FULL, AgentError, fsync_dir, lock_file, read_json, write_all, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import procs, takeover
+from . import procs
+from . import recovery as takeover
 from .job import Job
 from .rundirs import ENDED, Runs
 

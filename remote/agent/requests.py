@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .basics import AgentError
+from .files import AgentError
 from .rundirs import SCHEMA, check_run_id
 
 if TYPE_CHECKING:

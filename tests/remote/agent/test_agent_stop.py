@@ -11,7 +11,7 @@ import pytest
 from agenthost import AgentHost, until
 
 from remote.agent import procs
-from remote.agent.escalation import AGAIN, Escalation
+from remote.agent.stop_signals import AGAIN, Escalation
 
 
 def stop(agent: AgentHost, run_id: str, grace: float) -> None:

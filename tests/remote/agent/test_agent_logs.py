@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from nanochat.run.events import parse_line
 from remote.agent import logs
-from remote.agent.cgroup import Cgroup
-from remote.agent.verdict import Exited, judge
+from remote.agent.outcome import Exited, judge
+from remote.agent.telemetry.cgroup import Cgroup
 
 LINES = st.lists(st.binary(max_size=40).map(lambda raw: raw.replace(b"\n", b" ")), max_size=30)
 SHARED_TMP = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,7 +17,7 @@ from agenthost import AgentHost
 from nanochat.common.errors import UserError
 from remote import agentfile
 
-SOURCES = sorted((Path(agentfile.__file__).parent / "agent").glob("*.py"))
+SOURCES = sorted((Path(agentfile.__file__).parent / "agent").rglob("*.py"))
 OLDEST = (3, 8)
 
 

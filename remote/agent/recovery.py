@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import logs, procs
-from .basics import AgentError, agent_argv, os_error
+from .files import AgentError, agent_argv, os_error
+from .outcome import judge
 from .rundirs import ENDED, RunDir, Runs
-from .verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

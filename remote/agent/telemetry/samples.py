@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..logs import SeqLog
 from .gpus import Gpus, PatientGpus
 from .host import Host
-from .logs import SeqLog
 
 if TYPE_CHECKING:
     Values = dict[str, float | int | str]

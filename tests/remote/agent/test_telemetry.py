@@ -15,7 +15,7 @@ from agenthost import AgentHost, until
 from fake_nvml.build import build as build_nvml
 
 from remote.agent import procs
-from remote.agent.host import Host, disk
+from remote.agent.telemetry.host import Host, disk
 
 NOT_SUPPORTED, DRIVER_NOT_LOADED, GPU_IS_LOST, UNKNOWN = 3, 9, 15, 999
 UNINITIALIZED, VERSION_MISMATCH = 1, 18
@@ -59,7 +59,7 @@ class Machine:
         head = (
             "import json, sys, time\n"
             "from pathlib import Path\n"
-            "from remote.agent.gpus import Gpus, PatientGpus\n"
+            "from remote.agent.telemetry.gpus import Gpus, PatientGpus\n"
             "gpus = Gpus(retry=0.0)\n"
             "def settings(*lines): Path(sys.argv[1]).write_text('\\n'.join(lines) + '\\n')\n"
             "def tell(value): print(json.dumps(value))\n"

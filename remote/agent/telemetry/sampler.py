@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .basics import agent_argv
+from ..files import agent_argv
 
 if TYPE_CHECKING:
     from collections.abc import Callable
