@@ -20,7 +20,7 @@ from nanochat.common.text import harmless
 from remote.agentfile import AgentFile, build
 from remote.hosts import Host
 from remote.runs import CommandRecord
-from remote.transport import Completed, HostUnreachable, Stream, Transport
+from remote.transport.base import Completed, HostUnreachable, Stream, Transport
 
 Json = dict[str, Any]
 

@@ -23,7 +23,7 @@ from remote.narration import GLYPHS, describe, figures, make_printer, spent, tab
 if TYPE_CHECKING:
     from remote.fleet import Fleet
     from remote.runs import RunRow
-    from remote.transport import UnknownHostKey
+    from remote.transport.base import UnknownHostKey
 
 
 def _parser(prog: str, description: str) -> Parser:

@@ -34,7 +34,7 @@ from remote.runs import (
 )
 from remote.session import HostSession
 from remote.store import Store
-from remote.transport import HostUnreachable, UnknownHostKey
+from remote.transport.base import HostUnreachable, UnknownHostKey
 
 STOP_GRACE = 20.0
 _QUIET = 5.0

@@ -16,7 +16,13 @@ from remote.follow import Follower, Resync
 from remote.hosts import Host
 from remote.runs import Change, CommandRecord, Link
 from remote.store import Store
-from remote.transport import AuthenticationFailed, ChangedHostKey, HostUnreachable, Transport, UnknownHostKey
+from remote.transport.base import (
+    AuthenticationFailed,
+    ChangedHostKey,
+    HostUnreachable,
+    Transport,
+    UnknownHostKey,
+)
 
 FIRST_RETRY = 1.0
 LAST_RETRY = 30.0
@@ -204,9 +210,9 @@ class HostSession:
 
 def _transport(host: Host, layout: Layout) -> Transport:
     if host.kind == "local":
-        from remote.local import LocalTransport
+        from remote.transport.local import LocalTransport
 
         return LocalTransport(host.name)
-    from remote.ssh import SSHTransport
+    from remote.transport.ssh import SSHTransport
 
     return SSHTransport(host, layout)

@@ -13,7 +13,7 @@ from nanochat.common.errors import Exit, UserError
 from remote.fleet import Fleet
 from remote.narration import LivePrinter, Printer
 from remote.runs import Change, Link, RunRow, split_key
-from remote.transport import HostUnreachable, UnknownHostKey
+from remote.transport.base import HostUnreachable, UnknownHostKey
 
 REDRAW = 0.25
 PATIENCE = 600.0  # seconds without any contact before a watcher gives up; the runs go on

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from remote.fleet import Fleet
     from remote.hosts import Host
     from remote.runs import Change, Link, RunRow
-    from remote.transport import UnknownHostKey
+    from remote.transport.base import UnknownHostKey
 
 WIDGET_GROUPS = {"log": "LogView", "plots": "PlotGrid", "plot": "Plot", "gpus": "GpuGrid", "alerts": "Alerts"}
 """Key groups that a widget answers, by the widget's class."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from remote.hosts import Host
     from remote.runs import Change, Link, RunRow
     from remote.store import Store
-    from remote.transport import AskHostKey
+    from remote.transport.base import AskHostKey
 
 REDRAW_SECONDS = 0.25
 

@@ -15,7 +15,7 @@ from nanochat.run.events import read_events
 from remote.fleet import Fleet
 from remote.hosts import HostBook
 from remote.runs import Change, RunRequest, split_key
-from remote.transport import ChangedHostKey, HostUnreachable, UnknownHostKey
+from remote.transport.base import ChangedHostKey, HostUnreachable, UnknownHostKey
 
 TWO = [RunRequest("tok_train", {"vocab_size": 512}), RunRequest("base_train", {"depth": 2}, needs=(0,))]
 

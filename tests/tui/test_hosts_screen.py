@@ -10,7 +10,7 @@ from nanochat.common.errors import UserError
 from remote.hosts import Host, HostBook
 from remote.preflight import checks
 from remote.runs import CommandRecord, Gpu, Interpreter, Link, Probe
-from remote.transport import UnknownHostKey
+from remote.transport.base import UnknownHostKey
 from tests.tui.conftest import NOW, Bench, settle
 from tui.screens.add_host import AddHost
 from tui.screens.host_key import HostKey

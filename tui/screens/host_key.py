@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 if TYPE_CHECKING:
-    from remote.transport import UnknownHostKey
+    from remote.transport.base import UnknownHostKey
 
 
 class HostKey(ModalScreen[bool]):

@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from nanochat.common.errors import UserError
-from remote.local import LocalTransport
-from remote.transport import HostUnreachable
+from remote.transport.base import HostUnreachable
+from remote.transport.local import LocalTransport
 
 
 async def test_words_input_output_and_exit_code_pass_unchanged() -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from nanochat.common.errors import Exit, UserError
-from remote.transport import Completed, HostUnreachable, split_lines
+from remote.transport.base import Completed, HostUnreachable, split_lines
 
 _GRACE = 5.0
 _STDERR_KEPT = 4096

@@ -15,8 +15,8 @@ from sshd import Relay, Sshd, free_port, make_key
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
 from remote.hosts import Host
-from remote.ssh import SSHTransport
-from remote.transport import AuthenticationFailed, ChangedHostKey, HostUnreachable, UnknownHostKey
+from remote.transport.base import AuthenticationFailed, ChangedHostKey, HostUnreachable, UnknownHostKey
+from remote.transport.ssh import SSHTransport
 
 AWKWARD = ["it's", 'say "hi"', "$HOME", "a  b", "`id`", "*", "new\nline", "ünï", "-n", ""]
 
@@ -218,7 +218,7 @@ async def test_a_port_that_speaks_something_else_is_one_line(layout: Layout, hom
 async def test_a_silent_host_is_given_up_after_the_time_limit(
     layout: Layout, known_sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("remote.ssh.CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr("remote.transport.ssh.CONNECT_TIMEOUT", 0.5)
     async with Relay(known_sshd.port) as relay:
         relay.stall()
         started = time.monotonic()
@@ -229,7 +229,7 @@ async def test_a_silent_host_is_given_up_after_the_time_limit(
 async def test_a_stalled_link_is_noticed_by_the_keepalive(
     layout: Layout, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("remote.ssh.KEEPALIVE_INTERVAL", 0.2)
+    monkeypatch.setattr("remote.transport.ssh.KEEPALIVE_INTERVAL", 0.2)
     async with Relay(sshd.port) as relay:
         (await fails(sshd.host(port=relay.port), layout)).accept()  # type: ignore[attr-defined]
         transport = await connected(sshd.host(port=relay.port), layout)

@@ -16,8 +16,7 @@ import asyncssh
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
 from remote.hosts import Host
-from remote.known_hosts import DEFAULT_PORT, OnRecord, key_line, look_up
-from remote.transport import (
+from remote.transport.base import (
     CONNECT_TIMEOUT,
     AuthenticationFailed,
     ChangedHostKey,
@@ -26,6 +25,7 @@ from remote.transport import (
     UnknownHostKey,
     split_lines,
 )
+from remote.transport.known_hosts import DEFAULT_PORT, OnRecord, key_line, look_up
 
 KEEPALIVE_INTERVAL = 5.0
 KEEPALIVE_COUNT = 3  # a dead link is noticed after 15 s

@@ -1,4 +1,4 @@
-"""How commands reach a host: one protocol, spoken by `remote.local` (this machine) and `remote.ssh`."""
+"""How commands reach a host: one protocol, spoken by `local` (this machine) and by `ssh`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class UnknownHostKey(UserError):  # noqa: N818 - the name says what it is
 
     def accept(self) -> None:
         """Adds the key to the control room's own known_hosts file."""
-        from remote.known_hosts import append_line
+        from remote.transport.known_hosts import append_line
 
         append_line(self._known_hosts, self._line)
 

@@ -1,0 +1,1 @@
+"""Commands and files on a host: this machine, or one over SSH."""
