@@ -17,7 +17,7 @@ from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir
 from nanochat.common.text import harmless, percent, when
 from nanochat.config.options import Parser, normalise
-from remote.hosts import DEFAULT_BASE, Host, HostBook, parse_ssh_target
+from remote.hosts.book import DEFAULT_BASE, Host, HostBook, parse_ssh_target
 from remote.narration import GLYPHS, describe, figures, make_printer, spent, table
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def _list_hosts(known: Sequence[Host], as_json: bool) -> int:
 
 async def _test(layout: Layout, name: str, fingerprint: str, as_json: bool) -> int:
     from remote.fleet import Fleet
-    from remote.preflight import checks
+    from remote.hosts.preflight import checks
     from remote.watch import ask_host_key
 
     async def ask(unknown: UnknownHostKey) -> bool:

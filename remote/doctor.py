@@ -15,7 +15,7 @@ from nanochat import __version__
 from nanochat.common.errors import one_line
 from nanochat.common.paths import Layout
 from nanochat.common.text import size_bytes
-from remote.preflight import LITTLE_DISK, Check
+from remote.hosts.preflight import LITTLE_DISK, Check
 
 TORCH_CHECK = (
     "import torch; c = torch.cuda; "

@@ -18,7 +18,7 @@ from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
 from remote.agentclient import AgentClient
 from remote.batch import plan_ref, submission
-from remote.hosts import HostBook
+from remote.hosts.book import HostBook
 from remote.ingest import EVENTS
 from remote.runs import (
     Change,

@@ -13,7 +13,7 @@ from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
 from remote.agentclient import AgentClient, AgentError
 from remote.follow import Follower, Resync
-from remote.hosts import Host
+from remote.hosts.book import Host
 from remote.runs import Change, CommandRecord, Link
 from remote.store import Store
 from remote.transport.base import (

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from nanochat.config.plan import Plan
     from remote.fleet import Fleet
-    from remote.hosts import Host
+    from remote.hosts.book import Host
     from remote.runs import Change, Link, RunRow
     from remote.transport.base import UnknownHostKey
 
@@ -111,13 +111,13 @@ class ControlRoom(App[str]):
 
     def host(self, name: str) -> Host:
         """The host called `name`; one that was removed since is known by its name alone."""
-        from remote.hosts import Host
+        from remote.hosts.book import Host
 
         return next((host for host in self.hosts if host.name == name), None) or Host(name=name, address=name)
 
     def read_hosts(self) -> None:
         """Reads the host book again, after one was added or removed."""
-        from remote.hosts import HostBook
+        from remote.hosts.book import HostBook
 
         self.hosts = HostBook(self.layout).all()
 

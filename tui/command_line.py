@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nanochat.config.options import Options, to_argv
 
 if TYPE_CHECKING:
-    from remote.hosts import Host
+    from remote.hosts.book import Host
     from remote.runs import RunRow
 
 

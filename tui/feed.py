@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nanochat.common.paths import Layout
     from remote.fleet import Fleet
-    from remote.hosts import Host
+    from remote.hosts.book import Host
     from remote.runs import Change, Link, RunRow
     from remote.store import Store
     from remote.transport.base import AskHostKey

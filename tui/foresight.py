@@ -17,7 +17,7 @@ from nanochat.model.architecture import parameter_counts
 from nanochat.scaling.estimate import CPU_UTILISATION, VOCABULARY, Estimate, Machine, estimate, gpu_machine
 
 if TYPE_CHECKING:
-    from remote.hosts import Host
+    from remote.hosts.book import Host
     from remote.runs import Probe, RunRow
 
 

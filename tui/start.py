@@ -38,7 +38,7 @@ def parser() -> Parser:
 def run(argv: Sequence[str] | None) -> int:
     """Opens the app until it is left; opening another base directory starts it anew there."""
     from nanochat.config.plan import load_plan
-    from remote.hosts import HostBook
+    from remote.hosts.book import HostBook
     from tui.app import ControlRoom
 
     given = parser().parse_args(sys.argv[1:] if argv is None else argv)

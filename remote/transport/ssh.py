@@ -15,7 +15,7 @@ import asyncssh
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from remote.hosts import Host
+from remote.hosts.book import Host
 from remote.transport.base import (
     CONNECT_TIMEOUT,
     AuthenticationFailed,

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from nanochat.common.paths import Layout
-from remote.hosts import Host
+from remote.hosts.book import Host
 
 
 def _binary() -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from nanochat.common.paths import Layout
 from nanochat.run.events import EventWriter
-from remote.preflight import checks
+from remote.hosts.preflight import checks
 from remote.runs import Gpu, Interpreter, Probe
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
 from nanochat.run.events import read_events
 from remote.fleet import Fleet
-from remote.hosts import HostBook
+from remote.hosts.book import HostBook
 from remote.runs import Change, RunRequest, split_key
 from remote.transport.base import ChangedHostKey, HostUnreachable, UnknownHostKey
 

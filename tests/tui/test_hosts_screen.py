@@ -7,8 +7,8 @@ import pytest
 from textual.widgets import Input
 
 from nanochat.common.errors import UserError
-from remote.hosts import Host, HostBook
-from remote.preflight import checks
+from remote.hosts.book import Host, HostBook
+from remote.hosts.preflight import checks
 from remote.runs import CommandRecord, Gpu, Interpreter, Link, Probe
 from remote.transport.base import UnknownHostKey
 from tests.tui.conftest import NOW, Bench, settle

@@ -10,7 +10,7 @@ from textual.widgets import Input
 from nanochat.config.options import Parser, add_arguments, collect, from_mapping
 from nanochat.config.stages import STAGES
 from nanochat.scaling.estimate import estimate
-from remote.hosts import Host
+from remote.hosts.book import Host
 from remote.runs import Probe, RunRow
 from tests.tui.conftest import Bench, settle
 from tui.app import ControlRoom
@@ -189,7 +189,7 @@ async def test_a_plan_file_that_cannot_be_read_says_why_and_does_not_start(
 
 
 def test_the_reproducing_command_can_be_pasted_into_a_shell(bench: Bench) -> None:
-    from remote.hosts import Host
+    from remote.hosts.book import Host
 
     host = Host("box", "ssh", "me", "node", python="~/venv/bin/python", base_dir="~/nano chat")
     run = RunRow(

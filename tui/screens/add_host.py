@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 from nanochat.common.errors import UserError
 
 if TYPE_CHECKING:
-    from remote.hosts import Host
+    from remote.hosts.book import Host
     from tui.app import ControlRoom
 
 FIELDS = (
@@ -62,7 +62,7 @@ class AddHost(ModalScreen[str | None]):
 
     def host(self) -> Host:
         """The host as filled in. Raises `UserError` for what cannot be."""
-        from remote.hosts import Host, parse_ssh_target
+        from remote.hosts.book import Host, parse_ssh_target
 
         text = {name: self.query_one(f"#{name}", Input).value.strip() for name, *_ in FIELDS}
         user, address, port = parse_ssh_target(text["target"])
@@ -79,7 +79,7 @@ class AddHost(ModalScreen[str | None]):
         return host
 
     def action_add(self) -> None:
-        from remote.hosts import HostBook
+        from remote.hosts.book import HostBook
 
         room = cast("ControlRoom", self.app)
         try:

@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from nanochat.common.errors import UserError
 from nanochat.common.text import clock, duration, harmless, size_bytes
-from remote.preflight import Check, checks
+from remote.hosts.preflight import Check, checks
 from tui import run_actions
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
@@ -23,7 +23,7 @@ from tui.widgets.run_header import stale_words
 from tui.widgets.table import Cell, Column, VirtualTable
 
 if TYPE_CHECKING:
-    from remote.hosts import Host
+    from remote.hosts.book import Host
     from remote.runs import Change, CommandRecord, Link, Probe
 
 COLUMNS = (

@@ -27,7 +27,7 @@ from tui.widgets.choice import Choice
 from tui.widgets.form import OptionForm, describe
 
 if TYPE_CHECKING:
-    from remote.hosts import Host
+    from remote.hosts.book import Host
     from remote.runs import Probe
 
 FIRST_STAGE = "base_train"

@@ -14,7 +14,7 @@ from sshd import Relay, Sshd, free_port, make_key
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from remote.hosts import Host
+from remote.hosts.book import Host
 from remote.transport.base import AuthenticationFailed, ChangedHostKey, HostUnreachable, UnknownHostKey
 from remote.transport.ssh import SSHTransport
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from remote.hosts import Host, HostBook, parse_ssh_target
+from remote.hosts.book import Host, HostBook, parse_ssh_target
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_this_machine_is_always_there_and_first(layout: Layout) -> None:
@@ -138,7 +138,7 @@ def test_a_hosts_target_reads_back(user: str, address: str, port: int) -> None:
 
 def test_many_processes_that_add_at_once_all_end_up_in_the_book(layout: Layout) -> None:
     code = (
-        "import sys; from remote.hosts import *; from nanochat.common.paths import Layout; from pathlib import Path;"
+        "import sys; from remote.hosts.book import *; from nanochat.common.paths import Layout; from pathlib import Path;"
         "HostBook(Layout(Path(sys.argv[1]))).add(Host(sys.argv[2], address='a'))"
     )
     adders = [
@@ -151,7 +151,7 @@ def test_many_processes_that_add_at_once_all_end_up_in_the_book(layout: Layout) 
 
 def test_importing_the_room_loads_nothing_heavy() -> None:
     code = (
-        "import sys, remote, remote.hosts, remote.store, remote.fleet, remote.commands, remote.headless;"
+        "import sys, remote, remote.hosts.book, remote.store, remote.fleet, remote.commands, remote.headless;"
         "print([m for m in ('torch', 'asyncssh', 'pyarrow', 'numpy', 'textual') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

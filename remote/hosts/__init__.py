@@ -1,0 +1,1 @@
+"""The machines that stages run on, and whether they are ready."""
