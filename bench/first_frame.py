@@ -76,7 +76,7 @@ def bare_python() -> float:
 def seed(base: Path, runs: int, live: bool) -> None:
     """Writes `runs` ended runs into the store of `base`, and one live run with 2,000 steps."""
     from nanochat.common.paths import Layout
-    from remote.store import Store
+    from remote.store.store import Store
 
     base.mkdir(parents=True)
     with Store(Layout(base).store) as store:
@@ -87,7 +87,7 @@ def seed(base: Path, runs: int, live: bool) -> None:
 
 
 def _ingest(store: object, run_id: str, status: str, steps: int) -> None:
-    from remote.store import Store
+    from remote.store.store import Store
 
     assert isinstance(store, Store)
     now = time.time()

@@ -27,7 +27,7 @@ from textual.app import App, ComposeResult
 from nanochat.common.paths import Layout
 from remote.fleet import Fleet
 from remote.runs import Change
-from remote.store import Store
+from remote.store.store import Store
 from tui.app import ControlRoom
 from tui.run_metrics import RunMetrics
 from tui.series import Row

@@ -19,7 +19,6 @@ from nanochat.common.paths import Layout
 from remote.agentclient import AgentClient
 from remote.batch import plan_ref, submission
 from remote.hosts.book import HostBook
-from remote.ingest import EVENTS
 from remote.runs import (
     Change,
     CommandRecord,
@@ -33,7 +32,8 @@ from remote.runs import (
     split_key,
 )
 from remote.session import HostSession
-from remote.store import Store
+from remote.store.ingest import EVENTS
+from remote.store.store import Store
 from remote.transport.base import HostUnreachable, UnknownHostKey
 
 STOP_GRACE = 20.0

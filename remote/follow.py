@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from remote.ingest import EVENTS, TELEMETRY
 from remote.runs import Change, ChangeKind
-from remote.store import Store
+from remote.store.ingest import EVENTS, TELEMETRY
+from remote.store.store import Store
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}\Z")
 _KINDS: dict[str, ChangeKind] = {EVENTS: "events", TELEMETRY: "telemetry"}

@@ -15,7 +15,7 @@ from nanochat.config.options import Parser, normalise
 from nanochat.config.plan import Plan, load_plan
 from remote.narration import GLYPHS, Printer, judged, make_printer, spent, table
 from remote.runs import RunRow
-from remote.summary import as_number
+from remote.store.summary import as_number
 
 if TYPE_CHECKING:
     from remote.fleet import Fleet

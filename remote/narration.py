@@ -13,7 +13,7 @@ from nanochat.common.text import amount, clock, duration, harmless, number, perc
 from nanochat.run.events import Event
 from remote.key_metric import key_figure
 from remote.runs import RunRow
-from remote.summary import as_number
+from remote.store.summary import as_number
 
 GLYPHS = {
     "created": "○", "starting": "◐", "running": "●", "succeeded": "✔", "failed": "✖", "stopped": "■",

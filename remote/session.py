@@ -15,7 +15,7 @@ from remote.agentclient import AgentClient, AgentError
 from remote.follow import Follower, Resync
 from remote.hosts.book import Host
 from remote.runs import Change, CommandRecord, Link
-from remote.store import Store
+from remote.store.store import Store
 from remote.transport.base import (
     AuthenticationFailed,
     ChangedHostKey,

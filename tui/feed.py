@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from remote.fleet import Fleet
     from remote.hosts.book import Host
     from remote.runs import Change, Link, RunRow
-    from remote.store import Store
+    from remote.store.store import Store
     from remote.transport.base import AskHostKey
 
 REDRAW_SECONDS = 0.25
@@ -44,7 +44,7 @@ class Feed:
         if self.fleet is not None:
             return self.fleet.store
         if self._own_store is None:
-            from remote.store import Store
+            from remote.store.store import Store
 
             self.layout.base.mkdir(parents=True, exist_ok=True)
             self._own_store = Store(self.layout.store)

@@ -9,7 +9,7 @@ from nanochat.common.text import clock
 from tui.console import Fetch
 
 if TYPE_CHECKING:
-    from remote.store import Store
+    from remote.store.store import Store
     from tui.app import ControlRoom
 
 

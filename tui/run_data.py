@@ -10,7 +10,7 @@ from nanochat.common.text import harmless
 
 if TYPE_CHECKING:
     from nanochat.run.events import Event
-    from remote.store import Store
+    from remote.store.store import Store
 
 NOTABLE = ("stage_start", "eval", "sample", "checkpoint", "alert", "stage_end")
 

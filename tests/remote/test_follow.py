@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from remote.follow import Follower, Resync
 from remote.runs import Change
-from remote.store import Store
+from remote.store.store import Store
 
 RUN, FILE, KEY = "20260101-120000-base_train-ab12", "events.jsonl", "box/20260101-120000-base_train-ab12"
 

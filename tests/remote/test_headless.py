@@ -21,7 +21,7 @@ from sshd import Sshd, free_port
 from nanochat.common.paths import Layout
 from nanochat.run.events import read_events
 from remote.hosts.book import Host, HostBook
-from remote.store import Store
+from remote.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = """

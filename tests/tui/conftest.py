@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from nanochat.common.paths import Layout
 from remote.fleet import Fleet
 from remote.runs import Gpu, Link, Probe, RunRequest, run_key
-from remote.store import Store
+from remote.store.store import Store
 from tui.app import ControlRoom
 
 NOW = 1_790_000_000.0

@@ -7,7 +7,7 @@ from textual.widgets import Input
 
 from nanochat.common.paths import Layout
 from remote.fleet import Fleet
-from remote.store import Store
+from remote.store.store import Store
 from tests.tui.conftest import settle
 from tui.app import ControlRoom
 from tui.screens.launch import LaunchScreen

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import make_dir
-from remote.schema import migrate
+from remote.store.schema import migrate
 
 _BUSY_MS = 30_000
 

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from nanochat.run.events import Event, parse_line
-from remote.series import BLOCK, Point, blocks_of, pack
-from remote.summary import Summary, series_values
+from remote.store.series import BLOCK, Point, blocks_of, pack
+from remote.store.summary import Summary, series_values
 
 EVENTS, TELEMETRY = "events.jsonl", "telemetry.jsonl"
 

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from nanochat.common.errors import UserError
 from nanochat.run.events import EventWriter, parse_line
 from remote.runs import Attempt, superseded_from
-from remote.series import BLOCK
-from remote.store import Store
+from remote.store.series import BLOCK
+from remote.store.store import Store
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 KEY = "box/r1"
 
 
@@ -102,7 +102,7 @@ INGEST = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from remote.store import Store
+from remote.store.store import Store
 log = Path(sys.argv[2]).read_bytes()
 store = Store(Path(sys.argv[1]))
 offset = store.offsets("box").get("r1", {{}}).get("events.jsonl", 0)
@@ -374,7 +374,7 @@ def test_a_file_that_is_no_store_and_one_of_a_newer_version_are_one_line(tmp_pat
 
 def test_processes_that_make_the_store_at_once_all_get_it(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from remote.store import Store;"
+        "import sys; from pathlib import Path; from remote.store.store import Store;"
         "s = Store(Path(sys.argv[1])); s.ingest_state('box', {'run_id': sys.argv[2]}, {}); s.close()"
     )
     argv = [sys.executable, "-c", code, str(tmp_path / "c.sqlite")]

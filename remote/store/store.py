@@ -15,8 +15,9 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from nanochat.common.errors import UserError, nearest
 from nanochat.run.events import Event
-from remote.database import Database
-from remote.ingest import (
+from remote.runs import Attempt, RunRow, run_key, split_key, superseded_from
+from remote.store.database import Database
+from remote.store.ingest import (
     EVENTS,
     TELEMETRY,
     Ingested,
@@ -26,9 +27,8 @@ from remote.ingest import (
     read_summary,
     read_tail,
 )
-from remote.runs import Attempt, RunRow, run_key, split_key, superseded_from
-from remote.series import Point, Series
-from remote.summary import Summary
+from remote.store.series import Point, Series
+from remote.store.summary import Summary
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -228,7 +228,7 @@ class Store:
     ) -> Ingested:
         """Takes in bytes `[offset, end)` of a run's events.jsonl or telemetry.jsonl: exactly once.
 
-        See `remote.ingest`; `end` defaults to `offset + len(data)`.
+        See `remote.store.ingest`; `end` defaults to `offset + len(data)`.
         """
         if file not in (EVENTS, TELEMETRY):
             raise ValueError(f"not a followed file: {file!r}")

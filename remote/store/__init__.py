@@ -1,0 +1,1 @@
+"""Every run's events in SQLite, read from the host exactly once."""
