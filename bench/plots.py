@@ -25,7 +25,7 @@ from pathlib import Path
 from textual.app import App, ComposeResult
 
 from nanochat.common.paths import Layout
-from remote.fleet import Fleet
+from remote.fleet.fleet import Fleet
 from remote.runs import Change
 from remote.store.store import Store
 from tui.app import ControlRoom

@@ -21,7 +21,7 @@ from remote.hosts.book import DEFAULT_BASE, Host, HostBook, parse_ssh_target
 from remote.narration import GLYPHS, describe, figures, make_printer, spent, table
 
 if TYPE_CHECKING:
-    from remote.fleet import Fleet
+    from remote.fleet.fleet import Fleet
     from remote.runs import RunRow
     from remote.transport.base import UnknownHostKey
 
@@ -76,7 +76,7 @@ def runs(argv: Sequence[str]) -> int:
 
 
 async def _runs(given: argparse.Namespace, layout: Layout) -> int:
-    from remote.fleet import Fleet
+    from remote.fleet.fleet import Fleet
     from remote.watch import Interrupts, ask_host_key, watch
 
     if not layout.base.is_dir():
@@ -253,7 +253,7 @@ def _list_hosts(known: Sequence[Host], as_json: bool) -> int:
 
 
 async def _test(layout: Layout, name: str, fingerprint: str, as_json: bool) -> int:
-    from remote.fleet import Fleet
+    from remote.fleet.fleet import Fleet
     from remote.hosts.preflight import checks
     from remote.watch import ask_host_key
 

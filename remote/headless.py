@@ -18,7 +18,7 @@ from remote.runs import RunRow
 from remote.store.summary import as_number
 
 if TYPE_CHECKING:
-    from remote.fleet import Fleet
+    from remote.fleet.fleet import Fleet
 
 _SAMPLES = 8
 _SUBMITTING = 5.0
@@ -65,8 +65,8 @@ async def run_plan(layout: Layout, plan: Plan, host: str, printer: Printer, as_j
 
     Raises `UserError` when nothing was started: no such host, unreachable, not ready for stages.
     """
-    from remote.batch import plan_ref, plan_requests
-    from remote.fleet import Fleet
+    from remote.fleet.fleet import Fleet
+    from remote.fleet.submission import plan_ref, plan_requests
     from remote.watch import Interrupts, ask_host_key, watch
 
     fleet = Fleet(layout, ask_host_key=ask_host_key)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from nanochat.common.errors import Exit, UserError
-from remote.fleet import Fleet
+from remote.fleet.fleet import Fleet
 from remote.narration import LivePrinter, Printer
 from remote.runs import Change, Link, RunRow, split_key
 from remote.transport.base import HostUnreachable, UnknownHostKey

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from textual.command import Provider
 
     from nanochat.config.plan import Plan
-    from remote.fleet import Fleet
+    from remote.fleet.fleet import Fleet
     from remote.hosts.book import Host
     from remote.runs import Change, Link, RunRow
     from remote.transport.base import UnknownHostKey

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nanochat.common.paths import Layout
-    from remote.fleet import Fleet
+    from remote.fleet.fleet import Fleet
     from remote.hosts.book import Host
     from remote.runs import Change, Link, RunRow
     from remote.store.store import Store
@@ -93,6 +93,6 @@ class Feed:
 
 
 def _make_fleet(layout: Layout, store: Store) -> Fleet:
-    from remote.fleet import Fleet
+    from remote.fleet.fleet import Fleet
 
     return Fleet(layout, store)

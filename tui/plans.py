@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from remote.batch import plan_ref, plan_requests
+from remote.fleet.submission import plan_ref, plan_requests
 
 if TYPE_CHECKING:
     from nanochat.config.plan import Plan

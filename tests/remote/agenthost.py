@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from remote import agentfile
 from remote.agent import procs
+from remote.fleet import agent_archive
 
 FAKE_STAGE = Path(__file__).with_name("fake_stage.py")
 ENDED = ("succeeded", "failed", "stopped", "lost")
@@ -260,7 +260,7 @@ def until(done: Callable[[], bool], what: str, seconds: float = 20) -> None:
 @pytest.fixture(scope="session")
 def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The agent's file, as it would be put on a host."""
-    return agentfile.build(tmp_path_factory.mktemp("agent")).path
+    return agent_archive.build(tmp_path_factory.mktemp("agent")).path
 
 
 @pytest.fixture

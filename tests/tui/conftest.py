@@ -12,7 +12,7 @@ import pytest
 from textual.pilot import Pilot
 
 from nanochat.common.paths import Layout
-from remote.fleet import Fleet
+from remote.fleet.fleet import Fleet
 from remote.runs import Gpu, Link, Probe, RunRequest, run_key
 from remote.store.store import Store
 from tui.app import ControlRoom

@@ -6,7 +6,7 @@ import pytest
 from textual.widgets import Input
 
 from nanochat.common.paths import Layout
-from remote.fleet import Fleet
+from remote.fleet.fleet import Fleet
 from remote.store.store import Store
 from tests.tui.conftest import settle
 from tui.app import ControlRoom

@@ -15,9 +15,9 @@ import pytest
 from agenthost import AgentHost
 
 from nanochat.common.errors import UserError
-from remote import agentfile
+from remote.fleet import agent_archive
 
-SOURCES = sorted((Path(agentfile.__file__).parent / "agent").rglob("*.py"))
+SOURCES = sorted((Path(agent_archive.__file__).parent / "agent").rglob("*.py"))
 OLDEST = (3, 8)
 
 
@@ -62,7 +62,7 @@ def test_every_module_is_python_3_8_and_needs_only_the_standard_library(path: Pa
 
 
 def test_the_bundled_pynvml_is_python_3_8_too() -> None:
-    assert ast.parse(agentfile.pynvml_source(), feature_version=OLDEST).body
+    assert ast.parse(agent_archive.pynvml_source(), feature_version=OLDEST).body
 
 
 @pytest.mark.parametrize("python", [p for p in PYTHONS if version_of(p) >= OLDEST])
@@ -101,8 +101,8 @@ def test_a_python_that_is_too_old_is_told_in_one_line(pyz: Path, python: str) ->
 
 
 def test_the_same_sources_give_the_same_bytes_in_any_process(tmp_path: Path) -> None:
-    first = agentfile.build(tmp_path / "a")
-    script = "import pathlib, sys; from remote import agentfile; agentfile.build(pathlib.Path(sys.argv[1]))"
+    first = agent_archive.build(tmp_path / "a")
+    script = "import pathlib, sys; from remote.fleet import agent_archive; agent_archive.build(pathlib.Path(sys.argv[1]))"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", script, tmp_path / "b"], env=env, check=True, umask=0o077)
     (second,) = (tmp_path / "b").iterdir()
@@ -118,34 +118,34 @@ def test_a_changed_module_changes_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pyz: Path
 ) -> None:
     copy = tmp_path / "remote"
-    shutil.copytree(Path(agentfile.__file__).parent, copy)
+    shutil.copytree(Path(agent_archive.__file__).parent, copy)
     with (copy / "agent" / "follow.py").open("a") as file:
         file.write("# another\n")
-    monkeypatch.setattr(agentfile, "__file__", str(copy / "agentfile.py"))
-    assert agentfile.build(tmp_path / "cache").path.name != pyz.name
+    monkeypatch.setattr(agent_archive, "__file__", str(copy / "agent_archive.py"))
+    assert agent_archive.build(tmp_path / "cache").path.name != pyz.name
 
 
 def test_a_damaged_copy_in_the_cache_is_replaced(tmp_path: Path) -> None:
-    built = agentfile.build(tmp_path)
+    built = agent_archive.build(tmp_path)
     whole = built.path.read_bytes()
     built.path.write_bytes(whole[:1000])
-    assert agentfile.build(tmp_path).path.read_bytes() == whole
+    assert agent_archive.build(tmp_path).path.read_bytes() == whole
     assert [path.name for path in tmp_path.iterdir()] == [built.name]
 
 
 def test_the_default_cache_belongs_to_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    folder = agentfile.build().path.parent
+    folder = agent_archive.build().path.parent
     assert folder.parent == tmp_path and folder.stat().st_mode & 0o077 == 0
     folder.chmod(0o777)
-    assert agentfile.build().path.parent != folder
+    assert agent_archive.build().path.parent != folder
 
 
 def test_it_carries_nvidias_module_unchanged_with_its_licence(pyz: Path) -> None:
     installed = Path(str(metadata.distribution("nvidia-ml-py").locate_file("pynvml.py"))).read_bytes()
     with zipfile.ZipFile(pyz) as file:
         assert file.read("pynvml.py") == installed
-        licence = file.read(agentfile.NVML_NOTICE).decode()
+        licence = file.read(agent_archive.NVML_NOTICE).decode()
         names = file.namelist()
     assert (
         "Copyright" in licence and "NVIDIA Corporation" in licence and "THIS SOFTWARE IS PROVIDED" in licence
@@ -161,11 +161,11 @@ def test_without_nvidia_ml_py_the_build_says_what_to_install(monkeypatch: pytest
 
     monkeypatch.setattr(metadata, "distribution", absent)
     with pytest.raises(UserError, match="pip install nvidia-ml-py"):
-        agentfile.build()
+        agent_archive.build()
 
 
 def test_building_it_loads_no_torch() -> None:
-    script = "import sys; from remote import agentfile; agentfile.archive(); sys.exit('torch' in sys.modules)"
+    script = "import sys; from remote.fleet import agent_archive; agent_archive.archive(); sys.exit('torch' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", script], env=env).returncode == 0
 

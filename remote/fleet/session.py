@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
-from remote.agentclient import AgentClient, AgentError
-from remote.follow import Follower, Resync
+from remote.fleet.agent_client import AgentClient, AgentError
+from remote.fleet.follower import Follower, Resync
 from remote.hosts.book import Host
 from remote.runs import Change, CommandRecord, Link
 from remote.store.store import Store

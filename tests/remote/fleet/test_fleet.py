@@ -12,7 +12,7 @@ from sshd import Relay, Sshd
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
 from nanochat.run.events import read_events
-from remote.fleet import Fleet
+from remote.fleet.fleet import Fleet
 from remote.hosts.book import HostBook
 from remote.runs import Change, RunRequest, split_key
 from remote.transport.base import ChangedHostKey, HostUnreachable, UnknownHostKey
@@ -136,7 +136,7 @@ async def test_a_killed_sshd_costs_no_event(layout: Layout, known_sshd: Sshd, tm
 async def test_a_stalled_link_is_told_and_made_good(
     layout: Layout, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("remote.session.SILENCE", 3.0)
+    monkeypatch.setattr("remote.fleet.session.SILENCE", 3.0)
     base = tmp_path / "far"
     async with Relay(sshd.port) as relay:
         python = fake_python(tmp_path, steps=60, pace=0.05)

@@ -62,7 +62,7 @@ def build(cache: Path | None = None) -> AgentFile:
 
 def archive() -> bytes:
     """The zipapp's bytes: entries in fixed order, with a fixed time, stored uncompressed."""
-    source = Path(__file__).resolve().parent / "agent"
+    source = Path(__file__).resolve().parent.parent / "agent"
     nvml = pynvml_source()
     entries = {
         f"{PACKAGE}/{path.relative_to(source).as_posix()}": path.read_bytes() for path in source.rglob("*.py")

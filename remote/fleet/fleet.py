@@ -16,8 +16,9 @@ from typing import Any
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
-from remote.agentclient import AgentClient
-from remote.batch import plan_ref, submission
+from remote.fleet.agent_client import AgentClient
+from remote.fleet.session import HostSession
+from remote.fleet.submission import plan_ref, submission
 from remote.hosts.book import HostBook
 from remote.runs import (
     Change,
@@ -31,7 +32,6 @@ from remote.runs import (
     run_key,
     split_key,
 )
-from remote.session import HostSession
 from remote.store.ingest import EVENTS
 from remote.store.store import Store
 from remote.transport.base import HostUnreachable, UnknownHostKey

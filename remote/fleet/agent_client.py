@@ -17,7 +17,7 @@ from typing import Any
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
 from nanochat.common.text import harmless
-from remote.agentfile import AgentFile, build
+from remote.fleet.agent_archive import AgentFile, build
 from remote.hosts.book import Host
 from remote.runs import CommandRecord
 from remote.transport.base import Completed, HostUnreachable, Stream, Transport

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remote.follow import Follower, Resync
+from remote.fleet.follower import Follower, Resync
 from remote.runs import Change
 from remote.store.store import Store
 

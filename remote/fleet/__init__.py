@@ -1,0 +1,1 @@
+"""All hosts at once: their connections, agents, runs, and what follows them."""
