@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from nanochat import __version__
 from nanochat.common.errors import Exit, UserError, nearest
 
-HEADLESS = "remote.headless:main"
+HEADLESS = "remote.cli.headless:main"
 CONTROL_ROOM = "tui.app:main"
 
 
@@ -28,8 +28,8 @@ COMMANDS: dict[str, Command] = {
     "demo": Command(
         "nanochat.cli:demo", "train a small model here, live: the five-minute tour [--no-tui] [--host NAME]"
     ),
-    "runs": Command("remote.commands:runs", "ls | show | follow | stop | resume the runs of every host"),
-    "hosts": Command("remote.commands:hosts", "ls | add | test | rm the machines that stages run on"),
+    "runs": Command("remote.cli.commands:runs", "ls | show | follow | stop | resume the runs of every host"),
+    "hosts": Command("remote.cli.commands:hosts", "ls | add | test | rm the machines that stages run on"),
     "data": Command("nanochat.cli:data", "build | download training shards"),
     "tasks": Command(
         "nanochat.commands.tasks:main", "ls | show | fetch what models are trained on and judged by"
@@ -46,7 +46,7 @@ COMMANDS: dict[str, Command] = {
         "nanochat.commands.tensorboard:main", "write runs' event logs as TensorBoard files"
     ),
     "doctor": Command(
-        "remote.commands:doctor", "check this machine, line by line, with a fix for each failure"
+        "remote.cli.commands:doctor", "check this machine, line by line, with a fix for each failure"
     ),
     "completion": Command(
         "nanochat.commands.completion:main", "print the shell completion: bash | zsh | tcsh"

@@ -12,9 +12,9 @@ from nanochat.config.stages import STAGES, stage_spec
 # Commands whose own parsers live in another room: `module:function` that returns the parser.
 PARSERS = {
     "bench": "nanochat.commands.bench:parser",
-    "runs": "remote.commands:runs_parser",
-    "hosts": "remote.commands:hosts_parser",
-    "doctor": "remote.commands:doctor_parser",
+    "runs": "remote.cli.commands:runs_parser",
+    "hosts": "remote.cli.commands:hosts_parser",
+    "doctor": "remote.cli.commands:doctor_parser",
 }
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from nanochat.cli import main as nanochat
 from nanochat.common.paths import Layout
+from remote.cli.printer import figures
 from remote.key_metric import key_figure
-from remote.narration import figures
 from remote.runs import RunRow
 from tui.clipboard import OSC52_LIMIT, copy, system_command
 from tui.figures import elapsed, extent, label, progress, steps, title

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from nanochat.common.text import harmless, size_bytes
-from remote.narration import judged
+from remote.cli.printer import judged
 
 if TYPE_CHECKING:
     from nanochat.run.events import Event

@@ -13,7 +13,7 @@ from nanochat.common.paths import Layout, base_dir, make_dir
 from nanochat.common.text import harmless, number, short
 from nanochat.config.options import Parser, normalise
 from nanochat.config.plan import Plan, load_plan
-from remote.narration import GLYPHS, Printer, judged, make_printer, spent, table
+from remote.cli.printer import GLYPHS, Printer, judged, make_printer, spent, table
 from remote.runs import RunRow
 from remote.store.summary import as_number
 
@@ -65,9 +65,9 @@ async def run_plan(layout: Layout, plan: Plan, host: str, printer: Printer, as_j
 
     Raises `UserError` when nothing was started: no such host, unreachable, not ready for stages.
     """
+    from remote.cli.watch import Interrupts, ask_host_key, watch
     from remote.fleet.fleet import Fleet
     from remote.fleet.submission import plan_ref, plan_requests
-    from remote.watch import Interrupts, ask_host_key, watch
 
     fleet = Fleet(layout, ask_host_key=ask_host_key)
     try:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from nanochat.common.errors import Exit, UserError
+from remote.cli.printer import LivePrinter, Printer
 from remote.fleet.fleet import Fleet
-from remote.narration import LivePrinter, Printer
 from remote.runs import Change, Link, RunRow, split_key
 from remote.transport.base import HostUnreachable, UnknownHostKey
 

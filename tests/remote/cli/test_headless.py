@@ -23,7 +23,7 @@ from nanochat.run.events import read_events
 from remote.hosts.book import Host, HostBook
 from remote.store.store import Store
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PLAN = """
 name = "two"
 [[stage]]

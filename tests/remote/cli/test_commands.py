@@ -13,7 +13,7 @@ from nanochat.run.events import EventWriter
 from remote.hosts.preflight import checks
 from remote.runs import Gpu, Interpreter, Probe
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def nanochat(home: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:

@@ -17,8 +17,8 @@ from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir
 from nanochat.common.text import harmless, percent, when
 from nanochat.config.options import Parser, normalise
+from remote.cli.printer import GLYPHS, describe, figures, make_printer, spent, table
 from remote.hosts.book import DEFAULT_BASE, Host, HostBook, parse_ssh_target
-from remote.narration import GLYPHS, describe, figures, make_printer, spent, table
 
 if TYPE_CHECKING:
     from remote.fleet.fleet import Fleet
@@ -76,8 +76,8 @@ def runs(argv: Sequence[str]) -> int:
 
 
 async def _runs(given: argparse.Namespace, layout: Layout) -> int:
+    from remote.cli.watch import Interrupts, ask_host_key, watch
     from remote.fleet.fleet import Fleet
-    from remote.watch import Interrupts, ask_host_key, watch
 
     if not layout.base.is_dir():
         if given.word == "ls":
@@ -253,9 +253,9 @@ def _list_hosts(known: Sequence[Host], as_json: bool) -> int:
 
 
 async def _test(layout: Layout, name: str, fingerprint: str, as_json: bool) -> int:
+    from remote.cli.watch import ask_host_key
     from remote.fleet.fleet import Fleet
     from remote.hosts.preflight import checks
-    from remote.watch import ask_host_key
 
     async def ask(unknown: UnknownHostKey) -> bool:
         if not fingerprint:
@@ -308,7 +308,7 @@ def doctor_parser() -> Parser:
 
 def doctor(argv: Sequence[str]) -> int:
     """Answers `nanochat doctor`: 0 when nothing fails, else 1."""
-    from remote.doctor import machine_checks
+    from remote.cli.doctor import machine_checks
 
     given = doctor_parser().parse_args(list(argv))
     found: list[dict[str, Any]] = []

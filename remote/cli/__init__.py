@@ -1,0 +1,1 @@
+"""What the runner answers on the command line."""
