@@ -31,7 +31,7 @@ from remote.store.store import Store
 from tui.app import ControlRoom
 from tui.run_metrics import RunMetrics
 from tui.series import Row
-from tui.themes import DARK
+from tui.style.themes import DARK
 from tui.widgets.plot import Plot
 from tui.widgets.plot_grid import PlotGrid
 

@@ -17,7 +17,7 @@ from tui.keys import bindings, read_keymap
 from tui.notices import Watch
 from tui.screens.base import CHANGING, ControlScreen
 from tui.settings import Settings
-from tui.themes import THEMES
+from tui.style.themes import THEMES
 
 if TYPE_CHECKING:
     from textual.command import Provider

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError, nearest
-from tui.status import look
+from tui.style.status import look
 
 if TYPE_CHECKING:
     from remote.runs import RunRow

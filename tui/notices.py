@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from nanochat.common.text import duration, harmless
 from remote.key_metric import key_figure
 from tui.figures import label
-from tui.status import look
+from tui.style.status import look
 
 if TYPE_CHECKING:
     from remote.runs import RunRow

@@ -10,13 +10,13 @@ from dataclasses import replace
 from rich.style import Style
 
 from tui.canvas import Band, polylines
-from tui.palette import Palette
 from tui.plot_frame import MAX_RUNS, Frame, Legend, PlotSpec
 from tui.plot_layout import ASCII, UNICODE, Layout, strips
 from tui.plot_marks import Trace, marks
 from tui.plotting import Polyline, dots_per_cell, rasterise
 from tui.run_metrics import better
 from tui.series import Columns, Reading, Series
+from tui.style.palette import Palette
 from tui.ticks import LABEL_WIDTH, Tick, clock_ticks, duration_ticks, linear_ticks, log_ticks, nice_step
 
 FAINT, DIMMED = MAX_RUNS, 2 * MAX_RUNS

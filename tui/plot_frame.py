@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from textual.strip import Strip
 
-from tui.palette import Palette
 from tui.run_metrics import RunMetrics
 from tui.series import Reading, Stats
+from tui.style.palette import Palette
 
 MAX_RUNS = 4
 """As many runs as can be told apart in one plot."""

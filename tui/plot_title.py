@@ -10,10 +10,10 @@ from rich.style import Style
 from textual.strip import Strip
 
 from nanochat.common.text import clock, number
-from tui.palette import Palette
 from tui.plot_frame import Frame, Legend
 from tui.run_metrics import better
 from tui.series import Reading
+from tui.style.palette import Palette
 
 Part = list[tuple[str, Style]]
 """Text that is shown whole or not at all."""

@@ -14,7 +14,7 @@ from nanochat.common.errors import UserError
 from tui.plot_frame import Alert
 from tui.run_metrics import RunMetrics
 from tui.series import Row
-from tui.themes import THEMES
+from tui.style.themes import THEMES
 from tui.widgets.plot import WAITING, Plot
 from tui.widgets.plot_grid import PlotGrid
 

@@ -11,12 +11,12 @@ import pytest
 from textual.color import Color
 
 from tui.canvas import clip
-from tui.palette import Palette, palette
 from tui.plot_draw import draw_frame
 from tui.plot_frame import Alert, Frame, PlotSpec, View
 from tui.plotting import Dot, Polyline, Run, rasterise, submit
 from tui.run_metrics import RunMetrics
-from tui.themes import THEMES
+from tui.style.palette import Palette, palette
+from tui.style.themes import THEMES
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,7 +18,7 @@ from remote.hosts.preflight import Check, checks
 from tui import run_actions
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
-from tui.status import ROLE_STYLES, link_look
+from tui.style.status import ROLE_STYLES, link_look
 from tui.widgets.run_header import stale_words
 from tui.widgets.table import Cell, Column, VirtualTable
 

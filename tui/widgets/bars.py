@@ -12,7 +12,7 @@ from textual.dom import DOMNode
 from textual.widget import Widget
 
 from tui.keys import BY_ID
-from tui.status import ROLE_STYLES, link_look
+from tui.style.status import ROLE_STYLES, link_look
 
 if TYPE_CHECKING:
     from tui.app import ControlRoom

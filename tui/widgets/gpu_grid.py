@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 from nanochat.common.text import duration, harmless, size_bytes
 from tui.keys import bindings
-from tui.palette import Palette, palette
+from tui.style.palette import Palette, palette
 from tui.telemetry import BUCKET_SECONDS, Gpu, GpuHistory, Value, gpus, number_in
 
 Line = list[tuple[str, Style]]

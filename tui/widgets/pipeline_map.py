@@ -16,7 +16,7 @@ from nanochat.common.text import percent
 from nanochat.config.stages import STAGES
 from remote.key_metric import key_figure
 from tui.figures import progress
-from tui.status import ROLE_STYLES, look
+from tui.style.status import ROLE_STYLES, look
 from tui.widgets.table import fit
 
 if TYPE_CHECKING:

@@ -23,12 +23,12 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from tui.keys import bindings
-from tui.palette import Palette, palette
 from tui.plot_draw import draw_frame
 from tui.plot_frame import MAX_RUNS, Alert, Frame, PlotSpec, View
 from tui.plot_title import title
 from tui.plotting import submit
 from tui.run_metrics import RunMetrics
+from tui.style.palette import Palette, palette
 
 REDRAW_SECONDS = 0.25
 """Live data redraws at most four times a second: more flickers in tmux over SSH."""

@@ -9,7 +9,7 @@ from rich.style import Style
 from textual.color import Color
 from textual.theme import Theme
 
-from tui.themes import series_colours
+from tui.style.themes import series_colours
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The three themes: dark, light and high contrast, with colours told apart by colour-blind people.
 
 Series colours are Okabe and Ito's (2008), darkened for the light theme where the originals fade on white.
-Status never rests on colour: every status also has a glyph and a word (`tui.status`).
+Status never rests on colour: every status also has a glyph and a word (`tui.style.status`).
 """
 
 from __future__ import annotations
