@@ -11,9 +11,9 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from nanochat.common.errors import UserError
-from tui.plot_frame import Alert
-from tui.run_metrics import RunMetrics
-from tui.series import Row
+from tui.plots.frame import Alert
+from tui.plots.run_metrics import RunMetrics
+from tui.plots.series import Row
 from tui.style.themes import THEMES
 from tui.widgets.plot import WAITING, Plot
 from tui.widgets.plot_grid import PlotGrid

@@ -16,7 +16,7 @@ from textual.widgets import Input
 from nanochat.common.text import harmless
 from tui.figures import label
 from tui.keys import bindings
-from tui.plot_frame import Alert
+from tui.plots.frame import Alert
 from tui.run_console import console_of
 from tui.run_data import News, RunReader
 from tui.screens.acts import RunActions

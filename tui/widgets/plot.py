@@ -1,6 +1,6 @@
 """One live plot: a title that reads the metric, the drawn frame, a cursor, zoom and pan.
 
-The widget never draws: `tui.plot_draw.draw_frame` runs on the plot thread and hands back a finished frame;
+The widget never draws: `tui.plots.draw.draw_frame` runs on the plot thread and hands back a finished frame;
 `render_line` returns its strips, with the cursor and a dragged range laid over them as styles.
 """
 
@@ -23,11 +23,11 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from tui.keys import bindings
-from tui.plot_draw import draw_frame
-from tui.plot_frame import MAX_RUNS, Alert, Frame, PlotSpec, View
-from tui.plot_title import title
-from tui.plotting import submit
-from tui.run_metrics import RunMetrics
+from tui.plots.draw import draw_frame
+from tui.plots.frame import MAX_RUNS, Alert, Frame, PlotSpec, View
+from tui.plots.raster import submit
+from tui.plots.run_metrics import RunMetrics
+from tui.plots.title import title
 from tui.style.palette import Palette, palette
 
 REDRAW_SECONDS = 0.25

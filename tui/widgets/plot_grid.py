@@ -17,10 +17,10 @@ from textual.widgets import Static
 
 from nanochat.common.errors import UserError
 from tui.keys import bindings
-from tui.plot_frame import MAX_RUNS, Alert, View
-from tui.plotting import submit
-from tui.run_metrics import AXES, RunMetrics, by_importance, noisy
-from tui.series import Row
+from tui.plots.frame import MAX_RUNS, Alert, View
+from tui.plots.raster import submit
+from tui.plots.run_metrics import AXES, RunMetrics, by_importance, noisy
+from tui.plots.series import Row
 from tui.widgets.plot import Plot
 
 SMOOTHINGS = (0.0, 0.9, 0.98, 0.995)

@@ -6,7 +6,7 @@ import re
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tui.ticks import (
+from tui.plots.ticks import (
     LABEL_WIDTH,
     Tick,
     clock_ticks,

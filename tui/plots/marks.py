@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from rich.style import Style
 
-from tui.canvas import Band
-from tui.plot_frame import Frame, Legend, PlotSpec, View
-from tui.plot_layout import Glyphs, Mark
-from tui.run_metrics import RunMetrics, noisy
-from tui.series import Columns, Reading, Series
+from tui.plots.canvas import Band
+from tui.plots.frame import Frame, Legend, PlotSpec, View
+from tui.plots.layout import Glyphs, Mark
+from tui.plots.run_metrics import RunMetrics, noisy
+from tui.plots.series import Columns, Reading, Series
 
 SPARSE = 0.7
 """Points per cell column up to which every point gets a mark of its own."""

@@ -10,9 +10,9 @@ from rich.style import Style
 from textual.strip import Strip
 
 from nanochat.common.text import clock, number
-from tui.plot_frame import Frame, Legend
-from tui.run_metrics import better
-from tui.series import Reading
+from tui.plots.frame import Frame, Legend
+from tui.plots.run_metrics import better
+from tui.plots.series import Reading
 from tui.style.palette import Palette
 
 Part = list[tuple[str, Style]]

@@ -9,15 +9,15 @@ from dataclasses import replace
 
 from rich.style import Style
 
-from tui.canvas import Band, polylines
-from tui.plot_frame import MAX_RUNS, Frame, Legend, PlotSpec
-from tui.plot_layout import ASCII, UNICODE, Layout, strips
-from tui.plot_marks import Trace, marks
-from tui.plotting import Polyline, dots_per_cell, rasterise
-from tui.run_metrics import better
-from tui.series import Columns, Reading, Series
+from tui.plots.canvas import Band, polylines
+from tui.plots.frame import MAX_RUNS, Frame, Legend, PlotSpec
+from tui.plots.layout import ASCII, UNICODE, Layout, strips
+from tui.plots.marks import Trace, marks
+from tui.plots.raster import Polyline, dots_per_cell, rasterise
+from tui.plots.run_metrics import better
+from tui.plots.series import Columns, Reading, Series
+from tui.plots.ticks import LABEL_WIDTH, Tick, clock_ticks, duration_ticks, linear_ticks, log_ticks, nice_step
 from tui.style.palette import Palette
-from tui.ticks import LABEL_WIDTH, Tick, clock_ticks, duration_ticks, linear_ticks, log_ticks, nice_step
 
 FAINT, DIMMED = MAX_RUNS, 2 * MAX_RUNS
 """Roles: run i draws its line in role i, its raw line in FAINT + i, its superseded points in DIMMED + i."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from textual.strip import Strip
 
-from tui.run_metrics import RunMetrics
-from tui.series import Reading, Stats
+from tui.plots.run_metrics import RunMetrics
+from tui.plots.series import Reading, Stats
 from tui.style.palette import Palette
 
 MAX_RUNS = 4

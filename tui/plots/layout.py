@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from tui.plotting import Run
+from tui.plots.raster import Run
 
 Cell = tuple[str, Style]
 

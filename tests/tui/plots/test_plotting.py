@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from textual.color import Color
 
-from tui.canvas import clip
-from tui.plot_draw import draw_frame
-from tui.plot_frame import Alert, Frame, PlotSpec, View
-from tui.plotting import Dot, Polyline, Run, rasterise, submit
-from tui.run_metrics import RunMetrics
+from tui.plots.canvas import clip
+from tui.plots.draw import draw_frame
+from tui.plots.frame import Alert, Frame, PlotSpec, View
+from tui.plots.raster import Dot, Polyline, Run, rasterise, submit
+from tui.plots.run_metrics import RunMetrics
 from tui.style.palette import Palette, palette
 from tui.style.themes import THEMES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 BITS = {
     (0, 3): 0x01, (0, 2): 0x02, (0, 1): 0x04, (1, 3): 0x08,
@@ -233,9 +233,9 @@ def contrast(first: tuple[int, int, int], second: tuple[int, int, int]) -> float
 
 FUZZ = """
 import math, random, sys
-from tests.tui.test_plotting import colours, draw
-from tui.plot_frame import Alert, PlotSpec, View
-from tui.run_metrics import AXES, RunMetrics
+from tests.tui.plots.test_plotting import colours, draw
+from tui.plots.frame import Alert, PlotSpec, View
+from tui.plots.run_metrics import AXES, RunMetrics
 rng = random.Random(int(sys.argv[1]))
 odd = [math.nan, math.inf, -math.inf, "NaN", "Infinity", "junk", 0.0, -0.0]
 odd += [5e-324, -5e-324, 1.7e308, -1.7e308, 1e-300, 1]

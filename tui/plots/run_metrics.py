@@ -10,7 +10,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
-from tui.series import Key, Reading, Row, Series
+from tui.plots.series import Key, Reading, Row, Series
 
 AXES = ("step", "tokens", "FLOPs", "active time", "clock")
 _SOURCES = {"tokens": "train/total_tokens", "FLOPs": "train/total_flops", "active time": "train/total_time"}

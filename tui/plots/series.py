@@ -16,7 +16,7 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import Literal
 
-from tui.pyramid import MinMaxPyramid, ema, ema_state
+from tui.plots.pyramid import MinMaxPyramid, ema, ema_state
 
 Row = tuple[int, int | None, float, float | int | str, int]
 """A metric point as the store gives it: (seq, step, unix time in s, value, attempt)."""

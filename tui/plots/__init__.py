@@ -1,0 +1,1 @@
+"""From a run's metrics to the cells of a plot."""
