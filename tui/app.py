@@ -12,11 +12,11 @@ from textual.dom import DOMNode
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from tui.feed import REDRAW_SECONDS, Feed
+from tui.data.feed import REDRAW_SECONDS, Feed
+from tui.data.notices import Watch
+from tui.data.settings import Settings
 from tui.keys import bindings, read_keymap
-from tui.notices import Watch
 from tui.screens.base import CHANGING, ControlScreen
-from tui.settings import Settings
 from tui.style.themes import THEMES
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class ControlRoom(App[str]):
             screen.tick()
 
     def _show_title(self) -> None:
-        from tui.terminal import title_sequence, window_title
+        from tui.data.window_title import title_sequence, window_title
 
         title = window_title(self.rows, self.run_key)
         if self._driver is not None and not self.is_headless and title != self.window_title:

@@ -11,7 +11,7 @@ from nanochat.common.errors import UserError
 from nanochat.common.text import harmless
 from tui import clipboard
 from tui.command_line import quote, reproduce
-from tui.figures import label
+from tui.data.run_summary import label
 
 if TYPE_CHECKING:
     from remote.runs import RunRow

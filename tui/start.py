@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir, make_dir
 from nanochat.config.options import Parser
+from tui.data.window_title import RESTORE_TITLE
 from tui.style.themes import THEMES
-from tui.terminal import RESTORE_TITLE
 
 
 def parser() -> Parser:

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from textual.app import App, ComposeResult
 
 from tests.tui.plots.test_plotting import colours
+from tui.data.telemetry import BUCKETS, GpuHistory, Value, gpus
 from tui.style.themes import THEMES
-from tui.telemetry import BUCKETS, GpuHistory, Value, gpus
 from tui.widgets.gpu_grid import NO_GPU, NONE, WAITING, GpuGrid, Machine, machine_lines
 
 GIB = 2**30

@@ -15,7 +15,7 @@ from remote.runs import Probe, RunRow
 from tests.tui.conftest import Bench, settle
 from tui.app import ControlRoom
 from tui.command_line import headless_line, reproduce, stage_line
-from tui.foresight import foresee, machine_of
+from tui.data.launch_estimate import foresee, machine_of
 from tui.plans import next_to_show
 from tui.screens.launch import LaunchScreen
 from tui.screens.plan import PlanScreen

@@ -14,8 +14,8 @@ import pytest
 import tui.widgets.plot
 from remote.runs import Change
 from tests.tui.conftest import Bench, settle, training_events
+from tui.data.run_reader import RunReader
 from tui.plots.series import Series
-from tui.run_data import RunReader
 from tui.widgets.plot import Plot
 from tui.widgets.plot_grid import NOT_PLOTTED, PlotGrid
 

@@ -11,10 +11,10 @@ from remote.cli.printer import figures
 from remote.key_metric import key_figure
 from remote.runs import RunRow
 from tui.clipboard import OSC52_LIMIT, copy, system_command
-from tui.figures import elapsed, extent, label, progress, steps, title
-from tui.notices import Watch
-from tui.settings import Settings
-from tui.terminal import window_title
+from tui.data.notices import Watch
+from tui.data.run_summary import elapsed, extent, label, progress, steps, title
+from tui.data.settings import Settings
+from tui.data.window_title import window_title
 
 
 def found(*names: str):  # type: ignore[no-untyped-def]

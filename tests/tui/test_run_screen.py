@@ -9,8 +9,8 @@ from nanochat.common.errors import UserError
 from remote.runs import Change
 from tests.tui.conftest import Bench, settle
 from tui.app import ControlRoom
-from tui.run_console import logged_text
-from tui.run_data import RunReader
+from tui.data.console_source import logged_text
+from tui.data.run_reader import RunReader
 from tui.screens import run as run_screen
 from tui.screens.run import RunScreen
 from tui.widgets.alerts import Alerts

@@ -20,7 +20,7 @@ from nanochat.config.train_options import BaseTrainOptions
 from nanochat.scaling.estimate import validation_tokens_in
 from tui import run_actions
 from tui.command_line import stage_line
-from tui.foresight import foresee, machine_of, tokenizer_size
+from tui.data.launch_estimate import foresee, machine_of, tokenizer_size
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 from tui.widgets.choice import Choice

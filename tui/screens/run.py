@@ -14,11 +14,11 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from nanochat.common.text import harmless
-from tui.figures import label
+from tui.data.console_source import console_of
+from tui.data.run_reader import News, RunReader
+from tui.data.run_summary import label
 from tui.keys import bindings
 from tui.plots.frame import Alert
-from tui.run_console import console_of
-from tui.run_data import News, RunReader
 from tui.screens.acts import RunActions
 from tui.screens.base import ControlScreen
 from tui.widgets.alerts import Alerts, alert_step

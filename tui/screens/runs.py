@@ -9,8 +9,8 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from nanochat.common.errors import UserError
-from tui import filter as run_filter
 from tui import run_actions
+from tui.data import run_filter
 from tui.keys import bindings
 from tui.screens.acts import RunActions
 from tui.screens.base import ControlScreen

@@ -14,9 +14,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from nanochat.common.text import duration, harmless, size_bytes
+from tui.data.telemetry import BUCKET_SECONDS, Gpu, GpuHistory, Value, gpus, number_in
 from tui.keys import bindings
 from tui.style.palette import Palette, palette
-from tui.telemetry import BUCKET_SECONDS, Gpu, GpuHistory, Value, gpus, number_in
 
 Line = list[tuple[str, Style]]
 

@@ -20,7 +20,7 @@ from textual.widgets import Input
 
 from nanochat.common.errors import UserError
 from nanochat.common.text import size_bytes
-from tui.console import Console, Fetch, Line
+from tui.data.console import Console, Fetch, Line
 from tui.keys import bindings
 
 NEAR = 40

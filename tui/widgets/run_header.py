@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from nanochat.common.text import duration, harmless, percent
 from remote.key_metric import key_figure
-from tui.figures import elapsed, eta, extent, label, progress, speed
+from tui.data.run_summary import elapsed, eta, extent, label, progress, speed
 from tui.style.status import ROLE_STYLES, look
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nanochat.common.text import duration, harmless, percent, when
 from remote.key_metric import key_figure
-from tui.figures import elapsed, eta, label, mfu, progress, speed, steps
+from tui.data.run_summary import elapsed, eta, label, mfu, progress, speed, steps
 from tui.style.status import look
 from tui.widgets.table import Cell, Column, VirtualTable
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanochat.common.text import harmless
-from tui import console as module
-from tui.console import CHUNK, Console, Fetch
+from tui.data import console as module
+from tui.data.console import CHUNK, Console, Fetch
 
 
 class File:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from nanochat.common.text import duration, harmless
 from remote.key_metric import key_figure
-from tui.figures import label
+from tui.data.run_summary import label
 from tui.style.status import look
 
 if TYPE_CHECKING:

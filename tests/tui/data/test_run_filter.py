@@ -4,7 +4,7 @@ import pytest
 
 from nanochat.common.errors import UserError
 from remote.runs import RunRow
-from tui.filter import parse
+from tui.data.run_filter import parse
 
 RUNS = [
     RunRow(

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from nanochat.common.text import clock
-from tui.console import Fetch
+from tui.data.console import Fetch
 
 if TYPE_CHECKING:
     from remote.store.store import Store
