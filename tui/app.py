@@ -185,7 +185,7 @@ class ControlRoom(App[str]):
         self.links = self.feed.links(self.hosts)
         await self.reread()
         if self.plan is not None:
-            from tui.plans import start_plan
+            from tui.actions.plan import start_plan
 
             await start_plan(self, self.plan, self.plan_host)
 
@@ -215,7 +215,7 @@ class ControlRoom(App[str]):
         if run.live:
             self._seen_live = run.key
         elif self._seen_live == run.key:
-            from tui.plans import next_to_show
+            from tui.actions.plan import next_to_show
 
             following = next_to_show(self.rows, run)
             if following:

@@ -13,10 +13,10 @@ from nanochat.scaling.estimate import estimate
 from remote.hosts.book import Host
 from remote.runs import Probe, RunRow
 from tests.tui.conftest import Bench, settle
+from tui.actions.command_line import headless_line, reproduce, stage_line
+from tui.actions.plan import next_to_show
 from tui.app import ControlRoom
-from tui.command_line import headless_line, reproduce, stage_line
 from tui.data.launch_estimate import foresee, machine_of
-from tui.plans import next_to_show
 from tui.screens.launch import LaunchScreen
 from tui.screens.plan import PlanScreen
 from tui.widgets.choice import Choice

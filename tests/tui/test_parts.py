@@ -10,7 +10,7 @@ from nanochat.common.paths import Layout
 from remote.cli.printer import figures
 from remote.key_metric import key_figure
 from remote.runs import RunRow
-from tui.clipboard import OSC52_LIMIT, copy, system_command
+from tui.actions.clipboard import OSC52_LIMIT, copy, system_command
 from tui.data.notices import Watch
 from tui.data.run_summary import elapsed, extent, label, progress, steps, title
 from tui.data.settings import Settings

@@ -15,7 +15,7 @@ from textual.widgets import Static
 from nanochat.common.errors import UserError
 from nanochat.common.text import clock, duration, harmless, size_bytes
 from remote.hosts.preflight import Check, checks
-from tui import run_actions
+from tui.actions import run as run_actions
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 from tui.style.status import ROLE_STYLES, link_look

@@ -18,8 +18,8 @@ from nanochat.config.options import changed
 from nanochat.config.stages import STAGES
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.scaling.estimate import validation_tokens_in
-from tui import run_actions
-from tui.command_line import stage_line
+from tui.actions import run as run_actions
+from tui.actions.command_line import stage_line
 from tui.data.launch_estimate import foresee, machine_of, tokenizer_size
 from tui.keys import bindings
 from tui.screens.base import ControlScreen

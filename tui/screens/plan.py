@@ -16,10 +16,10 @@ from nanochat.common.errors import UserError
 from nanochat.common.text import harmless
 from nanochat.config.options import changed
 from nanochat.config.plan import Plan, builtin_plans, load_plan
-from tui import run_actions
-from tui.command_line import headless_line
+from tui.actions import run as run_actions
+from tui.actions.command_line import headless_line
+from tui.actions.plan import start_plan
 from tui.keys import bindings
-from tui.plans import start_plan
 from tui.screens.base import ControlScreen
 from tui.widgets.choice import Choice
 from tui.widgets.form import spell

@@ -14,12 +14,12 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from nanochat.common.text import harmless
+from tui.actions.run_bindings import RunActions
 from tui.data.console_source import console_of
 from tui.data.run_reader import News, RunReader
 from tui.data.run_summary import label
 from tui.keys import bindings
 from tui.plots.frame import Alert
-from tui.screens.acts import RunActions
 from tui.screens.base import ControlScreen
 from tui.widgets.alerts import Alerts, alert_step
 from tui.widgets.gpu_grid import GpuGrid

@@ -9,10 +9,10 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from nanochat.common.errors import UserError
-from tui import run_actions
+from tui.actions import run as run_actions
+from tui.actions.run_bindings import RunActions
 from tui.data import run_filter
 from tui.keys import bindings
-from tui.screens.acts import RunActions
 from tui.screens.base import ControlScreen
 from tui.widgets.pipeline_map import PipelineMap
 from tui.widgets.run_table import ORDERS, RunTable, ordered

@@ -80,7 +80,7 @@ class Welcome(ControlScreen):
 
     async def _demo(self) -> None:
         from nanochat.config.plan import load_plan
-        from tui.plans import start_plan
+        from tui.actions.plan import start_plan
 
         await start_plan(self.room, load_plan("demo", self.room.layout), "local")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tui import run_actions
+from tui.actions import run as run_actions
 
 if TYPE_CHECKING:
     from remote.runs import RunRow

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
 from nanochat.common.text import harmless
-from tui import clipboard
-from tui.command_line import quote, reproduce
+from tui.actions import clipboard
+from tui.actions.command_line import quote, reproduce
 from tui.data.run_summary import label
 
 if TYPE_CHECKING:
