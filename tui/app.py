@@ -38,7 +38,7 @@ Severity = Literal["information", "warning", "error"]
 
 
 def _palette() -> type[Provider]:
-    from tui.commands import Actions
+    from tui.command_palette import Actions
 
     return Actions
 
@@ -359,7 +359,7 @@ def _make_screen(name: str) -> ControlScreen:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`nanochat [--base-dir DIR] [--readonly] [--theme NAME] [PLAN [--host NAME]]`; returns the exit code."""
-    from tui.start import run
+    from tui.cli import run
 
     return run(argv)
 

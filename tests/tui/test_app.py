@@ -298,7 +298,7 @@ async def test_the_theme_goes_round_and_is_remembered(bench: Bench) -> None:
 
 def test_importing_the_app_loads_neither_torch_nor_the_network_nor_plotext() -> None:
     code = (
-        "import sys, tui.app, tui.screens.runs, tui.screens.run, tui.start; "
+        "import sys, tui.app, tui.screens.runs, tui.screens.run, tui.cli; "
         "print([m for m in ('torch', 'asyncssh', 'plotext', 'pyarrow', 'numpy') if m in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ from textual.binding import Binding
 from nanochat.common.errors import UserError
 from tests.tui.conftest import Bench, settle
 from tui.app import ControlRoom
-from tui.commands import Actions
+from tui.command_palette import Actions
 from tui.keys import BY_ID, KEYS, bindings, read_keymap
 from tui.screens.help import TITLES
 from tui.screens.hosts import HostsScreen

@@ -78,7 +78,7 @@ async def steady(app: ControlRoom, pilot: Pilot[str]) -> None:
 
 async def hosts(app: ControlRoom, pilot: Pilot[str]) -> None:
     async def probe(name: str) -> Any:
-        from tests.tui.test_hosts_screen import PROBE
+        from tests.tui.screens.test_hosts_screen import PROBE
 
         return PROBE
 
