@@ -17,7 +17,7 @@ from agenthost import AgentHost
 from nanochat.common.errors import UserError
 from remote.fleet import agent_archive
 
-SOURCES = sorted((Path(agent_archive.__file__).parent / "agent").rglob("*.py"))
+SOURCES = sorted((Path(agent_archive.__file__).parent.parent / "agent").rglob("*.py"))
 OLDEST = (3, 8)
 
 
@@ -102,7 +102,9 @@ def test_a_python_that_is_too_old_is_told_in_one_line(pyz: Path, python: str) ->
 
 def test_the_same_sources_give_the_same_bytes_in_any_process(tmp_path: Path) -> None:
     first = agent_archive.build(tmp_path / "a")
-    script = "import pathlib, sys; from remote.fleet import agent_archive; agent_archive.build(pathlib.Path(sys.argv[1]))"
+    script = (
+        "import pathlib, sys; from remote.fleet.agent_archive import build; build(pathlib.Path(sys.argv[1]))"
+    )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", script, tmp_path / "b"], env=env, check=True, umask=0o077)
     (second,) = (tmp_path / "b").iterdir()
@@ -118,10 +120,10 @@ def test_a_changed_module_changes_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pyz: Path
 ) -> None:
     copy = tmp_path / "remote"
-    shutil.copytree(Path(agent_archive.__file__).parent, copy)
+    shutil.copytree(Path(agent_archive.__file__).parent.parent, copy)
     with (copy / "agent" / "follow.py").open("a") as file:
         file.write("# another\n")
-    monkeypatch.setattr(agent_archive, "__file__", str(copy / "agent_archive.py"))
+    monkeypatch.setattr(agent_archive, "__file__", str(copy / "fleet" / "agent_archive.py"))
     assert agent_archive.build(tmp_path / "cache").path.name != pyz.name
 
 
@@ -165,7 +167,10 @@ def test_without_nvidia_ml_py_the_build_says_what_to_install(monkeypatch: pytest
 
 
 def test_building_it_loads_no_torch() -> None:
-    script = "import sys; from remote.fleet import agent_archive; agent_archive.archive(); sys.exit('torch' in sys.modules)"
+    script = (
+        "import sys; from remote.fleet.agent_archive import archive; archive();"
+        "sys.exit('torch' in sys.modules)"
+    )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", script], env=env).returncode == 0
 

@@ -138,7 +138,8 @@ def test_a_hosts_target_reads_back(user: str, address: str, port: int) -> None:
 
 def test_many_processes_that_add_at_once_all_end_up_in_the_book(layout: Layout) -> None:
     code = (
-        "import sys; from remote.hosts.book import *; from nanochat.common.paths import Layout; from pathlib import Path;"
+        "import sys; from pathlib import Path;"
+        "from remote.hosts.book import *; from nanochat.common.paths import Layout;"
         "HostBook(Layout(Path(sys.argv[1]))).add(Host(sys.argv[2], address='a'))"
     )
     adders = [
@@ -151,7 +152,8 @@ def test_many_processes_that_add_at_once_all_end_up_in_the_book(layout: Layout) 
 
 def test_importing_the_room_loads_nothing_heavy() -> None:
     code = (
-        "import sys, remote, remote.hosts.book, remote.store.store, remote.fleet.fleet, remote.cli.commands, remote.cli.headless;"
+        "import sys, remote, remote.hosts.book, remote.store.store, remote.fleet.fleet;"
+        "import remote.cli.commands, remote.cli.headless;"
         "print([m for m in ('torch', 'asyncssh', 'pyarrow', 'numpy', 'textual') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
