@@ -51,7 +51,7 @@ def ours(case: Case) -> dict[str, Any]:
 
     from nanochat.common.paths import Layout
     from nanochat.compute.device import setup_runtime
-    from nanochat.config.train_options import BaseEvalOptions
+    from nanochat.config.eval_options import BaseEvalOptions
     from nanochat.evals.bundle import read_bundle
     from nanochat.evals.core import CoreRun, Records, chunks, judge_chunk
     from nanochat.evals.icl import Asker

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir
+from nanochat.config.eval_options import CheckpointOptions
 from nanochat.config.options import Parser, add_arguments, collect, normalise, option
-from nanochat.config.train_options import CheckpointOptions
 from nanochat.model.architecture import ModelConfig, decode_bytes, parameter_counts, prefill_flops
 
 if TYPE_CHECKING:

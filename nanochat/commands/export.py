@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import Layout, base_dir, fsync_dir, make_dir
 from nanochat.common.text import size_bytes
+from nanochat.config.eval_options import CheckpointOptions
 from nanochat.config.options import Parser, add_arguments, collect, normalise, option
-from nanochat.config.train_options import CheckpointOptions
 from nanochat.model.architecture import SOFTCAP, ModelConfig
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir
 from nanochat.common.text import harmless
+from nanochat.config.eval_options import CheckpointOptions
 from nanochat.config.options import Parser, add_arguments, collect, normalise, option
-from nanochat.config.train_options import CheckpointOptions
 
 if TYPE_CHECKING:
     from nanochat.model.gpt import GPT

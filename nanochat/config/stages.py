@@ -10,8 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from nanochat.common.errors import UserError, nearest
-from nanochat.config import train_options as opt
+from nanochat.config.chat_options import ChatRlOptions, ChatSftOptions, MidTrainOptions
+from nanochat.config.data_options import (
+    DataBuildOptions,
+    DataDownloadOptions,
+    TokEvalOptions,
+    TokTrainOptions,
+)
+from nanochat.config.eval_options import BaseEvalOptions, BaseLossOptions, ChatEvalOptions
 from nanochat.config.options import Options
+from nanochat.config.train_options import BaseTrainOptions
 
 Results = Mapping[str, float | int | str]
 
@@ -38,19 +46,17 @@ class StageSpec:
 STAGES: dict[str, StageSpec] = {
     spec.name: spec
     for spec in (
-        StageSpec("data_build", opt.DataBuildOptions, "pack files and folders into training shards", "docs"),
-        StageSpec("data_download", opt.DataDownloadOptions, "fetch a published set of shards", "files"),
-        StageSpec("tok_train", opt.TokTrainOptions, "train the byte-level BPE tokenizer", "chars"),
-        StageSpec("tok_eval", opt.TokEvalOptions, "compare the tokenizer with GPT-2's and GPT-4's", "text"),
-        StageSpec("base_train", opt.BaseTrainOptions, "pretrain a base model", "step"),
-        StageSpec("base_loss", opt.BaseLossOptions, "bits per byte and samples of a checkpoint", "row"),
-        StageSpec(
-            "base_eval", opt.BaseEvalOptions, "CORE, bits per byte and samples of a base model", "item"
-        ),
-        StageSpec("mid_train", opt.MidTrainOptions, "teach a base model conversations and tools", "step"),
-        StageSpec("chat_sft", opt.ChatSftOptions, "fine-tune a model on conversations", "step"),
-        StageSpec("chat_rl", opt.ChatRlOptions, "reinforce the answers that turn out right", "step"),
-        StageSpec("chat_eval", opt.ChatEvalOptions, "judge a chat model on its tasks", "item"),
+        StageSpec("data_build", DataBuildOptions, "pack files and folders into training shards", "docs"),
+        StageSpec("data_download", DataDownloadOptions, "fetch a published set of shards", "files"),
+        StageSpec("tok_train", TokTrainOptions, "train the byte-level BPE tokenizer", "chars"),
+        StageSpec("tok_eval", TokEvalOptions, "compare the tokenizer with GPT-2's and GPT-4's", "text"),
+        StageSpec("base_train", BaseTrainOptions, "pretrain a base model", "step"),
+        StageSpec("base_loss", BaseLossOptions, "bits per byte and samples of a checkpoint", "row"),
+        StageSpec("base_eval", BaseEvalOptions, "CORE, bits per byte and samples of a base model", "item"),
+        StageSpec("mid_train", MidTrainOptions, "teach a base model conversations and tools", "step"),
+        StageSpec("chat_sft", ChatSftOptions, "fine-tune a model on conversations", "step"),
+        StageSpec("chat_rl", ChatRlOptions, "reinforce the answers that turn out right", "step"),
+        StageSpec("chat_eval", ChatEvalOptions, "judge a chat model on its tasks", "item"),
     )
 }
 

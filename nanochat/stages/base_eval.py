@@ -11,8 +11,8 @@ from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.errors import UserError, nearest
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import Runtime, setup_runtime
+from nanochat.config.eval_options import BaseEvalOptions, BaseLossOptions
 from nanochat.config.stages import main
-from nanochat.config.train_options import BaseEvalOptions, BaseLossOptions
 from nanochat.data.shards import split_shards
 from nanochat.evals.bundle import CoreTask, bundle_folder, read_bundle
 from nanochat.evals.core import ITEMS, CoreRun, CoreScore, evaluate_core

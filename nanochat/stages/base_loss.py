@@ -15,8 +15,8 @@ import torch
 from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
+from nanochat.config.eval_options import BaseLossOptions
 from nanochat.config.stages import main
-from nanochat.config.train_options import BaseLossOptions
 from nanochat.data.dataloader import PackedLoader
 from nanochat.data.shards import ShardSet, split_shards
 from nanochat.data.stream import stream_batches, stream_rows

@@ -9,8 +9,8 @@ from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.errors import UserError
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import setup_runtime
+from nanochat.config.eval_options import ChatEvalOptions
 from nanochat.config.stages import main
-from nanochat.config.train_options import ChatEvalOptions
 from nanochat.evals.chat import Answering, ChatJudge, judged_tasks
 from nanochat.evals.records import Record, RecordFile, accuracy, gather
 from nanochat.run.progress import Progress

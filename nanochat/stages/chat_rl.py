@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from nanochat.common.errors import UserError
 from nanochat.compute.device import setup_runtime
+from nanochat.config.chat_options import ChatRlOptions
 from nanochat.config.stages import main
-from nanochat.config.train_options import ChatRlOptions
 from nanochat.infer.engine import Engine
 from nanochat.infer.scheduler import Finish
 from nanochat.run.stage_run import StageRun

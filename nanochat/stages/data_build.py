@@ -8,8 +8,8 @@ from pathlib import Path
 
 from nanochat.common.atomic_folder import StagedFolder
 from nanochat.common.errors import UserError
+from nanochat.config.data_options import DataBuildOptions
 from nanochat.config.stages import main
-from nanochat.config.train_options import DataBuildOptions
 from nanochat.data.corpus import BucketSort, Packed, write_shards
 from nanochat.data.demo_corpus import demo_texts, source_files
 from nanochat.data.extract import MAX_DOC_CHARS, Extractor, split_document

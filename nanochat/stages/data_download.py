@@ -7,8 +7,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from nanochat.common.errors import UserError
+from nanochat.config.data_options import DataDownloadOptions
 from nanochat.config.stages import main
-from nanochat.config.train_options import DataDownloadOptions
 from nanochat.data.download import Policy, Stopped, Transfer
 from nanochat.data.published import published_set
 from nanochat.data.shards import shard_info, shard_name

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from nanochat.common.errors import Exit, UserError
+from nanochat.config.data_options import TokEvalOptions
 from nanochat.config.stages import main
-from nanochat.config.train_options import TokEvalOptions
 from nanochat.data.shards import open_shard, read_row_group, split_shards
 from nanochat.run.stage_run import StageRun
 from nanochat.tokenizer.published import GPT2, GPT4, published_encoding

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nanochat.common.errors import UserError
+from nanochat.config.data_options import TokTrainOptions
 from nanochat.config.stages import main
-from nanochat.config.train_options import TokTrainOptions
 from nanochat.data.shards import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun

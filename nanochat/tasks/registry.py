@@ -14,7 +14,7 @@ from nanochat.tasks.base import Task
 from nanochat.tasks.hub import Hub
 
 if TYPE_CHECKING:
-    from nanochat.config.train_options import TaskDataOptions
+    from nanochat.config.chat_options import TaskDataOptions
     from nanochat.data.download import Policy
     from nanochat.run.stage_run import StageRun
 

@@ -13,7 +13,7 @@ from nanochat.checkpoint.saver import Keep, Saver
 from nanochat.checkpoint.weights import check_tokenizer, load_model
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
-from nanochat.config.train_options import ChatTrainOptions
+from nanochat.config.chat_options import ChatTrainOptions
 from nanochat.evals.chat import Answering, ChatJudge, written
 from nanochat.evals.records import Record, accuracy, gather
 from nanochat.infer.engine import Engine

@@ -11,7 +11,7 @@ import torch
 
 from nanochat.common.errors import UserError
 from nanochat.compute.device import setup_runtime
-from nanochat.config.train_options import ConversationOptions
+from nanochat.config.chat_options import ConversationOptions
 from nanochat.data.conversations import (
     ConversationLoader,
     ConversationStream,

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
+from nanochat.config.data_options import DataBuildOptions
 from nanochat.config.options import (
     OptionField,
     Options,
@@ -21,7 +22,7 @@ from nanochat.config.options import (
     to_argv,
 )
 from nanochat.config.stages import STAGES
-from nanochat.config.train_options import BaseTrainOptions, DataBuildOptions
+from nanochat.config.train_options import BaseTrainOptions
 
 
 def parse(cls: type[Options], argv: Sequence[str]) -> Options:

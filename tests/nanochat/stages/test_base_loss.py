@@ -13,7 +13,7 @@ from nanochat.cli import main
 from nanochat.common.paths import Layout
 from nanochat.compute.device import Runtime
 from nanochat.compute.ranks import Ranks
-from nanochat.config.train_options import BaseLossOptions
+from nanochat.config.eval_options import BaseLossOptions
 from nanochat.data.shards import iter_documents, split_shards
 from nanochat.data.stream import stream_rows
 from nanochat.evals.samples import FREE_SAMPLES, PROMPTS
