@@ -5,7 +5,7 @@ A stage is a module with `run(options, run) -> results`. It runs alone as `nanoc
 """
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,10 +67,3 @@ def stage_spec(name: str) -> StageSpec:
     if spec is None:
         raise UserError(f"no stage is called '{name}'", nearest(name, STAGES))
     return spec
-
-
-def main(name: str, argv: Sequence[str] | None = None, prog: str = "") -> int:
-    """Runs one stage from a command line and returns the exit code."""
-    from nanochat.run.stage_run import run_stage
-
-    return run_stage(stage_spec(name), argv, prog)

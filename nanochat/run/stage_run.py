@@ -23,7 +23,7 @@ from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import Layout, atomic_write, base_dir, make_dir
 from nanochat.common.streams import ensure_streams, on_stop_signals, say
 from nanochat.config.options import Options, Parser, add_arguments, changed, collect, normalise
-from nanochat.config.stages import StageSpec
+from nanochat.config.stages import StageSpec, stage_spec
 from nanochat.run.events import JSON, EventWriter, read_events
 from nanochat.run.launcher import follow_launcher, inside_group, launch
 from nanochat.run.wandb_log import Mirror, open_mirror
@@ -146,6 +146,11 @@ class StageRun:
     def close(self) -> None:
         if self._events is not None:
             self._events.close()
+
+
+def main(name: str, argv: Sequence[str] | None = None, prog: str = "") -> int:
+    """Runs the stage called `name` from a command line and returns the exit code."""
+    return run_stage(stage_spec(name), argv, prog)
 
 
 def run_stage(spec: StageSpec, argv: Sequence[str] | None, prog: str = "") -> int:

@@ -12,7 +12,6 @@ from nanochat.common.errors import UserError, nearest
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.eval_options import BaseEvalOptions, BaseLossOptions
-from nanochat.config.stages import main
 from nanochat.data.shards import split_shards
 from nanochat.evals.bundle import CoreTask, bundle_folder, read_bundle
 from nanochat.evals.core import ITEMS, CoreRun, CoreScore, evaluate_core
@@ -20,7 +19,7 @@ from nanochat.evals.huggingface import HuggingFaceLM, model_name
 from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
 from nanochat.evals.records import RecordFile
 from nanochat.evals.samples import write_samples
-from nanochat.run.stage_run import StageRun
+from nanochat.run.stage_run import StageRun, main
 from nanochat.stages import base_loss
 
 KINDS = ("core", "bpb", "sample")

@@ -16,14 +16,13 @@ from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.eval_options import BaseLossOptions
-from nanochat.config.stages import main
 from nanochat.data.dataloader import PackedLoader
 from nanochat.data.shards import ShardSet, split_shards
 from nanochat.data.stream import stream_batches, stream_rows
 from nanochat.evals.bpb import LabelledBatch, count_batch
 from nanochat.evals.samples import write_samples
 from nanochat.run.progress import Progress
-from nanochat.run.stage_run import StageRun, StageStopped
+from nanochat.run.stage_run import StageRun, StageStopped, main
 
 LOSS_SHARE = 0.96
 """Part of the progress given to the losses; the samples are the rest."""

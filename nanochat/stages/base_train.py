@@ -17,7 +17,6 @@ from nanochat.checkpoint.saver import Keep, Saver
 from nanochat.checkpoint.weights import load_weights, read_weights
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
-from nanochat.config.stages import main
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.data.dataloader import Batch, PackedLoader, Prefetcher
 from nanochat.data.packing import Tokens
@@ -28,7 +27,7 @@ from nanochat.evals.training_core import training_core, training_tasks
 from nanochat.model.architecture import ModelConfig, parameter_counts
 from nanochat.model.fp8 import require_float8
 from nanochat.model.gpt import GPT, build_model
-from nanochat.run.stage_run import StageRun
+from nanochat.run.stage_run import StageRun, main
 from nanochat.scaling.horizon import Horizon, plan_run
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.loop import Course, Every, HeldOut, Training, check_batch

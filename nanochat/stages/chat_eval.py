@@ -10,11 +10,10 @@ from nanochat.common.errors import UserError
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import setup_runtime
 from nanochat.config.eval_options import ChatEvalOptions
-from nanochat.config.stages import main
 from nanochat.evals.chat import Answering, ChatJudge, judged_tasks
 from nanochat.evals.records import Record, RecordFile, accuracy, gather
 from nanochat.run.progress import Progress
-from nanochat.run.stage_run import StageRun, StageStopped
+from nanochat.run.stage_run import StageRun, StageStopped, main
 from nanochat.tasks.base import Task
 from nanochat.tasks.registry import TaskData
 from nanochat.tasks.scoring import chat_core

@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from nanochat.common.errors import UserError
 from nanochat.compute.device import setup_runtime
 from nanochat.config.chat_options import ChatRlOptions
-from nanochat.config.stages import main
 from nanochat.infer.engine import Engine
 from nanochat.infer.scheduler import Finish
-from nanochat.run.stage_run import StageRun
+from nanochat.run.stage_run import StageRun, main
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tasks.registry import TaskData, make_task
 from nanochat.train.chat import Rates, announce, find_start, make_job, make_optimizer, resolve

@@ -1,8 +1,7 @@
 """Supervised fine-tuning: a model learns to answer as the assistant of a conversation does."""
 
 from nanochat.config.chat_options import ChatSftOptions
-from nanochat.config.stages import main
-from nanochat.run.stage_run import StageRun
+from nanochat.run.stage_run import StageRun, main
 from nanochat.train.chat import identity_part
 from nanochat.train.finetune import Form, train
 

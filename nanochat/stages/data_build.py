@@ -9,13 +9,12 @@ from pathlib import Path
 from nanochat.common.atomic_folder import StagedFolder
 from nanochat.common.errors import UserError
 from nanochat.config.data_options import DataBuildOptions
-from nanochat.config.stages import main
 from nanochat.data.corpus import BucketSort, Packed, write_shards
 from nanochat.data.demo_corpus import demo_texts, source_files
 from nanochat.data.extract import MAX_DOC_CHARS, Extractor, split_document
 from nanochat.data.sources import Skips, Source, walk
 from nanochat.run.progress import Progress
-from nanochat.run.stage_run import StageRun
+from nanochat.run.stage_run import StageRun, main
 
 MANIFEST = "build.json"
 READING_SHARE = 0.6

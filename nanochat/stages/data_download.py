@@ -8,14 +8,13 @@ from queue import Empty, SimpleQueue
 
 from nanochat.common.errors import UserError
 from nanochat.config.data_options import DataDownloadOptions
-from nanochat.config.stages import main
 from nanochat.data.download import Policy, Stopped, Transfer
 from nanochat.data.published import published_set
 from nanochat.data.shards import shard_info, shard_name
 from nanochat.evals.bundle import EVAL_BUNDLE, bundle_folder, read_bundle
 from nanochat.evals.bundle_archive import bundle_url, check_archive, unpack_bundle
 from nanochat.run.progress import Progress
-from nanochat.run.stage_run import StageRun, StageStopped
+from nanochat.run.stage_run import StageRun, StageStopped, main
 
 
 def run(options: DataDownloadOptions, run: StageRun) -> dict[str, float | int | str]:

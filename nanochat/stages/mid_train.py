@@ -1,8 +1,7 @@
 """Midtraining: a base model learns conversations, calls of tools, and choices answered by a letter."""
 
 from nanochat.config.chat_options import MidTrainOptions
-from nanochat.config.stages import main
-from nanochat.run.stage_run import StageRun
+from nanochat.run.stage_run import StageRun, main
 from nanochat.train.chat import identity_part
 from nanochat.train.finetune import Form, train
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.config.data_options import TokEvalOptions
-from nanochat.config.stages import main
 from nanochat.data.shards import open_shard, read_row_group, split_shards
-from nanochat.run.stage_run import StageRun
+from nanochat.run.stage_run import StageRun, main
 from nanochat.tokenizer.published import GPT2, GPT4, published_encoding
 from nanochat.tokenizer.sample_texts import TEXTS
 from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer, split_long_runs

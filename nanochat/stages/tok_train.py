@@ -6,10 +6,9 @@ from pathlib import Path
 
 from nanochat.common.errors import UserError
 from nanochat.config.data_options import TokTrainOptions
-from nanochat.config.stages import main
 from nanochat.data.shards import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
 from nanochat.run.progress import Progress
-from nanochat.run.stage_run import StageRun
+from nanochat.run.stage_run import StageRun, main
 from nanochat.tokenizer.tokenizer import MIN_VOCAB, Tokenizer
 
 READING_SHARE = 0.9

@@ -21,11 +21,11 @@ from fileserver import FileServer, Misbehaviour, serving
 from training_data import runs_of
 
 from nanochat.common.errors import UserError
-from nanochat.config.stages import main
 from nanochat.data.download import CHUNK, Policy, Stopped, Transfer
 from nanochat.data.published import published_set
 from nanochat.data.shards import list_shards, split_shards
 from nanochat.evals.bundle import read_bundle
+from nanochat.run.stage_run import main
 
 QUICK = Policy(first_wait=0.01, timeout=5)
 CONTENT = bytes(hashlib.blake2b(str(i).encode()).digest()[0] for i in range(4096)) * 1024  # 4 MiB

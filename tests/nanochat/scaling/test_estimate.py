@@ -10,9 +10,9 @@ from training_data import TINY, make_base, runs_of
 
 from nanochat.cli import main as nanochat
 from nanochat.compute.gpus import GPUS, PUBLISHED_RUNS, PublishedRun, find_gpu, named_gpu
-from nanochat.config.stages import main
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.run.events import read_events
+from nanochat.run.stage_run import main
 from nanochat.scaling.estimate import VOCABULARY, estimate, gpu_machine
 
 

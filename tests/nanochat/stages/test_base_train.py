@@ -26,11 +26,11 @@ from training_data import (
 
 from nanochat.checkpoint.files import find_checkpoint, list_checkpoints
 from nanochat.checkpoint.weights import load_model
-from nanochat.config.stages import main
 from nanochat.data.dataloader import PackedLoader
 from nanochat.data.shards import iter_documents, split_shards
 from nanochat.model.architecture import CLASSIC
 from nanochat.run.events import read_events
+from nanochat.run.stage_run import main
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.step import LossTracker, StepResult, train_step
 

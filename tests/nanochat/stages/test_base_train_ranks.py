@@ -13,8 +13,8 @@ import torch
 from training_data import TINY, events_of, hear_hangups, link_base, losses, runs_of
 
 from nanochat.checkpoint.files import MODEL, find_checkpoint, list_checkpoints
-from nanochat.config.stages import main
 from nanochat.run.events import Event, read_events
+from nanochat.run.stage_run import main
 
 ROOT = Path(__file__).resolve().parents[3]
 STEPS = 12

@@ -9,10 +9,10 @@ from training_data import TINY, WORDS, make_base
 
 from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.paths import Layout
-from nanochat.config.stages import main
 from nanochat.evals.chat import Answering, ChatJudge
 from nanochat.evals.records import RecordFile, accuracy
 from nanochat.run.events import read_events
+from nanochat.run.stage_run import main
 from nanochat.tasks.base import Conversation, Task, assistant, user
 from nanochat.tasks.scoring import choice_conversation
 

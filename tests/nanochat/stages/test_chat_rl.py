@@ -17,11 +17,11 @@ from nanochat.checkpoint.files import find_checkpoint
 from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.paths import Layout
 from nanochat.compute.ranks import Ranks
-from nanochat.config.stages import main
 from nanochat.data.dataloader import LoaderState
 from nanochat.infer.engine import Completion, Engine
 from nanochat.infer.scheduler import Finish
 from nanochat.run.events import Event, read_events
+from nanochat.run.stage_run import main
 from nanochat.tasks.registry import TaskData, make_task
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
 from nanochat.train.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from nanochat.common.paths import Layout
-from nanochat.config.stages import main
 from nanochat.data.shards import iter_documents, list_shards, split_shards
 from nanochat.run.events import read_events
+from nanochat.run.stage_run import main
 
 
 def build(*argv: str | Path) -> int:
@@ -268,7 +268,7 @@ def test_memory_stays_bounded(layout: Layout, tmp_path: Path) -> None:
         for number in range(300_000_000 // len(line)):
             file.write(f"{number} {line}")
     code = (
-        "import re, sys; from nanochat.config.stages import main; code = main('data_build', sys.argv[1:])\n"
+        "import re, sys; from nanochat.run.stage_run import main; code = main('data_build', sys.argv[1:])\n"
         "print(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]); sys.exit(code)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "big.txt"), "--out", str(tmp_path / "out")]

@@ -23,8 +23,8 @@ from training_data import (
 
 from nanochat.checkpoint.files import find_checkpoint
 from nanochat.common.errors import Exit
-from nanochat.config.stages import main
 from nanochat.run.events import read_events
+from nanochat.run.stage_run import main
 from nanochat.tasks.mixture import Part, make_mixture, parse_part
 from nanochat.tasks.registry import TaskData
 from nanochat.train.schedule import progress_multiplier

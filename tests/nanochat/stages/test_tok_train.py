@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat.common.paths import Layout
-from nanochat.config.stages import main
 from nanochat.data.shards import iter_documents, list_shards, shard_name
 from nanochat.run.events import Event, read_events
+from nanochat.run.stage_run import main
 from nanochat.stages.tok_train import capped
 from nanochat.tokenizer.tokenizer import Tokenizer
 

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from training_data import TINY, make_base
 
 from nanochat.checkpoint.files import list_checkpoints
-from nanochat.config.stages import main
 from nanochat.data.dataloader import Batch, LoaderState
 from nanochat.model.architecture import ModelConfig
 from nanochat.model.gpt import build_model
 from nanochat.model.loss import chunked_loss
 from nanochat.run.events import read_events
+from nanochat.run.stage_run import main
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
 from nanochat.train.step import LossTracker, StepResult, train_step
