@@ -9,7 +9,8 @@ from nanochat.data.shards import open_shard, read_row_group, split_shards
 from nanochat.run.stage_run import StageRun, main
 from nanochat.tokenizer.published import GPT2, GPT4, published_encoding
 from nanochat.tokenizer.sample_texts import TEXTS
-from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer, split_long_runs
+from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
+from nanochat.tokenizer.tokenizer import Tokenizer, split_long_runs
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from nanochat.config.data_options import TokTrainOptions
 from nanochat.data.shards import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, main
-from nanochat.tokenizer.tokenizer import MIN_VOCAB, Tokenizer
+from nanochat.tokenizer.special_tokens import MIN_VOCAB
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 READING_SHARE = 0.9
 """Part of the progress given to reading and counting; the merges are the rest."""

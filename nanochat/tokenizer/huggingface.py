@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
+from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 # A leading system message goes before the first user message with a blank line, as when training.
 CHAT_TEMPLATE = """\

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.common.errors import UserError
+from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
 
 MAX_PICKLE_BYTES = 256 << 20
 
@@ -99,8 +100,6 @@ def _is_encoding_state(state: object) -> bool:
 
 
 def _check_specials(folder: Path, base: int, specials: dict[str, int]) -> None:
-    from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS
-
     expected = {name: base + index for index, name in enumerate(SPECIAL_TOKENS)}
     if specials != expected:
         raise UserError(

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nanochat.common.errors import UserError, one_line
 from nanochat.common.paths import atomic_write, make_dir
+from nanochat.tokenizer.reference import read_reference
+from nanochat.tokenizer.special_tokens import MIN_VOCAB, SPECIAL_TOKENS
 
 if TYPE_CHECKING:
     import tiktoken
@@ -28,19 +30,6 @@ SPLIT_PATTERN = (
 )
 """GPT-4's split into words, but at most two digits together: the best measured for vocabularies near 32k."""
 
-SPECIAL_TOKENS = (
-    "<|bos|>",
-    "<|user_start|>",
-    "<|user_end|>",
-    "<|assistant_start|>",
-    "<|assistant_end|>",
-    "<|python_start|>",
-    "<|python_end|>",
-    "<|output_start|>",
-    "<|output_end|>",
-)
-MIN_VOCAB = 256 + 1 + len(SPECIAL_TOKENS)
-"""The smallest vocabulary worth training: every byte, one merge, the special tokens."""
 MAX_CONVERSATION = 2048
 """Tokens a rendered conversation is cut to."""
 
@@ -272,8 +261,6 @@ class Tokenizer:
         if meta_path.is_file():
             return cls._load_own(folder, meta_path)
         if (folder / "tokenizer.pkl").is_file():
-            from nanochat.tokenizer.reference import read_reference
-
             ranks, pattern, token_bytes = read_reference(folder)
             return cls(ranks, pattern=pattern, token_bytes=token_bytes)
         raise UserError(f"no tokenizer in {folder}", "train one first: nanochat tok_train")

@@ -22,7 +22,8 @@ from nanochat.data.shards import iter_row_groups, list_shards
 from nanochat.model.architecture import CLASSIC, ModelConfig, parts_to_meta
 from nanochat.model.gpt import GPT, build_model
 from nanochat.tokenizer.huggingface import merge_pair, tokenizer_json
-from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
+from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 transformers = pytest.importorskip("transformers", reason="needs transformers: pip install '.[test]'")
 tokenizers = pytest.importorskip("tokenizers", reason="needs transformers: pip install '.[test]'")

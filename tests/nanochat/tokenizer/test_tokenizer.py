@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
 from nanochat.data.shards import iter_documents, split_shards
-from nanochat.tokenizer.tokenizer import MIN_VOCAB, SPECIAL_TOKENS, Tokenizer
+from nanochat.tokenizer.special_tokens import MIN_VOCAB, SPECIAL_TOKENS
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 TEXT = ["the cat sat on the mat", "the dog and the cat", "naïve café 中文 한국어 🙂", "x = 12345 + 6"] * 3
 

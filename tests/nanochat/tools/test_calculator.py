@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nanochat.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
+from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
+from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.tools.calculator import MAX_EXPRESSION, Calculator, ToolRow, calculate
 
 DANGEROUS = [
