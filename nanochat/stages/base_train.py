@@ -30,7 +30,8 @@ from nanochat.model.gpt import GPT, build_model
 from nanochat.run.stage_run import StageRun, main
 from nanochat.scaling.horizon import Horizon, plan_run
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.train.loop import Course, Every, HeldOut, Training, check_batch
+from nanochat.train.held_out import HeldOut
+from nanochat.train.loop import Course, Every, Training, check_batch
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
 from nanochat.train.resume import alert_of_others, check_same_model, reads_on, restore_training, resume_point

@@ -36,7 +36,8 @@ from nanochat.train.chat import (
     resolve,
     warm_start,
 )
-from nanochat.train.loop import Course, Every, HeldOut, Training, check_batch
+from nanochat.train.held_out import HeldOut
+from nanochat.train.loop import Course, Every, Training, check_batch
 from nanochat.train.schedule import classic_momentum, progress_multiplier
 from nanochat.train.step import LoopState
 
