@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from nanochat.common.errors import UserError
-from nanochat.data.packing import DocumentBuffer, Tokens, pack_row
+from nanochat.data.packing import IGNORE_INDEX, DocumentBuffer, Tokens, pack_row
 from nanochat.data.shards import iter_row_groups, shard_info
-from nanochat.model.loss import IGNORE
 
 BUFFER_DOCUMENTS = 1000
 TOKENIZE_DOCUMENTS = 128
@@ -113,7 +112,7 @@ def as_batch(rows: Tensor, device: torch.device, state: LoaderState) -> Batch:
         rows = rows.pin_memory()
     tokens = rows.to(device, non_blocking=True).long()
     inputs = tokens[:, :-1]
-    return Batch(torch.where(inputs < 0, ~inputs, inputs), tokens[:, 1:].clamp(min=IGNORE), state)
+    return Batch(torch.where(inputs < 0, ~inputs, inputs), tokens[:, 1:].clamp(min=IGNORE_INDEX), state)
 
 
 class RowLoader(ABC):

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 Tokens = NDArray[np.int32]
 
+IGNORE_INDEX = -1
+"""The target of a position that does not count in the loss: `ignore_index` of torch's cross entropy."""
+
 
 class DocumentBuffer:
     """Tokenized documents by length: add, take the longest within a limit, take the shortest.

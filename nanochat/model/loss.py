@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nanochat.data.packing import IGNORE_INDEX
 from nanochat.model.architecture import SOFTCAP
 from nanochat.model.fp8 import Float8Head
-
-IGNORE = -1
 
 
 def softcap(logits: Tensor) -> Tensor:
@@ -37,7 +36,7 @@ def token_losses(x: Tensor, head: Tensor, targets: Tensor, vocab_size: int, in_f
     for start in range(0, len(targets), rows):
         part = slice(start, start + rows)
         logits = capped_logits(x[part], weight, vocab_size, in_float32)
-        losses[part] = F.cross_entropy(logits, targets[part], ignore_index=IGNORE, reduction="none")
+        losses[part] = F.cross_entropy(logits, targets[part], ignore_index=IGNORE_INDEX, reduction="none")
     return losses
 
 
@@ -127,7 +126,7 @@ class _ChunkedLoss(torch.autograd.Function):
             products = Float8Head(x, head, vocab_size, compiled)
         else:
             products = (_HalfHead if x.dtype == torch.float16 else _PlainHead)(x, head, vocab_size)
-        count = (targets != IGNORE).sum().clamp(min=1)
+        count = (targets != IGNORE_INDEX).sum().clamp(min=1)
         grad_x = torch.empty_like(x)
         grad_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device)
         total = torch.zeros((), dtype=torch.float32, device=x.device)
@@ -198,7 +197,7 @@ def _of_rows(
     normaliser: Tensor, nats: Tensor, targets: Tensor, factors: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The nats that count, summed, and each row's factor of its slope: all in (n, 1) but targets (n,)."""
-    valid = (targets != IGNORE)[:, None]
+    valid = (targets != IGNORE_INDEX)[:, None]
     nats = torch.where(valid, nats, 0.0)
     row = torch.where(valid, normaliser.reciprocal(), 0.0)
     if factors is not None:
