@@ -1,59 +1,15 @@
-"""The `nanochat` command: one table from a word to the function that answers it.
+"""The `nanochat` command: finds who answers a command line.
 
 The front door knows every room by name and loads a room only when it is asked for, so that `--help` is
 quick and `nanochat STAGE` needs no screen and no SSH. See docs/decisions/0002-front-door.md.
 """
 
-import importlib
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from nanochat import __version__
+from nanochat.commands.table import COMMANDS, CONTROL_ROOM, DATA, HEADLESS, load
 from nanochat.common.errors import Exit, UserError, nearest
-
-HEADLESS = "remote.cli.headless:main"
-CONTROL_ROOM = "tui.app:main"
-
-
-@dataclass(frozen=True)
-class Command:
-    """A word of the command line. `target` is `module:function`, called with the words after it."""
-
-    target: str
-    summary: str
-
-
-COMMANDS: dict[str, Command] = {
-    "demo": Command(
-        "nanochat.cli:demo", "train a small model here, live: the five-minute tour [--no-tui] [--host NAME]"
-    ),
-    "runs": Command("remote.cli.commands:runs", "ls | show | follow | stop | resume the runs of every host"),
-    "hosts": Command("remote.cli.commands:hosts", "ls | add | test | rm the machines that stages run on"),
-    "data": Command("nanochat.cli:data", "build | download training shards"),
-    "tasks": Command(
-        "nanochat.commands.tasks:main", "ls | show | fetch what models are trained on and judged by"
-    ),
-    "estimate": Command(
-        "nanochat.scaling.estimate:main", "memory, time and cost of a pretraining run before it is started"
-    ),
-    "probe": Command(
-        "nanochat.commands.probe:main", "what a checkpoint makes of a prompt: logits and continuation"
-    ),
-    "bench": Command("nanochat.commands.bench:main", "infer: how fast a model, trained or not, answers here"),
-    "export": Command("nanochat.commands.export:main", "write a classic model in Hugging Face's format"),
-    "tensorboard": Command(
-        "nanochat.commands.tensorboard:main", "write runs' event logs as TensorBoard files"
-    ),
-    "doctor": Command(
-        "remote.cli.commands:doctor", "check this machine, line by line, with a fix for each failure"
-    ),
-    "completion": Command(
-        "nanochat.commands.completion:main", "print the shell completion: bash | zsh | tcsh"
-    ),
-}
-
-DATA = {"build": "data_build", "download": "data_download"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,13 +54,6 @@ def dispatch(words: list[str]) -> int:
     raise UserError(
         f"no command is called '{first}'", nearest(first, [*COMMANDS, *STAGES]) + " see nanochat --help"
     )
-
-
-def load(target: str) -> Callable[[Sequence[str]], int]:
-    """The function that `module:function` names."""
-    module, _, name = target.partition(":")
-    function: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
-    return function
 
 
 def demo(words: Sequence[str]) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from nanochat.cli import COMMANDS, DATA, load
+from nanochat.commands.table import COMMANDS, DATA, load
 from nanochat.common.errors import Exit
 from nanochat.config.options import Options, Parser, add_arguments, option_fields
 from nanochat.config.plan import builtin_plans

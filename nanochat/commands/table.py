@@ -1,0 +1,61 @@
+"""The table of commands: from a word of the command line to the function that answers it.
+
+Targets are named as text and loaded when asked for: the table knows every room and imports none.
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+HEADLESS = "remote.cli.headless:main"
+
+
+CONTROL_ROOM = "tui.app:main"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A word of the command line. `target` is `module:function`, called with the words after it."""
+
+    target: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": Command(
+        "nanochat.cli:demo", "train a small model here, live: the five-minute tour [--no-tui] [--host NAME]"
+    ),
+    "runs": Command("remote.cli.commands:runs", "ls | show | follow | stop | resume the runs of every host"),
+    "hosts": Command("remote.cli.commands:hosts", "ls | add | test | rm the machines that stages run on"),
+    "data": Command("nanochat.cli:data", "build | download training shards"),
+    "tasks": Command(
+        "nanochat.commands.tasks:main", "ls | show | fetch what models are trained on and judged by"
+    ),
+    "estimate": Command(
+        "nanochat.scaling.estimate:main", "memory, time and cost of a pretraining run before it is started"
+    ),
+    "probe": Command(
+        "nanochat.commands.probe:main", "what a checkpoint makes of a prompt: logits and continuation"
+    ),
+    "bench": Command("nanochat.commands.bench:main", "infer: how fast a model, trained or not, answers here"),
+    "export": Command("nanochat.commands.export:main", "write a classic model in Hugging Face's format"),
+    "tensorboard": Command(
+        "nanochat.commands.tensorboard:main", "write runs' event logs as TensorBoard files"
+    ),
+    "doctor": Command(
+        "remote.cli.commands:doctor", "check this machine, line by line, with a fix for each failure"
+    ),
+    "completion": Command(
+        "nanochat.commands.completion:main", "print the shell completion: bash | zsh | tcsh"
+    ),
+}
+
+
+DATA = {"build": "data_build", "download": "data_download"}
+
+
+def load(target: str) -> Callable[[Sequence[str]], int]:
+    """The function that `module:function` names."""
+    module, _, name = target.partition(":")
+    function: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
+    return function
