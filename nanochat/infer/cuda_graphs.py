@@ -9,15 +9,13 @@ buffer has moved.
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from nanochat.infer.kvcache import LayerReads
-
-if TYPE_CHECKING:
-    from nanochat.infer.decoder import Decoder
+from nanochat.infer.kvcache import BatchCache, LayerReads
+from nanochat.model.architecture import ModelConfig
 
 REACH_STEP = 256
 """Slots that a captured read is rounded up to: a graph serves as many steps of one row."""
@@ -69,13 +67,29 @@ def bucket(rows: int) -> int:
     return between if power >= 16 and rows <= between else power
 
 
+class GraphedDecoder(Protocol):
+    """What graphs need of a decoder: its buffers, and the computation of one step."""
+
+    config: ModelConfig
+    cache: BatchCache
+    angles: Tensor
+    """Rotary angles (positions, head_dim / 2), complex64."""
+    like: Tensor
+    """An empty tensor of the decoder's device and type."""
+
+    @property
+    def weights_version(self) -> int: ...
+
+    def forward(self, ids: Tensor, reads: list[LayerReads]) -> Tensor: ...
+
+
 class StepGraphs:
     """The steps of one decoder's batch, captured by shape."""
 
-    def __init__(self, decoder: "Decoder", capture: Capture) -> None:
+    def __init__(self, decoder: GraphedDecoder, capture: Capture) -> None:
         self._decoder = decoder
         self._capture = capture
-        device = decoder.model.device
+        device = decoder.like.device
         self._pinned = device.type == "cuda"
         self._ids = torch.zeros(0, dtype=torch.int64, device=device)
         self._ends = torch.zeros(len(decoder.cache.tracks), dtype=torch.int64, device=device)
