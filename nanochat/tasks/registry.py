@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -105,11 +106,9 @@ class TaskSpec:
 @cache
 def task_specs() -> dict[str, TaskSpec]:
     """Every task of this package, by name, in the order of the names."""
-    import nanochat.tasks as package
-
     found: dict[str, TaskSpec] = {}
-    for module in pkgutil.iter_modules(package.__path__):
-        specs = getattr(importlib.import_module(f"{package.__name__}.{module.name}"), "SPECS", ())
+    for module in pkgutil.iter_modules(sys.modules[__package__].__path__):
+        specs = getattr(importlib.import_module(f"{__package__}.{module.name}"), "SPECS", ())
         found |= {spec.name: spec for spec in specs}
     return dict(sorted(found.items()))
 
