@@ -21,7 +21,6 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 _COMPILED = "_orig_mod."
 _LAYER = re.compile(r"transformer\.h\.(\d+)\.")
 _FOREIGN = re.compile(r"GLOBAL (\S+)")
-_TRAINED_BY = {"base": "base_train", "mid": "mid_train", "sft": "chat_sft", "rl": "chat_rl"}
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,6 @@ def open_model(
     is no such checkpoint, a file is damaged, or the tokenizer is not the one it was trained with.
     """
     folder = layout.checkpoints(source)
-    if not folder.is_dir() or not any(path.is_dir() for path in folder.iterdir()):
-        raise UserError(f"no checkpoints in {folder}", f"train first: nanochat {_TRAINED_BY[source]}")
     checkpoint = find_checkpoint(folder, tag, step)
     tokenizer = Tokenizer.load(layout.tokenizer_dir(tokenizer_dir))
     model = load_model(checkpoint, device, dtype)
