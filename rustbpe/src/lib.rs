@@ -8,6 +8,7 @@ pub mod count;
 pub mod encode;
 mod gpt4;
 mod merge;
+mod pairs;
 #[cfg(feature = "python")]
 mod python;
 mod queue;

@@ -3,10 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::encode::PairRanks;
-
-/// No such token: also "this pair does not merge", so that it sorts behind every real rank.
-pub const NO_TOKEN: u32 = u32::MAX;
+use crate::pairs::{NO_TOKEN, PairRanks};
 
 /// Merges at most `N` ids in place and returns how many are left at the front.
 ///
