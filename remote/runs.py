@@ -109,6 +109,13 @@ class RunRow:
         """True while its stage runs: it is not waiting for its turn."""
         return self.live and self.status != "created"
 
+    @property
+    def label(self) -> str:
+        """What the run is called: its name, or its plan's where it has no other than its stage's."""
+        return (
+            self.plan_name if self.plan_name and self.name in ("", self.stage) else self.name or self.run_id
+        )
+
 
 @dataclass(frozen=True)
 class Change:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from remote.fleet.fleet import Fleet
     from remote.hosts.book import Host
     from remote.runs import Change, Link, RunRow
+    from remote.store.store import Store
     from remote.transport.base import UnknownHostKey
+    from tui.room import Room, Severity
 
 WIDGET_GROUPS = {"log": "LogView", "plots": "PlotGrid", "plot": "Plot", "gpus": "GpuGrid", "alerts": "Alerts"}
 """Key groups that a widget answers, by the widget's class."""
 
 BOTTOM = 2
 """Screens on the stack when nothing lies over a tab: Textual's own blank one and the tab."""
-
-Severity = Literal["information", "warning", "error"]
 
 
 def _palette() -> type[Provider]:
@@ -103,6 +103,11 @@ class ControlRoom(App[str]):
         if self.feed.fleet is None:
             raise UserError("still starting", "try again in a second")
         return self.feed.fleet
+
+    @property
+    def store(self) -> Store:
+        """The store, opened on first use."""
+        return self.feed.store
 
     @property
     def frozen(self) -> bool:
@@ -260,6 +265,14 @@ class ControlRoom(App[str]):
         except UserError as error:
             self.say(str(error), "error")
 
+    async def confirm(self, title: str, text: str, *, key: str = "", verb: str, word: str = "") -> bool:
+        """Asks before something is lost; a key that is pressed again meanwhile asks no second time."""
+        from tui.screens.confirm import Confirm
+
+        if isinstance(self.screen, Confirm):
+            return False
+        return await self.push_screen_wait(Confirm(title, text, key=key, verb=verb, word=word))
+
     async def _ask_host_key(self, unknown: UnknownHostKey) -> bool:
         from tui.screens.host_key import HostKey
 
@@ -357,11 +370,5 @@ def _make_screen(name: str) -> ControlScreen:
     return HostsScreen()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """`nanochat [--base-dir DIR] [--readonly] [--theme NAME] [PLAN [--host NAME]]`; returns the exit code."""
-    from tui.cli import run
-
-    return run(argv)
-
-
-__all__ = ["ControlRoom", "main"]
+if TYPE_CHECKING:
+    _: type[Room] = ControlRoom  # mypy proves that the app is what screens and actions take it for

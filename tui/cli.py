@@ -35,8 +35,11 @@ def parser() -> Parser:
     return found
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Opens the app until it is left; opening another base directory starts it anew there."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """`nanochat [--base-dir DIR] [--readonly] [--theme NAME] [PLAN [--host NAME]]`; returns the exit code.
+
+    Opens the app until it is left; opening another base directory starts it anew there.
+    """
     from nanochat.config.plan import load_plan
     from remote.hosts.book import HostBook
     from tui.app import ControlRoom

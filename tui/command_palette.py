@@ -14,7 +14,7 @@ from tui.screens.base import CHANGING, ControlScreen
 from tui.widgets.bars import key_name
 
 if TYPE_CHECKING:
-    from tui.app import ControlRoom
+    from tui.room import Room
 
 HIDDEN = frozenset({"app.palette", "app.back"})
 
@@ -23,7 +23,7 @@ class Actions(Provider):
     """What can be done here, with the key that does it beside."""
 
     def _actions(self) -> Iterator[tuple[str, str, Key]]:
-        room = cast("ControlRoom", self.app)
+        room = cast("Room", self.app)
         groups = self.screen.groups if isinstance(self.screen, ControlScreen) else ()
         seen = set()
         for group in (*groups, "app"):
@@ -54,6 +54,6 @@ class Actions(Provider):
                 )
 
     async def _run(self, key: Key) -> None:
-        room = cast("ControlRoom", self.app)
+        room = cast("Room", self.app)
         group = key.id.partition(".")[0]
-        await room.run_action(key.action, room.node_for(group))
+        await self.app.run_action(key.action, room.node_for(group))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 HEADLESS = "remote.cli.headless:main"
 
 
-CONTROL_ROOM = "tui.app:main"
+CONTROL_ROOM = "tui.cli:main"
 
 
 @dataclass(frozen=True)

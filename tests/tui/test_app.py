@@ -151,6 +151,18 @@ async def test_stopping_asks_and_needs_a_second_key(bench: Bench) -> None:
         await settle(pilot, lambda: ("stop", key) in bench.fleet.asked)
 
 
+async def test_a_key_pressed_twice_at_once_asks_once(bench: Bench) -> None:
+    key = bench.run("one", status="running")
+    async with bench.open() as (app, pilot):
+        app.screen.action_stop()  # type: ignore[attr-defined]
+        app.screen.action_stop()  # type: ignore[attr-defined]
+        await settle(pilot)
+        assert [isinstance(screen, Confirm) for screen in app.screen_stack].count(True) == 1
+        await pilot.press("y")
+        await settle(pilot, lambda: ("stop", key) in bench.fleet.asked)
+        assert bench.fleet.asked.count(("stop", key)) == 1
+
+
 async def test_resume_is_for_ended_runs_only(bench: Bench) -> None:
     ended = bench.run("ended", age=50, status="failed")
     bench.run("live", age=100, status="running")

@@ -12,7 +12,7 @@ from remote.key_metric import key_figure
 from remote.runs import RunRow
 from tui.actions.clipboard import OSC52_LIMIT, copy, system_command
 from tui.data.notices import Watch
-from tui.data.run_summary import elapsed, extent, label, progress, steps, title
+from tui.data.run_summary import elapsed, extent, progress, steps, title
 from tui.data.settings import Settings
 from tui.data.window_title import window_title
 
@@ -78,7 +78,7 @@ def test_ends_and_alerts_are_noticed_once_and_not_at_the_start() -> None:
 
 def test_figures_of_a_run() -> None:
     run = RunRow("a/b", "a", "b", name="base_train", stage="base_train", plan_name="demo", status="running")
-    assert label(run) == "demo"
+    assert run.label == "demo"
     assert progress(run) is None
     run = RunRow(
         "a/b", "a", "b", name="x", status="running", step=50, total_steps=200, started_at=10.0, ended_at=None

@@ -10,10 +10,10 @@ from remote.fleet.submission import plan_ref, plan_requests
 if TYPE_CHECKING:
     from nanochat.config.plan import Plan
     from remote.runs import RunRow
-    from tui.app import ControlRoom
+    from tui.room import Room
 
 
-async def start_plan(room: ControlRoom, plan: Plan, host: str) -> None:
+async def start_plan(room: Room, plan: Plan, host: str) -> None:
     """Submits every stage of `plan` to `host` and shows its first run."""
     room.say(f"starting plan {plan.name} on {host} …")
     keys = await room.fleet.launch(host, plan_requests(plan), plan_ref(plan.name))

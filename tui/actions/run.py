@@ -11,74 +11,61 @@ from nanochat.common.errors import UserError
 from nanochat.common.text import harmless
 from tui.actions import clipboard
 from tui.actions.command_line import quote, reproduce
-from tui.data.run_summary import label
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
-    from tui.app import ControlRoom
+    from tui.room import Room
 
 
-async def pin(room: ControlRoom, run: RunRow) -> None:
+async def pin(room: Room, run: RunRow) -> None:
     """Pins a run to the top of the table, or lets it go."""
-    await asyncio.to_thread(room.feed.store.pin, run.key, not run.pinned)
+    await asyncio.to_thread(room.store.pin, run.key, not run.pinned)
     await room.reread()
 
 
-def ask_stop(room: ControlRoom, run: RunRow) -> None:
-    """Asks, then stops the run."""
-    from tui.screens.confirm import Confirm
-
+async def stop(room: Room, run: RunRow) -> None:
+    """Stops the run, once that is confirmed."""
     if not run.live:
-        room.say(f"{harmless(label(run))} has ended already", "warning")
+        room.say(f"{harmless(run.label)} has ended already", "warning")
         return
-    dialog = Confirm(
+    if await room.confirm(
         f"Stop {_called(run)}?",
         "The stage is asked to save and end (SIGINT); after 20 s it is made to. What came after its last "
         "checkpoint is lost if it does not save. Runs that need it will not start.",
         key="y",
         verb="stop it",
-    )
-    room.push_screen(dialog, lambda yes: room.do(_stop(room, run)) if yes else None)
+    ):
+        await room.fleet.stop(run.key)
+        room.say(f"■ {harmless(run.label)}: asked to stop")
 
 
 def _called(run: RunRow) -> str:
-    name = label(run)
+    name = run.label
     return harmless(f"{run.stage} of {name}" if name != run.stage else name) + f" on {harmless(run.host)}"
 
 
-async def _stop(room: ControlRoom, run: RunRow) -> None:
-    await room.fleet.stop(run.key)
-    room.say(f"■ {harmless(label(run))}: asked to stop")
-
-
-def ask_resume(room: ControlRoom, run: RunRow) -> None:
-    """Asks, then starts a new attempt of an ended run."""
-    from tui.screens.confirm import Confirm
-
+async def resume(room: Room, run: RunRow) -> None:
+    """Starts a new attempt of an ended run, once that is confirmed."""
     if run.live:
-        room.say(f"{harmless(label(run))} is still {run.status}", "warning")
+        room.say(f"{harmless(run.label)} is still {run.status}", "warning")
         return
-    dialog = Confirm(
+    if await room.confirm(
         f"Resume {_called(run)}?",
         "A new attempt starts in the same run directory. A training stage goes on from its newest whole "
         "checkpoint, or from the start where there is none; later points of the old attempt are superseded.",
         key="y",
         verb="resume it",
-    )
-    room.push_screen(dialog, lambda yes: room.do(_resume(room, run)) if yes else None)
+    ):
+        await room.fleet.resume(run.key)
+        room.say(f"● {harmless(run.label)}: a new attempt starts")
 
 
-async def _resume(room: ControlRoom, run: RunRow) -> None:
-    await room.fleet.resume(run.key)
-    room.say(f"● {harmless(label(run))}: a new attempt starts")
-
-
-def copy_command(room: ControlRoom, run: RunRow) -> None:
+async def copy_command(room: Room, run: RunRow) -> None:
     """Copies the line that runs the same by hand, and says where it went."""
-    room.do(copy_text(room, reproduce(run, room.host(run.host)), "the command"))
+    await copy_text(room, reproduce(run, room.host(run.host)), "the command")
 
 
-async def copy_text(room: ControlRoom, text: str, what: str) -> None:
+async def copy_text(room: Room, text: str, what: str) -> None:
     """Copies `text` and says where it went."""
     place = await asyncio.to_thread(
         clipboard.copy,
@@ -89,12 +76,12 @@ async def copy_text(room: ControlRoom, text: str, what: str) -> None:
     room.say(f"{what} is on {place}" if not place.startswith("/") else f"{what} is in {place}")
 
 
-def open_shell(room: ControlRoom, run: RunRow) -> None:
+def open_shell(room: Room, run: RunRow) -> None:
     """Suspends the screen into a shell in the run's directory; coming back is `exit`."""
     shell_on(room, run.host, f"runs/{run.run_id}")
 
 
-def shell_on(room: ControlRoom, name: str, folder: str = "") -> None:
+def shell_on(room: Room, name: str, folder: str = "") -> None:
     """A shell in `folder` under the host's base directory, on this machine or through ssh."""
     from textual.app import SuspendNotSupported
 
@@ -121,7 +108,7 @@ def shell_on(room: ControlRoom, name: str, folder: str = "") -> None:
         room.say(f"the shell ended with {code}", "warning")
 
 
-def _ssh_options(room: ControlRoom, name: str) -> list[str]:
+def _ssh_options(room: Room, name: str) -> list[str]:
     host = room.host(name)
     options = ["-o", f"UserKnownHostsFile={room.layout.known_hosts} ~/.ssh/known_hosts"]
     if host.port:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from tui.actions import run as run_actions
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
-    from tui.app import ControlRoom
+    from tui.room import Room
 
 
 class RunActions:
@@ -18,26 +18,28 @@ class RunActions:
     if TYPE_CHECKING:
 
         @property
-        def room(self) -> ControlRoom: ...
+        def room(self) -> Room: ...
 
     @property
     def chosen_run(self) -> RunRow | None:
         """The run that the keys mean."""
         raise NotImplementedError
 
-    def _with(self, act: Callable[[ControlRoom, RunRow], None]) -> None:
+    def _do(self, action: Callable[[Room, RunRow], Coroutine[Any, Any, None]]) -> None:
         run = self.chosen_run
         if run is not None:
-            act(self.room, run)
+            self.room.do(action(self.room, run))
 
     def action_stop(self) -> None:
-        self._with(run_actions.ask_stop)
+        self._do(run_actions.stop)
 
     def action_resume(self) -> None:
-        self._with(run_actions.ask_resume)
+        self._do(run_actions.resume)
 
     def action_copy(self) -> None:
-        self._with(run_actions.copy_command)
+        self._do(run_actions.copy_command)
 
     def action_shell(self) -> None:
-        self._with(run_actions.open_shell)
+        run = self.chosen_run
+        if run is not None:
+            run_actions.open_shell(self.room, run)

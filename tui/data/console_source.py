@@ -10,10 +10,10 @@ from tui.data.console import Fetch
 
 if TYPE_CHECKING:
     from remote.store.store import Store
-    from tui.app import ControlRoom
+    from tui.room import Room
 
 
-def console_of(room: ControlRoom, key: str) -> Fetch:
+def console_of(room: Room, key: str) -> Fetch:
     """Reads a run's console.log through the fleet.
 
     A stage run by hand printed to its own terminal and has none: then the lines it logged as events are
@@ -24,7 +24,7 @@ def console_of(room: ControlRoom, key: str) -> Fetch:
         data, at, size = await room.fleet.console(key, offset, most)
         if size:
             return data, at, size
-        text = await asyncio.to_thread(logged_text, room.feed.store, key)
+        text = await asyncio.to_thread(logged_text, room.store, key)
         at = max(0, len(text) + offset) if offset < 0 else min(offset, len(text))
         return text[at : at + most], at, len(text)
 

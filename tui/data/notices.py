@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from nanochat.common.text import duration, harmless
 from remote.key_metric import key_figure
-from tui.data.run_summary import label
 from tui.style.status import look
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
+    from tui.room import Severity
 
-
-Severity = Literal["information", "warning", "error"]
 SEVERITIES: dict[str, Severity] = {"succeeded": "information", "stopped": "warning"}
 
 
@@ -52,7 +50,7 @@ class Watch:
 
 
 def _name(run: RunRow) -> str:
-    return harmless(f"{label(run)} on {run.host}", 60)
+    return harmless(f"{run.label} on {run.host}", 60)
 
 
 def _ended(run: RunRow) -> Notice:

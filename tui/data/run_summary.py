@@ -69,14 +69,9 @@ def eta(run: RunRow) -> str:
     return duration(run.eta_s) if run.status == "running" else ""
 
 
-def label(run: RunRow) -> str:
-    """What a run is called: its name, or its plan's where it has no other than its stage's."""
-    return run.plan_name if run.plan_name and run.name in ("", run.stage) else run.name or run.run_id
-
-
 def title(run: RunRow) -> str:
     """A run in a few words for the terminal's title: `66% demo base_train`."""
-    name = label(run)
+    name = run.label
     return " ".join(
         word for word in (percent(progress(run)), name, run.stage if run.stage != name else "") if word
     )

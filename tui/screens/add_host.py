@@ -16,7 +16,7 @@ from nanochat.common.errors import UserError
 
 if TYPE_CHECKING:
     from remote.hosts.book import Host
-    from tui.app import ControlRoom
+    from tui.room import Room
 
 FIELDS = (
     ("name", "name", "box", "how the host is called here"),
@@ -81,7 +81,7 @@ class AddHost(ModalScreen[str | None]):
     def action_add(self) -> None:
         from remote.hosts.book import HostBook
 
-        room = cast("ControlRoom", self.app)
+        room = cast("Room", self.app)
         try:
             host = self.host()
             HostBook(room.layout).add(host)

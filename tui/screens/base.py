@@ -15,7 +15,7 @@ from tui.widgets.bars import KeyBar, TopBar
 
 if TYPE_CHECKING:
     from remote.runs import Change
-    from tui.app import ControlRoom
+    from tui.room import Room
 
 CHANGING = frozenset(
     key.action.removeprefix("app.").partition("(")[0]
@@ -34,9 +34,9 @@ class ControlScreen(Screen[None]):
     about: ClassVar[str] = ""
 
     @property
-    def room(self) -> ControlRoom:
-        """The app, typed."""
-        return cast("ControlRoom", self.app)
+    def room(self) -> Room:
+        """The app, as what screens use of it."""
+        return cast("Room", self.app)
 
     def __init__(self) -> None:
         super().__init__()

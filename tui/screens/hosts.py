@@ -184,23 +184,22 @@ class HostsScreen(ControlScreen):
                 self.table.move_to_key(name)
                 self.room.do(self._connect(name))
 
-        self.room.push_screen(AddHost(), added)
+        self.app.push_screen(AddHost(), added)
 
     def action_remove(self) -> None:
-        from tui.screens.confirm import Confirm
-
         name = self.current
         if name == "local":
             self.room.say("local is this machine and always there", "warning")
             return
+        self.room.do(self._remove(name))
+
+    async def _remove(self, name: str) -> None:
         live = sum(run.live for run in self.room.rows if run.host == name)
         lost = "Only the entry goes: files and runs on the host stay, and what was seen of them stays here."
         if live:
             lost += f" {live} live run(s) there go on unwatched."
-        dialog = Confirm(f"Remove {name} from the list?", lost, word=name, verb="remove it")
-        self.room.push_screen(dialog, lambda yes: self.room.do(self._remove(name)) if yes else None)
-
-    async def _remove(self, name: str) -> None:
+        if not await self.room.confirm(f"Remove {name} from the list?", lost, word=name, verb="remove it"):
+            return
         fleet = self.room.fleet
         fleet.hosts.remove(name)
         await fleet.disconnect(name)

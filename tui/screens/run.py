@@ -17,7 +17,6 @@ from nanochat.common.text import harmless
 from tui.actions.run_bindings import RunActions
 from tui.data.console_source import console_of
 from tui.data.run_reader import News, RunReader
-from tui.data.run_summary import label
 from tui.keys import bindings
 from tui.plots.frame import Alert
 from tui.screens.base import ControlScreen
@@ -171,7 +170,7 @@ class RunScreen(RunActions, ControlScreen):
         self.samples.clear()
         self._alerts = []
         self.alerts.show([])
-        self._reader = RunReader(self.room.feed.store, run.key)
+        self._reader = RunReader(self.room.store, run.key)
         self._read_until = time.monotonic() + LAST_WORDS
         self.log_pane.view.open(console_of(self.room, run.key))
 
@@ -193,7 +192,7 @@ class RunScreen(RunActions, ControlScreen):
     async def _take(self, key: str, news: News) -> None:
         if key not in self.plots.run_keys:
             run = self.chosen_run
-            self.plots.load(key, harmless(label(run), 40) if run else key, news.metrics)
+            self.plots.load(key, harmless(run.label, 40) if run else key, news.metrics)
         else:
             self.plots.extend(key, news.metrics)
         self.samples.add(news.notable)
@@ -250,7 +249,7 @@ class RunScreen(RunActions, ControlScreen):
             if text is not None:
                 self.plots.set_filter(text)
 
-        self.room.push_screen(Ask("metrics to plot", "loss bpb tok …, empty: all"), chosen)
+        self.app.push_screen(Ask("metrics to plot", "loss bpb tok …, empty: all"), chosen)
 
     def action_neighbour(self, direction: int) -> None:
         keys = [run.key for run in self.room.rows]

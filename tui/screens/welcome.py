@@ -69,11 +69,11 @@ class Welcome(ControlScreen):
     def changed(self, changes: frozenset[Change]) -> None:
         """Runs were found after all, on some host: the Runs screen below has them."""
         if self.room.rows and self.is_current:
-            self.room.call_later(self._leave)
+            self.app.call_later(self._leave)
 
     async def _leave(self) -> None:
         if self.is_current:
-            await self.room.pop_screen()
+            await self.app.pop_screen()
 
     def action_choose(self) -> None:
         self.query_one(OptionList).action_select()
@@ -88,7 +88,7 @@ class Welcome(ControlScreen):
         from tui.screens.add_host import AddHost
 
         await self.room.action_go("hosts")
-        self.room.push_screen(AddHost())
+        self.app.push_screen(AddHost())
 
     def _open(self) -> None:
         from tui.screens.ask import Ask
@@ -97,8 +97,8 @@ class Welcome(ControlScreen):
             if text:
                 path = base_dir(text)
                 if path.is_dir():
-                    self.room.exit(str(path))
+                    self.app.exit(str(path))
                 else:
                     self.room.say(f"no folder {path}", "error")
 
-        self.room.push_screen(Ask("base directory to open", "~/.cache/nanochat"), chosen)
+        self.app.push_screen(Ask("base directory to open", "~/.cache/nanochat"), chosen)

@@ -15,7 +15,7 @@ from tui.keys import BY_ID
 from tui.style.status import ROLE_STYLES, link_look
 
 if TYPE_CHECKING:
-    from tui.app import ControlRoom
+    from tui.room import Room
 
 BAR_KEYS = 7
 
@@ -92,29 +92,29 @@ class TopBar(ClickBar):
     """The app's name, the screens with their numbers, and what is out of the ordinary on the right."""
 
     def render(self) -> Content:
-        app = cast("ControlRoom", self.app)
+        room = cast("Room", self.app)
         pieces = [Piece(" nanochat ", "bold $primary"), Piece(" ")]
         here = getattr(self.screen, "tab", "")
-        for number, name, title in app.tabs:
+        for number, name, title in room.tabs:
             style = "bold $block-cursor-foreground on $block-cursor-background" if name == here else "$muted"
             pieces += [Piece(f" {number} {title} ", style, f"app.go('{name}')"), Piece(" ")]
-        right = self._right(app, self.size.width - _width(pieces))
+        right = self._right(room, self.size.width - _width(pieces))
         pad = self.size.width - _width(pieces) - _width(right)
         return self.line([*pieces, Piece(" " * max(0, pad)), *right])
 
-    def _right(self, app: ControlRoom, room: int) -> list[Piece]:
+    def _right(self, room: Room, width: int) -> list[Piece]:
         pieces = []
-        if app.frozen:
+        if room.frozen:
             pieces.append(Piece(" frozen ", "bold $background on $warning", "app.freeze"))
-        if app.readonly:
+        if room.readonly:
             pieces.append(Piece(" read only ", "$warning"))
-        running = sum(run.status == "running" for run in app.rows)
+        running = sum(run.status == "running" for run in room.rows)
         if running:
             pieces.append(Piece(f" {running} running ", "$primary", "app.go('runs')"))
-        for host, link in app.links.items():
+        for host, link in room.links.items():
             look = link_look(link.status)
             pieces.append(Piece(f" {look.glyph} {host[:16]} ", ROLE_STYLES[look.role], "app.go('hosts')"))
-        while len(pieces) > 1 and _width(pieces) > room:
+        while len(pieces) > 1 and _width(pieces) > width:
             pieces.pop()
         return pieces
 
@@ -131,8 +131,8 @@ class KeyBar(ClickBar):
             for key, label, action, node in self._shown()
         ]
         more = [Piece(" ? ", "bold $accent", "app.help"), Piece("more ", "", "app.help")]
-        room = self.size.width - _width(more)
-        while shown and sum(_width(list(pair)) for pair in shown) > room:
+        width = self.size.width - _width(more)
+        while shown and sum(_width(list(pair)) for pair in shown) > width:
             shown.pop()
         return self.line([*(piece for pair in shown for piece in pair), *more])
 

@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from nanochat.common.text import duration, harmless, percent
 from remote.key_metric import key_figure
-from tui.data.run_summary import elapsed, eta, extent, label, progress, speed
+from tui.data.run_summary import elapsed, eta, extent, progress, speed
 from tui.style.status import ROLE_STYLES, look
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class RunHeader(Widget):
         style = "$muted" if self.stale else ROLE_STYLES[shape.role]
         left: Parts = [
             (f" {shape.glyph} {shape.word}{'?' if self.stale else ''} ", f"bold {style}"),
-            (f" {harmless(label(run), 60)} ", "bold"),
+            (f" {harmless(run.label, 60)} ", "bold"),
             (f" {run.stage} · {harmless(run.host, 40)}", "$muted"),
         ]
         if run.attempt > 1:

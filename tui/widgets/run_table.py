@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nanochat.common.text import duration, harmless, percent, when
 from remote.key_metric import key_figure
-from tui.data.run_summary import elapsed, eta, label, mfu, progress, speed, steps
+from tui.data.run_summary import elapsed, eta, mfu, progress, speed, steps
 from tui.style.status import look
 from tui.widgets.table import Cell, Column, VirtualTable
 
@@ -83,7 +83,7 @@ def cells(run: RunRow, silent: bool) -> dict[str, Cell]:
     figure, rate = key_figure(run), speed(run)
     return {
         "status": (f"{shape.glyph} {word}", "muted" if stale else shape.role),
-        "name": (("⌃ " if run.pinned else "") + harmless(label(run)), dim or "strong"),
+        "name": (("⌃ " if run.pinned else "") + harmless(run.label), dim or "strong"),
         "stage": (harmless(run.stage), dim),
         "host": (harmless(run.host), dim),
         "step": (steps(run), dim),

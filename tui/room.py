@@ -1,0 +1,117 @@
+"""What screens, widgets and actions use of the app. They know this and not the app, which makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from textual.dom import DOMNode
+
+    from nanochat.common.paths import Layout
+    from remote.fleet.fleet import Fleet
+    from remote.hosts.book import Host
+    from remote.runs import Link, RunRow
+    from remote.store.store import Store
+
+Severity = Literal["information", "warning", "error"]
+
+
+class Room(Protocol):
+    """The app as the rest of `tui` knows it; `tui.app.ControlRoom` is one. A variable `room` holds it."""
+
+    # ---- data ----------------------------------------------------------------------------------------
+
+    @property
+    def layout(self) -> Layout:
+        """The paths of the base directory."""
+
+    @property
+    def rows(self) -> Sequence[RunRow]:
+        """Every run, newest first, as last read."""
+
+    @property
+    def links(self) -> Mapping[str, Link]:
+        """How the connection to each host stands."""
+
+    @property
+    def hosts(self) -> Sequence[Host]:
+        """The host book as last read."""
+
+    @property
+    def store(self) -> Store:
+        """The store on this machine. Reading it blocks: do it in a thread."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The running fleet. Raises `UserError` in the first moments, when there is none yet."""
+
+    @property
+    def run_key(self) -> str:
+        """The key of the run that the Run screen shows, or ""."""
+
+    @property
+    def shown_run(self) -> RunRow | None:
+        """The run of the Run screen, as last read."""
+
+    @property
+    def tabs(self) -> Sequence[tuple[str, str, str]]:
+        """Number, name and title of every screen in the top bar."""
+
+    @property
+    def frozen(self) -> bool:
+        """True while the display stands still."""
+
+    @property
+    def readonly(self) -> bool:
+        """True when nothing may be started, stopped or changed."""
+
+    def host(self, name: str) -> Host:
+        """The host called `name`; one that was removed since is known by its name alone."""
+
+    def silent_hosts(self) -> frozenset[str]:
+        """Hosts whose link is not up: what is shown of them is what was last heard."""
+
+    def read_hosts(self) -> None:
+        """Reads the host book again, after one was added or removed."""
+
+    async def reread(self) -> None:
+        """Reads every run again and updates the screen in front."""
+
+    # ---- doing things --------------------------------------------------------------------------------
+
+    def say(self, text: str, severity: Severity = "information") -> None:
+        """Shows one line for a while. Foreign text in it is no markup."""
+
+    def do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work` beside the screen; an error of the user's is shown, not thrown."""
+
+    async def confirm(self, title: str, text: str, *, key: str = "", verb: str, word: str = "") -> bool:
+        """Asks before something is lost. True when `key` was pressed, or `word` typed and entered.
+
+        To be awaited in work given to `do`.
+        """
+
+    def open_run(self, key: str, follow: bool = False) -> None:
+        """Shows one run. With `follow` the rest of its plan is turned to also when it has ended already."""
+
+    def node_for(self, group: str) -> DOMNode:
+        """The screen or widget that answers the actions of a key group: the focused one, else the first."""
+
+    async def action_go(self, name: str) -> None:
+        """Goes to the screen called `name` in the top bar."""
+
+    def action_launch(self, host: str = "local") -> None:
+        """Opens the form that launches one stage on `host`."""
+
+    # ---- Textual's own -------------------------------------------------------------------------------
+
+    def call_from_thread(self, callback: Callable[..., Any], *args: Any) -> Any:
+        """Calls `callback` in the event loop and returns its result."""
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Sends `text` to the terminal's clipboard (OSC 52)."""
+
+    def suspend(self) -> AbstractContextManager[None]:
+        """Gives the terminal to another program for the length of a `with`."""
