@@ -1,68 +1,247 @@
-"""The house: arrows between rooms run one way, and the light parts load nothing heavy."""
+"""The house: floors in and between the rooms, no circle of imports, light parts that load nothing heavy."""
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+ROOMS = ("rustbpe", "nanochat", "remote", "tui")
 ALLOWED = {
     "rustbpe": {"rustbpe"},
     "nanochat": {"nanochat", "rustbpe"},
     "remote": {"remote", "nanochat"},
     "tui": {"tui", "remote", "nanochat"},
 }
+FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "nanochat": (
+        ("__init__",),
+        ("common",),
+        ("config", "compute", "data", "tokenizer", "tools"),
+        ("run", "model"),
+        ("checkpoint", "scaling", "infer", "tasks"),
+        ("evals", "commands"),
+        ("train", "cli"),
+        ("stages", "__main__"),
+    ),
+    "remote": (
+        ("__init__", "agent", "runs"),
+        ("hosts", "store", "key_metric"),
+        ("transport",),
+        ("fleet",),
+        ("cli",),
+    ),
+    "tui": (
+        ("__init__", "style", "keys", "room"),
+        ("data", "plots", "actions"),
+        ("widgets",),
+        ("screens",),
+        ("command_palette",),
+        ("app",),
+        ("cli",),
+    ),
+}
+"""The table of floors, the lowest first: an entry is a folder or a file of the room, and imports from lower
+floors only. docs/README.md shows the same table, with what is on each floor."""
+AGENT = "remote.agent"
+"""Runs on hosts where nothing is installed: imports the standard library, NVIDIA's pynvml, and itself."""
+
 HEAVY = {"torch", "pyarrow", "numpy", "plotext", "asyncssh", "textual", "tiktoken", "rustbpe"}
 LIGHT = [
     "nanochat.cli",
-    "nanochat.common.errors",
-    "nanochat.scaling.estimate",
-    "nanochat.run.events",
-    "nanochat.compute.gpus",
-    "nanochat.scaling.memory",
-    "nanochat.config.options",
-    "nanochat.common.paths",
-    "nanochat.config.plan",
-    "nanochat.run.stage_run",
-    "nanochat.config.stages",
-    "nanochat.config.train_options",
+    "nanochat.commands.table",
     "nanochat.commands.tensorboard",
+    "nanochat.common.errors",
+    "nanochat.common.paths",
+    "nanochat.compute.gpus",
+    "nanochat.config.plan",
+    "nanochat.config.stages",
+    "nanochat.run.events",
+    "nanochat.run.stage_run",
+    "nanochat.scaling.estimate",
+    "nanochat.scaling.memory",
     "nanochat.tokenizer.tokenizer",
 ]
+
+Imports = Mapping[str, Set[str]]
+"""The modules each module imports, by dotted name."""
 
 
 def sources(room: str) -> list[Path]:
     return sorted((ROOT / room).rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
-    """The top-level packages that `path` imports, at module level or inside a function."""
+def imported(path: Path, package: str) -> Iterator[str]:
+    """The dotted names that `path` imports anywhere: at its head, in a function, for the type checker."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (name.name.partition(".")[0] for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.module.partition(".")[0]
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            base += [node.module] if node.module else []
+            yield from (".".join([*base, name.name]) for name in node.names)
 
 
-@pytest.mark.parametrize("room", ALLOWED)
-def test_arrows_between_rooms_run_one_way(room):
-    files = sources(room)
-    assert files
-    backward = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in files
-        for name in imports(path)
-        if name in ALLOWED and name not in ALLOWED[room]
+@cache
+def python_imports() -> dict[str, frozenset[str]]:
+    """Imports between the project's own modules; a name of a module counts as the module."""
+    files = {}
+    for room in ROOMS:
+        for path in sources(room):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    found: dict[str, frozenset[str]] = {}
+    for module, path in files.items():
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        names = set(imported(path, package))
+        modules = {name if name in files else name.rpartition(".")[0] for name in names}
+        found[module] = frozenset(modules & files.keys()) - {module}
+    return found
+
+
+def planted(module: str, target: str) -> Imports:
+    """The imports as they are, and one more."""
+    imports = python_imports()
+    return {**imports, module: imports[module] | {target}}
+
+
+def rust_imports(crate: Path) -> dict[str, set[str]]:
+    """`use crate::…` between the files of a crate; lib.rs, which names them all, left out."""
+    files = {path.stem: path for path in crate.glob("*.rs") if path.stem != "lib"}
+    named = re.compile(r"\b(?:crate|super)::(\w+)")
+    return {
+        name: (set(named.findall(path.read_text(encoding="utf-8"))) & files.keys()) - {name}
+        for name, path in files.items()
+    }
+
+
+def circle(imports: Imports) -> list[str]:
+    """The modules of a circle of imports, the first one found; empty when there is none."""
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def place(module: str) -> str:
+    """The folder or file of its room that a module belongs to: `nanochat.train.loop` → train."""
+    inside = module.partition(".")[2]
+    return inside.partition(".")[0] or "__init__"
+
+
+def upward(imports: Imports) -> list[str]:
+    """The imports, inside a room, that do not go to a lower floor."""
+    floor = {
+        (room, name): number
+        for room, floors in FLOORS.items()
+        for number, names in enumerate(floors)
+        for name in names
+    }
+    return [
+        f"{module} imports {target}"
+        for module in sorted(imports)
+        for target in sorted(imports[module])
+        if module.partition(".")[0] == target.partition(".")[0] in FLOORS
+        and place(module) != place(target)
+        and floor[target.partition(".")[0], place(target)] >= floor[module.partition(".")[0], place(module)]
     ]
-    assert not backward, backward
+
+
+def backward(imports: Imports) -> list[str]:
+    """The imports from one room into a room it must not know."""
+    return [
+        f"{module} imports {target}"
+        for module in sorted(imports)
+        for target in sorted(imports[module])
+        if target.partition(".")[0] not in ALLOWED[module.partition(".")[0]]
+    ]
+
+
+def test_arrows_between_rooms_run_one_way() -> None:
+    imports = python_imports()
+    assert len(imports) > 200
+    assert not backward(imports)
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_every_file_of_a_room_has_a_floor(room: str) -> None:
+    known = {name for names in FLOORS[room] for name in names}
+    there = {place(module) for module in python_imports() if module.partition(".")[0] == room}
+    assert there == known
+
+
+def test_inside_a_room_imports_go_to_lower_floors_only() -> None:
+    assert not upward(python_imports())
+
+
+def test_there_is_no_circle_of_imports() -> None:
+    assert not circle(python_imports())
+
+
+@pytest.mark.parametrize("crate", ["rustbpe/src", "rustbpe/src/python", "nanochat/infer/decode_kernel/src"])
+def test_there_is_no_circle_in_a_crate(crate: str) -> None:
+    imports = rust_imports(ROOT / crate)
+    assert imports and any(imports.values())
+    assert not circle(imports)
+
+
+@pytest.mark.parametrize(
+    ("module", "target"),
+    [
+        ("nanochat.common.errors", "nanochat.train.loop"),
+        ("nanochat.infer.engine", "nanochat.checkpoint.files"),  # the same floor
+        ("remote.store.store", "remote.fleet.fleet"),
+        ("remote.runs", "remote.agent.files"),
+        ("tui.widgets.plot", "tui.app"),
+    ],
+)
+def test_a_planted_upward_import_is_found(module: str, target: str) -> None:
+    assert upward(planted(module, target)) == [f"{module} imports {target}"]
+
+
+def test_a_planted_circle_is_found() -> None:
+    assert "nanochat.train.step" in python_imports()["nanochat.train.loop"]
+    found = circle(planted("nanochat.train.step", "nanochat.train.loop"))
+    assert {"nanochat.train.step", "nanochat.train.loop"} == set(found)
+
+
+def test_a_planted_arrow_back_is_found() -> None:
+    assert backward(planted("nanochat.run.events", "remote.runs")) == [
+        "nanochat.run.events imports remote.runs"
+    ]
+
+
+def test_imports_in_functions_and_for_the_type_checker_count(tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    file.write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tui.app import ControlRoom\n"
+        "def f():\n    import remote.cli\n    from . import b\n    from ..c import d\n"
+    )
+    names = ["remote.cli", "tui.app.ControlRoom", "typing.TYPE_CHECKING", "x.c.d", "x.y.b"]
+    assert sorted(imported(file, "x.y")) == names
+
+
+def test_the_agent_imports_nothing_of_ours() -> None:
+    own = [path for path in sources("remote") if "agent" in path.relative_to(ROOT).parts]
+    assert own
+    for path in own:
+        package = ".".join(path.relative_to(ROOT).parts[:-1])
+        ours = {name for name in imported(path, package) if name.partition(".")[0] in ROOMS}
+        assert all(name.startswith(f"{AGENT}.") for name in ours), (path, ours)
 
 
 @pytest.mark.parametrize("room", ["remote", "tui"])
-def test_the_runner_and_the_screens_never_import_torch(room):
-    assert not [path for path in sources(room) if "torch" in set(imports(path))]
+def test_the_runner_and_the_screens_never_import_torch(room: str) -> None:
+    heads = {name.partition(".")[0] for path in sources(room) for name in imported(path, room)}
+    assert "torch" not in heads
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -72,10 +251,10 @@ def loaded_by(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize("module", LIGHT)
-def test_a_light_module_loads_nothing_heavy(module):
+def test_a_light_module_loads_nothing_heavy(module: str) -> None:
     assert not loaded_by(f"import {module}") & HEAVY
 
 
-def test_the_app_and_the_runner_load_no_torch():
+def test_the_app_and_the_runner_load_no_torch() -> None:
     assert not loaded_by("import tui.app") & {"torch", "pyarrow", "plotext", "asyncssh"}
     assert not loaded_by("import remote") & HEAVY
