@@ -67,8 +67,9 @@ def test_a_hangup_asks_to_stop_but_under_nohup(under_nohup: bool) -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_a_stage_started_with_its_output_closed_runs(tmp_path: Path, closed: str) -> None:
-    (tmp_path / "text.txt").write_text("some words of text\n" * 400)
-    command = f'"$0" -m nanochat data_build text.txt --out out --base-dir . --shard-chars 1000 {closed}'
+    (tmp_path / "text.txt").write_text("\n\n".join(f"paragraph {i} of some text" for i in range(400)))
+    words = "data_build text.txt --out out --base-dir . --doc-chars 100 --shard-chars 1000"
+    command = f'"$0" -m nanochat {words} {closed}'
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     subprocess.run(["sh", "-c", command, sys.executable], cwd=tmp_path, env=env, check=True)
     assert len(list((tmp_path / "out").glob("shard_*.parquet"))) > 1

@@ -232,10 +232,10 @@ def test_no_stage_runs_unrecorded_when_its_supervisor_dies_as_it_starts_it(agent
     script = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from remote.agent import launch\n"
+        "from remote.agent import spawn\n"
         "base = Path(sys.argv[1])\n"
         "argv = [sys.executable, '-c', 'open(\"started\", \"w\")']\n"
-        "held = launch.hold(argv, os.environ, base, base / 'out')\n"
+        "held = spawn.hold(argv, os.environ, base, base / 'out')\n"
         "print(held.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
