@@ -1,4 +1,4 @@
-"""The machine a stage computes on: device, compute type, processes of torchrun, peak FLOP/s."""
+"""The machine a stage computes on: device, compute type, processes of one group, peak FLOP/s."""
 
 import atexit
 import ctypes
@@ -15,6 +15,7 @@ import torch
 from nanochat.common.errors import UserError, one_line
 from nanochat.compute.gpus import find_gpu
 from nanochat.compute.ranks import Ranks
+from nanochat.compute.rendezvous import RENDEZVOUS
 
 GROUP_TIMEOUT = timedelta(minutes=30)
 """How long a process waits for another: rank 0 alone samples and writes."""
@@ -98,8 +99,9 @@ def setup_runtime(device_type: str = "", dtype: str = "auto") -> Runtime:
 def join_group(device_type: str) -> tuple[int, int]:
     """(rank, world) of this process; joins the others that were started with it, if any.
 
-    nccl on GPUs, one a process, else gloo. Raises `UserError` when there are fewer GPUs than processes
-    here, or the others cannot be reached.
+    nccl on GPUs, one a process, else gloo. They meet through the file that `nanochat.run.launcher` gives,
+    or as torchrun's variables say. Raises `UserError` when there are fewer GPUs than processes here, or the
+    others cannot be reached.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -114,8 +116,15 @@ def join_group(device_type: str) -> tuple[int, int]:
             )
         torch.cuda.set_device(local)
     if not torch.distributed.is_initialized():
+        file = os.environ.pop(RENDEZVOUS, "")  # what this process starts is no part of its group
         try:
-            torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=GROUP_TIMEOUT)
+            torch.distributed.init_process_group(
+                "nccl" if cuda else "gloo",
+                init_method=f"file://{file}" if file else "env://",
+                timeout=GROUP_TIMEOUT,
+                world_size=world,
+                rank=rank,
+            )
         except (RuntimeError, ValueError) as error:
             raise UserError(
                 f"the {world} processes did not find each other: {one_line(str(error))}"

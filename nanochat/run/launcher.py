@@ -2,21 +2,23 @@
 
 It does for one machine what torchrun does, with the stage's own one-line errors and exit codes: signals go
 on to every process, the first that fails takes the others with it, and the exit code is that of rank 0
-unless only another failed. The processes find each other by the usual variables (RANK, LOCAL_RANK,
-WORLD_SIZE, MASTER_ADDR, MASTER_PORT).
+unless only another failed. The processes know who they are by the usual variables (RANK, LOCAL_RANK,
+WORLD_SIZE) and find each other through a file instead of a port.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from nanochat.common.errors import Exit
 from nanochat.common.streams import on_stop_signals
+from nanochat.compute.rendezvous import RENDEZVOUS
 
 PARENT = "NANOCHAT_LAUNCHER_PID"
 PR_SET_PDEATHSIG = 1
@@ -43,9 +45,10 @@ def follow_launcher() -> None:
 def launch(module: str, argv: Sequence[str], processes: int) -> int:
     """Runs `python -m module argv…` in `processes` processes; returns the exit code."""
     env = os.environ | {
-        "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()), PARENT: str(os.getpid()),
-    }  # fmt: skip
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        PARENT: str(os.getpid()),
+    }
     # As torchrun: the cores are shared unless somebody said how.
     env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     children: list[subprocess.Popen[bytes]] = []
@@ -56,18 +59,38 @@ def launch(module: str, argv: Sequence[str], processes: int) -> int:
                 child.send_signal(number)
 
     on_stop_signals(pass_on)
-    try:
-        for rank in range(processes):
-            own = env | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            # In groups of their own, so that Ctrl-C reaches each just once, through us.
-            command = [sys.executable, "-m", module, *argv]
-            children.append(subprocess.Popen(command, env=own, process_group=0))
-        return _wait(children)
-    finally:
-        for child in children:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
+    with _rendezvous() as (file, descriptors):
+        try:
+            for rank in range(processes):
+                own = env | {"RANK": str(rank), "LOCAL_RANK": str(rank), RENDEZVOUS: file}
+                command = [sys.executable, "-m", module, *argv]
+                # In groups of their own, so that Ctrl-C reaches each just once, through us.
+                children.append(subprocess.Popen(command, env=own, process_group=0, pass_fds=descriptors))
+            return _wait(children)
+        finally:
+            for child in children:
+                if child.poll() is None:
+                    child.kill()
+                    child.wait()
+
+
+@contextlib.contextmanager
+def _rendezvous() -> Iterator[tuple[str, Sequence[int]]]:
+    """A fresh file for one group: its path in the processes, and the descriptors they have to inherit.
+
+    A port chosen here could be taken by another program before rank 0 listens on it, and anybody on the
+    machine could connect to it. On Linux the file lies in memory and has no name, so that nothing is left
+    of it when the processes have ended, even if all were killed.
+    """
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("nanochat-rendezvous")
+        try:
+            yield f"/proc/self/fd/{descriptor}", [descriptor]
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.TemporaryDirectory(prefix="nanochat-") as folder:
+            yield f"{folder}/rendezvous", []
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
@@ -94,9 +117,3 @@ def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
     main = children[0].returncode
     code = main if main or failed is None else failed.returncode
     return code if code >= 0 else 128 - code
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

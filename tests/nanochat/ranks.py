@@ -1,6 +1,6 @@
 """Runs a function in several processes joined by gloo."""
 
-import socket
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -9,17 +9,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def _work(
-    rank: int, world: int, port: int, function: Callable[..., Any], arguments: tuple[Any, ...], out: Any
+    rank: int, world: int, file: str, function: Callable[..., Any], arguments: tuple[Any, ...], out: Any
 ) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=world)
     try:
         out[rank] = function(rank, world, *arguments)
     finally:
@@ -28,7 +22,7 @@ def _work(
 
 def on_ranks(world: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What `function(rank, world, *arguments)` gives on each rank. It must be importable."""
-    with mp.get_context("spawn").Manager() as manager:
+    with tempfile.TemporaryDirectory() as folder, mp.get_context("spawn").Manager() as manager:
         out = manager.dict()
-        mp.spawn(_work, (world, free_port(), function, arguments, out), nprocs=world)  # type: ignore[no-untyped-call]
+        mp.spawn(_work, (world, f"{folder}/rendezvous", function, arguments, out), nprocs=world)  # type: ignore[no-untyped-call]
         return [out[rank] for rank in range(world)]

@@ -1,0 +1,79 @@
+"""Several processes on one machine: how they find each other, and what is left when they end."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[3]
+
+MEMBER = """
+import os, sys
+from nanochat.compute.ranks import Ranks
+from nanochat.compute.rendezvous import RENDEZVOUS
+from nanochat.run.launcher import follow_launcher
+from nanochat.compute.device import join_group
+
+follow_launcher()
+ranks = Ranks(*join_group(sys.argv[1]))
+assert RENDEZVOUS not in os.environ  # what a process starts is in no group
+print(ranks.gather((ranks.rank, sys.argv[2])), flush=True)
+if sys.argv[2] == "stay":
+    input()
+"""
+
+
+def start(folder: Path, device: str, word: str) -> subprocess.Popen[str]:
+    """A launcher of two processes that join a group, tell each other `word`, and end or stay."""
+    (folder / "member.py").write_text(MEMBER)
+    (folder / "tmp").mkdir(exist_ok=True)
+    env = os.environ | {
+        "PYTHONPATH": f"{ROOT}:{folder}",
+        "TMPDIR": str(folder / "tmp"),
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "no-such-host.invalid",  # left over from something else
+        "MASTER_PORT": "1",
+    }
+    code = "import sys; from nanochat.run.launcher import launch; sys.exit(launch('member', sys.argv[1:], 2))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, device, word],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_groups_at_once_meet_each_its_own_without_a_port(tmp_path: Path) -> None:
+    groups = {word: start(tmp_path, "cpu", word) for word in ("one", "other")}
+    for word, process in groups.items():
+        text, _ = process.communicate(timeout=120)
+        assert process.returncode == 0
+        assert text.splitlines() == [str([(0, word), (1, word)])] * 2
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the file has a name, which a kill leaves")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_group_however_it_ends(tmp_path: Path, number: int) -> None:
+    process = start(tmp_path, "cpu", "stay")
+    assert process.stdout is not None
+    for _ in range(2):
+        process.stdout.readline()
+    assert not list((tmp_path / "tmp").iterdir())
+    process.send_signal(number)
+    process.stdout.read()  # the last process that holds it has ended
+    assert process.wait(timeout=60) != 0
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_gpus_meet_through_the_file_too(tmp_path: Path) -> None:
+    process = start(tmp_path, "cuda", "one")
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert text.splitlines() == [str([(0, "one"), (1, "one")])] * 2
