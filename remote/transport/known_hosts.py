@@ -1,13 +1,14 @@
 """Host keys on record: the control room's own known_hosts file and the person's ~/.ssh/known_hosts.
 
-Reading is line by line and forgiving (a line we cannot read is passed over, as OpenSSH does), so that a
-refusal can name the file and the line it rests on.
+asyncssh reads and matches them as one list. A line that it cannot read is passed over, as OpenSSH does;
+asyncssh by itself would give up the whole file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,18 +17,9 @@ from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import make_dir
 
 if TYPE_CHECKING:
-    from asyncssh import SSHKey
+    from asyncssh import SSHKey, SSHKnownHosts
 
 DEFAULT_PORT = 22
-
-
-@dataclass(frozen=True)
-class KnownKey:
-    """A key on record and where it is written."""
-
-    key: SSHKey
-    file: Path
-    line: int
 
 
 @dataclass(frozen=True)
@@ -35,10 +27,11 @@ class OnRecord:
     """What is on record for one host: its own keys, authorities that vouch for it, and revoked keys.
 
     Keys written for the plain name stand in only where none is written for this very port (`exact` False),
-    as with OpenSSH; then another key on this port says nothing against the host.
+    as with OpenSSH; then another key on this port says nothing against the host. Authorities and revoked
+    keys of the plain name count on every port.
     """
 
-    keys: tuple[KnownKey, ...]
+    keys: tuple[SSHKey, ...]
     exact: bool
     authorities: tuple[SSHKey, ...]
     revoked: tuple[SSHKey, ...]
@@ -46,46 +39,52 @@ class OnRecord:
 
 def look_up(files: Sequence[Path], host: str, addr: str, port: int | None) -> OnRecord:
     """What `files` say of a host. `addr` is its address ("" before it is known), `port` None is 22."""
-    exact: list[KnownKey] = []
-    plain: list[KnownKey] = []
-    authorities: list[SSHKey] = []
-    revoked: list[SSHKey] = []
+    return _match(_read(line for _, _, line in _lines(files)), host, addr, port)
+
+
+def first_line(files: Sequence[Path], host: str, addr: str, port: int | None) -> tuple[Path, int] | None:
+    """File and line of the first key written for exactly this host and port, None when there is none."""
     for file, number, line in _lines(files):
-        own, ca, bad = _match(line, host, addr, port)
-        if own:
-            is_plain = port is not None and bool(_match(line, host, addr, None)[0])
-            (plain if is_plain else exact).extend(KnownKey(key, file, number) for key in own)
-        authorities += ca
-        revoked += bad
-    return OnRecord(tuple(exact or plain), bool(exact), tuple(authorities), tuple(revoked))
+        if _match(_read([line]), host, addr, port).exact:
+            return file, number
+    return None
 
 
-def _lines(files: Sequence[Path]) -> list[tuple[Path, int, str]]:
-    lines = []
+def _lines(files: Sequence[Path]) -> Iterator[tuple[Path, int, str]]:
     for file in files:
         try:
             text = file.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
         for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip() and not line.lstrip().startswith("#"):
-                lines.append((file, number, line))
-    return lines
+            yield file, number, line
 
 
-def _match(
-    line: str, host: str, addr: str, port: int | None
-) -> tuple[list[SSHKey], list[SSHKey], list[SSHKey]]:
-    from asyncssh import import_known_hosts
+def _read(lines: Iterable[str]) -> SSHKnownHosts:
+    from asyncssh import SSHKnownHosts
 
-    words = line.split(None, 1)
-    revoked = words[0] == "@revoked"
-    try:
-        # asyncssh looks past the port when a line holds only revoked keys, so it is read as a plain one.
-        own, ca, *_ = import_known_hosts(words[-1] if revoked else line).match(host, addr, port)
-    except ValueError:
-        return [], [], []
-    return ([], [], list(own)) if revoked else (list(own), list(ca), [])
+    known = SSHKnownHosts()
+    for line in lines:
+        # No entry, an unknown marker, a torn hash; a key whose numbers make no sense overflows.
+        with contextlib.suppress(ValueError, OverflowError):
+            known.load(line)
+    return known
+
+
+def _match(known: SSHKnownHosts, host: str, addr: str, port: int | None) -> OnRecord:
+    plain, plain_ca, plain_revoked, *_ = known.match(host, addr, None)
+    if port is None:
+        return OnRecord(tuple(plain), bool(plain), tuple(plain_ca), tuple(plain_revoked))
+    # Given the port, asyncssh would fall back to the plain name itself, without saying so. The name on a port
+    # is one word in the file, and so it is asked for as a name.
+    keys: list[SSHKey] = []
+    authorities, revoked = list(plain_ca), list(plain_revoked)
+    for name in filter(None, (host, addr)):
+        own, ca, bad, *_ = known.match(f"[{name}]:{port}", "", None)
+        keys += own
+        authorities += ca
+        revoked += bad
+    return OnRecord(tuple(keys or plain), bool(keys), tuple(authorities), tuple(revoked))
 
 
 def key_line(key: SSHKey, host: str, port: int | None) -> str:

@@ -25,7 +25,7 @@ from remote.transport.base import (
     UnknownHostKey,
     split_lines,
 )
-from remote.transport.known_hosts import DEFAULT_PORT, OnRecord, key_line, look_up
+from remote.transport.known_hosts import DEFAULT_PORT, first_line, key_line, look_up
 
 KEEPALIVE_INTERVAL = 5.0
 KEEPALIVE_COUNT = 3  # a dead link is noticed after 15 s
@@ -119,7 +119,7 @@ class SSHTransport:
         name, port = options.host_key_alias or options.host, options.port
         known = await asyncio.to_thread(look_up, self.files, name, "", _port(port))
         if not known.authorities:
-            ours = [alg.decode() for entry in known.keys for alg in entry.key.sig_algorithms]
+            ours = [alg.decode() for key in known.keys for alg in key.sig_algorithms]
             wanted = [
                 alg for alg in dict.fromkeys((*ours, *HOST_KEY_ALGORITHMS)) if alg in HOST_KEY_ALGORITHMS
             ]
@@ -130,19 +130,18 @@ class SSHTransport:
 
     def _trusted(self, host: str, addr: str, port: int | None) -> tuple[Sequence[Any], ...]:
         record = look_up(self.files, host, addr, _port(port))
-        keys = [entry.key for entry in record.keys if entry.key not in record.revoked]
+        keys = [key for key in record.keys if key not in record.revoked]
         return keys, list(record.authorities), list(record.revoked), [], [], [], []
 
     def _untrusted(self, reason: str) -> UserError:
         if self._client.shown is None:
             return HostUnreachable(self.name, f"its host key was refused: {reason}")
         host, addr, port, key = self._client.shown
-        record: OnRecord = look_up(self.files, host, addr, _port(port))
         fingerprint = key.get_fingerprint("sha256")
         name = f"[{host}]:{port}" if _port(port) else host
-        if record.keys and record.exact:
-            entry = record.keys[0]
-            return ChangedHostKey(self.name, fingerprint, entry.file, entry.line, name)
+        on_record = first_line(self.files, host, addr, _port(port))
+        if on_record is not None:
+            return ChangedHostKey(self.name, fingerprint, *on_record, name)
         return UnknownHostKey(
             self.name,
             name,

@@ -53,6 +53,7 @@ class Sshd:
     port: int = field(default_factory=free_port)
     address: str = "127.0.0.1"
     more_host_keys: list[Path] = field(default_factory=list)
+    certificate: Path | None = None
 
     def __post_init__(self) -> None:
         self._binary = _binary()
@@ -77,6 +78,12 @@ class Sshd:
         """Another host key, as after a reinstall or with someone in between."""
         self.host_key = make_key(self.folder / "host_key")
 
+    def certify(self, authority: Path, name: str) -> None:
+        """A certificate by `authority` that its host key belongs to `name`, shown from the next start on."""
+        words = ["-s", str(authority), "-I", "throwaway", "-h", "-n", name, f"{self.host_key}.pub"]
+        subprocess.run(["ssh-keygen", "-q", *words], check=True)
+        self.certificate = self.host_key.with_name(f"{self.host_key.name}-cert.pub")
+
     def fingerprint(self) -> str:
         """The host key's SHA256 fingerprint as ssh-keygen prints it."""
         shown = subprocess.run(
@@ -95,6 +102,7 @@ class Sshd:
         config.write_text(
             f"Port {self.port}\nListenAddress {self.address}\n"
             + "".join(f'HostKey "{key}"\n' for key in (self.host_key, *self.more_host_keys))
+            + (f'HostCertificate "{self.certificate}"\n' if self.certificate else "")
             + f'AuthorizedKeysFile "{self.folder}/authorized_keys"\nPidFile "{self.folder}/pid"\n'
             "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
             "Subsystem sftp internal-sftp\nMaxStartups 100\n"

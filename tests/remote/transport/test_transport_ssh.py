@@ -109,6 +109,36 @@ async def test_a_revoked_host_key_is_refused(known_sshd: Sshd, layout: Layout) -
     assert isinstance(error, HostUnreachable) and "revoked" in str(error)
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1", "elsewhere"])
+async def test_an_authority_on_record_vouches_for_a_host_by_its_name(
+    sshd: Sshd, layout: Layout, name: str
+) -> None:
+    sshd.kill()
+    authority = make_key(sshd.folder / "authority")
+    sshd.certify(authority, name)
+    layout.known_hosts.write_text(f"@cert-authority 127.0.0.* {Path(f'{authority}.pub').read_text()}")
+    sshd.start()
+    if name == "elsewhere":
+        assert isinstance(await fails(sshd.host(), layout), HostUnreachable)
+        return
+    transport = await connected(sshd.host(), layout)
+    assert (await transport.run(["echo", "in"])).stdout == b"in\n"
+    await transport.close()
+
+
+async def test_a_key_written_for_the_plain_name_is_trusted_on_a_port_until_another_shows_up(
+    sshd: Sshd, layout: Layout
+) -> None:
+    line = sshd.known_hosts_line().replace(f"[127.0.0.1]:{sshd.port}", "127.0.0.1")
+    layout.known_hosts.write_text(line)
+    transport = await connected(sshd.host(), layout)
+    await transport.close()
+    sshd.kill()
+    sshd.rekey()
+    sshd.start()
+    assert isinstance(await fails(sshd.host(), layout), UnknownHostKey)
+
+
 async def test_a_host_with_several_keys_is_asked_for_the_one_we_know(sshd: Sshd, layout: Layout) -> None:
     sshd.kill()
     older = make_key(sshd.folder / "rsa", "rsa")
