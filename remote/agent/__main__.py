@@ -60,7 +60,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     command("ls", "all runs as they stand")
     command("follow", "stream what is new (request on the first line of stdin)")
     command("resume", "start a new attempt of an ended run (request on stdin)")
-    command("adopt", "take over runs whose supervisor has died")
     read = command("read", "bytes of one file of a run")
     read.add_argument("--run", required=True)
     read.add_argument("--file", required=True)

@@ -1,4 +1,4 @@
-"""The commands that change or show runs: submit, ls, read, stop, resume, adopt."""
+"""The commands that change or show runs: submit, ls, read, stop, resume."""
 
 from __future__ import annotations
 

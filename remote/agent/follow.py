@@ -99,9 +99,8 @@ class Track:
 class Follower:
     """The runs under one base directory, as a stream of frames."""
 
-    def __init__(self, runs: Runs, offsets: Json, ended: Json) -> None:
+    def __init__(self, runs: Runs, offsets: Json) -> None:
         self.runs = runs
-        self.ended = ended
         self.offsets = offsets
         self.tracks: dict[str, Track] = {}
         self._listed: int | None = None
@@ -198,9 +197,7 @@ class Follower:
             return
         seen = takeover.as_seen(track.run, track.state)
         if seen != track.shown:
-            first, track.shown = track.shown is None, seen
-            if first and track.ended and self.ended.get(track.directory.run_id) == seen.get("attempt"):
-                return
+            track.shown = seen
             yield {"type": "state", "run": track.run, "state": seen, "sizes": track.directory.sizes()}
 
     def _read(self, track: Track, name: str) -> Iterator[Json]:
@@ -249,12 +246,11 @@ class Follower:
 def follow(base: Path, source: TextIO, out: TextIO) -> int:
     """Streams frames to `out` until `source` closes; its first line is the request.
 
-    `{"offsets": {run_id: {file: byte}}, "ended": {run_id: attempt}, "interval": seconds}`, all optional.
-    A run that is in `ended` is not told again while that attempt is still its last.
+    `{"offsets": {run_id: {file: byte}}, "interval": seconds}`, both optional.
     """
     descriptor = source.fileno()
-    offsets, ended, interval = _request(_first_line(descriptor))
-    follower = Follower(Runs(base), offsets, ended)
+    offsets, interval = _request(_first_line(descriptor))
+    follower = Follower(Runs(base), offsets)
     try:
         while True:
             for frame in follower.pass_over(time.monotonic()):
@@ -284,12 +280,11 @@ def _first_line(descriptor: int) -> bytes:
     return raw.partition(b"\n")[0]
 
 
-def _request(line: bytes) -> tuple[Json, Json, float]:
+def _request(line: bytes) -> tuple[Json, float]:
     try:
         content = json.loads(line or b"{}")
         offsets = content.get("offsets") or {}
         interval = float(content.get("interval", 0.5))
-        ended = dict(content.get("ended") or {})
         for wanted in offsets.values():
             for value in wanted.values():
                 int(value)
@@ -297,7 +292,7 @@ def _request(line: bytes) -> tuple[Json, Json, float]:
         raise AgentError(
             f"follow needs one line of JSON with 'offsets' and 'interval': {error}", "usage"
         ) from error
-    return offsets, ended, min(max(interval, 0.05), 60.0)
+    return offsets, min(max(interval, 0.05), 60.0)
 
 
 def _closed(descriptor: int, wait: float) -> bool:

@@ -55,22 +55,20 @@ class Submission(NamedTuple):
 
 
 class Resume(NamedTuple):
-    """A new attempt of a run. `extra_argv` is added to what the run was asked at first."""
+    """A new attempt of a run, with the arguments it was given at first."""
 
     run_id: str
     python: str
     env: dict[str, str]
-    extra_argv: list[str]
 
     @classmethod
     def parse(cls, content: Json) -> Resume:
         """Raises AgentError that names the first thing wrong."""
-        extra = _words(content.get("extra_argv", []), "extra_argv")
-        return cls(check_run_id(content.get("run_id")), _python(content), _env(content), extra)
+        return cls(check_run_id(content.get("run_id")), _python(content), _env(content))
 
     def launch(self, run: Json) -> Json:
         """`launch.json` of the new attempt."""
-        argv = [*_words(run.get("argv"), "argv of run.json")[1:], *self.extra_argv]
+        argv = _words(run.get("argv"), "argv of run.json")[1:]
         return {"python": self.python, "argv": argv, "env": self.env, "group": self.run_id}
 
 

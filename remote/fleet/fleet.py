@@ -143,17 +143,11 @@ class Fleet:
         agent = await self._agent(name)
         await agent.call("stop", "--run", run_id, "--grace", f"{grace:g}")
 
-    async def resume(self, key: str, extra: Sequence[str] = ()) -> None:
+    async def resume(self, key: str) -> None:
         """Starts a new attempt of an ended run in the same run directory."""
         name, run_id = split_key(key)
         agent = await self._agent(name)
-        request: dict[str, Any] = {
-            "run_id": run_id,
-            "python": agent.stage_python,
-            "env": {},
-            "extra_argv": list(extra),
-        }
-        await agent.call("resume", request=request)
+        await agent.call("resume", request={"run_id": run_id, "python": agent.stage_python, "env": {}})
         await self._refresh(name, agent)
         (await self._session(name)).look_again()
 

@@ -3,7 +3,7 @@
 Arguments are KEY=VALUE: steps, delay (s), end (the status of its stage_end event, or none), error, exit,
 signal (kills itself with it), ignore (signals to shrug off, such as INT,TERM), save (s it takes to stop
 when asked), child (1: a child in the stage's group; 2: one in a session of its own; both shrug off
-signals), wait (a file it waits for before it ends).
+signals), wait (a file it waits for before it ends). 2:KEY=VALUE holds from the second attempt on.
 Runs under any Python from 3.8 and needs nothing.
 """
 
@@ -15,9 +15,14 @@ import sys
 import time
 from pathlib import Path
 
-ARGS = dict(item.split("=", 1) for item in sys.argv[1:])
 RUN_DIR = Path(os.environ["NANOCHAT_RUN_DIR"])
 ATTEMPT = int(os.environ["NANOCHAT_ATTEMPT"])
+ARGS = {}
+for item in sys.argv[1:]:
+    key, value = item.split("=", 1)
+    first, _, name = key.rpartition(":")
+    if int(first or "1") <= ATTEMPT:
+        ARGS[name] = value
 STUBBORN = """
 import signal, sys, time
 for number in (1, 2, 15):

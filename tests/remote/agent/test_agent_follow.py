@@ -198,27 +198,13 @@ def test_a_wrong_request_is_told(agent: AgentHost, line: str) -> None:
     assert agent.refused("follow", request=line + "\n")["code"] == "usage"
 
 
-def test_runs_known_to_have_ended_are_not_told_again(agent: AgentHost) -> None:
-    make_run(agent, RUN, attempt=2)
-    make_run(agent, "20260101-000000-fake-0002", attempt=2)
-    with agent.following(ended={RUN: 2, "20260101-000000-fake-0002": 1}) as following:
-        following.until(lambda: bool(following.of("ping")), "a ping")
-        following.until(lambda: bool(following.of("state")), "the state")
-    assert [frame["run"]["run_id"] for frame in following.of("state")] == ["20260101-000000-fake-0002"]
-
-
 def test_a_resume_of_an_ended_run_is_seen(agent: AgentHost) -> None:
-    (run_id,) = agent.submit(agent.stage(steps=1, end="failed", exit=1))
+    again = {"2:end": "succeeded", "2:exit": 0}
+    (run_id,) = agent.submit(agent.stage(steps=1, end="failed", exit=1, **again))
     agent.wait(run_id)
-    with agent.following(ended={run_id: 1}) as following:
+    with agent.following() as following:
         following.until(lambda: bool(following.of("ping")), "it to start")
-        request = {
-            "run_id": run_id,
-            "python": sys.executable,
-            "env": {},
-            "extra_argv": ["end=succeeded", "exit=0"],
-        }
-        agent.call("resume", request=request)
+        agent.call("resume", request={"run_id": run_id, "python": sys.executable, "env": {}})
         asked = time.monotonic()
         following.until(
             lambda: any(f["state"]["status"] == "succeeded" for f in following.of("state", run_id)),

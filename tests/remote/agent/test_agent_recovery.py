@@ -50,7 +50,7 @@ def test_an_adopted_run_goes_on_beating(agent: AgentHost) -> None:
     (run_id,) = agent.submit(agent.stage(steps=10000))
     agent.wait_events(run_id, 2)
     agent.kill_supervisor(run_id)
-    agent.call("adopt")
+    agent.call("ls")
     beats: list[float] = []
 
     def several() -> bool:
@@ -134,10 +134,9 @@ def test_both_dead_but_the_stage_had_written_its_end(agent: AgentHost, end: str)
 
 
 def test_an_end_that_is_torn_or_of_an_earlier_attempt_does_not_count(agent: AgentHost) -> None:
-    (run_id,) = agent.submit(agent.stage(steps=1))
+    (run_id,) = agent.submit(agent.stage(steps=1, **{"2:steps": 10000}))
     agent.wait(run_id)
-    request = {"run_id": run_id, "python": sys.executable, "env": {}, "extra_argv": ["steps=10000"]}
-    agent.call("resume", request=request)
+    agent.call("resume", request={"run_id": run_id, "python": sys.executable, "env": {}})
     until(lambda: len(agent.events(run_id)) > 5, "the second attempt to run")
     kill_both(agent, run_id)
     with (agent.dir(run_id) / "events.jsonl").open("a") as file:

@@ -169,15 +169,11 @@ def test_a_stage_run_by_hand_is_stopped_without_touching_its_neighbours(agent: A
 
 
 def test_resume_is_a_new_attempt_in_the_same_directory(agent: AgentHost) -> None:
-    (run_id,) = agent.submit(agent.stage(steps=2, end="failed", error="a shard is torn", exit=1))
+    again = {"2:end": "succeeded", "2:exit": 0}
+    (run_id,) = agent.submit(agent.stage(steps=2, end="failed", error="a shard is torn", exit=1, **again))
     assert agent.wait(run_id)["status"] == "failed"
     run_before = (agent.dir(run_id) / "run.json").read_bytes()
-    request = {
-        "run_id": run_id,
-        "python": sys.executable,
-        "env": {},
-        "extra_argv": ["end=succeeded", "exit=0"],
-    }
+    request = {"run_id": run_id, "python": sys.executable, "env": {}}
     assert agent.call("resume", request=request)["state"]["status"] == "starting"
     until(lambda: agent.state(run_id)["status"] == "succeeded", "the second attempt")
     state = agent.state(run_id)
@@ -191,7 +187,7 @@ def test_resume_is_a_new_attempt_in_the_same_directory(agent: AgentHost) -> None
 def test_the_end_of_an_earlier_attempt_is_not_taken_for_that_of_the_new_one(agent: AgentHost) -> None:
     (run_id,) = agent.submit(agent.stage(steps=2))
     assert agent.wait(run_id)["status"] == "succeeded"
-    agent.call("resume", request={"run_id": run_id, "python": "/no/such/python", "env": {}, "extra_argv": []})
+    agent.call("resume", request={"run_id": run_id, "python": "/no/such/python", "env": {}})
     until(
         lambda: agent.state(run_id)["attempt"] == 2 and agent.state(run_id)["ended_at"], "the second attempt"
     )
@@ -201,16 +197,14 @@ def test_the_end_of_an_earlier_attempt_is_not_taken_for_that_of_the_new_one(agen
 def test_a_live_run_is_not_resumed(agent: AgentHost) -> None:
     (run_id,) = agent.submit(agent.stage(steps=10000))
     agent.wait(run_id, "running")
-    told = agent.refused(
-        "resume", request={"run_id": run_id, "python": sys.executable, "env": {}, "extra_argv": []}
-    )
+    told = agent.refused("resume", request={"run_id": run_id, "python": sys.executable, "env": {}})
     assert told["code"] == "alive" and "stop it first" in told["error"]
 
 
 def test_two_resumes_at_once_make_one_attempt(agent: AgentHost) -> None:
-    (run_id,) = agent.submit(agent.stage(steps=2, exit=1, end="failed"))
+    (run_id,) = agent.submit(agent.stage(steps=2, exit=1, end="failed", **{"2:steps": 30}))
     agent.wait(run_id)
-    request = {"run_id": run_id, "python": sys.executable, "env": {}, "extra_argv": ["steps=30"]}
+    request = {"run_id": run_id, "python": sys.executable, "env": {}}
     apps = [
         subprocess.Popen(
             agent.command("resume"), env=agent.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
