@@ -5,12 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-Status = Literal["created", "starting", "running", "succeeded", "failed", "stopped", "lost"]
-
-#: A run moves through these one way; the last four are ends (a resume starts a new attempt).
-STATUSES: tuple[Status, ...] = ("created", "starting", "running", "succeeded", "failed", "stopped", "lost")
+#: A run moves one way through the first of these and ends as one of the second; a resume starts anew.
 LIVE: frozenset[str] = frozenset({"created", "starting", "running"})
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "stopped", "lost"})
 
@@ -34,16 +31,6 @@ class PlanRef:
 
     id: str
     name: str
-
-
-class MetricPoint(NamedTuple):
-    """One value of one metric. `step` is -1 where the event carried none; `value` may be nan or ±inf."""
-
-    seq: int
-    step: int
-    t: float
-    value: float
-    attempt: int
 
 
 @dataclass(frozen=True)

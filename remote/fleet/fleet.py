@@ -10,7 +10,7 @@ import asyncio
 import base64
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from remote.runs import (
 )
 from remote.store.ingest import EVENTS
 from remote.store.store import Store
-from remote.transport.base import HostUnreachable, UnknownHostKey
+from remote.transport.base import AskHostKey, HostUnreachable, UnknownHostKey
 
 STOP_GRACE = 20.0
 _QUIET = 5.0
@@ -50,11 +50,10 @@ class Fleet:
         self,
         layout: Layout,
         store: Store | None = None,
-        hosts: HostBook | None = None,
-        ask_host_key: Callable[[UnknownHostKey], Awaitable[bool]] | None = None,
+        ask_host_key: AskHostKey | None = None,
     ) -> None:
         self.layout = layout
-        self.hosts = hosts or HostBook(layout)
+        self.hosts = HostBook(layout)
         self.store = store or Store(layout.store)
         self.ask_host_key = ask_host_key
         self._own_store = store is None

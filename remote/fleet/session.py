@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 
 from nanochat.common.errors import Exit, UserError
@@ -17,6 +17,7 @@ from remote.hosts.book import Host
 from remote.runs import Change, CommandRecord, Link
 from remote.store.store import Store
 from remote.transport.base import (
+    AskHostKey,
     AuthenticationFailed,
     ChangedHostKey,
     HostUnreachable,
@@ -34,7 +35,6 @@ _CONTACT_NOTED = 2.0
 _RECORDS = 1000
 _MAX_RESYNCS = 8
 
-AskHostKey = Callable[[UnknownHostKey], Awaitable[bool]]
 _PERMANENT = (UnknownHostKey, ChangedHostKey, AuthenticationFailed)
 
 

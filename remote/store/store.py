@@ -27,7 +27,7 @@ from remote.store.ingest import (
     read_summary,
     read_tail,
 )
-from remote.store.series import Point, Series
+from remote.store.series import Series
 from remote.store.summary import Summary
 
 P = ParamSpec("P")
@@ -110,9 +110,9 @@ class Store:
         return self._events("events", key, after_seq, where, chosen, limit)
 
     @_reads
-    def telemetry(self, key: str, after_seq: int = -1, limit: int | None = None) -> list[Event]:
+    def telemetry(self, key: str, after_seq: int = -1) -> list[Event]:
         """A run's telemetry samples in order, from the one after `after_seq`."""
-        return self._events("telemetry", key, after_seq, "", [], limit)
+        return self._events("telemetry", key, after_seq, "", [], None)
 
     @_reads
     def last_telemetry(self, key: str) -> Event | None:
@@ -133,10 +133,6 @@ class Store:
             (run, after_seq, *values, -1 if limit is None else limit),
         )
         return [_event(row) for row in rows]
-
-    def metric(self, key: str, name: str, after_seq: int = -1) -> list[Point]:
-        """One metric as `(seq, step, t, value, attempt)`, in order; step -1 where there was none."""
-        return self.series(key, name, after_seq).points()
 
     @_reads
     def series(self, key: str, name: str, after_seq: int = -1) -> Series:
@@ -168,10 +164,6 @@ class Store:
         return [
             name for (name,) in db.execute("SELECT name FROM metrics WHERE run = ? ORDER BY name", (run,))
         ]
-
-    def latest(self, key: str) -> dict[str, float | str]:
-        """The newest value of every metric of a run."""
-        return dict(self.summary(key).latest)
 
     @_reads
     def summary(self, key: str) -> Summary:

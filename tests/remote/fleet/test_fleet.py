@@ -86,8 +86,8 @@ async def test_two_stages_run_one_after_the_other_and_all_arrives(layout: Layout
         assert [run.status for run in runs if run] == ["succeeded", "succeeded"]
         assert runs[1] and runs[0] and runs[1].needs == (runs[0].run_id,)
         assert (runs[1].started_at or 0) >= (runs[0].ended_at or 1e99)
-        assert fleet.store.latest(keys[1])["val/bpb"] == pytest.approx(3.0 - 20 / 30)
-        assert len(fleet.store.metric(keys[1], "train/loss")) == 30
+        assert runs[1].latest["val/bpb"] == pytest.approx(3.0 - 20 / 30)
+        assert len(fleet.store.series(keys[1], "train/loss").points()) == 30
         assert {change.kind for change in changes} >= {"run", "events", "link"}
         assert fleet.link("box").status == "up" and fleet.link("box").latency_ms
         text, offset, size = await fleet.console(keys[0])

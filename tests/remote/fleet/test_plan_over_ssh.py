@@ -80,9 +80,9 @@ def test_a_model_is_trained_far_away_while_the_app_dies_and_comes_back(
         for run in store.runs():
             assert store.events(run.key) == read_events(far / "runs" / run.run_id / "events.jsonl")[0]
         run = store.find("base_train")
-        bpb = [point[3] for point in store.metric(run.key, "val/bpb")]
+        bpb = [point[3] for point in store.series(run.key, "val/bpb").points()]
         assert len(bpb) >= 3 and bpb[-1] < bpb[0] - 0.5
-        assert len(store.metric(run.key, "train/loss")) > 10
+        assert len(store.series(run.key, "train/loss").points()) > 10
         assert store.telemetry(run.key) and "host/cpu" in store.telemetry(run.key)[-1].data
     assert list(far.glob("base_checkpoints/*/*"))
     assert not (layout.base / "base_checkpoints").exists()  # all of it is over there

@@ -72,7 +72,7 @@ def check_whole(store: Store, log: bytes) -> None:
             attempt = event.data["attempt"]
         elif "train/loss" in event.data:
             points.append((event.seq, event.step, event.t, event.data["train/loss"], attempt))
-    assert store.metric(KEY, "train/loss") == points
+    assert store.series(KEY, "train/loss").points() == points
 
 
 @settings(max_examples=60, deadline=None)
@@ -159,7 +159,7 @@ def test_many_threads_read_whole_prefixes_while_one_writes(tmp_path: Path) -> No
 
     def read() -> None:
         while not done.is_set():
-            points = store.metric(KEY, "train/loss")
+            points = store.series(KEY, "train/loss").points()
             seqs = [point[0] for point in points]
             if seqs != list(range(1, len(seqs) + 1)):
                 faults.append(seqs)
@@ -191,7 +191,7 @@ def test_closing_while_threads_read_and_write_ends_them_cleanly(tmp_path: Path) 
 
         acts = [
             lambda s=store: s.events(KEY),
-            lambda s=store: s.metric(KEY, "train/loss"),
+            lambda s=store: s.series(KEY, "train/loss").points(),
             lambda s=store: feed(s, log),
         ]
         threads = [threading.Thread(target=use, args=(act,)) for act in acts]
@@ -220,7 +220,7 @@ def test_what_the_writer_of_logs_writes_is_what_is_read(tmp_path: Path) -> None:
         store.ingest_state("box", {"run_id": "r1", "stage": "base_train"}, {"status": "succeeded"})
         feed(store, (tmp_path / "events.jsonl").read_bytes())
         assert [event.seq for event in store.events(KEY)] == list(range(9))  # two alerts for the non-finite
-        values = [point[3] for point in store.metric(KEY, "train/loss")]
+        values = [point[3] for point in store.series(KEY, "train/loss").points()]
         assert math.isnan(values[0]) and values[1] == -math.inf
         run = store.run(KEY)
         assert run is not None
@@ -253,10 +253,10 @@ def test_a_series_reads_the_same_from_any_point_on(tmp_path: Path, points: int) 
     log = b"".join(line(seq, step=seq, x=seq / 7) for seq in range(points))
     with Store(tmp_path / "c.sqlite") as store:
         feed(store, log, 30_000)
-        whole = store.metric(KEY, "x")
+        whole = store.series(KEY, "x").points()
         assert whole == [(seq, seq, 1e9 + seq, seq / 7, 0) for seq in range(points)]
         for after in {-1, 0, BLOCK - 2, BLOCK - 1, BLOCK, points - 2, points - 1, points}:
-            assert store.metric(KEY, "x", after) == [point for point in whole if point[0] > after]
+            assert store.series(KEY, "x", after).points() == [point for point in whole if point[0] > after]
 
 
 def test_what_a_later_attempt_redid_is_marked_not_deleted(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_the_reader_gives_every_point_once(bench: Bench) -> None:
         bench.training(key, steps=30)
         seen += [(row[0], row[1]) for row in reader.read().metrics["train/loss"]]
         assert "train/loss" not in reader.read().metrics
-    stored = [(seq, step) for seq, step, *_ in bench.store.metric(key, "train/loss")]
+    stored = [(seq, step) for seq, step, *_ in bench.store.series(key, "train/loss").points()]
     assert seen == stored
     assert len(stored) == 90
 
