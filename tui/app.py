@@ -1,4 +1,4 @@
-"""The control room itself: which screen is in front, what data it has, and what works everywhere."""
+"""The app: the screen in front, the data that screens read, the actions that work everywhere."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from textual.dom import DOMNode
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
 from tui.data.feed import REDRAW_SECONDS, Feed
-from tui.data.notices import Watch
+from tui.data.notices import NotificationTracker
 from tui.data.settings import Settings
 from tui.keys import bindings, read_keymap
-from tui.screens.base import CHANGING, ControlScreen
+from tui.screens.base import CHANGING_ACTIONS, ControlScreen
 from tui.style.themes import THEMES
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from tui.room import Room, Severity
 
 WIDGET_GROUPS = {"log": "LogView", "plots": "PlotGrid", "plot": "Plot", "gpus": "GpuGrid", "alerts": "Alerts"}
-"""Key groups that a widget answers, by the widget's class."""
+"""The class of the widget that handles each key group; the other groups belong to the screen or the app."""
 
-BOTTOM = 2
-"""Screens on the stack when nothing lies over a tab: Textual's own blank one and the tab."""
+BASE_SCREENS = 2
+"""Screens on the stack when none is open over a tab: Textual's own blank one and the tab."""
 
 
 def _palette() -> type[Provider]:
@@ -46,9 +46,9 @@ def _palette() -> type[Provider]:
 class ControlRoom(App[str]):
     """The terminal app over one base directory.
 
-    `fleet` is made when none is given. `plan` is submitted to `host` at the start and its runs are shown one
-    after the other. With `readonly` nothing that changes a host or a file is offered. Its result is the base
-    directory to open next, if the user chose another.
+    A fleet is made when none is given. `plan` is submitted to `host` at the start and its runs are shown one
+    after the other. With `readonly` no action is offered that changes a host or a file. The app's result is
+    the base directory to open next, if the user chose another.
     """
 
     TITLE = "nanochat"
@@ -56,7 +56,7 @@ class ControlRoom(App[str]):
     ENABLE_COMMAND_PALETTE = True
     COMMANDS: ClassVar[set[Any]] = {_palette}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+q", "leave", show=False, system=True),
+        Binding("ctrl+q", "quit", show=False, system=True),
         *bindings("app"),
     ]
 
@@ -76,15 +76,15 @@ class ControlRoom(App[str]):
         self.readonly = readonly
         self.rows: list[RunRow] = []
         self.links: dict[str, Link] = {}
-        self.feed = Feed(layout, fleet, self._delivered)
+        self.feed = Feed(layout, fleet, self._on_rows)
         self.settings = Settings(layout)
         self.hosts: list[Host] = []
         self.run_key = ""
-        self._seen_live = ""
+        self._followed = ""
         self.keymap: dict[str, str] = {}
         self.window_title = ""
-        self._watch = Watch()
-        self._made: dict[str, ControlScreen] = {}
+        self._tracker = NotificationTracker()
+        self._screens: dict[str, ControlScreen] = {}
         for known in THEMES.values():
             self.register_theme(known)
         chosen = theme or str(self.settings.get("theme", "dark"))
@@ -111,7 +111,7 @@ class ControlRoom(App[str]):
 
     @property
     def frozen(self) -> bool:
-        """True while the display stands still."""
+        """True while the display does not follow the data."""
         return self.feed.frozen
 
     def host(self, name: str) -> Host:
@@ -127,7 +127,7 @@ class ControlRoom(App[str]):
         self.hosts = HostBook(self.layout).all()
 
     def silent_hosts(self) -> frozenset[str]:
-        """Hosts whose link is not up: what is shown of them is what was last heard."""
+        """Hosts whose link is not up: what is shown of them may be out of date."""
         hosts = {run.host for run in self.rows}
         return frozenset(name for name in hosts if name not in self.links or self.links[name].status != "up")
 
@@ -137,7 +137,7 @@ class ControlRoom(App[str]):
         return next((run for run in self.rows if run.key == self.run_key), None)
 
     def live_run(self) -> RunRow | None:
-        """The newest run at work, else the first in the newest queue, else None."""
+        """The newest run that is at work, else the first of the newest queue, else None."""
         at_work = next((run for run in self.rows if run.at_work), None)
         queued = next((run for run in self.rows if run.live), None)
         if at_work is not None or queued is None:
@@ -145,8 +145,8 @@ class ControlRoom(App[str]):
         queue = [run for run in self.rows if run.live and run.plan_id == queued.plan_id]
         return min(queue, key=lambda run: run.plan_index) if queued.plan_id else queued
 
-    def node_for(self, group: str) -> DOMNode:
-        """The screen or widget that answers the actions of a key group: the focused one, else the first."""
+    def action_target(self, group: str) -> DOMNode:
+        """The screen or widget that runs the actions of a key group: the focused one, else the first."""
         if group == "app":
             return self
         kind = WIDGET_GROUPS.get(group)
@@ -162,7 +162,7 @@ class ControlRoom(App[str]):
 
     async def on_load(self) -> None:
         self.rows = await self.feed.rows()
-        self._watch.look(self.rows)
+        self._tracker.update(self.rows)
         self.read_hosts()
 
     def on_mount(self) -> None:
@@ -200,33 +200,33 @@ class ControlRoom(App[str]):
     # ---- data ----------------------------------------------------------------------------------------
 
     async def reread(self) -> None:
-        """Reads every run again and tells the screen in front."""
-        self._delivered(await self.feed.rows(), frozenset())
+        """Reads every run again and updates the screen in front."""
+        self._on_rows(await self.feed.rows(), frozenset())
 
-    def _delivered(self, rows: list[RunRow], changes: frozenset[Change]) -> None:
+    def _on_rows(self, rows: list[RunRow], changes: frozenset[Change]) -> None:
         self.rows = rows
         self.links = self.feed.links(self.hosts)
-        for notice in self._watch.look(rows):
+        for notice in self._tracker.update(rows):
             self.say(notice.text, notice.severity)
             self.bell()
-        self._tell(changes)
-        self._turn_to_next()
+        self._update_screens(changes)
+        self._follow_plan()
 
-    def _turn_to_next(self) -> None:
-        """When a plan's run ends while it is looked at, turns to the next one as soon as that works."""
+    def _follow_plan(self) -> None:
+        """When the run on screen ends, shows the next run of its plan as soon as that one is at work."""
         run = self.shown_run
         if run is None or getattr(self.screen, "tab", "") != "run":
             return
         if run.live:
-            self._seen_live = run.key
-        elif self._seen_live == run.key:
+            self._followed = run.key
+        elif self._followed == run.key:
             from tui.actions.plan import next_to_show
 
             following = next_to_show(self.rows, run)
             if following:
                 self.open_run(following)
 
-    def _tell(self, changes: frozenset[Change]) -> None:
+    def _update_screens(self, changes: frozenset[Change]) -> None:
         for screen in self.screen_stack:
             if isinstance(screen, ControlScreen) and (screen is self.screen or self.screen.is_modal):
                 screen.changed(changes)
@@ -234,7 +234,7 @@ class ControlRoom(App[str]):
         self._show_title()
 
     def _tick(self) -> None:
-        if self.frozen or not self.screen_stack:  # a last tick may come when the app has closed its screens
+        if self.frozen or not self.screen_stack:  # the timer may fire after the screens are closed
             return
         self.links = self.feed.links(self.hosts)
         screen = self.screen
@@ -252,11 +252,11 @@ class ControlRoom(App[str]):
     # ---- doing things --------------------------------------------------------------------------------
 
     def say(self, text: str, severity: Severity = "information") -> None:
-        """Shows one line for a while. Foreign text in it is no markup."""
+        """Shows one line for a few seconds. The text is never read as markup."""
         self.notify(text, severity=severity, markup=False, timeout=8 if severity == "error" else 4)
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs `work` beside the screen; an error of the user's is shown, not thrown."""
+        """Runs `work` in the background; a `UserError` it raises is shown."""
         self.run_worker(self._guarded(work), exit_on_error=True)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
@@ -266,7 +266,7 @@ class ControlRoom(App[str]):
             self.say(str(error), "error")
 
     async def confirm(self, title: str, text: str, *, key: str = "", verb: str, word: str = "") -> bool:
-        """Asks before something is lost; a key that is pressed again meanwhile asks no second time."""
+        """Asks before something is lost. While a question is open, a second one is answered with False."""
         from tui.screens.confirm import Confirm
 
         if isinstance(self.screen, Confirm):
@@ -281,9 +281,9 @@ class ControlRoom(App[str]):
         return await answer
 
     def open_run(self, key: str, follow: bool = False) -> None:
-        """Shows one run. With `follow` the rest of its plan is turned to also when it has ended already."""
+        """Shows one run. With `follow` the rest of its plan is shown even if it has ended already."""
         self.run_key = key
-        self._seen_live = key if follow else ""
+        self._followed = key if follow else ""
         self.do(self._go("run"))
 
     async def action_go(self, name: str) -> None:
@@ -292,12 +292,12 @@ class ControlRoom(App[str]):
     async def _go(self, name: str) -> None:
         if name == "run" and not self.run_key:
             if not self.rows:
-                self.say("there is no run to look at yet", "warning")
+                self.say("there is no run to show yet", "warning")
                 return
             self.run_key = (self.live_run() or self.rows[0]).key
         target = self._screen(name)
         with self.batch_update():
-            while len(self.screen_stack) > BOTTOM:
+            while len(self.screen_stack) > BASE_SCREENS:
                 await self.pop_screen()
             if self.screen is target:
                 target.on_screen_resume()
@@ -306,17 +306,17 @@ class ControlRoom(App[str]):
 
     def _screen(self, name: str) -> ControlScreen:
         """The screen called `name`, made when first shown and kept."""
-        if name not in self._made:
+        if name not in self._screens:
             screen = _make_screen(name)
             self.install_screen(screen, name)
-            self._made[name] = screen
-        return self._made[name]
+            self._screens[name] = screen
+        return self._screens[name]
 
     async def action_back(self) -> None:
         screen = self.screen
         if isinstance(screen, ControlScreen) and (screen.leave_field() or screen.go_back()):
             return
-        if len(self.screen_stack) > BOTTOM:
+        if len(self.screen_stack) > BASE_SCREENS:
             await self.pop_screen()
         elif screen is not self._screen("runs"):
             await self._go("runs")
@@ -332,7 +332,7 @@ class ControlRoom(App[str]):
         self.feed.frozen = not self.feed.frozen
         if not self.frozen:
             await self.feed.flush()
-        self._tell(frozenset())
+        self._update_screens(frozenset())
 
     def action_next_theme(self) -> None:
         names = list(THEMES)
@@ -349,11 +349,8 @@ class ControlRoom(App[str]):
 
         self.push_screen(PlanScreen())
 
-    def action_leave(self) -> None:
-        self.exit()
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return not (self.readonly and action in CHANGING)
+        return not (self.readonly and action in CHANGING_ACTIONS)
 
 
 def _make_screen(name: str) -> ControlScreen:
@@ -371,4 +368,4 @@ def _make_screen(name: str) -> ControlScreen:
 
 
 if TYPE_CHECKING:
-    _: type[Room] = ControlRoom  # mypy proves that the app is what screens and actions take it for
+    _: type[Room] = ControlRoom  # mypy checks that the app provides what screens and actions use

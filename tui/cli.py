@@ -1,4 +1,4 @@
-"""`nanochat` on the command line: what opens the control room, and on which base directory."""
+"""`nanochat` on the command line: opens the control room on a base directory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parser() -> Parser:
     found.add_argument(
         "--base-dir", metavar="DIR", help="base directory [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]"
     )
-    found.add_argument("--readonly", action="store_true", help="look only: nothing can be started or stopped")
+    found.add_argument("--readonly", action="store_true", help="read only: nothing can be started or stopped")
     found.add_argument("--theme", choices=list(THEMES), default="", help="dark, light or contrast")
     return found
 
@@ -38,7 +38,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """`nanochat [--base-dir DIR] [--readonly] [--theme NAME] [PLAN [--host NAME]]`; returns the exit code.
 
-    Opens the app until it is left; opening another base directory starts it anew there.
+    Runs the app until the user quits; choosing another base directory restarts it there.
     """
     from nanochat.config.plan import load_plan
     from remote.hosts.book import HostBook
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser().parse_args(sys.argv[1:] if argv is None else argv)
     layout = Layout(base_dir(given.base_dir))
     if given.readonly and given.plan:
-        raise UserError("--readonly cannot start a plan", "leave one of the two out")
+        raise UserError("--readonly cannot start a plan", "drop one of the two")
     plan = load_plan(given.plan, layout, given.set) if given.plan else None
     HostBook(layout).get(given.host)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     while True:
         make_dir(layout.base)
         app = ControlRoom(layout, plan=plan, host=given.host, readonly=given.readonly, theme=given.theme)
-        app.feed.store  # noqa: B018 - an unusable store is told in one line before the screen is taken
-        gc.freeze()  # what is loaded by now stays: scanning it again and again would hold the screen
+        app.feed.store  # noqa: B018 - an unusable store is reported before the app takes over the screen
+        gc.freeze()  # what is loaded by now stays loaded: scanning it in every collection would delay frames
         chosen = app.run()
         if app.window_title:
             print(RESTORE_TITLE, end="", flush=True)

@@ -1,4 +1,4 @@
-"""The command palette: every action of the screen in front and of the app, by its sentence."""
+"""The command palette: every action of the screen in front and of the app, by its description."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.markup import escape
 
 from tui.keys import KEYS, Key
-from tui.screens.base import CHANGING, ControlScreen
+from tui.screens.base import CHANGING_ACTIONS, ControlScreen
 from tui.widgets.bars import key_name
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ HIDDEN = frozenset({"app.palette", "app.back"})
 
 
 class Actions(Provider):
-    """What can be done here, with the key that does it beside."""
+    """The actions available here, each with its keys."""
 
     def _actions(self) -> Iterator[tuple[str, str, Key]]:
         room = cast("Room", self.app)
@@ -31,7 +31,7 @@ class Actions(Provider):
                 continue
             for key in KEYS[group]:
                 name = key.action.removeprefix("app.").partition("(")[0]
-                if key.id in HIDDEN or key.help in seen or (room.readonly and name in CHANGING):
+                if key.id in HIDDEN or key.help in seen or (room.readonly and name in CHANGING_ACTIONS):
                     continue
                 seen.add(key.help)
                 yield key.help, " ".join(map(key_name, key.keys.split(","))), key
@@ -56,4 +56,4 @@ class Actions(Provider):
     async def _run(self, key: Key) -> None:
         room = cast("Room", self.app)
         group = key.id.partition(".")[0]
-        await self.app.run_action(key.action, room.node_for(group))
+        await self.app.run_action(key.action, room.action_target(group))

@@ -17,8 +17,8 @@ from nanochat.common.errors import UserError, nearest
 class Key:
     """One action and its keys.
 
-    `label` is for the key bar, `help` for the help page and the palette. `bar` puts it into the key bar,
-    `changes` marks what alters something on a host or a file: hidden under `--readonly`.
+    `label` is for the key bar, `help` for the help page and the palette. `bar` puts it into the key bar.
+    `changes` marks an action that changes something on a host or in a file: hidden under `--readonly`.
     """
 
     id: str
@@ -33,16 +33,16 @@ class Key:
 KEYS: dict[str, tuple[Key, ...]] = {
     "app": (
         Key("app.runs", "f1,1", "go('runs')", "Runs", "Go to Runs"),
-        Key("app.run", "f2,2", "go('run')", "Run", "Go to the run looked at last, else the newest"),
+        Key("app.run", "f2,2", "go('run')", "Run", "Go to the run viewed last, else the newest"),
         Key("app.hosts", "f7,7", "go('hosts')", "Hosts", "Go to Hosts"),
         Key("app.back", "escape,backspace,alt+escape", "back", "back", "Leave the text field, else go back"),
         Key("app.help", "question_mark", "help", "help", "Help for this screen"),
         Key("app.palette", "ctrl+p", "command_palette", "palette", "Command palette: every action by name"),
-        Key("app.freeze", "F", "freeze", "freeze", "Freeze the display while data keeps coming, or thaw it"),
+        Key("app.freeze", "F", "freeze", "freeze", "Freeze the display while data keeps coming, or resume"),
         Key("app.theme", "T", "next_theme", "theme", "Next theme: dark, light, high contrast"),
         Key("app.launch", "n", "launch", "launch", "Launch one stage on a host", changes=True),
         Key("app.plan", "p", "plan", "run a plan", "Run a plan of several stages", changes=True),
-        Key("app.quit", "q", "leave", "leave", "Leave the control room; runs go on"),
+        Key("app.quit", "q", "quit", "quit", "Quit the control room; runs continue"),
     ),
     "runs": (
         Key("runs.open", "enter", "open", "open", "Open the run under the cursor", bar=True),
@@ -77,13 +77,13 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("runs.sort", "o", "sort", "sort", "Sort by the next column", bar=True),
         Key("runs.reverse", "O", "reverse", "reverse", "Reverse the order"),
         Key("runs.pin", "P", "pin", "pin", "Pin the run to the top, or unpin it"),
-        Key("runs.copy", "y", "copy", "copy command", "Copy the command that reproduces this run by hand"),
+        Key("runs.copy", "y", "copy", "copy command", "Copy the shell command that reproduces this run"),
         Key(
             "runs.shell",
             "exclamation_mark",
             "shell",
             "shell",
-            "Open a shell in the run's directory and come back",
+            "Open a shell in the run's directory; exit returns here",
             changes=True,
         ),
     ),
@@ -93,7 +93,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key(
             "run.resume", "r", "resume", "resume", "Resume this run once it has ended", bar=True, changes=True
         ),
-        Key("run.smooth", "e", "smooth", "smooth", "Smoothing of the curves: next weight", bar=True),
+        Key("run.smooth", "e", "smooth", "smooth", "Smooth the curves: next EMA decay, or none", bar=True),
         Key("run.logy", "l", "log_y", "log y", "Logarithmic y axis, or linear", bar=True),
         Key("run.zoom", "z", "zoom", "zoom", "One plot on the whole panel, or all", bar=True),
         Key(
@@ -109,7 +109,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
             "y",
             "copy",
             "copy command",
-            "Copy the command that reproduces this run by hand",
+            "Copy the shell command that reproduces this run",
             bar=True,
         ),
         Key("run.previous", "left_square_bracket", "neighbour(-1)", "previous run", "The next older run"),
@@ -119,7 +119,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
             "exclamation_mark",
             "shell",
             "shell",
-            "Open a shell in the run's directory and come back",
+            "Open a shell in the run's directory; exit returns here",
             changes=True,
         ),
     ),
@@ -158,7 +158,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
             "u",
             "superseded",
             "superseded",
-            "Show what a later attempt superseded, or hide it",
+            "Show points that a later attempt superseded, or hide them",
         ),
         Key("plots.next", "pagedown", "page(1)", "next plots", "The next page of metrics"),
         Key("plots.previous", "pageup", "page(-1)", "previous plots", "The previous page of metrics"),
@@ -177,7 +177,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("log.filter", "ampersand", "filter", "filter", "Show only the lines that hold a text", bar=True),
         Key("log.next", "n", "match(1)", "next", "Next match, towards the end", bar=True),
         Key("log.previous", "N", "match(-1)", "previous", "Previous match, towards the start", bar=True),
-        Key("log.follow", "f", "follow", "follow", "Follow the end, or stay", bar=True),
+        Key("log.follow", "f", "follow", "follow", "Follow the end, or stop following", bar=True),
         Key("log.top", "g,home", "top", "start", "Go to the start"),
         Key("log.bottom", "G,end", "bottom", "end", "Go to the end and follow"),
         Key("log.up", "up,k", "scroll_lines(-1)", "up", "One line up"),
@@ -192,7 +192,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key(
             "hosts.connect", "enter", "connect", "connect", "Connect to the host, or try again now", bar=True
         ),
-        Key("hosts.add", "a", "add", "add", "Add a machine that SSH reaches", bar=True, changes=True),
+        Key("hosts.add", "a", "add", "add", "Add a machine that is reached over SSH", bar=True, changes=True),
         Key("hosts.test", "t", "test", "test", "Test the host: one line per check, and what to do", bar=True),
         Key(
             "hosts.remove",
@@ -225,7 +225,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
             "exclamation_mark",
             "shell",
             "shell",
-            "Open a shell on the host and come back",
+            "Open a shell on the host; exit returns here",
             bar=True,
             changes=True,
         ),
@@ -248,7 +248,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("plan.start", "ctrl+s", "start", "start", "Start the plan", bar=True, changes=True),
         Key("plan.copy", "ctrl+y", "copy", "copy command", "Copy the headless command", bar=True),
     ),
-    "welcome": (Key("welcome.choose", "enter", "choose", "choose", "Do what the cursor is on", bar=True),),
+    "welcome": (Key("welcome.choose", "enter", "choose", "choose", "Choose the entry", bar=True),),
     "table": (
         Key("table.up", "up,k", "move(-1)", "up", "One row up"),
         Key("table.down", "down,j", "move(1)", "down", "One row down"),
@@ -273,7 +273,7 @@ def bindings(group: str) -> list[BindingType]:
 def read_keymap(path: Path) -> dict[str, str]:
     """A keymap file: TOML with lines like `"runs.stop" = "x"`. Missing file: nothing is remapped.
 
-    Raises `UserError` for a file that is no TOML, an unknown id or a value that is no text.
+    Raises `UserError` for a file that is not TOML, an unknown id or a value that is not text.
     """
     import tomllib
 
@@ -282,7 +282,7 @@ def read_keymap(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"keymap {path}: {error}", "mend it or move it away") from error
+        raise UserError(f"keymap {path}: {error}", "fix it or move it away") from error
     for name, keys in table.items():
         if name not in BY_ID:
             raise UserError(f"keymap {path}: no action '{name}'", nearest(name, BY_ID))

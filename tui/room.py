@@ -33,7 +33,7 @@ class Room(Protocol):
 
     @property
     def links(self) -> Mapping[str, Link]:
-        """How the connection to each host stands."""
+        """The state of the connection to each host."""
 
     @property
     def hosts(self) -> Sequence[Host]:
@@ -61,7 +61,7 @@ class Room(Protocol):
 
     @property
     def frozen(self) -> bool:
-        """True while the display stands still."""
+        """True while the display does not follow the data."""
 
     @property
     def readonly(self) -> bool:
@@ -71,7 +71,7 @@ class Room(Protocol):
         """The host called `name`; one that was removed since is known by its name alone."""
 
     def silent_hosts(self) -> frozenset[str]:
-        """Hosts whose link is not up: what is shown of them is what was last heard."""
+        """Hosts whose link is not up: what is shown of them may be out of date."""
 
     def read_hosts(self) -> None:
         """Reads the host book again, after one was added or removed."""
@@ -82,22 +82,22 @@ class Room(Protocol):
     # ---- doing things --------------------------------------------------------------------------------
 
     def say(self, text: str, severity: Severity = "information") -> None:
-        """Shows one line for a while. Foreign text in it is no markup."""
+        """Shows one line for a few seconds. The text is never read as markup."""
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs `work` beside the screen; an error of the user's is shown, not thrown."""
+        """Runs `work` in the background; a `UserError` it raises is shown."""
 
     async def confirm(self, title: str, text: str, *, key: str = "", verb: str, word: str = "") -> bool:
         """Asks before something is lost. True when `key` was pressed, or `word` typed and entered.
 
-        To be awaited in work given to `do`.
+        Only work given to `do` may await it.
         """
 
     def open_run(self, key: str, follow: bool = False) -> None:
-        """Shows one run. With `follow` the rest of its plan is turned to also when it has ended already."""
+        """Shows one run. With `follow` the rest of its plan is shown even if it has ended already."""
 
-    def node_for(self, group: str) -> DOMNode:
-        """The screen or widget that answers the actions of a key group: the focused one, else the first."""
+    def action_target(self, group: str) -> DOMNode:
+        """The screen or widget that runs the actions of a key group: the focused one, else the first."""
 
     async def action_go(self, name: str) -> None:
         """Goes to the screen called `name` in the top bar."""
@@ -114,4 +114,4 @@ class Room(Protocol):
         """Sends `text` to the terminal's clipboard (OSC 52)."""
 
     def suspend(self) -> AbstractContextManager[None]:
-        """Gives the terminal to another program for the length of a `with`."""
+        """Gives the terminal to another program within a `with` block."""

@@ -200,7 +200,7 @@ async def test_help_names_every_key_of_the_screen(bench: Bench) -> None:
         shown = " ".join(str(widget.render()) for widget in app.screen.query("Static"))
         for sentence in (
             "Stop the run under the cursor",
-            "Leave the control room; runs go on",
+            "Quit the control room; runs continue",
             "Filter the table",
         ):
             assert sentence in shown

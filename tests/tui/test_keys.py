@@ -109,5 +109,5 @@ async def test_every_action_of_the_palette_has_somebody_to_do_it(bench: Bench, t
         assert len(found) > 12
         for _, _, key in found:
             action = key.action.partition("(")[0]
-            node = app if action.startswith("app.") else app.node_for(key.id.partition(".")[0])
+            node = app if action.startswith("app.") else app.action_target(key.id.partition(".")[0])
             assert hasattr(node, "action_" + action.removeprefix("app.")), key.id

@@ -57,7 +57,7 @@ async def test_a_long_run_is_read_ingested_and_drawn_off_the_loop_and_grows_by_w
 ) -> None:
     host, run_id = long_run.split("/")
     calls = Calls()
-    calls.watch(monkeypatch, RunReader, "read", lambda *_: 0)
+    calls.watch(monkeypatch, RunReader, "read_update", lambda *_: 0)
     calls.watch(monkeypatch, Series, "extend", lambda series, rows: len(rows))
     calls.watch(monkeypatch, tui.widgets.plot, "draw_frame", lambda *_: 0)
     async with bench.open(size=(200, 60)) as (app, pilot):
@@ -78,6 +78,6 @@ async def test_a_long_run_is_read_ingested_and_drawn_off_the_loop_and_grows_by_w
             await settle(pilot, lambda want=step: series.stats().last.step == want, patience=20)  # type: ignore[misc]
     assert opened == POINTS, "each of the run's points is ingested, and once"
     assert calls.rows("extend")[calls_before:] == [1] * 8, "a live point costs one point"
-    assert {name for name, _, _ in calls.seen} == {"read", "extend", "draw_frame"}
+    assert {name for name, _, _ in calls.seen} == {"read_update", "extend", "draw_frame"}
     here = threading.get_ident()
     assert not [name for name, thread, _ in calls.seen if thread == here]

@@ -11,7 +11,7 @@ from remote.cli.printer import figures
 from remote.key_metric import key_figure
 from remote.runs import RunRow
 from tui.actions.clipboard import OSC52_LIMIT, copy, system_command
-from tui.data.notices import Watch
+from tui.data.notices import NotificationTracker
 from tui.data.run_summary import elapsed, extent, progress, steps, title
 from tui.data.settings import Settings
 from tui.data.window_title import window_title
@@ -64,16 +64,16 @@ def test_ends_and_alerts_are_noticed_once_and_not_at_the_start() -> None:
             **times,
         )
 
-    watch = Watch()
-    assert watch.look([run("failed", 3)]) == []
-    watch = Watch()
-    watch.look([run("running")])
-    assert [notice.severity for notice in watch.look([run("running", 1)])] == ["warning"]
-    (ended,) = watch.look([run("succeeded", 1)])
+    tracker = NotificationTracker()
+    assert tracker.update([run("failed", 3)]) == []
+    tracker = NotificationTracker()
+    tracker.update([run("running")])
+    assert [notice.severity for notice in tracker.update([run("running", 1)])] == ["warning"]
+    (ended,) = tracker.update([run("succeeded", 1)])
     assert ended.severity == "information"
     assert "after 3m12s" in ended.text
     assert "bpb 0.8000" in ended.text
-    assert watch.look([run("succeeded", 1)]) == []
+    assert tracker.update([run("succeeded", 1)]) == []
 
 
 def test_figures_of_a_run() -> None:

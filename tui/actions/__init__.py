@@ -1,1 +1,1 @@
-"""What a person can do to runs and plans, and the commands that reproduce it."""
+"""What the user can do to runs and plans, and the shell commands that do the same."""

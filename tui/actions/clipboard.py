@@ -11,8 +11,8 @@ from pathlib import Path
 
 from nanochat.common.paths import atomic_write
 
-OSC52_LIMIT = 74_994  # what xterm and its heirs accept in one sequence, before base64
-DEAF_TERMINALS = ("linux", "dumb", "vt100", "vt220", "unknown", "")
+OSC52_LIMIT = 74_994  # bytes that xterm and its descendants accept in one sequence, before base64
+NO_OSC52_TERMINALS = ("linux", "dumb", "vt100", "vt220", "unknown", "")
 
 
 def system_command(
@@ -20,15 +20,15 @@ def system_command(
 ) -> tuple[str, list[str]]:
     """`(name, argv)` of the program that holds this session's clipboard, or `("", [])`.
 
-    Over SSH a program of the far machine would fill a clipboard nobody sits at, unless its display is
-    forwarded; tmux hands the text on to the terminal it is attached to.
+    Over SSH a program of the remote machine would fill that machine's clipboard, unless its display is
+    forwarded; tmux passes the text on to the terminal it is attached to.
     """
-    far = bool(env.get("SSH_CONNECTION"))
+    over_ssh = bool(env.get("SSH_CONNECTION"))
     candidates = [
-        (bool(env.get("WAYLAND_DISPLAY")) and not far, "the clipboard", ["wl-copy"]),
+        (bool(env.get("WAYLAND_DISPLAY")) and not over_ssh, "the clipboard", ["wl-copy"]),
         (bool(env.get("DISPLAY")), "the clipboard", ["xclip", "-selection", "clipboard"]),
         (bool(env.get("DISPLAY")), "the clipboard", ["xsel", "--input", "--clipboard"]),
-        (sys.platform == "darwin" and not far, "the clipboard", ["pbcopy"]),
+        (sys.platform == "darwin" and not over_ssh, "the clipboard", ["pbcopy"]),
         (bool(env.get("WSL_DISTRO_NAME")), "the clipboard", ["clip.exe"]),
         (
             bool(env.get("TMUX")),
@@ -61,8 +61,8 @@ def copy(text: str, osc52: Callable[[str], None], folder: Path, env: Mapping[str
             )
             return name
         except (OSError, subprocess.SubprocessError):
-            pass  # the display may be gone: the next way
-    if env.get("TERM", "") not in DEAF_TERMINALS and len(text.encode()) <= OSC52_LIMIT:
+            pass  # the display may have closed: try the next way
+    if env.get("TERM", "") not in NO_OSC52_TERMINALS and len(text.encode()) <= OSC52_LIMIT:
         osc52(text)
         return "the terminal's clipboard (OSC 52)"
     path = folder / "clipboard.txt"

@@ -1,4 +1,4 @@
-"""The one line that does by hand what the control room does."""
+"""Shell commands that do the same as the control room."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _environment(host: Host) -> str:
 
 
 def reproduce(run: RunRow, host: Host) -> str:
-    """The line that runs `run` again by hand in a shell on its host."""
+    """The command that runs `run` again, for a shell on its host."""
     argv = list(run.argv) or ["-m", f"nanochat.stages.{run.stage}"]
     if argv[0].startswith("-"):
         argv.insert(0, host.python or "python3")
@@ -35,11 +35,11 @@ def reproduce(run: RunRow, host: Host) -> str:
 
 
 def stage_line(stage: str, options: Options, host: Host, python: str) -> str:
-    """The line that runs a stage with `options` by hand in a shell on `host`."""
+    """The command that runs a stage with `options`, for a shell on `host`."""
     return f"{_environment(host)} {_words([python, '-m', f'nanochat.stages.{stage}', *to_argv(options)])}"
 
 
 def headless_line(plan: str, host: str, base_dir: str = "") -> str:
-    """The line that runs a plan without the control room."""
+    """The command that runs a plan without the control room."""
     words = ["nanochat", "--no-tui", plan, *(["--host", host] if host != "local" else [])]
     return _words([*words, *(["--base-dir", base_dir] if base_dir else [])])

@@ -1,4 +1,4 @@
-"""Starting a plan from the control room: the same submission as headless, then its runs shown in turn."""
+"""Starting a plan from the control room, as the headless mode does, and showing its runs in turn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def start_plan(room: Room, plan: Plan, host: str) -> None:
 
 
 def next_to_show(rows: Sequence[RunRow], shown: RunRow) -> str:
-    """The run to turn to when `shown` has ended: the first at work of those after it in its plan, or ""."""
+    """The key of the run to show when `shown` has ended: the next one of its plan at work, or ""."""
     later = [
         run
         for run in rows

@@ -1,4 +1,4 @@
-"""What can be done to a run from any screen: pin, stop, resume, copy its command, open a shell."""
+"""What the user can do to a run from any screen: pin, stop, resume, copy its command, open a shell."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 async def pin(room: Room, run: RunRow) -> None:
-    """Pins a run to the top of the table, or lets it go."""
+    """Pins a run to the top of the table, or unpins it."""
     await asyncio.to_thread(room.store.pin, run.key, not run.pinned)
     await room.reread()
 
 
 async def stop(room: Room, run: RunRow) -> None:
-    """Stops the run, once that is confirmed."""
+    """Stops the run after the user has confirmed it."""
     if not run.live:
         room.say(f"{harmless(run.label)} has ended already", "warning")
         return
     if await room.confirm(
-        f"Stop {_called(run)}?",
-        "The stage is asked to save and end (SIGINT); after 20 s it is made to. What came after its last "
-        "checkpoint is lost if it does not save. Runs that need it will not start.",
+        f"Stop {_describe(run)}?",
+        "The stage is asked to save and exit (SIGINT); after 20 s it is forced to. If it does not save, "
+        "everything after its last checkpoint is lost. Runs that need it will not start.",
         key="y",
         verb="stop it",
     ):
@@ -39,20 +39,20 @@ async def stop(room: Room, run: RunRow) -> None:
         room.say(f"■ {harmless(run.label)}: asked to stop")
 
 
-def _called(run: RunRow) -> str:
+def _describe(run: RunRow) -> str:
     name = run.label
     return harmless(f"{run.stage} of {name}" if name != run.stage else name) + f" on {harmless(run.host)}"
 
 
 async def resume(room: Room, run: RunRow) -> None:
-    """Starts a new attempt of an ended run, once that is confirmed."""
+    """Starts a new attempt of an ended run after the user has confirmed it."""
     if run.live:
         room.say(f"{harmless(run.label)} is still {run.status}", "warning")
         return
     if await room.confirm(
-        f"Resume {_called(run)}?",
-        "A new attempt starts in the same run directory. A training stage goes on from its newest whole "
-        "checkpoint, or from the start where there is none; later points of the old attempt are superseded.",
+        f"Resume {_describe(run)}?",
+        "A new attempt starts in the same run directory. A training stage resumes from its newest complete "
+        "checkpoint, or starts over if there is none; later points of the old attempt are superseded.",
         key="y",
         verb="resume it",
     ):
@@ -61,7 +61,7 @@ async def resume(room: Room, run: RunRow) -> None:
 
 
 async def copy_command(room: Room, run: RunRow) -> None:
-    """Copies the line that runs the same by hand, and says where it went."""
+    """Copies the command that reproduces the run, and says where it went."""
     await copy_text(room, reproduce(run, room.host(run.host)), "the command")
 
 
@@ -77,7 +77,7 @@ async def copy_text(room: Room, text: str, what: str) -> None:
 
 
 def open_shell(room: Room, run: RunRow) -> None:
-    """Suspends the screen into a shell in the run's directory; coming back is `exit`."""
+    """Suspends the app for a shell in the run's directory, until that exits."""
     shell_on(room, run.host, f"runs/{run.run_id}")
 
 
@@ -93,19 +93,19 @@ def shell_on(room: Room, name: str, folder: str = "") -> None:
         argv = ["ssh", "-t", *_ssh_options(room, name), "--", host.address, inside]
     try:
         with room.suspend():
-            print(f"\n{shlex.join(argv)}\nexit comes back to the control room\n", flush=True)
+            print(f"\n{shlex.join(argv)}\nexit returns to the control room\n", flush=True)
             try:
                 code = subprocess.run(argv, check=False).returncode
             except OSError as error:
                 raise UserError(f"cannot start {argv[0]}: {error.strerror}") from error
     except SuspendNotSupported:
-        room.say("this terminal cannot be lent to a shell", "error")
+        room.say("this terminal cannot be suspended for a shell", "error")
         return
     except UserError as error:
         room.say(str(error), "error")
         return
     if code not in (0, 130):
-        room.say(f"the shell ended with {code}", "warning")
+        room.say(f"the shell exited with {code}", "warning")
 
 
 def _ssh_options(room: Room, name: str) -> list[str]:

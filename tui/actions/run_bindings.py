@@ -1,4 +1,4 @@
-"""What a person does to one run, from the table or from its own screen."""
+"""The key actions on one run, shared by the table of runs and the run's own screen."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RunActions:
 
     @property
     def chosen_run(self) -> RunRow | None:
-        """The run that the keys mean."""
+        """The run that the actions apply to."""
         raise NotImplementedError
 
     def _do(self, action: Callable[[Room, RunRow], Coroutine[Any, Any, None]]) -> None:

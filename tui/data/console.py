@@ -1,4 +1,4 @@
-"""A console log of any length, of which only a window is held: read a chunk at a time, from either end."""
+"""A window over a console log of any length, read a chunk at a time from either end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from nanochat.common.text import harmless
 
 CHUNK = 256 * 1024
-MOST_LINES = 20_000
+MAX_LINES = 20_000
 
 Fetch = Callable[[int, int], Awaitable[tuple[bytes, int, int]]]
 """`fetch(offset, most)` gives `(bytes, offset, size of the file)`; a negative offset counts from the end."""
@@ -24,8 +24,8 @@ class Line(NamedTuple):
 class Console:
     """A window of whole lines over a growing file.
 
-    Bytes `start`..`end` are held as `lines`; `size` is the file's as last heard. A line longer than a chunk
-    is held in pieces, each capped. At most `MOST_LINES` are held: growing at one end lets go at the other.
+    Bytes `start`..`end` are held as `lines`; `size` is the file's size as last reported. A line longer than a
+    chunk is held in pieces. At most `MAX_LINES` are held: growing at one end drops lines at the other.
     """
 
     def __init__(self, fetch: Fetch) -> None:
@@ -34,7 +34,7 @@ class Console:
         self.end = 0
         self.size = 0
         self.lines: list[Line] = []
-        self._open = b""
+        self._partial = b""
 
     @property
     def at_start(self) -> bool:
@@ -43,14 +43,14 @@ class Console:
 
     @property
     def at_end(self) -> bool:
-        """True when the window reaches the last byte heard of."""
-        return self.end + len(self._open) >= self.size
+        """True when the window reaches the last byte that is known."""
+        return self.end + len(self._partial) >= self.size
 
     @property
     def shown(self) -> list[Line]:
-        """The lines, with one that has no newline yet as the last."""
-        if self._open and self.at_end:
-            return [*self.lines, Line(self.end, _text(self._open))]
+        """The lines; the last one may have no newline yet."""
+        if self._partial and self.at_end:
+            return [*self.lines, Line(self.end, _text(self._partial))]
         return self.lines
 
     async def to_end(self) -> None:
@@ -68,28 +68,28 @@ class Console:
         await self.to_offset(0)
 
     async def to_offset(self, offset: int) -> None:
-        """Moves the window to begin at a line's first byte."""
+        """Moves the window to begin at `offset`, the first byte of a line."""
         data, offset, self.size = await self._fetch(offset, CHUNK)
         self._restart(offset)
         self._append(data)
 
     async def newer(self) -> int:
-        """Reads on at the end; returns how many lines were let go at the start."""
-        have = self.end + len(self._open)
+        """Reads further at the end; returns how many lines were dropped at the start."""
+        have = self.end + len(self._partial)
         data, offset, self.size = await self._fetch(have, CHUNK)
-        if self.size < have:  # the file was cut: what we hold is no longer there
+        if self.size < have:  # the file was truncated: the lines we hold are no longer in it
             await self.to_end()
             return 0
         if data and offset == have:
             self._append(data)
-        over = max(0, len(self.lines) - MOST_LINES)
-        if over:
-            del self.lines[:over]
+        excess = max(0, len(self.lines) - MAX_LINES)
+        if excess:
+            del self.lines[:excess]
             self.start = self.lines[0].offset
-        return over
+        return excess
 
     async def older(self) -> int:
-        """Reads back at the start; returns how many lines were put in front."""
+        """Reads backwards at the start; returns how many lines were added in front."""
         if self.at_start:
             return 0
         begin = max(0, self.start - CHUNK)
@@ -101,26 +101,26 @@ class Console:
         fresh = _split(data, begin)
         self.lines[:0] = fresh
         self.start = begin
-        over = max(0, len(self.lines) - MOST_LINES)
-        if over:
-            self.end = self.lines[-over].offset
-            self._open = b""
-            del self.lines[-over:]
+        excess = max(0, len(self.lines) - MAX_LINES)
+        if excess:
+            self.end = self.lines[-excess].offset
+            self._partial = b""
+            del self.lines[-excess:]
         return len(fresh)
 
     def _restart(self, offset: int) -> None:
         self.start = self.end = offset
         self.lines = []
-        self._open = b""
+        self._partial = b""
 
     def _append(self, data: bytes) -> None:
-        held = self._open + data
+        held = self._partial + data
         whole = held.rfind(b"\n") + 1
         if not whole and len(held) >= CHUNK:
             whole = len(held)
         self.lines += _split(held[:whole], self.end)
         self.end += whole
-        self._open = held[whole:]
+        self._partial = held[whole:]
 
 
 def _split(data: bytes, offset: int) -> list[Line]:

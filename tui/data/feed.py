@@ -1,5 +1,5 @@
-"""The one way data comes in: the fleet says what changed, a worker thread reads the store, at most
-four times a second, and the screen in front is told.
+"""The one way data comes in: the fleet reports what changed, a worker thread reads the store, at most
+four times a second, and the screen in front is updated.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Deliver = Callable[["list[RunRow]", "frozenset[Change]"], None]
 
 
 class Feed:
-    """Opens the store, starts the fleet, and folds its changes into few deliveries.
+    """Opens the store, starts the fleet, and collects its changes into few deliveries.
 
     `deliver(rows, changes)` is called in the event loop with every run and what changed since the last
-    time. Nothing is delivered while `frozen`; what came meanwhile is delivered at the thaw.
+    call. Nothing is delivered while `frozen`; what changed meanwhile is delivered afterwards.
     """
 
     def __init__(self, layout: Layout, fleet: Fleet | None, deliver: Deliver) -> None:
@@ -55,7 +55,7 @@ class Feed:
         return await asyncio.to_thread(lambda: self.store.runs())
 
     async def start(self, ask_host_key: AskHostKey) -> None:
-        """Starts the fleet: loads what it needs in a worker thread, so that the screen stays alive."""
+        """Starts the fleet. A worker thread loads its modules, so that the screen stays responsive."""
         if self.fleet is None:
             self.fleet = await asyncio.to_thread(_make_fleet, self.layout, self.store)
         self.fleet.ask_host_key = ask_host_key
@@ -66,7 +66,7 @@ class Feed:
         self._changes.add(change)
 
     async def close(self) -> None:
-        """Ends following. Runs go on."""
+        """Stops following the hosts. Runs continue."""
         if self._unsubscribe is not None:
             self._unsubscribe()
         if self.fleet is not None:
@@ -75,7 +75,7 @@ class Feed:
             self._own_store.close()
 
     def links(self, hosts: Iterable[Host]) -> dict[str, Link]:
-        """The link of every one of `hosts`."""
+        """The link of each of `hosts`."""
         fleet = self.fleet
         return {} if fleet is None else {host.name: fleet.link(host.name) for host in hosts}
 

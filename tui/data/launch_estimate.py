@@ -1,4 +1,4 @@
-"""What the Launch form foresees of a pretraining run on a host: size, memory, time and cost."""
+"""The estimate on the Launch form of a pretraining run on a host: size, memory, time and cost."""
 
 from __future__ import annotations
 
@@ -24,17 +24,15 @@ if TYPE_CHECKING:
 def machine_of(
     host: Host, probe: Probe | None, runs: Iterable[RunRow], processes: int = 1
 ) -> tuple[Machine, str]:
-    """The host as a machine to plan for, and how it is called.
+    """The host as a machine to estimate for, and a phrase that names it.
 
-    Each of `processes` trains on a GPU of its own, and the whole host is paid for. A host that has not been
-    asked stands as GPUs of the published kind. A CPU is taken to be as fast as in its last pretraining
-    run; before one its time is not known.
+    Each of `processes` trains on its own GPU, and the whole host is paid for. A host that has not been probed
+    counts as GPUs of the published kind. A CPU counts as fast as in its last pretraining run; without one
+    the time is unknown.
     """
     if probe is None:
         gpus = "one H100" if processes == 1 else f"{processes} H100"
-        return gpu_machine(
-            named_gpu(PUBLISHED_PRICE[0]), processes
-        ), f"on {gpus}, until the host has answered"
+        return gpu_machine(named_gpu(PUBLISHED_PRICE[0]), processes), f"on {gpus}, until the host is probed"
     count = len(probe.gpus)
     if count:
         price = None if host.price_per_hour is None else host.price_per_hour / processes
@@ -55,20 +53,20 @@ def machine_of(
 
 
 def cpu_speed(host: str, runs: Iterable[RunRow]) -> float | None:
-    """FLOP/s of the newest pretraining run on a host that told its speed."""
+    """FLOP/s of the newest pretraining run on `host` that reported its speed, or None."""
     for run in sorted(runs, key=lambda run: run.created_at, reverse=True):
         if run.host == host and run.stage == "base_train":
-            told = [
+            reported = [
                 run.latest.get(f"train/{name}") for name in ("tok_per_sec", "total_flops", "total_tokens")
             ]
-            rate, flops, tokens = (value if isinstance(value, float | int) else 0.0 for value in told)
+            rate, flops, tokens = (value if isinstance(value, float | int) else 0.0 for value in reported)
             if rate and flops and tokens:
                 return rate * flops / tokens
     return None
 
 
 def tokenizer_size(folder: Path) -> int:
-    """The vocabulary of the tokenizer in a folder of this machine, else the usual one."""
+    """The vocabulary size of the tokenizer in a folder on this machine, else the default."""
     try:
         size = json.loads((folder / "tokenizer.json").read_bytes())["vocab_size"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -76,37 +74,37 @@ def tokenizer_size(folder: Path) -> int:
     return size if type(size) is int and size > 0 else VOCABULARY
 
 
-def foresee(
+def estimate_text(
     options: BaseTrainOptions, machine: Machine, where: str, vocab_size: int, validation_tokens: int | None
 ) -> Content:
-    """The estimate in two or three lines' worth of words; what cannot be is said in its place."""
+    """The estimate as two or three lines of text, or the error that makes the run impossible."""
     try:
-        made = estimate(options, machine, vocab_size, validation_tokens=validation_tokens)
+        result = estimate(options, machine, vocab_size, validation_tokens=validation_tokens)
     except UserError as error:
         return Content.styled(str(error), "$error")
-    horizon = made.horizon
+    horizon = result.horizon
     size = (
-        f"{short(parameter_counts(made.config)['total'])} parameters, {short(horizon.tokens)} tokens in "
+        f"{short(parameter_counts(result.config)['total'])} parameters, {short(horizon.tokens)} tokens in "
         f"{horizon.steps:,} steps"
     )
-    return Content(" · ").join([Content(size), _memory(made), Content(_time(made)), Content(where)])
+    return Content(" · ").join([Content(size), _memory(result), Content(_time(result)), Content(where)])
 
 
-def _memory(made: Estimate) -> Content:
-    needs = f"{size_bytes(made.memory.total)} of {size_bytes(made.machine.memory)}"
-    if not made.accumulation:
-        hint = f", {made.fits} does" if made.fits else ""
+def _memory(result: Estimate) -> Content:
+    needs = f"{size_bytes(result.memory.total)} of {size_bytes(result.machine.memory)}"
+    if not result.accumulation:
+        hint = f", {result.fits} does" if result.fits else ""
         return Content.styled(
-            f"batch {made.device_batch} does not divide {made.horizon.total_batch:,}{hint}", "$warning"
+            f"batch {result.device_batch} does not divide {result.horizon.total_batch:,}{hint}", "$warning"
         )
-    if not made.enough_memory:
-        hint = f"batch {made.fits} fits" if made.fits else "no batch fits"
+    if not result.enough_memory:
+        hint = f"batch {result.fits} fits" if result.fits else "no batch fits"
         return Content.styled(f"{needs}: too much, {hint}", "$warning")
-    return Content(f"{needs}" + (f", up to batch {made.fits} fits" if made.fits else ""))
+    return Content(f"{needs}" + (f", up to batch {result.fits} fits" if result.fits else ""))
 
 
-def _time(made: Estimate) -> str:
-    if made.seconds is None or made.evaluation_seconds is None:
+def _time(result: Estimate) -> str:
+    if result.seconds is None or result.evaluation_seconds is None:
         return "time not known"
-    cost = f", ${made.cost:,.2f}" if made.cost is not None else ""
-    return f"about {duration(made.seconds + made.evaluation_seconds)}{cost}"
+    cost = f", ${result.cost:,.2f}" if result.cost is not None else ""
+    return f"about {duration(result.seconds + result.evaluation_seconds)}{cost}"

@@ -1,4 +1,4 @@
-"""What deserves a bell: a run that ended and an alert, each told once."""
+"""What the user is notified of with a bell: a run that ended and an alert, each once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nanochat.common.text import duration, harmless
 from remote.key_metric import key_figure
-from tui.style.status import look
+from tui.style.status import status_style
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
@@ -26,14 +26,14 @@ class Notice:
     text: str
 
 
-class Watch:
-    """Compares each reading of the runs with the one before; the first one is taken as known."""
+class NotificationTracker:
+    """Compares each reading of the runs with the previous one. The first reading gives no notices."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[str, int]] | None = None
 
-    def look(self, rows: Sequence[RunRow]) -> list[Notice]:
-        """The notices that `rows` give over the reading before."""
+    def update(self, rows: Sequence[RunRow]) -> list[Notice]:
+        """The notices for what changed in `rows` since the previous reading."""
         before, self._known = self._known, {run.key: (run.status, run.alerts) for run in rows}
         if before is None:
             return []
@@ -54,9 +54,13 @@ def _name(run: RunRow) -> str:
 
 
 def _ended(run: RunRow) -> Notice:
-    shape = look(run.status)
+    status = status_style(run.status)
     took = "" if run.ended_at is None or run.started_at is None else duration(run.ended_at - run.started_at)
-    what = [f"{shape.glyph} {_name(run)} {shape.word}", f"after {took}" if took else "", str(key_figure(run))]
+    what = [
+        f"{status.glyph} {_name(run)} {status.word}",
+        f"after {took}" if took else "",
+        str(key_figure(run)),
+    ]
     if run.reason:
         what.append(harmless(run.reason, 200))
     text = " · ".join(part for part in what if part)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError, nearest
-from tui.style.status import look
+from tui.style.status import status_style
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
@@ -15,7 +15,7 @@ KEYS: dict[str, Callable[[RunRow], Sequence[str]]] = {
     "name": lambda run: (run.name,),
     "stage": lambda run: (run.stage,),
     "host": lambda run: (run.host,),
-    "status": lambda run: (run.status, look(run.status).word, "live" if run.live else "ended"),
+    "status": lambda run: (run.status, status_style(run.status).word, "live" if run.live else "ended"),
     "plan": lambda run: (run.plan_name,),
     "tag": lambda run: run.tags,
     "id": lambda run: (run.run_id,),
@@ -39,7 +39,7 @@ def _has(run: RunRow) -> tuple[str, ...]:
 def parse(text: str) -> Predicate:
     """A test of one run from `text`.
 
-    A bare word is looked for in name, stage, host, status, plan, run id, tags and note; `key:value` only in
+    A bare word is searched in name, stage, host, status, plan, run id, tags and note; `key:value` only in
     that field (a part of it is enough); `-term` must not hold. Case is ignored.
     Raises `UserError` for an unknown key, with the nearest known one.
     """
@@ -69,6 +69,6 @@ def _fields(run: RunRow) -> list[str]:
         run.run_id,
         run.note,
         *run.tags,
-        look(run.status).word,
+        status_style(run.status).word,
     ]
     return [field.lower() for field in fields]

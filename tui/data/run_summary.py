@@ -1,4 +1,4 @@
-"""What a run row shows: its key figure, progress, speed and time, read from the newest values."""
+"""What a row of the table says about a run, from its newest values: progress, speed and time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def progress(run: RunRow) -> float | None:
-    """The part done, 0..1: what the stage said, else from its steps; None when unknown."""
+    """The fraction done, 0..1: as the stage reported it, else from its steps; None when unknown."""
     if run.status == "succeeded":
         return 1.0
     if run.progress is not None:
@@ -23,7 +23,7 @@ def progress(run: RunRow) -> float | None:
 
 
 def steps(run: RunRow) -> str:
-    """`14,210/21,400`, or the step alone when the total is unknown or of something else."""
+    """`14,210/21,400`, or the step alone when the total is unknown or does not count steps."""
     if run.step is None:
         return ""
     counted = run.unit == "step" and run.total_steps
@@ -31,14 +31,14 @@ def steps(run: RunRow) -> str:
 
 
 def extent(run: RunRow) -> str:
-    """How far the run is, or how much it does: `step 10/300`, `400 items`."""
+    """How far the run is, or how much it has to do: `step 10/300`, `400 items`."""
     if run.unit != "step":
         return amount(run.total_steps, run.unit) if run.total_steps else ""
     return f"step {steps(run)}" if run.step is not None else ""
 
 
 def speed(run: RunRow) -> Figure:
-    """Tokens a second while training, else what the stage measures itself by."""
+    """Tokens per second while training, else the throughput that the stage reports."""
     for metric, unit in (
         ("train/tok_per_sec", "tok/s"),
         ("tok/mb_per_sec", "MB/s"),
@@ -57,7 +57,7 @@ def mfu(run: RunRow) -> str:
 
 
 def elapsed(run: RunRow, now: float) -> float | None:
-    """Seconds the current attempt has run; a run out of contact counts to when it was last heard."""
+    """Seconds that the current attempt has run, up to `now` while it is live."""
     if run.started_at is None:
         return None
     end = run.ended_at if run.ended_at is not None and not run.live else now
@@ -65,7 +65,7 @@ def elapsed(run: RunRow, now: float) -> float | None:
 
 
 def eta(run: RunRow) -> str:
-    """Time left of a running stage; empty when it has not said."""
+    """Time left of a running stage; empty when it has not reported it."""
     return duration(run.eta_s) if run.status == "running" else ""
 
 

@@ -1,4 +1,4 @@
-"""What the control room remembers between starts: a small JSON file in the base directory."""
+"""What the control room remembers between starts, in a small JSON file in the base directory."""
 
 from __future__ import annotations
 

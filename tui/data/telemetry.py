@@ -1,4 +1,4 @@
-"""What telemetry says about a host's GPUs: the latest reading of each, a history in buckets, and stragglers.
+"""A host's GPUs from its telemetry: the latest reading of each, a history in buckets, and stragglers.
 
 Telemetry comes every 2 s as a flat dict (`gpu/<i>/util`, `host/cpu` …); unreadable values are absent.
 """
@@ -18,7 +18,7 @@ BUCKETS = 1440
 """Two hours of history."""
 
 STRAGGLER = 0.12
-"""A GPU this far under the median of its peers over a minute is called a straggler."""
+"""A GPU is a straggler when it is this fraction under the median of its peers over a minute."""
 
 _GPU = re.compile(r"gpu/(\d+)/(\w+)")
 _BENIGN = frozenset({"", "none", "gpu_idle", "gpuidle", "idle"})
@@ -42,7 +42,7 @@ class Gpu:
 
     @property
     def throttled(self) -> bool:
-        """Whether the clocks are held down by anything but idleness."""
+        """Whether the clocks are limited by anything but idleness."""
         return self.throttle.lower() not in _BENIGN
 
 
@@ -55,7 +55,7 @@ def number_in(data: Mapping[str, Value], name: str) -> float | None:
 
 
 def gpus(data: Mapping[str, Value]) -> list[Gpu]:
-    """The GPUs a telemetry dict speaks of, in order of index."""
+    """The GPUs in a telemetry dict, in order of index."""
     indices = sorted({int(match[1]) for name in data if (match := _GPU.fullmatch(name))})
     return [_gpu(data, index) for index in indices]
 
@@ -80,7 +80,7 @@ def _gpu(data: Mapping[str, Value], index: int) -> Gpu:
 
 
 class GpuHistory:
-    """Means per GPU over buckets of 5 s: what the heat map shows and stragglers are judged by."""
+    """Means per GPU over buckets of 5 s, for the heat map and the detection of stragglers."""
 
     METRICS = ("util", "sm_clock", "power", "temp")
 
@@ -88,11 +88,11 @@ class GpuHistory:
         self._buckets: dict[tuple[int, str], deque[list[float]]] = {}
         self.latest = 0.0
 
-    def add(self, t: float, seen: list[Gpu]) -> None:
-        """Add readings of unix time t; older ones than the newest bucket are ignored."""
+    def add(self, t: float, readings: list[Gpu]) -> None:
+        """Add readings of unix time t; those older than the newest bucket are ignored."""
         start = t // BUCKET_SECONDS * BUCKET_SECONDS
         self.latest = max(self.latest, t)
-        for gpu in seen:
+        for gpu in readings:
             for metric in self.METRICS:
                 value = getattr(gpu, metric)
                 if value is not None:
@@ -128,7 +128,7 @@ class GpuHistory:
         return [total / count if count else None for total, count in zip(sums, counts, strict=True)]
 
     def stragglers(self) -> dict[int, str]:
-        """GPUs well under their peers over the last minute, and why: `clock 22 % under the others`."""
+        """GPUs well under their peers over the last minute, and in what: `clock 22 % under the others`."""
         found: dict[int, str] = {}
         for metric, word in (("sm_clock", "clock"), ("util", "util")):
             means = {index: self.row(index, metric, 1, 60.0)[0] for index in self.indices()}

@@ -1,4 +1,4 @@
-"""What the app says to the terminal beside its screen: the window's title."""
+"""The title of the terminal's window."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def window_title(rows: Sequence[RunRow], key: str) -> str:
-    """Progress and alerts: of the run looked at while it lives, else of the newest live one."""
+    """Progress and alerts of the run on screen while it is running, else of the newest running one."""
     live = [run for run in rows if run.status == "running"]
     chosen = next((run for run in live if run.key == key), live[0] if live else None)
     if chosen is None:
@@ -23,7 +23,7 @@ def window_title(rows: Sequence[RunRow], key: str) -> str:
 
 
 def title_sequence(title: str, *, first: bool) -> str:
-    """What sets the window's title; the first time the title before it is kept for `RESTORE_TITLE`."""
+    """The control sequence that sets the title. `first` also saves the old one for `RESTORE_TITLE`."""
     return ("\x1b[22;0t" if first else "") + f"\x1b]2;{title}\x07"
 
 

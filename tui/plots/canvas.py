@@ -24,7 +24,7 @@ class Band:
     log: bool = False
 
     def row(self, value: float) -> float:
-        """Where a value lies, in dots from the bottom; outside [0, rows] when outside the limits."""
+        """The height of a value in dots from the bottom; outside [0, rows] when outside the limits."""
         low, high = self.y
         if self.log:
             if value <= 0:

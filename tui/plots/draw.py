@@ -1,4 +1,4 @@
-"""From metrics to a finished picture: limits, canvas, ticks and readings, drawn off the event loop."""
+"""From metrics to a finished frame: limits, canvas, ticks and readings, drawn off the event loop."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def draw_frame(spec: PlotSpec) -> Frame:
 
 
 def _on_known_axis(spec: PlotSpec) -> PlotSpec:
-    """Fall back to steps, or to the clock for metrics without steps, where no run has the axis asked for."""
+    """Fall back to steps, or to the clock for metrics without steps, when no run has the axis asked for."""
     known = {axis for run in spec.runs for axis in run.axes()}
     if spec.view.axis in known:
         return spec
@@ -101,7 +101,7 @@ def _extent(spec: PlotSpec) -> tuple[float, float] | None:
 
 
 def _bounded(low: float, high: float) -> tuple[float, float]:
-    """Limits whose difference a double can hold; what lies beyond is clipped."""
+    """Limits whose difference a double can hold; values beyond them are clipped."""
     return max(-HUGE, min(HUGE, low)), max(-HUGE, min(HUGE, high))
 
 
@@ -125,7 +125,7 @@ def _traces(spec: PlotSpec, x: tuple[float, float], columns: int) -> list[Trace]
 
 
 def _y_limits(spec: PlotSpec, traces: Sequence[Trace]) -> tuple[float, float]:
-    """The values in sight with a little air, snapped outwards to round numbers so that ticks stay put."""
+    """The visible values with a small margin, rounded outwards so that ticks stay in place as points come."""
     if spec.view.y is not None:
         return spec.view.y
     shown = [columns for trace in traces for columns in trace.shown(spec.view) if columns.column]
@@ -134,8 +134,8 @@ def _y_limits(spec: PlotSpec, traces: Sequence[Trace]) -> tuple[float, float]:
     low, high = _bounded(min(min(c.low) for c in shown), max(max(c.high) for c in shown))
     if spec.view.log:
         bottom, top = math.log10(low), math.log10(high)
-        air = max(0.02, 0.04 * (top - bottom))
-        return 10 ** max(-307.0, bottom - air), 10 ** min(307.0, top + air)
+        margin = max(0.02, 0.04 * (top - bottom))
+        return 10 ** max(-307.0, bottom - margin), 10 ** min(307.0, top + margin)
     span = max(high - low, 2e-4 * max(abs(low), abs(high)), 1e-300)
     middle = low / 2 + high / 2
     step = nice_step(span / 16, 1)
@@ -144,7 +144,7 @@ def _y_limits(spec: PlotSpec, traces: Sequence[Trace]) -> tuple[float, float]:
 
 
 def _lines(spec: PlotSpec, traces: Sequence[Trace], band: Band, x: tuple[float, float]) -> list[Polyline]:
-    """Superseded dots, then raw, then smoothed lines, the first run last: a braille cell keeps one colour."""
+    """Superseded dots, then raw, then smoothed lines, the first run last: a braille cell has one colour."""
     lines: list[Polyline] = []
     for trace in traces:
         for columns in trace.superseded:
@@ -201,7 +201,7 @@ def _trend(series: Series) -> float:
 
 
 def _notes(shown: Sequence[Series], dropped: int = 0) -> list[str]:
-    """What the picture cannot show: broken values by kind, and values a log axis leaves out."""
+    """What the plot cannot show: non-finite values by kind, and values that a log axis leaves out."""
     kinds = Counter(mark.kind for series in shown for mark in series.marks)
     notes = [f"{count:,} {kind}" for kind, count in sorted(kinds.items())]
     return [*notes, f"{dropped:,} ≤ 0 left out"] if dropped else notes

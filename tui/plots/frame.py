@@ -1,4 +1,4 @@
-"""What a plot is asked to show and what a drawn plot is: the types between the widget and the plot thread.
+"""What a plot is to show, and a drawn plot: the types between the widget and the plot thread.
 
 A `Frame` is immutable: the widget shows its strips and reads its mapping and readings without touching the
 series, which belong to the plot thread.
@@ -17,12 +17,12 @@ from tui.plots.series import Reading, Stats
 from tui.style.palette import Palette
 
 MAX_RUNS = 4
-"""As many runs as can be told apart in one plot."""
+"""As many runs as can be distinguished in one plot."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a plot looks at its metric. `x` and `y` are the limits asked for, None for all there is."""
+    """How a plot shows its metric. `x` and `y` are the limits asked for, None for everything."""
 
     axis: str = "step"
     x: tuple[float, float] | None = None

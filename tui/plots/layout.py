@@ -1,4 +1,4 @@
-"""A drawn canvas with its gutter, ticks and marks, as strips of exactly the asked width and height."""
+"""A drawn canvas with its gutter, ticks and marks, as strips of exactly the given width and height."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is laid over a drawn canvas: evaluation points, the best one, broken values, alerts, names of runs."""
+"""Marks over a drawn canvas: evaluation points, the best one, non-finite values, alerts, names of runs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _points(spec: PlotSpec, frame: Frame, trace: Trace, glyph: str, style: Style
 def _at(
     frame: Frame, run: RunMetrics, reading: Reading, glyph: str, style: Style, row: int | None = None
 ) -> list[Mark]:
-    """A mark at a point, in its own row or a given one; none when the point is out of sight."""
+    """A mark at a point, in its own row or a given one; none when the point is outside the limits."""
     column = frame.column_at(run.x_of(reading, frame.view.axis))
     row = _row(frame, reading.value) if row is None else row
     return [] if column is None or row is None else [Mark(row, column, glyph, style)]
@@ -79,7 +79,7 @@ def _row(frame: Frame, value: float) -> int | None:
 def _end_label(
     spec: PlotSpec, frame: Frame, trace: Trace, legend: Legend, taken: Sequence[Mark]
 ) -> list[Mark]:
-    """The run's name in the right margin beside the end of its line, moved off other names."""
+    """The run's name in the right margin beside the end of its line, moved away from other names."""
     margin = frame.width - frame.left - frame.columns
     if margin <= 0 or not trace.raw.last:
         return []

@@ -1,4 +1,4 @@
-"""Arrays that answer quickly: extremes of any range, and a moving average that can be continued."""
+"""Arrays with fast extremes of any range, and a moving average that can be continued."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MinMaxPyramid:
         self._grow()
 
     def truncate(self, length: int) -> None:
-        """Forget every value from index `length` on."""
+        """Drop every value from index `length` on."""
         del self.values[length:]
         for lows, highs in zip(self._lows, self._highs, strict=True):
             length //= _BLOCK

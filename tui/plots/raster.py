@@ -1,8 +1,8 @@
-"""The one module over plotext: polylines of dots in, coloured braille (or ASCII) cells out.
+"""The only module that uses plotext: polylines of dots in, coloured braille (or ASCII) cells out.
 
-plotext 6.1 has one global figure, dies of a NaN and fills memory with lines that leave the canvas. So it gets
-integer dots inside the canvas only, from one thread (`submit`), and is asked for nothing but the canvas:
-ticks, axes and marks are ours. plotext is imported on the first drawing, never for the app's first frame.
+plotext 6.1 has one global figure, aborts on a NaN and fills memory with lines that leave the canvas. So it
+gets only integer dots inside the canvas, from one thread (`submit`), and draws only the canvas: ticks, axes
+and marks are ours. plotext is imported at the first drawing, not for the app's first frame.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def dots_per_cell(unicode: bool) -> tuple[int, int]:
 def rasterise(lines: Sequence[Polyline], width: int, height: int, *, unicode: bool = True) -> list[list[Run]]:
     """Draw `lines` in order, later over earlier, on width × height cells; runs per row, top row first.
 
-    Raises ValueError for a dot outside the canvas: plotext would spend memory without bound on it.
+    Raises ValueError for a dot outside the canvas: plotext would use memory without bound for it.
     Must only be called from the plot thread.
     """
     across, up = dots_per_cell(unicode)

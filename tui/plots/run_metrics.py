@@ -41,13 +41,15 @@ def better(metric: str) -> int:
 
 def noisy(metric: str) -> bool:
     """Whether smoothing helps: per-step measurements, not evaluations, schedules or running totals."""
-    judged = metric.startswith(("rl/pass@", "rl/held_out"))
-    return metric.startswith(("train/", "rl/", "gpu/", "host/")) and metric not in _EXACT and not judged
+    evaluated = metric.startswith(("rl/pass@", "rl/held_out"))
+    return metric.startswith(("train/", "rl/", "gpu/", "host/")) and metric not in _EXACT and not evaluated
 
 
 def by_importance(names: Iterable[str]) -> list[str]:
-    """Metric names in the order plots are given room: what the stage is about first, then how fast it is;
-    standard errors and running totals last."""
+    """Metric names in the order of their plots: what the stage optimises first, then its speed.
+
+    Standard errors and running totals come last.
+    """
 
     def rank(name: str) -> tuple[int, str]:
         if name in _FIRST:
@@ -131,7 +133,7 @@ class RunMetrics:
         return (steps if tie is None else [_interpolate(tie.steps, tie.times, s) for s in steps]), "time"
 
     def x_of(self, reading: Reading, axis: str) -> float:
-        """Where on `axis` a point lies."""
+        """The position of a point on `axis`."""
         if axis == "clock":
             return reading.t
         step = reading.step

@@ -2,7 +2,8 @@
 
 A series costs 24 bytes a point (step, time, value) and answers "lowest and highest value between these
 two points" from a pyramid of block minima and maxima, so that drawing a million points costs the same as
-drawing a thousand. Nothing here knows a screen. Nothing is thread-safe: the plot thread owns every series.
+drawing a thousand. Nothing here depends on a screen, and nothing is thread-safe: the plot thread
+owns every series.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a plot's title says about its finite, not superseded points."""
+    """What a plot's title shows of its finite points that are not superseded."""
 
     count: int
     last: Reading
@@ -191,7 +192,7 @@ class Series:
         late.append(None if math.isnan(key) else int(key), t, value, attempt)
 
     def supersede(self, step: float) -> None:
-        """Set aside every point at or after `step`: a later attempt starts there."""
+        """Move every point at or after `step` to `superseded`: a later attempt starts there."""
         if self.stepless:
             return
         cut = bisect_left(self.steps, step)

@@ -41,7 +41,7 @@ def _power(factor: int, exponent: int) -> float:
 
 
 def _multiples(low: float, high: float, step: float) -> list[float]:
-    """Multiples of `step` in [low, high]; none where doubles cannot tell neighbouring ones apart."""
+    """Multiples of `step` in [low, high]; none where doubles cannot distinguish neighbouring ones."""
     if not max(abs(low), abs(high)) < step * 2.0**50:
         return []
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -78,7 +78,7 @@ def log_ticks(low: float, high: float, count: int, width: int = 0) -> list[Tick]
 
 
 def number_labels(values: Sequence[float], step: float) -> list[str]:
-    """Labels that tell values `step` apart from each other, all with one suffix or one exponent."""
+    """Labels precise enough for values that are `step` apart, all with one suffix or one exponent."""
     largest = max((abs(value) for value in values), default=0.0)
     if largest == 0:
         return ["0"] * len(values)

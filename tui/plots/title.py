@@ -1,4 +1,4 @@
-"""The title row of a plot: the metric's name and, as far as they fit, figures or the cursor's readings."""
+"""The title row of a plot: the metric's name and, where they fit, statistics or readings at the cursor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui.plots.series import Reading
 from tui.style.palette import Palette
 
 Part = list[tuple[str, Style]]
-"""Text that is shown whole or not at all."""
+"""Text that is shown completely or not at all."""
 
 _FLAT = 1e-4
 
@@ -24,7 +24,7 @@ _FLAT = 1e-4
 def title(
     metric: str, frame: Frame | None, cursor: float | None, width: int, colours: Palette, focused: bool
 ) -> Strip:
-    """Name at the left, figures or readings at the right, the less important left out until they fit."""
+    """Name at the left, statistics or readings at the right; the least important are left out first."""
     name: Part = [
         ("▌" if focused else " ", colours.focus),
         (metric, colours.focus if focused else colours.title),
@@ -37,8 +37,8 @@ def title(
     if column is not None:
         readings = _readings(frame, column, colours)
         return _fit([(left, right) for right in readings for left in lefts], width, colours)
-    figures = _figures(metric, frame, colours)
-    rights = [figures[:count] for count in range(len(figures), 0, -1)]
+    statistics = _statistics(metric, frame, colours)
+    rights = [statistics[:count] for count in range(len(statistics), 0, -1)]
     return _fit([(left, right) for left in lefts for right in rights] or [(lefts[0], [])], width, colours)
 
 
@@ -55,7 +55,7 @@ def _modes(frame: Frame, colours: Palette) -> list[Part]:
     return parts
 
 
-def _figures(metric: str, frame: Frame, colours: Palette) -> list[Part]:
+def _statistics(metric: str, frame: Frame, colours: Palette) -> list[Part]:
     if len(frame.legends) > 1:
         return [
             _named(legend, legend.stats.last if legend.stats else None, colours) for legend in frame.legends

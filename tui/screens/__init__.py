@@ -1,1 +1,1 @@
-"""The control room's screens, one a file; each is made when it is first shown."""
+"""The control room's screens, one a file; each created when it is first shown."""

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from tui.room import Room
 
 FIELDS = (
-    ("name", "name", "box", "how the host is called here"),
+    ("name", "name", "box", "the name of the host here"),
     ("target", "SSH target", "user@host:port", "as for ssh; a Host alias of ~/.ssh/config works too"),
     ("key", "private key", "~/.ssh/id_ed25519", "empty: the agent's and the default keys"),
     ("python", "Python", "~/venv/bin/python", "the interpreter stages run under; empty: python3"),
-    ("base", "base directory", "~/.cache/nanochat", "where runs, data and checkpoints lie there"),
-    ("price", "price per hour", "", "in dollars, for what a run has cost; empty: none"),
+    ("base", "base directory", "~/.cache/nanochat", "where runs, data and checkpoints are stored there"),
+    ("price", "price per hour", "", "in dollars, for the cost of a run; empty: unknown"),
 )
 
 
 class AddHost(ModalScreen[str | None]):
-    """Gives the name of the host that was added, or None."""
+    """Returns the name of the host that was added, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,alt+escape", "dismiss(None)", "leave", show=False),
+        Binding("escape,alt+escape", "dismiss(None)", "cancel", show=False),
         Binding("ctrl+s", "add", "add", show=False),
         Binding("down", "app.focus_next", show=False),
         Binding("up", "app.focus_previous", show=False),
@@ -41,7 +41,7 @@ class AddHost(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = "add a host"
-            box.border_subtitle = "ctrl+s adds it · esc leaves"
+            box.border_subtitle = "ctrl+s adds it · esc cancels"
             for name, title, placeholder, _ in FIELDS:
                 with Horizontal(classes="field"):
                     yield Static(title, classes="label")
@@ -61,7 +61,7 @@ class AddHost(ModalScreen[str | None]):
             self.focus_next()
 
     def host(self) -> Host:
-        """The host as filled in. Raises `UserError` for what cannot be."""
+        """The host as filled in. Raises `UserError` for an invalid field."""
         from remote.hosts.book import Host, parse_ssh_target
 
         text = {name: self.query_one(f"#{name}", Input).value.strip() for name, *_ in FIELDS}
@@ -74,7 +74,7 @@ class AddHost(ModalScreen[str | None]):
                 host = replace(host, price_per_hour=float(text["price"]))
             except ValueError:
                 raise UserError(
-                    f"'{text['price']}' is no price", "a number of dollars, such as 2.49"
+                    f"'{text['price']}' is not a price", "a number of dollars, such as 2.49"
                 ) from None
         return host
 

@@ -12,10 +12,10 @@ from textual.widgets import Input
 
 
 class Ask(ModalScreen[str | None]):
-    """Gives the text entered, or None when it is left."""
+    """Returns the text entered, or None when it is cancelled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,alt+escape", "dismiss(None)", "leave", show=False)
+        Binding("escape,alt+escape", "dismiss(None)", "cancel", show=False)
     ]
 
     def __init__(self, title: str, placeholder: str = "", value: str = "") -> None:
@@ -28,7 +28,7 @@ class Ask(ModalScreen[str | None]):
         with Vertical(classes="ask"):
             field = Input(self._value, placeholder=self._placeholder)
             field.border_title = self._title
-            field.border_subtitle = "enter: take it · esc: leave"
+            field.border_subtitle = "enter: accept · esc: cancel"
             yield field
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

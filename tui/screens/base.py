@@ -1,4 +1,4 @@
-"""What every full screen has: the bar on top, the keys below, and the app's data."""
+"""What every full screen has: the bar on top, the keys below, and access to the app."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from remote.runs import Change
     from tui.room import Room
 
-CHANGING = frozenset(
+CHANGING_ACTIONS = frozenset(
     key.action.removeprefix("app.").partition("(")[0]
     for group in KEYS.values()
     for key in group
@@ -26,8 +26,8 @@ CHANGING = frozenset(
 
 
 class ControlScreen(Screen[None]):
-    """A full screen. `tab` is its name in the top bar, `groups` its key groups for help and
-    palette, `about` what help says of it."""
+    """A full screen. `tab` is its name in the top bar, `groups` are its key groups for help and palette, and
+    `about` is its text on the help page."""
 
     tab: ClassVar[str] = ""
     groups: ClassVar[tuple[str, ...]] = ()
@@ -35,7 +35,7 @@ class ControlScreen(Screen[None]):
 
     @property
     def room(self) -> Room:
-        """The app, as what screens use of it."""
+        """The app, typed as what screens use of it."""
         return cast("Room", self.app)
 
     def __init__(self) -> None:
@@ -56,25 +56,25 @@ class ControlScreen(Screen[None]):
         self.top_bar.refresh()
 
     def changed(self, changes: frozenset[Change]) -> None:
-        """The app has newer rows; `changes` says of what (empty when the screen has just come up)."""
+        """Called when the app has newer rows and when the screen is shown, then without `changes`."""
 
     def tick(self) -> None:
-        """Once a second, for times that pass without news."""
+        """Called once a second, for what changes with time alone."""
 
     def leave_field(self) -> bool:
-        """Takes focus out of a text field; False when there was none to leave."""
+        """Moves focus out of a text field; False when no text field has it."""
         if isinstance(self.focused, Input):
-            self.set_focus(self.resting_place())
+            self.set_focus(self.default_focus())
             return True
         return False
 
     def go_back(self) -> bool:
-        """Takes one step back inside the screen; False when there is none left."""
+        """Goes one step back within the screen; False when there is no such step."""
         return False
 
-    def resting_place(self) -> Widget | None:
-        """Where focus goes when a text field is left."""
+    def default_focus(self) -> Widget | None:
+        """The widget that gets focus when a text field is left."""
         return None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return not (self.room.readonly and action in CHANGING)
+        return not (self.room.readonly and action in CHANGING_ACTIONS)

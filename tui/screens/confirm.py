@@ -14,16 +14,16 @@ from textual.widgets import Input, Static
 
 
 class Confirm(ModalScreen[bool]):
-    """Gives True when `key` is pressed, or `word` typed and entered; anything else leaves with False."""
+    """Returns True when `key` is pressed, or `word` typed and entered; False otherwise."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,alt+escape", "dismiss(False)", "no", show=False)]
 
     def __init__(
-        self, question: str, lost: str, *, key: str = "", word: str = "", verb: str = "do it"
+        self, question: str, detail: str, *, key: str = "", word: str = "", verb: str = "do it"
     ) -> None:
         super().__init__()
         self._question = question
-        self._lost = lost
+        self._detail = detail
         self._key = key
         self._word = word
         self._verb = verb
@@ -32,7 +32,7 @@ class Confirm(ModalScreen[bool]):
         with Vertical(classes="dialog") as box:
             box.border_title = "please confirm"
             yield Static(Content.styled(self._question, "bold"), classes="question")
-            yield Static(Content(self._lost), classes="lost")
+            yield Static(Content(self._detail), classes="detail")
             if self._word:
                 yield Input(placeholder=f"type {self._word} to {self._verb}", id="word")
             yield Static(self._choices(), classes="choices")
@@ -40,7 +40,7 @@ class Confirm(ModalScreen[bool]):
     def _choices(self) -> Content:
         how = f" {self._key} " if self._key else f" {self._word} ⏎ "
         return Content.assemble(
-            (how, "bold $error"), f"{self._verb}    ", (" esc ", "bold $accent"), "leave it"
+            (how, "bold $error"), f"{self._verb}    ", (" esc ", "bold $accent"), "cancel"
         )
 
     def on_key(self, event: events.Key) -> None:

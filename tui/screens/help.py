@@ -1,4 +1,4 @@
-"""Help: what this screen is for, and every key that works here."""
+"""Help: what the screen is for, and every key that works on it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TITLES = {
 
 
 class Help(ModalScreen[None]):
-    """The keys of `groups` and the ones that work everywhere, remapped keys as they are now."""
+    """The keys of `groups` and those that work everywhere, with the keymap applied."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,backspace,alt+escape,question_mark,q", "dismiss", "close", show=False)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class HostKey(ModalScreen[bool]):
-    """Gives True when the key is to be trusted from now on."""
+    """Returns True when the key is to be trusted from now on."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "dismiss(True)", "trust it", show=False),
@@ -32,14 +32,14 @@ class HostKey(ModalScreen[bool]):
         with Vertical(classes="dialog") as box:
             box.border_title = "unknown host key"
             yield Static(
-                Content.styled(f"{key.host} ({key.where}) was never seen before.", "bold"), classes="question"
+                Content.styled(f"{key.host} ({key.where}) is not a known host.", "bold"), classes="question"
             )
             yield Static(Content.assemble(("its key  ", "$muted"), key.algorithm), classes="key")
             yield Static(Content.styled(key.fingerprint, "bold $accent"), classes="question")
             yield Static(
                 "Compare it on the host itself:\nssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub\n"
-                "If it differs, someone may be in between: do not connect.",
-                classes="lost",
+                "If it differs, the connection may be intercepted: do not connect.",
+                classes="detail",
                 markup=False,
             )
             yield Static(

@@ -1,4 +1,4 @@
-"""Hosts: every machine stages can run on, how its link stands, what it has, and what was run there."""
+"""Hosts: the machines that stages can run on, their links and hardware, and the commands run there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from remote.hosts.preflight import Check, checks
 from tui.actions import run as run_actions
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
-from tui.style.status import ROLE_STYLES, link_look
+from tui.style.status import ROLE_STYLES, link_style
 from tui.widgets.run_header import stale_words
 from tui.widgets.table import Cell, Column, VirtualTable
 
@@ -33,17 +33,17 @@ COLUMNS = (
     Column("live", "live", 4, "right"),
     Column("gpus", "GPUs", 14, grow=2),
     Column("disk", "disk free", 9, "right"),
-    Column("cores", "cores", 5, "right", least=92),
-    Column("target", "where", 18, grow=1, least=112),
-    Column("python", "interpreter", 18, grow=1, least=150),
-    Column("price", "$/h", 6, "right", least=120),
+    Column("cores", "cores", 5, "right", min_table_width=92),
+    Column("target", "where", 18, grow=1, min_table_width=112),
+    Column("python", "interpreter", 18, grow=1, min_table_width=150),
+    Column("price", "$/h", 6, "right", min_table_width=120),
 )
 GLYPHS = {"good": "✓", "warn": "!", "bad": "✗"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A host with all that is known of it now."""
+    """A host with what is known of it now."""
 
     host: Host
     link: Link | None
@@ -54,12 +54,12 @@ class Entry:
 def cells(entry: Entry) -> dict[str, Cell]:
     """A host as cells."""
     host, link, probe = entry.host, entry.link, entry.probe
-    shape = link_look(link.status if link else "connecting")
+    status = link_style(link.status if link else "connecting")
     latency = link.latency_ms if link and link.status == "up" else None
     gpus = f"{len(probe.gpus)} × {probe.gpus[0].name}" if probe and probe.gpus else "none" if probe else ""
     return {
         "name": (harmless(host.name), "strong"),
-        "link": (f"{shape.glyph} {shape.word}", shape.role),
+        "link": (f"{status.glyph} {status.word}", status.role),
         "latency": (f"{latency:.0f} ms" if latency is not None else "", ""),
         "live": (str(entry.live) if entry.live else "", "live"),
         "gpus": (harmless(gpus), ""),
@@ -77,8 +77,8 @@ class HostsScreen(ControlScreen):
     tab = "hosts"
     groups = ("hosts", "table")
     about = (
-        "Every machine stages can run on. A host that cannot be reached is tried again by itself; a refused "
-        "key or login waits for you. Nothing is hidden: c shows every command that was run on the host."
+        "Every machine that stages can run on. An unreachable host is retried automatically; a refused key "
+        "or login waits for you. c shows every command that was run on the host."
     )
     BINDINGS = bindings("hosts")
     AUTO_FOCUS = "#hosts"
@@ -92,7 +92,7 @@ class HostsScreen(ControlScreen):
         self._box = VerticalScroll(self._detail, id="host-detail", can_focus=True)
         self._probes: dict[str, Probe] = {}
         self._failures: dict[str, str] = {}
-        self._asked: set[str] = set()
+        self._probed: set[str] = set()
         self._commands = False
 
     def body(self) -> Iterable[Widget]:
@@ -104,7 +104,7 @@ class HostsScreen(ControlScreen):
         """The name of the host under the cursor."""
         return self.table.current_key
 
-    def resting_place(self) -> Widget:
+    def default_focus(self) -> Widget:
         return self.table
 
     def changed(self, changes: frozenset[Change]) -> None:
@@ -119,8 +119,8 @@ class HostsScreen(ControlScreen):
         self.table.border_title = f"hosts · {len(hosts)}"
         for host in hosts:
             link = links.get(host.name)
-            if link and link.status == "up" and host.name not in self._asked:
-                self._asked.add(host.name)
+            if link and link.status == "up" and host.name not in self._probed:
+                self._probed.add(host.name)
                 self.room.do(self._probe(host.name))
         self._show_detail()
 
@@ -142,8 +142,8 @@ class HostsScreen(ControlScreen):
             parts.append(_check_line(Check("bad", self._failures[name])))
         elif name in self._probes:
             parts += [_check_line(check) for check in checks(self._probes[name])]
-        elif name in self._asked:
-            parts.append(Content.styled("  looking at it …", "$muted"))
+        elif name in self._probed:
+            parts.append(Content.styled("  probing …", "$muted"))
         self._detail.update(Content("\n").join(parts))
 
     async def _probe(self, name: str) -> None:
@@ -156,7 +156,7 @@ class HostsScreen(ControlScreen):
 
     def action_test(self) -> None:
         name = self.current
-        self._asked.add(name)
+        self._probed.add(name)
         self._probes.pop(name, None)
         self._commands = False
         self._show_detail()
@@ -189,22 +189,22 @@ class HostsScreen(ControlScreen):
     def action_remove(self) -> None:
         name = self.current
         if name == "local":
-            self.room.say("local is this machine and always there", "warning")
+            self.room.say("local is this machine and cannot be removed", "warning")
             return
         self.room.do(self._remove(name))
 
     async def _remove(self, name: str) -> None:
         live = sum(run.live for run in self.room.rows if run.host == name)
-        lost = "Only the entry goes: files and runs on the host stay, and what was seen of them stays here."
+        detail = "Only the entry is removed: runs and files on the host stay, and so do their records here."
         if live:
-            lost += f" {live} live run(s) there go on unwatched."
-        if not await self.room.confirm(f"Remove {name} from the list?", lost, word=name, verb="remove it"):
+            detail += f" {live} live run(s) there continue without being followed."
+        if not await self.room.confirm(f"Remove {name} from the list?", detail, word=name, verb="remove it"):
             return
         fleet = self.room.fleet
         fleet.hosts.remove(name)
         await fleet.disconnect(name)
         self._probes.pop(name, None)
-        self._asked.discard(name)
+        self._probed.discard(name)
         self.room.read_hosts()
         self.changed(frozenset())
 
@@ -218,10 +218,10 @@ class HostsScreen(ControlScreen):
 def _link_lines(link: Link | None) -> list[Content]:
     if link is None:
         return [Content.styled("  not connected yet", "$muted")]
-    shape = link_look(link.status)
+    status = link_style(link.status)
     now = time.time()
     words = f"up for {duration(now - link.since)}" if link.status == "up" else stale_words(link, now)
-    lines = [Content.assemble((f"{shape.glyph} {shape.word}  ", f"bold {ROLE_STYLES[shape.role]}"), words)]
+    lines = [Content.assemble((f"{status.glyph} {status.word}  ", f"bold {ROLE_STYLES[status.role]}"), words)]
     if link.error:
         lines.append(Content.styled(f"✗ {harmless(link.error, 600)}", "$error"))
     return lines
@@ -247,4 +247,4 @@ def _command_log(records: Iterable[CommandRecord]) -> Content:
                 (code + error, "$error"),
             )
         )
-    return Content("\n").join(lines) if lines else Content.styled("nothing was run there yet", "$muted")
+    return Content("\n").join(lines) if lines else Content.styled("no command was run there yet", "$muted")

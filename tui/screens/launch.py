@@ -20,7 +20,7 @@ from nanochat.config.train_options import BaseTrainOptions
 from nanochat.scaling.estimate import validation_tokens_in
 from tui.actions import run as run_actions
 from tui.actions.command_line import stage_line
-from tui.data.launch_estimate import foresee, machine_of, tokenizer_size
+from tui.data.launch_estimate import estimate_text, machine_of, tokenizer_size
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 from tui.widgets.choice import Choice
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 FIRST_STAGE = "base_train"
 SIDE_BY_SIDE = 110
 LOW = 30
-QUIET = 0.15
-"""Seconds without a key before a run is foreseen anew."""
+TYPING_PAUSE = 0.15
+"""Seconds without a key press before the estimate is renewed."""
 
 
 class LaunchScreen(ControlScreen):
-    """A stage's form. What was typed for one stage is kept while others are looked at."""
+    """A stage's form. What was typed for one stage is kept while another is chosen."""
 
     groups = ("launch",)
     about = (
@@ -110,18 +110,18 @@ class LaunchScreen(ControlScreen):
         return self.room.host(self.query_one("#host", Choice).value)
 
     def command(self) -> str:
-        """The line that does the same by hand on the host."""
+        """The command that does the same in a shell on the host."""
         host = self._target()
         python = host.python or (sys.executable if host.kind == "local" else "python3")
         return stage_line(self._stage, self.form.instance(), host, python)
 
-    def _foresee_soon(self) -> None:
-        """Foresees the run once typing has paused."""
+    def _schedule_estimate(self) -> None:
+        """Renews the estimate once typing has paused."""
         if self._timer is not None:
             self._timer.stop()
-        self._timer = self.set_timer(QUIET, self._foresee)
+        self._timer = self.set_timer(TYPING_PAUSE, self._show_estimate)
 
-    def _foresee(self) -> None:
+    def _show_estimate(self) -> None:
         shown = self.query_one("#estimate", Static)
         shown.display = self._stage == "base_train"
         if not shown.display or self.form.errors():
@@ -135,21 +135,21 @@ class LaunchScreen(ControlScreen):
         layout, here = self.room.layout, host.kind == "local"
         size = tokenizer_size(layout.tokenizer_dir(options.tokenizer_dir if here else ""))
         tokens = validation_tokens_in(layout.data_dir(options.data_dir)) if here else None
-        shown.update(foresee(options, machine, where, size, tokens))
+        shown.update(estimate_text(options, machine, where, size, tokens))
 
     async def _probe(self, name: str) -> None:
         try:
             self._probes[name] = await self.room.fleet.probe(name)
         except UserError:
-            return  # what is wrong with a host is told on Hosts
+            return  # the Hosts screen shows what is wrong with a host
         if self.is_mounted:
-            self._foresee()
+            self._show_estimate()
 
     def _show_command(self) -> None:
-        self._foresee_soon()
+        self._schedule_estimate()
         errors = self.form.errors()
         box = self.query_one("#command-box", VerticalScroll)
-        box.border_subtitle = f"{len(errors)} to mend first" if errors else "ctrl+s starts it"
+        box.border_subtitle = f"{len(errors)} to fix first" if errors else "ctrl+s starts it"
         box.set_class(bool(errors), "-errors")
         if errors:
             self.query_one("#command", Static).update(
@@ -205,7 +205,7 @@ class LaunchScreen(ControlScreen):
             self._starting = False
         if not keys:
             raise UserError(
-                f"host '{host}' started nothing", "its command log on Hosts (7, c) says what it answered"
+                f"host '{host}' started nothing", "its command log on Hosts (7, c) shows its answer"
             )
         await self.room.reread()
         self.room.open_run(keys[0])

@@ -22,7 +22,7 @@ from tui.actions.plan import start_plan
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 from tui.widgets.choice import Choice
-from tui.widgets.form import spell
+from tui.widgets.form import format_value
 from tui.widgets.table import Cell, Column, VirtualTable
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class PlanScreen(ControlScreen):
 
     groups = ("plan", "table")
     about = (
-        "A plan is a TOML file that lists stages. The whole plan goes to the host at once and runs to its "
-        "end whatever becomes of the control room; a stage starts when those it needs have succeeded."
+        "A plan is a TOML file that lists stages. The whole plan is sent to the host at once and runs to its "
+        "end even if the control room is closed; a stage starts when the stages it needs have succeeded."
     )
     BINDINGS = bindings("plan")
     AUTO_FOCUS = "#plans"
@@ -117,7 +117,7 @@ class PlanScreen(ControlScreen):
     def table(self) -> VirtualTable[Entry]:
         return self.query_one("#plans", VirtualTable)
 
-    def resting_place(self) -> Widget:
+    def default_focus(self) -> Widget:
         return self.table
 
     def on_virtual_table_highlighted(self, event: VirtualTable.Highlighted) -> None:
@@ -175,6 +175,6 @@ def describe(plan: Plan) -> Content:
         if stage.needs:
             parts.append((f"  after {', '.join(stage.needs)}", "$muted"))
         for name, value in changed(stage.options).items():
-            parts += [(f"\n    {name:<18} ", "$muted"), (harmless(spell(value)), "")]
+            parts += [(f"\n    {name:<18} ", "$muted"), (harmless(format_value(value)), "")]
         parts.append(("\n", ""))
     return Content.assemble(*parts)

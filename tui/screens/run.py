@@ -1,5 +1,4 @@
-"""Run: one run live. Plots, the machine, samples and results, the log; panes side by side where 40 columns
-each fit, else one at a time behind tabs."""
+"""Run: one run, live. Plots, machine, samples and log, side by side on a wide screen, else behind tabs."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from textual.widgets import Input
 from nanochat.common.text import harmless
 from tui.actions.run_bindings import RunActions
 from tui.data.console_source import console_of
-from tui.data.run_reader import News, RunReader
+from tui.data.run_reader import RunReader, RunUpdate
 from tui.keys import bindings
 from tui.plots.frame import Alert
 from tui.screens.base import ControlScreen
@@ -35,9 +34,9 @@ if TYPE_CHECKING:
 
 NARROW = 110
 LOG_SECONDS = 1.5
-LAST_WORDS = 5.0
-"""Seconds in which a log is still read on after the last sign of a run's life, or its being opened."""
-SLICE = 200
+LOG_DRAIN_SECONDS = 5.0
+"""Seconds for which a log is still read after its run ended, or after an ended run was opened."""
+TELEMETRY_SLICE = 200
 PANES = (("plots", "plots"), ("machine", "machine"), ("samples", "samples"), ("log", "log"))
 
 
@@ -47,9 +46,9 @@ class RunScreen(RunActions, ControlScreen):
     tab = "run"
     groups = ("run", "plots", "plot", "gpus", "alerts", "log")
     about = (
-        "One run, live. Curves are smoothed (e) over the raw line of the focused plot; a cursor reads all "
-        "plots at once. In the log / finds, & filters, f follows. Where the screen is narrow the panes are "
-        "tabs: tab goes to the next one."
+        "One run, live. Curves are smoothed (e); the focused plot also shows its raw line. One cursor reads "
+        "all plots at once. In the log / finds, & filters and f follows. On a narrow screen the panes are "
+        "tabs: tab shows the next one."
     )
     BINDINGS = bindings("run")
     AUTO_FOCUS = ""
@@ -70,8 +69,8 @@ class RunScreen(RunActions, ControlScreen):
         self._drawn = False
         self._reading = False
         self._alerts: list[Event] = []
-        self._log_read = 0.0
-        self._read_until = 0.0
+        self._log_polled = 0.0
+        self._log_until = 0.0
 
     def body(self) -> Iterable[Widget]:
         yield self.header
@@ -101,9 +100,9 @@ class RunScreen(RunActions, ControlScreen):
         self.pane = pane
         wanted = {"-narrow", f"-pane-{pane}"} if self._narrow else {f"-pane-{pane}"}
         if self.classes != wanted:
-            self.set_classes(wanted)  # all at once: each change of class styles the whole screen anew
+            self.set_classes(wanted)  # all at once: each change of a class restyles the whole screen
         self.panes.show(pane)
-        if pane == "log":  # while it was not shown nothing was read on
+        if pane == "log":  # a hidden log is not read
             self.log_pane.view.poll()
         if focus:
             self._pane_widget(pane).focus()
@@ -135,13 +134,13 @@ class RunScreen(RunActions, ControlScreen):
         self.plots.freeze(self.room.frozen)
         if run is None or self.room.frozen:
             return
-        if not self._drawn:  # the frame first: drawing plots loads what it does not need
+        if not self._drawn:  # first frame first: the plots load modules that it does not need
             self.call_after_refresh(self._first_data)
             return
         if self._reader is None or self._reader.key != run.key:
             self._open(run)
         if not changes or any(change.key == run.key for change in changes):
-            self._read()
+            self._request_update()
             self._poll_log()
 
     def _first_data(self) -> None:
@@ -153,16 +152,16 @@ class RunScreen(RunActions, ControlScreen):
         self.header.show(run, self.room.links.get(run.host) if run else None)
         link = self.header.link
         self.gpus.set_stale((link.silence() or 0.0) if link and self.header.stale else None)
-        self.gpus.set_over(run is not None and not run.live)
+        self.gpus.set_ended(run is not None and not run.live)
         if run is None:
             return
         if run.live:
-            self._read_until = time.monotonic() + LAST_WORDS
-        if time.monotonic() < self._read_until or self.log_pane.view.trouble:
+            self._log_until = time.monotonic() + LOG_DRAIN_SECONDS
+        if time.monotonic() < self._log_until or self.log_pane.view.error:
             self._poll_log()
 
     def _open(self, run: RunRow) -> None:
-        """Turns to another run: everything of the one before goes."""
+        """Switches to another run, after removing everything of the previous one."""
         for key in self.plots.run_keys:
             self.plots.unload(key)
         self.plots.set_alerts(())
@@ -171,32 +170,32 @@ class RunScreen(RunActions, ControlScreen):
         self._alerts = []
         self.alerts.show([])
         self._reader = RunReader(self.room.store, run.key)
-        self._read_until = time.monotonic() + LAST_WORDS
+        self._log_until = time.monotonic() + LOG_DRAIN_SECONDS
         self.log_pane.view.open(console_of(self.room, run.key))
 
-    def _read(self) -> None:
+    def _request_update(self) -> None:
         if not self._reading and self._reader is not None:
             self._reading = True
-            self.run_worker(self._read_news(self._reader), group="news")
+            self.run_worker(self._read_update(self._reader), group="update")
 
-    async def _read_news(self, reader: RunReader) -> None:
+    async def _read_update(self, reader: RunReader) -> None:
         try:
-            news = await asyncio.to_thread(reader.read)
+            update = await asyncio.to_thread(reader.read_update)
         finally:
             self._reading = False
         if reader is self._reader:
-            await self._take(reader.key, news)
+            await self._apply_update(reader.key, update)
         else:
-            self._read()
+            self._request_update()
 
-    async def _take(self, key: str, news: News) -> None:
+    async def _apply_update(self, key: str, update: RunUpdate) -> None:
         if key not in self.plots.run_keys:
             run = self.chosen_run
-            self.plots.load(key, harmless(run.label, 40) if run else key, news.metrics)
+            self.plots.load(key, harmless(run.label, 40) if run else key, update.metrics)
         else:
-            self.plots.extend(key, news.metrics)
-        self.samples.add(news.notable)
-        fresh = [event for event in news.notable if event.kind == "alert"]
+            self.plots.extend(key, update.metrics)
+        self.samples.add(update.events)
+        fresh = [event for event in update.events if event.kind == "alert"]
         if fresh:
             self._alerts += fresh
             self.alerts.show(list(reversed(self._alerts)))
@@ -205,19 +204,19 @@ class RunScreen(RunActions, ControlScreen):
                 for event in self._alerts
             ]
             self.plots.set_alerts(marks)
-        for at in range(0, len(news.telemetry), SLICE):
-            part = news.telemetry[at : at + SLICE]
+        for at in range(0, len(update.telemetry), TELEMETRY_SLICE):
+            part = update.telemetry[at : at + TELEMETRY_SLICE]
             self.gpus.load((event.t, event.data) for event in part)  # type: ignore[misc]
-            await asyncio.sleep(0)  # an hour of telemetry at once would hold the loop
+            await asyncio.sleep(0)  # an hour of telemetry at once would block the event loop
 
     def _poll_log(self) -> None:
-        if self.log_pane.region and time.monotonic() - self._log_read > LOG_SECONDS:
-            self._log_read = time.monotonic()
+        if self.log_pane.region and time.monotonic() - self._log_polled > LOG_SECONDS:
+            self._log_polled = time.monotonic()
             self.log_pane.view.poll()
 
     # ---- keys ----------------------------------------------------------------------------------------
 
-    def resting_place(self) -> Widget:
+    def default_focus(self) -> Widget:
         return self._pane_widget(self.pane)
 
     def leave_field(self) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class RunsScreen(RunActions, ControlScreen):
-    """Everything that runs or ran, newest first until sorted otherwise."""
+    """All runs, newest first until sorted otherwise."""
 
     tab = "runs"
     groups = ("runs", "table")
@@ -68,7 +68,7 @@ class RunsScreen(RunActions, ControlScreen):
             self.table.silent = self.room.silent_hosts()
             self.table.refresh()
 
-    def resting_place(self) -> Widget:
+    def default_focus(self) -> Widget:
         return self.table
 
     @property
@@ -120,7 +120,7 @@ class RunsScreen(RunActions, ControlScreen):
         return left
 
     def go_back(self) -> bool:
-        """Going back from Runs takes the filter away first."""
+        """Removes the filter first."""
         if self.search.value:
             self._set_filter("")
             return True

@@ -67,7 +67,7 @@ class Welcome(ControlScreen):
             self.room.do(self.room.action_go("runs"))
 
     def changed(self, changes: frozenset[Change]) -> None:
-        """Runs were found after all, on some host: the Runs screen below has them."""
+        """Leaves when runs are found on a host: the Runs screen below shows them."""
         if self.room.rows and self.is_current:
             self.app.call_later(self._leave)
 

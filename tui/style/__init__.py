@@ -1,1 +1,1 @@
-"""Themes, colours, and the look of each status."""
+"""Themes, colours, and how each status is shown."""

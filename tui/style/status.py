@@ -1,11 +1,11 @@
-"""How a run's status looks: a glyph, a word and a role for its colour; never colour alone."""
+"""How a status is shown: a glyph, a word and a role for its colour; never colour alone."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 
-class Look(NamedTuple):
+class StatusStyle(NamedTuple):
     """`role` names a colour of the theme: good, live, warn, bad, muted."""
 
     glyph: str
@@ -13,20 +13,20 @@ class Look(NamedTuple):
     role: str
 
 
-LOOKS: dict[str, Look] = {
-    "created": Look("○", "queued", "muted"),
-    "starting": Look("◐", "starting", "live"),
-    "running": Look("●", "running", "live"),
-    "succeeded": Look("✓", "succeeded", "good"),
-    "failed": Look("✗", "failed", "bad"),
-    "stopped": Look("■", "stopped", "warn"),
-    "lost": Look("?", "lost", "bad"),
+STATUS_STYLES: dict[str, StatusStyle] = {
+    "created": StatusStyle("○", "queued", "muted"),
+    "starting": StatusStyle("◐", "starting", "live"),
+    "running": StatusStyle("●", "running", "live"),
+    "succeeded": StatusStyle("✓", "succeeded", "good"),
+    "failed": StatusStyle("✗", "failed", "bad"),
+    "stopped": StatusStyle("■", "stopped", "warn"),
+    "lost": StatusStyle("?", "lost", "bad"),
 }
 
-LINK_LOOKS: dict[str, Look] = {
-    "up": Look("●", "up", "good"),
-    "connecting": Look("◐", "connecting", "warn"),
-    "down": Look("○", "down", "bad"),
+LINK_STYLES: dict[str, StatusStyle] = {
+    "up": StatusStyle("●", "up", "good"),
+    "connecting": StatusStyle("◐", "connecting", "warn"),
+    "down": StatusStyle("○", "down", "bad"),
 }
 
 #: The theme variable behind each role, for Textual's Content styles.
@@ -41,11 +41,11 @@ ROLE_STYLES: dict[str, str] = {
 }
 
 
-def look(status: str) -> Look:
-    """The look of a run's status; an unknown one keeps its own word."""
-    return LOOKS.get(status) or Look("·", status, "muted")
+def status_style(status: str) -> StatusStyle:
+    """The style of a run's status; an unknown one is shown by its own name."""
+    return STATUS_STYLES.get(status) or StatusStyle("·", status, "muted")
 
 
-def link_look(status: str) -> Look:
-    """The look of a host's link."""
-    return LINK_LOOKS.get(status) or Look("·", status, "muted")
+def link_style(status: str) -> StatusStyle:
+    """The style of a host's link."""
+    return LINK_STYLES.get(status) or StatusStyle("·", status, "muted")

@@ -1,4 +1,4 @@
-"""The three themes: dark, light and high contrast, with colours told apart by colour-blind people.
+"""The three themes: dark, light and high contrast, with colours that colour-blind people can tell apart.
 
 Series colours are Okabe and Ito's (2008), darkened for the light theme where the originals fade on white.
 Status never rests on colour: every status also has a glyph and a word (`tui.style.status`).

@@ -38,7 +38,7 @@ def cells(event: Event) -> dict[str, Cell]:
 
 
 class Alerts(VirtualTable["Event"]):
-    """Hidden while there is none."""
+    """The table of alerts, hidden while there are none."""
 
     BINDINGS = bindings("alerts")
 

@@ -1,4 +1,4 @@
-"""The line on top (where am I, how are the links) and the line below (the keys that matter here)."""
+"""The bar on top (screens and the state of the links) and the bar below (the most useful keys)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from textual.dom import DOMNode
 from textual.widget import Widget
 
 from tui.keys import BY_ID
-from tui.style.status import ROLE_STYLES, link_look
+from tui.style.status import ROLE_STYLES, link_style
 
 if TYPE_CHECKING:
     from tui.room import Room
@@ -43,7 +43,7 @@ KEY_NAMES = {
 
 
 def key_name(key: str) -> str:
-    """How a key is written for people: `ctrl+s` as `^s`, `slash` as `/`."""
+    """How a key is written on screen: `ctrl+s` as `^s`, `slash` as `/`."""
     if key.startswith("ctrl+"):
         return "^" + key_name(key[5:])
     return KEY_NAMES.get(key, key)
@@ -51,7 +51,7 @@ def key_name(key: str) -> str:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a bar: its text, its style, and what a click on it runs where."""
+    """A part of a bar: its text, its style, and the action that a click runs on `node`."""
 
     text: str
     style: str = ""
@@ -67,7 +67,7 @@ class ClickBar(Widget):
         self._spans: list[tuple[int, int, Piece]] = []
 
     def line(self, pieces: list[Piece]) -> Content:
-        """Content from `pieces`; remembers where the actions lie."""
+        """Content from `pieces`; keeps the columns of those with an action."""
         self._spans = []
         at = 0
         for piece in pieces:
@@ -89,7 +89,7 @@ def _width(pieces: list[Piece]) -> int:
 
 
 class TopBar(ClickBar):
-    """The app's name, the screens with their numbers, and what is out of the ordinary on the right."""
+    """The app's name, the screens with their numbers; at the right the state of the app, runs and links."""
 
     def render(self) -> Content:
         room = cast("Room", self.app)
@@ -112,15 +112,15 @@ class TopBar(ClickBar):
         if running:
             pieces.append(Piece(f" {running} running ", "$primary", "app.go('runs')"))
         for host, link in room.links.items():
-            look = link_look(link.status)
-            pieces.append(Piece(f" {look.glyph} {host[:16]} ", ROLE_STYLES[look.role], "app.go('hosts')"))
+            status = link_style(link.status)
+            pieces.append(Piece(f" {status.glyph} {host[:16]} ", ROLE_STYLES[status.role], "app.go('hosts')"))
         while len(pieces) > 1 and _width(pieces) > width:
             pieces.pop()
         return pieces
 
 
 class KeyBar(ClickBar):
-    """The seven keys that matter here, then `? more`. Follows focus, the keymap and `--readonly`."""
+    """The seven most useful keys, then `? more`. Follows focus, the keymap and `--readonly`."""
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, lambda _screen: self.refresh())
@@ -143,10 +143,10 @@ class KeyBar(ClickBar):
                 seen[binding.id] = (binding.key, binding.description, binding.action, node)
         order = list(BY_ID)
 
-        def place(name: str) -> tuple[int, int]:
+        def rank(name: str) -> tuple[int, int]:
             """The focused pane's own keys first, then the screen's, then the app's."""
             node = seen[name][3]
             return {self.app: 2, self.screen: 1}.get(node, 0), order.index(name)
 
-        ids = sorted(seen, key=place)
+        ids = sorted(seen, key=rank)
         return [seen[name] for name in ids[:BAR_KEYS]]

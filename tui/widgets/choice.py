@@ -1,4 +1,4 @@
-"""One of a few values, changed in place with left and right: leaves up and down to the form around it."""
+"""One of a few values, changed in place with left and right. Up and down are left to the form around it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 
 class Choice(Widget, can_focus=True):
-    """Shows `‹ value ›`. Every value may have a longer text to be shown by."""
+    """Shows `‹ value ›`. `shown` gives each value a longer text."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "step(-1)", "previous", show=False),

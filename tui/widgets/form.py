@@ -19,8 +19,8 @@ from tui.widgets.choice import Choice
 ON_OFF = ("false", "true")
 
 
-def spell(value: Value) -> str:
-    """A value as it is typed into the form."""
+def format_value(value: Value) -> str:
+    """A value as one types it into the form."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
@@ -29,7 +29,7 @@ def spell(value: Value) -> str:
 
 
 class FieldRow(Horizontal):
-    """One option: its name, where it is edited, and what is wrong with it or what its default is."""
+    """One option: its name, its editor, and its error or default."""
 
     class Changed(Message):
         """The option has another value, or an error."""
@@ -39,17 +39,17 @@ class FieldRow(Horizontal):
         self.field = field
         self.value: Value = value
         self.error = ""
-        self._first = spell(value)
+        self._initial = format_value(value)
 
     def compose(self) -> ComposeResult:
         yield Static(classes="label")
         if self.field.type is bool:
-            yield Choice(ON_OFF, self._first, shown=("off", "on"))
+            yield Choice(ON_OFF, self._initial, shown=("off", "on"))
         elif self.field.choices:
-            yield Choice(self.field.choices, self._first)
+            yield Choice(self.field.choices, self._initial)
         else:
             yield Input(
-                self._first, compact=True, placeholder="empty" if self.field.default in ("", ()) else ""
+                self._initial, compact=True, placeholder="empty" if self.field.default in ("", ()) else ""
             )
         yield Static(classes="note")
 
@@ -69,7 +69,7 @@ class FieldRow(Horizontal):
 
     def reset(self) -> None:
         """Puts the default back."""
-        self.text = spell(self.field.default)
+        self.text = format_value(self.field.default)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -92,7 +92,7 @@ class FieldRow(Horizontal):
         mark = ("✗ ", "$error") if self.error else ("• ", "$accent") if changed else ("  ", "")
         name = Content.assemble(mark, (self.field.name.replace("_", " "), "bold" if changed else ""))
         self.query_one(".label", Static).update(name)
-        default = spell(self.field.default) or "empty"
+        default = format_value(self.field.default) or "empty"
         note = (self.error, "$error") if self.error else (f"default {default}" if changed else "", "$muted")
         self.query_one(".note", Static).update(Content.styled(*note))
 
@@ -164,18 +164,18 @@ class OptionForm(VerticalScroll, can_focus=False, inherit_bindings=False):
 
 
 def describe(field: OptionField) -> Content:
-    """What an option is for, its flag, its default and its bounds."""
+    """An option's flag, type, bounds, default and help."""
     kinds = {
         int: "whole number",
         float: "number",
         str: "text",
         bool: "on or off",
-        tuple: "list, split by commas",
+        tuple: "list, separated by commas",
     }
     bounds = []
     if field.at_least:
         bounds.append(f"from {field.at_least}")
     if field.maximum is not None:
         bounds.append(f"to {field.maximum:g}")
-    facts = [kinds[field.type], *bounds, f"default {spell(field.default) or 'empty'}"]
+    facts = [kinds[field.type], *bounds, f"default {format_value(field.default) or 'empty'}"]
     return Content.assemble((field.flag, "bold $accent"), (f"  {' · '.join(facts)}\n", "$muted"), field.help)

@@ -22,12 +22,11 @@ Line = list[tuple[str, Style]]
 
 NO_GPU = "no NVIDIA GPU seen by NVML"
 WAITING = "waiting for the first telemetry…"
-NONE = "no telemetry: nobody watched this run"
+NO_TELEMETRY = "no telemetry: this run was not monitored"
 BARS = "·▁▂▃▄▅▆▇"
 ASCII_BARS = " .:-=+*#"
 HOT = 85
 """°C from which a GPU's temperature is shown as a warning: an H100 slows down at about 87."""
-
 
 _SCALES = {"util": (0.0, 100.0), "temp": (20.0, 95.0)}
 _UNITS = {"util": "%", "sm_clock": "MHz", "power": "W", "temp": "°C"}
@@ -36,16 +35,17 @@ _NAMES = {"util": "util", "sm_clock": "SM clock", "power": "power", "temp": "tem
 
 @dataclass(slots=True)
 class Machine:
-    """What is known of a host: latest telemetry, its GPUs' history, and how long it has been silent.
+    """What is known of a host: its latest telemetry and the history of its GPUs.
 
-    `over`: the run has ended, no more telemetry will come.
+    `stale` is seconds since the last contact, None while there is contact. `ended`: the run has ended, so no
+    more telemetry will come.
     """
 
     data: Mapping[str, Value] = field(default_factory=dict)
     gpus: list[Gpu] = field(default_factory=list)
     history: GpuHistory = field(default_factory=GpuHistory)
     stale: float | None = None
-    over: bool = False
+    ended: bool = False
 
 
 class GpuGrid(Widget, can_focus=True):
@@ -53,8 +53,8 @@ class GpuGrid(Widget, can_focus=True):
 
     update_telemetry(t, data)   one telemetry event: unix time and its data
     load(rows)                  many at once, oldest first, when a run is opened
-    set_stale(seconds)          dim everything and say for how long there was no contact; None when there is
-    set_over(over)              whether the run has ended
+    set_stale(seconds)          dim everything and show how long there is no contact; None if there is
+    set_ended(ended)            whether the run has ended
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("gpus")]
@@ -82,19 +82,19 @@ class GpuGrid(Widget, can_focus=True):
         self._changed()
 
     def set_stale(self, seconds: float | None) -> None:
-        """Say that the last contact was `seconds` ago, or that there is contact (None)."""
+        """Set the seconds since the last contact, None while there is contact."""
         if seconds != self.machine.stale:
             self.machine.stale = seconds
             self._changed()
 
-    def set_over(self, over: bool) -> None:
-        """Say whether the run has ended: whether telemetry may still come."""
-        if over != self.machine.over:
-            self.machine.over = over
+    def set_ended(self, ended: bool) -> None:
+        """Set whether the run has ended, so that no more telemetry comes."""
+        if ended != self.machine.ended:
+            self.machine.ended = ended
             self._changed()
 
     def clear(self) -> None:
-        """Forget the machine: another run is shown."""
+        """Drop everything, before another run is shown."""
         self.machine = Machine()
         self._changed()
 
@@ -106,9 +106,9 @@ class GpuGrid(Widget, can_focus=True):
     def _changed(self) -> None:
         before = len(self._lines or ())
         self._lines = None
-        self.refresh(layout=self.is_mounted and self._needed(self.size.width) != before)
+        self.refresh(layout=self.is_mounted and self._line_count(self.size.width) != before)
 
-    def _needed(self, width: int) -> int:
+    def _line_count(self, width: int) -> int:
         return len(self._build(width, None))
 
     def _build(self, width: int, height: int | None) -> list[Line]:
@@ -116,7 +116,7 @@ class GpuGrid(Widget, can_focus=True):
         return machine_lines(self.machine, width, height, colours, self.heat_metric, self.unicode)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return self._needed(width)
+        return self._line_count(width)
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
@@ -144,7 +144,7 @@ def machine_lines(
         mark = "⚠ " if unicode else "! "
         lines.append([(f"{mark}no contact for {_silence(machine.stale)}", colours.warning)])
     if not machine.data:
-        return [*lines, [(NONE if machine.over else WAITING, colours.muted)]]
+        return [*lines, [(NO_TELEMETRY if machine.ended else WAITING, colours.muted)]]
     slow = machine.history.stragglers()
     table = gpu_lines(machine.gpus, slow, width, colours, unicode)
     lines += table or [[(NO_GPU, colours.muted)]]
@@ -162,7 +162,7 @@ def _silence(seconds: float) -> str:
 def gpu_lines(
     seen: Sequence[Gpu], slow: Mapping[int, str], width: int, colours: Palette, unicode: bool
 ) -> list[Line]:
-    """A header and a row per GPU; what is wrong is said in words, on its own line where it does not fit."""
+    """A header and a row per GPU; problems are named behind the row, or below it where they do not fit."""
     if not seen:
         return []
     wide = width >= 64
@@ -205,7 +205,7 @@ def _gpu_line(gpu: Gpu, bar: int, memory: int, power: int, colours: Palette, uni
 
 
 def _of(used: float | None, total: float | None, show: Callable[[float], str], width: int) -> str:
-    """`71.2G/80.0G` where there is room for the limit, else `71.2G`; a dash for what cannot be read."""
+    """`71.2G/80.0G` where the limit fits, else `71.2G`; a dash for an unreadable value."""
     text = "–" if used is None else show(used)
     full = text if total is None else f"{text}/{show(total)}"
     return (full if len(full) <= width else text).rjust(width)

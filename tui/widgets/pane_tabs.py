@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 
 class PaneTabs(Widget):
-    """One line of pane names; a click picks one."""
+    """One line of pane names; a click chooses one."""
 
     class Picked(Message):
         """A pane's name was clicked."""
@@ -26,7 +26,7 @@ class PaneTabs(Widget):
         self._current = self._panes[0][0]
 
     def show(self, pane: str) -> None:
-        """Marks `pane` as the one in sight."""
+        """Marks `pane` as the visible one."""
         self._current = pane
         self.refresh()
 

@@ -1,4 +1,4 @@
-"""The pipeline as boxes from left to right, each with the newest run of its stage; evals hang below."""
+"""The pipeline as boxes from left to right, each with the newest run of its stage, evaluations below."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nanochat.common.text import percent
 from nanochat.config.stages import STAGES
 from remote.key_metric import key_figure
 from tui.data.run_summary import progress
-from tui.style.status import ROLE_STYLES, look
+from tui.style.status import ROLE_STYLES, status_style
 from tui.widgets.table import fit
 
 if TYPE_CHECKING:
@@ -24,34 +24,34 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Place:
-    """One box of the map: its title, the stages it stands for, and the evals below it."""
+class StageBox:
+    """A box of the map: its title, the stages it shows, and the evaluations below it."""
 
     title: str
     stages: tuple[str, ...]
     evals: tuple[str, ...] = ()
 
 
-CHAIN: tuple[Place, ...] = (
-    Place("data", ("data_build", "data_download")),
-    Place("tok_train", ("tok_train",), ("tok_eval",)),
-    Place("base_train", ("base_train",), ("base_loss", "base_eval")),
-    Place("mid_train", ("mid_train",)),
-    Place("chat_sft", ("chat_sft",), ("chat_eval",)),
-    Place("chat_rl", ("chat_rl",)),
+PIPELINE: tuple[StageBox, ...] = (
+    StageBox("data", ("data_build", "data_download")),
+    StageBox("tok_train", ("tok_train",), ("tok_eval",)),
+    StageBox("base_train", ("base_train",), ("base_loss", "base_eval")),
+    StageBox("mid_train", ("mid_train",)),
+    StageBox("chat_sft", ("chat_sft",), ("chat_eval",)),
+    StageBox("chat_rl", ("chat_rl",)),
 )
 ARROW = " → "
-WIDEST = 64
+MAX_BOX_WIDTH = 64
 
 
-def places(known: Iterable[str] = STAGES) -> list[Place]:
-    """The boxes whose stages exist, with the evals that exist."""
+def boxes(known: Iterable[str] = STAGES) -> list[StageBox]:
+    """The boxes of the stages that exist, with the evals that exist."""
     names = set(known)
     found = []
-    for place in CHAIN:
-        stages = tuple(name for name in place.stages if name in names)
+    for box in PIPELINE:
+        stages = tuple(name for name in box.stages if name in names)
         if stages:
-            found.append(Place(place.title, stages, tuple(name for name in place.evals if name in names)))
+            found.append(StageBox(box.title, stages, tuple(name for name in box.evals if name in names)))
     return found
 
 
@@ -64,7 +64,7 @@ Line = list[tuple[str, str]]
 
 
 class PipelineMap(Widget):
-    """Draws the chain; a click on a box asks for that stage's runs."""
+    """Draws the pipeline; a click on a box filters the runs by its stage."""
 
     class Picked(Message):
         """A box was clicked."""
@@ -75,29 +75,29 @@ class PipelineMap(Widget):
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.places = places()
+        self.boxes = boxes()
         self.rows: Sequence[RunRow] = ()
 
     def show(self, rows: Sequence[RunRow]) -> None:
-        """The newest first."""
+        """Shows `rows`, newest first."""
         self.rows = rows
         self.refresh()
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return 4 + max(len(place.evals) for place in self.places)
+        return 4 + max(len(box.evals) for box in self.boxes)
 
     @property
-    def _box(self) -> int:
-        count = len(self.places)
-        return min(WIDEST, (self.size.width - len(ARROW) * (count - 1)) // count)
+    def _box_width(self) -> int:
+        count = len(self.boxes)
+        return min(MAX_BOX_WIDTH, (self.size.width - len(ARROW) * (count - 1)) // count)
 
     def render(self) -> Content:
         height = self.size.height
         lines: list[Line] = [[] for _ in range(height)]
-        for index, place in enumerate(self.places):
-            for line, parts in zip(lines, self._draw(place, self._box, height), strict=True):
+        for index, box in enumerate(self.boxes):
+            for line, parts in zip(lines, self._draw(box, self._box_width, height), strict=True):
                 line.extend(parts)
-            if index < len(self.places) - 1:
+            if index < len(self.boxes) - 1:
                 for y, line in enumerate(lines):
                     line.append((ARROW if y == 1 else " " * len(ARROW), "$muted"))
         pieces: Line = []
@@ -105,35 +105,35 @@ class PipelineMap(Widget):
             pieces += [*line, ("\n", "")]
         return Content.assemble(*pieces[:-1])
 
-    def _draw(self, place: Place, width: int, height: int) -> list[Line]:
-        run = newest(self.rows, place.stages)
-        lines = [*_box(place.title, run, width)]
-        lines += [_eval(stage, newest(self.rows, (stage,)), width) for stage in place.evals]
+    def _draw(self, box: StageBox, width: int, height: int) -> list[Line]:
+        run = newest(self.rows, box.stages)
+        lines = [*_box(box.title, run, width)]
+        lines += [_eval(stage, newest(self.rows, (stage,)), width) for stage in box.evals]
         lines += [[(" " * width, "")]] * (height - len(lines))
         return lines[:height]
 
     def on_click(self, event: events.Click) -> None:
-        index, x = divmod(event.x, self._box + len(ARROW))
-        if index < len(self.places) and x < self._box:
-            self.post_message(self.Picked(self.places[index].stages))
+        index, x = divmod(event.x, self._box_width + len(ARROW))
+        if index < len(self.boxes) and x < self._box_width:
+            self.post_message(self.Picked(self.boxes[index].stages))
 
 
 def _box(title: str, run: RunRow | None, width: int) -> list[Line]:
     inner = width - 4
     if run is None:
-        rule, style, status, figure = "$rule", "$muted", "· not run yet", ""
+        rule, style, text, figure = "$rule", "$muted", "· not run yet", ""
     else:
-        shape = look(run.status)
-        rule = style = ROLE_STYLES[shape.role]
+        status = status_style(run.status)
+        rule = style = ROLE_STYLES[status.role]
         part = percent(progress(run)) if run.live else ""
-        status = f"{shape.glyph} {shape.word}" + (f" {part}" if part else "")
+        text = f"{status.glyph} {status.word}" + (f" {part}" if part else "")
         figure = str(key_figure(run))
     head = fit(title, min(len(title), width - 4))
     done = (progress(run) or 0.0) if run is not None and run.at_work else 0.0
     filled = round(done * (width - 2))
     return [
         [("╭ ", rule), (head, "bold"), (" " + "─" * (width - 4 - len(head)) + "╮", rule)],
-        [("│ ", rule), (fit(status, inner), style), (" │", rule)],
+        [("│ ", rule), (fit(text, inner), style), (" │", rule)],
         [("│ ", rule), (fit(figure, inner), ""), (" │", rule)],
         [("╰", rule), ("━" * filled, "$primary"), ("─" * (width - 2 - filled) + "╯", rule)],
     ]
@@ -142,6 +142,6 @@ def _box(title: str, run: RunRow | None, width: int) -> list[Line]:
 def _eval(stage: str, run: RunRow | None, width: int) -> Line:
     if run is None:
         return [(fit(f" └ {stage}", width), "$muted")]
-    shape = look(run.status)
-    text = f"{shape.glyph} {stage} {key_figure(run)}"
-    return [(" └ ", "$muted"), (fit(text, width - 3), ROLE_STYLES[shape.role])]
+    status = status_style(run.status)
+    text = f"{status.glyph} {stage} {key_figure(run)}"
+    return [(" └ ", "$muted"), (fit(text, width - 3), ROLE_STYLES[status.role])]

@@ -1,4 +1,4 @@
-"""One live plot: a title that reads the metric, the drawn frame, a cursor, zoom and pan.
+"""One live plot: a title with the metric and its values, the drawn frame, a cursor, zoom and pan.
 
 The widget never draws: `tui.plots.draw.draw_frame` runs on the plot thread and hands back a finished frame;
 `render_line` returns its strips, with the cursor and a dragged range laid over them as styles.
@@ -31,7 +31,7 @@ from tui.plots.title import title
 from tui.style.palette import Palette, palette
 
 REDRAW_SECONDS = 0.25
-"""Live data redraws at most four times a second: more flickers in tmux over SSH."""
+"""Live data redraws at most four times a second: more would flicker in tmux over SSH."""
 
 WAITING = "waiting for the first metric…"
 
@@ -40,7 +40,7 @@ class Plot(Widget, can_focus=True):
     """A metric of up to four runs over one x axis.
 
     set_series(metric, runs)   what to draw; the runs belong to the plot thread
-    data_changed()             new points are on their way to the plot thread: redraw soon
+    data_changed()             new points were sent to the plot thread: redraw soon
     set_view(view)             axis, limits, log y, smoothing, superseded points
     set_cursor(x)              crosshair at x in data units, None for none
     """
@@ -52,7 +52,7 @@ class Plot(Widget, can_focus=True):
 
     @dataclass
     class CursorMoved(Message):
-        """The cursor went to `x` (data units on the plot's axis), or away (None)."""
+        """The cursor moved to `x` (data units on the plot's axis), or was removed (None)."""
 
         plot: Plot
         x: float | None
@@ -66,7 +66,7 @@ class Plot(Widget, can_focus=True):
 
     @dataclass
     class FullScreen(Message):
-        """The plot asks for the whole panel, or to give it back."""
+        """The plot wants the whole panel, or wants to return it."""
 
         plot: Plot
 
@@ -111,7 +111,7 @@ class Plot(Widget, can_focus=True):
             self.data_changed()
 
     def set_cursor(self, x: float | None) -> None:
-        """Move the crosshair; only styles change, nothing is drawn anew."""
+        """Move the crosshair; only styles change, nothing is redrawn."""
         if x != self.cursor:
             self.cursor = x
             self._repaint()
@@ -128,7 +128,7 @@ class Plot(Widget, can_focus=True):
             self._redraw()
 
     def freeze(self, frozen: bool) -> None:
-        """Keep the picture while data keeps coming; thawing shows what came."""
+        """Keep the frame while data keeps coming; unfreezing shows what came."""
         self.frozen = frozen
         if not frozen and self._dirty:
             self._redraw()
@@ -136,7 +136,7 @@ class Plot(Widget, can_focus=True):
     # Drawing
 
     def _redraw(self) -> None:
-        """Draw now, or once more when the drawing under way is done."""
+        """Draw now, or again when the current drawing is done."""
         self._wanted = True
         if self._timer is not None:
             self._timer.stop()
@@ -284,7 +284,7 @@ class Plot(Widget, can_focus=True):
         self._show(frame, low + step, high + step)
 
     def action_cursor(self, direction: int) -> None:
-        """Move the crosshair by columns; the first move puts it on the newest column in sight."""
+        """Move the crosshair by columns; the first move puts it on the newest visible column."""
         frame = self.frame
         if frame is None or frame.empty:
             return

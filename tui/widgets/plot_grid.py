@@ -34,7 +34,7 @@ class PlotGrid(Widget):
 
     load(run_key, label, metrics)  show a run (replacing what was loaded under that key); up to four overlaid
     extend(run_key, metrics)       append live points, in order of seq
-    unload(run_key)                take a run out
+    unload(run_key)                remove a run
     metrics maps a name to rows of (seq, step, t, value, attempt), as the store gives them.
 
     next_smoothing, next_axis, toggle_log, toggle_superseded, toggle_full, set_filter, set_alerts, go_to and
@@ -71,7 +71,7 @@ class PlotGrid(Widget):
     def load(self, run_key: str, label: str, metrics: Mapping[str, Sequence[Row]]) -> None:
         """Show a run. Raises UserError when four others are shown already."""
         if run_key not in self._runs and len(self._runs) >= MAX_RUNS:
-            raise UserError(f"{MAX_RUNS} runs are overlaid already", "take one out first")
+            raise UserError(f"{MAX_RUNS} runs are overlaid already", "remove one first")
         self._runs[run_key] = RunMetrics(label)
         self._names[run_key] = set()
         self.extend(run_key, metrics)
@@ -83,7 +83,7 @@ class PlotGrid(Widget):
         if run is None or not metrics:
             return
         ingested = submit(run.ingest, dict(metrics))
-        self.call_later(self._watch, ingested)
+        self.call_later(self._report_failure, ingested)
         fresh = metrics.keys() - self._names[run_key]
         self._names[run_key] |= fresh
         if fresh:
@@ -91,8 +91,8 @@ class PlotGrid(Widget):
         for plot in self._plots():
             plot.data_changed()
 
-    def _watch(self, ingested: Future[None]) -> None:
-        """Let a failed ingest end as a visible error instead of a silent gap."""
+    def _report_failure(self, ingested: Future[None]) -> None:
+        """Await the ingest in a worker, so that a failure becomes an error and not a silent gap."""
 
         async def wait() -> None:
             await asyncio.wrap_future(ingested)
@@ -100,7 +100,7 @@ class PlotGrid(Widget):
         self.run_worker(wait(), group="ingest")
 
     def unload(self, run_key: str) -> None:
-        """Take a run out of the plots; unknown keys are ignored."""
+        """Remove a run from the plots; unknown keys are ignored."""
         if self._runs.pop(run_key, None) is not None:
             del self._names[run_key]
             self._arrange()
@@ -118,7 +118,7 @@ class PlotGrid(Widget):
             return by_importance(name for name in names if any(word in name.lower() for word in words))
         return by_importance(name for name in names if name not in NOT_PLOTTED)
 
-    # Looks
+    # View
 
     def set_filter(self, text: str) -> None:
         """Show only metrics whose name holds one of the words of `text`."""
@@ -133,15 +133,15 @@ class PlotGrid(Widget):
     def next_smoothing(self) -> float:
         """The next EMA decay of 0, .9, .98, .995; returns it."""
         at = SMOOTHINGS.index(self.view.smoothing) if self.view.smoothing in SMOOTHINGS else -1
-        self._look(replace(self.view, smoothing=SMOOTHINGS[(at + 1) % len(SMOOTHINGS)]))
+        self._set_view(replace(self.view, smoothing=SMOOTHINGS[(at + 1) % len(SMOOTHINGS)]))
         return self.view.smoothing
 
     def toggle_log(self) -> bool:
-        self._look(replace(self.view, log=not self.view.log, y=None))
+        self._set_view(replace(self.view, log=not self.view.log, y=None))
         return self.view.log
 
     def toggle_superseded(self) -> bool:
-        self._look(replace(self.view, superseded=not self.view.superseded))
+        self._set_view(replace(self.view, superseded=not self.view.superseded))
         return self.view.superseded
 
     async def next_axis(self) -> str:
@@ -150,7 +150,7 @@ class PlotGrid(Widget):
         axes = [axis for axis in AXES if all(axis in run for run in known)] or ["step"]
         at = axes.index(self.view.axis) if self.view.axis in axes else -1
         self.cursor = None
-        self._look(replace(self.view, axis=axes[(at + 1) % len(axes)], x=None))
+        self._set_view(replace(self.view, axis=axes[(at + 1) % len(axes)], x=None))
         return self.view.axis
 
     def toggle_full(self, plot: Plot | None = None) -> None:
@@ -163,18 +163,18 @@ class PlotGrid(Widget):
         self._arrange()
 
     def go_to(self, x: float | None) -> None:
-        """Put the cursor of every plot at x on the current axis; None takes it away."""
+        """Put the cursor of every plot at x on the current axis; None removes it."""
         self.cursor = x
         for plot in self._plots():
             plot.set_cursor(x)
 
     def freeze(self, frozen: bool) -> None:
-        """Keep the pictures while data keeps coming."""
+        """Keep the frames while data keeps coming."""
         self._frozen = frozen
         for plot in self._plots():
             plot.freeze(frozen)
 
-    def _look(self, view: View) -> None:
+    def _set_view(self, view: View) -> None:
         self.view = view
         self._arrange()
 
@@ -242,7 +242,7 @@ class PlotGrid(Widget):
         self.go_to(event.x)
 
     def on_plot_zoomed(self, event: Plot.Zoomed) -> None:
-        self._look(replace(self.view, x=event.x))
+        self._set_view(replace(self.view, x=event.x))
 
     def on_plot_full_screen(self, event: Plot.FullScreen) -> None:
         event.stop()

@@ -1,4 +1,4 @@
-"""Two lines on top of a run: who and where, and how far."""
+"""Two lines on top of a run: its name and host, and its progress."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from textual.widget import Widget
 from nanochat.common.text import duration, harmless, percent
 from remote.key_metric import key_figure
 from tui.data.run_summary import elapsed, eta, extent, progress, speed
-from tui.style.status import ROLE_STYLES, look
+from tui.style.status import ROLE_STYLES, status_style
 
 if TYPE_CHECKING:
     from remote.runs import Link, RunRow
@@ -21,7 +21,7 @@ Parts = list[tuple[str, str]]
 
 
 class RunHeader(Widget):
-    """Shows `run`; `link` says whether what is shown is fresh."""
+    """Shows `run`; `link` says whether its data is up to date."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -45,10 +45,10 @@ class RunHeader(Widget):
         return Content("\n").join([self._line(*self._who(run, now)), self._line(*self._how_far(run, now))])
 
     def _who(self, run: RunRow, now: float) -> tuple[Parts, Parts]:
-        shape = look(run.status)
-        style = "$muted" if self.stale else ROLE_STYLES[shape.role]
+        status = status_style(run.status)
+        style = "$muted" if self.stale else ROLE_STYLES[status.role]
         left: Parts = [
-            (f" {shape.glyph} {shape.word}{'?' if self.stale else ''} ", f"bold {style}"),
+            (f" {status.glyph} {status.word}{'?' if self.stale else ''} ", f"bold {style}"),
             (f" {harmless(run.label, 60)} ", "bold"),
             (f" {run.stage} · {harmless(run.host, 40)}", "$muted"),
         ]
@@ -72,7 +72,7 @@ class RunHeader(Widget):
         right: Parts = [(" · ".join(word for word in words if word) + " ", "")]
         room = max(10, self.size.width - cell_len(right[0][0]) - 10)
         filled = round((done or 0.0) * room)
-        colour = "$muted" if self.stale else ROLE_STYLES[look(run.status).role]
+        colour = "$muted" if self.stale else ROLE_STYLES[status_style(run.status).role]
         left: Parts = [
             (" ", ""),
             ("━" * filled, colour),

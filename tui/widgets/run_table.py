@@ -1,4 +1,4 @@
-"""The table of runs: its columns, its cells, its orders."""
+"""The table of runs: its columns, cells and sort orders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nanochat.common.text import duration, harmless, percent, when
 from remote.key_metric import key_figure
 from tui.data.run_summary import elapsed, eta, mfu, progress, speed, steps
-from tui.style.status import look
+from tui.style.status import status_style
 from tui.widgets.table import Cell, Column, VirtualTable
 
 if TYPE_CHECKING:
@@ -19,17 +19,17 @@ COLUMNS = (
     Column("status", "status", 11),
     Column("name", "name", 10, grow=3),
     Column("stage", "stage", 10, grow=1),
-    Column("host", "host", 7, grow=1, least=100),
-    Column("step", "step", 15, "right", least=116),
+    Column("host", "host", 7, grow=1, min_table_width=100),
+    Column("step", "step", 15, "right", min_table_width=116),
     Column("done", "done", 4, "right"),
     Column("figure", "result", 13),
     Column("speed", "speed", 9, "right"),
-    Column("mfu", "MFU %", 5, "right", least=108),
+    Column("mfu", "MFU %", 5, "right", min_table_width=108),
     Column("eta", "ETA", 6, "right"),
-    Column("elapsed", "time", 6, "right", least=90),
-    Column("plan", "plan", 8, grow=1, least=150),
-    Column("started", "started", 12, "right", least=140),
-    Column("note", "note", 10, grow=3, least=170),
+    Column("elapsed", "time", 6, "right", min_table_width=90),
+    Column("plan", "plan", 8, grow=1, min_table_width=150),
+    Column("started", "started", 12, "right", min_table_width=140),
+    Column("note", "note", 10, grow=3, min_table_width=170),
 )
 
 Order = Callable[["RunRow"], tuple[int, float | str]]
@@ -44,7 +44,7 @@ def _value(run: RunRow, metric: str) -> float | None:
     return float(value) if isinstance(value, float | int) else None
 
 
-#: Each column's order. The first press of a column puts the most interesting end on top.
+#: The sort key of each column; the most interesting runs come first.
 ORDERS: dict[str, Order] = {
     "started": lambda run: _number(run.created_at),
     "status": lambda run: (
@@ -74,15 +74,15 @@ def ordered(rows: Sequence[RunRow], column: str, reverse: bool = False) -> list[
 
 
 def cells(run: RunRow, silent: bool) -> dict[str, Cell]:
-    """One run as cells. `silent`: its host is out of contact, so a live run's state is what it last was."""
+    """One run as cells. `silent`: its host is out of contact, so a live run's state is the last one known."""
     now = run.last_contact if silent and run.live else time.time()
-    shape = look(run.status)
+    status = status_style(run.status)
     stale = silent and run.live
-    word = f"{shape.word}?" if stale else shape.word
+    word = f"{status.word}?" if stale else status.word
     dim = "muted" if stale else ""
     figure, rate = key_figure(run), speed(run)
     return {
-        "status": (f"{shape.glyph} {word}", "muted" if stale else shape.role),
+        "status": (f"{status.glyph} {word}", "muted" if stale else status.role),
         "name": (("⌃ " if run.pinned else "") + harmless(run.label), dim or "strong"),
         "stage": (harmless(run.stage), dim),
         "host": (harmless(run.host), dim),

@@ -1,4 +1,4 @@
-"""What the model says and how it is judged, as it comes: samples, evaluations, checkpoints, the end."""
+"""A run's samples, evaluations, checkpoints and end, as they come."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOTHING = Content.styled("nothing yet: samples, evaluations and checkpoints appe
 
 
 class Samples(VerticalScroll, can_focus=True):
-    """Newest on top. Text of the model is shown as text, whatever it holds."""
+    """The entries, newest on top. Text from the model is shown as plain text, whatever it contains."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -33,7 +33,7 @@ class Samples(VerticalScroll, can_focus=True):
         yield self._text
 
     def clear(self) -> None:
-        """Forgets what another run said."""
+        """Removes all entries, before another run is shown."""
         self._entries = []
         self._draw()
 
@@ -53,7 +53,7 @@ def _entry(event: Event) -> Content | None:
     data = event.data
     if event.kind == "sample":
         prompt, text = harmless(str(data.get("prompt", "")), 400), _paragraph(str(data.get("text", "")))
-        # A base model goes on with the prompt, a chat model answers it.
+        # A base model continues the prompt, a chat model answers it.
         answer = "" if text.startswith(prompt) else " ⟶ "
         return Content.assemble((f"{at:>7} ", "$muted"), (prompt, "bold"), answer, text.removeprefix(prompt))
     if event.kind == "eval":

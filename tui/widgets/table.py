@@ -1,4 +1,4 @@
-"""A table that draws only the rows in sight, so that its length costs nothing."""
+"""A table that draws only the visible rows, so that its length costs nothing."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ GAP = 2
 
 @dataclass(frozen=True)
 class Column:
-    """`width` in cells; `grow` shares out what is left over; shown from `least` cells of table width on."""
+    """A column of `width` cells. Cells left over are shared out by `grow`.
+
+    A table narrower than `min_table_width` cells leaves the column out.
+    """
 
     name: str
     title: str
     width: int
     align: Literal["left", "right"] = "left"
     grow: int = 0
-    least: int = 0
+    min_table_width: int = 0
 
 
 def fit(text: str, width: int, align: str = "left") -> str:
@@ -46,7 +49,7 @@ def fit(text: str, width: int, align: str = "left") -> str:
 
 def layout(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
     """The columns that fit into `width` cells with their widths; what is left goes to those that grow."""
-    shown = [column for column in columns if width >= column.least]
+    shown = [column for column in columns if width >= column.min_table_width]
     left = width - sum(column.width for column in shown) - GAP * (len(shown) - 1)
     shares = sum(column.grow for column in shown)
     widths = []
@@ -60,7 +63,7 @@ def layout(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
 class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     """Rows of `Item`s under a fixed header; the cursor stays on its item when rows move.
 
-    `cells` gives an item's cells as `{column name: (text, role)}`; `key` names an item for good.
+    `cells` gives an item's cells as `{column name: (text, role)}`; `key` identifies an item.
     """
 
     ROLES: ClassVar[tuple[str, ...]] = ("good", "live", "warn", "bad", "muted", "accent", "strong")
@@ -199,14 +202,14 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
 
     def _column_at(self, x: int) -> str:
         left = 1
-        for column, width in layout(self.columns, self._inner):
+        for column, width in layout(self.columns, self._inner_width):
             if x < left + width + GAP:
                 return column.name
             left += width + GAP
         return ""
 
     @property
-    def _inner(self) -> int:
+    def _inner_width(self) -> int:
         return max(0, self.scrollable_content_region.width - 2)
 
     def _role(self, role: str) -> Style:
@@ -234,7 +237,7 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     def _header(self) -> Strip:
         titles = [
             fit(column.title + self.marks.get(column.name, ""), width, column.align)
-            for column, width in layout(self.columns, self._inner)
+            for column, width in layout(self.columns, self._inner_width)
         ]
         return Strip([Segment(" " + (" " * GAP).join(titles) + " ", self._style("header"))])
 
@@ -249,7 +252,7 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         segments = [
             Segment("▌" if index == self.cursor and self.has_focus else " ", base + self._role("live"))
         ]
-        for place, (column, width) in enumerate(layout(self.columns, self._inner)):
+        for place, (column, width) in enumerate(layout(self.columns, self._inner_width)):
             text, role = cells.get(column.name, ("", ""))
             if place:
                 segments.append(Segment(" " * GAP, base))

@@ -76,7 +76,7 @@ async def test_of_a_million_lines_only_a_window_is_read_and_held() -> None:
     assert file.read <= CHUNK
     for _ in range(6):
         await console.older()
-    assert len(console.lines) <= module.MOST_LINES
+    assert len(console.lines) <= module.MAX_LINES
     first = console.lines[0]
     await console.to_start()
     assert console.lines[0].text == "step 0000000 loss 2.5"

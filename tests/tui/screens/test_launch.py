@@ -16,7 +16,7 @@ from tests.tui.conftest import Bench, settle
 from tui.actions.command_line import headless_line, reproduce, stage_line
 from tui.actions.plan import next_to_show
 from tui.app import ControlRoom
-from tui.data.launch_estimate import foresee, machine_of
+from tui.data.launch_estimate import estimate_text, machine_of
 from tui.screens.launch import LaunchScreen
 from tui.screens.plan import PlanScreen
 from tui.widgets.choice import Choice
@@ -223,7 +223,7 @@ def test_a_plan_is_followed_to_its_next_live_run() -> None:
     assert next_to_show([alone, RunRow("local/b", "local", "b", status="running", plan_index=1)], alone) == ""
 
 
-def foreseen(screen: LaunchScreen) -> str:
+def shown_estimate(screen: LaunchScreen) -> str:
     return str(screen.query_one("#estimate").render())
 
 
@@ -231,19 +231,19 @@ async def test_a_pretraining_run_is_foreseen_on_the_chosen_host(bench: Bench) ->
     bench.run("one")
     async with bench.open() as (app, pilot):
         screen = await launch_screen(app, pilot)
-        await settle(pilot, lambda: "one of its 8 H100" in foreseen(screen))
+        await settle(pilot, lambda: "one of its 8 H100" in shown_estimate(screen))
         row(screen, "depth").text = "4"
-        await settle(pilot, lambda: "36.7M parameters" in foreseen(screen))
-        assert "up to batch 128 fits" in foreseen(screen)
-        assert "steps" in foreseen(screen)
-        assert "$" in foreseen(screen)
+        await settle(pilot, lambda: "36.7M parameters" in shown_estimate(screen))
+        assert "up to batch 128 fits" in shown_estimate(screen)
+        assert "steps" in shown_estimate(screen)
+        assert "$" in shown_estimate(screen)
         row(screen, "depth").text = "26"
         row(screen, "device_batch_size").text = "64"
-        await settle(pilot, lambda: "too much" in foreseen(screen))
+        await settle(pilot, lambda: "too much" in shown_estimate(screen))
         row(screen, "device_batch_size").text = "3"
-        await settle(pilot, lambda: "batch 3 does not divide" in foreseen(screen))
+        await settle(pilot, lambda: "batch 3 does not divide" in shown_estimate(screen))
         row(screen, "target_param_data_ratio").text = "0"
-        await settle(pilot, lambda: "how long to train" in foreseen(screen))
+        await settle(pilot, lambda: "how long to train" in shown_estimate(screen))
         screen.query_one("#stage", Choice).value = "tok_train"
         await settle(pilot, lambda: not screen.query_one("#estimate").display)
 
@@ -254,11 +254,11 @@ def test_a_cpu_is_as_fast_as_in_its_last_run_and_unknown_before() -> None:
     options = STAGES["base_train"].options(depth=4, num_iterations=10, eval_tokens=1)  # type: ignore[call-arg]
     machine, where = machine_of(host, probe, [])
     assert machine.memory == 64 << 30
-    assert "time not known" in str(foresee(options, machine, where, 1000, None))  # type: ignore[arg-type]
+    assert "time not known" in str(estimate_text(options, machine, where, 1000, None))  # type: ignore[arg-type]
     latest = {"train/tok_per_sec": 2000.0, "train/total_flops": 3e12, "train/total_tokens": 1e5}
     runs = [RunRow("local/a", "local", "a", stage="base_train", latest=latest)]
     machine, where = machine_of(host, probe, runs)
     made = estimate(options, machine, 1000)  # type: ignore[arg-type]
     assert made.seconds == pytest.approx(made.flops / (2000 * 3e12 / 1e5))
     assert "as fast as in its last run" in where
-    assert machine_of(host, None, runs)[1] == "on one H100, until the host has answered"
+    assert machine_of(host, None, runs)[1] == "on one H100, until the host is probed"

@@ -60,8 +60,8 @@ def test_the_reader_gives_every_point_once(bench: Bench) -> None:
     seen: list[tuple[int, Any]] = []
     for _ in range(3):
         bench.training(key, steps=30)
-        seen += [(row[0], row[1]) for row in reader.read().metrics["train/loss"]]
-        assert "train/loss" not in reader.read().metrics
+        seen += [(row[0], row[1]) for row in reader.read_update().metrics["train/loss"]]
+        assert "train/loss" not in reader.read_update().metrics
     stored = [(seq, step) for seq, step, *_ in bench.store.series(key, "train/loss").points()]
     assert seen == stored
     assert len(stored) == 90
@@ -194,17 +194,17 @@ async def test_the_log_of_an_ended_run_comes_when_its_host_answers(
         return await told(*args)
 
     monkeypatch.setattr(bench.fleet, "console", console)
-    monkeypatch.setattr(run_screen, "LAST_WORDS", 0.1)
+    monkeypatch.setattr(run_screen, "LOG_DRAIN_SECONDS", 0.1)
     monkeypatch.setattr(run_screen, "LOG_SECONDS", 0.1)
     async with bench.open() as (app, pilot):
         await pilot.press("enter")
         await settle(pilot, lambda: isinstance(app.screen, RunScreen))
         view = app.screen.query_one(LogView)
-        await settle(pilot, lambda: "not connected" in view.trouble)
+        await settle(pilot, lambda: "not connected" in view.error)
         await pilot.pause(0.5)
         down[0] = False
         await settle(pilot, lambda: [line.text for line in view._lines] == ["hello"])
-        assert not view.trouble
+        assert not view.error
 
 
 async def test_a_log_written_while_another_pane_was_shown_is_read_when_it_is(bench: Bench) -> None:
@@ -215,7 +215,7 @@ async def test_a_log_written_while_another_pane_was_shown_is_read_when_it_is(ben
         await settle(pilot, lambda: isinstance(app.screen, RunScreen))
         screen, view = screen_of(app), app.screen.query_one(LogView)
         await settle(pilot, lambda: len(view._lines) == 1)
-        screen._read_until = 0.0
+        screen._log_until = 0.0
         bench.fleet.text[key] += b"two\n"
         screen.action_pane("log")
         await settle(pilot, lambda: len(view._lines) == 2)

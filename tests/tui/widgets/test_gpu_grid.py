@@ -8,7 +8,7 @@ from textual.app import App, ComposeResult
 from tests.tui.plots.test_plotting import colours
 from tui.data.telemetry import BUCKETS, GpuHistory, Value, gpus
 from tui.style.themes import THEMES
-from tui.widgets.gpu_grid import NO_GPU, NONE, WAITING, GpuGrid, Machine, machine_lines
+from tui.widgets.gpu_grid import NO_GPU, NO_TELEMETRY, WAITING, GpuGrid, Machine, machine_lines
 
 GIB = 2**30
 
@@ -129,7 +129,7 @@ def test_a_machine_without_a_gpu_says_so() -> None:
     assert lines[0] == NO_GPU
     assert lines[1].startswith("host cpu 12 %  load 3.2 of 208 cores  ram 118G of 2.0T")
     assert shown(Machine()) == [WAITING]
-    assert shown(Machine(over=True)) == [NONE]
+    assert shown(Machine(ended=True)) == [NO_TELEMETRY]
 
 
 def test_a_container_is_named_as_one() -> None:
