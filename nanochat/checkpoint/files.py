@@ -1,8 +1,8 @@
-"""Checkpoints: a folder of safetensors and one JSON file, written whole or not at all.
+"""Checkpoints: a folder of safetensors and one JSON file, written completely or not at all.
 
 `<tag>/step_000400/` holds `model.safetensors`, for resuming `optim.safetensors` and
 `state_rank0.safetensors` (data loader, random generators), and `meta.json` with the size and sha256 of
-each. The folder is written under a temporary name, synced, and renamed: it is there whole or not there.
+each. The folder is written under a temporary name, synced, and renamed.
 """
 
 import contextlib
@@ -35,8 +35,8 @@ PARTS_TIMEOUT = 600.0
 _STEP_FOLDER = re.compile(r"step_(\d{6,})")
 _TEMP_FOLDER = re.compile(r"\.step_(\d{6,})\.(\d+)\.tmp")
 _REPLACED_FOLDER = re.compile(r"\.(step_\d{6,})\.replaced")
-_DOOMED_FOLDER = re.compile(r"\.step_\d{6,}\.doomed")
-_REFERENCE_FILE = re.compile(r"model_(\d{6,})\.pt")
+_DELETED_FOLDER = re.compile(r"\.step_\d{6,}\.doomed")
+_UPSTREAM_FILE = re.compile(r"model_(\d{6,})\.pt")
 
 
 def state_file(rank: int) -> str:
@@ -49,7 +49,7 @@ def optimizer_file(rank: int, world: int) -> str:
 
 
 @dataclass(frozen=True)
-class Part:
+class Writer:
     """Who writes: rank `rank` of `world`; `nonce` is rank 0's process id, the same on all."""
 
     rank: int = 0
@@ -59,19 +59,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on disk: ours (`path` is its folder) or the reference's (`path` is its model file)."""
+    """A checkpoint on disk: ours (`path` is its folder) or upstream nanochat's (`path` is its model file)."""
 
     path: Path
     step: int
     meta: Mapping[str, Any]
 
     @property
-    def is_reference(self) -> bool:
+    def is_upstream(self) -> bool:
         return self.path.suffix == ".pt"
 
     @property
     def saved_at(self) -> float:
-        """Unix time of saving; 0 for the reference's, which does not say."""
+        """Unix time of saving; 0 for upstream's, whose metadata does not record it."""
         return float(self.meta.get("saved_at", 0.0))
 
     @property
@@ -102,7 +102,7 @@ class Checkpoint:
         try:
             if path.stat().st_size != expected["bytes"] or _sha256(path) != expected["sha256"]:
                 raise UserError(
-                    f"checkpoint file {path} is damaged: it is not what was written", "take another step"
+                    f"checkpoint file {path} is damaged: its checksum differs", "take another step"
                 )
             return load_file(path)
         except (OSError, SafetensorError) as error:
@@ -113,7 +113,7 @@ class Checkpoint:
         for name, expected in self.meta.get("files", {}).items():
             path = self.path / name
             if not path.is_file() or path.stat().st_size != expected["bytes"]:
-                raise UserError(f"checkpoint {self.path} is not whole: {name} is missing or cut")
+                raise UserError(f"checkpoint {self.path} is incomplete: {name} is missing or truncated")
 
 
 def save_checkpoint(
@@ -121,7 +121,7 @@ def save_checkpoint(
     step: int,
     files: Mapping[str, Mapping[str, Tensor]],
     meta: Mapping[str, Any],
-    part: Part | None = None,
+    writer: Writer | None = None,
 ) -> Checkpoint:
     """Writes `<tag>/step_<step>/` from `files` (file name → tensors) and `meta`; returns it.
 
@@ -130,11 +130,11 @@ def save_checkpoint(
     A checkpoint of the same step is replaced. Raises `UserError` (exit 1) when the disk is full or the
     folder cannot be written; what was there before is then untouched.
     """
-    part = part or Part()
+    writer = writer or Writer()
     make_dir(tag)
     final = tag / f"step_{step:06d}"
-    temp = tag / f".{final.name}.{part.nonce}.tmp"
-    if part.rank == 0:
+    temp = tag / f".{final.name}.{writer.nonce}.tmp"
+    if writer.rank == 0:
         sweep(tag, but=temp)
     needed = sum(t.numel() * t.element_size() for tensors in files.values() for t in tensors.values())
     free = shutil.disk_usage(tag).free
@@ -144,19 +144,19 @@ def save_checkpoint(
         with _locked_folder(temp):
             record = dict(meta)
             record["files"] = {name: _write(temp / name, tensors) for name, tensors in files.items()}
-            if part.rank > 0:
-                _write_meta(temp / _part_name(part.rank), record)
+            if writer.rank > 0:
+                _write_meta(temp / _part_name(writer.rank), record)
                 return Checkpoint(final, step, record)
-            _take_parts(temp, part.world, record)
+            _collect_parts(temp, writer.world, record)
             record |= {"format": FORMAT, "version": 1, "step": step, "saved_at": time.time()}
             _write_meta(temp / META, record)
             fsync_dir(temp)
             _move_into_place(temp, final)
     except (OSError, SafetensorError) as error:
-        if part.rank == 0:
+        if writer.rank == 0:
             shutil.rmtree(temp, ignore_errors=True)
         else:
-            _tell_failure(temp, part.rank, str(error))
+            _report_failure(temp, writer.rank, str(error))
         reason = one_line(getattr(error, "strerror", None) or str(error))
         raise UserError(
             f"cannot save the checkpoint {final}: {reason}",
@@ -195,21 +195,21 @@ def _part_name(rank: int) -> str:
     return f"part_rank{rank}.json"
 
 
-def _take_parts(temp: Path, world: int, record: dict[str, Any]) -> None:
+def _collect_parts(temp: Path, world: int, record: dict[str, Any]) -> None:
     """Waits for what the other ranks wrote, and adds it to `record`. OSError when one of them failed."""
     record["ranks"] = world
     loaders = [record.get("dataloader_state_dict")]
     until = time.monotonic() + PARTS_TIMEOUT
     for rank in range(1, world):
         path = temp / _part_name(rank)
-        while (written := read_meta(path)) is None:
+        while (part := read_meta(path)) is None:
             if (reason := read_meta(_failure(temp, rank))) is not None:
                 raise OSError(f"process {rank}: {reason['error']}")
             if time.monotonic() > until:
                 raise OSError(f"process {rank} has not written its part in {PARTS_TIMEOUT:.0f} s")
             time.sleep(0.02)
-        record["files"] |= written["files"]
-        loaders.append(written.get("dataloader_state_dict"))
+        record["files"] |= part["files"]
+        loaders.append(part.get("dataloader_state_dict"))
         path.unlink()
     if world > 1:
         record["dataloader_states"] = loaders
@@ -220,7 +220,7 @@ def _failure(temp: Path, rank: int) -> Path:
     return temp.with_name(f"{temp.name}.failed{rank}")
 
 
-def _tell_failure(temp: Path, rank: int, error: str) -> None:
+def _report_failure(temp: Path, rank: int, error: str) -> None:
     with contextlib.suppress(OSError):
         _write_meta(_failure(temp, rank), {"error": one_line(error)})
 
@@ -243,7 +243,7 @@ def sweep(tag: Path, but: Path | None = None) -> None:
     for path in tag.iterdir():
         if path == but:
             continue
-        if _DOOMED_FOLDER.fullmatch(path.name):
+        if _DELETED_FOLDER.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
         elif path.name.startswith(".step_") and ".tmp.failed" in path.name:
             path.unlink(missing_ok=True)
@@ -278,7 +278,7 @@ def _sha256(path: Path) -> str:
 def list_checkpoints(tag: Path) -> list[Checkpoint]:
     """The checkpoints of a tag folder that have readable metadata, the one saved last at the end.
 
-    Ours go by the time of saving, after all of the reference's, which go by step.
+    Ours go by the time of saving, after all of upstream's, which go by step.
     """
     if not tag.is_dir():
         return []
@@ -286,13 +286,13 @@ def list_checkpoints(tag: Path) -> list[Checkpoint]:
     for path in tag.iterdir():
         if match := _STEP_FOLDER.fullmatch(path.name):
             meta = read_meta(path / META)
-        elif match := _REFERENCE_FILE.fullmatch(path.name):
+        elif match := _UPSTREAM_FILE.fullmatch(path.name):
             meta = read_meta(tag / f"meta_{match[1]}.json")
         else:
             continue
         if meta is not None:
             found.append(Checkpoint(path, int(match[1]), meta))
-    return sorted(found, key=lambda c: (not c.is_reference, c.saved_at, c.step))
+    return sorted(found, key=lambda c: (not c.is_upstream, c.saved_at, c.step))
 
 
 def read_meta(path: Path) -> dict[str, Any] | None:
@@ -320,18 +320,18 @@ def find_checkpoint(folder: Path, tag: str = "", step: int = -1) -> Checkpoint:
     chosen = [c for c in found if step < 0 or c.step == step]
     if not chosen:
         steps = ", ".join(str(c.step) for c in sorted(found, key=lambda c: c.step)[-12:])
-        what = f"no checkpoint of step {step}" if step >= 0 else "no whole checkpoint"
+        what = f"no checkpoint of step {step}" if step >= 0 else "no complete checkpoint"
         raise UserError(f"{what} in {folder / tag}", f"there are: {steps}" if steps else "")
     return chosen[-1]
 
 
 def _how_to_get(folder: Path) -> str:
-    """What fills a checkpoint folder of that name: a stage of ours, or where we have none the reference's."""
+    """How to fill a checkpoint folder of that name: by a stage, or with upstream's checkpoints."""
     source = next((key for key, name in CHECKPOINT_FOLDERS.items() if name == folder.name), "base")
     stage = {"base": "base_train", "mid": "mid_train", "sft": "chat_sft", "rl": "chat_rl"}[source]
     if stage in STAGES:
         return f"train first: nanochat {stage}"
-    return f"put the reference's {source} checkpoints there, or take --source base"
+    return f"copy upstream's {source} checkpoints there, or take --source base"
 
 
 def _guess_tag(folder: Path, tags: list[str]) -> str:
@@ -341,10 +341,10 @@ def _guess_tag(folder: Path, tags: list[str]) -> str:
     return max(tags, key=lambda tag: (folder / tag).stat().st_mtime)
 
 
-def newest_whole(tag: Path, run_id: str = "") -> Checkpoint | None:
-    """The last saved of our checkpoints in a tag folder that training can go on from, None when none.
+def newest_complete(tag: Path, run_id: str = "") -> Checkpoint | None:
+    """The last saved of our checkpoints in a tag folder that training can resume from, or None.
 
-    `run_id` keeps to those of one run. Damaged ones are passed over.
+    `run_id` restricts the search to one run. Incomplete checkpoints are skipped.
     """
     if tag.is_dir():
         sweep(tag)  # a folder caught between two renames by a kill is put back

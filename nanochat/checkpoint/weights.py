@@ -1,4 +1,4 @@
-"""From a file of weights to a model: ours, the reference's of both eras, or a bare safetensors file."""
+"""From a file of weights to a model: our checkpoints, upstream nanochat's of both eras, plain safetensors."""
 
 import pickle
 import re
@@ -20,7 +20,7 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 
 _COMPILED = "_orig_mod."
 _LAYER = re.compile(r"transformer\.h\.(\d+)\.")
-_FOREIGN = re.compile(r"GLOBAL (\S+)")
+_GLOBAL = re.compile(r"GLOBAL (\S+)")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def open_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> OpenedModel:
-    """The checkpoint of `source` (base, mid, sft, rl) in a base directory of ours or the reference's.
+    """Opens the checkpoint of `source` (base, mid, sft, rl) in a base directory of ours or upstream's.
 
     No tag: the deepest model; no step: the last saved. Nothing is written. Raises `UserError` when there
     is no such checkpoint, a file is damaged, or the tokenizer is not the one it was trained with.
@@ -61,19 +61,19 @@ def check_tokenizer(checkpoint: Checkpoint, config: ModelConfig, tokenizer: Toke
         raise UserError(
             f"{checkpoint.path} has a vocabulary of {config.vocab_size:,}, "
             f"the tokenizer {tokenizer.vocab_size:,}",
-            "bring back the tokenizer it was trained with, or name it with --tokenizer-dir",
+            "restore the tokenizer it was trained with, or name it with --tokenizer-dir",
         )
     if checkpoint.meta.get("tokenizer_sha256", tokenizer.sha256) != tokenizer.sha256:
         raise UserError(
             f"{checkpoint.path} was trained with another tokenizer than the present one",
-            "its ids would mean other text; bring that tokenizer back, or name it with --tokenizer-dir",
+            "its ids would mean other text; restore that tokenizer, or name it with --tokenizer-dir",
         )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a `.safetensors` file or the reference's `.pt`, on the CPU.
+    """The state dict in a `.safetensors` file or upstream's `.pt`, on the CPU.
 
-    Nothing but tensors is unpickled. The prefix torch.compile leaves in names is taken off.
+    Only tensors are unpickled. The prefix that torch.compile adds to names is removed.
     Raises `UserError` when the file is missing, damaged, or holds more than weights.
     """
     if not path.is_file():
@@ -81,21 +81,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         loaded = _read_pt(path) if path.suffix == ".pt" else load_file(path)
     except pickle.UnpicklingError as error:
-        wanted = _FOREIGN.search(str(error))
+        wanted = _GLOBAL.search(str(error))
         what = f"it asks for {wanted[1]}" if wanted else "it holds more than tensors, or is damaged"
         raise UserError(
-            f"{path} is refused: {what}", "nothing in it was run; take it from a trusted copy"
+            f"{path} is refused: {what}", "nothing in it was run; download it again from a trusted source"
         ) from error
     except Exception as error:  # torch raises many kinds for a damaged file
         detail = one_line(str(error))[:160] or type(error).__name__
-        raise UserError(f"{path} is not a whole file of weights: {detail}") from error
+        raise UserError(f"{path} is not a complete weights file: {detail}") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise UserError(f"{path} does not hold a state dict of tensors")
     return {str(name).replace(_COMPILED, ""): value for name, value in loaded.items()}
 
 
 def _read_pt(path: Path) -> object:
-    """What `torch.save` wrote, tensors only. torch does not look at the archive's checksums: done here."""
+    """What `torch.save` wrote, tensors only. torch does not verify the archive's checksums, so this does."""
     if not zipfile.is_zipfile(path):
         return torch.load(path, map_location="cpu", weights_only=True)
     with zipfile.ZipFile(path) as archive:
@@ -107,13 +107,13 @@ def _read_pt(path: Path) -> object:
 def load_weights(model: GPT, weights: Mapping[str, Tensor], source: Path | str) -> None:
     """Copies `weights` into `model`, each into its parameter's type.
 
-    Layer scales missing in files of the months between the eras are 1 and 0.
-    Raises `UserError` that names the first parameter that is missing, foreign or of another shape.
+    Checkpoints from between the two eras (Nov 2025 – Jan 2026) may lack layer scales: those are 1 and 0.
+    Raises `UserError` that names the first parameter that is missing, unknown or of another shape.
     """
     defaults = {"resid_lambdas": 1.0, "x0_lambdas": 0.0}
     own = dict(model.named_parameters())
-    if foreign := sorted(set(weights) - set(own)):
-        raise UserError(f"{source} has weights this model has not: {', '.join(foreign[:4])}")
+    if unknown := sorted(set(weights) - set(own)):
+        raise UserError(f"{source} has weights that this model lacks: {', '.join(unknown[:4])}")
     with torch.no_grad():
         for name, parameter in own.items():
             saved = weights.get(name)
@@ -133,8 +133,8 @@ def load_weights(model: GPT, weights: Mapping[str, Tensor], source: Path | str) 
 def load_model(
     checkpoint: Checkpoint, device: torch.device | str = "cpu", compute_dtype: torch.dtype = torch.float32
 ) -> GPT:
-    """The model of a checkpoint of ours or of the reference, either era, parameters in float32."""
-    weights = read_weights(checkpoint.path) if checkpoint.is_reference else checkpoint.tensors(MODEL)
+    """The model of a checkpoint of ours or of upstream, either era, parameters in float32."""
+    weights = read_weights(checkpoint.path) if checkpoint.is_upstream else checkpoint.tensors(MODEL)
     config = _config(checkpoint, weights)
     model = build_model(config, device, compute_dtype)
     load_weights(model, weights, checkpoint.path)
@@ -142,7 +142,7 @@ def load_model(
 
 
 def _config(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> ModelConfig:
-    """The configuration in the metadata, held against the weights before anything of its size is made."""
+    """The configuration in the metadata, checked against the weights before a model is allocated."""
     model_config, parts = checkpoint.meta.get("model_config"), checkpoint.meta.get("parts")
     if not isinstance(model_config, dict):
         raise UserError(f"the metadata of {checkpoint.path} has no model_config")
@@ -152,7 +152,7 @@ def _config(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> ModelConfi
             config = replace(config, parts=Parts(**parts))
         except TypeError as error:
             raise UserError(
-                f"the metadata of {checkpoint.path} names parts of a model that this version has not",
+                f"the metadata of {checkpoint.path} names model parts that this version lacks",
                 "update nanochat to read it",
             ) from error
     layers = {int(match[1]) for name in weights if (match := _LAYER.match(name))}

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from nanochat.checkpoint.files import MODEL, Checkpoint
-from nanochat.checkpoint.saver import Keep, Saver
+from nanochat.checkpoint.saver import RetentionPolicy, Saver
 from nanochat.checkpoint.weights import load_weights, read_weights
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
@@ -66,8 +66,8 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
         LoopState() if found is None else restore_training(found, tokenizer, optimizer, options.data_split)
     )
     state.loss_scale = (state.loss_scale or LossScale()) if runtime.dtype == torch.float16 else None
-    keep = Keep(options.keep_last, options.keep_best)
-    saver = Saver(tag, runtime.ranks, keep, runtime.ranks.share(run.run_id))
+    retention = RetentionPolicy(options.keep_last, options.keep_best)
+    saver = Saver(tag, runtime.ranks, retention, runtime.ranks.share(run.run_id))
     job = Training(
         run, runtime, tokenizer, model, optimizer, saver, state, Course.of_steps(horizon.steps),
         horizon.total_batch // (options.device_batch_size * options.max_seq_len * runtime.world),

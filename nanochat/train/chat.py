@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from nanochat.checkpoint.files import Checkpoint, find_checkpoint
-from nanochat.checkpoint.saver import Keep, Saver
+from nanochat.checkpoint.saver import RetentionPolicy, Saver
 from nanochat.checkpoint.weights import check_tokenizer, load_model
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
@@ -96,8 +96,8 @@ def find_start(options: ChatTrainOptions, run: StageRun, runtime: Runtime, sourc
     model = load_model(checkpoint, runtime.device, runtime.dtype)
     check_tokenizer(checkpoint, model.config, tokenizer)
     prepare_for_training(model, runtime, options.compile)
-    keep = Keep(options.keep_last, best=False)
-    saver = Saver(run.layout.checkpoints(target) / name, ranks, keep, ranks.share(run.run_id))
+    retention = RetentionPolicy(options.keep_last, best=False)
+    saver = Saver(run.layout.checkpoints(target) / name, ranks, retention, ranks.share(run.run_id))
     return Start(checkpoint, resumed, model, tokenizer, saver)
 
 

@@ -155,7 +155,7 @@ class Training:
                 return self._save()
             if state.step > first and is_multiple(state.step, save_every):
                 self._tell_saved(wait=True)
-                self.saver.begin(state.step, *self._checkpoint())
+                self.saver.save_async(state.step, *self._checkpoint())
             started = time.perf_counter()
             schedule()
             result = train_step(
@@ -244,13 +244,13 @@ class Training:
 
     def _save(self) -> Checkpoint:
         """Writes the checkpoint of the present step, and waits for it."""
-        saved = self.saver.now(self.state.step, *self._checkpoint())
+        saved = self.saver.save(self.state.step, *self._checkpoint())
         self._announce(saved)
         return saved
 
     def _tell_saved(self, wait: bool = False) -> None:
         """Tells what became of a checkpoint begun earlier: when it could not be written training goes on."""
-        outcome = self.saver.take(wait)
+        outcome = self.saver.poll(wait)
         if isinstance(outcome, UserError):
             self.run.alert("checkpoint_failed", str(outcome), step=self.state.step, level="error")
         elif outcome is not None:

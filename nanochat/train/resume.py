@@ -9,7 +9,7 @@ from nanochat.checkpoint.files import (
     Checkpoint,
     find_checkpoint,
     list_checkpoints,
-    newest_whole,
+    newest_complete,
     optimizer_file,
     random_state,
     restore_random_state,
@@ -38,10 +38,10 @@ def resume_point(tag: Path, *, step: int, newest: bool, attempt: int, run_id: st
             raise UserError(f"{found.path} has no optimizer state to go on from", "take it as --init-from")
         found.check_files()
         return found
-    if attempt > 1 and (own := newest_whole(tag, run_id)) is not None:
+    if attempt > 1 and (own := newest_complete(tag, run_id)) is not None:
         return own
     if newest:
-        last = newest_whole(tag)
+        last = newest_complete(tag)
         if last is None:
             raise UserError(f"--resume: no whole checkpoint in {tag}", "leave --resume out to start afresh")
         return last

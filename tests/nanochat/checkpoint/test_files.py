@@ -23,11 +23,11 @@ from nanochat.checkpoint.files import (
     Checkpoint,
     find_checkpoint,
     list_checkpoints,
-    newest_whole,
+    newest_complete,
     save_checkpoint,
     sweep,
 )
-from nanochat.checkpoint.saver import Keep, Saver
+from nanochat.checkpoint.saver import RetentionPolicy, Saver
 from nanochat.checkpoint.weights import load_model, load_weights, read_weights
 from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
@@ -76,7 +76,7 @@ def test_a_damaged_file_is_noticed_and_the_one_before_is_taken(tmp_path: Path, d
         path.write_bytes(raw if damage == "flip" else raw[:-5])
     with pytest.raises(UserError, match=r"optim\.safetensors"):
         last.tensors(OPTIM)
-    whole = newest_whole(tmp_path)
+    whole = newest_complete(tmp_path)
     assert whole is not None
     assert whole.step == (2 if damage == "flip" else 1)
 
@@ -85,10 +85,10 @@ def test_the_newest_of_a_run_is_its_own(tmp_path: Path) -> None:
     save(tmp_path, 100, run_id="old")
     save(tmp_path, 10, run_id="new")
     assert [c.step for c in list_checkpoints(tmp_path)] == [100, 10]
-    newest = newest_whole(tmp_path, "old")
+    newest = newest_complete(tmp_path, "old")
     assert newest is not None
     assert newest.step == 100
-    assert newest_whole(tmp_path, "other") is None
+    assert newest_complete(tmp_path, "other") is None
 
 
 def test_without_a_tag_the_deepest_is_taken_without_a_step_the_last(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_what_a_killed_writer_left_is_cleared_and_what_it_replaced_returns(tmp_p
     (tmp_path / "step_000003").rename(tmp_path / ".step_000003.replaced")
     sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["step_000003"]
-    assert newest_whole(tmp_path) is not None
+    assert newest_complete(tmp_path) is not None
 
 
 WRITER = """
@@ -162,17 +162,17 @@ def test_a_save_in_the_background_is_of_the_step_it_was_begun_at(
         return save_checkpoint(*args)
 
     monkeypatch.setattr("nanochat.checkpoint.saver.save_checkpoint", late)
-    saver = Saver(tmp_path / "d2", Ranks(), Keep(), "run")
+    saver = Saver(tmp_path / "d2", Ranks(), RetentionPolicy(), "run")
     state, weights = LoopState(loss_scale=LossScale(8.0)), torch.zeros(3)
     state.loss.update(0, StepResult(4.0, 1.0, True, LoaderState(), 1))
     told = {"model_config": {}, "loop_state": state.to_meta()}
     expected = json.loads(json.dumps(told))
-    saver.begin(1, {MODEL: {"w": weights}}, told)
+    saver.save_async(1, {MODEL: {"w": weights}}, told)
     state.loss.update(1, StepResult(3.0, 1.0, True, LoaderState(), 1))
     told["model_config"]["n_layer"] = 2
     weights += 1
     gone_on.set()
-    saved = saver.take(wait=True)
+    saved = saver.poll(wait=True)
     assert isinstance(saved, Checkpoint)
     assert {key: saved.meta[key] for key in expected} == expected
     assert torch.equal(saved.tensors(MODEL)["w"], torch.zeros(3))
@@ -220,7 +220,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     load_weights(model, {**weights}, "file")
     with pytest.raises(UserError, match=r"lm_head\.weight has shape \(64, 16\).*\(64, 32\)"):
         load_weights(model, {**weights, "lm_head.weight": torch.ones(64, 16)}, "file")
-    with pytest.raises(UserError, match="weights this model has not: extra"):
+    with pytest.raises(UserError, match="weights that this model lacks: extra"):
         load_weights(model, {**weights, "extra": torch.ones(1)}, "file")
     del weights["lm_head.weight"]
     with pytest.raises(UserError, match=r"lm_head\.weight is missing"):
@@ -231,7 +231,7 @@ def test_a_safetensors_file_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"w": torch.ones(100)}, path)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match="not a whole file of weights"):
+    with pytest.raises(UserError, match="not a complete weights file"):
         read_weights(path)
     with pytest.raises(UserError, match="no weights file"):
         read_weights(tmp_path / "none.safetensors")
@@ -247,7 +247,7 @@ def test_eras_are_told_apart_by_keys_and_config() -> None:
 
 
 def test_files_of_the_months_between_get_neutral_layer_scales(tmp_path: Path) -> None:
-    """A reference file with compiled names and no resid λs: they are 1."""
+    """An upstream file with compiled names and no resid λs: they are 1."""
     config = ModelConfig(**SIZES, parts=Parts(smear=False, backout=False))
     model = build_model(config, "cpu")
     model.init_weights(1)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from training_data import TINY, write_shards
 
-from nanochat.checkpoint.files import MODEL, OPTIM, list_checkpoints, newest_whole
+from nanochat.checkpoint.files import MODEL, OPTIM, list_checkpoints, newest_complete
 from nanochat.run.events import Event, read_events
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,7 +62,7 @@ def test_a_disk_that_fills_up_in_the_middle_costs_that_checkpoint_only(small_dis
                 filler = fill(small_disk, 20_000)
             elif line.startswith("error: cannot save"):
                 failures += 1
-                assert newest_whole(small_disk / "d2") is not None
+                assert newest_complete(small_disk / "d2") is not None
                 if failures == 2 and filler is not None:
                     filler.unlink()
     assert process.returncode == 0, line
@@ -146,7 +146,7 @@ def test_a_disk_full_under_two_processes_costs_that_checkpoint_only(small_disk: 
                     filler.unlink()
     assert process.returncode == 0, line
     assert failures >= 2
-    last = newest_whole(small_disk / "d2")
+    last = newest_complete(small_disk / "d2")
     assert last is not None
     assert (last.step, last.ranks) == (60, 2)
     assert not [path for path in (small_disk / "d2").iterdir() if path.name.startswith(".")]
