@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 EVENT_SECONDS = 0.5
 """At most one event in this time, so that a fast loop does not flood the log."""
-PATIENCE_SECONDS, PATIENCE_EVERY = 10.0, 30.0
-"""A wait inside a stage is told when it has taken so long, and again each time as much more has passed."""
+SLOW_AFTER, SLOW_EVERY = 10.0, 30.0
+"""Seconds until a slow task inside a stage is logged, and between its log lines after that."""
 
 
 class Progress:
-    """Tells `run` (and a terminal) the share done, `low` to `high` of the stage as a whole.
+    """Reports to `run` (and a terminal) the share done, `low` to `high` of the stage as a whole.
 
     `label` says what is being done. A stage of several parts opens one after the other, with shares
     that follow each other.
@@ -43,11 +43,15 @@ class Progress:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-            columns = (
-                TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
-            )  # fmt: skip
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+                console=Console(stderr=True),
+                transient=True,
+            )
             self._task = self._bar.add_task(self._label, total=1.0, note="")
             self._bar.start()
         return self
@@ -60,7 +64,7 @@ class Progress:
                 self._bar.stop()
 
     def due(self) -> bool:
-        """Whether `update` would say anything now: lets a hot loop skip the making of its figures."""
+        """Whether `update` would report now: lets a hot loop skip computing its metrics."""
         return time.monotonic() - self._last_event >= EVENT_SECONDS
 
     def update(self, share: float, metrics: Mapping[str, JSON] | None = None, note: str = "") -> None:
@@ -78,8 +82,8 @@ class Progress:
             self._bar.update(self._task, completed=share, note=note)
 
 
-class Patience:
-    """Tells in the log how far a part of a stage is that may take minutes; a short one is not mentioned.
+class SlowTaskLog:
+    """Logs how far a task inside a stage is, if it turns out slow; a quick one is not mentioned.
 
     `what` is being done, to `total` of `unit`.
     """
@@ -87,13 +91,13 @@ class Patience:
     def __init__(self, run: "StageRun", what: str, total: int, unit: str) -> None:
         self._run, self._what, self._total, self._unit = run, what, total, unit
         self._started = time.monotonic()
-        self._due = self._started + PATIENCE_SECONDS
+        self._due = self._started + SLOW_AFTER
 
     def done(self, count: int) -> None:
         """`count` of the total are done."""
         now = time.monotonic()
         if now < self._due or not 0 < count < self._total:
             return
-        self._due = now + PATIENCE_EVERY
+        self._due = now + SLOW_EVERY
         left = duration((now - self._started) * (self._total - count) / count)
         self._run.log(f"{self._what}: {count:,} of {self._total:,} {self._unit}, about {left} left")

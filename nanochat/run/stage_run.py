@@ -1,48 +1,38 @@
-"""A stage's own view of its run: the run directory, its events, signals, and how it ends.
+"""What a stage sees of its run (events, log lines, signals to stop), and running a stage to its end.
 
-An agent gives the stage a directory through `NANOCHAT_RUN_DIR` and keeps `state.json`; a stage run by
-hand makes the same directory itself, so that screens and tables see no difference.
+An agent gives the stage a directory through `NANOCHAT_RUN_DIR` and keeps `state.json`. A stage run directly
+makes the same directory itself, see run_directory.py.
 """
 
 import contextlib
-import json
 import os
-import secrets
 import signal
-import subprocess
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import NamedTuple, TextIO
 
-from nanochat import __version__
 from nanochat.common.errors import Exit, UserError, one_line
-from nanochat.common.paths import Layout, atomic_write, base_dir, make_dir
+from nanochat.common.paths import Layout, base_dir, make_dir
 from nanochat.common.streams import ensure_streams, on_stop_signals, say
-from nanochat.config.options import Options, Parser, add_arguments, changed, collect, normalise
+from nanochat.config.options import Options, Parser, add_arguments, collect, normalise
 from nanochat.config.stages import StageSpec, stage_spec
-from nanochat.run.events import JSON, EventWriter, read_events
+from nanochat.run.events import JSON, EventWriter
 from nanochat.run.launcher import follow_launcher, inside_group, launch
-from nanochat.run.wandb_log import Mirror, open_mirror
+from nanochat.run.run_directory import StandaloneState, new_run_id, write_run_json
+from nanochat.run.wandb_log import WandbLog, open_wandb_log
 
-SCHEMA = 1
-HEARTBEAT_SECONDS = 2.0
-ALONE_SECONDS = 10.0
-"""How long rank 0, on a busy machine, may take to tell an error of all processes."""
+PEER_ERROR_WAIT = 10.0
+"""Seconds another rank waits before it prints an error: rank 0, on a busy machine, may take as long to print
+the same one and end the group."""
 DEBUG = "NANOCHAT_DEBUG"
-ENV_PREFIXES = ("NANOCHAT_", "CUDA_", "NCCL_", "OMP_", "TORCH")
 
 
 class StageStopped(Exception):  # noqa: N818 - it is no error
     """Raised by a stage that was asked to stop, after it has saved what it must."""
-
-
-def new_run_id(stage: str) -> str:
-    """`YYYYMMDD-HHMMSS-<stage>-<4 hex>` in UTC: sorts by time, safe in a file name."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{stage}-{secrets.token_hex(2)}"
 
 
 def is_main_process() -> bool:
@@ -67,7 +57,7 @@ class StageRun:
         self.stop_reason = "as asked"
         self.started = False
         self._lock = threading.Lock()
-        self._mirror: Mirror | None = None
+        self._wandb: WandbLog | None = None
         self._events = EventWriter(path / "events.jsonl") if path is not None and self.is_main else None
 
     @property
@@ -79,16 +69,19 @@ class StageRun:
         if self._events is not None:
             with self._lock:
                 self._events.emit(kind, step=step, data=data)
-        if self._mirror is not None:
-            self._mirror.take(kind, step, data or {})
+        if self._wandb is not None:
+            self._wandb.log(kind, step, data or {})
 
-    def open_mirror(self) -> None:
-        """Mirrors the events that follow to W&B, where the stage's options ask for it."""
+    def open_wandb_log(self) -> None:
+        """Logs the events that follow to W&B as well, where the stage's options ask for it."""
         if getattr(self.options, "wandb", False) and self.path is not None and self.is_main:
-            self._mirror = open_mirror(
-                self.run_id, self.stage, self.path, vars(self.options),
-                lambda message: self.alert("wandb_failed", message),
-            )  # fmt: skip
+            self._wandb = open_wandb_log(
+                run_id=self.run_id,
+                stage=self.stage,
+                folder=self.path,
+                options=vars(self.options),
+                alert=lambda message: self.alert("wandb_failed", message),
+            )
 
     def start(
         self,
@@ -98,13 +91,18 @@ class StageRun:
         from_step: int = 0,
         info: Mapping[str, JSON] | None = None,
     ) -> None:
-        """Says that the work begins: how much there is (0 when unknown), and from where."""
+        """Logs that the work begins: how much there is (0 when unknown), and from where."""
         self.started = True
         options = {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self.options).items()}
         data: dict[str, JSON] = {
-            "stage": self.stage, "attempt": self.attempt, "from_step": from_step, "total_steps": total_steps,
-            "unit": unit, "options": options, "info": dict(info or {}),
-        }  # fmt: skip
+            "stage": self.stage,
+            "attempt": self.attempt,
+            "from_step": from_step,
+            "total_steps": total_steps,
+            "unit": unit,
+            "options": options,
+            "info": dict(info or {}),
+        }
         self.emit("stage_start", None, data)
 
     def log(self, text: str) -> None:
@@ -167,8 +165,7 @@ def run_stage(spec: StageSpec, argv: Sequence[str] | None, prog: str = "") -> in
     if processes > 1 and not inside_group():
         return launch(spec.module, sys.argv[1:] if argv is None else argv, processes)
     try:
-        with _open_run(spec, options, Layout(base), run_dir) as run:
-            return _execute(spec, options, run)
+        return _run_here(spec, options, Layout(base), run_dir)
     except UserError as error:
         say(f"{spec.name}: error: {error}", sys.stderr)
         return error.exit_code
@@ -195,110 +192,47 @@ def _parse(spec: StageSpec, argv: Sequence[str] | None, prog: str) -> tuple[Opti
     )
 
 
-@contextlib.contextmanager
-def _open_run(spec: StageSpec, options: Options, layout: Layout, given: str) -> Iterator[StageRun]:
-    """The run in the directory an agent gave, or in a new one of our own whose state we keep."""
+class Outcome(NamedTuple):
+    """How a stage ended: succeeded, failed or stopped, why, and the exit code of its process."""
+
+    status: str
+    error: str
+    exit_code: int
+
+
+def _run_here(spec: StageSpec, options: Options, layout: Layout, given: str) -> int:
+    """Runs the stage in this process; returns the exit code. `given` is an agent's run directory, or ""."""
     if not is_main_process():
-        yield StageRun(layout, None, spec.name, options, 1)
-        return
-    if given:
-        run = StageRun(
-            layout, make_dir(Path(given)), spec.name, options, int(os.environ.get("NANOCHAT_ATTEMPT", "1"))
-        )
-        try:
-            yield run
-        finally:
-            run.close()
-        return
+        return _execute(spec, options, StageRun(layout, None, spec.name, options, 1)).exit_code
+    if not given:
+        return _run_standalone(spec, options, layout)
+    attempt = int(os.environ.get("NANOCHAT_ATTEMPT", "1"))
+    with contextlib.closing(StageRun(layout, make_dir(Path(given)), spec.name, options, attempt)) as run:
+        return _execute(spec, options, run).exit_code
+
+
+def _run_standalone(spec: StageSpec, options: Options, layout: Layout) -> int:
+    """Runs the stage in a new run directory of its own, and keeps `state.json` itself."""
     path = make_dir(layout.run(new_run_id(spec.name)))
-    _write_json(path / "run.json", describe(path.name, spec.name, options))
-    state = HandState(path)
+    write_run_json(path, spec.name, options)
+    state = StandaloneState(path)
     run = StageRun(layout, path, spec.name, options, 1)
     state.begin()
+    # What stands when a second Ctrl-C breaks the stage off.
+    outcome = Outcome("failed", "interrupted", Exit.INTERRUPTED)
     try:
-        yield run
+        outcome = _execute(spec, options, run)
     finally:
         run.close()
-        state.end(run)
+        state.end(outcome.status, outcome.error, outcome.exit_code)
+    return outcome.exit_code
 
 
-def describe(run_id: str, stage: str, options: Options) -> dict[str, Any]:
-    """`run.json` of a stage run by hand: what was asked. Environment names go in, never values."""
-    return {
-        "schema": SCHEMA, "run_id": run_id, "name": stage, "stage": stage, "options": changed(options),
-        "argv": [sys.executable, *sys.orig_argv[1:]], "code": {"version": __version__, "sha": code_sha()},
-        "host": os.uname().nodename, "env": sorted(n for n in os.environ if n.startswith(ENV_PREFIXES)),
-        "created_at": time.time(), "plan": None, "cwd": str(Path.cwd()),
-    }  # fmt: skip
-
-
-def code_sha() -> str:
-    """The commit of the checkout this code runs from, `-dirty` when changed, or "" outside one."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return ""
-    try:
-        shown = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-            capture_output=True, text=True, timeout=5, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return shown.stdout.strip()
-
-
-class HandState:
-    """`state.json` of a stage run by hand: this process, its heartbeat, and how it ended."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path / "state.json"
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self.fields: dict[str, Any] = {
-            "schema": SCHEMA, "run_id": path.name, "status": "running", "attempt": 1, "pid": os.getpid(),
-            "pid_start": process_start(os.getpid()), "boot_id": boot_id(), "heartbeat": time.time(),
-            "started_at": time.time(), "ended_at": None, "exit_code": None, "signal": None, "reason": "",
-            "supervisor": None,
-        }  # fmt: skip
-
-    def begin(self) -> None:
-        _write_json(self.path, self.fields)
-        self._thread.start()
-
-    def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_SECONDS):
-            self.fields["heartbeat"] = time.time()
-            with contextlib.suppress(UserError):  # a full disk must not end the training
-                _write_json(self.path, self.fields)
-
-    def end(self, run: StageRun) -> None:
-        self._stop.set()
-        self._thread.join()
-        assert run.path is not None
-        events, _ = read_events(
-            run.path / "events.jsonl", max(0, (run.path / "events.jsonl").stat().st_size - 256 * 1024)
-        )
-        last = next((event.data for event in reversed(events) if event.kind == "stage_end"), {})
-        status = str(last.get("status", "failed"))
-        now = time.time()
-        self.fields.update(
-            status=status, ended_at=now, heartbeat=now, reason=str(last.get("error", "")),
-            exit_code={"succeeded": 0, "stopped": int(Exit.STOPPED)}.get(status, 1),
-        )  # fmt: skip
-        with contextlib.suppress(UserError):
-            _write_json(self.path, self.fields)
-
-
-def _execute(spec: StageSpec, options: Options, run: StageRun) -> int:
-    """The stage from start to end, with its end written to the log, whatever it is."""
+def _execute(spec: StageSpec, options: Options, run: StageRun) -> Outcome:
+    """Runs the stage to its end, whatever the end is, and writes that to the log."""
     _handle_signals(run)
     try:
-        run.open_mirror()
-        results = spec.load()(options, run)
-    except StageStopped:
-        run.log(f"{spec.name}: stopped, {run.stop_reason}")
-        run.end("stopped", f"stopped, {run.stop_reason}")
-        return Exit.STOPPED
+        return _run_to_end(spec, options, run)
     except UserError as error:
         return _fail(spec, run, str(error), error.exit_code)
     except OSError as error:
@@ -309,27 +243,38 @@ def _execute(spec: StageSpec, options: Options, run: StageRun) -> int:
         _keep_traceback(run)
         message = f"{type(error).__name__}: {one_line(str(error))[:500]} (the traceback is in {run.path})"
         return _fail(spec, run, message, Exit.FAILED)
+
+
+def _run_to_end(spec: StageSpec, options: Options, run: StageRun) -> Outcome:
+    try:
+        run.open_wandb_log()
+        results = spec.load()(options, run)
+    except StageStopped:
+        reason = f"stopped, {run.stop_reason}"
+        run.log(f"{spec.name}: {reason}")
+        run.end("stopped", reason)
+        return Outcome("stopped", reason, Exit.STOPPED)
     run.end("succeeded", results=dict(results))
-    return Exit.OK
+    return Outcome("succeeded", "", Exit.OK)
 
 
-def _fail(spec: StageSpec, run: StageRun, message: str, code: int) -> int:
+def _fail(spec: StageSpec, run: StageRun, message: str, code: int) -> Outcome:
     if run.is_main:
         say(f"{spec.name}: error: {message}", sys.stderr)
     else:
-        _tell_of_other_process(spec, run, message)
+        _report_peer_error(spec, run, message)
     with contextlib.suppress(UserError):  # the log's disk may be what is full
         run.end("failed", message)
-    return code
+    return Outcome("failed", message, code)
 
 
-def _tell_of_other_process(spec: StageSpec, run: StageRun, message: str) -> None:
-    """What ends all processes is told by rank 0; only what ends this one alone is told here."""
-    until = time.monotonic() + ALONE_SECONDS
+def _report_peer_error(spec: StageSpec, run: StageRun, message: str) -> None:
+    """Prints an error of this rank alone. One that all ranks have ends rank 0 too, which prints it."""
+    until = time.monotonic() + PEER_ERROR_WAIT
     while time.monotonic() < until and not run.stop_requested:
         time.sleep(0.05)
     if not run.stop_requested and os.getppid() != 1:
-        say(f"{spec.name}: error in process {os.environ.get('RANK')}: {message}", sys.stderr)
+        say(f"{spec.name}: error in rank {os.environ.get('RANK')}: {message}", sys.stderr)
 
 
 def _keep_traceback(run: StageRun) -> None:
@@ -358,24 +303,3 @@ def _handle_signals(run: StageRun) -> None:
         run.stop_requested = True
 
     on_stop_signals(ask)
-
-
-def process_start(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot (/proc/<pid>/stat field 22); None where unknown."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[19])
-
-
-def boot_id() -> str:
-    """The kernel's name for this boot, "" where there is none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    atomic_write(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")

@@ -10,7 +10,7 @@ from torch import Tensor
 from nanochat.data.dataloader import Batch, as_batch
 from nanochat.data.packing import Tokens
 from nanochat.evals.bpb import evaluate_bpb
-from nanochat.run.progress import Patience
+from nanochat.run.progress import SlowTaskLog
 from nanochat.train.loop import Training
 
 
@@ -46,7 +46,7 @@ class HeldOut:
 
     def _read(self, job: Training) -> None:
         source, runtime = self.rows(), job.runtime
-        patience = Patience(job.run, "reading text for validation", self.steps, "batches")
+        log = SlowTaskLog(job.run, "reading text for validation", self.steps, "batches")
         for number in range(self.steps):
             if runtime.world == 1:
                 job.check_stop()
@@ -55,12 +55,12 @@ class HeldOut:
                 break
             if number % runtime.world == runtime.rank:
                 self._mine.append(torch.from_numpy(rows))
-            patience.done(number + 1)
+            log.done(number + 1)
 
     def _batches(self, job: Training) -> Iterator[Batch]:
-        patience = Patience(job.run, "validation", len(self._mine), "batches")
+        log = SlowTaskLog(job.run, "validation", len(self._mine), "batches")
         for number, rows in enumerate(self._mine):
             if job.runtime.world == 1:
                 job.check_stop()
             yield as_batch(rows, job.runtime.device, job.state.loader)
-            patience.done(number + 1)
+            log.done(number + 1)

@@ -17,7 +17,7 @@ from nanochat.common.errors import UserError
 from nanochat.config.options import absolute_paths, changed, from_mapping, to_argv
 from nanochat.config.plan import Plan
 from nanochat.config.stages import stage_spec
-from nanochat.run.stage_run import code_sha, new_run_id
+from nanochat.run.run_directory import code_sha, new_run_id
 from remote.runs import PlanRef, RunRequest
 
 Json = dict[str, Any]

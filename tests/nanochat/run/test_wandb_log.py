@@ -1,4 +1,4 @@
-"""--wandb with a stand-in for the package that writes down what it is told, in real processes."""
+"""--wandb with a stand-in for the package that records its calls, in real processes."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def init(**options):
 
 @pytest.fixture
 def base(template: Path, tmp_path: Path) -> Path:
-    """With a package wandb that writes down what it is told."""
+    """With a package wandb that records its calls."""
     link_base(template, tmp_path)
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages" / "wandb.py").write_text(STAND_IN)
@@ -49,9 +49,12 @@ def base(template: Path, tmp_path: Path) -> Path:
 
 def train(base: Path, *options: str, attempt: int = 1, **env: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
-        "PYTHONPATH": f"{base / 'packages'}{os.pathsep}{ROOT}", "CALLS": str(base / "calls"),
-        "NANOCHAT_RUN_DIR": str(base / "runs" / "r1"), "NANOCHAT_ATTEMPT": str(attempt), **env,
-    }  # fmt: skip
+        "PYTHONPATH": f"{base / 'packages'}{os.pathsep}{ROOT}",
+        "CALLS": str(base / "calls"),
+        "NANOCHAT_RUN_DIR": str(base / "runs" / "r1"),
+        "NANOCHAT_ATTEMPT": str(attempt),
+        **env,
+    }
     argv = [sys.executable, "-m", "nanochat", "base_train", f"--base-dir={base}", *TINY, "--wandb", *options]
     return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
 
@@ -75,7 +78,7 @@ def test_every_metric_goes_there_and_a_resume_keeps_the_id(base: Path):
     assert [c["code"] for c in calls(base, "finish")] == [0, 0]
 
 
-def test_a_failure_there_is_one_alert_and_training_goes_on(base: Path):
+def test_a_failure_there_is_one_alert_and_training_continues(base: Path):
     assert train(base, "--num-iterations=3", BREAKS="1").returncode == 0
     events, _ = read_events(base / "runs" / "r1" / "events.jsonl")
     alerts = [e for e in events if e.kind == "alert" and e.data["what"] == "wandb_failed"]
@@ -96,7 +99,7 @@ def test_only_the_first_rank_talks(base: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.syspath_prepend(str(base / "packages"))
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     run = StageRun(Layout(base), base, "base_train", BaseTrainOptions(wandb=True), 1)
-    run.open_mirror()
+    run.open_wandb_log()
     run.close()
     assert len(calls(base, "init")) == begun
 

@@ -1,0 +1,145 @@
+"""What lies on disk of a run: `run.json` (what was asked) and `state.json` (how it goes, how it ended).
+
+An agent writes both for the stages it starts. A stage run directly, from a shell, writes them itself in the
+same form, so that screens and tables see no difference.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nanochat import __version__
+from nanochat.common.errors import UserError
+from nanochat.common.paths import atomic_write
+from nanochat.config.options import Options, changed
+
+SCHEMA = 1
+"""The format version of both files, the same as the agent's."""
+
+HEARTBEAT_SECONDS = 2.0
+"""Time between heartbeats, as often as an agent writes them. On a shared disk a run of another machine counts
+as lost after a minute without one."""
+
+ENV_PREFIXES = ("NANOCHAT_", "CUDA_", "NCCL_", "OMP_", "TORCH")
+"""Variables that change what a stage computes, where, or how fast. Only their names are written down."""
+
+
+def new_run_id(stage: str) -> str:
+    """`YYYYMMDD-HHMMSS-<stage>-<4 hex>` in UTC: sorts by time, safe in a file name."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{stage}-{secrets.token_hex(2)}"
+
+
+def write_run_json(path: Path, stage: str, options: Options) -> None:
+    """Writes `run.json` of a stage run directly into the run directory `path`."""
+    _write_json(path / "run.json", describe(path.name, stage, options))
+
+
+def describe(run_id: str, stage: str, options: Options) -> dict[str, Any]:
+    """What was asked of a stage run directly. Names of environment variables go in, never values."""
+    return {
+        "schema": SCHEMA,
+        "run_id": run_id,
+        "name": stage,
+        "stage": stage,
+        "options": changed(options),
+        "argv": [sys.executable, *sys.orig_argv[1:]],
+        "code": {"version": __version__, "sha": code_sha()},
+        "host": os.uname().nodename,
+        "env": sorted(name for name in os.environ if name.startswith(ENV_PREFIXES)),
+        "created_at": time.time(),
+        "plan": None,
+        "cwd": str(Path.cwd()),
+    }
+
+
+def code_sha() -> str:
+    """The commit of the checkout this code runs from, `-dirty` when changed, or "" outside one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        shown = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return shown.stdout.strip()
+
+
+class StandaloneState:
+    """`state.json` of a stage run directly: its process, its heartbeat, and how it ended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / "state.json"
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        now = time.time()
+        self.fields: dict[str, Any] = {
+            "schema": SCHEMA,
+            "run_id": path.name,
+            "status": "running",
+            "attempt": 1,
+            "pid": os.getpid(),
+            "pid_start": process_start(os.getpid()),
+            "boot_id": boot_id(),
+            "heartbeat": now,
+            "started_at": now,
+            "ended_at": None,
+            "exit_code": None,
+            "signal": None,
+            "reason": "",
+            "supervisor": None,
+        }
+
+    def begin(self) -> None:
+        """Writes the file and starts the heartbeat; raises `UserError` when it cannot be written."""
+        _write_json(self.path, self.fields)
+        self._thread.start()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            self.fields["heartbeat"] = time.time()
+            with contextlib.suppress(UserError):  # a full disk must not end the training
+                _write_json(self.path, self.fields)
+
+    def end(self, status: str, error: str, exit_code: int) -> None:
+        """Writes how the stage ended: succeeded, failed or stopped, why, and with what exit code."""
+        self._stop.set()
+        self._thread.join()
+        now = time.time()
+        self.fields.update(status=status, reason=error, exit_code=int(exit_code), ended_at=now, heartbeat=now)
+        with contextlib.suppress(UserError):  # the disk may be what ended the stage
+            _write_json(self.path, self.fields)
+
+
+def process_start(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot (/proc/<pid>/stat field 22); None where unknown."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot, "" where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    atomic_write(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
