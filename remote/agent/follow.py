@@ -9,7 +9,7 @@ Frames are JSON objects, one a line:
 - `problem`: `run_id` and `error`, once, for a run that nobody watches and that cannot be taken over;
 - `ping`: every two seconds.
 
-While it follows it also samples telemetry for stages run by hand, which nobody else does.
+While it follows it also samples telemetry for stages run directly, which nobody else does.
 """
 
 from __future__ import annotations
@@ -157,30 +157,30 @@ class Follower:
             del self.tracks[gone]
 
     def _care(self, now: float, tracks: list[Track]) -> Iterator[Json]:
-        """Now and then takes over runs whose supervisor has died, and tends the samplers of runs by hand."""
+        """Takes over runs whose supervisor has died, and tends the samplers of stages run directly."""
         if now < self._next_care:
             return
         first_look = self._next_care == 0.0
         self._next_care = now + CARE
-        orphans, by_hand = [], []
+        orphans, unsupervised = [], []
         for track in tracks:
             if not track.refresh() or track.run is None or track.state is None:
                 continue
             if takeover.is_orphan(track.directory, track.run, track.state):
                 orphans.append(track.directory.run_id)
-            elif takeover.runs_by_hand(track.run, track.state):
-                by_hand.append(track.directory)
+            elif takeover.is_unsupervised(track.run, track.state):
+                unsupervised.append(track.directory)
         if not first_look:  # one glance (`runs ls`) starts nothing
-            self._sample(by_hand, now)
+            self._sample(unsupervised, now)
         problems = takeover.take_over(self.runs, orphans)
         for run_id, why in problems.items():
             if self._problems.get(run_id) != why:
                 yield {"type": "problem", "run_id": run_id, "error": why}
         self._problems = problems
 
-    def _sample(self, by_hand: list[RunDir], now: float) -> None:
+    def _sample(self, unsupervised: list[RunDir], now: float) -> None:
         """One sampler for each of these runs. Of two followers one gets the file, the other waits for it."""
-        wanted = {directory.run_id: directory for directory in by_hand}
+        wanted = {directory.run_id: directory for directory in unsupervised}
         for over in set(self._samplers) - set(wanted):
             self._samplers.pop(over).end()
         for run_id, directory in wanted.items():
@@ -267,7 +267,7 @@ def follow(base: Path, source: TextIO, out: TextIO) -> int:
 
 
 def _nobody(line: str) -> None:
-    """A stage run by hand has no supervisor's log; trouble with the GPUs is told in the samples."""
+    """A stage run directly has no supervisor's log; trouble with the GPUs is told in the samples."""
 
 
 def _first_line(descriptor: int) -> bytes:

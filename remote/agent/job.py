@@ -57,7 +57,7 @@ class Job:
 
     @property
     def managed(self) -> bool:
-        """False for a stage run by hand, which keeps its own state while it lives."""
+        """False for a stage run directly, which keeps its own state while it lives."""
         return self.launch is not None
 
     @property

@@ -53,7 +53,7 @@ def is_orphan(directory: RunDir, run: Json, state: Json) -> bool:
     return not stage_alive(state)
 
 
-def runs_by_hand(run: Json, state: Json) -> bool:
+def is_unsupervised(run: Json, state: Json) -> bool:
     """True for a live stage of this machine that somebody started in a shell: no supervisor keeps it."""
     return (
         state.get("status") not in ENDED

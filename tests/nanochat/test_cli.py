@@ -84,7 +84,7 @@ def test_a_base_directory_that_cannot_be_is_one_line(tmp_path):
     assert str(tmp_path / "file") in done.stderr
 
 
-def test_a_stage_run_by_hand_leaves_the_same_files_as_one_under_an_agent(layout: Layout):
+def test_a_stage_run_directly_leaves_the_same_files_as_one_under_an_agent(layout: Layout):
     import json
 
     done = nanochat("tok_train", "--data-dir", "nowhere")

@@ -109,7 +109,7 @@ class AgentHost:
         return self.state(run_id)
 
     def make_hand_run(self, run_id: str, **fields: object) -> None:
-        """The directory and run.json that a stage run by hand makes for itself."""
+        """The directory and run.json that a stage run directly makes for itself."""
         self.dir(run_id).mkdir(parents=True)
         run = {
             "schema": 1, "run_id": run_id, "name": "fake", "stage": "fake",
@@ -118,7 +118,7 @@ class AgentHost:
         (self.dir(run_id) / "run.json").write_text(json.dumps({**run, **fields}))
 
     def write_hand_state(self, run_id: str, pid: int, **fields: object) -> None:
-        """The state.json that a stage run by hand keeps: it names no supervisor."""
+        """The state.json that a stage run directly keeps: it names no supervisor."""
         now = time.time()
         state = {
             "schema": 1, "run_id": run_id, "status": "running", "attempt": 1, "pid": pid,

@@ -1,4 +1,4 @@
-"""Where the text of a run's log comes from: its console.log, or the log events of a stage started by hand."""
+"""Where the text of a run's log comes from: its console.log, else the log events of a stage run directly."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def console_of(room: Room, key: str) -> Fetch:
     """Reads a run's console.log through the fleet.
 
-    A stage that was started by hand printed to its own terminal and has none: then the lines that it logged
-    as events are shown, with their time.
+    A stage run directly printed to its own terminal and has none: then the lines it logged as events are
+    shown, with their time.
     """
 
     async def fetch(offset: int, most: int) -> tuple[bytes, int, int]:

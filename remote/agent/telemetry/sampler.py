@@ -2,7 +2,7 @@
 
 Telemetry has a process of its own: a driver that hangs or crashes takes the sampler down, never the
 supervisor. The sampler ends with its supervisor; this restarts it, ever more slowly, when it ends alone.
-A stage run by hand has no supervisor: whoever follows the host samples for it, see `follow.py`.
+A stage run directly has no supervisor: whoever follows the host samples for it, see `follow.py`.
 """
 
 from __future__ import annotations

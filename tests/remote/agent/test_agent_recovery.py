@@ -170,7 +170,7 @@ def test_a_zombie_counts_as_dead() -> None:
     assert procs.alive(os.getpid(), procs.start_time(os.getpid()))
 
 
-def test_a_stage_run_by_hand_is_shown_as_it_stands_and_judged_when_dead(agent: AgentHost) -> None:
+def test_a_stage_run_directly_is_shown_as_it_stands_and_judged_when_dead(agent: AgentHost) -> None:
     alive, done, gone = (f"20260101-00000{i}-fake-000{i}" for i in range(3))
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()

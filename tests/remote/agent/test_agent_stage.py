@@ -57,7 +57,7 @@ def test_bad_input_of_a_real_stage_becomes_the_reason_of_the_failure(
     assert "no-such-option" in state["reason"].replace("_", "-")
 
 
-def test_a_real_stage_run_by_hand_is_seen_as_it_is(agent: AgentHost, tmp_path: Path) -> None:
+def test_a_real_stage_run_directly_is_seen_as_it_is(agent: AgentHost, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nanochat.stages.data_build", str(texts(tmp_path / "texts"))]
     env = {**agent.env, "NANOCHAT_BASE_DIR": str(agent.base)}
     subprocess.run(command, env=env, check=True, capture_output=True, timeout=120)

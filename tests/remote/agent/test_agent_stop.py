@@ -141,7 +141,7 @@ def test_sigterm_to_the_supervisor_stops_the_stage_and_starts_no_other(agent: Ag
     assert agent.state(second["run_id"])["status"] == "created"
 
 
-def test_a_stage_run_by_hand_is_stopped_without_touching_its_neighbours(agent: AgentHost) -> None:
+def test_a_stage_run_directly_is_stopped_without_touching_its_neighbours(agent: AgentHost) -> None:
     """It shares its process group with whatever started it: only the stage itself may be signalled."""
     entry = agent.stage(run_id="20260101-000000-fake-beef", steps=10000)
     agent.make_hand_run(entry["run_id"])

@@ -247,7 +247,7 @@ def test_the_sampler_ends_with_its_run_and_with_its_supervisor(agent: AgentHost)
     until(lambda: samplers(agent) == [], "the sampler to end")
 
 
-def test_a_stage_run_by_hand_is_sampled_while_somebody_follows(agent: AgentHost, machine: Machine) -> None:
+def test_a_stage_run_directly_is_sampled_while_somebody_follows(agent: AgentHost, machine: Machine) -> None:
     """Nobody supervises it: each follower offers a sampler, and one of them gets the file."""
     agent.env.update(machine.env)
     run_id = "20260101-000000-fake-0001"

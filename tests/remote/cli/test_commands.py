@@ -69,7 +69,7 @@ def test_a_mistake_is_exit_2_and_one_line(layout: Layout, home: Path, words: lis
     assert told in nanochat(home, *words, code=2).stderr
 
 
-def test_a_stage_run_by_hand_is_in_the_table(layout: Layout, home: Path) -> None:
+def test_a_stage_run_directly_is_in_the_table(layout: Layout, home: Path) -> None:
     folder = layout.run("20260101-120000-tok_train-ab12")
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(

@@ -221,7 +221,7 @@ async def test_a_log_written_while_another_pane_was_shown_is_read_when_it_is(ben
         await settle(pilot, lambda: len(view._lines) == 2)
 
 
-async def test_a_stage_run_by_hand_shows_what_it_logged(bench: Bench) -> None:
+async def test_a_stage_run_directly_shows_what_it_logged(bench: Bench) -> None:
     key = bench.run("hand")
     bench.events(key, [{"kind": "log", "data": {"text": f"line {n}"}} for n in range(5)])
     assert logged_text(bench.store, key).decode().splitlines()[2].endswith("line 2")
