@@ -87,10 +87,11 @@ class ConversationOptions(ChatTrainOptions):
         "base", "Stage that made the checkpoint it starts from", short="-i", group="Model",
         choices=("base", "mid", "sft"),
     )  # fmt: skip
-    load_optimizer: str = option(
-        "auto", "Start with the optimizer's state of that checkpoint: 1 yes, 0 no; auto: when modern",
-        group="Optimizer", choices=("auto", "1", "0"),
-    )  # fmt: skip
+    load_optimizer: bool | None = option(
+        None,
+        "Start with that checkpoint's optimizer state; default: in the modern era only",
+        group="Optimizer",
+    )
     mixture: tuple[str, ...] = option(
         (), "Conversations to train on, NAME/SPLIT:SIZE*EPOCHS by comma; default the stage's own",
         group="Tasks",
@@ -232,8 +233,11 @@ class ChatRlOptions(ChatTrainOptions):
     max_new_tokens: int = option(256, "Longest answer", group="Answers", minimum=1)
     temperature: float = option(1.0, "Of the answers", group="Answers", minimum=0)
     top_k: int = option(50, "Draw from the k likeliest; 0: all", group="Answers", minimum=0)
-    train_end: bool = option(
-        True, "Train the token that ends an answer too; the reference does not", group="Answers"
+    train_eos: bool = option(
+        True,
+        "Train the token that ends an answer too; upstream nanochat does not",
+        group="Answers",
+        aliases=("train_end",),
     )
     init_lr_frac: float = option(
         0.05, "Learning rates at the start, as a part of the base rates", group="Optimizer", minimum=0

@@ -64,8 +64,11 @@ class BaseEvalOptions(EvaluationOptions):
     bundle: str = option(
         "", "Folder of the CORE bundle; default eval_bundle under the base directory", group="CORE", path=True
     )
-    core_optional: bool = option(
-        False, "Leave CORE out, with an alert, where its bundle is not there", group="CORE"
+    skip_missing_core: bool = option(
+        False,
+        "Skip CORE, with an alert, where its bundle is missing",
+        group="CORE",
+        aliases=("core_optional",),
     )
     items: str = option("", "Also copy the verdict of every item to this file", group="CORE", path=True)
     split_tokens: int = option(40 * 524_288, "Tokens of each split for bits per byte", minimum=1)

@@ -15,7 +15,8 @@ from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from nanochat.common.errors import UserError, nearest
 
-Value = int | float | str | bool | tuple[str, ...]
+Value = int | float | str | bool | tuple[str, ...] | None
+"""What an option may hold. None: a yes or no that the stage decides, shown as `auto`."""
 
 
 class Options(Protocol):
@@ -45,6 +46,8 @@ class OptionField:
     positional: bool = False
     path: bool = False
     """A file or folder on the machine the stage runs on."""
+    aliases: tuple[str, ...] = ()
+    """Names of earlier versions: still read everywhere, shown nowhere."""
 
     @property
     def flag(self) -> str:
@@ -70,12 +73,14 @@ def option(
     short: str = "",
     positional: bool = False,
     path: bool = False,
+    aliases: Sequence[str] = (),
 ) -> Any:
     """A dataclass field that carries what its form line and its flag say; see `OptionField`."""
     meta = {
         "help": f"{help}; -1: {minus_one}" if minus_one else help,
         "group": group, "choices": tuple(choices), "minus_one": minus_one, "minimum": minimum,
         "maximum": maximum, "short": short, "positional": positional, "path": path,
+        "aliases": tuple(aliases),
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=meta)
 
@@ -95,6 +100,8 @@ def option_fields(cls: type[Options]) -> list[OptionField]:
     for item in dataclasses.fields(cls):
         hint = hints[item.name]
         kind = tuple if typing.get_origin(hint) is tuple else hint
+        if hint == bool | None and item.default is None:
+            kind = bool
         if isinstance(kind, types.UnionType) or item.default is MISSING:
             raise TypeError(f"{cls.__name__}.{item.name}: one plain type with a default, please")
         fields.append(OptionField(item.name, kind, item.default, **item.metadata))
@@ -130,6 +137,8 @@ def _convert(field: OptionField, raw: object) -> Value:
     elif field.type is bool:
         if isinstance(text, bool):
             return text
+        if field.default is None and text in (None, "", "auto"):
+            return None
         words = {
             "true": True,
             "1": True,
@@ -182,10 +191,12 @@ def _example(field: OptionField) -> str:
 def from_mapping(cls: type[O], mapping: Mapping[str, object], where: str = "") -> O:
     """The options `mapping` sets over the defaults. Unknown names raise with the nearest known ones."""
     fields = {field.name: field for field in option_fields(cls)}
+    renamed = {alias: field.name for field in fields.values() for alias in field.aliases}
     prefix = f"{where}: " if where else ""
     values: dict[str, Value] = {}
     for key, raw in mapping.items():
         name = key.strip().lstrip("-").replace("-", "_")
+        name = renamed.get(name, name)
         if name not in fields:
             raise UserError(f"{prefix}unknown option '{key}'", nearest(name, fields))
         try:
@@ -238,6 +249,25 @@ def absolute_paths(options: O, folder: Path) -> O:
     return dataclasses.replace(options, **paths)
 
 
+class OptionalSwitch(argparse.BooleanOptionalAction):
+    """`--x` or `--no-x`, else the stage decides.
+
+    `--x 1`, `--x 0` and `--x auto`, which version 0.1.0 and upstream nanochat take, are read and not shown.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        off = str(option_string).startswith("--no-")
+        if off and values:
+            parser.error(f"{option_string} takes no value")
+        setattr(namespace, self.dest, values[0] if values else not off)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse that answers in one line, offers the nearest known names and never guesses a prefix."""
 
@@ -250,6 +280,11 @@ class Parser(argparse.ArgumentParser):
             raise UserError(
                 f"{self.prog}: unknown {what} '{value}'", nearest(str(value), map(str, action.choices))
             )
+
+    def _get_nargs_pattern(self, action: argparse.Action) -> str:
+        if isinstance(action, OptionalSwitch):
+            return "(-*A?-*)"  # one value or none, where the help shows none
+        return super()._get_nargs_pattern(action)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{self.prog}: {message}", f"see {self.prog} --help")
@@ -271,6 +306,8 @@ def _flags(parser: argparse.ArgumentParser, found: argparse.Namespace) -> list[s
     """The flags that `parser` takes, and those of the sub-command that was chosen."""
     flags: list[str] = []
     for action in parser._actions:
+        if action.help is argparse.SUPPRESS:
+            continue
         flags += action.option_strings
         if isinstance(action, argparse._SubParsersAction):
             chosen = action.choices.get(str(getattr(found, action.dest, "")))
@@ -294,7 +331,7 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type[Options]) -> None:
     groups: dict[str, Any] = {}
     for field in option_fields(cls):
         group = groups.setdefault(field.group, parser.add_argument_group(field.group))
-        shown = "" if field.default in ("", (), False) else f" [{field.default}]"
+        shown = "" if field.default in ("", (), False, None) else f" [{field.default}]"
         arguments: dict[str, Any] = {
             "help": (field.help + shown).replace("%", "%%"),
             "default": argparse.SUPPRESS,
@@ -309,12 +346,22 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type[Options]) -> None:
                 default=[],
             )
         elif field.type is bool:
-            group.add_argument(*names, action=argparse.BooleanOptionalAction, **arguments)
+            switch = OptionalSwitch if field.default is None else argparse.BooleanOptionalAction
+            group.add_argument(*names, dest=field.name, action=switch, **arguments)
         else:
             if field.choices:
                 arguments["help"] += " {" + ",".join(field.choices) + "}"
             metavar = {int: "N", float: "X", str: "TEXT", tuple: "A,B"}[field.type]
             group.add_argument(*names, dest=field.name, metavar=metavar, **arguments)
+        for alias in field.aliases:
+            hidden: dict[str, Any] = {"action": argparse.BooleanOptionalAction} if field.type is bool else {}
+            parser.add_argument(
+                "--" + alias.replace("_", "-"),
+                dest=field.name,
+                default=argparse.SUPPRESS,
+                help=argparse.SUPPRESS,
+                **hidden,
+            )
 
 
 def collect(cls: type[O], namespace: argparse.Namespace) -> O:

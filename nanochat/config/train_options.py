@@ -66,12 +66,14 @@ class BaseTrainOptions(TrainingOptions):
     data_dir: str = option(
         "", "Folder of the shards; default base_data_climbmix, else base_data", group="Run", path=True
     )
-    data_split: str = option(
+    shard_by: str = option(
         "batches",
         "Over several processes: batches (the text one process would read, in its order) or row-groups (each "
         "reads its own: less to tokenize, another order)",
-        group="Run", choices=("batches", "row-groups"),
-    )  # fmt: skip
+        group="Run",
+        choices=("batches", "row-groups"),
+        aliases=("data_split",),
+    )
     model_tag: str = option("", "Name of the checkpoint folder; default d<depth>", group="Model")
     era: str = option(
         "modern",

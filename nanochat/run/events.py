@@ -21,6 +21,8 @@ from nanochat.common.errors import Exit, UserError
 JSON: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
 
 KINDS = ("stage_start", "metric", "eval", "sample", "checkpoint", "alert", "log", "stage_end")
+RENAMED_METRICS = {"rl/mixed": "rl/mixed_reward_fraction", "rl/ended": "rl/finished_fraction"}
+"""Metrics of version 0.1.0 under their present names, by which every reader gets them."""
 MAX_LINE = 64 * 1024
 CUT_MARK = " … [cut]"
 
@@ -61,6 +63,8 @@ def parse_line(line: bytes | str) -> Event | None:
         return None
     if not isinstance(kind, str) or not isinstance(data, dict) or type(step) not in (int, type(None)):
         return None
+    if not RENAMED_METRICS.keys().isdisjoint(data):
+        data = {RENAMED_METRICS.get(name, name): value for name, value in data.items()}
     return Event(seq, float(t), kind, step, data)
 
 

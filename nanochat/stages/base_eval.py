@@ -90,7 +90,7 @@ def run(options: BaseEvalOptions, run: StageRun) -> dict[str, float | int | str]
 def wanted(options: BaseEvalOptions, run: StageRun) -> list[str]:
     """The evaluations asked for, in the order they are done."""
     folder = bundle_folder(run.layout, options.bundle)
-    if options.core_optional and "core" in options.eval and not folder.is_dir():
+    if options.skip_missing_core and "core" in options.eval and not folder.is_dir():
         run.alert("core_left_out", f"CORE is left out: no bundle in {folder}")
         options = replace(options, eval=tuple(kind for kind in options.eval if kind != "core"))
     for name in options.eval:

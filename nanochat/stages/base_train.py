@@ -34,7 +34,13 @@ from nanochat.train.held_out import HeldOut
 from nanochat.train.loop import Course, Every, Training, check_batch
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
-from nanochat.train.resume import alert_of_others, check_same_model, reads_on, restore_training, resume_point
+from nanochat.train.resume import (
+    alert_of_others,
+    check_same_model,
+    restore_training,
+    resume_point,
+    resumes_exactly,
+)
 from nanochat.train.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.train.step import LoopState, prepare_for_training
 
@@ -62,9 +68,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     )
     model = make_model(options, config, runtime, found)
     optimizer = make_optimizer(options, model, horizon, runtime)
-    state = (
-        LoopState() if found is None else restore_training(found, tokenizer, optimizer, options.data_split)
-    )
+    state = LoopState() if found is None else restore_training(found, tokenizer, optimizer, options.shard_by)
     state.loss_scale = (state.loss_scale or LossScale()) if runtime.dtype == torch.float16 else None
     retention = RetentionPolicy(options.keep_last, options.keep_best)
     saver = Saver(tag, runtime.ranks, retention, runtime.ranks.share(run.run_id))
@@ -112,7 +116,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
 
 def reading(options: BaseTrainOptions, runtime: Runtime) -> dict[str, Any]:
     """How the text is shared out over processes."""
-    if options.data_split == "row-groups":
+    if options.shard_by == "row-groups":
         return {"rank": runtime.rank, "world": runtime.world}
     return {"deal": (runtime.rank, runtime.world)}
 
@@ -197,7 +201,7 @@ def announce(
         run.log(f"going on from step {found.step} of {found.path}")
         if found.step >= horizon.steps:
             run.log(f"which is the end of {horizon.steps:,} steps or later: nothing is left to train")
-        if not reads_on(found, runtime.ranks, options.data_split):
+        if not resumes_exactly(found, runtime.ranks, options.shard_by):
             run.alert(
                 "other_ranks",
                 f"{found.path} was saved by {found.ranks} processes, now there are {runtime.world}: weights "

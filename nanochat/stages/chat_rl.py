@@ -60,7 +60,7 @@ def run(options: ChatRlOptions, run: StageRun) -> dict[str, float | int | str]:
     run.log(
         f"{steps:,} steps of {options.examples_per_step} questions × {options.num_samples} answers "
         f"from {options.task} ({len(task):,} questions), the end of an answer "
-        + ("trained too" if options.train_end else "not trained")
+        + ("trained too" if options.train_eos else "not trained")
     )
     engine = Engine(job.model, job.tokenizer)
     watch = RolloutWatch(job, held, engine, options)
@@ -71,7 +71,7 @@ def run(options: ChatRlOptions, run: StageRun) -> dict[str, float | int | str]:
     batches = RolloutLoader(
         Sampler(engine, job.tokenizer, drawing, watch.between), task, questions=options.examples_per_step,
         rows=options.device_batch_size, ranks=runtime.ranks, device=runtime.device, state=job.state.loader,
-        told=watch.rolled, end=options.train_end,
+        told=watch.rolled, train_eos=options.train_eos,
     )  # fmt: skip
     every = [Every(options.eval_every, watch.judge, at_start=True)]
     last = job.train(
@@ -132,13 +132,14 @@ class RolloutWatch:
         values = {
             "rl/reward": reward, "rl/reward_stderr": error,
             "rl/answer_tokens": sum(len(answer.tokens) for answer in answers) / len(answers),
-            "rl/ended": sum(answer.finish is Finish.STOP for answer in answers) / len(answers),
-            "rl/mixed": sum(0 < mean < 1 for mean in means) / len(means),
+            "rl/finished_fraction": sum(answer.finish is Finish.STOP for answer in answers) / len(answers),
+            "rl/mixed_reward_fraction": sum(0 < mean < 1 for mean in means) / len(means),
         }  # fmt: skip
         run.metric(step, values)
         run.log(
             f"step {step:05d} | reward {reward:.3f} ± {error:.3f} | "
-            f"{values['rl/answer_tokens']:.0f} tokens an answer | {100 * values['rl/ended']:.0f}% ended"
+            f"{values['rl/answer_tokens']:.0f} tokens an answer | "
+            f"{100 * values['rl/finished_fraction']:.0f}% finished"
         )
         if is_multiple(step, self.options.sample_every):
             for rollout in rollouts[:2]:

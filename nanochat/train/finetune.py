@@ -101,7 +101,7 @@ def train(
 
     # 3. The training.
     optimizer = make_optimizer(options, start, runtime, options.init_lr_frac)
-    warm = options.load_optimizer == "1" or (options.load_optimizer == "auto" and form.warm_start)
+    warm = form.warm_start if options.load_optimizer is None else options.load_optimizer
     warmed = warm and not start.resumed and warm_start(start, optimizer)
     reader = loader(mixture, (0, 1), None)
     job = make_job(

@@ -69,11 +69,11 @@ def check_same_model(found: Checkpoint, config: ModelConfig) -> None:
 
 
 def restore_training(
-    found: Checkpoint, tokenizer: Tokenizer, optimizer: MuonAdamW, split: str = "batches"
+    found: Checkpoint, tokenizer: Tokenizer, optimizer: MuonAdamW, shard_by: str = "batches"
 ) -> LoopState:
     """Loop state, optimizer, loader and random generators as they were when `found` was saved.
 
-    Where the text is shared out so that reading cannot go on exactly (`reads_on` tells), it goes on at the
+    Where the text is sharded so that reading cannot resume exactly (see `resumes_exactly`), it resumes at the
     row group after the one rank 0 was in; weights and optimizer are the same. Raises `UserError` when it was
     trained with another tokenizer or a file is damaged.
     """
@@ -88,9 +88,9 @@ def restore_training(
     optimizer.load_state_tensors(states, int(meta["optimizer_steps"]))
     if found.ranks == ranks.world:
         restore_random_state(found.tensors(state_file(ranks.rank)))
-    if reads_on(found, ranks, split):
-        # Dealt batch by batch, all ranks stand at the same place of the text.
-        own = ranks.rank if split == "row-groups" else 0
+    if resumes_exactly(found, ranks, shard_by):
+        # Sharded by batches, all ranks are at the same place of the text.
+        own = ranks.rank if shard_by == "row-groups" else 0
         loaders = meta.get("dataloader_states") or [meta["dataloader_state_dict"]]
         loader = LoaderState.restore(loaders[own], found.tensors(state_file(own)))
     else:
@@ -99,15 +99,16 @@ def restore_training(
     return LoopState.restore(found.step, meta, loader)
 
 
-def reads_on(found: Checkpoint, ranks: Ranks, split: str) -> bool:
+def resumes_exactly(found: Checkpoint, ranks: Ranks, shard_by: str) -> bool:
     """Whether the next batch is the one that would have come.
 
-    Text dealt out batch by batch can be read on by any number of processes; text shared out by row groups
-    by as many as before.
+    Text sharded by batches resumes on any number of processes; text sharded by row groups only on as many as
+    before.
     """
-    before = found.meta.get("user_config", {}).get("data_split", "batches")
-    one_text = (before == "batches" or found.ranks == 1) and (split == "batches" or ranks.world == 1)
-    return one_text or (before == split and found.ranks == ranks.world)
+    saved = found.meta.get("user_config", {})
+    before = saved.get("shard_by") or saved.get("data_split", "batches")  # data_split: version 0.1.0
+    one_text = (before == "batches" or found.ranks == 1) and (shard_by == "batches" or ranks.world == 1)
+    return one_text or (before == shard_by and found.ranks == ranks.world)
 
 
 def training_files(model: GPT, optimizer: MuonAdamW, loader: LoaderState) -> dict[str, dict[str, Tensor]]:

@@ -99,16 +99,25 @@ class RolloutLoader:
 
     At the first pass of a step the model answers the step's questions (those of this rank: every world-th),
     and `told` hears the rollouts of all ranks. A pass is `rows` answers to one question: inputs and targets
-    (B, T), a target −1 where it is not trained, and as weights (B, T) the advantages. `end` says whether the
-    token that ends an answer is trained too.
+    (B, T), a target −1 where it is not trained, and as weights (B, T) the advantages. `train_eos`: the token
+    that ends an answer is trained too.
     """
 
     def __init__(
-        self, sampler: Sampler, task: Task, *, questions: int, rows: int, ranks: Ranks,
-        device: torch.device, state: LoaderState, told: Callable[[list[Rollout]], None], end: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        sampler: Sampler,
+        task: Task,
+        *,
+        questions: int,
+        rows: int,
+        ranks: Ranks,
+        device: torch.device,
+        state: LoaderState,
+        told: Callable[[list[Rollout]], None],
+        train_eos: bool = True,
+    ) -> None:
         self.sampler, self.task, self.questions, self.rows = sampler, task, questions, rows
-        self.ranks, self.device, self.state, self.told, self.end = ranks, device, state, told, end
+        self.ranks, self.device, self.state, self.told, self.train_eos = ranks, device, state, told, train_eos
         self._passes = self._roll_on()
 
     def __iter__(self) -> Self:
@@ -148,7 +157,7 @@ class RolloutLoader:
     def row(self, prompt: Sequence[int], answer: Completion) -> Tokens:
         """Prompt and answer as signed ids: a token that is not trained as ~id."""
         drawn = list(answer.drawn)
-        if answer.finish is Finish.STOP and not self.end:
+        if answer.finish is Finish.STOP and not self.train_eos:
             drawn[-1] = False
         tokens = np.asarray([*prompt, *answer.tokens], dtype=np.int32)
         trained = np.asarray([False] * len(prompt) + drawn)

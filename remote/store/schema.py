@@ -80,8 +80,17 @@ CREATE TABLE marks (                       -- the person's own: tag, note, pin
 ) WITHOUT ROWID;
 """
 
+# Metrics that version 0.1.0 called otherwise; `nanochat.run.events` renames those of logs.
+_V2 = """
+UPDATE metrics SET name = 'rl/mixed_reward_fraction' WHERE name = 'rl/mixed';
+UPDATE metrics SET name = 'rl/finished_fraction' WHERE name = 'rl/ended';
+UPDATE runs SET summary = replace(
+    replace(summary, '"rl/mixed":', '"rl/mixed_reward_fraction":'), '"rl/ended":', '"rl/finished_fraction":'
+) WHERE summary LIKE '%"rl/%';
+"""
+
 #: One script a version, applied in order; a script once released never changes.
-MIGRATIONS: tuple[str, ...] = (_V1,)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2)
 
 
 def migrate(db: sqlite3.Connection, path: str) -> None:

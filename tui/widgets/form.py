@@ -17,10 +17,14 @@ from nanochat.config.options import OptionField, Options, Value, option_fields, 
 from tui.widgets.choice import Choice
 
 ON_OFF = ("false", "true")
+AUTO = "auto"
+"""How an option that the stage decides when it is unset is shown."""
 
 
 def format_value(value: Value) -> str:
-    """A value as one types it into the form."""
+    """A value as it is typed into the form."""
+    if value is None:
+        return AUTO
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
@@ -43,7 +47,9 @@ class FieldRow(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Static(classes="label")
-        if self.field.type is bool:
+        if self.field.type is bool and self.field.default is None:
+            yield Choice((AUTO, *ON_OFF), self._initial, shown=(AUTO, "off", "on"))
+        elif self.field.type is bool:
             yield Choice(ON_OFF, self._initial, shown=("off", "on"))
         elif self.field.choices:
             yield Choice(self.field.choices, self._initial)

@@ -14,6 +14,7 @@ from nanochat.config.options import (
     Options,
     Parser,
     add_arguments,
+    changed,
     collect,
     from_mapping,
     normalise,
@@ -36,7 +37,7 @@ def value_of(field: OptionField) -> st.SearchStrategy[object]:
     if field.choices:
         return st.sampled_from(field.choices)
     if field.type is bool:
-        return st.booleans()
+        return st.sampled_from((None, False, True)) if field.default is None else st.booleans()
     if field.type is int:
         return st.integers(int(low) if low is not None else -5, int(high) if high is not None else 2**40)
     if field.type is float:
@@ -100,6 +101,64 @@ def test_paths_are_positional_and_may_look_like_options():
     options = DataBuildOptions(paths=("-odd", "b c"), out="x")
     assert to_argv(options) == ["--out=x", "--", "-odd", "b c"]
     assert parse(DataBuildOptions, to_argv(options)) == options
+
+
+OLD_SPELLINGS = [
+    ("base_train", ["--data-split", "row-groups"], {"shard_by": "row-groups"}),
+    ("base_train", ["--data_split=row-groups"], {"shard_by": "row-groups"}),
+    ("base_eval", ["--core-optional"], {"skip_missing_core": True}),
+    ("base_eval", ["--skip-missing-core", "--no-core-optional"], {}),
+    ("chat_rl", ["--no-train-end"], {"train_eos": False}),
+    ("chat_sft", ["--load-optimizer", "1"], {"load_optimizer": True}),
+    ("chat_sft", ["--load-optimizer=0"], {"load_optimizer": False}),
+    ("mid_train", ["--load-optimizer=auto"], {}),
+]
+
+
+@pytest.mark.parametrize(("stage", "argv", "means"), OLD_SPELLINGS)
+def test_old_spellings_are_read_on_the_command_line(stage, argv, means):
+    assert changed(parse(STAGES[stage].options, argv)) == means
+
+
+@pytest.mark.parametrize(
+    ("stage", "old", "means"),
+    [
+        ("base_train", {"data_split": "row-groups"}, {"shard_by": "row-groups"}),
+        ("base_eval", {"core_optional": True}, {"skip_missing_core": True}),
+        ("chat_rl", {"train_end": False}, {"train_eos": False}),
+        ("chat_sft", {"load_optimizer": "1"}, {"load_optimizer": True}),
+        ("chat_sft", {"load_optimizer": "0"}, {"load_optimizer": False}),
+        ("chat_sft", {"load_optimizer": "auto"}, {}),
+    ],
+)
+def test_old_spellings_are_read_in_plans_and_old_runs(stage, old, means):
+    assert changed(from_mapping(STAGES[stage].options, old)) == means
+
+
+def test_a_switch_left_unset_is_not_a_switch_turned_off():
+    options = STAGES["chat_sft"].options
+    assert changed(parse(options, [])) == {}
+    assert changed(parse(options, ["--no-load-optimizer"])) == {"load_optimizer": False}
+    assert changed(parse(options, ["--load-optimizer", "--seed=3"])) == {"load_optimizer": True, "seed": 3}
+    with pytest.raises(UserError, match="--load-optimizer: 'maybe' is not true or false"):
+        parse(options, ["--load-optimizer", "maybe"])
+    with pytest.raises(UserError, match="--no-load-optimizer takes no value"):
+        parse(options, ["--no-load-optimizer=1"])
+
+
+@pytest.mark.parametrize("stage", ["base_train", "base_eval", "chat_rl", "chat_sft"])
+def test_old_spellings_are_shown_nowhere(stage):
+    options = STAGES[stage].options
+    parser = Parser(prog="nanochat test")
+    add_arguments(parser, options)
+    aliases = [alias for field in option_fields(options) for alias in field.aliases]
+    shown = parser.format_help()
+    for alias in aliases:
+        assert alias.replace("_", "-") not in shown
+        with pytest.raises(UserError) as caught:
+            parse(options, [f"--{alias.replace('_', '-')}x"])
+        assert f"did you mean '--{alias.replace('_', '-')}'" not in str(caught.value)
+    assert "--load-optimizer, --no-load-optimizer" in shown or stage != "chat_sft"
 
 
 @given(number=st.integers(-(2**70), 2**70))

@@ -42,6 +42,14 @@ def test_what_is_written_is_read_back_on_one_line(tmp_path_factory: pytest.TempP
         assert len(events) == 1
 
 
+def test_metrics_of_version_0_1_0_have_their_present_names():
+    event = parse_line(
+        '{"seq":1,"t":1.0,"kind":"metric","step":2,"data":{"rl/ended":1,"rl/mixed":0.5,"x":3}}'
+    )
+    assert event is not None
+    assert event.data == {"rl/finished_fraction": 1, "rl/mixed_reward_fraction": 0.5, "x": 3}
+
+
 def test_non_finite_numbers_become_words_and_raise_an_alert(tmp_path: Path):
     with EventWriter(tmp_path / "events.jsonl") as log:
         log.emit(

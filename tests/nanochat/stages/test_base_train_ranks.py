@@ -110,9 +110,9 @@ def test_one_process_goes_on_exactly_from_the_checkpoint_of_two(base: Path) -> N
 
 
 def test_text_shared_by_row_groups_goes_on_with_a_warning(base: Path) -> None:
-    run(base, "--num-iterations=6", "--data-split=row-groups", "--save-every=3", "--eval-every=-1")
+    run(base, "--num-iterations=6", "--shard-by=row-groups", "--save-every=3", "--eval-every=-1")
     told = alone(
-        base, "--num-iterations=9", "--eval-every=-1", "--resume-from-step=6", "--data-split=row-groups"
+        base, "--num-iterations=9", "--eval-every=-1", "--resume-from-step=6", "--shard-by=row-groups"
     )
     assert "other_ranks" in [event.data["what"] for event in told if event.kind == "alert"]
     assert [event.step for event in told if event.kind == "metric"] == [6, 7, 8]

@@ -112,9 +112,9 @@ def test_the_gradient_of_a_step_is_that_of_the_formula(
 def test_prompts_and_tool_outputs_are_not_trained_and_the_end_is_unless_told(opened: OpenedModel) -> None:
     answer = Completion([5, 6, 7, 8], [True, False, False, True], Finish.STOP)
     assert loader_of(opened, []).row([1, 2], answer).tolist() == [~1, ~2, 5, ~6, ~7, 8]
-    assert loader_of(opened, [], end=False).row([1, 2], answer).tolist() == [~1, ~2, 5, ~6, ~7, ~8]
+    assert loader_of(opened, [], train_eos=False).row([1, 2], answer).tolist() == [~1, ~2, 5, ~6, ~7, ~8]
     cut = Completion([5, 6], [True, True], Finish.LENGTH)
-    assert loader_of(opened, [], end=False).row([1], cut).tolist() == [~1, 5, 6]
+    assert loader_of(opened, [], train_eos=False).row([1], cut).tolist() == [~1, 5, 6]
 
 
 def test_an_answer_does_not_depend_on_the_questions_beside_it(opened: OpenedModel) -> None:

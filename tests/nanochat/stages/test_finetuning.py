@@ -111,16 +111,16 @@ def test_the_optimizer_goes_on_unless_told_not_to(base: Path) -> None:
     momenta = {}
     before = load_file(find_checkpoint(base / "base_checkpoints").path / "optim.safetensors")
     name = "transformer.wte.weight.exp_avg_sq"
-    for load in ("1", "0"):
-        options = [*QUICK, "--num-iterations=1", f"--load-optimizer={load}", f"--out-tag=load{load}"]
+    for load, steps in (("load-optimizer", 21), ("no-load-optimizer", 1)):
+        options = [*QUICK, "--num-iterations=1", f"--{load}", f"--out-tag={load}"]
         assert main("chat_sft", [f"--base-dir={base}", *options]) == 0
-        saved = find_checkpoint(base / "chatsft_checkpoints", f"load{load}")
+        saved = find_checkpoint(base / "chatsft_checkpoints", load)
         momenta[load] = load_file(saved.path / "optim.safetensors")[name]
-        assert saved.meta["optimizer_steps"] == (21 if load == "1" else 1)
+        assert saved.meta["optimizer_steps"] == steps
     # A token that no conversation has keeps what pretraining left, decayed once.
-    untouched = (momenta["0"] == 0).all(dim=1) & (before[name] > 0).any(dim=1)
+    untouched = (momenta["no-load-optimizer"] == 0).all(dim=1) & (before[name] > 0).any(dim=1)
     assert untouched.any()
-    assert torch.allclose(momenta["1"][untouched], before[name][untouched] * 0.995)
+    assert torch.allclose(momenta["load-optimizer"][untouched], before[name][untouched] * 0.995)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from nanochat.common.errors import UserError
 from nanochat.run.events import EventWriter, parse_line
 from remote.runs import Attempt, superseded_from
+from remote.store.schema import MIGRATIONS
 from remote.store.series import BLOCK
 from remote.store.store import Store
 
@@ -370,6 +371,31 @@ def test_a_file_that_is_no_store_and_one_of_a_newer_version_are_one_line(tmp_pat
     db.close()
     with pytest.raises(UserError, match="newer version"):
         Store(tmp_path / "c.sqlite")
+
+
+def test_metrics_of_version_0_1_0_are_read_by_their_present_names(tmp_path: Path) -> None:
+    old = {"rl/mixed": 0.5, "rl/ended": 1.0, "rl/reward": 0.7}
+    present = {"rl/finished_fraction": 1.0, "rl/mixed_reward_fraction": 0.5, "rl/reward": 0.7}
+    db = sqlite3.connect(tmp_path / "c.sqlite")
+    db.executescript(MIGRATIONS[0])
+    db.execute("INSERT INTO runs (id, host, run_id, summary) VALUES (1, 'box', 'r1', ?)", [summary_json(old)])
+    for number, (name, value) in enumerate(old.items()):
+        db.execute("INSERT INTO metrics (id, run, name, tail) VALUES (?, 1, ?, 1)", (number, name))
+        db.execute("INSERT INTO points VALUES (?, 0, 0, 0.0, ?, 1)", (number, value))
+    db.execute("INSERT INTO files (run, file, last_seq) VALUES (1, 'events.jsonl', 0)")
+    db.execute("PRAGMA user_version = 1")
+    db.commit()
+    db.close()
+    with Store(tmp_path / "c.sqlite") as store:
+        assert store.metric_names(KEY) == sorted(present)
+        assert store.latest(KEY) == present
+        store.ingest("box", "r1", "events.jsonl", 0, line(1, step=1, **old))
+        assert store.metric_names(KEY) == sorted(present)
+        assert [point[3] for point in store.metric(KEY, "rl/finished_fraction")] == [1.0, 1.0]
+
+
+def summary_json(latest: dict[str, float]) -> str:
+    return json.dumps({"latest": latest})
 
 
 def test_processes_that_make_the_store_at_once_all_get_it(tmp_path: Path) -> None:

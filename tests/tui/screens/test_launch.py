@@ -49,6 +49,21 @@ async def test_every_stage_has_a_form_with_all_its_options_at_their_defaults(
         assert screen.form.instance() == STAGES[stage].options()  # type: ignore[call-arg]
 
 
+async def test_a_switch_that_the_stage_decides_is_automatic_on_or_off(bench: Bench) -> None:
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        screen = await launch_screen(app, pilot)
+        screen.query_one("#stage", Choice).value = "chat_sft"
+        await settle(pilot, lambda: screen._stage == "chat_sft")
+        switch = row(screen, "load_optimizer")
+        assert (switch.text, switch.query_one(Choice).values) == ("auto", ["auto", "false", "true"])
+        for text, words in (("false", ["--no-load-optimizer"]), ("true", ["--load-optimizer"]), ("auto", [])):
+            switch.text = text
+            await settle(pilot)
+            shown = shlex.split(screen.command())
+            assert [word for word in shown if word.endswith("load-optimizer")] == words
+
+
 async def test_what_is_typed_is_checked_and_becomes_the_command(bench: Bench) -> None:
     bench.run("one")
     async with bench.open() as (app, pilot):
