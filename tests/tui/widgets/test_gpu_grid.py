@@ -8,7 +8,8 @@ from textual.app import App, ComposeResult
 from tests.tui.plots.test_plotting import colours
 from tui.data.telemetry import BUCKETS, GpuHistory, Value, gpus
 from tui.style.themes import THEMES
-from tui.widgets.gpu_grid import NO_GPU, NO_TELEMETRY, WAITING, GpuGrid, Machine, machine_lines
+from tui.widgets.gpu_grid import GpuGrid
+from tui.widgets.machine_lines import NO_GPU, NO_TELEMETRY, WAITING, Machine, Panel, machine_lines
 
 GIB = 2**30
 
@@ -52,7 +53,7 @@ def machine(*samples: dict[str, Value]) -> Machine:
 
 
 def shown(of: Machine, width: int = 80, height: int | None = None, heat: str = "util") -> list[str]:
-    lines = machine_lines(of, width, height, colours(), heat)
+    lines = machine_lines(of, Panel(width, colours()), height=height, heat_metric=heat)
     return ["".join(text for text, _ in line).rstrip() for line in lines]
 
 
@@ -168,7 +169,7 @@ def test_history_is_bounded_to_two_hours() -> None:
     assert history.span() == pytest.approx(5 * BUCKETS, rel=0.01)
 
 
-class Panel(App[None]):
+class PanelApp(App[None]):
     CSS = "GpuGrid { width: 80; }"
 
     def compose(self) -> ComposeResult:
@@ -181,7 +182,7 @@ class Panel(App[None]):
 
 
 async def test_the_panel_grows_with_its_gpus_dims_when_stale_and_cycles_its_heat_map() -> None:
-    app = Panel()
+    app = PanelApp()
     async with app.run_test(size=(80, 40)) as pilot:
         panel = app.query_one(GpuGrid)
         assert panel.size.height == 1
@@ -203,3 +204,10 @@ async def test_the_panel_grows_with_its_gpus_dims_when_stale_and_cycles_its_heat
         panel.clear()
         await pilot.pause()
         assert panel.render_line(0).text.startswith(WAITING)
+
+
+def test_a_narrow_panel_leaves_the_clock_out_with_its_title() -> None:
+    for width, titled in ((33, False), (34, True)):
+        lines = shown(machine(telemetry(1)), width=width)
+        assert lines[0].endswith("SM") is titled
+        assert lines[1].endswith("G") is titled
