@@ -33,23 +33,33 @@ def machine_of(
     if probe is None:
         gpus = "one H100" if processes == 1 else f"{processes} H100"
         return gpu_machine(named_gpu(PUBLISHED_PRICE[0]), processes), f"on {gpus}, until the host is probed"
-    count = len(probe.gpus)
-    if count:
-        price = None if host.price_per_hour is None else host.price_per_hour / processes
-        name, memory = probe.gpus[0].name, probe.gpus[0].mem_total
-        model = find_gpu(name)
-        if model is not None:
-            machine = gpu_machine(model, processes, price, memory)
-        else:
-            machine = Machine(harmless(name, 24), processes, memory, None, price=price)
-        used = "one" if processes == 1 else str(processes)
-        if processes > count:
-            return machine, f"its {count} {machine.name} are too few for {processes} processes"
-        return machine, f"on {used} of its {count} {machine.name}" if count > 1 else f"on its {machine.name}"
+    if probe.gpus:
+        return _gpus_of(host, probe, processes)
     speed = cpu_speed(host.name, runs)
-    peak = None if speed is None else speed / CPU_UTILISATION
-    machine = Machine("its CPU", 1, probe.ram_total, peak, "cpu", "float32", price=host.price_per_hour)
+    machine = Machine(
+        "its CPU",
+        count=1,
+        memory=probe.ram_total,
+        peak=None if speed is None else speed / CPU_UTILISATION,
+        kind="cpu",
+        dtype="float32",
+        price=host.price_per_hour,
+    )
     return machine, "on its CPU" + (", as fast as in its last run" if speed else "")
+
+
+def _gpus_of(host: Host, probe: Probe, processes: int) -> tuple[Machine, str]:
+    count, gpu = len(probe.gpus), probe.gpus[0]
+    price = None if host.price_per_hour is None else host.price_per_hour / processes
+    model = find_gpu(gpu.name)
+    if model is not None:
+        machine = gpu_machine(model, processes, price, gpu.mem_total)
+    else:
+        machine = Machine(harmless(gpu.name, 24), processes, gpu.mem_total, peak=None, price=price)
+    if processes > count:
+        return machine, f"its {count} {machine.name} are too few for {processes} processes"
+    used = "one" if processes == 1 else str(processes)
+    return machine, f"on {used} of its {count} {machine.name}" if count > 1 else f"on its {machine.name}"
 
 
 def cpu_speed(host: str, runs: Iterable[RunRow]) -> float | None:

@@ -37,10 +37,19 @@ def draw_frame(spec: PlotSpec) -> Frame:
     columns, rows = max(1, spec.width - left - margin), max(1, spec.height - below)
     extent = _extent(spec)
     if extent is None:
-        legends = [Legend(run.label, i, None, None, ()) for i, run in enumerate(spec.runs)]
-        size, nowhere = (spec.width, spec.height, left, columns, rows), (0.0, 1.0)
-        notes = _notes([run.series.get(spec.metric, _NOTHING) for run in spec.runs])
-        return Frame(*size, nowhere, nowhere, nowhere, spec.view, legends=legends, notes=notes)
+        return Frame(
+            width=spec.width,
+            height=spec.height,
+            left=left,
+            columns=columns,
+            rows=rows,
+            x=(0.0, 1.0),
+            y=(0.0, 1.0),
+            extent=(0.0, 1.0),
+            view=spec.view,
+            legends=[Legend(run.label, role) for role, run in enumerate(spec.runs)],
+            notes=_notes([run.series.get(spec.metric, _NOTHING) for run in spec.runs]),
+        )
     x = spec.view.x or extent
     across, up = dots_per_cell(spec.unicode)
     traces = _traces(spec, x, across * columns)
@@ -120,7 +129,7 @@ def _traces(spec: PlotSpec, x: tuple[float, float], columns: int) -> list[Trace]
         smooth = series.downsample(edges, by, smooth=True, positive=view.log) if view.smoothing else None
         aside = series.superseded if view.superseded else ()
         old = [part.downsample(edges, by, positive=view.log) for part in aside]
-        traces.append(Trace(index, run, series, raw, smooth, old))
+        traces.append(Trace(index, run, series, raw=raw, smooth=smooth, superseded=old))
     return traces
 
 
@@ -152,23 +161,23 @@ def _lines(spec: PlotSpec, traces: Sequence[Trace], band: Band, x: tuple[float, 
     for trace in reversed(traces):
         if trace.smooth is None or spec.view.raw:
             role = trace.index if trace.smooth is None else FAINT + trace.index
-            lines += _curve(trace, trace.raw, spec, band, x, role)
+            lines += _curve(trace, trace.raw, role, band, x=x, axis=spec.view.axis)
     for trace in reversed(traces):
         if trace.smooth is not None:
-            lines += _curve(trace, trace.smooth, spec, band, x, trace.index)
+            lines += _curve(trace, trace.smooth, trace.index, band, x=x, axis=spec.view.axis)
     return lines
 
 
 def _curve(
-    trace: Trace, columns: Columns, spec: PlotSpec, band: Band, x: tuple[float, float], role: int
+    trace: Trace, columns: Columns, role: int, band: Band, *, x: tuple[float, float], axis: str
 ) -> list[Polyline]:
     def place(neighbour: tuple[float, float] | None) -> float | None:
         if neighbour is None:
             return None
-        index = trace.series.nearest(neighbour[0], "time" if spec.view.axis == "clock" else "step")
+        index = trace.series.nearest(neighbour[0], "time" if axis == "clock" else "step")
         if index is None:
             return None
-        at = trace.run.x_of(trace.series.at(index), spec.view.axis)
+        at = trace.run.x_of(trace.series.at(index), axis)
         return (at - x[0]) / (x[1] - x[0]) * band.columns
 
     return polylines(columns, band, role, before=place(columns.before), after=place(columns.after))
@@ -188,7 +197,9 @@ def _legend(spec: PlotSpec, trace: Trace, x: tuple[float, float], columns: int) 
         ]
     direction = better(spec.metric)
     best = None if stats is None or direction == 0 else stats.lowest if direction < 0 else stats.highest
-    return Legend(trace.run.label, trace.index, stats, best, readings, _trend(series))
+    return Legend(
+        trace.run.label, trace.index, stats=stats, best=best, readings=readings, trend=_trend(series)
+    )
 
 
 def _trend(series: Series) -> float:

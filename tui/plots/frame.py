@@ -65,9 +65,9 @@ class Legend:
 
     label: str
     role: int
-    stats: Stats | None
-    best: Reading | None
-    readings: Sequence[Reading | None]
+    stats: Stats | None = None
+    best: Reading | None = None
+    readings: Sequence[Reading | None] = ()
     trend: float = 0.0
 
 

@@ -30,8 +30,30 @@ class Glyphs:
     broken: str
 
 
-UNICODE = Glyphs("│", "┤", "┈", "└", "─", "┴", "●", "★", "▲", "✖")
-ASCII = Glyphs("|", "+", ".", "+", "-", "+", "o", "@", "^", "X")
+UNICODE = Glyphs(
+    axis="│",
+    tick="┤",
+    grid="┈",
+    corner="└",
+    floor="─",
+    floor_tick="┴",
+    point="●",
+    best="★",
+    alert="▲",
+    broken="✖",
+)
+ASCII = Glyphs(
+    axis="|",
+    tick="+",
+    grid=".",
+    corner="+",
+    floor="-",
+    floor_tick="+",
+    point="o",
+    best="@",
+    alert="^",
+    broken="X",
+)
 
 
 @dataclass(frozen=True, slots=True)

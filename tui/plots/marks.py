@@ -46,11 +46,11 @@ def marks(spec: PlotSpec, frame: Frame, traces: Sequence[Trace], glyphs: Glyphs)
             placed += _at(frame, trace.run, legend.best, glyphs.best, line + Style(bold=True))
         for broken in trace.series.marks:
             reading = Reading(broken.step, broken.t, 0.0)
-            placed += _at(frame, trace.run, reading, glyphs.broken, spec.palette.error, frame.rows - 1)
+            placed += _at(frame, trace.run, reading, glyphs.broken, spec.palette.error, row=frame.rows - 1)
         placed += _end_label(spec, frame, trace, legend, placed)
     for alert in spec.alerts:
         style = spec.palette.error if alert.level == "error" else spec.palette.warning
-        placed += _at(frame, spec.runs[0], Reading(alert.step, alert.t, 0.0), glyphs.alert, style, 0)
+        placed += _at(frame, spec.runs[0], Reading(alert.step, alert.t, 0.0), glyphs.alert, style, row=0)
     return placed
 
 
@@ -62,7 +62,7 @@ def _points(spec: PlotSpec, frame: Frame, trace: Trace, glyph: str, style: Style
 
 
 def _at(
-    frame: Frame, run: RunMetrics, reading: Reading, glyph: str, style: Style, row: int | None = None
+    frame: Frame, run: RunMetrics, reading: Reading, glyph: str, style: Style, *, row: int | None = None
 ) -> list[Mark]:
     """A mark at a point, in its own row or a given one; none when the point is outside the limits."""
     column = frame.column_at(run.x_of(reading, frame.view.axis))

@@ -16,9 +16,18 @@ AXES = ("step", "tokens", "FLOPs", "active time", "clock")
 _SOURCES = {"tokens": "train/total_tokens", "FLOPs": "train/total_flops", "active time": "train/total_time"}
 
 _FIRST = (
-    "rl/reward", "rl/held_out_reward", "rl/pass@1", "train/loss", "val/bpb", "core/core", "chat/ChatCORE",
-    "train/tok_per_sec", "train/mfu", "train/lrm", "train/grad_norm",
-)  # fmt: skip
+    "rl/reward",
+    "rl/held_out_reward",
+    "rl/pass@1",
+    "train/loss",
+    "val/bpb",
+    "core/core",
+    "chat/ChatCORE",
+    "train/tok_per_sec",
+    "train/mfu",
+    "train/lrm",
+    "train/grad_norm",
+)
 _LAST = ("train/dt", "train/epoch", "train/total_tokens", "train/total_flops", "train/total_time")
 _EXACT = (
     "train/lrm",

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import itemgetter
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tui.plots.pyramid import MinMaxPyramid, ema, ema_state
 
@@ -56,6 +56,15 @@ class Stats:
     highest: Reading
 
 
+class Aggregate(NamedTuple):
+    """The first, lowest, highest and last value of the points in one column."""
+
+    first: float
+    low: float
+    high: float
+    last: float
+
+
 @dataclass(slots=True)
 class Columns:
     """A series shrunk to screen columns: M4 aggregation (Jugel et al., VLDB 2014): first, min, max, last.
@@ -76,12 +85,12 @@ class Columns:
     points: int = 0
     dropped: int = 0
 
-    def add(self, column: int, first: float, low: float, high: float, last: float, broken: bool) -> None:
+    def add(self, column: int, values: Aggregate, broken: bool) -> None:
         self.column.append(column)
-        self.first.append(first)
-        self.low.append(low)
-        self.high.append(high)
-        self.last.append(last)
+        self.first.append(values.first)
+        self.low.append(values.low)
+        self.high.append(values.high)
+        self.last.append(values.last)
         self.broken.append(broken)
 
 
@@ -304,7 +313,11 @@ class Series:
             stop = find(keys, edges[column + 1], start)
             if stop == start:
                 continue
-            self._add_column(columns, track, column, start, stop, start in gaps, positive)
+            columns.points += stop - start
+            aggregate, dropped = _aggregate(track, start, stop, positive)
+            columns.dropped += dropped
+            if aggregate is not None:
+                columns.add(column, aggregate, broken=start in gaps)
             start = stop
         if start < len(values) and start not in gaps:
             columns.after = (keys[start], values[start])
@@ -313,27 +326,17 @@ class Series:
             columns.after = columns.after if columns.after and columns.after[1] > 0 else None
         return columns
 
-    @staticmethod
-    def _add_column(
-        columns: Columns,
-        track: MinMaxPyramid,
-        column: int,
-        start: int,
-        stop: int,
-        broken: bool,
-        positive: bool,
-    ) -> None:
-        values = track.values
-        first, last = values[start], values[stop - 1]
-        low, high = (first, first) if stop - start == 1 else track.extremes(start, stop)
-        columns.points += stop - start
-        if positive and low <= 0:
-            kept = [value for value in values[start:stop] if value > 0]
-            columns.dropped += stop - start - len(kept)
-            if not kept:
-                return
-            first, low, high, last = kept[0], min(kept), max(kept), kept[-1]
-        columns.add(column, first, low, high, last, broken)
+
+def _aggregate(track: MinMaxPyramid, start: int, stop: int, positive: bool) -> tuple[Aggregate | None, int]:
+    """The aggregate of values[start:stop], and how many of them it leaves out: with `positive` those <= 0."""
+    values = track.values
+    first, last = values[start], values[stop - 1]
+    low, high = (first, first) if stop - start == 1 else track.extremes(start, stop)
+    if not positive or low > 0:
+        return Aggregate(first, low, high, last), 0
+    kept = [value for value in values[start:stop] if value > 0]
+    dropped = stop - start - len(kept)
+    return (Aggregate(kept[0], min(kept), max(kept), kept[-1]) if kept else None), dropped
 
 
 def _number(value: float | int | str) -> tuple[float, str]:

@@ -22,7 +22,7 @@ _FLAT = 1e-4
 
 
 def title(
-    metric: str, frame: Frame | None, cursor: float | None, width: int, colours: Palette, focused: bool
+    metric: str, frame: Frame | None, *, cursor: float | None, width: int, colours: Palette, focused: bool
 ) -> Strip:
     """Name at the left, statistics or readings at the right; the least important are left out first."""
     name: Part = [

@@ -66,7 +66,15 @@ class AddHost(ModalScreen[str | None]):
 
         text = {name: self.query_one(f"#{name}", Input).value.strip() for name, *_ in FIELDS}
         user, address, port = parse_ssh_target(text["target"])
-        host = Host(text["name"], "ssh", user, address, port, text["key"], text["python"])
+        host = Host(
+            name=text["name"],
+            kind="ssh",
+            user=user,
+            address=address,
+            port=port,
+            key=text["key"],
+            python=text["python"],
+        )
         if text["base"]:
             host = replace(host, base_dir=text["base"])
         if text["price"]:

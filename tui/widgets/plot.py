@@ -212,7 +212,14 @@ class Plot(Widget, can_focus=True):
         width = self.size.width
         if y == 0:
             if self._title is None:
-                self._title = title(self.metric, self.frame, self.cursor, width, self.palette, self.has_focus)
+                self._title = title(
+                    self.metric,
+                    self.frame,
+                    cursor=self.cursor,
+                    width=width,
+                    colours=self.palette,
+                    focused=self.has_focus,
+                )
             return self._title
         frame = self.frame
         if frame is None or frame.empty:
