@@ -81,19 +81,19 @@ def number(value: float | str | None) -> str:
     return f"{value:.4f}" if size >= 1e-3 else f"{value:.2e}"
 
 
-def short(value: float | None, unit: str = "") -> str:
-    """A magnitude in at most five characters before its unit: 812k, 1.98G, 3.2e21."""
+def short(value: float | None) -> str:
+    """A magnitude in at most five characters: 812k, 1.98G, 3.2e21."""
     if value is None or not math.isfinite(value):
         return ""
     size = abs(value)
     for scale, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if size >= scale * 1e6 and letter == "T":
-            return f"{value:.1e}".replace("e+", "e") + unit
+            return f"{value:.1e}".replace("e+", "e")
         if size >= scale:
             scaled = value / scale
             digits = 0 if abs(scaled) >= 100 else 1 if abs(scaled) >= 10 else 2
-            return f"{scaled:.{digits}f}{letter}{unit}"
-    return f"{value:.0f}{unit}" if size >= 100 or value == int(value) else f"{value:.1f}{unit}"
+            return f"{scaled:.{digits}f}{letter}"
+    return f"{value:.0f}" if size >= 100 or value == int(value) else f"{value:.1f}"
 
 
 def size_bytes(value: float | None) -> str:
@@ -124,10 +124,3 @@ def when(t: float | None, now: float) -> str:
         return ""
     pattern = "%H:%M" if abs(now - t) < 20 * 3600 else "%b %d %H:%M"
     return time.strftime(pattern, time.localtime(t))
-
-
-def gauge(fraction: float, width: int) -> str:
-    """A bar of `width` cells, filled in eighths."""
-    eighths = round(max(0.0, min(1.0, fraction)) * width * 8)
-    full, rest = divmod(eighths, 8)
-    return ("█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(width)

@@ -60,28 +60,9 @@ def named_gpu(name: str) -> GpuModel:
     return gpu
 
 
-@dataclass(frozen=True)
-class PublishedRun:
-    """A pretraining run of the reference's leaderboard (karpathy/nanochat, dev/LEADERBOARD.md), on 8 × H100
-    with micro-batches of 16 rows. `seconds` are of training steps alone."""
-
-    depth: int
-    ratio: float
-    total_batch: int
-    steps: int
-    seconds: float
-    fp8: bool
-
-
-PUBLISHED_RUNS = (
-    PublishedRun(24, 12.0, 2**19, 16_704, 10_949, False),
-    PublishedRun(26, 8.5, 2**19, 14_889, 10_493, True),
-    PublishedRun(26, 8.25, 2**20, 7_226, 9_922, True),
-    PublishedRun(26, 7.25, 2**19, 12_700, 8_967, True),
-)
-
 PUBLISHED_MFU = {False: 0.50, True: 0.57}
-"""Model FLOPs utilisation of those runs against the bfloat16 peak: without and with float8."""
+"""Model FLOPs utilisation, against the bfloat16 peak, of the runs on the leaderboard of upstream nanochat
+(dev/LEADERBOARD.md, 8 × H100): without and with float8."""
 
 PUBLISHED_PRICE = ("h100", 3.0)
 """Dollars a GPU-hour that the published costs are reckoned with."""

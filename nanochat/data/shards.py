@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 TEXT_COLUMN = "text"
-ROW_GROUP = 1024
-"""Documents in a row group of the FineWeb layout."""
 
 _SHARD_NAME = re.compile(r"shard_(\d{5,})\.parquet")
 _HOW_TO_GET_DATA = (
@@ -122,17 +120,17 @@ def open_parquet(path: Path) -> Iterator["pq.ParquetFile"]:
 
 
 @contextmanager
-def open_shard(path: Path, column: str = TEXT_COLUMN) -> Iterator["pq.ParquetFile"]:
-    """The parquet file at `path`, known to be whole and to have a string column `column`.
+def open_shard(path: Path) -> Iterator["pq.ParquetFile"]:
+    """The parquet file at `path`, known to be whole and to have a column of text.
 
     Raises `UserError` as `open_parquet` does, and when there is no such column or it holds no strings.
     """
     with open_parquet(path) as file:
-        check_text_column(path, file.schema_arrow, column)
+        check_text_column(path, file.schema_arrow, TEXT_COLUMN)
         yield file
 
 
-def check_text_column(path: Path, schema: object, column: str = TEXT_COLUMN) -> None:
+def check_text_column(path: Path, schema: object, column: str) -> None:
     """Raises `UserError` unless the arrow `schema` of `path` has `column`, a column of strings."""
     import pyarrow as pa
 
@@ -150,7 +148,7 @@ def check_text_column(path: Path, schema: object, column: str = TEXT_COLUMN) -> 
         raise UserError(f"{path}: column '{column}' holds {kind}, not text", "its type must be string")
 
 
-def read_row_group(file: "pq.ParquetFile", path: Path, index: int, column: str = TEXT_COLUMN) -> list[str]:
+def read_row_group(file: "pq.ParquetFile", path: Path, index: int) -> list[str]:
     """The documents of row group `index` in order; nulls are left out.
 
     Raises `UserError` that names the file when the row group is damaged.
@@ -158,7 +156,7 @@ def read_row_group(file: "pq.ParquetFile", path: Path, index: int, column: str =
     import pyarrow as pa
 
     try:
-        values: list[str | None] = file.read_row_group(index, columns=[column]).column(0).to_pylist()
+        values: list[str | None] = file.read_row_group(index, columns=[TEXT_COLUMN]).column(0).to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error, f" in row group {index}") from error
     return [value for value in values if value is not None]

@@ -133,10 +133,6 @@ class EventWriter:
             ) from error
         self._next_seq = _recover(self._descriptor)
 
-    @property
-    def next_seq(self) -> int:
-        return self._next_seq
-
     def emit(self, kind: str, *, step: int | None = None, data: Mapping[str, JSON] | None = None) -> Event:
         """Writes one event and returns it. Non-finite numbers become strings and raise an alert event."""
         nonfinite: list[str] = []

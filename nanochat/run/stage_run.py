@@ -146,9 +146,9 @@ class StageRun:
             self._events.close()
 
 
-def main(name: str, argv: Sequence[str] | None = None, prog: str = "") -> int:
+def main(name: str, argv: Sequence[str] | None = None) -> int:
     """Runs the stage called `name` from a command line and returns the exit code."""
-    return run_stage(stage_spec(name), argv, prog)
+    return run_stage(stage_spec(name), argv)
 
 
 def run_stage(spec: StageSpec, argv: Sequence[str] | None, prog: str = "") -> int:

@@ -239,11 +239,6 @@ class ToolRow:
         self._calculator = calculator
         self._expression: list[int] | None = None
 
-    @property
-    def in_call(self) -> bool:
-        """Whether an expression has begun and not ended."""
-        return self._expression is not None
-
     def feed(self, token: int) -> list[int]:
         """Takes the row's next token and returns the tokens that must follow it (mask 0), mostly none."""
         if token == self._calculator.python_start:

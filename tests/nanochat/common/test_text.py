@@ -11,7 +11,6 @@ from nanochat.common.text import (
     UNSAFE,
     clock,
     duration,
-    gauge,
     harmless,
     number,
     percent,
@@ -86,8 +85,3 @@ def test_sizes_shares_and_times(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [size_bytes(n) for n in (0, 512, 71.2 * 2**30, 1000 * 2**20)] == ["0B", "512B", "71.2G", "1.0G"]
     assert [percent(part) for part in (None, 0.0, 0.664)] == ["", "0%", "66%"]
     assert clock(None) == ""
-
-
-@given(st.floats(min_value=-1, max_value=2), st.integers(min_value=1, max_value=60))
-def test_a_gauge_has_exactly_its_width(fraction: float, width: int) -> None:
-    assert len(gauge(fraction, width)) == width
