@@ -14,9 +14,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from nanochat.common.errors import UserError
-from nanochat.data.html_text import HTMLText
+from nanochat.data.html_worker import MAX_PAGE, PageTexts
 from nanochat.data.shards import check_text_column
 from nanochat.data.sources import Skips, Source
 
@@ -52,7 +54,10 @@ class Unusable(Exception):  # noqa: N818 - a verdict on a file, caught within th
 
 
 class Extractor:
-    """Reads sources one after the other. `bytes_read` of all files so far tells the progress."""
+    """Reads sources one after the other. `bytes_read` of all files so far tells the progress.
+
+    A context manager: it keeps the process that reads HTML.
+    """
 
     def __init__(self, skips: Skips, text_key: str = "text", doc_chars: int = 0) -> None:
         self.skips = skips
@@ -60,6 +65,15 @@ class Extractor:
         self.doc_chars = min(doc_chars or MAX_DOC_CHARS, MAX_DOC_CHARS)
         self._finished = 0
         self._position: Callable[[], int] = lambda: 0
+        self._pages = PageTexts()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pages.close()
 
     @property
     def bytes_read(self) -> int:
@@ -94,7 +108,7 @@ class Extractor:
             yield from self._records(_jsonl(self._open(path, gzipped), self.text_key, self.skips, path))
         else:
             texts = verified_text(lambda: self._open(path, gzipped), html=kind in _HTML)
-            yield from split_document(_html_blocks(texts) if kind in _HTML else texts, self.doc_chars)
+            yield from split_document([self._page(texts)] if kind in _HTML else texts, self.doc_chars)
 
     def _open(self, path: Path, gzipped: bool) -> io.BufferedIOBase:
         raw = path.open("rb")
@@ -102,6 +116,19 @@ class Extractor:
         if not gzipped:
             return raw
         return _GzipFile(raw)
+
+    def _page(self, blocks: Iterable[str]) -> str:
+        """The text of an HTML page, which is parsed as a whole."""
+        page, size = [], 0
+        for block in blocks:
+            page.append(block)
+            size += len(block)
+            if size > MAX_PAGE:
+                break  # long enough to be refused
+        try:
+            return self._pages.text("".join(page))
+        except ValueError as error:
+            raise Unusable(str(error)) from error
 
     def _records(self, texts: Iterable[str]) -> Iterator[str]:
         """A record is a document as its author made it: only what would break the bound is split."""
@@ -205,18 +232,6 @@ def _codec(head: bytes, html: bool) -> str:
             return "utf-8"
         return "cp1252" if name == "iso8859-1" else name  # what browsers take it for (WHATWG Encoding)
     return "utf-8"
-
-
-def _html_blocks(blocks: Iterable[str]) -> Iterator[str]:
-    parser = HTMLText()
-    try:
-        for block in blocks:
-            parser.feed(block)
-            yield parser.take()
-        parser.close()
-    except AssertionError as error:  # the stdlib parser's answer to some broken declarations
-        raise Unusable("HTML that cannot be parsed") from error
-    yield parser.take()
 
 
 def split_document(blocks: Iterable[str], limit: int) -> Iterator[str]:

@@ -72,7 +72,7 @@ class Reader:
 
     def read_into(self, sort: BucketSort) -> None:
         """Adds the documents; too short ones and those that are no Unicode are counted as skipped."""
-        with Progress(self._run, "reading", high=READING_SHARE) as progress:
+        with self._extractor, Progress(self._run, "reading", high=READING_SHARE) as progress:
             for where, text in self._documents():
                 if not text.strip() or len(text) < self._options.min_chars:
                     self._skips.add("empty or shorter than --min-chars", where)

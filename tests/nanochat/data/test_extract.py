@@ -4,28 +4,31 @@ import codecs
 import gzip
 import json
 import os
-from itertools import pairwise
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sandbox_levels import linux_only
 
 from nanochat.common.errors import UserError
-from nanochat.data import extract
+from nanochat.data import extract, html_worker
 from nanochat.data.extract import Extractor, split_document
-from nanochat.data.html_text import HTMLText
+from nanochat.data.html_text import page_text
+from nanochat.data.html_worker import PageTexts
 from nanochat.data.sources import Skips, walk
 
 
 def read(*paths: Path, text_key: str = "text", doc_chars: int = 0) -> tuple[list[str], Skips]:
     """Every document of `paths`, and what was skipped."""
     skips = Skips()
-    extractor = Extractor(skips, text_key, doc_chars)
     sources = list(walk([str(path) for path in paths], skips))
-    texts = [text for source in sources for text in extractor.documents(source)]
+    with Extractor(skips, text_key, doc_chars) as extractor:
+        texts = [text for source in sources for text in extractor.documents(source)]
     assert extractor.bytes_read == sum(source.size for source in sources)
     return texts, skips
 
@@ -142,15 +145,122 @@ def test_a_page_becomes_what_a_reader_sees(tmp_path: Path) -> None:
         assert ["".join(read(write(tmp_path / name, PAGE))[0])] == [TEXT]
 
 
-@given(cuts=st.lists(st.integers(0, len(PAGE)), max_size=6))
-def test_a_page_read_in_blocks_is_the_same(cuts: list[int]) -> None:
-    parser, out = HTMLText(), ""
-    bounds = [0, *sorted(cuts), len(PAGE)]
-    for start, end in pairwise(bounds):
-        parser.feed(PAGE[start:end])
-        out += parser.take()
-    parser.close()
-    assert out + parser.take() == TEXT
+@pytest.mark.parametrize("block", [1, 7, 300])
+def test_a_page_read_in_blocks_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(extract, "BLOCK", block)
+    assert read(write(tmp_path / "a.html", PAGE))[0] == [TEXT]
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<p>one<svg><path d='M0'><p>two", "one\n\ntwo"),
+        ("<p>one<noscript>and<p>two", "oneand\n\ntwo"),
+        ("<p>one</p><object data=x>and<p>two", "one\n\nand\n\ntwo"),
+        ("<p>one<iframe src='a>b'>and<p>two", "oneand\n\ntwo"),
+        ("<p>one<template><p>two", "one\n\ntwo"),
+        ("<title>one<p>two", "one\n\ntwo"),
+        ("<p>one<textarea><p>two", "one\n\ntwo"),
+        ("<plaintext><p>one", "one"),
+        ("<object>one<object>no</object><p>two", "one\n\ntwo"),
+        ("<object>no<object>no</object>no</object>yes", "yes"),
+        ("<OBJECT>no</Object >yes<NoScript>no</NOSCRIPT>", "yes"),
+        ("<script src='x'/><title/><iframe/><p>one", "one"),
+        ("<p>one<script>two", "one"),
+        ("<p>one<style>two", "one"),
+        ("<svg/>one", "one"),
+        ("<!-- <noscript> --><p>one", "one"),
+    ],
+)
+def test_what_nothing_closes_does_not_swallow_the_rest(page: str, text: str) -> None:
+    assert page_text(page.encode()) == text
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<p>one<div>two</div>three", "one\n\ntwo\nthree"),
+        ("<ul><li>one<ul><li>two</ul><li>three</ul>four", "- one\n\n- two\n\n- three\n\nfour"),
+        ("<b>one<i>two</b>three</i>", "onetwothree"),
+        ("<table>one<tr><td>two", "one\n\ntwo"),
+        ("<pre>\none\n\n  two</pre>", "one\n\n  two"),
+        ("one<!-- two <p> -->three<!doctype x>four<?five?>six", "onethreefoursix"),
+        (
+            "&lt;p&gt; &copy;&#169;&#xA9; &amp;amp; &nosuch; &notit; &#0;&#x80;",
+            "<p> ©©© &amp; &nosuch; ¬it; \ufffd€",
+        ),
+        ("one</p>two</br>three", "one\n\ntwo\nthree"),
+        ("a<wbr>b <span> c </span> <img alt=d> e", "ab c e"),
+        ("<frameset><frame></frameset><noframes><p>no</noframes>", ""),
+        ("", ""),
+    ],
+)
+def test_markup_is_mended_as_browsers_do(page: str, text: str) -> None:
+    assert page_text(page.encode()) == text
+
+
+def test_a_page_may_nest_deeper_than_python_recurses() -> None:
+    assert page_text(b"<span>" * 50_000 + b"deep") == "deep"
+
+
+def test_a_page_over_the_bound_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.html", "<p>" + "é" * (1 << 19))
+    write(tmp_path / "b.html", "<p>short")
+    monkeypatch.setattr(html_worker, "MAX_PAGE", 1 << 20)
+    texts, skips = read(tmp_path)
+    assert texts == ["short"]
+    assert dict(skips.counts) == {"HTML page over 1 MiB": 1}
+
+
+LONG_PAGE = "<p>one two three" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        pytest.param({"cpu_seconds": 0.01}, r"takes over 0\.01 s", id="time"),
+        pytest.param({"memory": 100 << 20}, "cannot be parsed", id="memory", marks=linux_only),
+    ],
+)
+def test_a_page_that_takes_too_much_is_lost_alone(limits: dict[str, float], said: str) -> None:
+    pages = PageTexts(**limits)  # type: ignore[arg-type]
+    try:
+        assert pages.text("<p>before") == "before"
+        with pytest.raises(ValueError, match=said):
+            pages.text(LONG_PAGE)
+        assert pages.text("<p>after") == "after"
+    finally:
+        pages.close()
+
+
+def test_a_process_that_fails_by_itself_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html_worker, "__name__", "nanochat.no_such_module")
+    with pytest.raises(UserError, match="did not start: it ended with code 1"):
+        PageTexts().text("<p>one")
+
+
+def test_the_process_that_reads_pages_ends_with_its_reader(
+    tmp_path: Path, left_behind: Callable[[], set[psutil.Process]]
+) -> None:
+    with Extractor(Skips()) as extractor:
+        (source,) = walk([str(write(tmp_path / "a.html", PAGE))], Skips())
+        assert list(extractor.documents(source)) == [TEXT]
+        (process,) = left_behind()
+        assert os.getpgid(process.pid) != os.getpgid(0)  # out of reach of a terminal's Ctrl-C
+        assert list(extractor.documents(source)) == [TEXT]
+        assert left_behind() == {process}
+    assert left_behind() == set()
+
+
+def test_a_folder_of_the_user_holds_no_module_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "selectolax.py", "raise SystemExit('not this one')")
+    write(tmp_path / "a.html", "<p>one")
+    monkeypatch.chdir(tmp_path)
+    assert read(tmp_path / "a.html")[0] == ["one"]
 
 
 def test_a_pages_own_charset_is_used(tmp_path: Path) -> None:
@@ -167,14 +277,17 @@ def test_a_pages_own_charset_is_used(tmp_path: Path) -> None:
 
 
 @given(page=st.text(alphabet="<>/!-[]&;= \n'\"abpscript", max_size=60))
-def test_any_soup_is_parsed_or_refused(page: str) -> None:
-    parser = HTMLText()
-    try:
-        parser.feed(page)
-        parser.close()
-    except AssertionError:
-        return  # the one error the extractor turns into a skip
-    assert isinstance(parser.take(), str)
+def test_any_soup_is_read(page: str) -> None:
+    assert isinstance(page_text(page.encode()), str)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["<noscript>", "</noscript>", "<object>", "</object>", "<p>", "</p>"]), max_size=12
+    )
+)
+def test_words_after_the_last_end_tag_are_never_lost(tags: list[str]) -> None:
+    assert page_text("".join([*tags, "</object></noscript>", " last"]).encode()).endswith("last")
 
 
 # -- records -----------------------------------------------------------------------------------------
