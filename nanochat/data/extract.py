@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,6 +40,18 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_BROWSERS_KNOW = re.compile(
+    r"utf-8|cp(866|874|932|949|125[0-8])|iso8859-\d+|koi8-[ru]|mac-(roman|cyrillic)|gb18030|big5hkscs|euc_jp|iso2022_jp"
+)
+"""The encodings a page may declare (WHATWG Encoding), by Python's names. UTF-16 in ASCII is none."""
+_BROWSERS_READ = {"ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874"} | {
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "big5": "big5hkscs",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+}
+"""What browsers take some of them for."""
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 
 
@@ -224,13 +236,10 @@ def _codec(head: bytes, html: bool) -> str:
         raise Unusable("binary file")
     declared = _META_CHARSET.search(head[:4096]) if html else None
     if declared:
-        try:
+        with suppress(LookupError):  # a name that Python does not know either
             name = codecs.lookup(declared[1].decode("ascii")).name
-            if b"<meta".decode(name) != "<meta":  # what declares UTF-16 in ASCII is not UTF-16
-                return "utf-8"
-        except (LookupError, UnicodeError):  # unknown, or no text encoding at all, such as base64
-            return "utf-8"
-        return "cp1252" if name == "iso8859-1" else name  # what browsers take it for (WHATWG Encoding)
+            name = _BROWSERS_READ.get(name, name)
+            return name if _BROWSERS_KNOW.fullmatch(name) else "utf-8"
     return "utf-8"
 
 

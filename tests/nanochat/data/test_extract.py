@@ -270,10 +270,24 @@ def test_a_pages_own_charset_is_used(tmp_path: Path) -> None:
         ("iso-8859-1", "cp1252"),
         ("nonsense", "utf-8"),
         ("base64", "utf-8"),
+        ("unicode_escape", "utf-8"),
+        ("utf-7", "utf-8"),
+        ("x" * 300, "utf-8"),
         ("utf-16", "utf-8"),
     ):
         path = write(tmp_path / "a.html", page.format(declared).encode(codec))
         assert read(path)[0] == ["café “q”"]
+
+
+def test_a_declared_encoding_is_read_as_browsers_read_it(tmp_path: Path) -> None:
+    """Each as the larger one that holds it: pages declare the smaller one and use the larger."""
+    for declared, codec, text in (
+        ("gb2312", "gbk", "鎔"),
+        ("shift_jis", "cp932", "①"),
+        ("latin1", "cp1252", "“"),
+    ):
+        path = write(tmp_path / "a.html", f"<meta charset={declared}><p>{text}".encode(codec))
+        assert read(path)[0] == [text]
 
 
 @given(page=st.text(alphabet="<>/!-[]&;= \n'\"abpscript", max_size=60))
