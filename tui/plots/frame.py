@@ -6,7 +6,6 @@ series, which belong to the plot thread.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -106,10 +105,3 @@ class Frame:
         if not low <= x <= high:
             return None
         return min(self.columns - 1, int((x - low) / (high - low) * self.columns))
-
-    def y_at(self, row: float) -> float:
-        """The y in data units at the centre of a canvas row (0 = top)."""
-        fraction = 1 - (row + 0.5) / max(1, self.rows)
-        low, high = (math.log10(self.y[0]), math.log10(self.y[1])) if self.view.log else self.y
-        value = low + (high - low) * fraction
-        return float(10**value) if self.view.log else value

@@ -18,15 +18,14 @@ class Ask(ModalScreen[str | None]):
         Binding("escape,alt+escape", "dismiss(None)", "cancel", show=False)
     ]
 
-    def __init__(self, title: str, placeholder: str = "", value: str = "") -> None:
+    def __init__(self, title: str, placeholder: str = "") -> None:
         super().__init__()
         self._title = title
         self._placeholder = placeholder
-        self._value = value
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="ask"):
-            field = Input(self._value, placeholder=self._placeholder)
+            field = Input(placeholder=self._placeholder)
             field.border_title = self._title
             field.border_subtitle = "enter: accept · esc: cancel"
             yield field

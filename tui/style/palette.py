@@ -28,7 +28,6 @@ class Palette:
     line: tuple[Style, ...]
     faint: tuple[Style, ...]
     heat: tuple[Style, ...]
-    background: str
 
     def dimmed(self) -> Palette:
         """The same with every text muted but warnings and errors: for data that is no longer fresh."""
@@ -61,7 +60,6 @@ def _palette(name: str, background: str, foreground: str, named: tuple[tuple[str
         line=tuple(style(colour) for colour in series),
         faint=tuple(style(base.blend(colour, 0.42)) for colour in series),
         heat=tuple(style(_heat(base.brightness < 0.5, level / 7)) for level in range(8)),
-        background=base.hex,
     )
 
 

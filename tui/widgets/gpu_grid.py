@@ -21,10 +21,9 @@ from tui.widgets.machine_lines import Line, Machine, Panel, machine_lines
 class GpuGrid(Widget, can_focus=True):
     """GPU table, host panel and heat map from telemetry.
 
-    update_telemetry(t, data)   one telemetry event: unix time and its data
-    load(rows)                  many at once, oldest first, when a run is opened
-    set_stale(seconds)          dim everything and show how long there is no contact; None if there is
-    set_ended(ended)            whether the run has ended
+    load(rows)           telemetry events, oldest first: unix time and data
+    set_stale(seconds)   dim everything and say for how long there was no contact; None when there is
+    set_ended(ended)     whether the run has ended
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("gpus")]
@@ -38,10 +37,6 @@ class GpuGrid(Widget, can_focus=True):
         self.heat_metric = "util"
         self.unicode = unicode
         self._lines: list[Strip] | None = None
-
-    def update_telemetry(self, t: float, data: Mapping[str, Value]) -> None:
-        """Take in one telemetry event."""
-        self.load([(t, data)])
 
     def load(self, rows: Iterable[tuple[float, Mapping[str, Value]]]) -> None:
         """Take in telemetry events, oldest first."""

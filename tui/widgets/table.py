@@ -10,7 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.geometry import Region, Size
+from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -259,11 +259,3 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
             segments.append(Segment(fit(text, width, column.align), base + self._role(role)))
         segments.append(Segment(" ", base))
         return Strip(segments)
-
-    def row_region(self, key: str) -> Region | None:
-        """Where on the table the row of `key` is drawn now, if in sight."""
-        for index, item in enumerate(self.items):
-            y = index - self.scroll_offset.y + 1
-            if self._key(item) == key and 1 <= y < self.size.height:
-                return Region(0, y, self.size.width, 1)
-        return None

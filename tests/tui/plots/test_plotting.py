@@ -127,7 +127,6 @@ def test_a_cell_of_the_canvas_and_its_data_name_each_other() -> None:
         assert frame.column_at(frame.x_at(column)) == column
     assert frame.x_at(-0.5) == 0
     assert frame.x_at(59.5) == pytest.approx(1000)
-    assert frame.y_at(-0.5) == pytest.approx(frame.y[1])
 
 
 def test_a_step_function_is_drawn_at_the_rows_of_its_values() -> None:
