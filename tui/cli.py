@@ -8,14 +8,15 @@ from collections.abc import Sequence
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir, make_dir
+from nanochat.config.command_parser import command_parser, parse
 from nanochat.config.options import Parser
 from tui.data.window_title import RESTORE_TITLE
-from tui.style.themes import THEMES
+from tui.style.theme_names import THEME_NAMES
 
 
 def parser() -> Parser:
     """The options of `nanochat` and `nanochat demo` that open the control room."""
-    found = Parser(prog="nanochat", description="Open the control room; with PLAN, start it and watch.")
+    found = command_parser("nanochat", "Open the control room; with PLAN, start it and watch.")
     found.add_argument(
         "plan", nargs="?", default="", metavar="PLAN", help="a plan to start: a name or a TOML file"
     )
@@ -27,11 +28,8 @@ def parser() -> Parser:
         metavar="STAGE.OPTION=VALUE",
         help="change an option of the plan",
     )
-    found.add_argument(
-        "--base-dir", metavar="DIR", help="base directory [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]"
-    )
     found.add_argument("--readonly", action="store_true", help="read only: nothing can be started or stopped")
-    found.add_argument("--theme", choices=list(THEMES), default="", help="dark, light or contrast")
+    found.add_argument("--theme", choices=THEME_NAMES, default="", help="dark, light or contrast")
     return found
 
 
@@ -40,12 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Runs the app until the user quits; choosing another base directory restarts it there.
     """
+    given, layout = parse(parser(), argv)  # before Textual is loaded, so that --help is quick
+
     from nanochat.config.plan import load_plan
     from remote.hosts.book import HostBook
     from tui.app import ControlRoom
 
-    given = parser().parse_args(sys.argv[1:] if argv is None else argv)
-    layout = Layout(base_dir(given.base_dir))
     if given.readonly and given.plan:
         raise UserError("--readonly cannot start a plan", "drop one of the two")
     plan = load_plan(given.plan, layout, given.set) if given.plan else None

@@ -5,7 +5,6 @@ all weights and caches for a little arithmetic a token, so its figure is the par
 (MBU); here that is the bandwidth of a large copy, measured on the spot.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -14,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.common.paths import Layout, base_dir
+from nanochat.common.paths import Layout
+from nanochat.config.command_parser import add_base_dir, command_parser, parse_options
 from nanochat.config.eval_options import CheckpointOptions
-from nanochat.config.options import Parser, add_arguments, collect, normalise, option
+from nanochat.config.options import Parser, add_arguments, option
 from nanochat.model.architecture import ModelConfig, decode_bytes, parameter_counts, prefill_flops
 
 if TYPE_CHECKING:
@@ -51,27 +51,26 @@ class InferBenchOptions(CheckpointOptions):
     cuda_graphs: bool = option(True, "Replay captured decoding steps on a CUDA device", group="Load")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser of `nanochat bench`."""
-    top = Parser(prog="nanochat bench", description="Measure how fast a model answers on this machine.")
+    top = command_parser("nanochat bench", "Measure how fast a model answers on this machine.")
     infer = top.add_subparsers(dest="what", required=True).add_parser(
         "infer", description=__doc__, help="latency, tokens a second, utilisation by batch size"
     )
-    infer.add_argument("--base-dir", default=None, metavar="DIR", help="where artifacts live")
+    add_base_dir(infer, sub_command=True)
     add_arguments(infer, InferBenchOptions)
     return top
 
 
 def main(argv: Sequence[str]) -> int:
     """Prints a card, a table, and one JSON document as the last line of stdout."""
-    known = parser().parse_args(normalise(argv))
-    options = collect(InferBenchOptions, known)
+    options, layout = parse_options(InferBenchOptions, parser(), argv)
     sizes = batch_sizes(options)
     from nanochat.compute.device import pick_device, pick_dtype
 
     device = pick_device(options.device_type)
     dtype = pick_dtype(options.dtype, device)
-    model, named = find_model(options, base_dir(known.base_dir), device, dtype)
+    model, named = find_model(options, layout, device, dtype)
     print(json.dumps(measure(model, named, options, sizes)))
     return Exit.OK
 
@@ -85,7 +84,7 @@ def batch_sizes(options: InferBenchOptions) -> list[int]:
     return [int(size) for size in options.batch_sizes]
 
 
-def find_model(options: InferBenchOptions, base: Any, device: Any, dtype: Any) -> "tuple[GPT, str]":
+def find_model(options: InferBenchOptions, layout: Layout, device: Any, dtype: Any) -> "tuple[GPT, str]":
     """The checkpoint's model, or an untrained one of the shape given; and what to call it."""
     import torch
 
@@ -97,9 +96,7 @@ def find_model(options: InferBenchOptions, base: Any, device: Any, dtype: Any) -
     if options.depth == 0:
         raise UserError("--depth: 0 layers are no model", "at least 1; leave it out to take a checkpoint")
     if options.depth < 0:
-        checkpoint = find_checkpoint(
-            Layout(base).checkpoints(options.source), options.model_tag, options.step
-        )
+        checkpoint = find_checkpoint(layout.checkpoints(options.source), options.model_tag, options.step)
         return load_model(checkpoint, device, dtype), str(checkpoint.path)
     config = config_from_depth(
         options.depth, options.vocab_size, options.max_seq_len, options.aspect_ratio, options.head_dim,

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanochat.common.errors import Exit, UserError, one_line
-from nanochat.common.paths import Layout, base_dir, fsync_dir, make_dir
+from nanochat.common.paths import fsync_dir, make_dir
 from nanochat.common.text import size_bytes
+from nanochat.config.command_parser import command_parser, parse_options
 from nanochat.config.eval_options import CheckpointOptions
-from nanochat.config.options import Parser, add_arguments, collect, normalise, option
+from nanochat.config.options import Parser, option
 from nanochat.model.architecture import SOFTCAP, ModelConfig
 
 if TYPE_CHECKING:
@@ -48,20 +49,20 @@ class ExportOptions(CheckpointOptions):
     tokenizer_dir: str = option("", "Folder of the tokenizer; default tokenizer", path=True)
 
 
+def parser() -> Parser:
+    """The parser of `nanochat export`."""
+    return command_parser(
+        "nanochat export",
+        "Write a classic model in Hugging Face's format. The base directory may be upstream nanochat's.",
+        ExportOptions,
+    )
+
+
 def main(argv: Sequence[str]) -> int:
     """Answers `nanochat export …` and returns its exit code."""
-    parser = Parser(prog="nanochat export", description="Write a classic model in Hugging Face's format.")
-    parser.add_argument(
-        "--base-dir",
-        metavar="DIR",
-        help="base directory, ours or the reference's [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]",
-    )
-    add_arguments(parser, ExportOptions)
-    found = parser.parse_args(normalise(argv))
-    options = collect(ExportOptions, found)
+    options, layout = parse_options(ExportOptions, parser(), argv)
     if not options.out:
         raise UserError("nanochat export: no --out", "name the folder to write, for example --out d20-hf")
-    layout = Layout(base_dir(found.base_dir))
     out = layout.resolve(options.out)
     check_target(out, options.force)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.common.paths import Layout, base_dir
 from nanochat.common.text import harmless
+from nanochat.config.command_parser import command_parser, parse
 from nanochat.config.eval_options import CheckpointOptions
-from nanochat.config.options import Parser, add_arguments, collect, normalise, option
+from nanochat.config.options import Parser, collect, option
 
 if TYPE_CHECKING:
     from nanochat.model.gpt import GPT
@@ -74,28 +74,35 @@ def probe(model: "GPT", tokenizer: "Tokenizer", prompt: str, *, top: int = 8, gr
     )  # fmt: skip
 
 
+def parser() -> Parser:
+    """The parser of `nanochat probe`."""
+    return command_parser(
+        "nanochat probe",
+        "What a checkpoint makes of a prompt. The base directory may be upstream nanochat's.",
+        ProbeOptions,
+    )
+
+
 def main(argv: Sequence[str]) -> int:
     """Answers `nanochat probe …` and returns its exit code. Makes no run and writes nothing."""
-    parser = Parser(prog="nanochat probe", description="What a checkpoint makes of a prompt.")
-    parser.add_argument(
-        "--base-dir",
-        metavar="DIR",
-        help="base directory, ours or the reference's [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]",
-    )
-    add_arguments(parser, ProbeOptions)
-    found = parser.parse_args(normalise(argv))
-    if not hasattr(found, "prompt"):
+    given, layout = parse(parser(), argv)
+    if not hasattr(given, "prompt"):
         raise UserError("nanochat probe: no --prompt", 'for example --prompt "The capital of France is"')
-    options = collect(ProbeOptions, found)
+    options = collect(ProbeOptions, given)
 
     from nanochat.checkpoint.weights import open_model
     from nanochat.compute.device import pick_device, pick_dtype
 
     device = pick_device(options.device_type)
     opened = open_model(
-        Layout(base_dir(found.base_dir)), options.source, tag=options.model_tag, step=options.step,
-        tokenizer_dir=options.tokenizer_dir, device=device, dtype=pick_dtype(options.dtype, device),
-    )  # fmt: skip
+        layout,
+        options.source,
+        tag=options.model_tag,
+        step=options.step,
+        tokenizer_dir=options.tokenizer_dir,
+        device=device,
+        dtype=pick_dtype(options.dtype, device),
+    )
     seen = probe(opened.model, opened.tokenizer, options.prompt, top=options.top, greedy=options.greedy)
     if options.json:
         print(json.dumps(dataclasses.asdict(seen)))

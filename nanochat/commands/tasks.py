@@ -4,21 +4,26 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.common.paths import Layout, base_dir
-from nanochat.config.options import Parser, normalise
-from nanochat.tasks.base import Conversation
-from nanochat.tasks.registry import TaskData, make_task, task_spec, task_specs
+from nanochat.config.command_parser import add_base_dir, command_parser, parse
+from nanochat.config.options import Parser
+
+if TYPE_CHECKING:
+    from nanochat.tasks.base import Conversation
+    from nanochat.tasks.registry import TaskData
 
 
 def main(argv: Sequence[str]) -> int:
     """Answers `nanochat tasks …` and returns its exit code."""
-    options = _parser().parse_args(normalise(argv))
+    options, layout = parse(parser(), argv)
     if options.action == "ls":
         return _list()
+    from nanochat.tasks.registry import TaskData
+
     data = TaskData.at(
-        Layout(base_dir(options.base_dir)),
+        layout,
         folder=options.task_data,
         mirror=options.mirror,
         offline=options.offline,
@@ -33,9 +38,10 @@ def main(argv: Sequence[str]) -> int:
     return _show(options, data)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="nanochat tasks", description=__doc__)
-    actions = parser.add_subparsers(dest="action", required=True)
+def parser() -> Parser:
+    """The parser of `nanochat tasks`."""
+    made = command_parser("nanochat tasks", "List the tasks, look at their conversations, fetch their data.")
+    actions = made.add_subparsers(dest="action", required=True)
     actions.add_parser("ls", help="every task, what it is and its splits")
     show = actions.add_parser("show", help="print conversations of a task")
     show.add_argument("name")
@@ -46,24 +52,37 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("names", nargs="+", metavar="name")
     for action in (show, fetch):
         action.add_argument("--split", default="", help="which part; the task's first unless given")
-        action.add_argument("--base-dir", default=None, help="where artifacts live")
-        action.add_argument("--task-data", default="", help="a folder of data sets that are at hand")
+        action.add_argument(
+            "--task-data", default="", metavar="DIR", help="a folder of data sets that are at hand"
+        )
         action.add_argument("--mirror", default="", help="address that stands for https://huggingface.co")
         action.add_argument("--offline", action="store_true", help="fetch nothing")
-        action.add_argument("--words", default="", help="word list of the spelling tasks")
-        action.add_argument("--data", default="", help="shards whose words serve where no list is there")
-        action.add_argument("--identity", default="", help="template of the identity conversations")
-        action.add_argument("--conversations", default="", help="your own conversations, JSON lines")
-    return parser
+        action.add_argument("--words", default="", metavar="FILE", help="word list of the spelling tasks")
+        action.add_argument(
+            "--data", default="", metavar="DIR", help="shards whose words serve where no list is there"
+        )
+        action.add_argument(
+            "--identity", default="", metavar="FILE", help="template of the identity conversations"
+        )
+        action.add_argument(
+            "--conversations", default="", metavar="FILE", help="your own conversations, JSON lines"
+        )
+    for action in actions.choices.values():
+        add_base_dir(action, sub_command=True)
+    return made
 
 
 def _list() -> int:
+    from nanochat.tasks.registry import task_specs
+
     for spec in task_specs().values():
         print(f"{spec.name:<16}{spec.summary} ({', '.join(spec.splits)})")
     return Exit.OK
 
 
-def _fetch(names: Sequence[str], split: str, data: TaskData) -> int:
+def _fetch(names: Sequence[str], split: str, data: "TaskData") -> int:
+    from nanochat.tasks.registry import make_task, task_spec
+
     for name in names:
         spec = task_spec(name)
         task = make_task(spec.name, data, split)
@@ -73,7 +92,9 @@ def _fetch(names: Sequence[str], split: str, data: TaskData) -> int:
     return Exit.OK
 
 
-def _show(options: argparse.Namespace, data: TaskData) -> int:
+def _show(options: argparse.Namespace, data: "TaskData") -> int:
+    from nanochat.tasks.registry import make_task
+
     if options.start < 0 or options.n < 0:
         raise UserError("--start and -n count from 0 up")
     task = make_task(options.name, data, options.split, start=options.start, stop=options.start + options.n)
@@ -85,7 +106,7 @@ def _show(options: argparse.Namespace, data: TaskData) -> int:
     return Exit.OK
 
 
-def transcript(conversation: Conversation) -> str:
+def transcript(conversation: "Conversation") -> str:
     """A conversation for people: tool calls as `<<expression=result>>`, no control characters."""
     lines = []
     for message in conversation["messages"]:

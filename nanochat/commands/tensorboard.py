@@ -11,33 +11,33 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.common.errors import Exit, UserError, nearest
-from nanochat.common.paths import Layout, atomic_write, base_dir, make_dir
-from nanochat.config.options import Parser, normalise
+from nanochat.common.paths import Layout, atomic_write, make_dir
+from nanochat.config.command_parser import command_parser, parse
+from nanochat.config.options import Parser
 from nanochat.run.events import Event, number, read_events
 
 _TAG_LENGTH = 60
 
 
-def main(argv: Sequence[str]) -> int:
-    """Answers `nanochat tensorboard …` and returns its exit code."""
-    parser = Parser(
-        prog="nanochat tensorboard", description="Write runs' event logs as TensorBoard event files."
-    )
-    parser.add_argument(
-        "--base-dir", metavar="DIR", help="base directory [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]"
-    )
-    parser.add_argument(
+def parser() -> Parser:
+    """The parser of `nanochat tensorboard`."""
+    made = command_parser("nanochat tensorboard", "Write runs' event logs as TensorBoard event files.")
+    made.add_argument(
         "--out", metavar="DIR", default="", help="folder to write [tensorboard under the base directory]"
     )
-    parser.add_argument(
+    made.add_argument(
         "runs", nargs="+", metavar="RUN", help="a run's id, the beginning of one, or its folder"
     )
-    found = parser.parse_args(normalise(argv))
-    layout = Layout(base_dir(found.base_dir))
-    out = layout.resolve(found.out) if found.out else layout.base / "tensorboard"
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Answers `nanochat tensorboard …` and returns its exit code."""
+    given, layout = parse(parser(), argv)
+    out = layout.resolve(given.out) if given.out else layout.base / "tensorboard"
     require_package()
     # Every run is found and read before anything is written.
-    events = {path: run_events(path) for path in (find_run(layout, name) for name in found.runs)}
+    events = {path: run_events(path) for path in (find_run(layout, name) for name in given.runs)}
     for path, kept in events.items():
         file = write_run(path.name, kept, out)
         print(f"{path.name}: {len(kept):,} events to {file}")

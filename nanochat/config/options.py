@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
@@ -115,7 +115,7 @@ def parse_value(field: OptionField, raw: object) -> Value:
     """
     value = _convert(field, raw)
     if field.choices and value not in field.choices:
-        raise UserError(f"{field.flag}: {value!r} is not allowed", nearest(str(value), field.choices))
+        raise not_allowed(field.flag, value, field.choices)
     if isinstance(value, int | float) and not isinstance(value, bool):
         special = field.minus_one and value == -1
         if field.minimum is not None and value < field.minimum and not special:
@@ -123,6 +123,11 @@ def parse_value(field: OptionField, raw: object) -> Value:
         if field.maximum is not None and value > field.maximum:
             raise UserError(f"{field.flag}: {value} is too large", f"at most {field.maximum:g}")
     return value
+
+
+def not_allowed(flag: str, value: object, choices: Iterable[object]) -> UserError:
+    """The error for a value that is none of the choices."""
+    return UserError(f"{flag}: {value!r} is not allowed", nearest(str(value), map(str, choices)))
 
 
 def _convert(field: OptionField, raw: object) -> Value:
@@ -275,11 +280,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **arguments)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            what = action.option_strings[-1] if action.option_strings else "word"
-            raise UserError(
-                f"{self.prog}: unknown {what} '{value}'", nearest(str(value), map(str, action.choices))
-            )
+        if action.choices is None or value in action.choices:
+            return
+        if action.option_strings:
+            raise not_allowed(action.option_strings[0], value, action.choices)
+        raise UserError(f"{self.prog}: unknown word '{value}'", nearest(str(value), map(str, action.choices)))
 
     def _get_nargs_pattern(self, action: argparse.Action) -> str:
         if isinstance(action, OptionalSwitch):
@@ -351,8 +356,8 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type[Options]) -> None:
         else:
             if field.choices:
                 arguments["help"] += " {" + ",".join(field.choices) + "}"
-            metavar = {int: "N", float: "X", str: "TEXT", tuple: "A,B"}[field.type]
-            group.add_argument(*names, dest=field.name, metavar=metavar, **arguments)
+                arguments["choices"] = field.choices
+            group.add_argument(*names, dest=field.name, metavar=_metavar(field), **arguments)
         for alias in field.aliases:
             hidden: dict[str, Any] = {"action": argparse.BooleanOptionalAction} if field.type is bool else {}
             parser.add_argument(
@@ -362,6 +367,13 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type[Options]) -> None:
                 help=argparse.SUPPRESS,
                 **hidden,
             )
+
+
+def _metavar(field: OptionField) -> str:
+    """What stands for the value in the help; the shell completion goes by DIR and PATH as well."""
+    if field.path:
+        return "DIR" if field.name.endswith("_dir") else "PATH"
+    return {int: "N", float: "X", str: "TEXT", tuple: "A,B"}[field.type]
 
 
 def collect(cls: type[O], namespace: argparse.Namespace) -> O:

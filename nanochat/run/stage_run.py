@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from nanochat.common.errors import Exit, UserError, one_line
-from nanochat.common.paths import Layout, base_dir, make_dir
+from nanochat.common.paths import Layout, make_dir
 from nanochat.common.streams import ensure_streams, on_stop_signals, say
-from nanochat.config.options import Options, Parser, add_arguments, collect, normalise
+from nanochat.config.command_parser import command_parser, parse
+from nanochat.config.options import Options, Parser, collect
 from nanochat.config.stages import StageSpec, stage_spec
 from nanochat.run.events import JSON, EventWriter
 from nanochat.run.launcher import follow_launcher, inside_group, launch
@@ -155,7 +156,7 @@ def run_stage(spec: StageSpec, argv: Sequence[str] | None, prog: str = "") -> in
     """Runs `spec` from a command line to its end, whatever the end is; returns the exit code."""
     ensure_streams()
     try:
-        options, base, run_dir = _parse(spec, argv, prog)
+        options, layout, run_dir = _parse(spec, argv, prog)
     except UserError as error:
         if is_main_process():
             say(f"{spec.name}: error: {error}", sys.stderr)
@@ -165,31 +166,25 @@ def run_stage(spec: StageSpec, argv: Sequence[str] | None, prog: str = "") -> in
     if processes > 1 and not inside_group():
         return launch(spec.module, sys.argv[1:] if argv is None else argv, processes)
     try:
-        return _run_here(spec, options, Layout(base), run_dir)
+        return _run_here(spec, options, layout, run_dir)
     except UserError as error:
         say(f"{spec.name}: error: {error}", sys.stderr)
         return error.exit_code
 
 
-def _parse(spec: StageSpec, argv: Sequence[str] | None, prog: str) -> tuple[Options, Path, str]:
-    parser = Parser(prog=prog or f"nanochat {spec.name}", description=f"{spec.name}: {spec.summary}.")
-    where = parser.add_argument_group("Where")
-    where.add_argument(
-        "--base-dir",
-        default=None,
-        metavar="DIR",
-        help="base directory [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]",
-    )
-    where.add_argument(
+def stage_parser(spec: StageSpec, prog: str = "") -> Parser:
+    """The command line of a stage: its options, and the directories it works in."""
+    parser = command_parser(prog or f"nanochat {spec.name}", f"{spec.name}: {spec.summary}.", spec.options)
+    parser.add_argument(
         "--run-dir", default="", metavar="DIR", help="an existing run directory to write into [a new one]"
     )
-    add_arguments(parser, spec.options)
-    found = parser.parse_args(normalise(sys.argv[1:] if argv is None else argv))
-    return (
-        collect(spec.options, found),
-        base_dir(found.base_dir),
-        found.run_dir or os.environ.get("NANOCHAT_RUN_DIR", ""),
-    )
+    return parser
+
+
+def _parse(spec: StageSpec, argv: Sequence[str] | None, prog: str) -> tuple[Options, Layout, str]:
+    given, layout = parse(stage_parser(spec, prog), argv)
+    run_dir = given.run_dir or os.environ.get("NANOCHAT_RUN_DIR", "")
+    return collect(spec.options, given), layout, run_dir
 
 
 class Outcome(NamedTuple):

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.common.paths import Layout, base_dir
 from nanochat.common.text import duration
 from nanochat.compute.gpus import PUBLISHED_MFU, PUBLISHED_PRICE, GpuModel, find_gpu, named_gpu
-from nanochat.config.options import Parser, add_arguments, collect, normalise, option
+from nanochat.config.command_parser import command_parser, parse
+from nanochat.config.options import Parser, collect, option
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.data.shards import split_shards
 from nanochat.model.architecture import ModelConfig, parameter_counts
@@ -186,25 +186,25 @@ class EstimateOptions:
     json: bool = option(False, "One JSON document instead of the table", group="Machine")
 
 
+def parser() -> Parser:
+    """The parser of `nanochat estimate`."""
+    return command_parser(
+        "nanochat estimate",
+        "Parameters, tokens, memory, time and cost of a base_train run, before it is started. "
+        "Takes base_train's options, so that its command line can be tried here first.",
+        EstimateOptions,
+        BaseTrainOptions,
+    )
+
+
 def main(argv: Sequence[str]) -> int:
     """Answers `nanochat estimate …`: every option of base_train is taken too."""
-    parser = Parser(
-        prog="nanochat estimate",
-        description="Parameters, tokens, memory, time and cost of a base_train run, before it is started. "
-        "Takes base_train's options, so that its command line can be tried here first.",
-    )
-    parser.add_argument(
-        "--base-dir", metavar="DIR", help="where the tokenizer is [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]"
-    )
-    add_arguments(parser, EstimateOptions)
-    add_arguments(parser, BaseTrainOptions)
-    found = parser.parse_args(normalise(argv))
-    wanted, options = collect(EstimateOptions, found), collect(BaseTrainOptions, found)
-    layout = Layout(base_dir(found.base_dir))
+    given, layout = parse(parser(), argv)
+    wanted, options = collect(EstimateOptions, given), collect(BaseTrainOptions, given)
     folder = layout.tokenizer_dir(options.tokenizer_dir)
     vocab_size, source = vocabulary(wanted.vocab_size, folder, bool(options.tokenizer_dir))
     machine = machine_for(wanted, options)
-    rows = None if hasattr(found, "device_batch_size") else 0
+    rows = None if hasattr(given, "device_batch_size") else 0
     elsewhere = bool(wanted.gpu or wanted.gpus)
     text = None if elsewhere else validation_tokens_in(layout.data_dir(options.data_dir))
     made = estimate(options, machine, vocab_size, rows, text)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.common.paths import Layout, base_dir
+from nanochat.common.paths import Layout
 from nanochat.common.text import harmless, percent, when
-from nanochat.config.options import Parser, normalise
+from nanochat.config.command_parser import add_base_dir, command_parser, parse
+from nanochat.config.options import Parser
 from remote.cli.printer import GLYPHS, describe, figures, make_printer, spent, table
 from remote.hosts.book import DEFAULT_BASE, Host, HostBook, parse_ssh_target
 
@@ -26,27 +27,12 @@ if TYPE_CHECKING:
     from remote.transport.base import UnknownHostKey
 
 
-def _parser(prog: str, description: str) -> Parser:
-    parser = Parser(prog=prog, description=description)
-    _add_base_dir(parser, None)
-    return parser
-
-
-def _add_base_dir(parser: argparse.ArgumentParser, default: str | None) -> None:
-    parser.add_argument(
-        "--base-dir",
-        default=default,
-        metavar="DIR",
-        help="base directory [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]",
-    )
-
-
 # ---- runs ------------------------------------------------------------------------------------------
 
 
 def runs_parser() -> Parser:
     """`nanochat runs …`."""
-    parser = _parser("nanochat runs", "The runs of every host.")
+    parser = command_parser("nanochat runs", "The runs of every host.")
     words = parser.add_subparsers(dest="word", metavar="{ls,show,follow,stop,resume}", parser_class=Parser)
     ls = words.add_parser("ls", help="a table of all runs, newest first (the default)")
     ls.add_argument("--host", default="", metavar="NAME", help="only this host")
@@ -62,16 +48,15 @@ def runs_parser() -> Parser:
     words.add_parser("resume", help="go on with an ended run where its checkpoint left it")
     for name in ("show", "follow", "stop", "resume"):
         words.choices[name].add_argument("run", metavar="RUN", help="a run id, its start, or host/run_id")
-    for word in words.choices.values():  # after the word it overrides one given before
-        _add_base_dir(word, argparse.SUPPRESS)
+    for word in words.choices.values():
+        add_base_dir(word, sub_command=True)
     return parser
 
 
 def runs(argv: Sequence[str]) -> int:
     """Answers `nanochat runs …`."""
-    given = runs_parser().parse_args(normalise(argv) or ["ls"])
+    given, layout = parse(runs_parser(), argv or ["ls"])
     given.word = given.word or "ls"
-    layout = Layout(base_dir(given.base_dir))
     return asyncio.run(_runs(given, layout))
 
 
@@ -183,7 +168,7 @@ def _show(fleet: Fleet, run: RunRow, as_json: bool) -> int:
 
 def hosts_parser() -> Parser:
     """`nanochat hosts …`."""
-    parser = _parser("nanochat hosts", "The machines that stages run on.")
+    parser = command_parser("nanochat hosts", "The machines that stages run on.")
     words = parser.add_subparsers(dest="word", metavar="{ls,add,test,rm}", parser_class=Parser)
     words.add_parser("ls", help="a table of the hosts (the default)").add_argument(
         "--json", action="store_true"
@@ -213,14 +198,13 @@ def hosts_parser() -> Parser:
     for name in ("test", "rm"):
         words.choices[name].add_argument("name", metavar="NAME")
     for name in ("ls", "test", "rm"):  # `add --base-dir` is the host's own
-        _add_base_dir(words.choices[name], argparse.SUPPRESS)
+        add_base_dir(words.choices[name], sub_command=True)
     return parser
 
 
 def hosts(argv: Sequence[str]) -> int:
     """Answers `nanochat hosts …`."""
-    given = hosts_parser().parse_args(normalise(argv) or ["ls"])
-    layout = Layout(base_dir(given.base_dir))
+    given, layout = parse(hosts_parser(), argv or ["ls"])
     book = HostBook(layout)
     if given.word in (None, "ls"):
         return _list_hosts(book.all(), getattr(given, "json", False))
@@ -301,7 +285,9 @@ def print_check(level: str, what: str, fix: str) -> None:
 
 def doctor_parser() -> Parser:
     """`nanochat doctor`."""
-    parser = _parser("nanochat doctor", "Check this machine, a line a check, with a fix for each failure.")
+    parser = command_parser(
+        "nanochat doctor", "Check this machine, a line a check, with a fix for each failure."
+    )
     parser.add_argument("--json", action="store_true")
     return parser
 
@@ -310,9 +296,9 @@ def doctor(argv: Sequence[str]) -> int:
     """Answers `nanochat doctor`: 0 when nothing fails, else 1."""
     from remote.cli.doctor import machine_checks
 
-    given = doctor_parser().parse_args(list(argv))
+    given, layout = parse(doctor_parser(), argv)
     found: list[dict[str, Any]] = []
-    for check in machine_checks(Layout(base_dir(given.base_dir))):
+    for check in machine_checks(layout):
         found.append({"level": check.level, "check": check.what, "fix": check.fix})
         if not given.json:
             print_check(check.level, check.what, check.fix)

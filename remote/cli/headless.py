@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.common.paths import Layout, base_dir, make_dir
+from nanochat.common.paths import Layout, make_dir
 from nanochat.common.text import harmless, number, short
-from nanochat.config.options import Parser, normalise
+from nanochat.config.command_parser import command_parser, parse
+from nanochat.config.options import Parser
 from nanochat.config.plan import Plan, load_plan
 from remote.cli.printer import GLYPHS, Printer, judged, make_printer, spent, table
 from remote.runs import RunRow
@@ -24,11 +24,11 @@ _SAMPLES = 8
 _SUBMITTING = 5.0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line of headless mode."""
-    made = Parser(
-        prog="nanochat --no-tui",
-        description="Run a plan without the control room, which can attach to it later.",
+    made = command_parser(
+        "nanochat --no-tui",
+        "Run a plan without the control room, which can attach to it later.",
         epilog="Exit codes: 0 all stages succeeded, 1 a stage failed, 2 wrong usage or plan, "
         "3 host unreachable, 4 stopped by the user, 130 interrupted (the plan runs on).",
     )
@@ -42,22 +42,17 @@ def parser() -> argparse.ArgumentParser:
         metavar="stage.option=value",
         help="override an option of the plan; may be given again",
     )
-    made.add_argument(
-        "--base-dir", metavar="DIR", help="base directory [NANOCHAT_BASE_DIR, else ~/.cache/nanochat]"
-    )
     return made
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs a plan to its end and returns the exit code."""
-    words = normalise(argv)
-    if not words:
+    if not argv:
         raise UserError("nanochat --no-tui needs a PLAN", "for example: nanochat --no-tui demo")
-    found = parser().parse_args(words)
-    layout = Layout(base_dir(found.base_dir))
-    plan = load_plan(found.plan, layout, found.set)
+    given, layout = parse(parser(), argv)
+    plan = load_plan(given.plan, layout, given.set)
     make_dir(layout.base)
-    return asyncio.run(run_plan(layout, plan, found.host, make_printer(found.json), found.json))
+    return asyncio.run(run_plan(layout, plan, given.host, make_printer(given.json), given.json))
 
 
 async def run_plan(layout: Layout, plan: Plan, host: str, printer: Printer, as_json: bool = False) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from textual.theme import Theme
 
+from tui.style.theme_names import THEME_NAMES
+
 OKABE_ITO = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#999999")
 OKABE_ITO_ON_WHITE = ("#0072B2", "#B87A00", "#007A59", "#A6487C", "#8A7F00", "#2B7BB0", "#D55E00", "#666666")
 
@@ -110,7 +112,7 @@ CONTRAST = Theme(
     },
 )
 
-THEMES: dict[str, Theme] = {theme.name: theme for theme in (DARK, LIGHT, CONTRAST)}
+THEMES: dict[str, Theme] = dict(zip(THEME_NAMES, (DARK, LIGHT, CONTRAST), strict=True))
 
 
 def series_colours(theme: str) -> tuple[str, ...]:
