@@ -132,7 +132,7 @@ def measure(model: "GPT", named: str, options: InferBenchOptions, sizes: list[in
         "threads": threads(runtime), "copy_bandwidth_bytes_per_sec": bandwidth,
         "peak_flops_per_sec": runtime.peak_flops, "prompt_tokens": prompt_tokens,
         "decode_tokens": options.decode_tokens, "temperature": options.temperature,
-        "decoder": engine.decoder.method,
+        "decoder": engine.decoder.backend,
         "weight_bytes_read": decode_bytes(config, 0, 0, item),
         "kv_bytes_read_per_row": decode_bytes(config, 1, middle, item) - decode_bytes(config, 0, 0, item),
     }  # fmt: skip
@@ -141,7 +141,7 @@ def measure(model: "GPT", named: str, options: InferBenchOptions, sizes: list[in
         f"{result['num_params'] / 1e6:,.1f}M parameters, {result['dtype']}\n"
         f"{runtime.name}, {result['threads']} threads, copy bandwidth {bandwidth / 1e9:,.1f} GB/s; "
         f"a step reads {result['weight_bytes_read'] / 1e6:,.1f} MB of weights and "
-        f"{result['kv_bytes_read_per_row'] / 1e6:,.2f} MB of cache a row; decoding by {engine.decoder.method}"
+        f"{result['kv_bytes_read_per_row'] / 1e6:,.2f} MB of cache a row; {result['decoder']}"
     )
     result["prefill"] = prefill(engine, runtime, prompt_tokens)
     print(_ROW.format("batch", "TTFT ms", "ms/step", "tok/s", "GB/s", "MBU %", "memory MB"))

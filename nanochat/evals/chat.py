@@ -9,7 +9,7 @@ from nanochat.common.errors import UserError
 from nanochat.evals.records import Record
 from nanochat.infer.engine import Completion, Engine
 from nanochat.infer.sampling import Sampling
-from nanochat.infer.scheduler import Finish, Request
+from nanochat.infer.scheduler import FinishReason, Request
 from nanochat.model.gpt import GPT
 from nanochat.tasks.base import Conversation, Task, last_text
 from nanochat.tasks.registry import TaskData, make_task, task_spec
@@ -155,7 +155,9 @@ class ChatJudge:
 
 def written(tokenizer: Tokenizer, sample: Completion) -> str:
     """What a sample says, without the token that ended it."""
-    return tokenizer.decode(sample.tokens[:-1] if sample.finish is Finish.STOP else sample.tokens)
+    return tokenizer.decode(
+        sample.tokens[:-1] if sample.finish_reason is FinishReason.STOP else sample.tokens
+    )
 
 
 def _shown(item: Conversation) -> str:

@@ -1,8 +1,8 @@
 """The decoding step of a CPU: one call of the compiled kernel (`nanochat/infer/decode_kernel`, in Rust).
 
 Torch takes some thirty operations a layer, which on a small model cost more to start than to compute. The
-kernel takes float32 and works in float32: of a model of another compute type the matrices are those it rounds
-to, tables and everything between are exact.
+kernel takes float32 and computes in float32: of a model of another compute type the matrices are rounded to
+that type, tables and everything between are exact.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanochat.infer.decode_weights import Weights
+from nanochat.infer.decode_weights import DecodeWeights
 from nanochat.infer.kvcache import BatchCache
 from nanochat.model.architecture import SOFTCAP, ModelConfig, matmul_parameters
 
@@ -20,20 +20,21 @@ try:
 except ImportError:  # a bare checkout without Rust: torch decodes
     DecodeKernel = None  # type: ignore[assignment,misc]
 
-THREAD_FLOPS = 3_000_000
-"""Work of a step that pays for one more thread."""
+FLOPS_PER_THREAD = 3_000_000
+"""Work that pays for one more thread: below it, waiting for the thread takes longer than the work it
+saves."""
 PANEL = 32
-"""Columns of a matrix that the kernel computes together."""
+"""Columns of a matrix that the kernel computes together: a thread with fewer has nothing to do."""
 
 
-def kernel_there() -> bool:
+def kernel_available() -> bool:
     """Whether the compiled kernel was built."""
     return DecodeKernel is not None
 
 
 @dataclass
-class _Layer:
-    """What the kernel takes of a block: arrays, (inputs, outputs) each."""
+class _KernelLayer:
+    """The arrays of a block as the kernel reads them by name; shapes as in `LayerWeights`."""
 
     qkv: Any
     out: Any
@@ -41,76 +42,102 @@ class _Layer:
     down: Any
     value_table: Any
     mix: tuple[float, float]
+    """Factors of the residual stream and of the first embedding."""
     place: tuple[int, int]
+    """Number of the window cache, and of the layer in it."""
 
 
 @dataclass
-class _Track:
-    """What the kernel takes of a track: keys and values (layers, rows · H_kv, slots, D), the slot of the new
-    token, and the first slot that each row sees."""
+class _KernelWindow:
+    """A window cache as the kernel reads it by name."""
 
     keys: Any
+    """(layers, rows · H_kv, slots, D)."""
     values: Any
+    """(layers, rows · H_kv, slots, D)."""
     end: int
+    """The slot of the new token."""
     starts: list[int]
+    """The first slot that each row attends to."""
 
 
-def array(tensor: Tensor) -> Any:
-    """The same memory as a numpy array of float32; a copy where it is of another type."""
+def as_numpy(tensor: Tensor) -> Any:
+    """The same memory as a numpy array of float32; a copy where the tensor has another type."""
     return tensor.detach().float().contiguous().numpy()
 
 
 class CpuStep:
     """One token for every row of a batch, by the kernel. Holds packed copies of the matrices."""
 
-    def __init__(self, config: ModelConfig, weights: Weights) -> None:
+    def __init__(self, config: ModelConfig, weights: DecodeWeights) -> None:
         self.config = config
-        cache = BatchCache(config, torch.empty(0))
+        smear = None if weights.smear_gate is None else weights.smear_gate.float().flatten().tolist()
+        self._kernel = DecodeKernel(
+            as_numpy(weights.wte),
+            as_numpy(weights.head),
+            self._layers(weights),
+            heads=config.n_head,
+            kv_heads=config.n_kv_head,
+            dim=config.head_dim,
+            scale=config.parts.qk_gain**2 / config.head_dim**0.5,
+            softcap=SOFTCAP,
+            mixes=weights.x0_scales is not None,
+            smear=smear,
+            smear_scale=weights.smear_scale,
+            backout=weights.backout_scale if config.parts.backout else None,
+        )
+
+    def _layers(self, weights: DecodeWeights) -> list[_KernelLayer]:
+        config = self.config
+        windows = BatchCache(config, torch.empty(0)).windows
         places = {
             layer: (number, index)
-            for number, track in enumerate(cache.tracks)
-            for index, layer in enumerate(track.layers)
+            for number, window in enumerate(windows)
+            for index, layer in enumerate(window.layers)
         }
-        first = [1.0] * config.n_layer if weights.first is None else weights.first.flatten().tolist()
-        layers = [
-            _Layer(
-                array(layer.qkv), array(layer.out), array(layer.up), array(layer.down),
-                None if layer.value_embed is None else array(layer.value_embed),
-                (weights.resid[i] if weights.resid else 1.0, first[i]), places[i],
+        resid = weights.resid_scales or [1.0] * config.n_layer
+        x0 = [1.0] * config.n_layer if weights.x0_scales is None else weights.x0_scales.flatten().tolist()
+        return [
+            _KernelLayer(
+                qkv=as_numpy(layer.qkv),
+                out=as_numpy(layer.out),
+                up=as_numpy(layer.up),
+                down=as_numpy(layer.down),
+                value_table=None if layer.value_embed is None else as_numpy(layer.value_embed),
+                mix=(resid[number], x0[number]),
+                place=places[number],
             )
-            for i, layer in enumerate(weights.layers)
-        ]  # fmt: skip
-        self._kernel = DecodeKernel(
-            array(weights.wte), array(weights.head), layers,
-            heads=config.n_head, kv_heads=config.n_kv_head, dim=config.head_dim,
-            scale=config.parts.qk_gain**2 / config.head_dim**0.5, softcap=SOFTCAP,
-            mixes=weights.first is not None,
-            smear=None if weights.smear is None else weights.smear.float().flatten().tolist(),
-            smear_scale=weights.smear_scale, backout=weights.backout if config.parts.backout else None,
-        )  # fmt: skip
+            for number, layer in enumerate(weights.layers)
+        ]
 
     @property
     def instructions(self) -> str:
-        """The instruction set it runs in."""
+        """The instruction set it runs in, such as AVX-512."""
         return self._kernel.instructions
 
-    def step(self, tokens: list[int], cache: BatchCache, angles: Tensor, logits: Tensor) -> None:
-        """Fills `logits` (rows, V) with those of the tokens that follow; writes keys, values and embeddings
-        to the cache. `angles`: (positions, D/2) complex."""
-        tracks = [
-            _Track(
-                track.keys.numpy(), track.values.numpy(), track.end,
-                [track.end - track.kept(length) for length in cache.lengths],
+    def step(self, tokens: list[int], cache: BatchCache, rotations: Tensor, logits: Tensor) -> None:
+        """Reads one token a row and fills `logits` (B, V) with those of the next; writes keys, values and
+        embeddings to the cache. `rotations`: (positions, D/2) complex64."""
+        windows = [
+            _KernelWindow(
+                keys=window.keys.numpy(),
+                values=window.values.numpy(),
+                end=window.end,
+                starts=[window.end - window.lookback(length) for length in cache.lengths],
             )
-            for track in cache.tracks
-        ]  # fmt: skip
+            for window in cache.windows
+        ]
         self._kernel.step(
-            tokens, cache.lengths, tracks, last=cache.last_embedding.numpy(),
-            angles=torch.view_as_real(angles).numpy(), logits=logits.numpy(),
+            tokens,
+            cache.lengths,
+            windows,
+            last=cache.last_embedding.numpy(),
+            angles=torch.view_as_real(rotations).numpy(),
+            logits=logits.numpy(),
             threads=self._threads(len(tokens)),
-        )  # fmt: skip
+        )
 
     def _threads(self, rows: int) -> int:
-        """Threads that a step of `rows` rows is worth; each has some columns of every matrix."""
+        """How many threads a step of `rows` rows is worth; each takes some columns of every matrix."""
         flops = 2 * matmul_parameters(self.config) * rows
-        return max(1, min(torch.get_num_threads(), flops // THREAD_FLOPS, self.config.n_embd // PANEL))
+        return max(1, min(torch.get_num_threads(), flops // FLOPS_PER_THREAD, self.config.n_embd // PANEL))

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from nanochat.model.architecture import ModelConfig
 
-SLACK = 64
-"""Free slots made when a buffer is moved or grown, at the least: it is done once in as many steps."""
+SPARE_SLOTS = 64
+"""Free slots added at least when a buffer is moved or grown, so that this happens once in that many steps."""
 
 
 class KVCache:
@@ -26,68 +26,74 @@ class KVCache:
         self.last_embedding: Tensor | None = None
 
     def attend(
-        self, layer: int, q: Tensor, k: Tensor, v: Tensor,
+        self,
+        layer: int,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
         attend: Callable[[Tensor, Tensor, Tensor], Tensor],
-    ) -> Tensor:  # fmt: skip
-        """`attend(q, …)` over all keys and values of the layer, k and v (rows, T, H_kv, D) the last."""
+    ) -> Tensor:
+        """`attend(q, …)` over all keys and values of the layer, k and v (rows, T, H_kv, D) appended."""
         return attend(q, *self.extend(layer, k, v))
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores k and v (rows, T, H_kv, D) after the present length; returns all of the layer's so far.
+        """Appends k and v (rows, T, H_kv, D); returns all of the layer's, (rows, length + T, H_kv, D).
 
-        The length itself moves once, when the model has passed its last layer.
+        The model adds T to `length` once, after its last layer.
         """
         end = self.length + k.size(1)
         for buffers, new in ((self.keys, k), (self.values, v)):
             if end > buffers[layer].size(1):
                 old = buffers[layer]
-                grown = old.new_empty(old.size(0), 2 * end, *old.shape[2:])
+                grown = old.new_empty(old.size(0), 2 * end, *old.shape[2:])  # (rows, 2 · end, H_kv, D)
                 grown[:, : self.length] = old[:, : self.length]
                 buffers[layer] = grown
             buffers[layer][:, self.length : end] = new
         return self.keys[layer][:, :end], self.values[layer][:, :end]
 
 
-class Track:
-    """The decode buffers of the layers that share one window.
+class WindowCache:
+    """Keys and values of the layers that share one attention window, for every row of a running batch.
 
-    All rows write on one clock: each step fills slot `end` of every row, so a row of n tokens holds the
-    slots end − n … end − 1 whatever the others' lengths. A step then reads one slice for the whole batch,
-    and what a window has left behind is dropped when the slice is moved back to the front. Slots before a
-    row's first hold `bias` −∞, the rest 0.
+    All rows write to the same slot in the same step: a row of n tokens occupies the slots end − n … end − 1,
+    however long the others are. One slice then serves the whole batch, without the block tables of paged
+    attention (arXiv 2309.06180); slots older than the window are dropped when the slice is moved to the front
+    of the buffer. A row shorter than the slice has a `bias` of −∞ on the slots before its first, 0 elsewhere.
 
-    keys, values: (layers, rows·H_kv, slots, D); bias: (rows·H_kv, 1, slots).
+    keys, values: (layers, rows · H_kv, slots, D); bias: (rows · H_kv, 1, slots).
     """
 
     def __init__(
-        self, window: int | None, layers: list[int], heads: int, like: Tensor, dim: int, slack: int
+        self, window: int | None, layers: list[int], heads: int, like: Tensor, dim: int, spare_slots: int
     ) -> None:
-        self.slack = slack
+        self.spare_slots = spare_slots
         self.window = window
         self.layers = layers
         self.heads = heads
         self.end = 0
+        """The slot that the next token of every row is written to."""
         self.keys = like.new_zeros(len(layers), 0, 0, dim)
         self.values = self.keys.clone()
         self.bias = like.new_zeros(0, 1, 0)
 
     @property
     def slots(self) -> int:
+        """Slots there is memory for."""
         return self.keys.size(2)
 
-    def kept(self, length: int) -> int:
-        """Slots that the next token of a row of `length` tokens can look back on."""
+    def lookback(self, length: int) -> int:
+        """How many earlier tokens the next token of a row of `length` tokens attends to."""
         return length if self.window is None else min(length, self.window)
 
-    def resize(self, rows: int, slots: int) -> None:
-        """Larger buffers with the same content."""
+    def grow(self, rows: int, slots: int) -> None:
+        """Makes the buffers at least that large, keeping their content."""
         layers, old_rows, old_slots, dim = self.keys.shape
         height = max(rows * self.heads, old_rows)
         width = max(slots, old_slots)
         if (height, width) == (old_rows, old_slots):
             return
         for name in ("keys", "values"):
-            # Zeros: a masked slot weighs nothing, but nothing times a NaN of fresh memory is a NaN.
+            # Zeros, not empty memory: a masked slot has weight 0, but 0 · NaN would be NaN.
             grown = self.keys.new_zeros(layers, height, width, dim)
             grown[:, :old_rows, :old_slots] = getattr(self, name)
             setattr(self, name, grown)
@@ -95,34 +101,37 @@ class Track:
         bias[:old_rows, :, :old_slots] = self.bias
         self.bias = bias
 
-    def make_room(self, before: int, after: int, live: int) -> None:
-        """Moves and grows so that `before` slots precede the clock and `after` are free from it on.
+    def reserve(self, before: int, after: int, used: int) -> None:
+        """Moves and grows the buffers until `before` slots precede `end` and `after` are free from it on.
 
-        `live` slots before the clock are in use.
+        `used` slots before `end` hold what some row still attends to.
         """
         if self.end >= before and self.end + after <= self.slots:
             return
-        target = max(before, live)
-        self.resize(0, target + max(after, self.slack, target // 8))
+        target = max(before, used)
+        # An eighth more than needed, so that moving costs a constant number of copies a token, amortised.
+        self.grow(0, target + max(after, self.spare_slots, target // 8))
         if target != self.end:
-            self._move(target, live)
+            self._move(target, used)
 
-    def settle(self, live: int) -> None:
-        """Moves what is in use to the front when as much before it is not: for reads from slot 0 on."""
-        if self.end - live > max(live, 4 * SLACK):
-            self._move(live, live)
+    def compact(self, used: int) -> None:
+        """Moves the used slots to the front once as many unused ones precede them, for reads from slot 0."""
+        if self.end - used > max(used, 4 * SPARE_SLOTS):
+            self._move(used, used)
 
-    def _move(self, target: int, live: int) -> None:
-        source, destination = slice(self.end - live, self.end), slice(target - live, target)
+    def _move(self, target: int, used: int) -> None:
+        """Moves the last `used` slots so that they end at slot `target`."""
+        source, destination = slice(self.end - used, self.end), slice(target - used, target)
+        # The two may overlap, hence the copies.
         self.keys[:, :, destination] = self.keys[:, :, source].clone()
         self.values[:, :, destination] = self.values[:, :, source].clone()
         self.bias[:, :, destination] = self.bias[:, :, source].clone()
-        self.bias[:, :, : target - live] = float("-inf")
+        self.bias[:, :, : target - used] = float("-inf")
         self.bias[:, :, target:] = 0
         self.end = target
 
-    def put(self, row: int, length: int, keys: Tensor, values: Tensor) -> None:
-        """Fills a row with the last slots of its prompt: keys, values (layers, H_kv, kept, D)."""
+    def write_prompt(self, row: int, keys: Tensor, values: Tensor) -> None:
+        """Fills a row with the last slots of its prompt: keys and values (layers, H_kv, lookback, D)."""
         rows = slice(row * self.heads, (row + 1) * self.heads)
         start = self.end - keys.size(2)
         self.keys[:, rows, start : self.end] = keys
@@ -130,9 +139,9 @@ class Track:
         self.bias[rows, :, :start] = float("-inf")
         self.bias[rows, :, start:] = 0
 
-    def move_row(self, source: int, row: int, live: int) -> None:
-        """Copies a row over another."""
-        slots = slice(self.end - live, self.end)
+    def copy_row(self, source: int, row: int, used: int) -> None:
+        """Copies the last `used` slots of row `source` over another row."""
+        slots = slice(self.end - used, self.end)
         old, new = (slice(r * self.heads, (r + 1) * self.heads) for r in (source, row))
         self.keys[:, new, slots] = self.keys[:, old, slots]
         self.values[:, new, slots] = self.values[:, old, slots]
@@ -140,54 +149,64 @@ class Track:
 
 
 class BatchCache:
-    """What a running batch has read: tracks, and for each row its length and smear's last embedding.
+    """What a running batch has read: a `WindowCache` for each distinct window, and of each row its length and
+    last embedding, which smear reads.
 
-    Rows are 0 … n−1; a row that leaves is replaced by the last one.
+    Rows are 0 … n−1; the last row takes the place of one that leaves.
     """
 
-    def __init__(self, config: ModelConfig, like: Tensor, slack: int = SLACK) -> None:
-        windows, heads, dim = config.windows, config.n_kv_head, config.head_dim
-        self.slack = slack
-        self.tracks = [
-            Track(w, [i for i, of in enumerate(windows) if of == w], heads, like, dim, slack)
-            for w in dict.fromkeys(windows)
+    def __init__(self, config: ModelConfig, like: Tensor, spare_slots: int = SPARE_SLOTS) -> None:
+        self.spare_slots = spare_slots
+        self.windows = [
+            WindowCache(
+                window,
+                layers=[layer for layer, of in enumerate(config.windows) if of == window],
+                heads=config.n_kv_head,
+                like=like,
+                dim=config.head_dim,
+                spare_slots=spare_slots,
+            )
+            for window in dict.fromkeys(config.windows)
         ]
         self.lengths: list[int] = []
         self.positions = torch.zeros(0, dtype=torch.int64, device=like.device)
+        """(row_capacity,): the position of each row's next token, on the device."""
         self.last_embedding = like.new_zeros(0, config.n_embd)
-        self.room = 0
+        """(row_capacity, C)."""
+        self.row_capacity = 0
 
-    def make_rows(self, rows: int) -> None:
-        """Room for at least that many rows."""
-        if rows <= self.room:
+    def reserve_rows(self, rows: int) -> None:
+        """Makes room for at least that many rows."""
+        if rows <= self.row_capacity:
             return
-        for track in self.tracks:
-            track.resize(rows, track.slots)
+        for window in self.windows:
+            window.grow(rows, window.slots)
         for name in ("positions", "last_embedding"):
             old = getattr(self, name)
             grown = old.new_zeros(rows, *old.shape[1:])
-            grown[: self.room] = old
+            grown[: self.row_capacity] = old
             setattr(self, name, grown)
-        self.room = rows
+        self.row_capacity = rows
 
-    def admit(self, prompt: KVCache, rows: int, to_come: int) -> None:
-        """Adds `rows` rows that have read `prompt` (a cache of one row, keys laid out as ours are).
+    def admit(self, prompt: KVCache, rows: int, expected_tokens: int) -> None:
+        """Adds `rows` rows that have read `prompt`: a cache of one row whose key channels are interleaved.
 
-        `to_come`: tokens each is expected to add, to make room at once.
+        `expected_tokens` is how many tokens each row may still add: memory is made for some of them at once.
         """
         first, length = len(self.lengths), prompt.length
-        if first + rows > self.room:
-            self.make_rows(max(first + rows, min(2 * self.room, first + 4 * rows)))
-        for track in self.tracks:
+        if first + rows > self.row_capacity:
+            self.reserve_rows(max(first + rows, min(2 * self.row_capacity, first + 4 * rows)))
+        for window in self.windows:
             if not self.lengths:
-                track.end = 0
-            kept = track.kept(length)
-            track.make_room(kept, min(to_come, 4 * self.slack), self.live(track))
-            part = slice(length - kept, length)
-            keys = torch.stack([prompt.keys[i][0, part].transpose(0, 1) for i in track.layers])
-            values = torch.stack([prompt.values[i][0, part].transpose(0, 1) for i in track.layers])
+                window.end = 0  # nothing is in use: start over at the front
+            lookback = window.lookback(length)
+            window.reserve(lookback, min(expected_tokens, 4 * self.spare_slots), self.max_lookback(window))
+            seen = slice(length - lookback, length)
+            # (1, length, H_kv, D) of each layer → (layers, H_kv, lookback, D)
+            keys = torch.stack([prompt.keys[i][0, seen].transpose(0, 1) for i in window.layers])
+            values = torch.stack([prompt.values[i][0, seen].transpose(0, 1) for i in window.layers])
             for row in range(first, first + rows):
-                track.put(row, length, keys, values)
+                window.write_prompt(row, keys, values)
         self.positions[first : first + rows] = length
         if prompt.last_embedding is not None:
             self.last_embedding[first : first + rows] = prompt.last_embedding[0]
@@ -197,43 +216,44 @@ class BatchCache:
         """Takes a row out; the last row takes its number."""
         last = len(self.lengths) - 1
         if row != last:
-            for track in self.tracks:
-                track.move_row(last, row, track.kept(self.lengths[last]))
+            for window in self.windows:
+                window.copy_row(last, row, window.lookback(self.lengths[last]))
             self.positions[row] = self.positions[last]
             self.last_embedding[row] = self.last_embedding[last]
             self.lengths[row] = self.lengths[last]
         self.lengths.pop()
 
-    def live(self, track: Track) -> int:
-        """Slots before the clock that some row of the batch looks back on."""
-        return track.kept(max(self.lengths, default=0))
+    def max_lookback(self, window: WindowCache) -> int:
+        """How many slots before `window.end` some row of the batch attends to."""
+        return window.lookback(max(self.lengths, default=0))
 
-    def make_step(self) -> None:
-        """A free slot on every track."""
-        for track in self.tracks:
-            track.make_room(0, 1, self.live(track))
+    def reserve_step(self) -> None:
+        """Makes a free slot for the next token in every window."""
+        for window in self.windows:
+            window.reserve(0, 1, self.max_lookback(window))
 
     def advance(self) -> None:
-        """The clock moves: every row has one token more."""
-        for track in self.tracks:
-            track.end += 1
+        """Counts the token that every row has just written."""
+        for window in self.windows:
+            window.end += 1
         self.lengths = [length + 1 for length in self.lengths]
         self.positions[: len(self.lengths)] += 1
 
 
 @dataclass
-class LayerReads:
-    """For one layer of one step: where the new key and value go, and what the queries see.
-
-    key, value: (rows, H_kv, D); keys: (rows·H_kv, D, slots); values: (rows·H_kv, slots, D).
-    """
+class LayerCacheView:
+    """For one layer of one step: where the new key and value are written, and what the queries attend to."""
 
     key: Tensor
+    """(rows, H_kv, D)."""
     value: Tensor
+    """(rows, H_kv, D)."""
     keys: Tensor
+    """(rows · H_kv, D, slots): transposed, for the product with the queries."""
     values: Tensor
+    """(rows · H_kv, slots, D)."""
     bias: Tensor | None
-    """(rows·H_kv, 1, slots), added to the scores."""
+    """(rows · H_kv, 1, slots), added to the scores; None when every row is as long as the slice."""
     store: tuple[Tensor, Tensor, Tensor] | None = None
-    """Set where key and value are not slots themselves: the slot's number (1,), all keys and all values
-    (rows·H_kv, slots, D)."""
+    """Set where `key` and `value` are not slots themselves but must be copied there: the slot's number (1,),
+    and all keys and all values (rows · H_kv, slots, D)."""

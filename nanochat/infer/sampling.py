@@ -1,4 +1,4 @@
-"""From logits to the next token of each row, by settings and a random stream of the row's own."""
+"""From logits to the next token of each row, by the row's own settings and random numbers."""
 
 import random
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from nanochat.common.errors import UserError
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn.
+    """How tokens are sampled.
 
     Temperature 0 is greedy (the lowest id among equals) and ignores the rest. Otherwise logits are divided
-    by the temperature, the `top_k` likeliest are kept (0: all), of those the fewest whose probabilities
-    reach `top_p` (nucleus sampling, arXiv 1904.09751), and one is drawn.
+    by the temperature, the `top_k` likeliest are kept (0: all; arXiv 1805.04833), of those the fewest whose
+    probabilities reach `top_p` (nucleus sampling, arXiv 1904.09751), and one is sampled.
     """
 
     temperature: float = 1.0
@@ -32,57 +32,63 @@ class Sampling:
         if not 0 < self.top_p <= 1:
             raise UserError(f"top-p {self.top_p} is not above 0 and at most 1")
 
-    def stream(self, sample: int) -> random.Random:
+    def rng(self, sample: int) -> random.Random:
         """The random numbers of one sample of a request: the same whatever else is computed with it."""
         return random.Random(f"{self.seed}/{sample}")
 
 
-def choose(logits: Tensor, settings: Sequence[Sampling], draws: Sequence[float]) -> list[int]:
-    """A token id a row: logits (n, V) float32, and for each row its settings and a number in [0, 1)."""
+def sample_tokens(logits: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float]) -> list[int]:
+    """One token id a row: logits (rows, V) float32, and for each row its settings and a number in [0, 1)."""
     if all(s.temperature == 0 for s in settings):
         return greedy(logits)
+    # Rows that are cut in the same way are sampled together; temperatures may differ within a group.
     groups: dict[tuple[bool, int, float], list[int]] = {}
     for row, s in enumerate(settings):
         key = (True, 0, 1.0) if s.temperature == 0 else (False, s.top_k, s.top_p)
         groups.setdefault(key, []).append(row)
-    chosen = [0] * len(settings)
+    sampled = [0] * len(settings)
     for (is_greedy, top_k, top_p), rows in groups.items():
-        part = logits if len(groups) == 1 else logits[rows]
+        part = logits if len(groups) == 1 else logits[rows]  # (rows of the group, V)
         if is_greedy:
             tokens = greedy(part)
         else:
             temperatures = [settings[row].temperature for row in rows]
-            tokens = _draw(part, temperatures, top_k, top_p, [draws[row] for row in rows])
+            tokens = _sample(part, temperatures, top_k, top_p, [uniforms[row] for row in rows])
         for row, token in zip(rows, tokens, strict=True):
-            chosen[row] = token
-    return chosen
+            sampled[row] = token
+    return sampled
 
 
 def greedy(logits: Tensor) -> list[int]:
-    """The likeliest token of each row, the lowest id among equals."""
+    """The likeliest token of each row of logits (rows, V), the lowest id among equals."""
     if logits.device.type == "cpu":
-        ids: list[int] = logits.numpy().argmax(-1).tolist()  # ten times as quick as torch's
+        ids: list[int] = logits.numpy().argmax(-1).tolist()  # ten times as fast as torch's
         return ids
     return logits.argmax(-1).tolist()
 
 
-def _draw(
-    logits: Tensor, temperatures: list[float], top_k: int, top_p: float, draws: list[float]
+def _sample(
+    logits: Tensor, temperatures: list[float], top_k: int, top_p: float, uniforms: list[float]
 ) -> list[int]:
-    """By the inverse of the cumulative distribution at each row's draw."""
+    """Inverse transform sampling: the first token whose cumulative probability exceeds the row's uniform.
+
+    Not torch.multinomial, whose random numbers depend on the other rows of the batch.
+    """
     ids: Tensor | None = None
     if 0 < top_k < logits.size(-1):
-        logits, ids = logits.topk(top_k, dim=-1)
+        logits, ids = logits.topk(top_k, dim=-1)  # (rows, top_k), likeliest first
     elif top_p < 1:
-        logits, ids = logits.sort(dim=-1, descending=True, stable=True)
-    temperature = torch.tensor(temperatures, device=logits.device)[:, None]
+        logits, ids = logits.sort(dim=-1, descending=True, stable=True)  # (rows, V)
+    temperature = torch.tensor(temperatures, device=logits.device)[:, None]  # (rows, 1)
+    # float64: sums over tens of thousands of tokens must not lose the small ones.
     weights = torch.softmax(logits / temperature, dim=-1, dtype=torch.float64)
     sums = weights.cumsum(dim=-1)
     if top_p < 1:
         # A token stays when those before it have not reached top_p: the first always does.
         sums = (weights * (sums - weights < top_p)).cumsum(dim=-1)
-    at = torch.tensor(draws, dtype=torch.float64, device=logits.device)[:, None] * sums[:, -1:]
-    picked = torch.searchsorted(sums, at, right=True).clamp_(max=logits.size(-1) - 1)
+    # Scaled by the last sum, which top-p leaves below 1: no second normalisation is needed.
+    at = torch.tensor(uniforms, dtype=torch.float64, device=logits.device)[:, None] * sums[:, -1:]
+    picked = torch.searchsorted(sums, at, right=True).clamp_(max=logits.size(-1) - 1)  # (rows, 1)
     if ids is not None:
         picked = ids.gather(-1, picked)
     tokens: list[int] = picked[:, 0].tolist()

@@ -1,4 +1,5 @@
-"""Continuous batching: requests join a running batch as rows come free, and leave it one by one.
+"""Continuous batching (Orca, OSDI 2022): requests join a running batch as rows become free, and leave it one
+by one.
 
     scheduler = Scheduler(Decoder(model), max_rows=32)
     number = scheduler.submit(Request(prompt, max_tokens=256, stop=frozenset({bos})))
@@ -6,8 +7,8 @@
         for token in scheduler.step():
             ...
 
-A row's tokens do not depend on who shares the batch: each has its own random stream, and logits differ by
-no more than the rounding of a matmul of another height.
+A row's tokens do not depend on the other rows: each has its own random numbers, and logits differ by no more
+than the rounding of a matmul of another height.
 """
 
 import random
@@ -21,11 +22,11 @@ from torch import Tensor
 from nanochat.common.errors import UserError
 from nanochat.infer.decoder import Decoder
 from nanochat.infer.kvcache import KVCache
-from nanochat.infer.sampling import Sampling, choose
-from nanochat.tools.calculator import Calculator, ToolRow
+from nanochat.infer.sampling import Sampling, sample_tokens
+from nanochat.tools.calculator import Calculator, ToolCallState
 
 
-class Finish(StrEnum):
+class FinishReason(StrEnum):
     """Why a row ended: a token of its `stop`, its `max_tokens`, or the scheduler's `max_length`."""
 
     STOP = "stop"
@@ -36,8 +37,8 @@ class Finish(StrEnum):
 class Request:
     """A prompt to continue, `samples` times.
 
-    A sample ends with a token of `stop`, which is reported too, or with `max_tokens`, forced ones
-    included. With a `calculator`, calls the model makes are answered by forced tokens.
+    A sample ends with a token of `stop`, which is returned too, or after `max_tokens`, forced tokens
+    included. With a `calculator`, the results of the model's calls are forced into the sample.
     """
 
     prompt: Sequence[int]
@@ -56,21 +57,25 @@ class NewToken:
     sample: int
     token: int
     forced: bool
-    """Put there by a tool, not drawn: mask 0."""
-    finish: Finish | None = None
-    """Set with the sample's last token."""
+    """Written by a tool, not sampled: mask 0."""
+    finish_reason: FinishReason | None = None
+    """Set on the sample's last token."""
 
 
 @dataclass
-class _Waiting:
+class _QueuedRequest:
+    """A request some of whose samples have no row yet."""
+
     number: int
     request: Request
     started: int = 0
+    """Samples that have a row."""
     prefilled: tuple[KVCache, Tensor] | None = None
+    """The cache of the prompt and the logits (1, V) of the next token, kept for the samples to come."""
 
 
 class _Row:
-    """A sample under way."""
+    """A running sample."""
 
     def __init__(self, number: int, request: Request, sample: int) -> None:
         self.number, self.request, self.sample = number, request, sample
@@ -78,15 +83,16 @@ class _Row:
         self.token = 0
         """The last token, which the model has not read yet."""
         self._count = 0
-        self._draws: random.Random = request.sampling.stream(sample)
+        self._rng: random.Random = request.sampling.rng(sample)
         self._forced: deque[int] = deque()
-        self._tool = ToolRow(request.calculator) if request.calculator else None
+        self._tool = ToolCallState(request.calculator) if request.calculator else None
 
-    def draw(self) -> float:
-        return self._draws.random()
+    def uniform(self) -> float:
+        """The next random number in [0, 1): forced tokens consume one too, as in upstream nanochat."""
+        return self._rng.random()
 
-    def take(self, sampled: int, max_length: int | None) -> NewToken:
-        """The row's next token: the forced one that is due, else the sampled one."""
+    def append(self, sampled: int, max_length: int | None) -> NewToken:
+        """Adds the row's next token: the forced one that is due, else the sampled one."""
         forced = bool(self._forced)
         token = self._forced.popleft() if forced else sampled
         if self._tool is not None:
@@ -94,20 +100,19 @@ class _Row:
         self.token = token
         self._count += 1
         self.length += 1
-        finish = None
+        reason = None
         if token in self.request.stop:
-            finish = Finish.STOP
+            reason = FinishReason.STOP
         elif self._count >= self.request.max_tokens or self.length == max_length:
-            finish = Finish.LENGTH
-        return NewToken(self.number, self.sample, token, forced, finish)
+            reason = FinishReason.LENGTH
+        return NewToken(self.number, self.sample, token, forced, reason)
 
 
 class Scheduler:
     """Rows of many requests in one batch of at most `max_rows`, each of at most `max_length` tokens.
 
-    Both bound the memory of the caches; `max_length` None leaves a row to its `max_tokens`. In one step at
-    most `prefill_tokens` of waiting prompts are read (but one prompt always), so that running rows are not
-    held up for long.
+    Both bound the memory of the caches; with `max_length` None only `max_tokens` bounds a row. A step reads
+    at most `prefill_tokens` of waiting prompts (but always one prompt), so that running rows do not stall.
     """
 
     def __init__(
@@ -119,14 +124,14 @@ class Scheduler:
         self.max_rows = max_rows
         self.max_length = max_length
         self.prefill_tokens = prefill_tokens
-        self._waiting: deque[_Waiting] = deque()
+        self._queue: deque[_QueuedRequest] = deque()
         self._rows: list[_Row] = []
         self._next_number = 0
 
     @property
     def busy(self) -> bool:
-        """Whether a request waits or runs."""
-        return bool(self._waiting or self._rows)
+        """Whether any request is queued or running."""
+        return bool(self._queue or self._rows)
 
     @property
     def running(self) -> int:
@@ -136,12 +141,12 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """Samples that have no row yet."""
-        return sum(w.request.samples - w.started for w in self._waiting)
+        return sum(queued.request.samples - queued.started for queued in self._queue)
 
     def submit(self, request: Request) -> int:
-        """Queues a request; returns the number its tokens will carry.
+        """Queues a request; returns its number, which its tokens will carry.
 
-        Raises `UserError` when the prompt is empty, too long, or holds what is no token of the model.
+        Raises `UserError` when the prompt is empty, too long, or holds an id outside the vocabulary.
         """
         prompt, vocab = request.prompt, self.decoder.config.vocab_size
         if not prompt:
@@ -154,60 +159,62 @@ class Scheduler:
             raise UserError("a request is for at least one token of one sample")
         number = self._next_number
         self._next_number += 1
-        self._waiting.append(_Waiting(number, request))
+        self._queue.append(_QueuedRequest(number, request))
         return number
 
     def cancel(self, number: int) -> None:
-        """Takes a request out, waiting or running; nothing happens when it has ended."""
-        self._waiting = deque(w for w in self._waiting if w.number != number)
+        """Removes a request, queued or running; does nothing when it has finished."""
+        self._queue = deque(queued for queued in self._queue if queued.number != number)
         for index in reversed(range(len(self._rows))):
             if self._rows[index].number == number:
                 self._remove(index)
 
     def step(self) -> list[NewToken]:
-        """One token more for every running row; then waiting requests join as far as there are rows."""
+        """Decodes one token for every running row, then admits queued requests while there are free rows."""
         if not self._rows:
             self.decoder.refresh()
         tokens = []
         if self._rows:
-            logits = self.decoder.step([row.token for row in self._rows])
-            tokens = self._take(logits, self._rows)
+            logits = self.decoder.step([row.token for row in self._rows])  # (B, V)
+            tokens = self._sample(logits, self._rows)
+            # From the last on, as a row that leaves is replaced by the last one.
             for index in reversed(range(len(tokens))):
-                if tokens[index].finish is not None:
+                if tokens[index].finish_reason is not None:
                     self._remove(index)
         budget = self.prefill_tokens
-        while self._waiting and len(self._rows) < self.max_rows and budget > 0:
-            head = self._waiting[0]
+        while self._queue and len(self._rows) < self.max_rows and budget > 0:
+            head = self._queue[0]
             budget -= len(head.request.prompt) if head.prefilled is None else 0
-            tokens += self._start(head)
+            tokens += self._admit(head)
             if head.started == head.request.samples:
-                self._waiting.popleft()
+                self._queue.popleft()
         return tokens
 
-    def _start(self, waiting: _Waiting) -> list[NewToken]:
-        """Starts as many samples as there are rows, from one prefill."""
-        request = waiting.request
-        if waiting.prefilled is None:
-            waiting.prefilled = self.decoder.prefill(list(request.prompt))
-        cache, logits = waiting.prefilled
-        count = min(request.samples - waiting.started, self.max_rows - len(self._rows))
-        samples = range(waiting.started, waiting.started + count)
-        rows = [_Row(waiting.number, request, sample) for sample in samples]
-        waiting.started += count
-        tokens = self._take(logits.expand(count, -1), rows)
-        going = [row for row, token in zip(rows, tokens, strict=True) if token.finish is None]
-        if going:
-            self.decoder.admit(cache, len(going), request.max_tokens)
-            self._rows += going
+    def _admit(self, queued: _QueuedRequest) -> list[NewToken]:
+        """Starts as many of its samples as there are free rows, all from one prefill."""
+        request = queued.request
+        if queued.prefilled is None:
+            queued.prefilled = self.decoder.prefill(list(request.prompt))
+        cache, logits = queued.prefilled
+        count = min(request.samples - queued.started, self.max_rows - len(self._rows))
+        samples = range(queued.started, queued.started + count)
+        rows = [_Row(queued.number, request, sample) for sample in samples]
+        queued.started += count
+        tokens = self._sample(logits.expand(count, -1), rows)  # (1, V) → (count, V)
+        unfinished = [row for row, token in zip(rows, tokens, strict=True) if token.finish_reason is None]
+        if unfinished:
+            self.decoder.admit(cache, len(unfinished), request.max_tokens)
+            self._rows += unfinished
         return tokens
 
-    def _take(self, logits: Tensor, rows: Sequence[_Row]) -> list[NewToken]:
+    def _sample(self, logits: Tensor, rows: Sequence[_Row]) -> list[NewToken]:
+        """The next token of each row from logits (rows, V)."""
         settings = [row.request.sampling for row in rows]
-        sampled = choose(logits, settings, [row.draw() for row in rows])
-        return [row.take(token, self.max_length) for row, token in zip(rows, sampled, strict=True)]
+        sampled = sample_tokens(logits, settings, [row.uniform() for row in rows])
+        return [row.append(token, self.max_length) for row, token in zip(rows, sampled, strict=True)]
 
     def _remove(self, index: int) -> None:
-        """The last row takes the number of the one that leaves, as it does in the decoder."""
+        """Removes a row; the last one takes its index, as it does in the decoder."""
         self.decoder.remove(index)
         last = self._rows.pop()
         if index < len(self._rows):

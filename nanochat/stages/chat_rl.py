@@ -7,7 +7,7 @@ from nanochat.common.errors import UserError
 from nanochat.compute.device import setup_runtime
 from nanochat.config.chat_options import ChatRlOptions
 from nanochat.infer.engine import Engine
-from nanochat.infer.scheduler import Finish
+from nanochat.infer.scheduler import FinishReason
 from nanochat.run.stage_run import StageRun, main
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tasks.registry import TaskData, make_task
@@ -129,10 +129,11 @@ class RolloutWatch:
         reward, error = mean_and_error(means)
         answers = [answer for rollout in rollouts for answer in rollout.answers]
         self._recent = [*self._recent[-9:], reward]
+        finished = sum(answer.finish_reason is FinishReason.STOP for answer in answers)
         values = {
             "rl/reward": reward, "rl/reward_stderr": error,
             "rl/answer_tokens": sum(len(answer.tokens) for answer in answers) / len(answers),
-            "rl/finished_fraction": sum(answer.finish is Finish.STOP for answer in answers) / len(answers),
+            "rl/finished_fraction": finished / len(answers),
             "rl/mixed_reward_fraction": sum(0 < mean < 1 for mean in means) / len(means),
         }  # fmt: skip
         run.metric(step, values)

@@ -228,7 +228,7 @@ class Calculator:
         return [self._output_start, *self._tokenizer.encode(result), self._output_end]
 
 
-class ToolRow:
+class ToolCallState:
     """Listens to the tokens of one row, sampled and forced alike, for calls of the calculator.
 
     The tokens between python_start and python_end are the expression; a second python_start begins it

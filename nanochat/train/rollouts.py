@@ -20,7 +20,7 @@ from nanochat.data.packing import Tokens
 from nanochat.evals.chat import written
 from nanochat.infer.engine import Completion, Engine
 from nanochat.infer.sampling import Sampling
-from nanochat.infer.scheduler import Finish, Request
+from nanochat.infer.scheduler import FinishReason, Request
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tokenizer.tokenizer import Tokenizer
 
@@ -156,8 +156,8 @@ class RolloutLoader:
 
     def row(self, prompt: Sequence[int], answer: Completion) -> Tokens:
         """Prompt and answer as signed ids: a token that is not trained as ~id."""
-        drawn = list(answer.drawn)
-        if answer.finish is Finish.STOP and not self.train_eos:
+        drawn = list(answer.sampled)
+        if answer.finish_reason is FinishReason.STOP and not self.train_eos:
             drawn[-1] = False
         tokens = np.asarray([*prompt, *answer.tokens], dtype=np.int32)
         trained = np.asarray([False] * len(prompt) + drawn)

@@ -13,11 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nanochat.common.errors import UserError
-from nanochat.infer.cuda_graphs import bucket
-from nanochat.infer.decoder import Decoder, Prepared
+from nanochat.infer.cuda_graphs import row_bucket
+from nanochat.infer.decoder import Decoder, PreparedModel
 from nanochat.infer.engine import Engine, generate, generate_batch
-from nanochat.infer.sampling import Sampling, choose
-from nanochat.infer.scheduler import Finish, NewToken, Request, Scheduler
+from nanochat.infer.sampling import Sampling, sample_tokens
+from nanochat.infer.scheduler import FinishReason, NewToken, Request, Scheduler
 from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, Parts
 from nanochat.model.gpt import GPT, build_model
 
@@ -61,13 +61,13 @@ class _Recording:
 def by_kernel(model: GPT) -> Decoder:
     """The decoder of a CPU."""
     decoder = Decoder(model)
-    assert decoder.method.startswith("compiled kernel")
+    assert decoder.backend.startswith("compiled kernel")
     return decoder
 
 
 def by_torch(model: GPT) -> Decoder:
     """The decoder of other devices, and of machines without the kernel."""
-    return Decoder(model, Prepared(model, kernel=False))
+    return Decoder(model, PreparedModel(model, kernel=False))
 
 
 def by_replay(model: GPT) -> Decoder:
@@ -81,8 +81,8 @@ WAYS = [by_kernel, by_torch, by_replay]
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Captured reads of few slots and buffers that must grow, so that short tests meet many shapes."""
-    monkeypatch.setattr("nanochat.infer.cuda_graphs.REACH_STEP", 8)
-    monkeypatch.setattr("nanochat.infer.decoder.SLACK_OF_GRAPHS", 24)
+    monkeypatch.setattr("nanochat.infer.cuda_graphs.READ_BUCKET", 8)
+    monkeypatch.setattr("nanochat.infer.decoder.GRAPH_SPARE_SLOTS", 24)
 
 
 def random_model(seed: int = 0, parts: Parts = MODERN, **sizes: object) -> GPT:
@@ -166,7 +166,7 @@ def test_greedy_rows_of_a_changing_batch_equal_the_full_pass(
         check_greedy(model, prompt, tokens)
         if life is None:
             assert len(tokens) == max_tokens
-            assert [new.finish for new in row] == [None] * (max_tokens - 1) + [Finish.LENGTH]
+            assert [new.finish_reason for new in row] == [None] * (max_tokens - 1) + [FinishReason.LENGTH]
     for number, request in numbers.items():
         if request[4] is None:
             assert all((number, sample) in got for sample in range(request[3]))
@@ -199,7 +199,7 @@ def test_decoding_gives_the_logits_of_the_full_pass(
 
 
 def test_rows_are_rounded_up_to_a_bucket() -> None:
-    assert [bucket(n) for n in (1, 2, 3, 5, 9, 12, 13, 17, 24, 25, 33, 49)] == [
+    assert [row_bucket(n) for n in (1, 2, 3, 5, 9, 12, 13, 17, 24, 25, 33, 49)] == [
         1, 2, 4, 8, 12, 12, 16, 24, 24, 32, 48, 64,
     ]  # fmt: skip
 
@@ -287,7 +287,7 @@ def test_choose_keeps_what_top_k_and_top_p_say_and_draws_by_probability() -> Non
     grid = [(i + 0.5) / 2000 for i in range(2000)]
 
     def shares(sampling: Sampling) -> torch.Tensor:
-        ids = choose(logits.expand(len(grid), -1), [sampling] * len(grid), grid)
+        ids = sample_tokens(logits.expand(len(grid), -1), [sampling] * len(grid), grid)
         return torch.bincount(torch.tensor(ids), minlength=5) / len(grid)
 
     def expected(kept: list[int], temperature: float = 1.0) -> torch.Tensor:
@@ -307,9 +307,9 @@ def test_choose_keeps_what_top_k_and_top_p_say_and_draws_by_probability() -> Non
     ]:
         torch.testing.assert_close(shares(sampling), weights, atol=2e-3, rtol=0)
     mixed = [Sampling(temperature=0), Sampling(top_k=1), Sampling(top_p=1e-9), Sampling(temperature=1e-6)]
-    assert choose(logits.expand(4, -1), mixed, [0.99] * 4) == [1, 1, 1, 1]
+    assert sample_tokens(logits.expand(4, -1), mixed, [0.99] * 4) == [1, 1, 1, 1]
     tied = torch.tensor([[2.0, 5.0, 5.0, 5.0]])
-    assert choose(tied, [Sampling(temperature=0)], [0.9]) == [1]
+    assert sample_tokens(tied, [Sampling(temperature=0)], [0.9]) == [1]
 
 
 class Bytes:
@@ -387,7 +387,7 @@ def test_memory_is_bounded_by_rows_and_windows_however_long_a_batch_runs() -> No
     most = 0
     while scheduler.busy:
         scheduler.step()
-        for track in scheduler.decoder.cache.tracks:
+        for track in scheduler.decoder.cache.windows:
             most = max(most, track.keys.size(1) * track.keys.size(2))
     assert most <= 4 * 2 * (16 + 2 * 256)
 
@@ -399,7 +399,7 @@ def test_a_row_ends_at_max_length() -> None:
     while scheduler.busy:
         rows += scheduler.step()
     assert len(rows) == 7
-    assert rows[-1].finish is Finish.LENGTH
+    assert rows[-1].finish_reason is FinishReason.LENGTH
 
 
 def test_stop_tokens_are_reported_to_a_scheduler_and_left_out_by_generate() -> None:
@@ -408,8 +408,8 @@ def test_stop_tokens_are_reported_to_a_scheduler_and_left_out_by_generate() -> N
     stop = frozenset({free[6]})
     first = free.index(free[6])
     [answer] = Engine(model).complete([Request([1], 20, Sampling(seed=5), stop=stop)])[0]
-    assert (answer.tokens, answer.finish) == (free[: first + 1], Finish.STOP)
-    assert answer.drawn == [True] * (first + 1)
+    assert (answer.tokens, answer.finish_reason) == (free[: first + 1], FinishReason.STOP)
+    assert answer.sampled == [True] * (first + 1)
     assert [column[0] for column in generate(model, [1], max_tokens=20, seed=5, stop=stop)] == free[:first]
 
 
@@ -453,7 +453,7 @@ def test_bfloat16_decoding_stays_near_float32(way: Callable[[GPT], Decoder]) -> 
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_threads_of_the_kernel_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wide enough that each has some columns, and rows and heads do not part evenly."""
-    monkeypatch.setattr("nanochat.infer.cpu_step.THREAD_FLOPS", 1)
+    monkeypatch.setattr("nanochat.infer.cpu_step.FLOPS_PER_THREAD", 1)
     model = random_model(12, n_embd=224, n_head=7, n_kv_head=7, window_pattern="SL")
     given, expected = [3, 1, 4, 1, 5], []
     for count in (1, threads):

@@ -19,7 +19,7 @@ from nanochat.common.paths import Layout
 from nanochat.compute.ranks import Ranks
 from nanochat.data.dataloader import LoaderState
 from nanochat.infer.engine import Completion, Engine
-from nanochat.infer.scheduler import Finish
+from nanochat.infer.scheduler import FinishReason
 from nanochat.run.events import Event, read_events
 from nanochat.run.stage_run import main
 from nanochat.tasks.registry import TaskData, make_task
@@ -96,7 +96,7 @@ def test_the_gradient_of_a_step_is_that_of_the_formula(
             for answer, advantage in list(zip(rollout.answers, rollout.advantages, strict=True))[first:][:2]:
                 ids = torch.tensor([rollout.prompt + answer.tokens])
                 logp = F.log_softmax(model(ids[:, :-1])[0].double(), dim=-1)
-                for place, (token, drawn) in enumerate(zip(answer.tokens, answer.drawn, strict=True)):
+                for place, (token, drawn) in enumerate(zip(answer.tokens, answer.sampled, strict=True)):
                     if drawn:
                         total = total - logp[len(rollout.prompt) + place - 1, token] * advantage
                         valid += 1
@@ -110,10 +110,10 @@ def test_the_gradient_of_a_step_is_that_of_the_formula(
 
 
 def test_prompts_and_tool_outputs_are_not_trained_and_the_end_is_unless_told(opened: OpenedModel) -> None:
-    answer = Completion([5, 6, 7, 8], [True, False, False, True], Finish.STOP)
+    answer = Completion([5, 6, 7, 8], [True, False, False, True], FinishReason.STOP)
     assert loader_of(opened, []).row([1, 2], answer).tolist() == [~1, ~2, 5, ~6, ~7, 8]
     assert loader_of(opened, [], train_eos=False).row([1, 2], answer).tolist() == [~1, ~2, 5, ~6, ~7, ~8]
-    cut = Completion([5, 6], [True, True], Finish.LENGTH)
+    cut = Completion([5, 6], [True, True], FinishReason.LENGTH)
     assert loader_of(opened, [], train_eos=False).row([1], cut).tolist() == [~1, 5, 6]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.tools.calculator import MAX_EXPRESSION, Calculator, ToolRow, calculate
+from nanochat.tools.calculator import MAX_EXPRESSION, Calculator, ToolCallState, calculate
 
 DANGEROUS = [
     "__",
@@ -255,7 +255,7 @@ def tokenizer() -> Tokenizer:
 
 def follow(tokenizer: Tokenizer, text: str) -> list[list[int]]:
     """What the machine forces after each token of `text`, where special tokens are spelled out."""
-    row = ToolRow(Calculator(tokenizer))
+    row = ToolCallState(Calculator(tokenizer))
     forced = []
     for piece in re.split("(" + "|".join(map(re.escape, SPECIAL_TOKENS)) + ")", text):
         ids = [tokenizer.special_ids[piece]] if piece in SPECIAL_TOKENS else tokenizer.encode(piece)
@@ -274,7 +274,7 @@ def test_a_call_is_answered_when_it_ends(tokenizer):
 
 
 def test_the_forced_answer_begins_no_call_of_its_own(tokenizer):
-    row = ToolRow(Calculator(tokenizer))
+    row = ToolCallState(Calculator(tokenizer))
     queue = [
         tokenizer.special_id("python_start"),
         *tokenizer.encode("3*5"),
@@ -312,7 +312,7 @@ def test_a_second_start_begins_the_expression_anew(tokenizer):
 
 def test_rows_of_a_batch_do_not_hear_each_other(tokenizer):
     calculator = Calculator(tokenizer)
-    first, second = ToolRow(calculator), ToolRow(calculator)
+    first, second = ToolCallState(calculator), ToolCallState(calculator)
     first.feed(tokenizer.special_id("python_start"))
     first.feed(tokenizer.encode("7")[0])
     assert second.feed(tokenizer.special_id("python_end")) == []
