@@ -9,7 +9,7 @@ import re
 from selectolax.lexbor import LexborHTMLParser, SelectolaxError
 
 _DROPPED = frozenset(
-    {"script", "style", "noscript", "template", "svg", "iframe", "object", "noframes", "noembed"}
+    {"script", "style", "noscript", "template", "svg", "iframe", "object"}
     | {"-comment", "-doctype", None}  # selectolax's names of nodes that are no elements
 )
 _PARAGRAPH = frozenset(
@@ -23,13 +23,15 @@ _BREAKS = dict.fromkeys(_CELL, 0) | dict.fromkeys(_LINE, 1) | dict.fromkeys(_PAR
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 
 _SWALLOWING = re.compile(
-    rb"<(/?)(script|style|noscript|template|iframe|object|noframes|noembed|title|textarea|xmp|plaintext)"
+    rb"<(/?)(script|style|noscript|template|iframe|object|title|textarea|xmp|plaintext|frameset|noframes|noembed)"
     rb"(?=[\s/>])[^<>]*",
     re.IGNORECASE,
 )
 """Tags of elements that are dropped, or in which markup is text, up to their end tag."""
 _NESTING = frozenset({b"template", b"object"})
 _CODE = frozenset({b"script", b"style"})
+_FRAMES = frozenset({b"frameset", b"noframes", b"noembed", b"plaintext"})
+"""Frames are not followed, so the page is what stands in their place, or after `plaintext`."""
 
 
 def page_text(page: bytes) -> str:
@@ -79,6 +81,8 @@ def _opened(page: bytes) -> bytes:
         if within:
             if tag[1] and name == within:
                 within = b""
+        elif name in _FRAMES:
+            plain.append(tag.span(2))
         elif tag[1]:
             del nesting.get(name, [])[-1:]
         elif tag[0].endswith(b"/"):

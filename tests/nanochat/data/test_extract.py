@@ -171,6 +171,7 @@ def test_a_page_read_in_blocks_is_the_same(
         ("<p>one<script>two", "one"),
         ("<p>one<style>two", "one"),
         ("<svg/>one", "one"),
+        ("<frameset><p>one", "one"),
         ("<!-- <noscript> --><p>one", "one"),
     ],
 )
@@ -193,7 +194,7 @@ def test_what_nothing_closes_does_not_swallow_the_rest(page: str, text: str) -> 
         ),
         ("one</p>two</br>three", "one\n\ntwo\nthree"),
         ("a<wbr>b <span> c </span> <img alt=d> e", "ab c e"),
-        ("<frameset><frame></frameset><noframes><p>no</noframes>", ""),
+        ("<frameset><frame></frameset><noframes><body><p>one</body></noframes>", "one"),
         ("", ""),
     ],
 )
