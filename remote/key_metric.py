@@ -40,7 +40,7 @@ class Figure(NamedTuple):
 
 
 def key_figure(run: RunRow) -> Figure:
-    """The figure the run is judged by, empty when it has told none yet."""
+    """The figure the run is rated by, empty when it has reported none yet."""
     values = {**run.results, **run.latest}
     for metric, name in KEY_FIGURES:
         if metric in values:

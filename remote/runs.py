@@ -106,7 +106,7 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Change:
-    """Something new, told after it is committed to the store. `run_id` is None for a link change."""
+    """Something new, reported after it is committed to the store. `run_id` is None for a link change."""
 
     kind: ChangeKind
     host: str

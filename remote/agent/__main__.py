@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _print({"error": "interrupted", "code": "interrupted"})
     except OSError as error:
-        told = os_error("the agent failed", error)
-        _print({"error": str(told), "code": told.code})
+        failure = os_error("the agent failed", error)
+        _print({"error": str(failure), "code": failure.code})
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"

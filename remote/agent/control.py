@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import procs, rundirs
-from . import recovery as takeover
+from . import procs, recovery, rundirs
 from .files import AgentError, os_error, write_json
 from .requests import Resume, Submission
 from .rundirs import ENDED, RunDir, Runs
@@ -48,7 +47,7 @@ def submit(base: Path, content: Json) -> Json:
                     raise os_error(f"cannot create the run {asked['run_id']}", error) from error
                 raise
         if created:
-            takeover.start_supervisor(runs, created)
+            recovery.start_supervisor(runs, created)
     states = {entry["run"]["run_id"]: entry["state"] for entry in ls(base)["runs"]}
     return {"runs": [states[run["run_id"]] for run in request.runs]}
 
@@ -90,14 +89,14 @@ def ls(base: Path, only: list[str] | None = None) -> Json:
             problems.append({"run_id": run_id, "error": "run.json or state.json is missing or damaged"})
         else:
             entries[run_id] = (run, state)
-    orphans = [i for i, (run, state) in entries.items() if takeover.is_orphan(runs.get(i), run, state)]
-    stuck = takeover.take_over(runs, orphans)
+    orphans = [i for i, (run, state) in entries.items() if recovery.is_orphan(runs.get(i), run, state)]
+    stuck = recovery.recover(runs, orphans)
     problems.extend({"run_id": run_id, "error": why} for run_id, why in stuck.items())
     for run_id in orphans:
         run, state = entries[run_id]
         entries[run_id] = (run, runs.get(run_id).read_state() or state)
     listed = [
-        {"run": run, "state": takeover.as_seen(run, state), "sizes": runs.get(run_id).sizes()}
+        {"run": run, "state": recovery.displayed_state(run, state), "sizes": runs.get(run_id).sizes()}
         for run_id, (run, state) in entries.items()
     ]
     return {"now": time.time(), "boot_id": procs.boot_id(), "runs": listed, "problems": problems}
@@ -135,17 +134,17 @@ def stop(base: Path, run_id: str, grace: float) -> Json:
     if state["status"] in ENDED:
         return {"state": state}
     run = directory.read_run() or {}
-    if not takeover.is_here(run, state):
-        raise AgentError(f"{run_id} runs on {takeover.host_of(run, state)}: stop it there", "elsewhere")
+    if not recovery.is_local(run, state):
+        raise AgentError(f"{run_id} runs on {recovery.host_of(run, state)}: stop it there", "elsewhere")
     try:
         write_json(directory.path / "stop.json", {"grace": grace, "t": time.time()})
     except OSError as error:
         raise os_error(f"cannot ask {run_id} to stop", error) from error
-    if not takeover.supervised(state):
+    if not recovery.supervised(state):
         with runs.exclusive():
             lock = directory.try_lock()
             if lock is not None:
-                takeover.start_supervisor(runs, {run_id: lock})
+                recovery.start_supervisor(runs, {run_id: lock})
     return {"state": state}
 
 
@@ -167,14 +166,14 @@ def resume(base: Path, content: Json) -> Json:
             if isinstance(error, OSError):
                 raise os_error(f"cannot resume {request.run_id}", error) from error
             raise
-        takeover.start_supervisor(runs, {request.run_id: lock})
+        recovery.start_supervisor(runs, {request.run_id: lock})
     return {"state": state}
 
 
 def _refuse_live(directory: RunDir) -> Json:
     """The state of an ended run. Raises AgentError for one that has not ended."""
     state = directory.read_state() or {}
-    status = takeover.as_seen(directory.read_run() or {}, state).get("status")
+    status = recovery.displayed_state(directory.read_run() or {}, state).get("status")
     if status not in ENDED:
         raise AgentError(f"run {directory.run_id} is {status}: stop it first", "alive")
     return state
@@ -186,10 +185,20 @@ def _begin_attempt(directory: RunDir, request: Resume) -> Json:
     launch = request.launch(directory.read_run() or {})
     ran = state.get("started_at") is not None
     state.update(
-        status="starting", attempt=int(state["attempt"]) + int(ran), pid=None, pid_start=None,
-        started_at=None, ended_at=None, exit_code=None, signal=None, reason="", supervisor=None,
-        heartbeat=time.time(), boot_id=procs.boot_id(), host=os.uname().nodename,
-    )  # fmt: skip
+        status="starting",
+        attempt=int(state["attempt"]) + int(ran),
+        pid=None,
+        pid_start=None,
+        started_at=None,
+        ended_at=None,
+        exit_code=None,
+        signal=None,
+        reason="",
+        supervisor=None,
+        heartbeat=time.time(),
+        boot_id=procs.boot_id(),
+        host=os.uname().nodename,
+    )
     directory.forget("stop.json")
     try:
         write_json(directory.path / "launch.json", launch, 0o600)

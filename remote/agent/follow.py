@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from . import recovery as takeover
+from . import recovery
 from .files import AgentError
 from .rundirs import ENDED, STREAMS, RunDir, Runs
 from .telemetry.sampler import Sampler
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024
 PING = 2.0
-CARE = 2.0
+MAINTENANCE_SECONDS = 2.0
 RESCAN = 2.0
 ENDED_STATE = 2.0
 ENDED_FILES = 20.0
@@ -60,12 +60,12 @@ class Track:
     def ended(self) -> bool:
         return self.state is not None and self.state.get("status") in ENDED
 
-    def rest(self, now: float) -> None:
+    def mark_idle(self, now: float) -> None:
         """All of an ended run has been sent: from now on only a look at its state now and then."""
         self._next_look = now + ENDED_STATE
         self._next_read = now + ENDED_FILES
 
-    def wakes(self, now: float) -> bool:
+    def is_due(self, now: float) -> bool:
         """True when the run may have something new. For one at rest this costs one stat in two seconds."""
         if now < self._next_look:
             return False
@@ -104,7 +104,7 @@ class Follower:
         self.offsets = offsets
         self.tracks: dict[str, Track] = {}
         self._listed: int | None = None
-        self._next_care = 0.0
+        self._next_maintenance = 0.0
         self._next_ping = 0.0
         self._problems: dict[str, str] = {}
         self._samplers: dict[str, Sampler] = {}
@@ -112,14 +112,14 @@ class Follower:
     def pass_over(self, now: float) -> Iterator[Json]:
         """Everything that is new, each run in turn, one chunk of each file at a time until all are read."""
         self._list()
-        tracks = [track for _, track in sorted(self.tracks.items()) if track.wakes(now)]
-        yield from self._care(now, tracks)
+        tracks = [track for _, track in sorted(self.tracks.items()) if track.is_due(now)]
+        yield from self._maintenance(now, tracks)
         for track in tracks:
             yield from self._state(track)
-        hungry = [track for track in tracks if track.run is not None]
-        while hungry:
+        pending = [track for track in tracks if track.run is not None]
+        while pending:
             still = []
-            for track in hungry:
+            for track in pending:
                 busy = False
                 for name in STREAMS:
                     for frame in self._read(track, name):
@@ -128,9 +128,9 @@ class Follower:
                 if busy:
                     still.append(track)
                 elif track.ended:
-                    track.rest(now)
+                    track.mark_idle(now)
                 yield from self.ping(time.monotonic())
-            hungry = still
+            pending = still
         yield from self.ping(time.monotonic())
 
     def ping(self, now: float) -> Iterator[Json]:
@@ -156,23 +156,23 @@ class Follower:
         for gone in set(self.tracks) - set(names):
             del self.tracks[gone]
 
-    def _care(self, now: float, tracks: list[Track]) -> Iterator[Json]:
+    def _maintenance(self, now: float, tracks: list[Track]) -> Iterator[Json]:
         """Takes over runs whose supervisor has died, and tends the samplers of stages run directly."""
-        if now < self._next_care:
+        if now < self._next_maintenance:
             return
-        first_look = self._next_care == 0.0
-        self._next_care = now + CARE
+        first_look = self._next_maintenance == 0.0
+        self._next_maintenance = now + MAINTENANCE_SECONDS
         orphans, unsupervised = [], []
         for track in tracks:
             if not track.refresh() or track.run is None or track.state is None:
                 continue
-            if takeover.is_orphan(track.directory, track.run, track.state):
+            if recovery.is_orphan(track.directory, track.run, track.state):
                 orphans.append(track.directory.run_id)
-            elif takeover.is_unsupervised(track.run, track.state):
+            elif recovery.is_unsupervised(track.run, track.state):
                 unsupervised.append(track.directory)
         if not first_look:  # one glance (`runs ls`) starts nothing
             self._sample(unsupervised, now)
-        problems = takeover.take_over(self.runs, orphans)
+        problems = recovery.recover(self.runs, orphans)
         for run_id, why in problems.items():
             if self._problems.get(run_id) != why:
                 yield {"type": "problem", "run_id": run_id, "error": why}
@@ -186,7 +186,7 @@ class Follower:
         for run_id, directory in wanted.items():
             if run_id not in self._samplers:
                 self._samplers[run_id] = Sampler(directory.path, _nobody, subprocess.DEVNULL)
-            self._samplers[run_id].tend(now)
+            self._samplers[run_id].maintain(now)
 
     def close(self) -> None:
         """Ends the samplers."""
@@ -195,7 +195,7 @@ class Follower:
     def _state(self, track: Track) -> Iterator[Json]:
         if not track.refresh() or track.run is None or track.state is None:
             return
-        seen = takeover.as_seen(track.run, track.state)
+        seen = recovery.displayed_state(track.run, track.state)
         if seen != track.shown:
             track.shown = seen
             yield {"type": "state", "run": track.run, "state": seen, "sizes": track.directory.sizes()}
@@ -267,7 +267,7 @@ def follow(base: Path, source: TextIO, out: TextIO) -> int:
 
 
 def _nobody(line: str) -> None:
-    """A stage run directly has no supervisor's log; trouble with the GPUs is told in the samples."""
+    """A stage run directly has no supervisor's log; trouble with the GPUs is in the samples."""
 
 
 def _first_line(descriptor: int) -> bytes:

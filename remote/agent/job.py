@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import logs, procs
-from . import spawn as launch
-from .outcome import Exited, judge
+from . import logs, procs, spawn
+from .outcome import Exited, outcome_of
 from .rundirs import ENDED, RunDir, disk_is_full
 from .stop_signals import Escalation
 from .telemetry.sampler import Sampler
@@ -113,9 +112,13 @@ class Job:
     def finish(self, status: str, reason: str, exited: Exited | None = None) -> None:
         """Records the end of the attempt; the lock stays until the record is on disk."""
         self.state.update(
-            status=status, reason=reason[:500], ended_at=time.time(), heartbeat=time.time(),
-            exit_code=exited.exit_code if exited else None, signal=exited.signal if exited else None,
-        )  # fmt: skip
+            status=status,
+            reason=reason[:500],
+            ended_at=time.time(),
+            heartbeat=time.time(),
+            exit_code=exited.exit_code if exited else None,
+            signal=exited.signal if exited else None,
+        )
         if self.sampler is not None:
             self.sampler.end()
         self.log(f"{self.directory.run_id}: {status} {reason}".rstrip())
@@ -136,31 +139,33 @@ class Job:
         if self.unsaved and time.monotonic() < self._next_save:
             return
         self.state.update(
-            status="starting", started_at=time.time(), boot_id=procs.boot_id(),
+            status="starting",
+            started_at=time.time(),
+            boot_id=procs.boot_id(),
             events_offset=logs.whole_size(self.directory.path / "events.jsonl"),
-        )  # fmt: skip
+        )
         if not self.save():
             return
         console = self.directory.path / "console.log"
         try:
-            held = launch.hold(self._argv(), self._environment(base), base, console)
+            held = spawn.hold(self._argv(), self._environment(base), base, console)
         except OSError as error:
             if not disk_is_full(error):
                 self.finish("failed", f"cannot start the stage: {error.strerror}")
             return
         self.state.update(pid=held.pid, pid_start=held.pid_start)
         if not self.save():
-            held.abandon()
+            held.cancel()
             self.state.update(pid=None, pid_start=None)
             return
-        self._release_held(held, console)
+        self._start_held(held, console)
 
-    def _release_held(self, held: launch.HeldStage, console: Path) -> None:
-        problem = held.release()
+    def _start_held(self, held: spawn.HeldStage, console: Path) -> None:
+        problem = held.start()
         if problem:
             os.waitpid(held.pid, 0)
             _append(console, problem)
-            self.finish("failed", problem, Exited(launch.NOT_RUN, None))
+            self.finish("failed", problem, Exited(spawn.NOT_RUN, None))
             return
         self._own = True
         self._oom_kills = procs.oom_kills()
@@ -177,9 +182,11 @@ class Job:
         env = dict(os.environ)
         env.update(self.launch["env"])
         env.update(
-            NANOCHAT_BASE_DIR=str(base), NANOCHAT_RUN_DIR=str(self.directory.path),
-            NANOCHAT_ATTEMPT=str(self.state["attempt"]), PYTHONUNBUFFERED="1",
-        )  # fmt: skip
+            NANOCHAT_BASE_DIR=str(base),
+            NANOCHAT_RUN_DIR=str(self.directory.path),
+            NANOCHAT_ATTEMPT=str(self.state["attempt"]),
+            PYTHONUNBUFFERED="1",
+        )
         env[procs.MARK] = self._mark
         return env
 
@@ -216,7 +223,7 @@ class Job:
             return
         if self.sampler is None:
             self.sampler = Sampler(self.directory.path, self.log)
-        self.sampler.tend(now)
+        self.sampler.maintain(now)
         if now >= self._next_save:
             self.state["status"] = "running"
             self.save()
@@ -236,7 +243,7 @@ class Job:
             self.log(f"{self.directory.run_id}: stop requested, {grace:g} s between signals")
             self.stop = Escalation(now, grace)
         else:
-            self.stop.hasten(now, grace)
+            self.stop.shorten(now, grace)
 
     def _has_gone(self) -> bool:
         pid = self.state["pid"]
@@ -303,15 +310,15 @@ class Job:
             self.directory.path / "events.jsonl", int(self.state.get("events_offset", 0))
         )
         console = logs.last_console_line(self.directory.path / "console.log")
-        verdict = judge(self._exited, end, self.stop is not None, console)
-        reason = self.stop_reason or verdict.reason
-        if verdict.status == "failed" and self._exited is not None and self._exited.signal == signal.SIGKILL:
+        outcome = outcome_of(self._exited, end, self.stop is not None, console)
+        reason = self.stop_reason or outcome.reason
+        if outcome.status == "failed" and self._exited is not None and self._exited.signal == signal.SIGKILL:
             kills = procs.oom_kills()
             if kills is not None and self._oom_kills is not None and kills > self._oom_kills:
                 reason = f"{self._exited}: the kernel ran out of memory"
         if left:
             reason += f" ({len(left)} of its processes cannot be ended)"
-        self.finish(verdict.status, reason, self._exited)
+        self.finish(outcome.status, reason, self._exited)
 
 
 def _append(path: Path, line: str) -> None:

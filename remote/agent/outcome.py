@@ -22,12 +22,12 @@ class Exited(NamedTuple):
         return f"exit code {self.exit_code}"
 
 
-class Verdict(NamedTuple):
+class Outcome(NamedTuple):
     status: str
     reason: str
 
 
-def judge(exited: Exited | None, stage_end: Json | None, stop_asked: bool, console: str = "") -> Verdict:
+def outcome_of(exited: Exited | None, stage_end: Json | None, stop_asked: bool, console: str = "") -> Outcome:
     """The final status of an attempt.
 
     `exited` is None when nobody could wait for the process (its supervisor had died). The stage's own
@@ -37,16 +37,16 @@ def judge(exited: Exited | None, stage_end: Json | None, stop_asked: bool, conso
     error = str(stage_end.get("error") or "") if stage_end else ""
     if said == "succeeded":
         clean = exited is None or exited.exit_code == 0
-        return Verdict("succeeded", "" if clean else f"reported success, then {exited}")
+        return Outcome("succeeded", "" if clean else f"reported success, then {exited}")
     if said == "stopped":
-        return Verdict("stopped", error or "stopped")
+        return Outcome("stopped", error or "stopped")
     if stop_asked:
         how = f", {exited}" if exited is not None and exited.signal is not None else ""
-        return Verdict("stopped", f"stopped on request{how}" + (f": {error}" if error else ""))
+        return Outcome("stopped", f"stopped on request{how}" + (f": {error}" if error else ""))
     if said == "failed":
-        return Verdict("failed", error or (str(exited) if exited else "failed"))
+        return Outcome("failed", error or (str(exited) if exited else "failed"))
     if exited is None:
-        return Verdict("lost", "it ended while nobody watched, and wrote no stage_end")
+        return Outcome("lost", "it ended while nobody watched, and wrote no stage_end")
     if exited.exit_code == 0:
-        return Verdict("succeeded", "")
-    return Verdict("failed", f"{exited}: {console}" if console else str(exited))
+        return Outcome("succeeded", "")
+    return Outcome("failed", f"{exited}: {console}" if console else str(exited))

@@ -41,12 +41,20 @@ def probe(base: Path, python: str) -> Json:
     patient = PatientGpus(gpus, NVML_PATIENCE)
     _, problem = patient.sample()
     answer: Json = {
-        "hostname": os.uname().nodename, "python": platform.python_version(), "version": version(),
-        "boot_id": procs.boot_id(), "cores": host.cores(),
-        "ram_total": host.memory().get("host/ram_total"), "disk_free": total - used, "disk_total": total,
-        "in_container": host.in_container, "gpus": [], "driver": None, "nvml_error": problem or None,
+        "hostname": os.uname().nodename,
+        "python": platform.python_version(),
+        "version": version(),
+        "boot_id": procs.boot_id(),
+        "cores": host.cores(),
+        "ram_total": host.memory().get("host/ram_total"),
+        "disk_free": total - used,
+        "disk_total": total,
+        "in_container": host.in_container,
+        "gpus": [],
+        "driver": None,
+        "nvml_error": problem or None,
         "interpreter": check_interpreter(python, base),
-    }  # fmt: skip
+    }
     if not problem:
         answer.update(gpus=gpus.describe(), driver=gpus.driver())
     return answer
@@ -65,17 +73,22 @@ def check_interpreter(python: str, base: Path) -> Json:
     where = str(base) if base.is_dir() else "/"
     try:
         asked = subprocess.run(
-            [path, "-c", QUESTION], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            cwd=where, timeout=INTERPRETER_PATIENCE, check=False,
-        )  # fmt: skip
+            [path, "-c", QUESTION],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=where,
+            timeout=INTERPRETER_PATIENCE,
+            check=False,
+        )
         answer.update(json.loads(asked.stdout.splitlines()[-1]))
     except OSError as error:
         answer["error"] = f"cannot run {path}: {error.strerror}"
     except subprocess.TimeoutExpired:
         answer["error"] = f"{path} did not answer within {INTERPRETER_PATIENCE:.0f} s"
     except (ValueError, IndexError):
-        told = asked.stderr.decode("utf-8", "replace").strip().splitlines()
-        answer["error"] = f"{path} is no working Python: {told[-1] if told else 'it printed nothing'}"
+        printed = asked.stderr.decode("utf-8", "replace").strip().splitlines()
+        answer["error"] = f"{path} is no working Python: {printed[-1] if printed else 'it printed nothing'}"
     answer["error"] = " ".join(str(answer["error"]).split())
     answer["ok"] = not answer["error"]
     return answer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import logs, procs
 from .files import AgentError, agent_argv, os_error
-from .outcome import judge
+from .outcome import outcome_of
 from .rundirs import ENDED, RunDir, Runs
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def host_of(run: Json, state: Json) -> str:
     return str(state.get("host") or run.get("host") or os.uname().nodename)
 
 
-def is_here(run: Json, state: Json) -> bool:
+def is_local(run: Json, state: Json) -> bool:
     """False for a run of another machine that shares this base directory."""
     return host_of(run, state) == os.uname().nodename
 
 
 def is_orphan(directory: RunDir, run: Json, state: Json) -> bool:
     """True when the run has not ended and no process answers for it."""
-    if state.get("status") in ENDED or not is_here(run, state):
+    if state.get("status") in ENDED or not is_local(run, state):
         return False
     if (directory.path / "launch.json").exists():
         return not supervised(state)
@@ -58,14 +58,14 @@ def is_unsupervised(run: Json, state: Json) -> bool:
     return (
         state.get("status") not in ENDED
         and not state.get("supervisor")
-        and is_here(run, state)
+        and is_local(run, state)
         and stage_alive(state)
     )
 
 
-def as_seen(run: Json, state: Json) -> Json:
+def displayed_state(run: Json, state: Json) -> Json:
     """`state` as it must be shown: a silent run of another machine counts as lost until it is heard again."""
-    if is_here(run, state) or state.get("status") not in ("starting", "running"):
+    if is_local(run, state) or state.get("status") not in ("starting", "running"):
         return state
     silent = time.time() - float(state.get("heartbeat") or 0)
     if silent < ELSEWHERE_SILENCE:
@@ -74,8 +74,8 @@ def as_seen(run: Json, state: Json) -> Json:
     return dict(state, status="lost", reason=reason)
 
 
-def take_over(runs: Runs, suspects: Iterable[str]) -> dict[str, str]:
-    """Settles every orphan among the runs named: dead ones are judged, the rest get a supervisor.
+def recover(runs: Runs, suspects: Iterable[str]) -> dict[str, str]:
+    """Settles every orphan among the runs named: the end of dead ones is recorded, the rest get a supervisor.
 
     Safe to call from several commands at once: the folder's lock lets one in, the run's lock says no to
     the rest. Returns what could not be settled, and why (a full disk, a folder we may not write).
@@ -116,8 +116,7 @@ def _orphan_groups(runs: Runs, suspects: list[str], problems: dict[str, str]) ->
 
 
 def _why(error: OSError | AgentError) -> str:
-    told = error if isinstance(error, AgentError) else os_error("it cannot be taken over", error)
-    return str(told)
+    return str(error if isinstance(error, AgentError) else os_error("it cannot be taken over", error))
 
 
 def _settle(directory: RunDir) -> str | None:
@@ -129,11 +128,11 @@ def _settle(directory: RunDir) -> str | None:
     if waiting or (launch is not None and stage_alive(state)):
         return str(launch.get("group") or directory.run_id) if launch else None
     end = logs.last_stage_end(directory.path / "events.jsonl", int(state.get("events_offset", 0)))
-    verdict = judge(None, end, directory.read_stop() is not None)
-    reason = verdict.reason
-    if verdict.status == "lost" and state.get("boot_id") != procs.boot_id():
+    outcome = outcome_of(None, end, directory.read_stop() is not None)
+    reason = outcome.reason
+    if outcome.status == "lost" and state.get("boot_id") != procs.boot_id():
         reason = "the machine was restarted while it ran"
-    state.update(status=verdict.status, reason=reason, ended_at=_last_sign(directory, state))
+    state.update(status=outcome.status, reason=reason, ended_at=_last_sign(directory, state))
     directory.write_state(state)
     directory.forget("launch.json", "stop.json", ".state.spare")
     return None
@@ -177,9 +176,15 @@ def _spawn_and_leave(argv: list[str], env: dict[str, str], log: Path, descriptor
         except OSError:
             output = os.open(os.devnull, os.O_WRONLY)
         subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, cwd="/",
-            start_new_session=True, pass_fds=descriptors,
-        )  # fmt: skip
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=env,
+            cwd="/",
+            start_new_session=True,
+            pass_fds=descriptors,
+        )
         code = 0
     finally:
         os._exit(code)

@@ -46,11 +46,19 @@ class Submission(NamedTuple):
         asked = self.runs[index]
         plan = dict(self.plan or {"id": None, "name": None}, index=index, needs=asked["needs"])
         run = {
-            "schema": SCHEMA, "run_id": asked["run_id"], "name": asked["name"], "stage": asked["stage"],
-            "options": asked["options"], "argv": [self.python, *asked["argv"]], "code": asked["code"],
-            "host": os.uname().nodename, "env": sorted(self.env), "created_at": time.time(),
-            "plan": plan if self.plan is not None or asked["needs"] else None, "cwd": str(base),
-        }  # fmt: skip
+            "schema": SCHEMA,
+            "run_id": asked["run_id"],
+            "name": asked["name"],
+            "stage": asked["stage"],
+            "options": asked["options"],
+            "argv": [self.python, *asked["argv"]],
+            "code": asked["code"],
+            "host": os.uname().nodename,
+            "env": sorted(self.env),
+            "created_at": time.time(),
+            "plan": plan if self.plan is not None or asked["needs"] else None,
+            "cwd": str(base),
+        }
         return run, {"python": self.python, "argv": asked["argv"], "env": self.env, "group": group}
 
 
@@ -88,9 +96,14 @@ def _run(item: object) -> Json:
         raise AgentError(f"options and code of run {run_id} must be objects", "usage")
     name = str(item.get("name") or stage)
     return {
-        "run_id": run_id, "name": name, "stage": stage, "argv": argv, "needs": needs, "options": options,
+        "run_id": run_id,
+        "name": name,
+        "stage": stage,
+        "argv": argv,
+        "needs": needs,
+        "options": options,
         "code": code,
-    }  # fmt: skip
+    }
 
 
 def _check_order(runs: list[Json]) -> None:

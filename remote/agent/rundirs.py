@@ -161,11 +161,23 @@ def check_run_id(run_id: object) -> str:
 def new_state(run_id: str) -> Json:
     """The state of a run that waits for its turn."""
     return {
-        "schema": SCHEMA, "run_id": run_id, "status": "created", "attempt": 1, "pid": None, "pid_start": None,
-        "boot_id": procs.boot_id(), "heartbeat": time.time(), "started_at": None, "ended_at": None,
-        "exit_code": None, "signal": None, "reason": "", "supervisor": None, "events_offset": 0,
+        "schema": SCHEMA,
+        "run_id": run_id,
+        "status": "created",
+        "attempt": 1,
+        "pid": None,
+        "pid_start": None,
+        "boot_id": procs.boot_id(),
+        "heartbeat": time.time(),
+        "started_at": None,
+        "ended_at": None,
+        "exit_code": None,
+        "signal": None,
+        "reason": "",
+        "supervisor": None,
+        "events_offset": 0,
         "host": os.uname().nodename,
-    }  # fmt: skip
+    }
 
 
 def create(runs: Runs, run: Json, launch: Json) -> int:

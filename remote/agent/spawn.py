@@ -39,7 +39,7 @@ class HeldStage:
         self._go = go
         self._error = error
 
-    def release(self) -> str:
+    def start(self) -> str:
         """Lets the child become the stage. Returns "" or, when the program cannot be run, why."""
         with contextlib.suppress(BrokenPipeError):
             os.write(self._go, b"g")
@@ -53,7 +53,7 @@ class HeldStage:
         os.close(self._error)
         return reason.decode("utf-8", "replace")
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         """Ends the child before it has become the stage."""
         os.close(self._go)
         os.close(self._error)
@@ -61,7 +61,7 @@ class HeldStage:
 
 
 def hold(argv: Sequence[str], env: Mapping[str, str], cwd: Path, console: Path) -> HeldStage:
-    """Forks the process of a stage, held until `release`. Raises OSError when the console cannot be opened.
+    """Forks the process of a stage, held until `start`. Raises OSError when the console cannot be opened.
 
     The stage gets /dev/null as input, the console for both outputs, default signal actions, its own
     session, and no other descriptor of ours: they all are close-on-exec.

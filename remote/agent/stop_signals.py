@@ -28,7 +28,7 @@ class Escalation:
             self._due = now + self.grace
         return int(number)
 
-    def hasten(self, now: float, grace: float) -> None:
+    def shorten(self, now: float, grace: float) -> None:
         """Takes a new grace; the next step never comes later for it."""
         if grace < self.grace:
             self.grace = grace

@@ -13,8 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import procs
-from . import recovery as takeover
+from . import procs, recovery
 from .job import Job
 from .rundirs import ENDED, Runs
 
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 TICK = 0.2
-CARE = 5.0
-TROUBLE = 1.0
+MAINTENANCE_SECONDS = 5.0
+ERROR_BACKOFF = 1.0
 SHUTDOWN = "the machine is shutting down or the supervisor was asked to end"
 
 
@@ -48,8 +47,8 @@ class Supervisor:
         self.base = base
         self.runs = Runs(base)
         self.terminating = False
-        self._next_care = 0.0
-        self._told = ""
+        self._next_maintenance = 0.0
+        self._logged = ""
         pid = os.getpid()
         me = {"pid": pid, "pid_start": procs.start_time(pid)}
         self.jobs = [Job(self.runs.get(run_id), lock, me, log) for run_id, lock in locks.items()]
@@ -74,8 +73,8 @@ class Supervisor:
             try:
                 job.poll(now)
             except Exception as error:  # an I/O error or a defect costs this look, never the watch
-                self._tell_once(f"{job.directory.run_id}: {type(error).__name__}: {error}")
-                time.sleep(TROUBLE)
+                self._log_once(f"{job.directory.run_id}: {type(error).__name__}: {error}")
+                time.sleep(ERROR_BACKOFF)
             if job.done:
                 job.release()
                 self.jobs.remove(job)
@@ -88,7 +87,7 @@ class Supervisor:
                 continue
             blocked = self._unmet(job)
             if blocked == "":
-                self._look_after_needs(job, now)
+                self._recover_needs(job, now)
             if blocked is None:
                 self._start(job)
                 return
@@ -96,19 +95,19 @@ class Supervisor:
                 job.finish("stopped", blocked)
                 return
 
-    def _tell_once(self, trouble: str) -> None:
-        if trouble != self._told:
-            self._told = trouble
+    def _log_once(self, trouble: str) -> None:
+        if trouble != self._logged:
+            self._logged = trouble
             log(trouble)
 
     def _start(self, job: Job) -> None:
         try:
             job.start(self.base)
         except Exception as error:
-            told = f"cannot start the stage: {type(error).__name__}: {error}"
-            log(f"{job.directory.run_id}: {told}")
+            problem = f"cannot start the stage: {type(error).__name__}: {error}"
+            log(f"{job.directory.run_id}: {problem}")
             if job.pending:
-                job.finish("failed", told)
+                job.finish("failed", problem)
 
     def _unmet(self, job: Job) -> str | None:
         """None when every need has succeeded, "" while one is still to come, else why it cannot start."""
@@ -124,17 +123,17 @@ class Supervisor:
             waiting = waiting or status != "succeeded"
         return "" if waiting else None
 
-    def _look_after_needs(self, job: Job, now: float) -> None:
+    def _recover_needs(self, job: Job, now: float) -> None:
         """A run of another supervisor that we wait for may have lost that supervisor."""
-        if now < self._next_care:
+        if now < self._next_maintenance:
             return
-        self._next_care = now + CARE
+        self._next_maintenance = now + MAINTENANCE_SECONDS
         for need in job.run["plan"]["needs"]:
             directory = self.runs.get(need)
             run, state = directory.read_run(), directory.read_state()
-            if run is not None and state is not None and takeover.is_orphan(directory, run, state):
-                for told in takeover.take_over(self.runs, [need]).values():
-                    log(f"{need}: {told}")
+            if run is not None and state is not None and recovery.is_orphan(directory, run, state):
+                for problem in recovery.recover(self.runs, [need]).values():
+                    log(f"{need}: {problem}")
 
 
 def log(line: str) -> None:

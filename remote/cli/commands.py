@@ -40,7 +40,7 @@ def runs_parser() -> Parser:
     ls.add_argument("--json", action="store_true", help="a JSON list")
     show = words.add_parser("show", help="all that is known of one run")
     show.add_argument("--json", action="store_true", help="one JSON document")
-    follow = words.add_parser("follow", help="tell a run's events until it ends")
+    follow = words.add_parser("follow", help="print a run's events until it ends")
     follow.add_argument("--json", action="store_true", help="one event a line on standard output")
     words.add_parser("stop", help="ask a run to save and end").add_argument(
         "--grace", type=float, default=20.0, metavar="S", help="seconds before it is forced [20]"
@@ -101,7 +101,7 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
 
 
 async def _look(fleet: Fleet, only: str) -> None:
-    """Asks every host how its runs stand; one that does not answer is told in a line, its old rows stay."""
+    """Asks every host how its runs stand; one that does not answer gets a line, its old rows stay."""
     names = [only] if only else [host.name for host in await asyncio.to_thread(fleet.hosts.all)]
     if only:
         await asyncio.to_thread(fleet.hosts.get, only)
@@ -130,10 +130,18 @@ def _list_runs(rows: Sequence[RunRow], as_json: bool) -> int:
         return Exit.OK
     now = time.time()
     cells = [
-        [run.run_id, run.name, run.host, f"{GLYPHS.get(run.status, ' ')} {run.status}", percent(run.progress),
-         figures(run), spent(run), when(run.created_at, now)]
+        [
+            run.run_id,
+            run.name,
+            run.host,
+            f"{GLYPHS.get(run.status, ' ')} {run.status}",
+            percent(run.progress),
+            figures(run),
+            spent(run),
+            when(run.created_at, now),
+        ]
         for run in rows
-    ]  # fmt: skip
+    ]
     if cells:
         print(table(["run", "name", "host", "status", "done", "figures", "time", "started"], cells))
     else:
@@ -147,12 +155,19 @@ def _show(fleet: Fleet, run: RunRow, as_json: bool) -> int:
         return Exit.OK
     plan = f"{run.plan_name} ({run.plan_id})" if run.plan_name else ""
     facts = {
-        "run": run.run_id, "name": run.name, "host": run.host, "stage": run.stage, "plan": plan,
-        "status": run.status + (f", attempt {run.attempt}" if run.attempt > 1 else ""), "reason": run.reason,
-        "time": spent(run), "done": percent(run.progress), "figures": figures(run),
+        "run": run.run_id,
+        "name": run.name,
+        "host": run.host,
+        "stage": run.stage,
+        "plan": plan,
+        "status": run.status + (f", attempt {run.attempt}" if run.attempt > 1 else ""),
+        "reason": run.reason,
+        "time": spent(run),
+        "done": percent(run.progress),
+        "figures": figures(run),
         "options": " ".join(f"{name}={value}" for name, value in run.options.items()),
         "argv": shlex.join(run.argv),
-    }  # fmt: skip
+    }
     for name, value in facts.items():
         if value:
             print(f"{name:<8} {harmless(str(value), 2000)}")
@@ -228,10 +243,15 @@ def _list_hosts(known: Sequence[Host], as_json: bool) -> int:
         print(json.dumps([asdict(host) for host in known], ensure_ascii=False, indent=1))
         return Exit.OK
     cells = [
-        [host.name, host.target, host.python or ("this one" if host.kind == "local" else "python3"),
-         host.base_dir, f"{host.price_per_hour:g}/h" if host.price_per_hour is not None else ""]
+        [
+            host.name,
+            host.target,
+            host.python or ("this one" if host.kind == "local" else "python3"),
+            host.base_dir,
+            f"{host.price_per_hour:g}/h" if host.price_per_hour is not None else "",
+        ]
         for host in known
-    ]  # fmt: skip
+    ]
     print(table(["name", "where", "python", "base directory", "price"], cells))
     return Exit.OK
 

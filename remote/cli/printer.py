@@ -16,14 +16,23 @@ from remote.runs import RunRow
 from remote.store.summary import as_number
 
 GLYPHS = {
-    "created": "○", "starting": "◐", "running": "●", "succeeded": "✔", "failed": "✖", "stopped": "■",
+    "created": "○",
+    "starting": "◐",
+    "running": "●",
+    "succeeded": "✔",
+    "failed": "✖",
+    "stopped": "■",
     "lost": "?",
-}  # fmt: skip
+}
 _PLAIN_EVERY = 10.0
 _FIGURES = (
-    ("train/loss", "loss"), ("train/tok_per_sec", "tok/s"), ("train/mfu", "% MFU"),
-    ("tok/merges", "merges"), ("tok/mb_per_sec", "MB/s"), ("data/docs", "docs"),
-)  # fmt: skip
+    ("train/loss", "loss"),
+    ("train/tok_per_sec", "tok/s"),
+    ("train/mfu", "% MFU"),
+    ("tok/merges", "merges"),
+    ("tok/mb_per_sec", "MB/s"),
+    ("data/docs", "docs"),
+)
 _UNITS_AFTER = frozenset(("tok/s", "% MFU", "MB/s", "merges", "docs"))
 
 
@@ -54,9 +63,15 @@ class JsonPrinter:
 
     def event(self, run: RunRow, event: Event) -> None:
         record = {
-            "host": run.host, "run_id": run.run_id, "stage": run.stage, "seq": event.seq, "t": event.t,
-            "kind": event.kind, "step": event.step, "data": event.data,
-        }  # fmt: skip
+            "host": run.host,
+            "run_id": run.run_id,
+            "stage": run.stage,
+            "seq": event.seq,
+            "t": event.t,
+            "kind": event.kind,
+            "step": event.step,
+            "data": event.data,
+        }
         print(json.dumps(record, separators=(",", ":")), file=self._out, flush=True)
 
     def progress(self, runs: Sequence[RunRow]) -> None:

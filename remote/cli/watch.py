@@ -22,7 +22,7 @@ QUESTION = "ctrl+c: [d]etach and let it run on (default), or [s]top it? "
 
 
 class Watch:
-    """Follows runs of one host in the store and tells a printer, each event once."""
+    """Follows runs of one host in the store and hands each event to a printer once."""
 
     def __init__(self, fleet: Fleet, keys: Sequence[str], printer: Printer) -> None:
         self._fleet = fleet
@@ -34,7 +34,7 @@ class Watch:
         self._status = "up"
 
     async def run(self) -> list[RunRow]:
-        """Returns the runs once all have ended and every event was told.
+        """Returns the runs once all have ended and every event was printed.
 
         Raises `HostUnreachable` when the host refuses us, or was not heard for ten minutes.
         """

@@ -1,4 +1,4 @@
-"""All hosts as one: connect, launch, stop, resume, read, and be told of every change.
+"""All hosts as one: connect, launch, stop, resume, read, and hear of every change.
 
 The one facade of screens and headless mode. Everything runs in one event loop; disk and network work is
 off it.
@@ -163,7 +163,7 @@ class Fleet:
         return await self.read(key, "console.log", offset, size)
 
     async def refresh(self, name: str) -> None:
-        """Reads the state of every run of a host now, not only when the stream tells it."""
+        """Reads the state of every run of a host now, not only when the stream reports it."""
         await self._refresh(name, await self._agent(name))
 
     async def catch_up(self, name: str, keys: Iterable[str] | None = None, within: float = 60.0) -> None:

@@ -28,7 +28,7 @@ class Follower:
     def take(self, frame: Mapping[str, Any]) -> list[Change]:
         """Stores one frame and returns what changed, already committed.
 
-        A change is told even when another process was quicker to store it: our screens have not seen it.
+        A change is reported even when another process was quicker to store it: our screens have not seen it.
         Frames of unknown type or shape are passed over. Raises `Resync` when a chunk leaves a gap, or when
         the host's file turned out to be another than the one read so far.
         """

@@ -197,7 +197,7 @@ class Store:
     def ingest_state(
         self, host: str, run: Mapping[str, Any], state: Mapping[str, Any], snapshot: bool = False
     ) -> bool:
-        """Takes in a run's run.json and state.json as the agent told them; True when something changed.
+        """Takes in a run's run.json and state.json as the agent sent them; True when something changed.
 
         A `snapshot` was not read from the stream and may be behind it: it never replaces a newer state.
         """

@@ -1,7 +1,7 @@
 """What the host does, from /proc and the cgroup: processor, memory, disk and network.
 
 Inside a container the limits of its cgroup count, not the node's figures. A value that cannot be read is
-left out, never told as zero.
+left out, never reported as zero.
 """
 
 from __future__ import annotations
@@ -83,9 +83,14 @@ class Host:
         if total is None:
             return {}
         available = info.get("MemAvailable")
-        return {"host/ram_total": total} if available is None else {
-            "host/ram_total": total, "host/ram_used": total - available,
-        }  # fmt: skip
+        return (
+            {"host/ram_total": total}
+            if available is None
+            else {
+                "host/ram_total": total,
+                "host/ram_used": total - available,
+            }
+        )
 
     def _cpu(self, before: Usage, now: Usage) -> float | None:
         seconds = now.at - before.at

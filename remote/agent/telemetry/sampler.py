@@ -39,7 +39,7 @@ class Sampler:
         self._retry = FIRST_RETRY
         self._without_gpus = False
 
-    def tend(self, now: float) -> None:
+    def maintain(self, now: float) -> None:
         """Starts the sampler when none runs and it is time. Never raises."""
         if self._process is not None:
             code = self._process.poll()

@@ -64,7 +64,7 @@ class Telemetry:
     def __init__(self, base: Path, with_gpus: bool = True) -> None:
         self.host = Host(base)
         self.gpus = PatientGpus(Gpus()) if with_gpus else None
-        self._told: str | None = None
+        self._logged: str | None = None
 
     @property
     def stale(self) -> bool:
@@ -79,8 +79,8 @@ class Telemetry:
         if self.gpus is not None:
             found, note = self.gpus.sample()
         values.update(found)
-        if note != (self._told or ""):
-            self._told = note
+        if note != (self._logged or ""):
+            self._logged = note
             values["host/nvml"] = note
         return values
 

@@ -1,4 +1,4 @@
-"""The agent's own pieces without processes: logs read from their end, verdicts, limits of a control group."""
+"""The agent's own pieces without processes: logs read from their end, outcomes, limits of a control group."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nanochat.run.events import parse_line
 from remote.agent import logs
-from remote.agent.outcome import Exited, judge
+from remote.agent.outcome import Exited, outcome_of
 from remote.agent.telemetry.cgroup import Cgroup
 
 LINES = st.lists(st.binary(max_size=40).map(lambda raw: raw.replace(b"\n", b" ")), max_size=30)
@@ -121,8 +121,8 @@ def end(status: str, error: str = "") -> dict[str, str]:
 def test_how_a_stage_ended(
     exited: Exited, stage_end: dict[str, str], asked: bool, status: str, part: str
 ) -> None:
-    verdict = judge(exited, stage_end, asked, "last words")
-    assert verdict.status == status and part in verdict.reason
+    outcome = outcome_of(exited, stage_end, asked, "last words")
+    assert outcome.status == status and part in outcome.reason
 
 
 def describe(root: Path, files: dict[str, str]) -> Cgroup:
