@@ -39,7 +39,7 @@ class Saver:
 
     def __init__(self, tag: Path, ranks: Ranks, retention: RetentionPolicy, run_id: str) -> None:
         self.tag, self.ranks, self.retention, self.run_id = tag, ranks, retention, run_id
-        self._writer = Writer(ranks.rank, ranks.world, ranks.share(os.getpid()))
+        self._writer = Writer(ranks.rank, ranks.world, ranks.broadcast(os.getpid()))
         self._thread: threading.Thread | None = None
         self._outcome: Checkpoint | UserError | None = None
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from nanochat.checkpoint.files import MODEL, Checkpoint, find_checkpoint
 from nanochat.common.errors import UserError, one_line
 from nanochat.common.paths import Layout
-from nanochat.model.architecture import ModelConfig, Parts, config_from_checkpoint
+from nanochat.model.architecture import ArchitectureFlags, ModelConfig, config_from_checkpoint
 from nanochat.model.gpt import GPT, build_model
 from nanochat.tokenizer.tokenizer import Tokenizer
 
@@ -149,7 +149,7 @@ def _config(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> ModelConfi
     config = config_from_checkpoint(model_config, weights)
     if parts is not None:
         try:
-            config = replace(config, parts=Parts(**parts))
+            config = replace(config, parts=ArchitectureFlags(**parts))
         except TypeError as error:
             raise UserError(
                 f"the metadata of {checkpoint.path} names model parts that this version lacks",

@@ -92,7 +92,8 @@ def setup_runtime(device_type: str = "", dtype: str = "auto") -> Runtime:
     torch.set_float32_matmul_precision("high")
     if device.type == "cpu":
         keep_freed_memory()
-    kind = Ranks(rank, world).share(pick_dtype(dtype, device))  # `auto` measures: all take what rank 0 found
+    # `auto` measures this machine, so every rank takes what rank 0 found.
+    kind = Ranks(rank, world).broadcast(pick_dtype(dtype, device))
     return Runtime(device, kind, rank, world)
 
 

@@ -27,7 +27,7 @@ class Ranks:
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def start_sum(self, tensor: Tensor) -> Work:
+    def start_all_reduce(self, tensor: Tensor) -> Work:
         """Begins to add `tensor` up over all ranks, in place."""
         return _under_way(dist.all_reduce(tensor, async_op=True))
 
@@ -38,7 +38,7 @@ class Ranks:
         """
         return _under_way(dist.reduce_scatter_tensor(own, whole, async_op=True))
 
-    def start_gather(self, whole: Tensor, own: Tensor) -> Work:
+    def start_all_gather(self, whole: Tensor, own: Tensor) -> Work:
         """Begins to fill `whole` with every rank's `own`, end to end."""
         return _under_way(dist.all_gather_into_tensor(whole, own, async_op=True))
 
@@ -55,7 +55,7 @@ class Ranks:
         votes = torch.tensor(float(flag), device=device)
         return bool(self.sum(votes).item() > 0)
 
-    def share(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Rank 0's `value`, on every rank."""
         if self.world == 1:
             return value

@@ -110,7 +110,7 @@ class Records:
         if self.runtime.rank == 0 and folder is not None:
             make_dir(folder)
             self._begin(folder, setup)
-        folder, self.found = self.runtime.ranks.share((folder, self.found))
+        folder, self.found = self.runtime.ranks.broadcast((folder, self.found))
         rank = self.runtime.rank
         name = ITEMS if rank == 0 else _rank_file(rank)
         self.file = RecordFile(folder / name) if folder is not None and folder.is_dir() else None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nanochat.model.architecture import ModelConfig
 from nanochat.model.attention import SDPA
-from nanochat.model.attention_cpu import read_after_prefixes, reads_by_hand
+from nanochat.model.attention_cpu import inference_attention_supported, shared_prefix_attention
 from nanochat.model.gpt import GPT, Attend
 from nanochat.model.loss import chunk_rows
 from nanochat.tokenizer.tokenizer import SPLIT_PATTERN, Tokenizer
@@ -54,8 +54,8 @@ class SharedPrefix:
         window = self._windows[layer]
         start = 0 if window is None else max(0, self._keys[layer].size(1) - window)
         keys, values = self._keys[layer][:, start:], self._values[layer][:, start:]
-        if reads_by_hand(q, k, v):
-            return read_after_prefixes(q, k, v, keys, values, self._counts, window, self._scale)
+        if inference_attention_supported(q, k, v):
+            return shared_prefix_attention(q, k, v, keys, values, self._counts, window, self._scale)
         return attend(q, self._join(keys, k), self._join(values, v))
 
     def _join(self, prefixes: Tensor, tails: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The shape of a model, counted without torch: configuration, optional parts, parameters, FLOPs.
 
 One transformer serves two eras of checkpoints. `ModelConfig` holds the sizes (the keys a checkpoint's
-metadata carries), `Parts` says which optional parts are there.
+metadata carries), `ArchitectureFlags` says which optional parts are there.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ SOFTCAP = 15.0
 
 
 @dataclass(frozen=True)
-class Parts:
+class ArchitectureFlags:
     """Optional parts of the transformer. The defaults are the modern era's."""
 
     layer_scales: bool = True
@@ -40,8 +40,8 @@ class Parts:
     """Embedding and head rows are padded to a multiple of this."""
 
 
-MODERN = Parts()
-CLASSIC = Parts(
+MODERN = ArchitectureFlags()
+CLASSIC = ArchitectureFlags(
     layer_scales=False, value_embeds=False, smear=False, backout=False, windows=False, qk_gain=1.0,
     rotary_base=10_000.0, rotary_bfloat16=True, softcap_float32=False, vocab_multiple=1,
 )  # fmt: skip
@@ -58,7 +58,7 @@ class ModelConfig:
     n_kv_head: int = 10
     n_embd: int = 1280
     window_pattern: str = "SSSL"
-    parts: Parts = field(default=MODERN)
+    parts: ArchitectureFlags = field(default=MODERN)
 
     def __post_init__(self) -> None:
         sizes = ("sequence_len", "vocab_size", "n_layer", "n_head", "n_kv_head", "n_embd")
@@ -178,7 +178,7 @@ def config_from_checkpoint(model_config: Mapping[str, Any], keys: Iterable[str])
         "backout": "backout_lambda" in names,
     }
     classic = not any(has.values()) and "window_pattern" not in model_config
-    parts = CLASSIC if classic else Parts(**has)
+    parts = CLASSIC if classic else ArchitectureFlags(**has)
     known = {f.name for f in fields(ModelConfig)} - {"parts"}
     sizes = {name: value for name, value in model_config.items() if name in known}
     if missing := sorted(known - sizes.keys() - {"window_pattern", "n_kv_head"}):
@@ -187,5 +187,5 @@ def config_from_checkpoint(model_config: Mapping[str, Any], keys: Iterable[str])
     return ModelConfig(**{"window_pattern": "L", **sizes, "parts": parts})
 
 
-def parts_to_meta(parts: Parts) -> dict[str, Any]:
+def flags_to_meta(parts: ArchitectureFlags) -> dict[str, Any]:
     return asdict(parts)

@@ -18,7 +18,12 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from nanochat.common.errors import UserError, one_line
-from nanochat.model.attention_cpu import attend_by_hand, fits_by_hand, read_by_hand, reads_by_hand
+from nanochat.model.attention_cpu import (
+    custom_attention,
+    custom_attention_supported,
+    inference_attention,
+    inference_attention_supported,
+)
 
 KERNELS = ("auto", "fa3", "flex", "sdpa")
 ENVIRONMENT = "NANOCHAT_ATTENTION"
@@ -121,10 +126,10 @@ def attend(
         window = None
     if kernel.flash is not None and q.dtype == kernel.flash_dtype:
         return _flash(kernel.flash, q, k, v, window, scale)
-    if fits_by_hand(q, k, window):
-        return attend_by_hand(q, k, v, window, scale)
-    if queries >= 32 and reads_by_hand(q, k, v):
-        return read_by_hand(q, k, v, window, scale)
+    if custom_attention_supported(q, k, window):
+        return custom_attention(q, k, v, window, scale)
+    if queries >= 32 and inference_attention_supported(q, k, v):
+        return inference_attention(q, k, v, window, scale)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if window is not None and queries < keys:
         # Keys that not even the first query can reach need not be read.

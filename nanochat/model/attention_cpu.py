@@ -16,7 +16,7 @@ from torch import Tensor
 from nanochat.model.attention_blocks import blocks, kept_weights
 
 
-def fits_by_hand(q: Tensor, k: Tensor, window: int | None) -> bool:
+def custom_attention_supported(q: Tensor, k: Tensor, window: int | None) -> bool:
     """Whether this form is the faster one for q (B, T, H, D) and k, and its memory bearable."""
     batch, length, heads, _ = q.shape
     return (
@@ -32,7 +32,7 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def attend_by_hand(q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: float) -> Tensor:
+def custom_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: float) -> Tensor:
     """q, k, v (B, T, H, D) → (B, T, H, D); a query sees itself and `window` keys before it (None: all)."""
     out: Tensor = _Causal.apply(q, k, v, window, scale)
     return out
@@ -105,7 +105,7 @@ READ_TOKENS = 512
 """Tokens of tails at a time: their scores over a prefix of 2,048 for eight heads are 32 MB."""
 
 
-def reads_by_hand(q: Tensor, k: Tensor, v: Tensor) -> bool:
+def inference_attention_supported(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether attention of q (B, T, H, D) needs no gradient and is faster by hand than by torch's kernel."""
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     return (
@@ -116,7 +116,7 @@ def reads_by_hand(q: Tensor, k: Tensor, v: Tensor) -> bool:
     )
 
 
-def read_by_hand(q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: float) -> Tensor:
+def inference_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: float) -> Tensor:
     """q (B, Tq, H, D), the last of k, v (B, Tk, H_kv, D) → (B, Tq, H, D), without a gradient.
 
     Only the keys that a block of queries can see are multiplied, and only their edges are masked.
@@ -142,7 +142,7 @@ def read_by_hand(q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: flo
     return out
 
 
-def read_after_prefixes(
+def shared_prefix_attention(
     q: Tensor, k: Tensor, v: Tensor, prefix_k: Tensor, prefix_v: Tensor, counts: Sequence[int],
     window: int | None, scale: float,
 ) -> Tensor:  # fmt: skip

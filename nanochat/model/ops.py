@@ -12,19 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def by_hand(x: Tensor) -> bool:
+def use_custom_gradients(x: Tensor) -> bool:
     """Whether the hand-written forms are the faster ones for `x`."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def norm(x: Tensor) -> Tensor:
     """RMSNorm over the last dimension without parameters (arXiv 1910.07467), torch's default eps."""
-    return _apply(_Norm, x) if by_hand(x) else F.rms_norm(x, (x.size(-1),))
+    return _apply(_Norm, x) if use_custom_gradients(x) else F.rms_norm(x, (x.size(-1),))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotates (B, T, H, D) by −θ in the half-split layout (RoFormer); cos and sin are (T, 1, D/2)."""
-    if by_hand(x):
+    if use_custom_gradients(x):
         return _apply(_Rotate, x, cos, sin)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos + second * sin, second * cos - first * sin), dim=-1)
@@ -32,7 +32,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def relu_squared(x: Tensor) -> Tensor:
     """ReLU² (Primer, arXiv 2109.08668)."""
-    return _apply(_ReluSquared, x) if by_hand(x) else F.relu(x).square()
+    return _apply(_ReluSquared, x) if use_custom_gradients(x) else F.relu(x).square()
 
 
 def _apply(function: type[torch.autograd.Function], *inputs: Tensor) -> Tensor:

@@ -289,20 +289,20 @@ def table(made: Estimate, options: BaseTrainOptions, vocabulary_source: str) -> 
     counts = parameter_counts(config)
     lines: list[str] = []
 
-    def tell(label: str, *texts: str) -> None:
+    def add(label: str, *texts: str) -> None:
         for text in texts:
             lines.append(f"{label:<12}{text}")
             label = ""
 
-    tell(
+    add(
         "model",
         f"depth {config.n_layer}, {options.era}: width {config.n_embd:,}, {config.n_head} heads of "
         f"{config.head_dim}, context {config.sequence_len:,}",
         f"vocabulary {config.vocab_size:,}",
         f"  {vocabulary_source}"[-66:],
     )
-    tell("parameters", f"{counts.pop('total'):,}", *(f"  {n:<14}{v:>16,}" for n, v in counts.items()))
-    tell(
+    add("parameters", f"{counts.pop('total'):,}", *(f"  {n:<14}{v:>16,}" for n, v in counts.items()))
+    add(
         "training",
         f"{horizon.tokens:,} tokens, {horizon.tokens / horizon.scaling_params:.1f} a scaling parameter",
         f"{horizon.steps:,} steps of {horizon.total_batch:,} tokens",
@@ -312,20 +312,20 @@ def table(made: Estimate, options: BaseTrainOptions, vocabulary_source: str) -> 
     rows = f"{made.device_batch} rows × {config.sequence_len:,} tokens{ranks}"
     if made.accumulation:
         often = f" × {made.accumulation} micro-batches" if made.accumulation > 1 else ""
-        tell("batch", rows + often)
+        add("batch", rows + often)
     else:
-        tell("batch", f"{rows} do not add up to {horizon.total_batch:,}: base_train will refuse")
+        add("batch", f"{rows} do not add up to {horizon.total_batch:,}: base_train will refuse")
     unit = "GPU" if machine.kind == "cuda" else "machine"
     what = "float8 products" if made.compute.fp8 else made.compute.dtype
-    tell("machine", f"{machine.label}, {machine.memory / GIB:,.1f} GiB, {what}"[:68])
-    tell(
+    add("machine", f"{machine.label}, {machine.memory / GIB:,.1f} GiB, {what}"[:68])
+    add(
         "memory",
         f"{made.memory.total / GIB:,.2f} GiB a {unit}",
         memory_verdict(made),
         *(f"  {name:<14}{size / GIB:>12,.2f} GiB" for name, size in asdict(made.memory).items()),
     )
     if made.seconds is None or made.evaluation_seconds is None or machine.peak is None:
-        tell("time", f"not known: no peak speed of a {machine.name} is known")
+        add("time", f"not known: no peak speed of a {machine.name} is known")
         return lines
     peak = (
         f"{machine.peak / 1e12:,.0f} TFLOP/s" if machine.peak > 1e13 else f"{machine.peak / 1e9:,.0f} GFLOP/s"
@@ -335,16 +335,16 @@ def table(made: Estimate, options: BaseTrainOptions, vocabulary_source: str) -> 
         if machine.kind == "cuda"
         else f"{100 * made.utilisation:.0f}% of {peak}, measured just now"
     )
-    tell("speed", f"{made.tokens_per_second:,.0f} tokens/s", source)
+    add("speed", f"{made.tokens_per_second:,.0f} tokens/s", source)
     total = duration(made.seconds + made.evaluation_seconds)
-    tell(
+    add(
         "time",
         f"{total}: {duration(made.seconds)} of training, {duration(made.evaluation_seconds)} of evaluations",
     )
     if made.cost is not None:
-        tell("cost", f"${made.cost:,.2f} at ${machine.price:g} a {unit}-hour")
+        add("cost", f"${made.cost:,.2f} at ${machine.price:g} a {unit}-hour")
     elif machine.kind == "cuda":
-        tell("cost", "not known: give --price")
+        add("cost", "not known: give --price")
     return lines
 
 

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from nanochat.common.errors import UserError
 from nanochat.config.train_options import BaseTrainOptions
-from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, Parts, flops_per_token, parameter_counts
+from nanochat.model.architecture import (
+    CLASSIC,
+    MODERN,
+    ArchitectureFlags,
+    ModelConfig,
+    flops_per_token,
+    parameter_counts,
+)
 
 REFERENCE_DEPTH = 12
 REFERENCE_BATCH = 2**19
@@ -23,7 +30,7 @@ def config_from_depth(
     aspect_ratio: int = 64,
     head_dim: int = 128,
     window_pattern: str = "SSSL",
-    parts: Parts = MODERN,
+    parts: ArchitectureFlags = MODERN,
 ) -> ModelConfig:
     """The model of a depth: width = depth × aspect ratio, rounded up to whole heads.
 

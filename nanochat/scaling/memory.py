@@ -183,7 +183,7 @@ def _block_bytes(config: ModelConfig, compute: Compute, layer: int, window: int 
         kept += kv + 2 * config.n_kv_head  # the value embedding, the gate before and after its factor
     kept += width + 8 * width  # the second norm's output; relu's and its square
     attention = FLOAT32 * config.n_head  # the logarithm of each softmax's sum
-    if _by_hand(config, compute, window, rows):
+    if _custom_attention_weights(config, compute, window, rows):
         attention = 0
     elif cpu:
         kept += _window_copies(config, window)
@@ -226,7 +226,7 @@ def _window_copies(config: ModelConfig, window: int | None) -> int:
     return round(copies * padded) - config.kv_dim
 
 
-def _by_hand(config: ModelConfig, compute: Compute, window: int | None, rows: int) -> int:
+def _custom_attention_weights(config: ModelConfig, compute: Compute, window: int | None, rows: int) -> int:
     """Attention weights kept where `nanochat.model.attention_cpu` computes attention by hand, else 0."""
     if compute.device != "cpu" or compute.compiled:
         return 0
@@ -238,7 +238,7 @@ def _by_hand(config: ModelConfig, compute: Compute, window: int | None, rows: in
 def _mask_bytes(config: ModelConfig, compute: Compute, window: int | None, rows: int) -> int:
     """Bytes of attention weights kept by hand, or of a window's mask, which the CPU kernel keeps in the
     compute type."""
-    if weights := _by_hand(config, compute, window, rows):
+    if weights := _custom_attention_weights(config, compute, window, rows):
         return weights * compute.size
     if compute.device != "cpu" or window is None:
         return 0

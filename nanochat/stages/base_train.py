@@ -30,12 +30,11 @@ from nanochat.model.gpt import GPT, build_model
 from nanochat.run.stage_run import StageRun, main
 from nanochat.scaling.horizon import Horizon, plan_run
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.train.held_out import HeldOut
-from nanochat.train.loop import Course, Every, Training, check_batch
+from nanochat.train.loop import Periodic, Training, TrainingLength, check_batch
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
 from nanochat.train.resume import (
-    alert_of_others,
+    alert_if_tag_in_use,
     check_same_model,
     restore_training,
     resume_point,
@@ -43,6 +42,7 @@ from nanochat.train.resume import (
 )
 from nanochat.train.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.train.step import LoopState, prepare_for_training
+from nanochat.train.validation import ValidationSet
 
 
 def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str]:
@@ -59,7 +59,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     # 3. From which weights.
     torch.manual_seed(options.seed)
     tag = run.layout.checkpoints("base") / tag_name(options)
-    found = runtime.ranks.share(
+    found = runtime.ranks.broadcast(
         resume_point(
             tag, step=options.resume_from_step, newest=options.resume, attempt=run.attempt, run_id=run.run_id
         )
@@ -71,31 +71,33 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     state = LoopState() if found is None else restore_training(found, tokenizer, optimizer, options.shard_by)
     state.loss_scale = (state.loss_scale or LossScale()) if runtime.dtype == torch.float16 else None
     retention = RetentionPolicy(options.keep_last, options.keep_best)
-    saver = Saver(tag, runtime.ranks, retention, runtime.ranks.share(run.run_id))
+    saver = Saver(tag, runtime.ranks, retention, runtime.ranks.broadcast(run.run_id))
     job = Training(
-        run, runtime, tokenizer, model, optimizer, saver, state, Course.of_steps(horizon.steps),
+        run, runtime, tokenizer, model, optimizer, saver, state, TrainingLength.of_steps(horizon.steps),
         horizon.total_batch // (options.device_batch_size * options.max_seq_len * runtime.world),
         horizon.flops_per_token,
         lambda: {
             "user_config": asdict(options), "device_batch_size": options.device_batch_size,
             "max_seq_len": options.max_seq_len, "total_batch_size": horizon.total_batch, "source": "base",
         },
-        tells_shard=True,
+        logs_shard=True,
     )  # fmt: skip
-    announce(job, options, horizon, shards, found)
+    report_start(job, options, horizon, shards, found)
     core_tasks = training_tasks(run, options.core_metric_every, options.core_metric_max_per_task)
 
     # 4. Train.
-    held_out = HeldOut(
-        lambda: held_out_rows(options, tokenizer, shards),
+    validation = ValidationSet(
+        lambda: validation_rows(options, tokenizer, shards),
         max(1, options.evaluation_tokens() // (options.device_batch_size * options.max_seq_len)),
         torch.tensor(tokenizer.token_bytes, device=runtime.device),
     )
     core: dict[str, float | int | str] = {}
-    every = [Every(options.eval_every, lambda: held_out.evaluate(job), at_start=True)]
+    periodic = [Periodic(options.eval_every, lambda: validation.evaluate(job), at_start=True)]
     if core_tasks:
-        every.append(Every(options.core_metric_every, lambda: core.update(judge(job, options, core_tasks))))
-    every.append(Every(options.sample_every, lambda: sample(job, options)))
+        periodic.append(
+            Periodic(options.core_metric_every, lambda: core.update(evaluate_core(job, options, core_tasks)))
+        )
+    periodic.append(Periodic(options.sample_every, lambda: sample(job, options)))
     loader = PackedLoader(
         tokenizer, shards.train, options.device_batch_size, options.max_seq_len,
         device=runtime.device, state=None if options.overfit_one_batch else state.loader,
@@ -105,7 +107,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     try:
         last = job.train(
             one_batch(batches, job.accumulation) if options.overfit_one_batch else batches,
-            lambda: schedule(job, options, horizon), every,
+            lambda: schedule(job, options, horizon), periodic,
             save_every=options.save_every, grad_clip=options.grad_clip,
         )  # fmt: skip
     finally:
@@ -163,7 +165,7 @@ def make_optimizer(options: BaseTrainOptions, model: GPT, horizon: Horizon, runt
     return MuonAdamW(groups, runtime.muon_dtype, runtime.ranks)
 
 
-def announce(
+def report_start(
     job: Training, options: BaseTrainOptions, horizon: Horizon, shards: ShardSet, found: Checkpoint | None
 ) -> None:
     """The start in the event log and on the console: sizes, horizon, device."""
@@ -209,7 +211,7 @@ def announce(
                 "documents are left out",
             )
     else:
-        alert_of_others(run, job.saver.tag)
+        alert_if_tag_in_use(run, job.saver.tag)
 
 
 def schedule(job: Training, options: BaseTrainOptions, horizon: Horizon) -> None:
@@ -223,7 +225,7 @@ def schedule(job: Training, options: BaseTrainOptions, horizon: Horizon) -> None
     )
 
 
-def held_out_rows(options: BaseTrainOptions, tokenizer: Tokenizer, shards: ShardSet) -> Iterator[Tokens]:
+def validation_rows(options: BaseTrainOptions, tokenizer: Tokenizer, shards: ShardSet) -> Iterator[Tokens]:
     """The validation shard's rows, packed, a batch (B, T+1) at a time.
 
     Without `--eval-tokens` they end when as many tokens as the shard has were packed or cut.
@@ -233,7 +235,9 @@ def held_out_rows(options: BaseTrainOptions, tokenizer: Tokenizer, shards: Shard
         yield loader.next_rows()
 
 
-def judge(job: Training, options: BaseTrainOptions, tasks: list[CoreTask]) -> dict[str, float | int | str]:
+def evaluate_core(
+    job: Training, options: BaseTrainOptions, tasks: list[CoreTask]
+) -> dict[str, float | int | str]:
     """CORE of the model as it is now."""
     return training_core(
         job.run, job.runtime, job.model, job.tokenizer, tasks, step=job.state.step,

@@ -11,9 +11,16 @@ from nanochat.infer.scheduler import FinishReason
 from nanochat.run.stage_run import StageRun, main
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tasks.registry import TaskData, make_task
-from nanochat.train.chat import Rates, announce, find_start, make_job, make_optimizer, resolve
-from nanochat.train.loop import Course, Every, Training, is_multiple
-from nanochat.train.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
+from nanochat.train.chat import Rates, find_starting_point, make_job, make_optimizer, report_start, resolve
+from nanochat.train.loop import Periodic, Training, TrainingLength, is_multiple
+from nanochat.train.rollouts import (
+    Rollout,
+    RolloutGenerator,
+    RolloutLoader,
+    SamplingConfig,
+    mean_and_error,
+    pass_at,
+)
 
 RATES = Rates(0.2, 0.004, 0.02)
 MOMENTUM = 0.95
@@ -32,7 +39,7 @@ def run(options: ChatRlOptions, run: StageRun) -> dict[str, float | int | str]:
             f"{options.examples_per_step} questions a step do not part over {runtime.world} processes",
             f"give --examples-per-step {-(-options.examples_per_step // runtime.world) * runtime.world}",
         )
-    start = find_start(options, run, runtime, options.source, "rl")
+    start = find_starting_point(options, run, runtime, options.source, "rl")
 
     # 2. On which questions.
     data = TaskData.of_stage(options, run)
@@ -50,10 +57,10 @@ def run(options: ChatRlOptions, run: StageRun) -> dict[str, float | int | str]:
     optimizer = make_optimizer(options, start, runtime, options.init_lr_frac)
     passes = options.examples_per_step // runtime.world * options.num_samples // options.device_batch_size
     job = make_job(
-        options, run, runtime, start, optimizer, lambda _: Course.of_steps(steps), passes,
+        options, run, runtime, start, optimizer, lambda _: TrainingLength.of_steps(steps), passes,
         {"source": "rl", "mixture": [f"{options.task}/train"], "conversations": len(task)},
     )  # fmt: skip
-    announce(job, start, {
+    report_start(job, start, {
         "task": options.task, "questions": len(task), "examples_per_step": options.examples_per_step,
         "num_samples": options.num_samples, "grad_accum_steps": passes,
     })  # fmt: skip
@@ -63,22 +70,23 @@ def run(options: ChatRlOptions, run: StageRun) -> dict[str, float | int | str]:
         + ("trained too" if options.train_eos else "not trained")
     )
     engine = Engine(job.model, job.tokenizer)
-    watch = RolloutWatch(job, held, engine, options)
-    drawing = Drawing(
+    metrics = RolloutMetrics(job, held, engine, options)
+    sampling = SamplingConfig(
         options.num_samples, options.max_new_tokens, options.temperature, options.top_k, options.seed,
         options.rollout_rows,
     )  # fmt: skip
     batches = RolloutLoader(
-        Sampler(engine, job.tokenizer, drawing, watch.between), task, questions=options.examples_per_step,
+        RolloutGenerator(engine, job.tokenizer, sampling, metrics.between), task,
+        questions=options.examples_per_step,
         rows=options.device_batch_size, ranks=runtime.ranks, device=runtime.device, state=job.state.loader,
-        told=watch.rolled, train_eos=options.train_eos,
+        on_rollouts=metrics.record, train_eos=options.train_eos,
     )  # fmt: skip
-    every = [Every(options.eval_every, watch.judge, at_start=True)]
+    every = [Periodic(options.eval_every, metrics.evaluate, at_start=True)]
     last = job.train(
         batches, lambda: job.optimizer.schedule(1 - job.progress, MOMENTUM, options.weight_decay), every,
         save_every=options.save_every, grad_clip=options.grad_clip,
     )  # fmt: skip
-    return watch.results() | job.results(last)
+    return metrics.results() | job.results(last)
 
 
 def check_sizes(options: ChatRlOptions) -> None:
@@ -92,16 +100,16 @@ def check_sizes(options: ChatRlOptions) -> None:
 
 
 def find_task(options: ChatRlOptions, data: TaskData, split: str) -> Task:
-    """Questions whose answers can be judged. Raises `UserError` for a task that has none."""
+    """Questions whose answers can be scored. Raises `UserError` for a task that has none."""
     task = make_task(options.task, data, split)
     if task.eval_type != "generative":
-        raise UserError(f"{options.task} is not answered in words that can be judged", "for example GSM8K")
+        raise UserError(f"{options.task} is not answered in words that can be scored", "for example GSM8K")
     return task
 
 
 @dataclass
-class RolloutWatch:
-    """What is told of the rollouts, and how the model is judged on held-out questions."""
+class RolloutMetrics:
+    """Logs the rollouts, and evaluates the model on held-out questions."""
 
     job: Training
     held: Task
@@ -110,24 +118,24 @@ class RolloutWatch:
 
     def __post_init__(self) -> None:
         # Judged as the reference does: temperature 1, the 50 likeliest.
-        how = Drawing(
+        sampling = SamplingConfig(
             self.options.device_batch_size, self.options.max_new_tokens, rows=self.options.rollout_rows
         )
-        self._sampler = Sampler(self.engine, self.job.tokenizer, how, self.between)
+        self._generator = RolloutGenerator(self.engine, self.job.tokenizer, sampling, self.between)
         self._recent: list[float] = []
-        self._judged: dict[str, float | int | str] = {}
+        self._evaluated: dict[str, float | int | str] = {}
 
     def between(self) -> None:
         """Between two steps of decoding; several processes stop together, between two steps of training."""
         if self.job.runtime.world == 1:
             self.job.check_stop()
 
-    def rolled(self, rollouts: list[Rollout]) -> None:
+    def record(self, rollouts: list[Rollout]) -> None:
         """The rollouts of a step, of all ranks: their figures, and now and then what was said."""
         run, step = self.job.run, self.job.state.step
         means = [rollout.mean for rollout in rollouts]
         reward, error = mean_and_error(means)
-        answers = [answer for rollout in rollouts for answer in rollout.answers]
+        answers = [answer for rollout in rollouts for answer in rollout.completions]
         self._recent = [*self._recent[-9:], reward]
         finished = sum(answer.finish_reason is FinishReason.STOP for answer in answers)
         values = {
@@ -147,9 +155,9 @@ class RolloutWatch:
                 rewards = rollout.rewards
                 best = rewards.index(max(rewards))
                 mode = f"reward {rewards[best]:g}, of {len(rewards)} with mean {rollout.mean:.2f}"
-                run.sample(step, asked(rollout.question), rollout.texts[best], mode)
+                run.sample(step, question_text(rollout.question), rollout.texts[best], mode)
 
-    def judge(self) -> None:
+    def evaluate(self) -> None:
         """pass@k and the mean reward on held-out questions."""
         job, runtime, options = self.job, self.job.runtime, self.options
         job.check_stop()
@@ -157,7 +165,7 @@ class RolloutWatch:
         if options.eval_examples > 0:
             count = min(count, options.eval_examples)
         mine = range(runtime.rank, count, runtime.world)
-        rollouts = self._sampler.roll(self.held, mine, "held out")
+        rollouts = self._generator.generate(self.held, mine, "held out")
         gathered = [
             pair for part in runtime.ranks.gather([(r.index, r.rewards) for r in rollouts]) for pair in part
         ]
@@ -167,7 +175,7 @@ class RolloutWatch:
             values[f"rl/pass@{k}"], values[f"rl/pass@{k}_stderr"] = pass_at(rewards, k)
         mean, error = mean_and_error([sum(answers) / len(answers) for answers in rewards])
         values |= {"rl/held_out_reward": mean, "rl/held_out_reward_stderr": error}
-        self._judged |= values
+        self._evaluated |= values
         job.run.eval(job.state.step, values)
         first, last = values["rl/pass@1"], values[f"rl/pass@{options.device_batch_size}"]
         job.run.log(
@@ -177,11 +185,11 @@ class RolloutWatch:
 
     def results(self) -> dict[str, float | int | str]:
         recent = self._recent
-        told = {"rl/reward": sum(recent) / len(recent)} if recent else {}
-        return told | self._judged
+        results = {"rl/reward": sum(recent) / len(recent)} if recent else {}
+        return results | self._evaluated
 
 
-def asked(question: Conversation) -> str:
+def question_text(question: Conversation) -> str:
     """The question, as text: what the user says last before the answer."""
     return next((str(m["content"]) for m in reversed(question["messages"]) if m["role"] == "user"), "")
 

@@ -2,12 +2,12 @@
 
 from nanochat.config.chat_options import ChatSftOptions
 from nanochat.run.stage_run import StageRun, main
-from nanochat.train.chat import identity_part
-from nanochat.train.finetune import Form, train
+from nanochat.train.chat import identity_task
+from nanochat.train.finetune import Recipe, train
 
-FORMS = {
-    "modern": Form("packed", warm_start=True, init_lr_frac=0.8, warmdown_ratio=0.5),
-    "classic": Form(
+RECIPES = {
+    "modern": Recipe("packed", warm_start=True, init_lr_frac=0.8, warmdown_ratio=0.5),
+    "classic": Recipe(
         "padded", warm_start=False, init_lr_frac=0.02, warmdown_ratio=1.0, momentum=lambda step: 0.95
     ),
 }
@@ -19,14 +19,14 @@ VALIDATION = {
 
 def run(options: ChatSftOptions, run: StageRun) -> dict[str, float | int | str]:
     """The stage. Results: val/bpb, train/loss, steps, tokens, seconds, checkpoint, chat/<task> …"""
-    return train(options, run, "sft", FORMS[options.era], mixture(options, run), VALIDATION[options.era])
+    return train(options, run, "sft", RECIPES[options.era], mixture(options, run), VALIDATION[options.era])
 
 
 def mixture(options: ChatSftOptions, run: StageRun) -> tuple[str, ...]:
     """The stage's own conversations, by era."""
     if options.era == "classic":
         return (
-            "ARC-Easy", "ARC-Challenge", "GSM8K", "SmolTalk:10_000", identity_part(options, run),
+            "ARC-Easy", "ARC-Challenge", "GSM8K", "SmolTalk:10_000", identity_task(options, run),
             "SimpleSpelling:300", "SpellingBee:300",
         )  # fmt: skip
     repeated = (("MMLU", options.mmlu_epochs), ("GSM8K", options.gsm8k_epochs))

@@ -2,12 +2,12 @@
 
 from nanochat.config.chat_options import MidTrainOptions
 from nanochat.run.stage_run import StageRun, main
-from nanochat.train.chat import identity_part
-from nanochat.train.finetune import Form, train
+from nanochat.train.chat import identity_task
+from nanochat.train.finetune import Recipe, train
 
-FORMS = {
-    "modern": Form("packed", warm_start=True, init_lr_frac=1.0, warmdown_ratio=0.2),
-    "classic": Form("stream", warm_start=False, init_lr_frac=1.0, warmdown_ratio=0.2),
+RECIPES = {
+    "modern": Recipe("packed", warm_start=True, init_lr_frac=1.0, warmdown_ratio=0.2),
+    "classic": Recipe("stream", warm_start=False, init_lr_frac=1.0, warmdown_ratio=0.2),
 }
 """The classic era trained every token of one stream of conversations, with a fresh optimizer."""
 VALIDATION = ("SmolTalk/test", "MMLU/test:5200", "GSM8K/test:420")
@@ -15,13 +15,13 @@ VALIDATION = ("SmolTalk/test", "MMLU/test:5200", "GSM8K/test:420")
 
 def run(options: MidTrainOptions, run: StageRun) -> dict[str, float | int | str]:
     """The stage. Results: val/bpb, train/loss, steps, tokens, seconds, checkpoint, chat/<task> …"""
-    return train(options, run, "mid", FORMS[options.era], mixture(options, run), VALIDATION)
+    return train(options, run, "mid", RECIPES[options.era], mixture(options, run), VALIDATION)
 
 
 def mixture(options: MidTrainOptions, run: StageRun) -> tuple[str, ...]:
     """The stage's own conversations."""
     return (
-        "SmolTalk", "MMLU", "GSM8K", f"{identity_part(options, run)}*2", "SimpleSpelling:200_000",
+        "SmolTalk", "MMLU", "GSM8K", f"{identity_task(options, run)}*2", "SimpleSpelling:200_000",
         "SpellingBee:80_000",
     )  # fmt: skip
 

@@ -70,7 +70,7 @@ def run(options: TokEvalOptions, run: StageRun) -> dict[str, float | int | str]:
     for vocabulary in others:
         for line in table(ours, vocabulary, counts["ours"], counts[vocabulary.name]):
             run.log(line)
-    tell_specials(run, others)
+    log_special_tokens(run, others)
     run.metric(None, {"progress": 1.0, "eta_s": 0.0})
     return results
 
@@ -149,7 +149,7 @@ def table(
     return lines
 
 
-def tell_specials(run: StageRun, others: list[Vocabulary]) -> None:
+def log_special_tokens(run: StageRun, others: list[Vocabulary]) -> None:
     """How many tokens the marks of a conversation would be in a vocabulary that does not know them."""
     foreign = [
         f"{sum(map(vocabulary.count, SPECIAL_TOKENS)) / len(SPECIAL_TOKENS):.1f} in {vocabulary.name}"

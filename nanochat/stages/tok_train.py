@@ -97,7 +97,7 @@ class Reader:
             yield document
             if self._progress.due():
                 self._run.check_stop()
-                self._tell()
+                self._report_progress()
 
     def merging(self, phase: str, done: int, total: int | None) -> None:
         """Hears from the trainer; ends it when the run is asked to stop."""
@@ -109,7 +109,7 @@ class Reader:
                 note=f"{done:,} of {total:,} merges",
             )
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         rate = self.bytes / 1e6 / (time.monotonic() - self.started)
         self._progress.update(
             READING_SHARE * min(1.0, self.chars / self._expected),

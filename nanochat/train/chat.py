@@ -27,10 +27,10 @@ from nanochat.tasks.base import Task, user
 from nanochat.tasks.registry import TaskData
 from nanochat.tasks.scoring import chat_core
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.train.loop import Course, Training
+from nanochat.train.loop import Training, TrainingLength
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
-from nanochat.train.resume import alert_of_others, restore_training, resume_point
+from nanochat.train.resume import alert_if_tag_in_use, restore_training, resume_point
 from nanochat.train.step import LoopState, prepare_for_training
 
 O = TypeVar("O", bound=ChatTrainOptions)  # noqa: E741 - the conventional single letter
@@ -57,7 +57,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Start:
+class StartingPoint:
     """What a stage starts with: the checkpoint of the stage before, or one of its own to go on from."""
 
     checkpoint: Checkpoint
@@ -74,7 +74,9 @@ class Start:
         return {**meta.get("user_config", {}), **{name: meta[name] for name in sizes if name in meta}}
 
 
-def find_start(options: ChatTrainOptions, run: StageRun, runtime: Runtime, source: str, target: str) -> Start:
+def find_starting_point(
+    options: ChatTrainOptions, run: StageRun, runtime: Runtime, source: str, target: str
+) -> StartingPoint:
     """Opens the checkpoint to start from: of `source`, or of `target` when the stage goes on.
 
     Raises `UserError` when there is none: it names the stage to run first.
@@ -91,14 +93,14 @@ def find_start(options: ChatTrainOptions, run: StageRun, runtime: Runtime, sourc
         )  # fmt: skip
         return found or origin, name, found is not None
 
-    checkpoint, name, resumed = ranks.share(find() if ranks.is_main else (None, "", False))
+    checkpoint, name, resumed = ranks.broadcast(find() if ranks.is_main else (None, "", False))
     assert checkpoint is not None
     model = load_model(checkpoint, runtime.device, runtime.dtype)
     check_tokenizer(checkpoint, model.config, tokenizer)
     prepare_for_training(model, runtime, options.compile)
     retention = RetentionPolicy(options.keep_last, best=False)
-    saver = Saver(run.layout.checkpoints(target) / name, ranks, retention, ranks.share(run.run_id))
-    return Start(checkpoint, resumed, model, tokenizer, saver)
+    saver = Saver(run.layout.checkpoints(target) / name, ranks, retention, ranks.broadcast(run.run_id))
+    return StartingPoint(checkpoint, resumed, model, tokenizer, saver)
 
 
 def resolve(options: O, before: Mapping[str, Any], usual: Mapping[str, Any]) -> O:
@@ -111,7 +113,9 @@ def resolve(options: O, before: Mapping[str, Any], usual: Mapping[str, Any]) -> 
     return replace(options, **values)
 
 
-def make_optimizer(options: ChatTrainOptions, start: Start, runtime: Runtime, part: float) -> MuonAdamW:
+def make_optimizer(
+    options: ChatTrainOptions, start: StartingPoint, runtime: Runtime, part: float
+) -> MuonAdamW:
     """The optimizer at `part` of the base rates of resolved `options`; they do not scale with the batch."""
     rates = LearningRates(
         options.embedding_lr, options.unembedding_lr, options.matrix_lr, options.scalar_lr,
@@ -123,7 +127,7 @@ def make_optimizer(options: ChatTrainOptions, start: Start, runtime: Runtime, pa
     return MuonAdamW(groups, runtime.muon_dtype, runtime.ranks)
 
 
-def warm_start(start: Start, optimizer: MuonAdamW) -> bool:
+def warm_start(start: StartingPoint, optimizer: MuonAdamW) -> bool:
     """Loads the optimizer's state of the checkpoint; False when it has none."""
     names = start.checkpoint.optimizer_files
     if not names:
@@ -134,8 +138,8 @@ def warm_start(start: Start, optimizer: MuonAdamW) -> bool:
 
 
 def make_job(
-    options: ChatTrainOptions, run: StageRun, runtime: Runtime, start: Start, optimizer: MuonAdamW,
-    course: Callable[[LoopState], Course], accumulation: int, own: Mapping[str, Any],
+    options: ChatTrainOptions, run: StageRun, runtime: Runtime, start: StartingPoint, optimizer: MuonAdamW,
+    length: Callable[[LoopState], TrainingLength], accumulation: int, own: Mapping[str, Any],
 ) -> Training:  # fmt: skip
     """The training, from its first step or from where the checkpoint is. `own` goes into metadata."""
     if start.resumed:
@@ -152,12 +156,12 @@ def make_job(
     state.loss_scale = (state.loss_scale or LossScale()) if runtime.dtype == torch.float16 else None
     metadata = {"user_config": asdict(options), **own}
     return Training(
-        run, runtime, start.tokenizer, start.model, optimizer, start.saver, state, course(state),
+        run, runtime, start.tokenizer, start.model, optimizer, start.saver, state, length(state),
         accumulation, flops_per_token(start.model.config), lambda: metadata,
     )  # fmt: skip
 
 
-def announce(job: Training, start: Start, info: Mapping[str, Any]) -> None:
+def report_start(job: Training, start: StartingPoint, info: Mapping[str, Any]) -> None:
     """The start in the event log and on the console."""
     run, runtime, config = job.run, job.runtime, job.model.config
     counts = parameter_counts(config)
@@ -167,7 +171,7 @@ def announce(job: Training, start: Start, info: Mapping[str, Any]) -> None:
         "attention": job.model.attention.name, "checkpoint_dir": str(job.saver.tag), "ranks": runtime.world,
         "started_from": str(start.checkpoint.path), **info,
     }  # fmt: skip
-    run.start(total_steps=job.course.steps, from_step=job.state.step, info=said)
+    run.start(total_steps=job.length.steps, from_step=job.state.step, info=said)
     kind = "classic" if config.parts == CLASSIC else "modern"
     run.log(
         f"{start.checkpoint.path}: a {kind} model of {config.n_layer} layers, width {config.n_embd}, "
@@ -176,10 +180,10 @@ def announce(job: Training, start: Start, info: Mapping[str, Any]) -> None:
     if start.resumed:
         run.log(f"going on from step {start.checkpoint.step} of {start.checkpoint.path}")
     else:
-        alert_of_others(run, job.saver.tag)
+        alert_if_tag_in_use(run, job.saver.tag)
 
 
-def identity_part(options: ChatTrainOptions, run: StageRun) -> str:
+def identity_task(options: ChatTrainOptions, run: StageRun) -> str:
     """The task that says who the model is: the user's own conversations where they are, else generated."""
     own = TaskData.of_stage(options, run).path(options.conversations, customjson.USUAL_NAME)
     return "CustomJSON" if options.conversations or own.is_file() else "Identity"
@@ -188,7 +192,7 @@ def identity_part(options: ChatTrainOptions, run: StageRun) -> str:
 # -- what is seen of the model on the way ----------------------------------------------------------
 
 
-class ChatWatch:
+class ChatValidation:
     """Judges and samples the model as it is now. Its weights are prepared for decoding once."""
 
     def __init__(self, job: Training, tasks: Mapping[str, Task], rows: int) -> None:

@@ -16,7 +16,7 @@ from nanochat.checkpoint.saver import Saver
 from nanochat.common.errors import Exit, UserError
 from nanochat.compute.device import GC_EVERY, Runtime, freeze_garbage_collector
 from nanochat.data.dataloader import Batch
-from nanochat.model.architecture import parts_to_meta
+from nanochat.model.architecture import flags_to_meta
 from nanochat.model.gpt import GPT
 from nanochat.run.stage_run import StageRun, StageStopped
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -26,7 +26,7 @@ from nanochat.train.step import MAX_SKIPPED, LoopState, StepResult, StopRequeste
 
 
 @dataclass(frozen=True)
-class Every:
+class Periodic:
     """Something done at each multiple of `steps` (never, when not positive) and at the end of training."""
 
     steps: int
@@ -59,7 +59,7 @@ def check_batch(rows: int, context: int, total: int, world: int) -> None:
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingLength:
     """How long a training is: it ends when `progress`, from 0 on, reaches 1."""
 
     progress: Callable[[LoopState], float]
@@ -67,7 +67,7 @@ class Course:
     """Optimizer steps of the whole training; 0 where only the data say when it ends."""
 
     @classmethod
-    def of_steps(cls, steps: int) -> "Course":
+    def of_steps(cls, steps: int) -> "TrainingLength":
         return cls(lambda state: state.step / steps, steps)
 
     def steps_left(self, state: LoopState) -> float:
@@ -92,18 +92,18 @@ class Training:
     optimizer: MuonAdamW
     saver: Saver
     state: LoopState
-    course: Course
+    length: TrainingLength
     accumulation: int
     """Micro-batches of a rank in an optimizer step."""
     flops_per_token: int
     metadata: Callable[[], Mapping[str, Any]]
-    tells_shard: bool = False
+    logs_shard: bool = False
     """Whether the training line says which shard is read."""
 
     @property
     def progress(self) -> float:
         """How far it is, from 0 to 1."""
-        return min(self.course.progress(self.state), 1.0)
+        return min(self.length.progress(self.state), 1.0)
 
     def check_stop(self) -> None:
         """Raises when any rank was asked to stop. Every rank calls it at the same points."""
@@ -116,7 +116,7 @@ class Training:
         self,
         batches: Iterator[Batch],
         schedule: Callable[[], None],
-        every: Iterable[Every],
+        every: Iterable[Periodic],
         *,
         save_every: int = -1,
         grad_clip: float = 0.0,
@@ -129,7 +129,7 @@ class Training:
         try:
             return self._loop(batches, schedule, tuple(every), save_every, grad_clip)
         except (StopRequested, StageStopped):
-            self._tell_saved(wait=True)
+            self._report_save(wait=True)
             self._save()
             raise StageStopped from None
         finally:
@@ -140,7 +140,7 @@ class Training:
         self,
         batches: Iterator[Batch],
         schedule: Callable[[], None],
-        every: Sequence[Every],
+        every: Sequence[Periodic],
         save_every: int,
         grad_clip: float,
     ) -> Checkpoint:
@@ -150,11 +150,11 @@ class Training:
             for task in every:
                 if at_end or task.due(state.step):
                     task.do()
-            self._tell_saved(wait=at_end)
+            self._report_save(wait=at_end)
             if at_end:
                 return self._save()
             if state.step > first and is_multiple(state.step, save_every):
-                self._tell_saved(wait=True)
+                self._report_save(wait=True)
                 self.saver.save_async(state.step, *self._checkpoint())
             started = time.perf_counter()
             schedule()
@@ -182,7 +182,7 @@ class Training:
         rate = result.tokens / seconds
         state.step += 1
         state.tokens += result.tokens
-        progress, eta = self.progress, state.clock.eta(self.course.steps_left(state))
+        progress, eta = self.progress, state.clock.eta(self.length.steps_left(state))
         values: dict[str, Any] = {
             "train/loss": result.loss, "train/lrm": multiplier, "train/dt": seconds,
             "train/tok_per_sec": rate, "train/grad_norm": result.grad_norm,
@@ -202,8 +202,8 @@ class Training:
                 f"step {step:05d} | gradients overflowed float16: step left out, loss scale now {scale:g}"
             )
         run.metric(step, values)
-        if state.clock.tells(last=progress >= 1):
-            self._tell(values)
+        if state.clock.should_log(last=progress >= 1):
+            self._log_step(values)
         if alarm:
             what, level = ("loss_spike", "warn") if result.applied else ("non_finite_step", "error")
             run.alert(what, alarm, step=step, level=level)
@@ -214,12 +214,12 @@ class Training:
                 Exit.FAILED,
             )
 
-    def _tell(self, values: Mapping[str, Any]) -> None:
+    def _log_step(self, values: Mapping[str, Any]) -> None:
         """The training line."""
         state, position = self.state, self.state.loader.position
         mfu = f" | mfu {values['train/mfu']:.1f}%" if "train/mfu" in values else ""
-        whole = f"/{self.course.steps:05d}" if self.course.steps else ""
-        shard = f" shard {position.pq_idx} group {position.rg_idx}" if self.tells_shard else ""
+        whole = f"/{self.length.steps:05d}" if self.length.steps else ""
+        shard = f" shard {position.pq_idx} group {position.rg_idx}" if self.logs_shard else ""
         self.run.log(
             f"step {state.step:05d}{whole} ({100 * self.progress:.1f}%) "
             f"| loss {state.loss.smooth:.4f} | lrm {values['train/lrm']:.2f} "
@@ -234,7 +234,7 @@ class Training:
         """This rank's files and the metadata of the checkpoint of the present step."""
         state, config = self.state, self.model.config
         meta = {
-            "val_bpb": state.val_bpb, "model_config": config.to_meta(), "parts": parts_to_meta(config.parts),
+            "val_bpb": state.val_bpb, "model_config": config.to_meta(), "parts": flags_to_meta(config.parts),
             **self.metadata(),
             "dataloader_state_dict": state.loader.to_meta(), "loop_state": state.to_meta(),
             "optimizer_steps": self.optimizer.steps, "tokenizer_sha256": self.tokenizer.sha256,
@@ -248,7 +248,7 @@ class Training:
         self._announce(saved)
         return saved
 
-    def _tell_saved(self, wait: bool = False) -> None:
+    def _report_save(self, wait: bool = False) -> None:
         """Tells what became of a checkpoint begun earlier: when it could not be written training goes on."""
         outcome = self.saver.poll(wait)
         if isinstance(outcome, UserError):

@@ -18,7 +18,7 @@ from nanochat.compute.ranks import Ranks
 from nanochat.model.architecture import CLASSIC
 from nanochat.model.gpt import GPT
 from nanochat.train.muon import cautious_step_, classic_direction, muon_direction
-from nanochat.train.sharding import Piece, Stack, Unit, Whole
+from nanochat.train.sharding import MatrixStack, ReplicatedTensor, ShardedTensor, StateShard
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
     Groups come from `parameter_groups`. `matmul_dtype` is the type of Muon's matmuls; states are float32
     for Muon and the parameter's type for AdamW. With more than one of `ranks`, every process calls each
-    method at the same point; `arm` goes before the last backward pass of a step.
+    method at the same point; `reduce_on_backward` goes before the last backward pass of a step.
     """
 
     def __init__(
@@ -113,24 +113,24 @@ class MuonAdamW(torch.optim.Optimizer):
         self.matmul_dtype = matmul_dtype
         self.ranks = ranks or Ranks()
         self.steps = 0
-        self._units: list[list[Unit]] = []
+        self._units: list[list[ShardedTensor]] = []
         for group in self.param_groups:
             if group["kind"] == "muon":
-                self._units.append([Stack(group["names"], group["params"], self.ranks)])
+                self._units.append([MatrixStack(group["names"], group["params"], self.ranks)])
             else:
                 pairs = zip(group["names"], group["params"], strict=True)
                 self._units.append([_sharded(name, p, self.ranks) for name, p in pairs])
 
-    def _every_unit(self) -> list[Unit]:
+    def _every_unit(self) -> list[ShardedTensor]:
         return [unit for units in self._units for unit in units]
 
-    def arm(self) -> None:
+    def reduce_on_backward(self) -> None:
         """From here on a parameter's gradient is sent off as soon as it is whole: call it before the last
         backward pass of a step."""
         for unit in self._every_unit():
-            unit.arm()
+            unit.reduce_on_backward()
 
-    def collect(self) -> None:
+    def reduce_gradients(self) -> None:
         """Waits for this process's part of all gradients, the mean over ranks."""
         units = self._every_unit()
         for unit in units:
@@ -140,21 +140,21 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def square_norm(self) -> Tensor:
         """This process's share of the squared norm over all gradients: float32 scalar; shares add up."""
-        grads = [unit.grad for unit in self._every_unit() if unit.speaks and unit.grad is not None]
+        grads = [unit.grad for unit in self._every_unit() if unit.is_owner and unit.grad is not None]
         norms = torch._foreach_norm([g.float() if g.dtype != torch.float32 else g for g in grads])
         squares: Tensor = torch.stack(list(norms)).square().sum()
         return squares
 
     @torch.no_grad()
     def scale_gradients(self, factor: float) -> None:
-        """Multiplies what `collect` brought."""
+        """Multiplies what `reduce_gradients` brought."""
         torch._foreach_mul_([unit.grad for unit in self._every_unit() if unit.grad is not None], factor)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update of every parameter from its gradient (those of `collect`, which it calls if need be)."""
+        """Updates every parameter from its gradient; calls `reduce_gradients` unless it was called."""
         if any(unit.grad is None for unit in self._every_unit()):
-            self.collect()
+            self.reduce_gradients()
         self.steps += 1
         for group, units in zip(self.param_groups, self._units, strict=True):
             if group["kind"] == "adamw":
@@ -162,16 +162,16 @@ class MuonAdamW(torch.optim.Optimizer):
             else:
                 self._muon(group, units[0])
             for unit in units:
-                unit.start_gather()
+                unit.start_all_gather()
         for unit in self._every_unit():
-            unit.finish()
+            unit.finish_all_gather()
         # Fused updates do not count as writes by themselves, and decoding asks whether there were any.
         torch.autograd.graph.increment_version([p for group in self.param_groups for p in group["params"]])
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         super().zero_grad(set_to_none)
         for unit in self._every_unit():
-            unit.forget()
+            unit.drop_grad()
 
     def schedule(self, multiplier: float, momentum: float, weight_decay: float) -> None:
         """Sets this step's learning rates, Muon's momentum and Muon's decay (AdamW's decays are constant)."""
@@ -180,9 +180,9 @@ class MuonAdamW(torch.optim.Optimizer):
             if group["kind"] == "muon":
                 group["momentum"], group["weight_decay"] = momentum, weight_decay
 
-    def _adamw(self, group: dict[str, Any], units: Sequence[Unit]) -> None:
+    def _adamw(self, group: dict[str, Any], units: Sequence[ShardedTensor]) -> None:
         present = [unit for unit in units if unit.grad is not None]
-        params = [unit.own() for unit in present]
+        params = [unit.local_shard() for unit in present]
         states = [self._adamw_state(unit) for unit in present]
         device = params[0].device if params else torch.device("cpu")
         fused = device.type in ("cpu", "cuda")
@@ -205,15 +205,15 @@ class MuonAdamW(torch.optim.Optimizer):
             maximize=False,
         )
 
-    def _adamw_state(self, unit: Unit) -> dict[str, Tensor]:
+    def _adamw_state(self, unit: ShardedTensor) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[unit.params[0]]
         if not state:
             like: dict[str, Any] = {"dtype": unit.params[0].dtype, "device": unit.params[0].device}
-            state["exp_avg"] = torch.zeros(unit.own_shape, **like)
-            state["exp_avg_sq"] = torch.zeros(unit.own_shape, **like)
+            state["exp_avg"] = torch.zeros(unit.local_shape, **like)
+            state["exp_avg_sq"] = torch.zeros(unit.local_shape, **like)
         return state
 
-    def _muon(self, group: dict[str, Any], unit: Unit) -> None:
+    def _muon(self, group: dict[str, Any], unit: ShardedTensor) -> None:
         assert unit.grad is not None
         state = self._muon_state(unit)
         if group["classic"]:
@@ -223,20 +223,20 @@ class MuonAdamW(torch.optim.Optimizer):
                 unit.grad, state["momentum"], state["second"], group["momentum"], group["beta2"],
                 self.matmul_dtype,
             )  # fmt: skip
-        cautious_step_(unit.own(), update, group["lr"] * group["shape_gain"], group["weight_decay"])
+        cautious_step_(unit.local_shard(), update, group["lr"] * group["shape_gain"], group["weight_decay"])
 
-    def _muon_state(self, unit: Unit) -> dict[str, Tensor]:
+    def _muon_state(self, unit: ShardedTensor) -> dict[str, Tensor]:
         """Momentum (n, rows, columns) and second moment of this rank's matrices, under the first matrix."""
         state: dict[str, Tensor] = self.state[unit.params[0]]
         if not state:
-            n, rows, columns = unit.own_shape
+            n, rows, columns = unit.local_shape
             shape = (n, rows, 1) if rows >= columns else (n, 1, columns)
             like: dict[str, Any] = {"dtype": torch.float32, "device": unit.params[0].device}
-            state["momentum"] = torch.zeros(unit.own_shape, **like)
+            state["momentum"] = torch.zeros(unit.local_shape, **like)
             state["second"] = torch.zeros(shape, **like)
         return state
 
-    def _states(self) -> Iterable[tuple[Unit, dict[str, Tensor]]]:
+    def _states(self) -> Iterable[tuple[ShardedTensor, dict[str, Tensor]]]:
         for group, units in zip(self.param_groups, self._units, strict=True):
             for unit in units:
                 yield unit, self._adamw_state(unit) if group["kind"] == "adamw" else self._muon_state(unit)
@@ -248,10 +248,10 @@ class MuonAdamW(torch.optim.Optimizer):
         """
         tensors: dict[str, Tensor] = {}
         for unit, state in self._states():
-            if not unit.speaks:
+            if not unit.is_owner:
                 continue
             for key, tensor in state.items():
-                tensors |= {f"{piece.name}.{key}": part for piece, part in unit.pieces(tensor)}
+                tensors |= {f"{shard.name}.{key}": part for shard, part in unit.state_shards(tensor)}
         return tensors
 
     @torch.no_grad()
@@ -262,14 +262,16 @@ class MuonAdamW(torch.optim.Optimizer):
         """
         for unit, state in self._states():
             for key, tensor in state.items():
-                for piece, part in unit.pieces(tensor):
-                    part.copy_(_assemble(saved, f"{piece.name}.{key}", piece, part))
+                for shard, part in unit.state_shards(tensor):
+                    part.copy_(_assemble(saved, f"{shard.name}.{key}", shard, part))
         self.steps = steps
 
 
-def _sharded(name: str, p: Tensor, ranks: Ranks) -> Unit:
+def _sharded(name: str, p: Tensor, ranks: Ranks) -> ShardedTensor:
     return (
-        Unit(name, p, ranks) if ranks.world > 1 and p.numel() >= SMALLEST_SHARDED else Whole(name, p, ranks)
+        ShardedTensor(name, p, ranks)
+        if ranks.world > 1 and p.numel() >= SMALLEST_SHARDED
+        else ReplicatedTensor(name, p, ranks)
     )
 
 
@@ -277,16 +279,16 @@ SMALLEST_SHARDED = 1024
 """Elements from which a tensor's state is shared out over ranks."""
 
 
-def _assemble(saved: Sequence[Mapping[str, Tensor]], key: str, piece: Piece, like: Tensor) -> Tensor:
-    """The part of a saved state that `piece` is, put together from what the ranks saved."""
+def _assemble(saved: Sequence[Mapping[str, Tensor]], key: str, shard: StateShard, like: Tensor) -> Tensor:
+    """The part of a saved state that `shard` is, put together from what the ranks saved."""
     parts = [tensors[key] for tensors in saved if key in tensors]
     if not parts:
         raise UserError(f"optimizer state {key} is missing, expected shape {tuple(like.shape)}")
     whole = parts[0] if len(parts) == 1 else torch.cat([part.reshape(-1) for part in parts])
-    if piece.run is not None:
-        if whole.numel() != piece.total:
-            raise UserError(f"optimizer state {key} has {whole.numel()} elements, expected {piece.total}")
-        return whole.reshape(-1)[piece.run]
+    if shard.run is not None:
+        if whole.numel() != shard.total:
+            raise UserError(f"optimizer state {key} has {whole.numel()} elements, expected {shard.total}")
+        return whole.reshape(-1)[shard.run]
     as_it_was = len(parts) == 1 and whole.dim() > 1
     if whole.numel() != like.numel() or (as_it_was and whole.shape != like.shape):
         raise UserError(

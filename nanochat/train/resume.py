@@ -48,7 +48,7 @@ def resume_point(tag: Path, *, step: int, newest: bool, attempt: int, run_id: st
     return None
 
 
-def alert_of_others(run: StageRun, tag: Path) -> None:
+def alert_if_tag_in_use(run: StageRun, tag: Path) -> None:
     """Tells a run that starts afresh in a folder where checkpoints of other runs are."""
     if others := [c for c in list_checkpoints(tag) if c.meta.get("run_id") != run.run_id]:
         run.alert(

@@ -26,7 +26,7 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
-class Drawing:
+class SamplingConfig:
     """How answers are drawn: `samples` a question, at most `rows` at a time."""
 
     samples: int
@@ -44,7 +44,7 @@ class Rollout:
     index: int
     question: Conversation
     prompt: list[int]
-    answers: list[Completion]
+    completions: list[Completion]
     texts: list[str]
     rewards: list[float]
 
@@ -58,34 +58,37 @@ class Rollout:
         return [reward - self.mean for reward in self.rewards]
 
 
-class Sampler:
+class RolloutGenerator:
     """Draws answers from a model and rewards them. Keep one: its weights are prepared once, and anew when the
     model has been trained."""
 
     def __init__(
-        self, engine: Engine, tokenizer: Tokenizer, drawing: Drawing, between: Callable[[], None]
+        self, engine: Engine, tokenizer: Tokenizer, sampling: SamplingConfig, between: Callable[[], None]
     ) -> None:
-        self.engine, self.tokenizer, self.drawing, self.between = engine, tokenizer, drawing, between
+        self.engine, self.tokenizer, self.sampling, self.between = engine, tokenizer, sampling, between
         self._stop = tokenizer.answer_ends
 
-    def roll(self, task: Task, indices: Sequence[int], salt: str) -> list[Rollout]:
+    def generate(self, task: Task, indices: Sequence[int], salt: str) -> list[Rollout]:
         """Answers to the questions of `task` at `indices`.
 
         An answer depends on the weights, `salt`, the seed, the question and its own number, not on the
         questions beside it.
         """
-        how = self.drawing
+        sampling = self.sampling
         questions = [task[index % len(task)] for index in indices]
         prompts = [self.tokenizer.render_for_completion(question["messages"]) for question in questions]
         requests = [
             Request(
-                prompt, how.max_tokens,
-                Sampling(how.temperature, how.top_k, seed=zlib.crc32(f"{how.seed} {salt} {index}".encode())),
-                how.samples, self._stop, self.engine.calculator,
+                prompt, sampling.max_tokens,
+                Sampling(
+                    sampling.temperature, sampling.top_k,
+                    seed=zlib.crc32(f"{sampling.seed} {salt} {index}".encode()),
+                ),
+                sampling.samples, self._stop, self.engine.calculator,
             )
             for index, prompt in zip(indices, prompts, strict=True)
         ]  # fmt: skip
-        done = self.engine.complete(requests, how.rows, self.between)
+        done = self.engine.complete(requests, sampling.rows, self.between)
         rollouts = []
         for index, question, prompt, answers in zip(indices, questions, prompts, done, strict=True):
             texts = [written(self.tokenizer, answer) for answer in answers]
@@ -98,14 +101,14 @@ class RolloutLoader:
     """An endless iterator of the passes of REINFORCE over `task`, question by question and so round again.
 
     At the first pass of a step the model answers the step's questions (those of this rank: every world-th),
-    and `told` hears the rollouts of all ranks. A pass is `rows` answers to one question: inputs and targets
-    (B, T), a target −1 where it is not trained, and as weights (B, T) the advantages. `train_eos`: the token
-    that ends an answer is trained too.
+    and `on_rollouts` gets the rollouts of all ranks. A pass is `rows` answers to one question: inputs and
+    targets (B, T), a target −1 where it is not trained, and as weights (B, T) the advantages. `train_eos`:
+    the token that ends an answer is trained too.
     """
 
     def __init__(
         self,
-        sampler: Sampler,
+        generator: RolloutGenerator,
         task: Task,
         *,
         questions: int,
@@ -113,12 +116,18 @@ class RolloutLoader:
         ranks: Ranks,
         device: torch.device,
         state: LoaderState,
-        told: Callable[[list[Rollout]], None],
+        on_rollouts: Callable[[list[Rollout]], None],
         train_eos: bool = True,
     ) -> None:
-        self.sampler, self.task, self.questions, self.rows = sampler, task, questions, rows
-        self.ranks, self.device, self.state, self.told, self.train_eos = ranks, device, state, told, train_eos
-        self._passes = self._roll_on()
+        self.generator, self.task, self.questions, self.rows = generator, task, questions, rows
+        self.ranks, self.device, self.state, self.on_rollouts, self.train_eos = (
+            ranks,
+            device,
+            state,
+            on_rollouts,
+            train_eos,
+        )
+        self._passes = self._generate_passes()
 
     def __iter__(self) -> Self:
         return self
@@ -126,13 +135,13 @@ class RolloutLoader:
     def __next__(self) -> Batch:
         return next(self._passes)
 
-    def _roll_on(self) -> Iterator[Batch]:
+    def _generate_passes(self) -> Iterator[Batch]:
         while True:
             first = self.state.position.taken
             step, last = first // self.questions, first + self.questions
             mine = range(first + self.ranks.rank, last, self.ranks.world)
-            rollouts = self.sampler.roll(self.task, mine, f"step {step}")
-            self.told([rollout for part in self.ranks.gather(rollouts) for rollout in part])
+            rollouts = self.generator.generate(self.task, mine, f"step {step}")
+            self.on_rollouts([rollout for part in self.ranks.gather(rollouts) for rollout in part])
             self.state = replace(
                 self.state, position=Position(epoch=1 + (last - 1) // len(self.task), taken=last)
             )
@@ -140,7 +149,7 @@ class RolloutLoader:
                 yield from self._batches(rollout)
 
     def _batches(self, rollout: Rollout) -> Iterator[Batch]:
-        rows = [self.row(rollout.prompt, answer) for answer in rollout.answers]
+        rows = [self.row(rollout.prompt, answer) for answer in rollout.completions]
         for start in range(0, len(rows), self.rows):
             part = rows[start : start + self.rows]
             padded = np.full((len(part), max(map(len, part))), ~self._pad, dtype=np.int32)
@@ -152,7 +161,7 @@ class RolloutLoader:
 
     @property
     def _pad(self) -> int:
-        return self.sampler.tokenizer.special_id("assistant_end")
+        return self.generator.tokenizer.special_id("assistant_end")
 
     def row(self, prompt: Sequence[int], answer: Completion) -> Tokens:
         """Prompt and answer as signed ids: a token that is not trained as ~id."""

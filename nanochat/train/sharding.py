@@ -15,7 +15,7 @@ from nanochat.compute.ranks import Ranks, Work
 
 
 @dataclass(frozen=True)
-class Piece:
+class StateShard:
     """What a part of a unit's state belongs to: a parameter, or a run of its `total` elements."""
 
     name: str
@@ -23,10 +23,10 @@ class Piece:
     run: slice | None = None
 
 
-class Unit:
+class ShardedTensor:
     """One tensor, its elements dealt out to ranks in equal runs; for updates that go element by element."""
 
-    speaks = True
+    is_owner = True
     """Whether this rank's part is no other's: it counts in norms over all ranks and is saved."""
 
     def __init__(self, name: str, p: Tensor, ranks: Ranks) -> None:
@@ -36,7 +36,7 @@ class Unit:
         self._sent: Tensor | None = None
         self._own: Tensor | None = None
         self._whole: Tensor | None = None
-        self._armed, self._ready = False, 0
+        self._reduces_on_backward, self._ready = False, 0
         self.chunk = -(-p.numel() // ranks.world)
         if ranks.world > 1:
             self._watch()
@@ -46,20 +46,20 @@ class Unit:
             p.register_post_accumulate_grad_hook(self._on_gradient)  # type: ignore[no-untyped-call]
 
     def _on_gradient(self, _: Tensor) -> None:
-        if self._armed:
+        if self._reduces_on_backward:
             self._ready += 1
             if self._ready == len(self.params):
                 self.start_reduce()
 
-    def arm(self) -> None:
-        self._armed, self._ready = self.ranks.world > 1, 0
+    def reduce_on_backward(self) -> None:
+        self._reduces_on_backward, self._ready = self.ranks.world > 1, 0
 
     @torch.no_grad()
     def start_reduce(self) -> None:
         """Sends the gradient off, once a step."""
         if self.grad is not None or self.params[0].grad is None:
             return
-        self._armed = False
+        self._reduces_on_backward = False
         self._reduce()
 
     def _reduce(self) -> None:
@@ -84,75 +84,75 @@ class Unit:
         self._work = self._sent = None
 
     @property
-    def own_shape(self) -> tuple[int, ...]:
+    def local_shape(self) -> tuple[int, ...]:
         """The shape of this rank's part."""
         return (self.chunk,)
 
-    def own(self) -> Tensor:
-        """This rank's part of the parameter, to be updated in place until `start_gather`."""
+    def local_shard(self) -> Tensor:
+        """This rank's part of the parameter, to be updated in place until `start_all_gather`."""
         if self._own is None:
             start = self.ranks.rank * self.chunk
             self._own = self._padded(self.params[0].detach())[start : start + self.chunk].clone()
         return self._own
 
-    def start_gather(self) -> None:
+    def start_all_gather(self) -> None:
         """Sends the updated part to the others."""
-        own = self.own()
+        own = self.local_shard()
         self._whole = own.new_empty((self.ranks.world * own.size(0), *own.shape[1:]))
-        self._work = self.ranks.start_gather(self._whole, own)
+        self._work = self.ranks.start_all_gather(self._whole, own)
 
-    def finish(self) -> None:
+    def finish_all_gather(self) -> None:
         """Puts the parts of all ranks into the parameters."""
         if self._work is not None and self._whole is not None:
             self._work.wait()
-            self._spread(self._whole)
+            self._write_back(self._whole)
         self._work = self._whole = self._own = self.grad = None
 
-    def _spread(self, whole: Tensor) -> None:
+    def _write_back(self, whole: Tensor) -> None:
         p = self.params[0]
         p.copy_(whole[: p.numel()].view_as(p))
 
-    def forget(self) -> None:
+    def drop_grad(self) -> None:
         """Drops the gradient, used or not."""
         if self._work is not None:
             self._work.wait()
         self.grad = self._work = self._sent = self._own = None
-        self._armed = False
+        self._reduces_on_backward = False
 
-    def pieces(self, state: Tensor) -> Iterator[tuple[Piece, Tensor]]:
+    def state_shards(self, state: Tensor) -> Iterator[tuple[StateShard, Tensor]]:
         """`state` (of the shape of `own`) by what it belongs to, without padding."""
         total = self.params[0].numel()
         start = min(total, self.ranks.rank * self.chunk)
         run = slice(start, min(total, start + self.chunk))
-        yield Piece(self.names[0], total, run), state[: run.stop - run.start]
+        yield StateShard(self.names[0], total, run), state[: run.stop - run.start]
 
 
-class Whole(Unit):
+class ReplicatedTensor(ShardedTensor):
     """One tensor that every rank updates: a small one, or all there is in a world of one."""
 
     @property
-    def speaks(self) -> bool:  # type: ignore[override]
+    def is_owner(self) -> bool:  # type: ignore[override]
         return self.ranks.is_main
 
     def _reduce(self) -> None:
         self.grad = self.params[0].grad
         if self.ranks.world > 1 and self.grad is not None:
-            self._work = self.ranks.start_sum(self.grad)
+            self._work = self.ranks.start_all_reduce(self.grad)
 
     @property
-    def own_shape(self) -> tuple[int, ...]:
+    def local_shape(self) -> tuple[int, ...]:
         return tuple(self.params[0].shape)
 
-    def own(self) -> Tensor:
+    def local_shard(self) -> Tensor:
         return self.params[0]
 
-    def start_gather(self) -> None: ...
+    def start_all_gather(self) -> None: ...
 
-    def pieces(self, state: Tensor) -> Iterator[tuple[Piece, Tensor]]:
-        yield Piece(self.names[0], state.numel()), state
+    def state_shards(self, state: Tensor) -> Iterator[tuple[StateShard, Tensor]]:
+        yield StateShard(self.names[0], state.numel()), state
 
 
-class Stack(Unit):
+class MatrixStack(ShardedTensor):
     """Matrices of one shape as a stack (n, rows, columns), whole matrices dealt out to ranks.
 
     The stack is filled up with matrices of zeros to a multiple of the ranks.
@@ -186,31 +186,31 @@ class Stack(Unit):
         return slice(start, min(len(self.params), start + self.matrices))
 
     @property
-    def own_shape(self) -> tuple[int, ...]:
+    def local_shape(self) -> tuple[int, ...]:
         return (self.matrices, *self.params[0].shape)
 
-    def own(self) -> Tensor:
+    def local_shard(self) -> Tensor:
         if self._own is None:
             mine = [p.detach() for p in self.params[self._mine]]
-            own = torch.zeros(self.own_shape, dtype=torch.float32, device=self.params[0].device)
+            own = torch.zeros(self.local_shape, dtype=torch.float32, device=self.params[0].device)
             if mine:
                 own[: len(mine)] = torch.stack(mine)
             self._own = own
         return self._own
 
-    def start_gather(self) -> None:
+    def start_all_gather(self) -> None:
         if self.ranks.world > 1:
-            super().start_gather()
+            super().start_all_gather()
 
-    def finish(self) -> None:
+    def finish_all_gather(self) -> None:
         if self.ranks.world == 1 and self._own is not None:
-            self._spread(self._own)
-        super().finish()
+            self._write_back(self._own)
+        super().finish_all_gather()
 
-    def _spread(self, whole: Tensor) -> None:
+    def _write_back(self, whole: Tensor) -> None:
         for p, fresh in zip(self.params, whole, strict=False):
             p.copy_(fresh)
 
-    def pieces(self, state: Tensor) -> Iterator[tuple[Piece, Tensor]]:
+    def state_shards(self, state: Tensor) -> Iterator[tuple[StateShard, Tensor]]:
         for name, part in zip(self.names[self._mine], state, strict=False):
-            yield Piece(name, part.numel()), part
+            yield StateShard(name, part.numel()), part

@@ -55,7 +55,7 @@ def train_step(
 
     `check_stop` is called before the step, in a single process also between micro-batches, and may raise;
     nothing is changed then. Gradients whose norm is over `grad_clip` (0: never) are scaled down to it; the
-    norm told is that before. Loss and norm are over the batches of all ranks, so all decide alike.
+    norm reported is the one before. Loss and norm are over the batches of all ranks, so all decide alike.
     `loss_scale` (float16) multiplies the loss; the norm says whether that overflowed.
     """
     ranks = optimizer.ranks
@@ -70,10 +70,10 @@ def train_step(
             continue  # all weights 0: so would be loss and gradient
         loss = model(batch.inputs, batch.targets, weights=batch.weights)
         if last:
-            optimizer.arm()
+            optimizer.reduce_on_backward()
         (loss * loss_scale.scale / accumulation if loss_scale else loss / accumulation).backward()
         total += loss.detach()
-    optimizer.collect()
+    optimizer.reduce_gradients()
     mine = torch.stack((
         total / (accumulation * ranks.world), optimizer.square_norm().to(total), total.new_tensor(tokens)
     ))  # fmt: skip
@@ -150,7 +150,7 @@ class LossTracker:
         return alarm
 
     def _spike(self, step: int, loss: float) -> str:
-        """A loss far above its average, told once in 50 steps; the first 50 steps are too rough to judge."""
+        """A loss far above its average, reported once in 50 steps; the first 50 are too rough to tell."""
         limit = max(0.5, 6 * self.deviation)
         if step < 50 or step < self.quiet_until or not self.weight or loss - self.smooth <= limit:
             return ""
@@ -168,7 +168,7 @@ class Clock:
     steps: int = 0
     tokens: int = 0
     """Tokens of the steps that `total` counts."""
-    told: float = 0.0
+    last_logged: float = 0.0
 
     def update(self, seconds: float, tokens: int) -> None:
         self.steps += 1
@@ -177,11 +177,11 @@ class Clock:
             self.tokens += tokens
         self.recent = [*self.recent[-99:], seconds]
 
-    def tells(self, last: bool) -> bool:
+    def should_log(self, last: bool) -> bool:
         """Whether a line is due: the first steps, the last, and else at most one a second."""
         now = time.monotonic()
-        if last or self.steps <= WARMUP_STEPS or now - self.told >= 1.0:
-            self.told = now
+        if last or self.steps <= WARMUP_STEPS or now - self.last_logged >= 1.0:
+            self.last_logged = now
             return True
         return False
 

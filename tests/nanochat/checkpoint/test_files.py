@@ -32,7 +32,13 @@ from nanochat.checkpoint.weights import load_model, load_weights, read_weights
 from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
 from nanochat.data.dataloader import LoaderState
-from nanochat.model.architecture import CLASSIC, ModelConfig, Parts, config_from_checkpoint, parts_to_meta
+from nanochat.model.architecture import (
+    CLASSIC,
+    ArchitectureFlags,
+    ModelConfig,
+    config_from_checkpoint,
+    flags_to_meta,
+)
 from nanochat.model.gpt import build_model
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.step import LoopState, StepResult
@@ -241,14 +247,14 @@ def test_eras_are_told_apart_by_keys_and_config() -> None:
     assert config_from_checkpoint(SIZES, ["lm_head.weight"]).parts == CLASSIC
     between = config_from_checkpoint(SIZES, ["lm_head.weight", "value_embeds.1.weight", "x0_lambdas"])
     assert between.window_pattern == "L"
-    assert between.parts == Parts(smear=False, backout=False)
+    assert between.parts == ArchitectureFlags(smear=False, backout=False)
     with pytest.raises(UserError, match="lacks n_embd"):
         config_from_checkpoint({k: v for k, v in SIZES.items() if k != "n_embd"}, [])
 
 
 def test_files_of_the_months_between_get_neutral_layer_scales(tmp_path: Path) -> None:
     """An upstream file with compiled names and no resid λs: they are 1."""
-    config = ModelConfig(**SIZES, parts=Parts(smear=False, backout=False))
+    config = ModelConfig(**SIZES, parts=ArchitectureFlags(smear=False, backout=False))
     model = build_model(config, "cpu")
     model.init_weights(1)
     weights = {f"_orig_mod.{n}": p.detach() for n, p in model.named_parameters() if n != "resid_lambdas"}
@@ -261,11 +267,13 @@ def test_files_of_the_months_between_get_neutral_layer_scales(tmp_path: Path) ->
     assert torch.equal(loaded.wte.weight, model.wte.weight)
 
 
-@pytest.mark.parametrize("parts", [Parts(), CLASSIC, Parts(backout=False, qk_gain=1.0)])
-def test_our_own_models_come_back_with_their_parts(tmp_path: Path, parts: Parts) -> None:
+@pytest.mark.parametrize(
+    "parts", [ArchitectureFlags(), CLASSIC, ArchitectureFlags(backout=False, qk_gain=1.0)]
+)
+def test_our_own_models_come_back_with_their_parts(tmp_path: Path, parts: ArchitectureFlags) -> None:
     model = build_model(ModelConfig(**SIZES, parts=parts), "cpu")
     model.init_weights(2)
-    meta = {"model_config": model.config.to_meta(), "parts": parts_to_meta(parts)}
+    meta = {"model_config": model.config.to_meta(), "parts": flags_to_meta(parts)}
     save_checkpoint(tmp_path / "d2", 1, {MODEL: dict(model.state_dict())}, meta)
     loaded = load_model(find_checkpoint(tmp_path))
     assert loaded.config.parts == parts

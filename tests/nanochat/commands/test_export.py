@@ -19,7 +19,7 @@ from nanochat.cli import main
 from nanochat.commands.export import FILES
 from nanochat.common.paths import Layout
 from nanochat.data.shards import iter_row_groups, list_shards
-from nanochat.model.architecture import CLASSIC, ModelConfig, parts_to_meta
+from nanochat.model.architecture import CLASSIC, ModelConfig, flags_to_meta
 from nanochat.model.gpt import GPT, build_model
 from nanochat.tokenizer.huggingface import merge_pair, tokenizer_json
 from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
@@ -119,7 +119,7 @@ def test_a_full_window_and_a_padded_vocabulary_are_expressible(tmp_path: Path) -
     config = replace(OLD, parts=parts)
     byte_tokenizer().save(tmp_path / "tokenizer")
     model = random_model(config)
-    meta = {"model_config": config.to_meta(), "parts": parts_to_meta(parts)}
+    meta = {"model_config": config.to_meta(), "parts": flags_to_meta(parts)}
     save_checkpoint(
         tmp_path / "chatsft_checkpoints/d3", 9, {"model.safetensors": dict(model.state_dict())}, meta
     )

@@ -18,7 +18,7 @@ from nanochat.infer.decoder import Decoder, PreparedModel
 from nanochat.infer.engine import Engine, generate, generate_batch
 from nanochat.infer.sampling import Sampling, sample_tokens
 from nanochat.infer.scheduler import FinishReason, NewToken, Request, Scheduler
-from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, Parts
+from nanochat.model.architecture import CLASSIC, MODERN, ArchitectureFlags, ModelConfig
 from nanochat.model.gpt import GPT, build_model
 
 VOCAB = 50
@@ -85,7 +85,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nanochat.infer.decoder.GRAPH_SPARE_SLOTS", 24)
 
 
-def random_model(seed: int = 0, parts: Parts = MODERN, **sizes: object) -> GPT:
+def random_model(seed: int = 0, parts: ArchitectureFlags = MODERN, **sizes: object) -> GPT:
     """Every parameter random, so that no part is silent."""
     base = {
         "sequence_len": 16, "vocab_size": VOCAB, "n_layer": 3, "n_head": 4, "n_kv_head": 2, "n_embd": 32,
@@ -134,9 +134,15 @@ arrivals: st.SearchStrategy[list[Arrival]] = st.lists(
     seed=st.integers(0, 99),
 )
 def test_greedy_rows_of_a_changing_batch_equal_the_full_pass(
-    way: Callable[[GPT], Decoder], parts: Parts, pattern: str, context: int, kv_heads: int, max_rows: int,
-    requests: list[Arrival], seed: int,
-) -> None:  # fmt: skip
+    way: Callable[[GPT], Decoder],
+    parts: ArchitectureFlags,
+    pattern: str,
+    context: int,
+    kv_heads: int,
+    max_rows: int,
+    requests: list[Arrival],
+    seed: int,
+) -> None:
     """Whatever joins, leaves or is cancelled; short contexts make every window forget."""
     model = random_model(seed, parts, window_pattern=pattern, sequence_len=context, n_kv_head=kv_heads)
     scheduler = Scheduler(way(model), max_rows)
@@ -176,7 +182,7 @@ def test_greedy_rows_of_a_changing_batch_equal_the_full_pass(
 @pytest.mark.parametrize("parts", [MODERN, CLASSIC])
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_decoding_gives_the_logits_of_the_full_pass(
-    way: Callable[[GPT], Decoder], parts: Parts, kv_heads: int
+    way: Callable[[GPT], Decoder], parts: ArchitectureFlags, kv_heads: int
 ) -> None:
     """Rows of different lengths side by side, one leaving in the middle."""
     model = random_model(11, parts, n_kv_head=kv_heads, sequence_len=8)
@@ -227,7 +233,7 @@ def test_captured_steps_serve_the_next_call_and_see_new_weights() -> None:
 
 @pytest.mark.parametrize("parts", [MODERN, CLASSIC])
 @pytest.mark.parametrize("context", [130, 300])
-def test_short_windows_are_kept_apart_from_long_ones(parts: Parts, context: int) -> None:
+def test_short_windows_are_kept_apart_from_long_ones(parts: ArchitectureFlags, context: int) -> None:
     """S at a context of 300 is 128: two tracks of different reach, and prompts longer than both."""
     model = random_model(1, parts, sequence_len=context, window_pattern="SL")
     prompts = [torch.arange(n).remainder(VOCAB).tolist() for n in (3, 150, 500)]
@@ -239,7 +245,7 @@ def test_short_windows_are_kept_apart_from_long_ones(parts: Parts, context: int)
 
 @pytest.mark.parametrize("parts", [MODERN, CLASSIC])
 def test_a_prompt_far_beyond_the_context_is_read_in_chunks(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: ArchitectureFlags, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nanochat.infer.decoder.PREFILL_CHUNK", 7)
     model = random_model(2, parts)

@@ -12,7 +12,11 @@ from nanochat.common.errors import UserError
 from nanochat.model import attention
 from nanochat.model.architecture import ModelConfig
 from nanochat.model.attention import Kernel, attend, choose_kernel, flex_window
-from nanochat.model.attention_cpu import fits_by_hand, read_after_prefixes, reads_by_hand
+from nanochat.model.attention_cpu import (
+    custom_attention_supported,
+    inference_attention_supported,
+    shared_prefix_attention,
+)
 from nanochat.model.gpt import build_model
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -94,7 +98,7 @@ def test_a_model_on_flex_attention_is_the_model() -> None:
 @pytest.mark.parametrize("length", [128, 300])
 def test_attention_by_hand_and_its_gradient_are_the_kernels(length: int, window: int | None) -> None:
     q, k, v = (x.float().requires_grad_() for x in heads(length, length, kv_heads=4))
-    assert fits_by_hand(q, k, window)
+    assert custom_attention_supported(q, k, window)
     upstream = torch.randn(q.shape, generator=torch.Generator().manual_seed(3))
     ours = attend(q, k, v, window, 1.44)
     plain = flash_attn_func(q, k, v, 1.44 / 4, True, (-1 if window is None else window, 0))
@@ -115,12 +119,12 @@ def check_reading(ours: Tensor, q: Tensor, k: Tensor, v: Tensor, window: int | N
 @pytest.mark.parametrize("kv_heads", [4, 2])
 def test_reading_by_hand_is_the_kernel(queries: int, keys: int, window: int | None, kv_heads: int) -> None:
     q, k, v = (x.float() for x in heads(queries, keys, kv_heads))
-    assert reads_by_hand(q, k, v)
+    assert inference_attention_supported(q, k, v)
     check_reading(attend(q, k, v, window, 1.44), q, k, v, window)
     rough = [x.bfloat16() for x in (q, k, v)]
     near = attend(*rough, window, 1.44).float()
     torch.testing.assert_close(near, attend(q, k, v, window, 1.44), atol=0.05, rtol=0.05)
-    assert not reads_by_hand(q, k.requires_grad_(), v)
+    assert not inference_attention_supported(q, k.requires_grad_(), v)
 
 
 @pytest.mark.parametrize("window", [None, 0, 3, 20, 26, 60])
@@ -135,7 +139,7 @@ def test_tails_see_the_prefix_they_go_on_from(
     old_k, old_v = (torch.randn(3, prefix, kv_heads, 16, generator=g) for _ in "kv")
     q = torch.randn(6, tail, 4, 16, generator=g)
     k, v = (torch.randn(6, tail, kv_heads, 16, generator=g) for _ in "kv")
-    ours = read_after_prefixes(q, k, v, old_k, old_v, counts, window, 1.44 / 4)
+    ours = shared_prefix_attention(q, k, v, old_k, old_v, counts, window, 1.44 / 4)
     each = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
     check_reading(ours, q, torch.cat((old_k[each], k), 1), torch.cat((old_v[each], v), 1), window)
 
@@ -144,12 +148,12 @@ def test_attention_by_hand_stays_within_its_memory() -> None:
     def shape(batch: int, length: int) -> Tensor:
         return torch.empty(batch, length, 8, 64, device="meta").requires_grad_()
 
-    assert not fits_by_hand(shape(1, 256), shape(1, 256), None)  # another device
+    assert not custom_attention_supported(shape(1, 256), shape(1, 256), None)  # another device
     small, large = (torch.empty(1).expand(4, n, 8, 64).requires_grad_() for n in (512, 2048))
-    assert fits_by_hand(small, small, None)
-    assert not fits_by_hand(large, large, None)
-    assert fits_by_hand(large, large, 128)
-    assert not fits_by_hand(small.detach(), small.detach(), None)  # nothing to keep weights for
+    assert custom_attention_supported(small, small, None)
+    assert not custom_attention_supported(large, large, None)
+    assert custom_attention_supported(large, large, 128)
+    assert not custom_attention_supported(small.detach(), small.detach(), None)  # nothing to keep weights for
 
 
 def hopper(monkeypatch: pytest.MonkeyPatch, get_kernel: Any, capability: tuple[int, int] = (9, 0)) -> None:

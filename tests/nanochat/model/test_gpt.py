@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from nanochat.common.errors import UserError
 from nanochat.infer.engine import KVCache, generate_batch
 from nanochat.model import ops
-from nanochat.model.architecture import CLASSIC, MODERN, ModelConfig, Parts, parameter_counts
+from nanochat.model.architecture import CLASSIC, MODERN, ArchitectureFlags, ModelConfig, parameter_counts
 from nanochat.model.attention import attend, causal_mask
 from nanochat.model.gpt import GPT, build_model
 from nanochat.model.loss import capped_logits, chunked_loss, token_losses
 
 
-def config(parts: Parts = MODERN, **sizes: object) -> ModelConfig:
+def config(parts: ArchitectureFlags = MODERN, **sizes: object) -> ModelConfig:
     base = {
         "sequence_len": 16, "vocab_size": 50, "n_layer": 3, "n_head": 4, "n_kv_head": 2, "n_embd": 32,
         "window_pattern": "SL",
@@ -144,7 +144,7 @@ def test_logits_stay_within_the_cap() -> None:
     seed=st.integers(0, 99),
 )
 def test_prefill_in_pieces_gives_the_logits_of_the_whole(
-    parts: Parts, pattern: str, cuts: list[int], seed: int
+    parts: ArchitectureFlags, pattern: str, cuts: list[int], seed: int
 ) -> None:
     """Piece by piece through the cache equals one pass: windows, smear across the cuts, rotary offsets."""
     sizes = {"window_pattern": pattern, "sequence_len": 8}
@@ -158,7 +158,7 @@ def test_prefill_in_pieces_gives_the_logits_of_the_whole(
 
 
 @pytest.mark.parametrize("parts", [MODERN, CLASSIC])
-def test_greedy_decoding_equals_the_full_forward_pass(parts: Parts) -> None:
+def test_greedy_decoding_equals_the_full_forward_pass(parts: ArchitectureFlags) -> None:
     model = random_model(config(parts))
     prompt = [3, 1, 4, 1, 5]
     decoded = generate_batch(model, prompt, samples=2, max_tokens=30, temperature=0)
@@ -249,8 +249,8 @@ def test_hand_written_gradients_are_those_of_the_plain_formula(
     tables = [torch.randn(5, 1, 4, dtype=torch.float64) for _ in range(2)] if step == "rotate" else []
     function = getattr(ops, step)
     results = []
-    for by_hand in (True, False):
-        monkeypatch.setattr(ops, "by_hand", lambda x, chosen=by_hand: chosen)
+    for use_custom_gradients in (True, False):
+        monkeypatch.setattr(ops, "use_custom_gradients", lambda x, chosen=use_custom_gradients: chosen)
         y = function(x, *tables)
         results.append((y, *torch.autograd.grad((y * weights).sum(), x)))
     torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-6)

@@ -24,7 +24,14 @@ from nanochat.run.events import Event, read_events
 from nanochat.run.stage_run import main
 from nanochat.tasks.registry import TaskData, make_task
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
-from nanochat.train.rollouts import Drawing, Rollout, RolloutLoader, Sampler, mean_and_error, pass_at
+from nanochat.train.rollouts import (
+    Rollout,
+    RolloutGenerator,
+    RolloutLoader,
+    SamplingConfig,
+    mean_and_error,
+    pass_at,
+)
 from nanochat.train.step import train_step
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,43 +64,46 @@ def opened(base: Path) -> OpenedModel:
     return open_model(Layout(base), "sft")
 
 
-def loader_of(opened: OpenedModel, told: list[list[Rollout]], **given: Any) -> RolloutLoader:
-    drawing = Drawing(samples=4, max_tokens=40, seed=3, rows=8)
-    sampler = Sampler(Engine(opened.model, opened.tokenizer), opened.tokenizer, drawing, lambda: None)
+def loader_of(opened: OpenedModel, seen: list[list[Rollout]], **given: Any) -> RolloutLoader:
+    sampling = SamplingConfig(samples=4, max_tokens=40, seed=3, rows=8)
+    generator = RolloutGenerator(
+        Engine(opened.model, opened.tokenizer), opened.tokenizer, sampling, lambda: None
+    )
     task = make_task("Arithmetic", TaskData.at(Layout(Path("/nowhere"))), "train")
     settings: dict[str, Any] = {
         "questions": 4, "rows": 2, "ranks": Ranks(), "device": torch.device("cpu"), "state": LoaderState(),
-        "told": told.append,
+        "on_rollouts": seen.append,
     }  # fmt: skip
-    return RolloutLoader(sampler, task, **settings | given)
+    return RolloutLoader(generator, task, **settings | given)
 
 
 def test_the_gradient_of_a_step_is_that_of_the_formula(
     opened: OpenedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """−Σ log p · A / valid tokens of the pass, mean over passes and questions, by plain autograd."""
-    model, told = opened.model.train(), []  # type: tuple[Any, list[list[Rollout]]]
-    loader = loader_of(opened, told)
+    model, seen = opened.model.train(), []  # type: tuple[Any, list[list[Rollout]]]
+    loader = loader_of(opened, seen)
     # A reward that tells answers apart whether or not so small a model has one right.
     monkeypatch.setattr(loader.task, "reward", lambda conversation, text: float(len(text) % 2))
     optimizer = MuonAdamW(parameter_groups(model, LearningRates()))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    seen: dict[str, torch.Tensor] = {}
-    optimizer.step = lambda closure=None: seen.update(  # type: ignore[method-assign]
+    grads: dict[str, torch.Tensor] = {}
+    optimizer.step = lambda closure=None: grads.update(  # type: ignore[method-assign]
         {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     )
     passes = 4 * (4 // 2)
     result = train_step(model, optimizer, loader, passes, lambda: None)
     assert result.applied
-    assert len(told[0]) == 4
-    assert any(0 < rollout.mean < 1 for rollout in told[0])  # else nothing is tested
+    assert len(seen[0]) == 4
+    assert any(0 < rollout.mean < 1 for rollout in seen[0])  # else nothing is tested
 
     model.zero_grad()
     objective = torch.zeros((), dtype=torch.float64)
-    for rollout in told[0]:
+    for rollout in seen[0]:
         for first in (0, 2):
             valid, total = 0, torch.zeros((), dtype=torch.float64)
-            for answer, advantage in list(zip(rollout.answers, rollout.advantages, strict=True))[first:][:2]:
+            trained = list(zip(rollout.completions, rollout.advantages, strict=True))
+            for answer, advantage in trained[first:][:2]:
                 ids = torch.tensor([rollout.prompt + answer.tokens])
                 logp = F.log_softmax(model(ids[:, :-1])[0].double(), dim=-1)
                 for place, (token, drawn) in enumerate(zip(answer.tokens, answer.sampled, strict=True)):
@@ -106,7 +116,7 @@ def test_the_gradient_of_a_step_is_that_of_the_formula(
     for name, p in model.named_parameters():
         assert torch.equal(p, before[name])
         if p.grad is not None:
-            assert torch.allclose(seen[name], p.grad, rtol=1e-3, atol=1e-6), name
+            assert torch.allclose(grads[name], p.grad, rtol=1e-3, atol=1e-6), name
 
 
 def test_prompts_and_tool_outputs_are_not_trained_and_the_end_is_unless_told(opened: OpenedModel) -> None:
@@ -118,13 +128,13 @@ def test_prompts_and_tool_outputs_are_not_trained_and_the_end_is_unless_told(ope
 
 
 def test_an_answer_does_not_depend_on_the_questions_beside_it(opened: OpenedModel) -> None:
-    sampler, task = loader_of(opened, []).sampler, loader_of(opened, []).task
-    together = sampler.roll(task, [5, 6, 7], "step 0")
-    alone = sampler.roll(task, [6], "step 0")
-    assert [a.tokens for a in alone[0].answers] == [a.tokens for a in together[1].answers]
-    assert len({tuple(a.tokens) for a in alone[0].answers}) > 1
-    other = sampler.roll(task, [6], "step 1")
-    assert [a.tokens for a in other[0].answers] != [a.tokens for a in alone[0].answers]
+    generator, task = loader_of(opened, []).generator, loader_of(opened, []).task
+    together = generator.generate(task, [5, 6, 7], "step 0")
+    alone = generator.generate(task, [6], "step 0")
+    assert [a.tokens for a in alone[0].completions] == [a.tokens for a in together[1].completions]
+    assert len({tuple(a.tokens) for a in alone[0].completions}) > 1
+    other = generator.generate(task, [6], "step 1")
+    assert [a.tokens for a in other[0].completions] != [a.tokens for a in alone[0].completions]
 
 
 def test_two_loaders_part_the_questions_of_one(opened: OpenedModel) -> None:
@@ -132,9 +142,9 @@ def test_two_loaders_part_the_questions_of_one(opened: OpenedModel) -> None:
         def gather(self, value: Any) -> list[Any]:
             return [value]
 
-    told: list[list[list[Rollout]]] = [[], [], []]
-    alone = loader_of(opened, told[0])
-    halves = [loader_of(opened, told[1 + rank], ranks=Both(rank, 2)) for rank in (0, 1)]
+    seen: list[list[list[Rollout]]] = [[], [], []]
+    alone = loader_of(opened, seen[0])
+    halves = [loader_of(opened, seen[1 + rank], ranks=Both(rank, 2)) for rank in (0, 1)]
     whole = [next(alone) for _ in range(16)]
     parts: list[Iterator[Any]] = [iter([next(half) for _ in range(8)]) for half in halves]
     for step in range(2):

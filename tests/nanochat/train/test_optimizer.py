@@ -192,7 +192,7 @@ def test_the_gradient_norm_is_over_all_gradients_together() -> None:
     optimizer = MuonAdamW(parameter_groups(model, LearningRates()))
     train(model, optimizer, range(1))
     flat = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-    optimizer.collect()
+    optimizer.reduce_gradients()
     assert optimizer.square_norm().sqrt().item() == pytest.approx(flat.norm().item(), rel=1e-5)
 
 

@@ -60,9 +60,9 @@ def trained(rank: int, world: int, shapes: Shapes, save: bool = False) -> dict[s
     optimizer = MuonAdamW(groups, ranks=Ranks(rank, world))
     norms = []
     for _ in range(STEPS):
-        optimizer.arm()
+        optimizer.reduce_on_backward()
         loss_of(parameters, rank, world).backward()
-        optimizer.collect()
+        optimizer.reduce_gradients()
         norms.append(optimizer.ranks.sum(optimizer.square_norm()).item())
         optimizer.step()
         optimizer.zero_grad()

@@ -15,7 +15,7 @@ from nanochat.train.loop import Training
 
 
 @dataclass
-class HeldOut:
+class ValidationSet:
     """The rows bits per byte are measured on: the same at each evaluation, for any number of ranks.
 
     `rows` gives the batches of all ranks, (B, T+1) int32 each, a token that does not count as ~id. The first
