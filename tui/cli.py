@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir, make_dir
-from nanochat.config.command_parser import command_parser, parse
-from nanochat.config.options import Parser
+from nanochat.config.command_parser import Parser, command_parser, parse
 from tui.data.window_title import RESTORE_TITLE
 from tui.style.theme_names import THEME_NAMES
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
-from nanochat.config.command_parser import add_base_dir, command_parser, parse_options
+from nanochat.config.command_parser import Parser, add_arguments, add_base_dir, command_parser, parse_options
 from nanochat.config.eval_options import CheckpointOptions
-from nanochat.config.options import Parser, add_arguments, option
+from nanochat.config.options import option
 from nanochat.model.architecture import ModelConfig, decode_bytes, parameter_counts, prefill_flops
 
 if TYPE_CHECKING:

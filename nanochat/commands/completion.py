@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from nanochat.commands.table import COMMANDS, DATA, load
 from nanochat.common.errors import Exit
-from nanochat.config.command_parser import add_base_dir
-from nanochat.config.options import Parser
+from nanochat.config.command_parser import Parser, add_base_dir
 from nanochat.config.plan import builtin_plans
 from nanochat.config.stages import STAGES, stage_spec
 from nanochat.run.stage_run import stage_parser

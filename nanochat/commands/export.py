@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import fsync_dir, make_dir
 from nanochat.common.text import size_bytes
-from nanochat.config.command_parser import command_parser, parse_options
+from nanochat.config.command_parser import Parser, command_parser, parse_options
 from nanochat.config.eval_options import CheckpointOptions
-from nanochat.config.options import Parser, option
+from nanochat.config.options import option
 from nanochat.model.architecture import SOFTCAP, ModelConfig
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.text import harmless
-from nanochat.config.command_parser import command_parser, parse
+from nanochat.config.command_parser import Parser, collect, command_parser, parse
 from nanochat.config.eval_options import CheckpointOptions
-from nanochat.config.options import Parser, collect, option
+from nanochat.config.options import option
 
 if TYPE_CHECKING:
     from nanochat.model.gpt import GPT

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.config.command_parser import add_base_dir, command_parser, parse
-from nanochat.config.options import Parser
+from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 
 if TYPE_CHECKING:
     from nanochat.tasks.base import Conversation

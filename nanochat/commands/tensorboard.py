@@ -12,8 +12,7 @@ from typing import Any
 
 from nanochat.common.errors import Exit, UserError, nearest
 from nanochat.common.paths import Layout, atomic_write, make_dir
-from nanochat.config.command_parser import command_parser, parse
-from nanochat.config.options import Parser
+from nanochat.config.command_parser import Parser, command_parser, parse
 from nanochat.run.events import Event, number, read_events
 
 _TAG_LENGTH = 60

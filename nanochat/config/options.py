@@ -4,14 +4,13 @@ The dataclasses of the stages are in nanochat/config/train_options.py. Underscor
 and `10_000` or `2e9` for integers everywhere.
 """
 
-import argparse
 import dataclasses
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from nanochat.common.errors import UserError, nearest
 
@@ -252,132 +251,3 @@ def absolute_paths(options: O, folder: Path) -> O:
         if field.path:
             paths[field.name] = tuple(map(absolute, value)) if isinstance(value, tuple) else absolute(value)
     return dataclasses.replace(options, **paths)
-
-
-class OptionalSwitch(argparse.BooleanOptionalAction):
-    """`--x` or `--no-x`, else the stage decides.
-
-    `--x 1`, `--x 0` and `--x auto`, which version 0.1.0 and upstream nanochat take, are read and not shown.
-    """
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        off = str(option_string).startswith("--no-")
-        if off and values:
-            parser.error(f"{option_string} takes no value")
-        setattr(namespace, self.dest, values[0] if values else not off)
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse that answers in one line, offers the nearest known names and never guesses a prefix."""
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(allow_abbrev=False, **arguments)
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is None or value in action.choices:
-            return
-        if action.option_strings:
-            raise not_allowed(action.option_strings[0], value, action.choices)
-        raise UserError(f"{self.prog}: unknown word '{value}'", nearest(str(value), map(str, action.choices)))
-
-    def _get_nargs_pattern(self, action: argparse.Action) -> str:
-        if isinstance(action, OptionalSwitch):
-            return "(-*A?-*)"  # one value or none, where the help shows none
-        return super()._get_nargs_pattern(action)
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog}: {message}", f"see {self.prog} --help")
-
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        known, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            word = unknown[0]
-            flags = [flag for flag in _flags(self, known) if flag.startswith("--")]
-            if word.startswith("-"):
-                raise UserError(
-                    f"{self.prog}: unknown option '{word.split('=')[0]}'", nearest(word.split("=")[0], flags)
-                )
-            raise UserError(f"{self.prog}: unexpected argument '{word}'", f"see {self.prog} --help")
-        return known
-
-
-def _flags(parser: argparse.ArgumentParser, found: argparse.Namespace) -> list[str]:
-    """The flags that `parser` takes, and those of the sub-command that was chosen."""
-    flags: list[str] = []
-    for action in parser._actions:
-        if action.help is argparse.SUPPRESS:
-            continue
-        flags += action.option_strings
-        if isinstance(action, argparse._SubParsersAction):
-            chosen = action.choices.get(str(getattr(found, action.dest, "")))
-            flags += _flags(chosen, found) if chosen is not None else []
-    return flags
-
-
-def normalise(argv: Sequence[str]) -> list[str]:
-    """`argv` with underscores in option names turned into dashes (`--model_tag=a_b` → `--model-tag=a_b`)."""
-    words: list[str] = []
-    for index, word in enumerate(argv):
-        if word == "--":
-            return words + list(argv[index:])
-        name, equals, value = word.partition("=")
-        words.append(name.replace("_", "-") + equals + value if name.startswith("--") else word)
-    return words
-
-
-def add_arguments(parser: argparse.ArgumentParser, cls: type[Options]) -> None:
-    """One argument for each option, grouped as the form groups them."""
-    groups: dict[str, Any] = {}
-    for field in option_fields(cls):
-        group = groups.setdefault(field.group, parser.add_argument_group(field.group))
-        shown = "" if field.default in ("", (), False, None) else f" [{field.default}]"
-        arguments: dict[str, Any] = {
-            "help": (field.help + shown).replace("%", "%%"),
-            "default": argparse.SUPPRESS,
-        }
-        names = [field.flag, *([field.short] if field.short else [])]
-        if field.positional:
-            group.add_argument(
-                field.name,
-                nargs="*",
-                metavar=field.name.upper().rstrip("S"),
-                help=arguments["help"],
-                default=[],
-            )
-        elif field.type is bool:
-            switch = OptionalSwitch if field.default is None else argparse.BooleanOptionalAction
-            group.add_argument(*names, dest=field.name, action=switch, **arguments)
-        else:
-            if field.choices:
-                arguments["help"] += " {" + ",".join(field.choices) + "}"
-                arguments["choices"] = field.choices
-            group.add_argument(*names, dest=field.name, metavar=_metavar(field), **arguments)
-        for alias in field.aliases:
-            hidden: dict[str, Any] = {"action": argparse.BooleanOptionalAction} if field.type is bool else {}
-            parser.add_argument(
-                "--" + alias.replace("_", "-"),
-                dest=field.name,
-                default=argparse.SUPPRESS,
-                help=argparse.SUPPRESS,
-                **hidden,
-            )
-
-
-def _metavar(field: OptionField) -> str:
-    """What stands for the value in the help; the shell completion goes by DIR and PATH as well."""
-    if field.path:
-        return "DIR" if field.name.endswith("_dir") else "PATH"
-    return {int: "N", float: "X", str: "TEXT", tuple: "A,B"}[field.type]
-
-
-def collect(cls: type[O], namespace: argparse.Namespace) -> O:
-    """The options of `cls` found in a parsed namespace."""
-    names = {field.name: field for field in option_fields(cls)}
-    given = {key: value for key, value in vars(namespace).items() if key in names}
-    return from_mapping(cls, {k: v for k, v in given.items() if not (names[k].positional and not v)})

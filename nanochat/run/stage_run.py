@@ -18,8 +18,8 @@ from typing import NamedTuple, TextIO
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import Layout, make_dir
 from nanochat.common.streams import ensure_streams, on_stop_signals, say
-from nanochat.config.command_parser import command_parser, parse
-from nanochat.config.options import Options, Parser, collect
+from nanochat.config.command_parser import Parser, collect, command_parser, parse
+from nanochat.config.options import Options
 from nanochat.config.stages import StageSpec, stage_spec
 from nanochat.run.events import JSON, EventWriter
 from nanochat.run.launcher import follow_launcher, inside_group, launch

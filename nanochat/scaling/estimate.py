@@ -14,8 +14,8 @@ from typing import Any
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.text import duration
 from nanochat.compute.gpus import PUBLISHED_MFU, PUBLISHED_PRICE, GpuModel, find_gpu, named_gpu
-from nanochat.config.command_parser import command_parser, parse
-from nanochat.config.options import Parser, collect, option
+from nanochat.config.command_parser import Parser, collect, command_parser, parse
+from nanochat.config.options import option
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.data.shards import split_shards
 from nanochat.model.architecture import ModelConfig, parameter_counts

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
 from nanochat.common.text import harmless, percent, when
-from nanochat.config.command_parser import add_base_dir, command_parser, parse
-from nanochat.config.options import Parser
+from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 from remote.cli.printer import GLYPHS, describe, figures, make_printer, spent, table
 from remote.hosts.book import DEFAULT_BASE, Host, HostBook, parse_ssh_target
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, make_dir
 from nanochat.common.text import harmless, number, short
-from nanochat.config.command_parser import command_parser, parse
-from nanochat.config.options import Parser
+from nanochat.config.command_parser import Parser, command_parser, parse
 from nanochat.config.plan import Plan, load_plan
 from remote.cli.printer import GLYPHS, Printer, judged, make_printer, spent, table
 from remote.runs import RunRow

@@ -13,8 +13,15 @@ from nanochat.commands.completion import PARSERS, command_tree, load_parser
 from nanochat.commands.table import COMMANDS
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from nanochat.config.command_parser import BASE_DIR_HELP, add_base_dir, command_parser, parse, parse_options
-from nanochat.config.options import Parser, option
+from nanochat.config.command_parser import (
+    BASE_DIR_HELP,
+    Parser,
+    add_base_dir,
+    command_parser,
+    parse,
+    parse_options,
+)
+from nanochat.config.options import option
 from nanochat.config.stages import STAGES
 from nanochat.run.stage_run import stage_parser
 

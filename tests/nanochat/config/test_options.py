@@ -8,16 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
+from nanochat.config.command_parser import Parser, add_arguments, collect, normalise
 from nanochat.config.data_options import DataBuildOptions
 from nanochat.config.options import (
     OptionField,
     Options,
-    Parser,
-    add_arguments,
     changed,
-    collect,
     from_mapping,
-    normalise,
     option_fields,
     parse_value,
     to_argv,

@@ -7,7 +7,8 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from nanochat.config.options import Parser, add_arguments, collect, from_mapping
+from nanochat.config.command_parser import Parser, add_arguments, collect
+from nanochat.config.options import from_mapping
 from nanochat.config.stages import STAGES
 from nanochat.scaling.estimate import estimate
 from remote.hosts.book import Host
