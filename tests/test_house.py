@@ -258,3 +258,19 @@ def test_a_light_module_loads_nothing_heavy(module: str) -> None:
 def test_the_app_and_the_runner_load_no_torch() -> None:
     assert not loaded_by("import tui.app") & {"torch", "pyarrow", "plotext", "asyncssh"}
     assert not loaded_by("import remote") & HEAVY
+
+
+def test_the_files_that_the_docs_name_are_there() -> None:
+    named = re.compile(r"`((?:nanochat|remote|tui|rustbpe|tests|bench|docs)/[\w./*-]+)`")
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    names = {(page.name, name) for page in pages for name in named.findall(page.read_text(encoding="utf-8"))}
+    assert len(names) > 40
+    assert not sorted(pair for pair in names if not any(ROOT.glob(pair[1].rstrip("/"))))
+
+
+def test_links_between_the_docs_lead_somewhere() -> None:
+    link = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    links = {(page, target) for page in pages for target in link.findall(page.read_text(encoding="utf-8"))}
+    assert links
+    assert not sorted((page.name, target) for page, target in links if not (page.parent / target).exists())
