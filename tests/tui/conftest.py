@@ -21,7 +21,7 @@ NOW = 1_790_000_000.0
 
 
 class QuietFleet(Fleet):
-    """The real fleet over the real store, that follows nobody: what is asked of hosts is noted instead."""
+    """The real fleet over the real store, that follows no host: requests to hosts are recorded instead."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout, Store(layout.store))
@@ -31,7 +31,18 @@ class QuietFleet(Fleet):
 
     async def probe(self, name: str) -> Probe:
         gpus = (Gpu("NVIDIA H100 80GB HBM3", 81_559 << 20),) * 8
-        return Probe(name, "node7", "3.11.7", "abc", 16, 128 << 30, 5 << 30, 100 << 30, False, gpus=gpus)
+        return Probe(
+            host=name,
+            hostname="node7",
+            python="3.11.7",
+            agent="abc",
+            cores=16,
+            ram_total=128 << 30,
+            disk_free=5 << 30,
+            disk_total=100 << 30,
+            in_container=False,
+            gpus=gpus,
+        )
 
     async def start(self, names: Iterable[str] | None = None) -> None:
         self.asked.append(("start", names))
@@ -85,10 +96,10 @@ class Bench:
         """A run that was made `age` seconds ago; returns its key."""
         run_id = time.strftime("%Y%m%d-%H%M%S", time.gmtime(NOW - age)) + f"-{stage}-{len(name):04x}"
         run = {"run_id": run_id, "name": name, "stage": stage, "created_at": NOW - age, **more}
-        told = {"run_id": run_id, "status": status, "attempt": 1, "started_at": NOW - age + 10}
+        known = {"run_id": run_id, "status": status, "attempt": 1, "started_at": NOW - age + 10}
         if status not in ("running", "created", "starting"):
-            told["ended_at"] = NOW - age + 500
-        self.store.ingest_state(host, run, {**told, **(state or {})})
+            known["ended_at"] = NOW - age + 500
+        self.store.ingest_state(host, run, {**known, **(state or {})})
         return run_key(host, run_id)
 
     def events(self, key: str, events: Iterable[Mapping[str, Any]], file: str = "events.jsonl") -> None:
@@ -124,13 +135,13 @@ async def _open(app: ControlRoom, size: tuple[int, int]) -> AsyncIterator[tuple[
         yield app, pilot
 
 
-async def settle(pilot: Pilot[str], until: Callable[[], bool] | None = None, patience: float = 10.0) -> None:
-    """Waits for what is under way; with `until` until that holds."""
+async def settle(pilot: Pilot[str], until: Callable[[], bool] | None = None, timeout: float = 10.0) -> None:
+    """Waits until pending messages are handled, then until `until` holds, for at most `timeout` seconds."""
     await pilot.pause()
     await pilot.pause(0.05)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while until is not None and not until():
-        assert time.monotonic() < deadline, "it never came to that"
+        assert time.monotonic() < deadline, f"not so within {timeout:g} s"
         await pilot.pause(0.05)
 
 

@@ -247,17 +247,17 @@ async def test_changes_reach_the_screen_again_and_again(bench: Bench) -> None:
 async def test_at_most_four_redraws_a_second_whatever_comes_in(bench: Bench) -> None:
     key = bench.run("one", status="running")
     async with bench.open() as (app, pilot):
-        told: list[int] = []
-        app.screen.changed = lambda changes: told.append(len(changes))  # type: ignore[attr-defined]
+        deliveries: list[int] = []
+        app.screen.changed = lambda changes: deliveries.append(len(changes))  # type: ignore[attr-defined]
         started = time.monotonic()
         for _ in range(100):
             app.feed._note(Change("events", "local", key.split("/")[1]))
             await pilot.pause(0.01)
         await pilot.pause(0.3)
-        assert 1 <= len(told) <= 4 * (time.monotonic() - started) + 1
+        assert 1 <= len(deliveries) <= 4 * (time.monotonic() - started) + 1
 
 
-async def test_an_end_and_an_alert_are_told_once_with_a_bell(
+async def test_an_end_and_an_alert_are_notified_once_with_a_bell(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = bench.run("one", status="running")

@@ -27,7 +27,7 @@ def texts(tmp_path: Path) -> Path:
 
 
 async def launch_data_build(app: ControlRoom, pilot, texts: Path) -> None:  # type: ignore[no-untyped-def]
-    await settle(pilot, lambda: bool(app.links) and app.links["local"].status == "up", patience=60)
+    await settle(pilot, lambda: bool(app.links) and app.links["local"].status == "up", timeout=60)
     app.action_launch()
     await settle(pilot, lambda: isinstance(app.screen, LaunchScreen))
     screen = app.screen
@@ -40,19 +40,19 @@ async def launch_data_build(app: ControlRoom, pilot, texts: Path) -> None:  # ty
     screen.query_one("#name", Input).value = "my texts"
     await settle(pilot)
     await pilot.press("ctrl+s")
-    await settle(pilot, lambda: bool(app.rows), patience=60)
+    await settle(pilot, lambda: bool(app.rows), timeout=60)
 
 
 async def test_a_stage_launched_from_the_form_is_watched_to_its_end(layout: Layout, texts: Path) -> None:
     app = ControlRoom(layout, fleet=Fleet(layout))
     async with app.run_test(size=(120, 40)) as pilot:
         await launch_data_build(app, pilot, texts)
-        await settle(pilot, lambda: isinstance(app.screen, RunScreen), patience=30)
-        await settle(pilot, lambda: not app.rows[0].live, patience=90)
+        await settle(pilot, lambda: isinstance(app.screen, RunScreen), timeout=30)
+        await settle(pilot, lambda: not app.rows[0].live, timeout=90)
         assert app.rows[0].status == "succeeded", app.rows[0].reason
         assert app.rows[0].name == "my texts"
         log = app.screen.query_one(LogView)
-        await settle(pilot, lambda: any("documents" in line.text for line in log._lines), patience=20)
+        await settle(pilot, lambda: any("documents" in line.text for line in log._lines), timeout=20)
     assert list((layout.base / "base_data").glob("*.parquet"))
 
 
@@ -66,9 +66,9 @@ async def test_the_run_goes_on_without_the_app_and_is_whole_when_it_returns(
         await pilot.press("q")
     again = ControlRoom(layout)
     async with again.run_test(size=(80, 24)) as pilot:
-        await settle(pilot, lambda: not again.rows[0].live, patience=90)
+        await settle(pilot, lambda: not again.rows[0].live, timeout=90)
         assert again.rows[0].status == "succeeded", again.rows[0].reason
-        await settle(pilot, lambda: again.feed.store.events(key)[-1].kind == "stage_end", patience=30)
+        await settle(pilot, lambda: again.feed.store.events(key)[-1].kind == "stage_end", timeout=30)
     with Store(layout.store) as store:
         events = store.events(key)
         assert [event.seq for event in events] == list(range(len(events)))

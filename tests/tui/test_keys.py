@@ -26,10 +26,20 @@ from tui.widgets.plot_grid import PlotGrid
 from tui.widgets.table import VirtualTable
 
 OWNERS = {
-    "app": ControlRoom, "runs": RunsScreen, "run": RunScreen, "log": LogView, "hosts": HostsScreen,
-    "launch": LaunchScreen, "plan": PlanScreen, "welcome": Welcome, "table": VirtualTable, "plot": Plot,
-    "plots": PlotGrid, "gpus": GpuGrid, "alerts": Alerts,
-}  # fmt: skip
+    "app": ControlRoom,
+    "runs": RunsScreen,
+    "run": RunScreen,
+    "log": LogView,
+    "hosts": HostsScreen,
+    "launch": LaunchScreen,
+    "plan": PlanScreen,
+    "welcome": Welcome,
+    "table": VirtualTable,
+    "plot": Plot,
+    "plots": PlotGrid,
+    "gpus": GpuGrid,
+    "alerts": Alerts,
+}
 KEY_LIST = [key for group in KEYS.values() for key in group]
 
 
@@ -89,7 +99,7 @@ async def test_a_remapped_key_works_and_help_shows_it(bench: Bench) -> None:
         assert BY_ID["runs.filter"].help in shown
 
 
-async def test_a_broken_keymap_is_told_and_the_app_works(bench: Bench) -> None:
+async def test_a_broken_keymap_is_reported_and_the_app_works(bench: Bench) -> None:
     bench.run("one")
     (bench.layout.base / "keymap.toml").write_text('"nothing.there" = "x"\n')
     async with bench.open() as (app, pilot):
@@ -100,7 +110,7 @@ async def test_a_broken_keymap_is_told_and_the_app_works(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("tab", ["runs", "run", "hosts"])
-async def test_every_action_of_the_palette_has_somebody_to_do_it(bench: Bench, tab: str) -> None:
+async def test_every_action_of_the_palette_has_a_target(bench: Bench, tab: str) -> None:
     bench.run("one", status="running")
     async with bench.open() as (app, pilot):
         await app.action_go(tab)

@@ -64,18 +64,21 @@ async def test_a_long_run_is_read_ingested_and_drawn_off_the_loop_and_grows_by_w
         await app.action_go("runs")
         await app.action_go("run")
         grid = app.screen.query_one(PlotGrid)
-        await settle(pilot, lambda: "train/loss" in grid.metrics, patience=60)
-        await settle(pilot, lambda: all(plot.frame for plot in grid.query(Plot) if plot.region), patience=30)
+        await settle(pilot, lambda: "train/loss" in grid.metrics, timeout=60)
+        await settle(pilot, lambda: all(plot.frame for plot in grid.query(Plot) if plot.region), timeout=30)
         series = grid._runs[long_run].series["train/loss"]
         opened = sum(calls.rows("extend"))
         calls_before = len(calls.rows("extend"))
         for step in range(EVENTS, EVENTS + 8):
             bench.store.ingest(
-                host, run_id, "events.jsonl", bench.store.offsets(host)[run_id]["events.jsonl"],
+                host,
+                run_id,
+                "events.jsonl",
+                bench.store.offsets(host)[run_id]["events.jsonl"],
                 b'{"seq": %d, "t": 1, "kind": "metric", "step": %d, "data": %b}\n' % (step, step, LOSS),
-            )  # fmt: skip
+            )
             app.feed._note(Change("events", host, run_id))
-            await settle(pilot, lambda want=step: series.stats().last.step == want, patience=20)  # type: ignore[misc]
+            await settle(pilot, lambda want=step: series.stats().last.step == want, timeout=20)  # type: ignore[misc]
     assert opened == POINTS, "each of the run's points is ingested, and once"
     assert calls.rows("extend")[calls_before:] == [1] * 8, "a live point costs one point"
     assert {name for name, _, _ in calls.seen} == {"read_update", "extend", "draw_frame"}

@@ -38,9 +38,14 @@ def full(bench: Bench) -> Bench:
         live, [{"kind": "sample", "step": 250, "data": sample}, {"kind": "alert", "step": 200, "data": alert}]
     )
     machine = {
-        "host/cpu": 87.0, "host/cores": 2, "host/load1": 2.1, "host/ram_used": 1.4e9, "host/ram_total": 25e9,
-        "host/disk_used": 1.8e11, "host/disk_total": 2.5e11,
-    }  # fmt: skip
+        "host/cpu": 87.0,
+        "host/cores": 2,
+        "host/load1": 2.1,
+        "host/ram_used": 1.4e9,
+        "host/ram_total": 25e9,
+        "host/disk_used": 1.8e11,
+        "host/disk_total": 2.5e11,
+    }
     for gpu in range(8):
         machine |= {f"gpu/{gpu}/name": "H100", f"gpu/{gpu}/util": 90.0 + gpu, f"gpu/{gpu}/mem_used": 7.1e10}  # type: ignore[dict-item]
         machine |= {f"gpu/{gpu}/mem_total": 8.5e10, f"gpu/{gpu}/power": 680.0, f"gpu/{gpu}/temp": 60.0 + gpu}

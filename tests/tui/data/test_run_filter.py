@@ -32,13 +32,24 @@ def found(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "ids"),
     [
-        ("", ["a", "b", "c"]), ("base", ["a", "c"]), ("BASE box", ["c"]), ("stage:base host:box", ["c"]),
-        ("status:running", ["a"]), ("status:live", ["a"]), ("status:ended", ["b", "c"]),
+        ("", ["a", "b", "c"]),
+        ("base", ["a", "c"]),
+        ("BASE box", ["c"]),
+        ("stage:base host:box", ["c"]),
+        ("status:running", ["a"]),
+        ("status:live", ["a"]),
+        ("status:ended", ["b", "c"]),
         ("-status:live", ["b", "c"]),
-        ("-base", ["b"]), ("paper", ["c"]), ("has:alerts", ["b"]), ("has:pin", ["c"]), ("plan:speed", ["a"]),
-        ("tag:paper", ["c"]), ("nothing", []), ("queued", []),
+        ("-base", ["b"]),
+        ("paper", ["c"]),
+        ("has:alerts", ["b"]),
+        ("has:pin", ["c"]),
+        ("plan:speed", ["a"]),
+        ("tag:paper", ["c"]),
+        ("nothing", []),
+        ("queued", []),
     ],
-)  # fmt: skip
+)
 def test_words_and_fields_must_all_hold(text: str, ids: list[str]) -> None:
     assert found(text) == ids
 

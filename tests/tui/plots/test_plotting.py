@@ -21,9 +21,15 @@ from tui.style.themes import THEMES
 ROOT = Path(__file__).parents[3]
 
 BITS = {
-    (0, 3): 0x01, (0, 2): 0x02, (0, 1): 0x04, (1, 3): 0x08,
-    (1, 2): 0x10, (1, 1): 0x20, (0, 0): 0x40, (1, 0): 0x80,
-}  # fmt: skip
+    (0, 3): 0x01,
+    (0, 2): 0x02,
+    (0, 1): 0x04,
+    (1, 3): 0x08,
+    (1, 2): 0x10,
+    (1, 1): 0x20,
+    (0, 0): 0x40,
+    (1, 0): 0x80,
+}
 
 
 def colours(theme: str = "dark") -> Palette:

@@ -262,10 +262,20 @@ def test_a_resume_supersedes_metrics_that_have_no_new_point_yet() -> None:
 def test_the_metrics_people_look_at_come_first() -> None:
     names = ["train/total_flops", "core/arc", "train/mfu", "val/bpb", "train/loss", "gpu/0/util"]
     assert by_importance(names) == [
-        "train/loss", "val/bpb", "train/mfu", "core/arc", "gpu/0/util", "train/total_flops",
-    ]  # fmt: skip
+        "train/loss",
+        "val/bpb",
+        "train/mfu",
+        "core/arc",
+        "gpu/0/util",
+        "train/total_flops",
+    ]
     names = ["train/loss", "rl/pass@1_stderr", "rl/reward", "rl/pass@2", "train/tok_per_sec", "rl/pass@1"]
     assert by_importance(names) == [
-        "rl/reward", "rl/pass@1", "train/loss", "train/tok_per_sec", "rl/pass@2", "rl/pass@1_stderr",
-    ]  # fmt: skip
+        "rl/reward",
+        "rl/pass@1",
+        "train/loss",
+        "train/tok_per_sec",
+        "rl/pass@2",
+        "rl/pass@1_stderr",
+    ]
     assert (better("train/loss"), better("train/mfu"), better("train/lrm")) == (-1, 1, 0)

@@ -17,10 +17,19 @@ from tui.screens.host_key import HostKey
 from tui.screens.hosts import HostsScreen
 
 PROBE = Probe(
-    "local", "node7", "3.11.7", "abc", 16, 128 << 30, 5 << 30, 100 << 30, False,
-    gpus=(Gpu("NVIDIA H100", 80 << 30),) * 8, driver="570.1",
+    host="local",
+    hostname="node7",
+    python="3.11.7",
+    agent="abc",
+    cores=16,
+    ram_total=128 << 30,
+    disk_free=5 << 30,
+    disk_total=100 << 30,
+    in_container=False,
+    gpus=(Gpu("NVIDIA H100", 80 << 30),) * 8,
+    driver="570.1",
     interpreter=Interpreter("/opt/python", False, error="No module named 'nanochat'"),
-)  # fmt: skip
+)
 
 
 def test_every_failed_check_says_what_to_do() -> None:

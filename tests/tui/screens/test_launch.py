@@ -83,7 +83,7 @@ async def test_what_is_typed_is_checked_and_becomes_the_command(bench: Bench) ->
         assert (options.depth, options.total_batch_size, options.window_pattern) == (4, 10_000, "S L")  # type: ignore[attr-defined]
 
 
-async def test_a_bad_value_is_told_beside_its_field_and_nothing_starts(bench: Bench) -> None:
+async def test_a_bad_value_is_reported_beside_its_field_and_nothing_starts(bench: Bench) -> None:
     bench.run("one")
     async with bench.open() as (app, pilot):
         screen = await launch_screen(app, pilot)
@@ -213,8 +213,12 @@ def test_the_reproducing_command_can_be_pasted_into_a_shell(bench: Bench) -> Non
     )
     line = reproduce(run, host)
     assert shlex.split(line) == [
-        "NANOCHAT_BASE_DIR=~/nano chat", "~/venv/bin/python", "-m", "nanochat.stages.base_train", "--run=a b",
-    ]  # fmt: skip
+        "NANOCHAT_BASE_DIR=~/nano chat",
+        "~/venv/bin/python",
+        "-m",
+        "nanochat.stages.base_train",
+        "--run=a b",
+    ]
     assert line.startswith("NANOCHAT_BASE_DIR=~/'nano chat' ~/venv/bin/python -m")
     options = from_mapping(STAGES["base_train"].options, {"depth": 4})
     assert stage_line("base_train", options, Host("x", base_dir="/b"), "python3").endswith(

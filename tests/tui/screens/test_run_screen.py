@@ -83,7 +83,7 @@ async def test_turning_to_another_run_leaves_nothing_of_the_one_before(bench: Be
         assert "old" not in str(app.screen.query_one(Samples).query_one("Static").render())
 
 
-async def test_an_answer_is_told_from_its_question_and_a_continuation_goes_on(bench: Bench) -> None:
+async def test_an_answer_is_set_apart_from_its_prompt_and_a_continuation_is_not(bench: Bench) -> None:
     key = bench.run("demo", status="running")
     bench.training(key, steps=5)
     said = [("How many?", "Five."), ("The sky is", "The sky is blue.")]
@@ -98,7 +98,7 @@ async def test_an_answer_is_told_from_its_question_and_a_continuation_goes_on(be
         assert "The sky is blue." in shown()
 
 
-async def test_text_from_a_run_is_shown_and_never_obeyed(bench: Bench) -> None:
+async def test_text_from_a_run_is_shown_and_never_interpreted(bench: Bench) -> None:
     key = bench.run(HOSTILE, status="running", state={"reason": HOSTILE})
     bench.training(key, steps=5)
     bench.events(
@@ -172,26 +172,32 @@ async def test_a_long_log_is_read_a_window_at_a_time(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("line", "error", "warning"),
     [
-        ("chat_sft: error: no task", True, False), ("RuntimeError: CUDA out of memory", True, False),
-        ("Traceback (most recent call last):", True, False), ("2026-11-27 ERROR - no", True, False),
-        ("What is wrong? ⟶ An Error in the sum", False, False), ("a.py:12: UserWarning: hi", False, True),
-        ("warn: loss spike", False, True), ("I warn you", False, False),
+        ("chat_sft: error: no task", True, False),
+        ("RuntimeError: CUDA out of memory", True, False),
+        ("Traceback (most recent call last):", True, False),
+        ("2026-11-27 ERROR - no", True, False),
+        ("What is wrong? ⟶ An Error in the sum", False, False),
+        ("a.py:12: UserWarning: hi", False, True),
+        ("warn: loss spike", False, True),
+        ("I warn you", False, False),
     ],
-)  # fmt: skip
-def test_lines_that_tell_an_error_are_told_from_prose(line: str, error: bool, warning: bool) -> None:
+)
+def test_lines_that_report_an_error_are_distinguished_from_prose(
+    line: str, error: bool, warning: bool
+) -> None:
     assert (bool(ERROR.search(line)), bool(WARNING.search(line))) == (error, warning)
 
 
 async def test_the_log_of_an_ended_run_comes_when_its_host_answers(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, told, down = bench.run("demo", age=90_000), bench.fleet.console, [True]
+    key, answer, down = bench.run("demo", age=90_000), bench.fleet.console, [True]
     bench.fleet.text[key] = b"hello\n"
 
     async def console(*args: Any) -> tuple[bytes, int, int]:
         if down[0]:
             raise UserError("local: not connected")
-        return await told(*args)
+        return await answer(*args)
 
     monkeypatch.setattr(bench.fleet, "console", console)
     monkeypatch.setattr(run_screen, "LOG_DRAIN_SECONDS", 0.1)

@@ -51,7 +51,7 @@ async def test_a_hundred_thousand_rows_cost_no_more_than_those_in_sight() -> Non
         started = time.perf_counter()
         app.table.show(range(100_000))
         await pilot.press("end")
-        await settle(pilot, lambda: app.table.scroll_offset.y > 0, patience=2)
+        await settle(pilot, lambda: app.table.scroll_offset.y > 0, timeout=2)
         assert app.table.current == 99_999
         assert "line 99999" in "".join(app.table.render_line(y).text for y in range(20))
         assert time.perf_counter() - started < 2.0
