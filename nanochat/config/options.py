@@ -1,7 +1,7 @@
-"""What an options dataclass is, and how one is read from a command line, a plan or a form.
+"""What an options dataclass is, and how its values are checked, from a command line, a plan or a form alike.
 
-The dataclasses of the stages are in nanochat/config/train_options.py. Underscores stand for dashes
-and `10_000` or `2e9` for integers everywhere.
+The stages' dataclasses are in data_options.py, train_options.py, chat_options.py and eval_options.py.
+Underscores stand for dashes, and `10_000` or `2e9` for integers, everywhere.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ O = TypeVar("O", bound=Options)  # noqa: E741 - the conventional single letter
 
 @dataclass(frozen=True)
 class OptionField:
-    """What a form, a parser or a check needs to know of one option."""
+    """One option of a stage, as a form, a parser or a check needs it."""
 
     name: str
     type: type
@@ -38,7 +38,7 @@ class OptionField:
     group: str
     choices: tuple[str, ...] = ()
     minus_one: str = ""
-    """What -1 stands for, which is then allowed whatever the minimum; the help tells it too."""
+    """What -1 stands for; it is then allowed whatever the minimum, and the help says so too."""
     minimum: float | None = None
     maximum: float | None = None
     short: str = ""
@@ -54,7 +54,7 @@ class OptionField:
 
     @property
     def at_least(self) -> str:
-        """The smallest value, for people; empty without a minimum."""
+        """The smallest value, for error messages; empty without a minimum."""
         if self.minimum is None:
             return ""
         return f"{self.minimum:g}" + (", or -1" if self.minus_one else "")
@@ -74,20 +74,35 @@ def option(
     path: bool = False,
     aliases: Sequence[str] = (),
 ) -> Any:
-    """A dataclass field that carries what its form line and its flag say; see `OptionField`."""
-    meta = {
+    """A dataclass field that describes an option in its metadata; see `OptionField`."""
+    metadata = {
         "help": f"{help}; -1: {minus_one}" if minus_one else help,
-        "group": group, "choices": tuple(choices), "minus_one": minus_one, "minimum": minimum,
-        "maximum": maximum, "short": short, "positional": positional, "path": path,
+        "group": group,
+        "choices": tuple(choices),
+        "minus_one": minus_one,
+        "minimum": minimum,
+        "maximum": maximum,
+        "short": short,
+        "positional": positional,
+        "path": path,
         "aliases": tuple(aliases),
-    }  # fmt: skip
-    return dataclasses.field(default=default, metadata=meta)
+    }
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 GROUPS = (
-    "Run", "Model", "Tasks", "Answers", "Horizon", "Batch", "Optimizer", "Evaluation", "CORE", "Checkpoint",
+    "Run",
+    "Model",
+    "Tasks",
+    "Answers",
+    "Horizon",
+    "Batch",
+    "Optimizer",
+    "Evaluation",
+    "CORE",
+    "Checkpoint",
     "Tracking",
-)  # fmt: skip
+)
 """The order of groups that several stages have, however their options are inherited."""
 
 
@@ -102,7 +117,7 @@ def option_fields(cls: type[Options]) -> list[OptionField]:
         if hint == bool | None and item.default is None:
             kind = bool
         if isinstance(kind, types.UnionType) or item.default is MISSING:
-            raise TypeError(f"{cls.__name__}.{item.name}: one plain type with a default, please")
+            raise TypeError(f"{cls.__name__}.{item.name} needs one plain type and a default")
         fields.append(OptionField(item.name, kind, item.default, **item.metadata))
     return sorted(fields, key=lambda field: GROUPS.index(field.group) if field.group in GROUPS else -1)
 
@@ -124,6 +139,16 @@ def parse_value(field: OptionField, raw: object) -> Value:
     return value
 
 
+YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+TYPE_NAMES: dict[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    tuple: "a list of text",
+}
+
+
 def not_allowed(flag: str, value: object, choices: Iterable[object]) -> UserError:
     """The error for a value that is none of the choices."""
     return UserError(f"{flag}: {value!r} is not allowed", nearest(str(value), map(str, choices)))
@@ -143,32 +168,15 @@ def _convert(field: OptionField, raw: object) -> Value:
             return text
         if field.default is None and text in (None, "", "auto"):
             return None
-        words = {
-            "true": True,
-            "1": True,
-            "yes": True,
-            "on": True,
-            "false": False,
-            "0": False,
-            "no": False,
-            "off": False,
-        }
-        if str(text).lower() in words:
-            return words[str(text).lower()]
+        if (word := str(text).lower()) in (*YES, *NO):
+            return word in YES
     elif not isinstance(text, bool):
         number = _number(text)
         if field.type is float and number is not None:
             return float(number)
         if field.type is int and number is not None and float(number).is_integer():
             return int(number)
-    names = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "text",
-        tuple: "a list of text",
-    }
-    raise UserError(f"{field.flag}: {raw!r} is not {names[field.type]}", _example(field))
+    raise UserError(f"{field.flag}: {raw!r} is not {TYPE_NAMES[field.type]}", _example(field))
 
 
 def _number(text: object) -> int | float | None:
@@ -220,7 +228,7 @@ def changed(options: Options) -> dict[str, Value]:
 
 
 def to_argv(options: Options) -> list[str]:
-    """The shortest command line that gives these options back through `parse_argv`."""
+    """The shortest command line that gives these options back when it is parsed."""
     argv: list[str] = []
     positional: list[str] = []
     differing = changed(options)

@@ -47,16 +47,18 @@ STAGES: dict[str, StageSpec] = {
     spec.name: spec
     for spec in (
         StageSpec("data_build", DataBuildOptions, "pack files and folders into training shards", "docs"),
-        StageSpec("data_download", DataDownloadOptions, "fetch a published set of shards", "files"),
+        StageSpec("data_download", DataDownloadOptions, "download a published set of shards", "files"),
         StageSpec("tok_train", TokTrainOptions, "train the byte-level BPE tokenizer", "chars"),
         StageSpec("tok_eval", TokEvalOptions, "compare the tokenizer with GPT-2's and GPT-4's", "text"),
         StageSpec("base_train", BaseTrainOptions, "pretrain a base model", "step"),
         StageSpec("base_loss", BaseLossOptions, "bits per byte and samples of a checkpoint", "row"),
         StageSpec("base_eval", BaseEvalOptions, "CORE, bits per byte and samples of a base model", "item"),
-        StageSpec("mid_train", MidTrainOptions, "teach a base model conversations and tools", "step"),
+        StageSpec(
+            "mid_train", MidTrainOptions, "midtrain a base model on conversations and tool use", "step"
+        ),
         StageSpec("chat_sft", ChatSftOptions, "fine-tune a model on conversations", "step"),
-        StageSpec("chat_rl", ChatRlOptions, "reinforce the answers that turn out right", "step"),
-        StageSpec("chat_eval", ChatEvalOptions, "judge a chat model on its tasks", "item"),
+        StageSpec("chat_rl", ChatRlOptions, "reinforcement learning on questions with known answers", "step"),
+        StageSpec("chat_eval", ChatEvalOptions, "evaluate a chat model on its tasks", "item"),
     )
 }
 
