@@ -40,6 +40,22 @@ OWNERS = {
     "gpus": GpuGrid,
     "alerts": Alerts,
 }
+IDS_OF_0_1_0 = {
+    "app": "runs run hosts back help palette freeze theme launch plan quit",
+    "runs": "open launch plan stop resume filter sort reverse pin copy shell",
+    "run": "log stop resume smooth logy zoom filter copy previous next shell",
+    "plot": "zoom_in zoom_out left right cursor_left cursor_right all full",
+    "plots": "axis superseded next previous",
+    "gpus": "heat",
+    "log": "find filter next previous follow top bottom up down page_up page_down left right",
+    "alerts": "go",
+    "hosts": "connect add test remove commands launch shell",
+    "launch": "start copy default next previous",
+    "plan": "start copy",
+    "welcome": "choose",
+    "table": "up down page_up page_down first last",
+}
+"""What a keymap file of 0.1.0 may name, by group: later versions must still accept it."""
 KEY_LIST = [key for group in KEYS.values() for key in group]
 
 
@@ -83,6 +99,13 @@ def test_a_keymap_file_is_read_and_checked(tmp_path: Path) -> None:
     path.write_text("no toml")
     with pytest.raises(UserError, match=r"keymap\.toml"):
         read_keymap(path)
+
+
+def test_a_keymap_file_of_0_1_0_is_still_accepted(tmp_path: Path) -> None:
+    ids = {f"{group}.{name}" for group, names in IDS_OF_0_1_0.items() for name in names.split()}
+    path = tmp_path / "keymap.toml"
+    path.write_text("".join(f'"{name}" = "f9"\n' for name in sorted(ids)))
+    assert read_keymap(path).keys() == ids
 
 
 async def test_a_remapped_key_works_and_help_shows_it(bench: Bench) -> None:
