@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.common.text import harmless
+from nanochat.common.text import sanitize
 from nanochat.config.command_parser import Parser, collect, command_parser, parse
 from nanochat.config.eval_options import CheckpointOptions
 from nanochat.config.options import option
@@ -137,7 +137,7 @@ def _shown(token: int, tokenizer: "Tokenizer") -> str:
     except UnicodeDecodeError:
         return "".join(f"\\x{byte:02x}" for byte in raw)[: _WIDTH - 40]
     visible = text.replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥")
-    return harmless(visible, _WIDTH - 40)
+    return sanitize(visible, _WIDTH - 40)
 
 
 def _wrapped(label: str, ids: Sequence[int], tokenizer: "Tokenizer") -> list[str]:

@@ -1,4 +1,4 @@
-"""Numbers and foreign text as a terminal can show them: aligned, short, and harmless."""
+"""Numbers and foreign text as a terminal can show them: aligned, short, and safe to print."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNSAFE = re.compile(
 LINE_CAP = 2_000
 
 
-def harmless(text: str, cap: int = LINE_CAP) -> str:
+def sanitize(text: str, cap: int = LINE_CAP) -> str:
     """One line of foreign text that cannot command the terminal.
 
     Colour sequences are dropped; every other control character is shown as its picture (␛, ␇ …) and
@@ -62,7 +62,7 @@ def number(value: float | str | None) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return harmless(value, 40)
+        return sanitize(value, 40)
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
     size = abs(value)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
-from nanochat.common.text import harmless, percent, when
+from nanochat.common.text import percent, sanitize, when
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 from remote.cli.printer import GLYPHS, describe, figures, make_printer, spent, table
 from remote.hosts.book import DEFAULT_BASE, Host, HostBook, parse_ssh_target
@@ -169,7 +169,7 @@ def _show(fleet: Fleet, run: RunRow, as_json: bool) -> int:
     }
     for name, value in facts.items():
         if value:
-            print(f"{name:<8} {harmless(str(value), 2000)}")
+            print(f"{name:<8} {sanitize(str(value), 2000)}")
     for event in fleet.store.events(run.key, kinds=("alert", "eval", "checkpoint", "stage_end")):
         text = describe(event)
         if text:

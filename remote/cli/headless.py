@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, make_dir
-from nanochat.common.text import harmless, number, short
+from nanochat.common.text import number, sanitize, short
 from nanochat.config.command_parser import Parser, command_parser, parse
 from nanochat.config.plan import Plan, load_plan
 from remote.cli.printer import GLYPHS, Printer, judged, make_printer, spent, table
@@ -100,8 +100,8 @@ async def _check_ready(fleet: Fleet, host: str) -> None:
     found = probe.interpreter
     if found is not None and not found.ok:
         raise UserError(
-            f"host '{host}' cannot run stages: {harmless(found.error, 300)}",
-            f"install nanochat for {harmless(found.path)} there, or name another Python: "
+            f"host '{host}' cannot run stages: {sanitize(found.error, 300)}",
+            f"install nanochat for {sanitize(found.path)} there, or name another Python: "
             f"nanochat hosts add {host} --replace --ssh … --python PATH",
         )
 
@@ -113,14 +113,14 @@ async def _why(fleet: Fleet, row: RunRow) -> str:
         text, _, _ = await fleet.console(row.key, -4096, 4096)
         lines = [line for line in text.decode(errors="replace").splitlines() if line.strip()]
         reason = lines[-1] if lines else f"exit code {row.exit_code}"
-    return f"{row.name} {row.status}: {harmless(reason, 300)} (see: nanochat runs show {row.key})"
+    return f"{row.name} {row.status}: {sanitize(reason, 300)} (see: nanochat runs show {row.key})"
 
 
 def summary(rows: Sequence[RunRow]) -> str:
     """The closing table: stage, status, duration, key figures."""
     cells = [
         (
-            harmless(row.name or row.stage, 30),
+            sanitize(row.name or row.stage, 30),
             f"{GLYPHS.get(row.status, ' ')} {row.status}",
             spent(row),
             _bpb(row),
@@ -140,8 +140,8 @@ def _bpb(row: RunRow) -> str:
 
 
 def _results(row: RunRow) -> str:
-    shown = [harmless(text, 60) for text in judged(row.results)[:4]]
-    return ", ".join(shown) or harmless(row.reason, 60)
+    shown = [sanitize(text, 60) for text in judged(row.results)[:4]]
+    return ", ".join(shown) or sanitize(row.reason, 60)
 
 
 def samples(fleet: Fleet, rows: Sequence[RunRow]) -> list[str]:
@@ -152,5 +152,5 @@ def samples(fleet: Fleet, rows: Sequence[RunRow]) -> list[str]:
         for event in fleet.store.events(row.key, kinds=["sample"]):
             newest[str(event.data.get("prompt", ""))] = str(event.data.get("text", ""))
         chosen = [item for item in newest.items() if item[0]] or list(newest.items())
-        lines += [f"  {harmless(prompt, 60)} → {harmless(text, 200)}" for prompt, text in chosen[:_SAMPLES]]
+        lines += [f"  {sanitize(prompt, 60)} → {sanitize(text, 200)}" for prompt, text in chosen[:_SAMPLES]]
     return ["", "samples:", *lines] if lines else []

@@ -1,4 +1,4 @@
-"""Runs and their events in words, for a terminal, a pipe or a program; foreign text is made harmless."""
+"""Runs and their events in words, for a terminal, a pipe or a program; foreign text is sanitized."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TextIO
 
-from nanochat.common.text import amount, clock, duration, harmless, number, percent, short
+from nanochat.common.text import amount, clock, duration, number, percent, sanitize, short
 from nanochat.run.events import Event
 from remote.key_metric import key_figure
 from remote.runs import RunRow
@@ -59,7 +59,7 @@ class JsonPrinter:
         self._out, self._err = out, err
 
     def note(self, text: str) -> None:
-        print(harmless(text), file=self._err, flush=True)
+        print(sanitize(text), file=self._err, flush=True)
 
     def event(self, run: RunRow, event: Event) -> None:
         record = {
@@ -89,7 +89,7 @@ class PlainPrinter:
         self._told: dict[str, float] = {}
 
     def note(self, text: str) -> None:
-        self._line(f"{clock(time.time())} {harmless(text)}")
+        self._line(f"{clock(time.time())} {sanitize(text)}")
 
     def event(self, run: RunRow, event: Event) -> None:
         text = describe(event)
@@ -160,16 +160,16 @@ def describe(event: Event) -> str:
         attempt = data.get("attempt")
         again = f", attempt {attempt} from step {data.get('from_step')}" if attempt not in (1, None) else ""
         total, unit = as_number(data.get("total_steps")), str(data.get("unit") or "step")
-        return harmless("started" + again + (f", {amount(total, unit)}" if total else ""))
+        return sanitize("started" + again + (f", {amount(total, unit)}" if total else ""))
     if event.kind == "eval":
-        return harmless(at + ", ".join(judged(data)))
+        return sanitize(at + ", ".join(judged(data)))
     if event.kind == "checkpoint":
-        return harmless(f"{at}saved {data.get('path', '')}")
+        return sanitize(f"{at}saved {data.get('path', '')}")
     if event.kind == "alert":
-        return harmless(f"⚠ {at}{data.get('message') or data.get('what', '')}")
+        return sanitize(f"⚠ {at}{data.get('message') or data.get('what', '')}")
     if event.kind == "stage_end":
         reason = f": {data['error']}" if data.get("error") else ""
-        return harmless(f"{data.get('status', 'ended')}{reason}")
+        return sanitize(f"{data.get('status', 'ended')}{reason}")
     return ""
 
 
@@ -192,7 +192,7 @@ _ERROR = "_stderr"
 def progress_line(run: RunRow) -> str:
     """`base_train 120/300 40% · bpb 2.31 · loss 3.21 · 12.3k tok/s · 1m20s left`."""
     done = f"{run.step:,}/{run.total_steps:,}" if run.step is not None and run.total_steps else ""
-    words = [word for word in (harmless(run.name or run.stage, 40), done, percent(run.progress)) if word]
+    words = [word for word in (sanitize(run.name or run.stage, 40), done, percent(run.progress)) if word]
     parts = [" ".join(words) if len(words) > 1 else f"{words[0]} {run.status}"]
     parts += [word for word in (figures(run),) if word]
     if run.eta_s is not None and run.status == "running":
@@ -219,8 +219,8 @@ def spent(run: RunRow) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Rows under a header in columns as wide as their widest cell; every cell made harmless."""
-    cells = [list(header), *([harmless(cell, 80) for cell in row] for row in rows)]
+    """Rows under a header in columns as wide as their widest cell; every cell sanitized."""
+    cells = [list(header), *([sanitize(cell, 80) for cell in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

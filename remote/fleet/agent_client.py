@@ -16,7 +16,7 @@ from typing import Any
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
-from nanochat.common.text import harmless
+from nanochat.common.text import sanitize
 from remote.fleet.agent_archive import AgentFile, build
 from remote.hosts.book import Host
 from remote.runs import CommandRecord
@@ -75,7 +75,7 @@ class AgentError(UserError):
     """The agent refused a request; `code` names why, for programs."""
 
     def __init__(self, host: str, message: str, code: str) -> None:
-        super().__init__(f"host '{host}': {harmless(message)}", exit_code=Exit.FAILED)
+        super().__init__(f"host '{host}': {sanitize(message)}", exit_code=Exit.FAILED)
         self.code = code
 
 
@@ -148,7 +148,7 @@ class AgentClient:
         done = await self._run(argv, shown=f"look for Python and {name} in {self.host.base_dir}")
         fenced = done.stdout.decode(errors="replace").split("\x1e")
         if len(fenced) < 4:
-            said = harmless((done.stderr or done.stdout).decode(errors="replace")[-200:])
+            said = sanitize((done.stderr or done.stdout).decode(errors="replace")[-200:])
             raise UserError(
                 f"host '{self.host.name}' has no usable shell: {said or 'it printed nothing'}",
                 exit_code=Exit.UNREACHABLE,
@@ -174,7 +174,7 @@ class AgentClient:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             reason = said[-1] if said else f"exit {done.exit_code}"
             raise UserError(
-                f"cannot put the agent on host '{self.host.name}': {harmless(reason)}",
+                f"cannot put the agent on host '{self.host.name}': {sanitize(reason)}",
                 "is --base-dir writable there, with space left?",
                 Exit.FAILED,
             )

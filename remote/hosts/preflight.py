@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from nanochat.common.text import harmless, size_bytes
+from nanochat.common.text import sanitize, size_bytes
 
 if TYPE_CHECKING:
     from remote.runs import Probe
@@ -26,7 +26,7 @@ def checks(probe: Probe) -> Iterator[Check]:
     where = "in a container" if probe.in_container else ""
     yield Check(
         "good",
-        f"agent {probe.agent[:12]} runs on {harmless(probe.hostname)} under Python {probe.python} {where}",
+        f"agent {probe.agent[:12]} runs on {sanitize(probe.hostname)} under Python {probe.python} {where}",
     )
     yield _interpreter(probe)
     free = (
@@ -49,19 +49,19 @@ def _interpreter(probe: Probe) -> Check:
     if not found.ok:
         fix = f"{found.path} -m pip install nanochat there, or name a Python that has it (--python)"
         return Check(
-            "bad", f"{harmless(found.path)} cannot import nanochat: {harmless(found.error, 200)}", fix
+            "bad", f"{sanitize(found.path)} cannot import nanochat: {sanitize(found.error, 200)}", fix
         )
-    return Check("good", f"{harmless(found.path)} (Python {found.python}) has nanochat {found.nanochat}")
+    return Check("good", f"{sanitize(found.path)} (Python {found.python}) has nanochat {found.nanochat}")
 
 
 def _gpus(probe: Probe) -> Check:
     if probe.gpus:
         names: dict[str, int] = {}
         for gpu in probe.gpus:
-            label = f"{harmless(gpu.name)} {size_bytes(gpu.mem_total)}"
+            label = f"{sanitize(gpu.name)} {size_bytes(gpu.mem_total)}"
             names[label] = names.get(label, 0) + 1
         shown = ", ".join(f"{count} × {name}" for name, count in names.items())
-        return Check("good", f"{shown}, driver {harmless(probe.driver)}")
+        return Check("good", f"{shown}, driver {sanitize(probe.driver)}")
     if probe.nvml_error:
-        return Check("warn", f"no GPU: {harmless(probe.nvml_error, 120)}", "stages run on the CPU there")
+        return Check("warn", f"no GPU: {sanitize(probe.nvml_error, 120)}", "stages run on the CPU there")
     return Check("warn", "no GPU", "stages run on the CPU there")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.common.text import harmless
+from nanochat.common.text import sanitize
 
 CONNECT_TIMEOUT = 10.0
 _READ_SIZE = 64 * 1024
@@ -28,14 +28,14 @@ class HostUnreachable(UserError):  # noqa: N818 - the name says what it is
     """The host cannot be reached, or the connection was lost on the way."""
 
     def __init__(self, host: str, reason: str, hint: str = "") -> None:
-        super().__init__(f"host '{host}' is unreachable: {harmless(reason)}", hint, Exit.UNREACHABLE)
+        super().__init__(f"host '{host}' is unreachable: {sanitize(reason)}", hint, Exit.UNREACHABLE)
 
 
 class AuthenticationFailed(UserError):  # noqa: N818 - the name says what it is
     """The host answered and refused every key we have."""
 
     def __init__(self, host: str, reason: str, hint: str) -> None:
-        super().__init__(f"host '{host}' refused the login: {harmless(reason)}", hint, Exit.UNREACHABLE)
+        super().__init__(f"host '{host}' refused the login: {sanitize(reason)}", hint, Exit.UNREACHABLE)
 
 
 class UnknownHostKey(UserError):  # noqa: N818 - the name says what it is

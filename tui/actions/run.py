@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
-from nanochat.common.text import harmless
+from nanochat.common.text import sanitize
 from tui.actions import clipboard
 from tui.actions.command_line import quote, reproduce
 
@@ -26,7 +26,7 @@ async def pin(room: Room, run: RunRow) -> None:
 async def stop(room: Room, run: RunRow) -> None:
     """Stops the run after the user has confirmed it."""
     if not run.live:
-        room.say(f"{harmless(run.label)} has ended already", "warning")
+        room.say(f"{sanitize(run.label)} has ended already", "warning")
         return
     if await room.confirm(
         f"Stop {_describe(run)}?",
@@ -36,18 +36,18 @@ async def stop(room: Room, run: RunRow) -> None:
         verb="stop it",
     ):
         await room.fleet.stop(run.key)
-        room.say(f"■ {harmless(run.label)}: asked to stop")
+        room.say(f"■ {sanitize(run.label)}: asked to stop")
 
 
 def _describe(run: RunRow) -> str:
     name = run.label
-    return harmless(f"{run.stage} of {name}" if name != run.stage else name) + f" on {harmless(run.host)}"
+    return sanitize(f"{run.stage} of {name}" if name != run.stage else name) + f" on {sanitize(run.host)}"
 
 
 async def resume(room: Room, run: RunRow) -> None:
     """Starts a new attempt of an ended run after the user has confirmed it."""
     if run.live:
-        room.say(f"{harmless(run.label)} is still {run.status}", "warning")
+        room.say(f"{sanitize(run.label)} is still {run.status}", "warning")
         return
     if await room.confirm(
         f"Resume {_describe(run)}?",
@@ -57,7 +57,7 @@ async def resume(room: Room, run: RunRow) -> None:
         verb="resume it",
     ):
         await room.fleet.resume(run.key)
-        room.say(f"● {harmless(run.label)}: a new attempt starts")
+        room.say(f"● {sanitize(run.label)}: a new attempt starts")
 
 
 async def copy_command(room: Room, run: RunRow) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from nanochat.common.text import harmless
+from nanochat.common.text import sanitize
 
 CHUNK = 256 * 1024
 MAX_LINES = 20_000
@@ -135,4 +135,4 @@ def _split(data: bytes, offset: int) -> list[Line]:
 
 
 def _text(raw: bytes) -> str:
-    return harmless(raw.decode("utf-8", "replace"))
+    return sanitize(raw.decode("utf-8", "replace"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from nanochat.common.errors import UserError
-from nanochat.common.text import duration, harmless, short, size_bytes
+from nanochat.common.text import duration, sanitize, short, size_bytes
 from nanochat.compute.gpus import PUBLISHED_PRICE, find_gpu, named_gpu
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.model.architecture import parameter_counts
@@ -55,7 +55,7 @@ def _gpus_of(host: Host, probe: Probe, processes: int) -> tuple[Machine, str]:
     if model is not None:
         machine = gpu_machine(model, processes, price, gpu.mem_total)
     else:
-        machine = Machine(harmless(gpu.name, 24), processes, gpu.mem_total, peak=None, price=price)
+        machine = Machine(sanitize(gpu.name, 24), processes, gpu.mem_total, peak=None, price=price)
     if processes > count:
         return machine, f"its {count} {machine.name} are too few for {processes} processes"
     used = "one" if processes == 1 else str(processes)

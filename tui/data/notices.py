@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nanochat.common.text import duration, harmless
+from nanochat.common.text import duration, sanitize
 from remote.key_metric import key_figure
 from tui.style.status import status_style
 
@@ -50,7 +50,7 @@ class NotificationTracker:
 
 
 def _name(run: RunRow) -> str:
-    return harmless(f"{run.label} on {run.host}", 60)
+    return sanitize(f"{run.label} on {run.host}", 60)
 
 
 def _ended(run: RunRow) -> Notice:
@@ -62,6 +62,6 @@ def _ended(run: RunRow) -> Notice:
         str(key_figure(run)),
     ]
     if run.reason:
-        what.append(harmless(run.reason, 200))
+        what.append(sanitize(run.reason, 200))
     text = " · ".join(part for part in what if part)
     return Notice(run.key, SEVERITIES.get(run.status, "error"), text)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nanochat.common.text import harmless
+from nanochat.common.text import sanitize
 
 if TYPE_CHECKING:
     from nanochat.run.events import Event
@@ -48,7 +48,7 @@ class RunReader:
             series = self._store.series(self.key, name, self._seq.get(name, -1))
             if len(series):
                 self._seq[name] = series.seq[-1]
-                update.metrics[harmless(name, 60)] = _rows(series.points())
+                update.metrics[sanitize(name, 60)] = _rows(series.points())
         update.events = self._store.events(self.key, self._events, KEY_EVENTS)
         if update.events:
             self._events = update.events[-1].seq

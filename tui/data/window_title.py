@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nanochat.common.text import harmless
+from nanochat.common.text import sanitize
 from tui.data.run_summary import title
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def window_title(rows: Sequence[RunRow], key: str) -> str:
     if chosen is None:
         return "nanochat"
     alerts = f"⚠{chosen.alerts} " if chosen.alerts else ""
-    return harmless(f"{alerts}{title(chosen)} · nanochat", 120)
+    return sanitize(f"{alerts}{title(chosen)} · nanochat", 120)
 
 
 def title_sequence(title: str, *, first: bool) -> str:

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from nanochat.common.errors import UserError
-from nanochat.common.text import clock, duration, harmless, size_bytes
+from nanochat.common.text import clock, duration, sanitize, size_bytes
 from remote.hosts.preflight import Check, checks
 from tui.actions import run as run_actions
 from tui.keys import bindings
@@ -58,15 +58,15 @@ def cells(entry: Entry) -> dict[str, Cell]:
     latency = link.latency_ms if link and link.status == "up" else None
     gpus = f"{len(probe.gpus)} × {probe.gpus[0].name}" if probe and probe.gpus else "none" if probe else ""
     return {
-        "name": (harmless(host.name), "strong"),
+        "name": (sanitize(host.name), "strong"),
         "link": (f"{status.glyph} {status.word}", status.role),
         "latency": (f"{latency:.0f} ms" if latency is not None else "", ""),
         "live": (str(entry.live) if entry.live else "", "live"),
-        "gpus": (harmless(gpus), ""),
+        "gpus": (sanitize(gpus), ""),
         "disk": (size_bytes(probe.disk_free) if probe else "", ""),
         "cores": (f"{probe.cores:g}" if probe else "", ""),
-        "target": (harmless(host.target), "muted"),
-        "python": (harmless(host.python or "python3"), "muted"),
+        "target": (sanitize(host.target), "muted"),
+        "python": (sanitize(host.python or "python3"), "muted"),
         "price": (f"{host.price_per_hour:.2f}" if host.price_per_hour is not None else "", ""),
     }
 
@@ -223,7 +223,7 @@ def _link_lines(link: Link | None) -> list[Content]:
     words = f"up for {duration(now - link.since)}" if link.status == "up" else stale_words(link, now)
     lines = [Content.assemble((f"{status.glyph} {status.word}  ", f"bold {ROLE_STYLES[status.role]}"), words)]
     if link.error:
-        lines.append(Content.styled(f"✗ {harmless(link.error, 600)}", "$error"))
+        lines.append(Content.styled(f"✗ {sanitize(link.error, 600)}", "$error"))
     return lines
 
 
@@ -238,11 +238,11 @@ def _command_log(records: Iterable[CommandRecord]) -> Content:
     for record in reversed(list(records)):
         took = f"{record.seconds:.1f}s" if record.seconds is not None else ""
         code = "" if record.exit_code in (0, None) else f" exit {record.exit_code}"
-        error = f"\n           {harmless(record.error, 300)}" if record.error else ""
+        error = f"\n           {sanitize(record.error, 300)}" if record.error else ""
         lines.append(
             Content.assemble(
                 (f"{clock(record.t)} ", "$muted"),
-                harmless(record.command, 1000),
+                sanitize(record.command, 1000),
                 (f"  {took}", "$muted"),
                 (code + error, "$error"),
             )

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from nanochat.common.errors import UserError
-from nanochat.common.text import harmless
+from nanochat.common.text import sanitize
 from nanochat.config.options import changed
 from nanochat.config.plan import Plan, builtin_plans, load_plan
 from tui.actions import run as run_actions
@@ -66,7 +66,7 @@ def _entry(name: str, kind: str, layout: Layout) -> Entry:
 def cells(entry: Entry) -> dict[str, Cell]:
     """A plan as cells."""
     stages = (str(len(entry.plan.stages)), "") if entry.plan else ("✗", "bad")
-    return {"name": (harmless(entry.name), "strong"), "kind": (entry.kind, "muted"), "stages": stages}
+    return {"name": (sanitize(entry.name), "strong"), "kind": (entry.kind, "muted"), "stages": stages}
 
 
 class PlanScreen(ControlScreen):
@@ -175,6 +175,6 @@ def describe(plan: Plan) -> Content:
         if stage.needs:
             parts.append((f"  after {', '.join(stage.needs)}", "$muted"))
         for name, value in changed(stage.options).items():
-            parts += [(f"\n    {name:<18} ", "$muted"), (harmless(format_value(value)), "")]
+            parts += [(f"\n    {name:<18} ", "$muted"), (sanitize(format_value(value)), "")]
         parts.append(("\n", ""))
     return Content.assemble(*parts)

@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Input
 
-from nanochat.common.text import harmless
+from nanochat.common.text import sanitize
 from tui.actions.run_bindings import RunActions
 from tui.data.console_source import console_of
 from tui.data.run_reader import RunReader, RunUpdate
@@ -191,7 +191,7 @@ class RunScreen(RunActions, ControlScreen):
     async def _apply_update(self, key: str, update: RunUpdate) -> None:
         if key not in self.plots.run_keys:
             run = self.chosen_run
-            self.plots.load(key, harmless(run.label, 40) if run else key, update.metrics)
+            self.plots.load(key, sanitize(run.label, 40) if run else key, update.metrics)
         else:
             self.plots.extend(key, update.metrics)
         self.samples.add(update.events)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nanochat.common.text import clock, harmless
+from nanochat.common.text import clock, sanitize
 from tui.keys import bindings
 from tui.widgets.table import Cell, Column, VirtualTable
 
@@ -33,7 +33,7 @@ def cells(event: Event) -> dict[str, Cell]:
         "level": ("✗ error" if error else "⚠ warn", "bad" if error else "warn"),
         "time": (clock(event.t), "muted"),
         "step": (f"{event.step:,}" if event.step is not None else "", "muted"),
-        "message": (harmless(str(event.data.get("message", "")), 500), ""),
+        "message": (sanitize(str(event.data.get("message", "")), 500), ""),
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from rich.style import Style
 
-from nanochat.common.text import duration, harmless, size_bytes
+from nanochat.common.text import duration, sanitize, size_bytes
 from tui.data.telemetry import BUCKET_SECONDS, Gpu, GpuHistory, Value, number_in
 from tui.style.palette import Palette
 
@@ -152,7 +152,7 @@ def _gpu_notes(gpu: Gpu, slow: str, panel: Panel) -> Line:
     if gpu.ecc:
         notes.append((f"{bad} ECC {gpu.ecc:.0f}", colours.error))
     if gpu.throttled:
-        notes.append((f"{warn} throttle: {harmless(gpu.throttle, 60)}", colours.warning))
+        notes.append((f"{warn} throttle: {sanitize(gpu.throttle, 60)}", colours.warning))
     if slow:
         notes.append((f"{warn} {slow}", colours.warning))
     return notes

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.widget import Widget
 
-from nanochat.common.text import duration, harmless, percent
+from nanochat.common.text import duration, percent, sanitize
 from remote.key_metric import key_figure
 from tui.data.run_summary import elapsed, eta, extent, progress, speed
 from tui.style.status import ROLE_STYLES, status_style
@@ -49,15 +49,15 @@ class RunHeader(Widget):
         style = "$muted" if self.stale else ROLE_STYLES[status.role]
         left: Parts = [
             (f" {status.glyph} {status.word}{'?' if self.stale else ''} ", f"bold {style}"),
-            (f" {harmless(run.label, 60)} ", "bold"),
-            (f" {run.stage} · {harmless(run.host, 40)}", "$muted"),
+            (f" {sanitize(run.label, 60)} ", "bold"),
+            (f" {run.stage} · {sanitize(run.host, 40)}", "$muted"),
         ]
         if run.attempt > 1:
             left.append((f" · attempt {run.attempt}", "$muted"))
         if self.stale:
             return left, [(stale_words(self.link, now) + " ", "bold $warning")]
         if run.reason and not run.live:
-            return left, [(harmless(run.reason, 120) + " ", style)]
+            return left, [(sanitize(run.reason, 120) + " ", style)]
         return left, [(f"{key_figure(run)} ", "bold $accent")]
 
     def _how_far(self, run: RunRow, now: float) -> tuple[Parts, Parts]:

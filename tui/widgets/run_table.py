@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from nanochat.common.text import duration, harmless, percent, when
+from nanochat.common.text import duration, percent, sanitize, when
 from remote.key_metric import key_figure
 from tui.data.run_summary import elapsed, eta, mfu, progress, speed, steps
 from tui.style.status import status_style
@@ -83,9 +83,9 @@ def cells(run: RunRow, silent: bool) -> dict[str, Cell]:
     figure, rate = key_figure(run), speed(run)
     return {
         "status": (f"{status.glyph} {word}", "muted" if stale else status.role),
-        "name": (("⌃ " if run.pinned else "") + harmless(run.label), dim or "strong"),
-        "stage": (harmless(run.stage), dim),
-        "host": (harmless(run.host), dim),
+        "name": (("⌃ " if run.pinned else "") + sanitize(run.label), dim or "strong"),
+        "stage": (sanitize(run.stage), dim),
+        "host": (sanitize(run.host), dim),
         "step": (steps(run), dim),
         "done": (percent(progress(run)), dim),
         "figure": (str(figure), dim),
@@ -93,9 +93,9 @@ def cells(run: RunRow, silent: bool) -> dict[str, Cell]:
         "mfu": (mfu(run), dim),
         "eta": (eta(run), dim),
         "elapsed": (duration(elapsed(run, now)), dim),
-        "plan": (harmless(run.plan_name), "muted"),
+        "plan": (sanitize(run.plan_name), "muted"),
         "started": (when(run.created_at, time.time()), "muted"),
-        "note": (harmless(" ".join([*(f"#{tag}" for tag in run.tags), run.note, run.reason])), "muted"),
+        "note": (sanitize(" ".join([*(f"#{tag}" for tag in run.tags), run.note, run.reason])), "muted"),
     }
 
 

@@ -10,7 +10,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from nanochat.common.text import harmless, size_bytes
+from nanochat.common.text import sanitize, size_bytes
 from remote.cli.printer import judged
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _entry(event: Event) -> Content | None:
     at = f"{event.step:,}" if event.step is not None else ""
     data = event.data
     if event.kind == "sample":
-        prompt, text = harmless(str(data.get("prompt", "")), 400), _paragraph(str(data.get("text", "")))
+        prompt, text = sanitize(str(data.get("prompt", "")), 400), _paragraph(str(data.get("text", "")))
         # A base model continues the prompt, a chat model answers it.
         answer = "" if text.startswith(prompt) else " ⟶ "
         return Content.assemble((f"{at:>7} ", "$muted"), (prompt, "bold"), answer, text.removeprefix(prompt))
@@ -61,23 +61,23 @@ def _entry(event: Event) -> Content | None:
     if event.kind == "checkpoint":
         size = data.get("bytes")
         words = f"saved {size_bytes(size) if isinstance(size, int | float) else ''} "
-        path = harmless(str(data.get("path", "")), 300)
+        path = sanitize(str(data.get("path", "")), 300)
         return Content.assemble(
             (f"{at:>7} ", "$muted"), (words, "$success"), ("/".join(path.split("/")[-2:]), "")
         )
     if event.kind == "stage_end":
         results = data.get("results")
         shown = _values(results) if isinstance(results, dict) else ""
-        error = harmless(str(data.get("error", "")), 600)
-        status = harmless(str(data.get("status", "")), 40)
+        error = sanitize(str(data.get("error", "")), 600)
+        status = sanitize(str(data.get("status", "")), 40)
         return Content.assemble(("    end ", "$muted"), (f"{status} ", "bold"), shown, (error, "$error"))
     return None
 
 
 def _values(data: Mapping[str, object]) -> str:
     plain = {name: value for name, value in data.items() if isinstance(value, int | float | str)}
-    return "  ".join(harmless(words, 300) for words in judged(plain))
+    return "  ".join(sanitize(words, 300) for words in judged(plain))
 
 
 def _paragraph(text: str) -> str:
-    return " ⏎ ".join(harmless(line, 400) for line in text[:4000].splitlines())
+    return " ⏎ ".join(sanitize(line, 400) for line in text[:4000].splitlines())

@@ -1,4 +1,4 @@
-"""Text from logs is harmless, and numbers are short."""
+"""Text from logs is safe to print, and numbers are short."""
 
 import math
 
@@ -11,9 +11,9 @@ from nanochat.common.text import (
     UNSAFE,
     clock,
     duration,
-    harmless,
     number,
     percent,
+    sanitize,
     short,
     size_bytes,
 )
@@ -21,29 +21,29 @@ from nanochat.common.text import (
 
 @given(st.text(max_size=400))
 def test_no_line_of_a_log_can_command_the_terminal(text: str) -> None:
-    assert not UNSAFE.search(harmless(text))
+    assert not UNSAFE.search(sanitize(text))
 
 
 @given(st.binary(max_size=400))
 def test_bytes_of_any_kind_are_shown_without_control_characters(raw: bytes) -> None:
-    shown = harmless(raw.decode("utf-8", "surrogateescape"))
+    shown = sanitize(raw.decode("utf-8", "surrogateescape"))
     shown.encode("utf-8")
     assert not UNSAFE.search(shown)
 
 
 def test_colours_are_dropped_and_other_sequences_become_visible() -> None:
-    assert harmless("\x1b[1;31mloss\x1b[0m 2.5") == "loss 2.5"
-    assert harmless("\x1b]0;owned\x07") == "␛]0;owned␇"
-    assert harmless("\x1b[2J") == "␛[2J"
-    assert harmless("a\u202eb") == "a⟨202e⟩b"
+    assert sanitize("\x1b[1;31mloss\x1b[0m 2.5") == "loss 2.5"
+    assert sanitize("\x1b]0;owned\x07") == "␛]0;owned␇"
+    assert sanitize("\x1b[2J") == "␛[2J"
+    assert sanitize("a\u202eb") == "a⟨202e⟩b"
 
 
 def test_a_redrawn_line_shows_its_last_state() -> None:
-    assert harmless("  0%|\r 50%|\r100%|done\n") == "100%|done"
+    assert sanitize("  0%|\r 50%|\r100%|done\n") == "100%|done"
 
 
 def test_a_very_long_line_is_cut_and_says_by_how_much() -> None:
-    shown = harmless("x" * (LINE_CAP + 1_234))
+    shown = sanitize("x" * (LINE_CAP + 1_234))
     assert shown == "x" * LINE_CAP + " … +1,234 characters"
 
 

@@ -205,7 +205,7 @@ def test_escape_sequences_a_host_sends_never_reach_the_terminal(
     HostBook(shell.layout).add(known_sshd.host(base=shell.far, python=str(rude)), replace=True)
     tested = shell.run("hosts", "test", "box", code=1)
     refused = shell.run("--no-tui", "my plan.toml", "--host", "box", code=2)
-    assert "owned" in tested.stdout and "owned" in refused.stderr  # told, and harmless
+    assert "owned" in tested.stdout and "owned" in refused.stderr  # shown, and safe to print
     assert not set("\x1b\x07") & set(tested.stdout + tested.stderr + refused.stdout + refused.stderr)
 
 

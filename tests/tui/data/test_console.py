@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.common.text import harmless
+from nanochat.common.text import sanitize
 from tui.data import console as module
 from tui.data.console import CHUNK, Console, Fetch
 
@@ -26,7 +26,7 @@ class File:
 
 def lines_of(data: bytes) -> list[str]:
     whole = data.split(b"\n")
-    return [harmless(line.decode("utf-8", "replace")) for line in (whole if whole[-1] else whole[:-1])]
+    return [sanitize(line.decode("utf-8", "replace")) for line in (whole if whole[-1] else whole[:-1])]
 
 
 def open_console(fetch: Fetch) -> Console:
