@@ -53,8 +53,7 @@ def ours(case: Case) -> dict[str, Any]:
     from nanochat.compute.device import setup_runtime
     from nanochat.config.eval_options import BaseEvalOptions
     from nanochat.evals.bundle import read_bundle
-    from nanochat.evals.core import CoreRun, Records, chunks, judge_chunk
-    from nanochat.evals.icl import Asker
+    from nanochat.evals.core import CoreRun, Records, chunks, prompt_builder, score_chunk
     from nanochat.evals.nanochat_lm import CPU_TOKENS, NanochatLM
     from nanochat.model.architecture import ModelConfig
     from nanochat.model.gpt import build_model
@@ -72,14 +71,11 @@ def ours(case: Case) -> dict[str, Any]:
     core = CoreRun(lm, run, setup_runtime("cpu", case.dtype), None, CPU_TOKENS)
     found = {}
     for task in read_bundle(Path(case.bundle), tuple(filter(None, case.tasks.split(",")))):
-        rows = task.rows(case.rows)
         records = Records(core, {})
+        prompts = prompt_builder(lm, task, case.rows)
         started = time.perf_counter()
-        asker = Asker(
-            task, rows, lm.encode, lm.bos, cuts_at_lines=lm.cuts_at_lines, limit=lm.limit
-        )  # fmt: skip
-        for chunk in chunks(len(rows)):
-            judge_chunk(core, asker, chunk, records)
+        for chunk in chunks(len(prompts.rows)):
+            score_chunk(core, prompts, chunk, records)
         seconds = time.perf_counter() - started
         found[task.label] = {"seconds": seconds, "correct": [r["correct"] for r in records.share(task.label)]}
     return found

@@ -27,8 +27,8 @@ def count_batch(model: GPT, batch: LabelledBatch, token_bytes: Tensor) -> Tensor
 
     Ignored targets (−1) and special tokens, which have no bytes, count in neither.
     """
-    losses = model.losses(batch.inputs, batch.targets)
-    sizes = torch.where(batch.targets >= 0, token_bytes[batch.targets.clamp(min=0)], 0)
+    losses = model.losses(batch.inputs, batch.targets)  # (B, T) nats
+    sizes = torch.where(batch.targets >= 0, token_bytes[batch.targets.clamp(min=0)], 0)  # (B, T) bytes
     return torch.stack(((losses * (sizes > 0)).sum(), sizes.sum().float()))
 
 
@@ -38,13 +38,14 @@ def evaluate_bpb(
 ) -> float:
     """Bits per byte over the first `steps` batches: Σ nats / (ln 2 · Σ bytes).
 
-    With several `ranks` the batches are this one's own, maybe none, and the sums go over all.
+    With several `ranks` the batches are this rank's own, maybe none, and the sums are taken over all ranks.
     `token_bytes` (V,) int64 is each token's number of raw bytes, on the model's device.
     Infinite when no target has bytes.
     """
     counts = [count_batch(model, batch, token_bytes) for batch in islice(batches, steps)]
+    # Batches are added in float64: a float32 sum would stop counting bytes exactly at 2²⁴.
     zero = torch.zeros(2, dtype=torch.float64)
-    sums = torch.stack(counts).cpu().double().sum(dim=0) if counts else zero
+    sums = torch.stack(counts).cpu().double().sum(dim=0) if counts else zero  # (2,)
     if ranks is not None and ranks.world > 1:
         sums = ranks.sum(sums.to(token_bytes.device)).cpu()
     nats, size = sums.tolist()

@@ -1,4 +1,4 @@
-"""The CORE bundle on disk: 22 in-context tasks, their rows, and what guessing scores on each."""
+"""The CORE bundle on disk: 22 in-context tasks (DCLM, arXiv 2406.11794), their rows and random baselines."""
 
 import csv
 import json
@@ -16,8 +16,9 @@ from nanochat.common.paths import Layout
 BUNDLE_URL = "https://karpathy-public.s3.us-west-2.amazonaws.com/eval_bundle.zip"
 FOLDER = "eval_bundle"
 EVAL_BUNDLE = "eval-bundle"
-"""What `nanochat data download --dataset` calls it."""
+"""Its name in `nanochat data download --dataset`."""
 SHUFFLE_SEED = 1337
+"""Upstream nanochat's: with another seed `--max-per-task` would choose other rows."""
 
 Row = Mapping[str, Any]
 
@@ -26,7 +27,7 @@ FIELDS: dict[str, dict[str, type]] = {
     "schema": {"context_options": list, "continuation": str, "gold": int},
     "language_modeling": {"context": str, "continuation": str},
 }
-"""The kinds of task, and what a row of each must hold."""
+"""The kinds of task, and the fields that a row of each must have."""
 OPTIONS = {"multiple_choice": "choices", "schema": "context_options"}
 
 
@@ -42,13 +43,13 @@ class CoreTask:
     baseline: float
 
     def centered(self, accuracy: float) -> float:
-        """0 at guessing, 1 when all is right."""
+        """The centered accuracy: 0 for guessing, 1 when every answer is right."""
         return (accuracy - self.baseline) / (1 - self.baseline)
 
     def rows(self, limit: int = -1) -> list[Row]:
-        """The task's rows, shuffled, then cut to `limit` (none when not positive).
+        """The task's rows, shuffled, then the first `limit` of them (all when not positive).
 
-        Raises `UserError` when the file is missing, a line is damaged, or the examples cannot be drawn.
+        Raises `UserError` when the file is missing, a line is damaged, or the shots need more rows.
         """
         rows = _read_rows(self)
         random.Random(SHUFFLE_SEED).shuffle(rows)
@@ -64,11 +65,11 @@ class CoreTask:
         return rows
 
 
-_HINT = f"delete its folder and fetch it anew: nanochat data download --dataset {EVAL_BUNDLE}"
+_HINT = f"delete its folder and fetch it again: nanochat data download --dataset {EVAL_BUNDLE}"
 
 
 def bundle_folder(layout: Layout, explicit: str = "") -> Path:
-    """Where the bundle is looked for: `explicit`, else `eval_bundle` under the base directory."""
+    """The folder of the bundle: `explicit`, else `eval_bundle` under the base directory."""
     return layout.resolve(explicit) if explicit else layout.base / FOLDER
 
 
@@ -104,9 +105,13 @@ def _task(folder: Path, entry: Mapping[str, Any], baselines: Mapping[str, float]
     if kind not in FIELDS:
         raise ValueError(f"task {label} is of an unknown type {kind}")
     return CoreTask(
-        label, kind, folder / "eval_data" / str(entry["dataset_uri"]), int(entry["num_fewshot"][0]),
-        str(entry.get("continuation_delimiter", " ")), 0.01 * baselines[label],
-    )  # fmt: skip
+        label=label,
+        kind=kind,
+        path=folder / "eval_data" / str(entry["dataset_uri"]),
+        shots=int(entry["num_fewshot"][0]),
+        delimiter=str(entry.get("continuation_delimiter", " ")),
+        baseline=0.01 * baselines[label],
+    )
 
 
 def _read_rows(task: CoreTask) -> list[Row]:
@@ -119,7 +124,7 @@ def _read_rows(task: CoreTask) -> list[Row]:
     except OSError as error:
         raise UserError(f"the CORE bundle lacks {task.path}", _HINT) from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{task.path} is no UTF-8 text: {one_line(str(error))[:200]}", _HINT) from error
+        raise UserError(f"{task.path} is not UTF-8 text: {one_line(str(error))[:200]}", _HINT) from error
     return rows
 
 
@@ -133,13 +138,13 @@ def _parsed(task: CoreTask, line: str, number: int) -> Any:
 def _check_row(task: CoreTask, row: Any, number: int) -> Row:
     where = f"{task.path}, line {number}"
     if not isinstance(row, dict):
-        raise UserError(f"{where}: no JSON object", _HINT)
+        raise UserError(f"{where}: not a JSON object", _HINT)
     for name, kind in FIELDS[task.kind].items():
         if not isinstance(row.get(name), kind):
-            raise UserError(f"{where}: '{name}' is missing or no {kind.__name__}", _HINT)
+            raise UserError(f"{where}: '{name}' is missing or not a {kind.__name__}", _HINT)
     options = OPTIONS.get(task.kind)
     if options and not all(isinstance(option, str) for option in row[options]):
-        raise UserError(f"{where}: '{options}' holds more than text", _HINT)
+        raise UserError(f"{where}: '{options}' holds something other than text", _HINT)
     if options and not 0 <= row["gold"] < len(row[options]):
         raise UserError(f"{where}: gold {row['gold']} is not one of {len(row[options])} {options}", _HINT)
     return row

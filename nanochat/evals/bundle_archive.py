@@ -1,4 +1,4 @@
-"""The CORE bundle as it is published, a zip, put in its place whole or not at all."""
+"""The CORE bundle as it is published: a zip, unpacked completely or not at all."""
 
 import os
 import shutil
@@ -10,11 +10,11 @@ from nanochat.common.atomic_folder import StagedFolder
 from nanochat.common.errors import UserError
 from nanochat.evals.bundle import BUNDLE_URL, read_bundle
 
-_AGAIN = f"fetch it again, or look at {BUNDLE_URL}"
+_RETRY = f"fetch it again, or look at {BUNDLE_URL}"
 
 
 def bundle_url(mirror: str = "") -> str:
-    """The address of the zip; `mirror` stands in place of its server's."""
+    """The address of the zip; `mirror` replaces its server's."""
     return f"{mirror.rstrip('/')}{urlsplit(BUNDLE_URL).path}" if mirror else BUNDLE_URL
 
 
@@ -26,36 +26,39 @@ def check_archive(path: Path) -> None:
 def members(path: Path) -> dict[str, zipfile.ZipInfo]:
     """The bundle's files in the zip, by their paths inside the bundle.
 
-    Raises `UserError` when it is no zip, has no core.yaml, or names a place outside.
+    Raises `UserError` when it is not a zip, has no core.yaml, or names a path outside its folder.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             files = [item for item in archive.infolist() if not item.is_dir()]
     except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no whole zip: {error}", _AGAIN) from error
+        raise UserError(f"{path} is not a complete zip: {error}", _RETRY) from error
     roots = [PurePosixPath(item.filename).parent for item in files if item.filename.endswith("core.yaml")]
     if not roots:
-        raise UserError(f"{path} holds no CORE bundle: there is no core.yaml in it", _AGAIN)
+        raise UserError(f"{path} holds no CORE bundle: it has no core.yaml", _RETRY)
     root = min(roots, key=lambda folder: len(folder.parts))
     found = {}
     for item in files:
         name = PurePosixPath(item.filename)
         if name.is_absolute() or ".." in name.parts or "\\" in item.filename:
-            raise UserError(f"{path} is refused: '{item.filename}' in it lies outside its folder")
+            raise UserError(f"{path} is refused: its member '{item.filename}' lies outside its folder")
         if name.is_relative_to(root):
             found[str(name.relative_to(root))] = item
     return found
 
 
 def unpack_bundle(path: Path, out: Path) -> int:
-    """Unpacks the zip at `path` into the folder `out`, which appears whole; returns the number of files.
+    """Unpacks the zip at `path` into the folder `out`, which appears complete; returns the number of files.
 
     An earlier bundle there is replaced, other files are not. Raises `UserError` for a zip or a bundle that is
     damaged, and for a disk that is full.
     """
     files = members(path)
-    tops = {PurePosixPath(name).parts[0] for name in files}
-    with StagedFolder(out, tops.__contains__, overwrite=True) as staged, zipfile.ZipFile(path) as archive:
+    top_names = {PurePosixPath(name).parts[0] for name in files}
+    with (
+        StagedFolder(out, top_names.__contains__, overwrite=True) as staged,
+        zipfile.ZipFile(path) as archive,
+    ):
         try:
             for name, item in files.items():
                 target = staged.content / name
@@ -65,7 +68,7 @@ def unpack_bundle(path: Path, out: Path) -> int:
                     file.flush()
                     os.fsync(file.fileno())
         except (zipfile.BadZipFile, EOFError) as error:
-            raise UserError(f"{path} is damaged: {error}", _AGAIN) from error
+            raise UserError(f"{path} is damaged: {error}", _RETRY) from error
         read_bundle(staged.content)
         staged.commit()
     return len(files)

@@ -1,4 +1,4 @@
-"""Chat tasks: multiple choice by the letters' logits, the rest by what the model writes."""
+"""Chat tasks: multiple choice by the logits of the letters, the others by what the model generates."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from nanochat.infer.engine import Completion, Engine
 from nanochat.infer.sampling import Sampling
 from nanochat.infer.scheduler import FinishReason, Request
 from nanochat.model.gpt import GPT
-from nanochat.tasks.base import Conversation, Task, last_text
+from nanochat.tasks.base import Conversation, Task, last_text, question_text
 from nanochat.tasks.registry import TaskData, make_task, task_spec
 from nanochat.tasks.scoring import CHAT_CORE_BASELINES, Letters, best_letter
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -19,12 +19,16 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 CHAT_CORE = "ChatCORE"
 """Stands for its six tasks where tasks are named."""
 SEED = 42
-"""Of sampled answers; sample n of an item has its own stream."""
+"""Of completions, as in upstream nanochat; sample n of an item has random numbers of its own."""
+SORT_BATCHES = 64
+"""Batches of multiple choice sorted by length together: less padding, and records still come often."""
+GENERATE_BATCHES = 8
+"""Batches of requests in flight together: rows that finish early are refilled from the others."""
 
 
 @dataclass(frozen=True)
-class Answering:
-    """How generative tasks are answered."""
+class GenerationConfig:
+    """How the completions of generative tasks are sampled."""
 
     temperature: float = 0.0
     top_k: int = 50
@@ -32,13 +36,13 @@ class Answering:
     samples: int = 1
 
 
-def judged_tasks(
-    names: Sequence[str], data: TaskData, left_out: Callable[[str, UserError], None]
+def evaluation_tasks(
+    names: Sequence[str], data: TaskData, on_skip: Callable[[str, UserError], None]
 ) -> dict[str, Task]:
-    """The tasks called `names`, by name, in the splits they are judged on.
+    """The tasks called `names`, by name, in the splits they are evaluated on.
 
-    `ChatCORE`, and no names, stand for those of its six whose data is at hand; `left_out` hears of the
-    others, and why. Raises `UserError` for a named one that is not there or is for training only.
+    `ChatCORE`, and no names, stand for those of its six tasks whose data is available; the others are passed
+    to `on_skip` with the reason. Raises `UserError` for a named task that is missing or for training only.
     """
     tasks: dict[str, Task] = {}
     named = [name for name in names if name.lower() != CHAT_CORE.lower()]
@@ -51,45 +55,47 @@ def judged_tasks(
         except UserError as error:
             if name in named:
                 raise
-            left_out(spec.name, error)
+            on_skip(spec.name, error)
             continue
         if task.eval_type is None:
-            raise UserError(f"{spec.name} is for training only: no answer to it can be judged")
+            raise UserError(f"{spec.name} is for training only: it cannot be evaluated")
         tasks[spec.name] = task
     return tasks
 
 
-class ChatJudge:
-    """Judges a model on tasks; keep one for all tasks, its weights are prepared once.
+class ChatEvaluator:
+    """Evaluates a model on tasks; keep one for all tasks, as its weights are prepared once.
 
-    `rows` is the size of a batch: of padded prompts for multiple choice, of running answers otherwise.
+    `rows` is the size of a batch: of padded prompts for multiple choice, of running samples otherwise.
     """
 
     def __init__(
-        self, model: GPT, tokenizer: Tokenizer, rows: int = 8, answering: Answering | None = None
+        self, model: GPT, tokenizer: Tokenizer, rows: int = 8, generation: GenerationConfig | None = None
     ) -> None:
         self.model, self.tokenizer, self.rows = model, tokenizer, rows
-        self.answering = answering or Answering()
+        self.generation = generation or GenerationConfig()
         self.engine = Engine(model, tokenizer)
         self._letters = Letters(tokenizer)
         self._stop = tokenizer.answer_ends
 
-    def judge(self, name: str, task: Task, indices: Sequence[int]) -> Iterator[list[Record]]:
-        """Records of the items of `task` at `indices`, some at a time; no order is promised.
+    def evaluate(self, name: str, task: Task, indices: Sequence[int]) -> Iterator[list[Record]]:
+        """Records of the items of `task` at `indices`, some at a time and in no particular order.
 
-        Each has task, index, correct, prediction, gold and prompt; multiple choice also `losses`, the
-        letters' negative log-probabilities in nats among each other.
+        Each has task, index, correct, prediction, gold and prompt; multiple choice also `losses`: the
+        letters' negative log-probabilities in nats, normalised over the item's letters.
         """
-        way = self._choices if task.eval_type == "categorical" else self._answers
-        return way(name, task, indices)
+        method = self._multiple_choice if task.eval_type == "categorical" else self._generative
+        return method(name, task, indices)
 
     def _prompts(self, items: Sequence[Conversation]) -> list[list[int]]:
         return [self.tokenizer.render_for_completion(item["messages"]) for item in items]
 
+    # -- multiple choice ---------------------------------------------------------------------------
+
     @torch.inference_mode()
-    def _choices(self, name: str, task: Task, indices: Sequence[int]) -> Iterator[list[Record]]:
+    def _multiple_choice(self, name: str, task: Task, indices: Sequence[int]) -> Iterator[list[Record]]:
         """The letter with the highest logit right after the prompt, over batches of about equal lengths."""
-        window = 64 * self.rows
+        window = SORT_BATCHES * self.rows
         for start in range(0, len(indices), window):
             part = indices[start : start + window]
             items = [task[index] for index in part]
@@ -104,14 +110,16 @@ class ChatJudge:
                 ]
 
     def _letter_scores(self, prompts: list[list[int]], items: list[Conversation]) -> list[list[float]]:
-        """Each row's log-probabilities of its letters, among each other."""
+        """Each row's log-probabilities of its letters, normalised over them."""
         width = max(map(len, prompts))
-        padded = torch.full((len(prompts), width), self.tokenizer.bos_id)
+        # Padded on the right with bos: attention is causal, so padding does not change what precedes it.
+        padded = torch.full((len(prompts), width), self.tokenizer.bos_id)  # (B, T)
         for row, prompt in zip(padded, prompts, strict=True):
             row[: len(prompt)] = torch.tensor(prompt)
-        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.model.device)
-        hidden = self.model.hidden(padded.to(self.model.device))
-        logits = self.model.logits(hidden[torch.arange(len(prompts), device=last.device), last]).cpu()
+        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.model.device)  # (B,)
+        hidden = self.model.hidden(padded.to(self.model.device))  # (B, T, C)
+        rows = torch.arange(len(prompts), device=last.device)
+        logits = self.model.logits(hidden[rows, last]).cpu()  # (B, V)
         ids = [self._letters.ids(item["letters"]) for item in items]
         return [row[letters].log_softmax(-1).tolist() for row, letters in zip(logits, ids, strict=True)]
 
@@ -119,48 +127,66 @@ class ChatJudge:
         letter = best_letter(scores, item["letters"])
         gold = last_text(item)
         return {
-            "task": name, "index": index, "correct": letter == gold, "prediction": letter, "gold": gold,
-            "losses": [-score for score in scores], "prompt": _shown(item),
-        }  # fmt: skip
+            "task": name,
+            "index": index,
+            "correct": letter == gold,
+            "prediction": letter,
+            "gold": gold,
+            "losses": [-score for score in scores],
+            "prompt": question_text(item),
+        }
 
-    def _answers(self, name: str, task: Task, indices: Sequence[int]) -> Iterator[list[Record]]:
-        """What the model writes; right when any of its samples is."""
-        how = self.answering
-        window = 8 * self.rows
+    # -- generation --------------------------------------------------------------------------------
+
+    def _generative(self, name: str, task: Task, indices: Sequence[int]) -> Iterator[list[Record]]:
+        """What the model generates; right when any of its samples is."""
+        window = GENERATE_BATCHES * self.rows
         for start in range(0, len(indices), window):
             part = indices[start : start + window]
             items = [task[index] for index in part]
-            requests = [
-                Request(
-                    prompt, how.max_new_tokens, Sampling(how.temperature, how.top_k, seed=SEED), how.samples,
-                    self._stop, self.engine.calculator,
-                )
-                for prompt in self._prompts(items)
-            ]  # fmt: skip
-            done = self.engine.complete(requests, self.rows)
-            texts = [[written(self.tokenizer, sample) for sample in samples] for samples in done]
-            flat = [(item, text) for item, row in zip(items, texts, strict=True) for text in row]
-            verdicts = iter(task.evaluate_all([item for item, _ in flat], [text for _, text in flat]))
-            records = []
-            for index, item, row in zip(part, items, texts, strict=True):
-                right = [next(verdicts) for _ in row]
-                best = right.index(True) if True in right else 0
-                records.append({
-                    "task": name, "index": index, "correct": any(right), "prediction": row[best],
-                    "gold": last_text(item), "losses": [], "prompt": _shown(item),
-                    "samples_correct": sum(right), "samples": len(right),
-                })  # fmt: skip
-            yield records
+            texts = self._completions(items)
+            pairs = [(item, text) for item, samples in zip(items, texts, strict=True) for text in samples]
+            correct = iter(task.evaluate_all([item for item, _ in pairs], [text for _, text in pairs]))
+            yield [
+                self._completion_record(name, index, item, samples, [next(correct) for _ in samples])
+                for index, item, samples in zip(part, items, texts, strict=True)
+            ]
+
+    def _completions(self, items: Sequence[Conversation]) -> list[list[str]]:
+        """The text of each sample of each item."""
+        generation = self.generation
+        sampling = Sampling(temperature=generation.temperature, top_k=generation.top_k, seed=SEED)
+        requests = [
+            Request(
+                prompt,
+                max_tokens=generation.max_new_tokens,
+                sampling=sampling,
+                samples=generation.samples,
+                stop=self._stop,
+                calculator=self.engine.calculator,
+            )
+            for prompt in self._prompts(items)
+        ]
+        completions = self.engine.complete(requests, self.rows)
+        return [[completion_text(self.tokenizer, sample) for sample in samples] for samples in completions]
+
+    def _completion_record(
+        self, name: str, index: int, item: Conversation, samples: list[str], correct: list[bool]
+    ) -> Record:
+        return {
+            "task": name,
+            "index": index,
+            "correct": any(correct),
+            "prediction": samples[correct.index(True) if any(correct) else 0],
+            "gold": last_text(item),
+            "losses": [],
+            "prompt": question_text(item),
+            "samples_correct": sum(correct),
+            "samples": len(samples),
+        }
 
 
-def written(tokenizer: Tokenizer, sample: Completion) -> str:
-    """What a sample says, without the token that ended it."""
-    return tokenizer.decode(
-        sample.tokens[:-1] if sample.finish_reason is FinishReason.STOP else sample.tokens
-    )
-
-
-def _shown(item: Conversation) -> str:
-    """The user's last message, as text."""
-    users = [message["content"] for message in item["messages"] if message["role"] == "user"]
-    return str(users[-1]) if users else ""
+def completion_text(tokenizer: Tokenizer, sample: Completion) -> str:
+    """The text of a sample, without the stop token."""
+    stopped = sample.finish_reason is FinishReason.STOP
+    return tokenizer.decode(sample.tokens[:-1] if stopped else sample.tokens)

@@ -1,8 +1,8 @@
 """CORE (DCLM, arXiv 2406.11794): 22 in-context tasks, each accuracy centered on guessing, and their mean.
 
-Items are judged in chunks that depend on nothing but the task's rows; ranks take chunks in turn, and
-what an earlier attempt of the run judged is not judged again. So verdicts and losses are the same for any
-number of ranks and wherever a run was cut.
+Items are scored in chunks that depend on nothing but the task's rows; ranks take chunks in turn, and what an
+earlier attempt of the run scored is not scored again. So results and losses are the same for any number of
+ranks and wherever a run was interrupted.
 """
 
 import json
@@ -15,21 +15,21 @@ from typing import Any
 
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import Runtime
-from nanochat.evals.batches import NEAR, Batch, LanguageModel, Score, plan_batches, score
+from nanochat.evals.batches import NEAR_TIE, Batch, LanguageModel, Score, plan_batches, score
 from nanochat.evals.bundle import CoreTask
-from nanochat.evals.icl import Asker, Item
-from nanochat.evals.records import Record, RecordFile, accuracy
+from nanochat.evals.icl import Item, PromptBuilder
+from nanochat.evals.records import Record, RecordFile, accuracy, gather
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, StageStopped
 
 CORE_TASKS = 22
-"""Tasks of the whole bundle: only their mean is CORE."""
+"""Tasks of the complete bundle: only their mean is CORE."""
 ITEMS, SETUP = "core-items.jsonl", "core-setup.json"
 
 
 @dataclass(frozen=True)
 class TaskScore:
-    """One task's accuracy (0 to 1), its standard error, and what was out of the ordinary."""
+    """One task's accuracy (0 to 1), its standard error, and counts of unusual items."""
 
     label: str
     kind: str
@@ -40,19 +40,19 @@ class TaskScore:
     centered: float
     centered_stderr: float
     cropped: int
-    """Prompts cut from the left to what the model can read."""
+    """Prompts cropped from the left to what the model can read."""
     problems: int
     """Items that cannot be scored, counted as wrong."""
     empty: int
     """Items with an option of no tokens of its own."""
     near_ties: int
-    """Verdicts that hang on a difference under `NEAR`."""
+    """Items whose result depends on a difference under `NEAR_TIE`."""
     seconds: float
 
 
 @dataclass(frozen=True)
 class CoreScore:
-    """The tasks' scores, and CORE with its standard error when all tasks are there."""
+    """The tasks' scores, and CORE with its standard error when all tasks were evaluated."""
 
     tasks: list[TaskScore]
     core: float | None
@@ -69,7 +69,7 @@ class CoreScore:
         return found
 
     def csv(self) -> str:
-        """As the reference writes it; without its last row when tasks are missing."""
+        """The table as upstream nanochat writes it; without its last row when tasks are missing."""
         lines = [f"{'Task':<35}, {'Accuracy':<10}, {'Centered':<10}"]
         lines += [f"{t.label:<35}, {t.accuracy:<10.6f}, {t.centered:<10.6f}" for t in self.tasks]
         if self.core is not None:
@@ -82,7 +82,7 @@ class CoreScore:
 
 @dataclass(frozen=True)
 class CoreRun:
-    """Where and with what the tasks are judged. `folder` is where records go, None where there is none."""
+    """What is evaluated, where and how. `folder` is where records are stored, None for nowhere."""
 
     model: LanguageModel
     run: StageRun
@@ -93,15 +93,17 @@ class CoreRun:
     step: int | None = None
     max_per_task: int = -1
     low: float = 0.0
+    """The stage's progress when it begins."""
     high: float = 1.0
+    """The stage's progress when it is done."""
 
     def setup(self) -> dict[str, Any]:
-        """What must be the same for records of an earlier attempt to count."""
+        """What must be unchanged for the records of an earlier attempt to be used."""
         return {"max_per_task": self.max_per_task, "step": self.step, "budget": self.budget}
 
 
 class Records:
-    """The records of all ranks: each writes its own file, the first holds all once a task is done."""
+    """The records of all ranks: each rank writes its own file, rank 0's has all once a task is done."""
 
     def __init__(self, core: CoreRun, setup: dict[str, Any]) -> None:
         self.runtime = core.runtime
@@ -109,14 +111,14 @@ class Records:
         folder = core.folder
         if self.runtime.rank == 0 and folder is not None:
             make_dir(folder)
-            self._begin(folder, setup)
+            self._load_or_clear(folder, setup)
         folder, self.found = self.runtime.ranks.broadcast((folder, self.found))
         rank = self.runtime.rank
         name = ITEMS if rank == 0 else _rank_file(rank)
         self.file = RecordFile(folder / name) if folder is not None and folder.is_dir() else None
 
-    def _begin(self, folder: Path, setup: dict[str, Any]) -> None:
-        """Takes up the records of an earlier attempt, or clears those of another evaluation."""
+    def _load_or_clear(self, folder: Path, setup: dict[str, Any]) -> None:
+        """Loads the records of an earlier attempt, or deletes those of another evaluation."""
         marker = folder / SETUP
         same = marker.is_file() and marker.read_text(encoding="utf-8") == _dump(setup)
         for path in [folder / ITEMS, *sorted(folder.glob(_rank_file("*")))]:
@@ -130,7 +132,7 @@ class Records:
         return key in self.found
 
     def add(self, records: Sequence[Record]) -> None:
-        """Keeps those that are new."""
+        """Stores those that are new."""
         new = [r for r in records if (r["task"], r["index"]) not in self.found]
         if self.file is not None:
             self.file.add(new)
@@ -140,12 +142,10 @@ class Records:
     def share(self, task: str) -> list[Record]:
         """The task's records of all ranks, in the order of their indices."""
         own = [record for (name, _), record in self.found.items() if name == task]
-        parts = self.runtime.ranks.gather(own)
-        everything = {record["index"]: record for part in parts for record in part}
-        whole = [everything[index] for index in sorted(everything)]
+        everything = gather(own, self.runtime.ranks)
         if self.runtime.rank == 0:
-            self.add(whole)
-        return whole
+            self.add(everything)
+        return everything
 
 
 def _rank_file(rank: int | str) -> str:
@@ -157,12 +157,14 @@ def _dump(setup: dict[str, Any]) -> str:
 
 
 def evaluate_core(core: CoreRun, tasks: Sequence[CoreTask], setup: dict[str, Any]) -> CoreScore:
-    """Judges the tasks one after the other and tells each. `setup` names the model, for going on later.
+    """Evaluates the tasks one after the other and reports each. `setup` identifies the model: a later attempt
+    uses the records of one with the same setup.
 
     Raises `UserError` for a damaged bundle and `StageStopped` when the run is asked to stop.
     """
-    # Read before anything is computed, so that a damaged file ends it at once.
+    # Read before anything is computed, so that a damaged file is reported at once.
     counts = [len(task.rows(core.max_per_task)) for task in tasks]
+    # An item costs about as much as its prompt is long: progress goes by the examples in it.
     weights = [count * (1 + task.shots) for count, task in zip(counts, tasks, strict=True)]
     records = Records(core, {**setup, **core.setup()})
     scores: list[TaskScore] = []
@@ -171,56 +173,78 @@ def evaluate_core(core: CoreRun, tasks: Sequence[CoreTask], setup: dict[str, Any
     with Progress(core.run, "CORE", low=core.low, high=core.high) as progress:
         for task, weight in zip(tasks, weights, strict=True):
             started = time.perf_counter()
-            rows = task.rows(core.max_per_task)
-            asker = Asker(
-                task, rows, core.model.encode, core.model.bos, cuts_at_lines=core.model.cuts_at_lines,
-                limit=core.model.limit,
-            )  # fmt: skip
-            for chunk in chunks(len(rows)):
+            prompts = prompt_builder(core.model, task, core.max_per_task)
+            for chunk in chunks(len(prompts.rows)):
+                # Ranks take turns over the chunks of all tasks, so that a short task does not idle any.
                 if chunk_number % core.runtime.world == core.runtime.rank:
-                    judge_chunk(core, asker, chunk, records)
+                    score_chunk(core, prompts, chunk, records)
                 chunk_number += 1
-                progress.update((done + weight * chunk.stop / len(rows)) / sum(weights), note=task.label)
+                share = (done + weight * chunk.stop / len(prompts.rows)) / sum(weights)
+                progress.update(share, note=task.label)
             done += weight
             if core.runtime.ranks.any(core.run.stop_requested, core.runtime.device):
                 raise StageStopped
-            found = records.share(task.label)
-            scores.append(summarise(task, found, time.perf_counter() - started))
-            tell(core, scores[-1])
-    return conclude(core, scores)
+            score = task_score(task, records.share(task.label), time.perf_counter() - started)
+            report_task(core, score)
+            scores.append(score)
+    return report_core(core, scores)
+
+
+def prompt_builder(model: LanguageModel, task: CoreTask, max_per_task: int = -1) -> PromptBuilder:
+    """The prompts of a task's rows for a model."""
+    return PromptBuilder(
+        task,
+        rows=task.rows(max_per_task),
+        encode=model.encode,
+        bos=model.bos,
+        splits_at_newlines=model.splits_at_newlines,
+        max_tokens=model.max_tokens,
+    )
 
 
 def chunks(count: int) -> Iterator[range]:
-    """The rows that are planned together: an eighth of a small task, 64 of a large one."""
+    """The rows that are planned together: an eighth of a small task, 64 of a large one.
+
+    Many rows make full batches; few keep the work of the ranks even and the loss of a kill small.
+    """
     size = max(4, min(64, -(-count // 8)))
     return (range(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def judge_chunk(core: CoreRun, asker: Asker, chunk: range, records: Records) -> None:
-    """Judges what is not yet judged of a chunk. A batch is read whole or not at all, always the same."""
-    label = asker.task.label
+def score_chunk(core: CoreRun, prompts: PromptBuilder, chunk: range, records: Records) -> None:
+    """Scores what is not yet scored of a chunk.
+
+    A batch is always the same items, all scored together or none: another batch would round its sums
+    otherwise.
+    """
+    label = prompts.task.label
     if all((label, index) in records for index in chunk):
         return
-    items = [asker.item(index) for index in chunk]
-    records.add([record(core, asker.task, item, []) for item in items if item.problem])
+    items = [prompts.item(index) for index in chunk]
+    records.add([record(core, prompts.task, item, []) for item in items if item.problem])
     for batch in plan_batches([item for item in items if not item.problem], core.model, core.budget):
         if core.runtime.world == 1:
             core.run.check_stop()
         if any((label, item.index) not in records for item in batch.items):
-            records.add(judge_batch(core, asker.task, batch))
+            records.add(score_batch(core, prompts.task, batch))
 
 
-def judge_batch(core: CoreRun, task: CoreTask, batch: Batch) -> list[Record]:
+def score_batch(core: CoreRun, task: CoreTask, batch: Batch) -> list[Record]:
     scores = score(core.model, batch)
     return [record(core, task, item, found) for item, found in zip(batch.items, scores, strict=True)]
 
 
 def record(core: CoreRun, task: CoreTask, item: Item, scores: Sequence[Score]) -> Record:
-    """What is kept of one item. A loss is null where an option has no tokens of its own."""
+    """What is stored of one item. A loss is null where an option has no tokens of its own."""
     found: Record = {
-        "task": task.label, "index": item.index, "correct": False, "prediction": None, "gold": item.gold,
-        "losses": [None if math.isnan(s.loss) else s.loss for s in scores], "prompt": item.prompt,
-    }  # fmt: skip
+        "task": task.label,
+        "index": item.index,
+        "correct": False,
+        "prediction": None,
+        "gold": item.gold,
+        "losses": [None if math.isnan(s.loss) else s.loss for s in scores],
+        "prompt": item.prompt,
+    }
     if item.cropped:
         found["cropped"] = item.cropped
     if item.problem:
@@ -228,21 +252,21 @@ def record(core: CoreRun, task: CoreTask, item: Item, scores: Sequence[Score]) -
     elif task.kind == "language_modeling":
         found["prediction"] = core.model.decode(scores[0].predicted.tolist())
         found["correct"] = scores[0].exact
-        found["near_tie"] = scores[0].margin < NEAR
+        found["near_tie"] = scores[0].margin < NEAR_TIE
     else:
         losses = [s.loss for s in scores]
         found["prediction"] = lowest(losses)
         found["correct"] = found["prediction"] == item.gold
         best, *others = sorted(loss for loss in losses if not math.isnan(loss)) or [math.nan]
-        found["near_tie"] = bool(others) and others[0] - best < NEAR
+        found["near_tie"] = bool(others) and others[0] - best < NEAR_TIE
     return found
 
 
 def lowest(losses: Sequence[float]) -> int:
     """The option with the lowest loss, the first of equals.
 
-    An option of no tokens has NaN, which compares as in the reference: it wins where it is the first
-    option and is never taken elsewhere.
+    An option without tokens has NaN, which compares as in upstream nanochat: it is chosen where it is the
+    first option and never elsewhere.
     """
     best = 0
     for i, loss in enumerate(losses):
@@ -251,41 +275,49 @@ def lowest(losses: Sequence[float]) -> int:
     return best
 
 
-def summarise(task: CoreTask, found: Sequence[Record], seconds: float) -> TaskScore:
-    mean, error = accuracy(found)
+def task_score(task: CoreTask, records: Sequence[Record], seconds: float) -> TaskScore:
+    """The score of a task from the records of its items."""
+    mean, error = accuracy(records)
     return TaskScore(
-        task.label, task.kind, task.shots, len(found), mean, error, task.centered(mean),
-        error / (1 - task.baseline),
-        cropped=sum("cropped" in r for r in found), problems=sum("problem" in r for r in found),
-        empty=sum(None in r["losses"] for r in found), near_ties=sum(r.get("near_tie", False) for r in found),
+        label=task.label,
+        kind=task.kind,
+        shots=task.shots,
+        items=len(records),
+        accuracy=mean,
+        stderr=error,
+        centered=task.centered(mean),
+        centered_stderr=error / (1 - task.baseline),
+        cropped=sum("cropped" in r for r in records),
+        problems=sum("problem" in r for r in records),
+        empty=sum(None in r["losses"] for r in records),
+        near_ties=sum(r.get("near_tie", False) for r in records),
         seconds=seconds,
-    )  # fmt: skip
+    )
 
 
-def tell(core: CoreRun, found: TaskScore) -> None:
-    """One task's result, as an event and a line."""
-    name = f"core/{found.label}"
-    values = {name: found.accuracy, f"{name}_stderr": found.stderr, f"{name}_centered": found.centered}
+def report_task(core: CoreRun, score: TaskScore) -> None:
+    """Logs one task's score, as an event and a line."""
+    name = f"core/{score.label}"
+    values = {name: score.accuracy, f"{name}_stderr": score.stderr, f"{name}_centered": score.centered}
     core.run.eval(core.step, values)
-    notes = [
-        f"{count} {what}"
-        for count, what in (
-            (found.cropped, "cropped to what the model can read"), (found.problems, "that cannot be scored"),
-            (found.empty, "with an empty option"), (found.near_ties, "near ties"),
-        )
-        if count
-    ]  # fmt: skip
+    counts = {
+        "cropped to what the model can read": score.cropped,
+        "that cannot be scored": score.problems,
+        "with an empty option": score.empty,
+        "near ties": score.near_ties,
+    }
+    notes = [f"{count} {what}" for what, count in counts.items() if count]
     core.run.log(
-        f"{found.label} ({found.shots}-shot, {found.kind}): accuracy {found.accuracy:.4f} "
-        f"± {found.stderr:.4f}, centered {found.centered:.4f}, {found.items:,} items, {found.seconds:.2f} s"
+        f"{score.label} ({score.shots}-shot, {score.kind}): accuracy {score.accuracy:.4f} "
+        f"± {score.stderr:.4f}, centered {score.centered:.4f}, {score.items:,} items, {score.seconds:.2f} s"
         + (f"; {', '.join(notes)}" if notes else "")
     )
 
 
-def conclude(core: CoreRun, scores: list[TaskScore]) -> CoreScore:
-    """CORE is the mean of the centered accuracies; the tasks are independent."""
+def report_core(core: CoreRun, scores: list[TaskScore]) -> CoreScore:
+    """Logs CORE, the mean of the centered accuracies; its error is that of independent tasks."""
     if len(scores) != CORE_TASKS:
-        core.run.log(f"no CORE: it is the mean of {CORE_TASKS} tasks, and {len(scores)} were judged")
+        core.run.log(f"no CORE: it is the mean of {CORE_TASKS} tasks, and {len(scores)} were evaluated")
         return CoreScore(scores, None, None)
     mean = sum(s.centered for s in scores) / len(scores)
     error = math.sqrt(sum(s.centered_stderr**2 for s in scores)) / len(scores)

@@ -1,4 +1,4 @@
-"""Models of Hugging Face's transformers as evaluations read them, for their scores through the same code."""
+"""Models of Hugging Face's transformers as evaluations read them, to score them by the same code."""
 
 import contextlib
 import importlib
@@ -11,21 +11,22 @@ import torch
 from torch import Tensor
 
 from nanochat.common.errors import UserError, one_line
+from nanochat.evals.batches import BatchInput
 
 CHUNK = 256
-"""Places whose logits are handed on at a time."""
+"""Positions whose logits are converted to float32 at a time: it bounds the memory."""
 
 
 class HuggingFaceLM:
-    """A causal language model and its tokenizer, from a local folder or what the hub's cache holds.
+    """A causal language model and its tokenizer, from a local folder or the hub's cache.
 
     Prompts longer than the model's context are cropped from the left to it. Raises `UserError` when
     transformers is not installed or the model cannot be loaded.
     """
 
-    shares = False
+    reuses_prefixes = False
     pass_cost = 48
-    cuts_at_lines = False
+    splits_at_newlines = False
 
     def __init__(self, path: str, device: torch.device, dtype: torch.dtype) -> None:
         if importlib.util.find_spec("transformers") is None:
@@ -36,13 +37,13 @@ class HuggingFaceLM:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(path)
             self._model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
         except Exception as error:
-            # transformers has a type of error for each way a folder can be incomplete.
+            # transformers raises many types of error for an incomplete folder.
             raise UserError(
                 f"--hf-path {path}: cannot be loaded: {one_line(str(error))[:300]}",
                 "a folder with config.json, weights and a tokenizer, or a model in the hub's cache",
             ) from error
         self._model.to(device).eval()
-        self.limit = context_of(self._model.config)
+        self.max_tokens = context_length(self._model.config)
         bos = self._tokenizer.bos_token_id
         bos = self._tokenizer.eos_token_id if bos is None else bos
         if bos is None:
@@ -57,21 +58,20 @@ class HuggingFaceLM:
         return str(self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
+    def eager_attention(self) -> Iterator[None]:
+        """Does nothing: transformers compiles nothing by itself."""
         yield
 
-    def logits(
-        self, prefixes: Tensor, counts: Sequence[int], tails: Tensor, rows: Tensor, columns: Tensor
-    ) -> Iterator[Tensor]:
-        """As `LanguageModel` says; there are no prefixes."""
-        logits = self._model(input_ids=tails, use_cache=False).logits
-        for start in range(0, len(rows), CHUNK):
+    def logits(self, batch: BatchInput) -> Iterator[Tensor]:
+        """As in `LanguageModel`; there are no prefixes."""
+        logits = self._model(input_ids=batch.tails, use_cache=False).logits  # (R, T, V)
+        for start in range(0, len(batch.rows), CHUNK):
             part = slice(start, start + CHUNK)
-            yield logits[rows[part], columns[part]].float()
+            yield logits[batch.rows[part], batch.columns[part]].float()  # (n, V)
 
 
-def context_of(config: Any) -> int:
-    """Tokens the model was made for; without end where its configuration does not say."""
+def context_length(config: Any) -> int:
+    """Tokens of the model's context; practically unlimited where its configuration does not say."""
     for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
         value = getattr(config, name, None)
         if isinstance(value, int) and value > 0:
@@ -80,5 +80,5 @@ def context_of(config: Any) -> int:
 
 
 def model_name(path: str) -> str:
-    """What results of the model are filed under: a folder's name, a hub's name with `/` as `-`."""
+    """The name of the model's results: its folder's, or its name on the hub with `-` for `/`."""
     return Path(path).resolve().name if Path(path).is_dir() else path.replace("/", "-")

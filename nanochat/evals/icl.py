@@ -1,7 +1,7 @@
-"""In-context questions as CORE asks them (DCLM, arXiv 2406.11794): prompts, drawn examples, scored spans.
+"""In-context questions as CORE asks them (DCLM, arXiv 2406.11794): prompts, few-shot examples, scored spans.
 
 A question becomes one or several token sequences and in each the span [start, end) that is scored:
-the choices after their common prefix, a shared continuation after each context, or a text to be predicted.
+the choices after their common prefix, a shared continuation after each context, or a text to predict.
 """
 
 import random
@@ -14,26 +14,30 @@ from numpy.typing import NDArray
 from nanochat.evals.bundle import CoreTask, Row
 
 EXAMPLE_SEED = 1234
+"""Upstream nanochat's: with other seeds every prompt would have other examples."""
 
 Ids = NDArray[np.int64]
+"""(T,) token ids."""
 
 
 @dataclass
 class Item:
-    """One question ready to be read. `sequences` begin with bos; `problem` says why none can be scored."""
+    """One question as token sequences, which begin with bos; `problem` says why it cannot be scored."""
 
     index: int
     prompt: str
     gold: int | str
     sequences: list[Ids] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
+    """Of each sequence the tokens [start, end) whose loss counts."""
     cropped: int = 0
-    """Tokens cut from the left of the longest sequence."""
+    """Tokens cropped from the left of the longest sequence."""
     problem: str = ""
 
 
 def draw_examples(index: int, rows: int, shots: int) -> list[int]:
-    """Which other rows are the solved examples of row `index`, in the order they are shown."""
+    """Which other rows are the solved examples of row `index`, in the order of the prompt."""
+    # `sample` picks by position, so this is what sampling the list of all other rows would give.
     drawn = random.Random(EXAMPLE_SEED + index).sample(range(rows - 1), shots)
     return [i if i < index else i + 1 for i in drawn]
 
@@ -50,17 +54,17 @@ def render_example(task: CoreTask, row: Row) -> str:
 
 
 def render_question(task: CoreTask, row: Row) -> list[str]:
-    """The question itself: one text a choice or context; or the text without and with its continuation."""
+    """The question: one text a choice or context; or the text without and with its continuation."""
     if task.kind == "multiple_choice":
         return [f"{row['query']}{task.delimiter}{choice}" for choice in row["choices"]]
     if task.kind == "schema":
         return [f"{context}{task.delimiter}{row['continuation']}" for context in row["context_options"]]
-    asked = f"{row['context'].strip()}{task.delimiter}"
-    return [asked, asked + row["continuation"]]
+    text = f"{row['context'].strip()}{task.delimiter}"
+    return [text, text + row["continuation"]]
 
 
-def shown_prompt(task: CoreTask, row: Row, examples: str) -> str:
-    """What comes before the part that is scored, for the records: of a schema with the right context."""
+def prompt_text(task: CoreTask, row: Row, examples: str) -> str:
+    """The text before the part that is scored, for the records; of a schema task with the right context."""
     if task.kind == "multiple_choice":
         return f"{examples}{row['query']}{task.delimiter}"
     if task.kind == "schema":
@@ -68,22 +72,28 @@ def shown_prompt(task: CoreTask, row: Row, examples: str) -> str:
     return (examples + render_question(task, row)[0]).strip()
 
 
-class Asker:
-    """Makes the items of one task.
+class PromptBuilder:
+    """Builds the items of one task.
 
-    `encode` gives a text's ids without bos. `cuts_at_lines` says that the tokenizer never joins a newline
-    with what follows, unless that is white space: each example is then encoded once for all the prompts
-    it is drawn into.
+    `encode` returns a text's ids without bos. `splits_at_newlines` says that the tokenizer never joins a
+    newline with what follows, unless that is white space: each example is then encoded once for all the
+    prompts it is drawn into.
     """
 
     def __init__(
-        self, task: CoreTask, rows: Sequence[Row], encode: Callable[[str], list[int]], bos: int, *,
-        cuts_at_lines: bool = False, limit: int = 1 << 62,
-    ) -> None:  # fmt: skip
-        self.task, self.rows, self.limit = task, rows, limit
-        self._encode, self._cuts = encode, cuts_at_lines
+        self,
+        task: CoreTask,
+        rows: Sequence[Row],
+        encode: Callable[[str], list[int]],
+        bos: int,
+        *,
+        splits_at_newlines: bool = False,
+        max_tokens: int = 1 << 62,
+    ) -> None:
+        self.task, self.rows, self.max_tokens = task, rows, max_tokens
+        self._encode, self._splits_at_newlines = encode, splits_at_newlines
         self._bos = np.array([bos], dtype=np.int64)
-        self._kept: dict[str, Ids] = {}
+        self._encoded: dict[str, Ids] = {}
 
     def item(self, index: int) -> Item:
         """The question of row `index`."""
@@ -91,26 +101,35 @@ class Asker:
         drawn = draw_examples(index, len(self.rows), task.shots) if task.shots else []
         examples = [render_example(task, self.rows[i]) for i in drawn]
         gold = row["continuation"] if task.kind == "language_modeling" else row["gold"]
-        item = Item(index, shown_prompt(task, row, "".join(examples)), gold)
+        item = Item(index, prompt_text(task, row, "".join(examples)), gold)
         questions = render_question(task, row)
         if task.kind == "language_modeling":
-            self._predicted(item, examples, questions)
+            self._add_continuation(item, examples, questions)
         else:
-            item.sequences = [self._ids([*examples, question]) for question in questions]
-            ends = [len(ids) for ids in item.sequences]
-            if task.kind == "multiple_choice":
-                starts = [common_length(item.sequences)] * len(ends)
-            else:
-                shared = common_length([ids[::-1] for ids in item.sequences])
-                starts = [end - shared for end in ends]
-            item.spans = list(zip(starts, ends, strict=True))
-        crop(item, self.limit)
+            self._add_options(item, examples, questions)
+        crop(item, self.max_tokens)
         return item
 
-    def _predicted(self, item: Item, examples: list[str], questions: list[str]) -> None:
-        """The prompt without the continuation is stripped as a whole, the full one is not."""
+    def _add_options(self, item: Item, examples: list[str], questions: list[str]) -> None:
+        """A sequence an option; scored is what differs, or in a schema task the continuation they share."""
+        item.sequences = [self._ids([*examples, question]) for question in questions]
+        ends = [len(ids) for ids in item.sequences]
+        if self.task.kind == "multiple_choice":
+            starts = [common_length(item.sequences)] * len(ends)
+        else:
+            shared = common_length([ids[::-1] for ids in item.sequences])
+            starts = [end - shared for end in ends]
+        item.spans = list(zip(starts, ends, strict=True))
+
+    def _add_continuation(self, item: Item, examples: list[str], questions: list[str]) -> None:
+        """One sequence, scored over its continuation.
+
+        As in upstream nanochat the prompt without the continuation is stripped as a whole, which drops the
+        delimiter's trailing space; the full one is not.
+        """
         stripped = questions[0].strip()
         text = "".join(examples)
+        # Here stripping the question alone gives the same text, and examples are not encoded again.
         if text.lstrip() == text and stripped and stripped[0] == questions[0][0]:
             without = self._ids([*examples, stripped])
         else:
@@ -123,15 +142,15 @@ class Asker:
 
     def _ids(self, pieces: list[str]) -> Ids:
         """bos and the ids of the joined pieces, of which all but the last are examples."""
-        if not self._cuts:
+        if not self._splits_at_newlines:
             return np.concatenate((self._bos, np.array(self._encode("".join(pieces)), dtype=np.int64)))
         parts, text = [self._bos], ""
         for i, piece in enumerate(pieces):
             text += piece
             if i + 1 < len(pieces) and pieces[i + 1][:1].strip():
-                ids = self._kept.get(text)
+                ids = self._encoded.get(text)
                 if ids is None:
-                    ids = self._kept[text] = np.array(self._encode(text), dtype=np.int64)
+                    ids = self._encoded[text] = np.array(self._encode(text), dtype=np.int64)
                 parts.append(ids)
                 text = ""
         parts.append(np.array(self._encode(text), dtype=np.int64))

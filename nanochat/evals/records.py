@@ -1,6 +1,6 @@
-"""Per-item records of an evaluation: one JSON line an item, appended as items are judged.
+"""Per-item records of an evaluation: one JSON line an item, appended as items are evaluated.
 
-The file is what screens read and what a killed evaluation goes on from: items in it are not judged again.
+Screens read the file, and a killed evaluation resumes from it: items in it are not evaluated again.
 """
 
 import json
@@ -18,22 +18,22 @@ Record = dict[str, Any]
 class RecordFile:
     """Records with at least `task`, `index` and `correct`, by `(task, index)`.
 
-    A torn last line, of a process that was killed while writing, is dropped. Raises `UserError` for any
-    other line that is no record.
+    An incomplete last line, of a process killed while writing, is dropped. Raises `UserError` for any other
+    line that is not a record.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: dict[tuple[str, int], Record] = {}
-        whole = b""
+        complete = b""
         if path.exists():
             content = path.read_bytes()
-            whole = content[: content.rfind(b"\n") + 1]
-            for number, line in enumerate(whole.splitlines(), 1):
+            complete = content[: content.rfind(b"\n") + 1]
+            for number, line in enumerate(complete.splitlines(), 1):
                 self._keep(line, number)
-            if len(whole) < len(content):
+            if len(complete) < len(content):
                 with path.open("r+b") as file:
-                    file.truncate(len(whole))
+                    file.truncate(len(complete))
 
     def _keep(self, line: bytes, number: int) -> None:
         try:
@@ -41,7 +41,7 @@ class RecordFile:
             self.records[(record["task"], int(record["index"]))] = record
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{self.path}, line {number}: no record of an evaluation", "delete the file to start afresh"
+                f"{self.path}, line {number}: not a record of an evaluation", "delete the file to start over"
             ) from error
 
     def __contains__(self, key: tuple[str, int]) -> bool:
@@ -60,16 +60,16 @@ class RecordFile:
 
 
 def gather(own: list[Record], ranks: Ranks) -> list[Record]:
-    """The records of one task of all ranks, each item once, in the order of their indices.
+    """One task's records of all ranks, each item once, in the order of their indices.
 
-    An attempt with another number of ranks may have left an item with two of them.
+    Two ranks may have the same item, left by an attempt with another number of ranks.
     """
     everything = {record["index"]: record for part in ranks.gather(own) for record in part}
     return [everything[index] for index in sorted(everything)]
 
 
 def accuracy(records: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """(mean, standard error) of `correct`: √(p(1−p)/n), that of a share of n independent items."""
+    """(mean, standard error) of `correct`: √(p(1−p)/n), the binomial error of n independent items."""
     if not records:
         return math.nan, math.nan
     mean = sum(bool(record["correct"]) for record in records) / len(records)

@@ -1,4 +1,4 @@
-"""Samples of a base model: the fixed prompts continued greedily, and text written freely from bos."""
+"""Samples of a base model: fixed prompts continued greedily, and unconditioned text from bos alone."""
 
 from nanochat.infer.engine import generate_batch
 from nanochat.model.gpt import GPT
@@ -14,14 +14,15 @@ PROMPTS = (
     "My favorite color is",
     "If 5*x + 3 = 13, then x is",
 )
+"""Upstream nanochat's, so that samples can be compared."""
 PROMPT_TOKENS = 16
-FREE_SAMPLES, FREE_TOKENS = 8, 128
+UNCONDITIONED_SAMPLES, UNCONDITIONED_TOKENS = 8, 128
 
 
 def write_samples(run: StageRun, model: GPT, tokenizer: Tokenizer, step: int, seed: int) -> None:
-    """Writes a sample event for each prompt and for each of the free samples, and shows them.
+    """Logs a sample event for each prompt and for each unconditioned sample, and prints them.
 
-    Returns early when the run is asked to stop: what that means is for the caller, who may have to save.
+    Returns early when the run is asked to stop: the caller decides what to do, as it may have to save first.
     """
     stop = frozenset({tokenizer.bos_id})
     for prompt in PROMPTS:
@@ -34,10 +35,15 @@ def write_samples(run: StageRun, model: GPT, tokenizer: Tokenizer, step: int, se
         run.log(f"{prompt}⟶{text}")
     if run.stop_requested:
         return
-    free = generate_batch(
-        model, [tokenizer.bos_id], samples=FREE_SAMPLES, max_tokens=FREE_TOKENS, temperature=1.0,
-        seed=seed, stop=stop,
-    )  # fmt: skip
-    for ids in free:
+    unconditioned = generate_batch(
+        model,
+        [tokenizer.bos_id],
+        samples=UNCONDITIONED_SAMPLES,
+        max_tokens=UNCONDITIONED_TOKENS,
+        temperature=1.0,
+        seed=seed,
+        stop=stop,
+    )
+    for ids in unconditioned:
         run.sample(step, "", tokenizer.decode(ids), "temperature 1")
-    run.log(f"⟶{tokenizer.decode(free[0])}")
+    run.log(f"⟶{tokenizer.decode(unconditioned[0])}")

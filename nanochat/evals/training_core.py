@@ -1,4 +1,4 @@
-"""CORE of a model in training: on as many items as time allows, where the bundle is at hand."""
+"""CORE of a model in training, on some items of each task, where the bundle has been downloaded."""
 
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
@@ -11,9 +11,9 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 
 
 def training_tasks(run: StageRun, every: int, max_per_task: int) -> list[CoreTask]:
-    """The bundle's tasks; none, and a line that says so, when CORE is off or the bundle is not there.
+    """The bundle's tasks; none when CORE is off, and none with a log line when there is no bundle.
 
-    Raises `UserError` when a bundle is there and damaged, before any training.
+    Raises `UserError` when the bundle is damaged, before any training.
     """
     folder = bundle_folder(run.layout)
     if every <= 0:
@@ -33,19 +33,34 @@ def training_tasks(run: StageRun, every: int, max_per_task: int) -> list[CoreTas
 
 
 def training_core(
-    run: StageRun, runtime: Runtime, model: GPT, tokenizer: Tokenizer, tasks: list[CoreTask], *, step: int,
-    max_per_task: int, rows: int, progress: float,
-) -> dict[str, float | int | str]:  # fmt: skip
-    """Judges the model as it is now: core/core, core/<task> and standard errors, also as events.
+    run: StageRun,
+    runtime: Runtime,
+    model: GPT,
+    tokenizer: Tokenizer,
+    tasks: list[CoreTask],
+    *,
+    step: int,
+    max_per_task: int,
+    rows: int,
+    progress: float,
+) -> dict[str, float | int | str]:
+    """Evaluates the model as it is now: core/core, core/<task> and standard errors, also logged as events.
 
-    Items are kept under the run's `core/step_<step>`. `rows` is the training's device batch. Raises
+    Items are stored under the run's `core/step_<step>`. `rows` is the training's device batch. Raises
     `StageStopped` when the run is asked to stop.
     """
     folder = run.path / "core" / f"step_{step:06d}" if run.path is not None else None
     lm = NanochatLM(model, tokenizer)
     core = CoreRun(
-        lm, run, runtime, folder, batch_tokens(runtime.device, rows, model.config.sequence_len), step,
-        max_per_task, low=progress, high=progress,
-    )  # fmt: skip
-    with lm.reading():
+        model=lm,
+        run=run,
+        runtime=runtime,
+        folder=folder,
+        budget=batch_tokens(runtime.device, rows, model.config.sequence_len),
+        step=step,
+        max_per_task=max_per_task,
+        low=progress,
+        high=progress,
+    )
+    with lm.eager_attention():
         return evaluate_core(core, tasks, {"attempt": run.attempt}).values()

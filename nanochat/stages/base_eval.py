@@ -42,8 +42,8 @@ class Subject:
     def step(self) -> int | None:
         return self.opened.checkpoint.step if self.opened is not None else None
 
-    def reading(self) -> AbstractContextManager[None]:
-        return self.model.reading()
+    def eager_attention(self) -> AbstractContextManager[None]:
+        return self.model.eager_attention()
 
 
 def run(options: BaseEvalOptions, run: StageRun) -> dict[str, float | int | str]:
@@ -109,7 +109,7 @@ def open_subject(options: BaseEvalOptions, run: StageRun, runtime: Runtime) -> S
             if not Path(path).is_dir():
                 raise UserError(f"--hf-path: there is no folder {path}")
         model = HuggingFaceLM(path, runtime.device, runtime.dtype)
-        return Subject(model, None, model_name(path), path, min(model.limit, 2048))
+        return Subject(model, None, model_name(path), path, min(model.max_tokens, 2048))
     opened = open_model(
         run.layout, options.source, tag=options.model_tag, step=options.step,
         tokenizer_dir=options.tokenizer_dir, device=runtime.device, dtype=runtime.dtype,
@@ -132,7 +132,7 @@ def core(
         "model": subject.where, "dtype": str(runtime.dtype), "device": runtime.name,
         "bundle": str(bundle_folder(run.layout, options.bundle)),
     }  # fmt: skip
-    with subject.reading():
+    with subject.eager_attention():
         return evaluate_core(judged, tasks, setup)
 
 

@@ -10,7 +10,7 @@ from nanochat.common.errors import UserError
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import setup_runtime
 from nanochat.config.eval_options import ChatEvalOptions
-from nanochat.evals.chat import Answering, ChatJudge, judged_tasks
+from nanochat.evals.chat import ChatEvaluator, GenerationConfig, evaluation_tasks
 from nanochat.evals.records import Record, RecordFile, accuracy, gather
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, StageStopped, main
@@ -38,8 +38,8 @@ def run(options: ChatEvalOptions, run: StageRun) -> dict[str, float | int | str]
     run.log(
         f"{opened.checkpoint.path}: {sum(sizes.values()):,} items of {len(tasks)} tasks, on {runtime.name}"
     )
-    how = Answering(options.temperature, options.top_k, options.max_new_tokens, options.num_samples)
-    judge = ChatJudge(opened.model, opened.tokenizer, options.batch_size, how)
+    how = GenerationConfig(options.temperature, options.top_k, options.max_new_tokens, options.num_samples)
+    evaluator = ChatEvaluator(opened.model, opened.tokenizer, options.batch_size, how)
     started = time.perf_counter()
     total, done = sum(sizes.values()), 0
     found: list[Record] = []
@@ -48,7 +48,7 @@ def run(options: ChatEvalOptions, run: StageRun) -> dict[str, float | int | str]
             mine = range(runtime.rank, sizes[name], runtime.world)
             missing = [index for index in mine if (name, index) not in records]
             judged = len(mine) - len(missing)
-            for batch in judge.judge(name, task, missing):
+            for batch in evaluator.evaluate(name, task, missing):
                 records.add(batch)
                 judged += len(batch)
                 progress.update((done + runtime.world * judged) / total, note=name)
@@ -78,7 +78,7 @@ def chosen_tasks(options: ChatEvalOptions, run: StageRun) -> dict[str, Task]:
     def left_out(name: str, error: UserError) -> None:
         run.alert("task_left_out", f"{name} is left out: {error}")
 
-    tasks = judged_tasks(options.task_name, TaskData.of_stage(options, run), left_out)
+    tasks = evaluation_tasks(options.task_name, TaskData.of_stage(options, run), left_out)
     if not tasks:
         raise UserError("no task has its data at hand", "fetch some: nanochat tasks fetch ARC-Easy")
     return tasks

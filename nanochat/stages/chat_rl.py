@@ -9,7 +9,7 @@ from nanochat.config.chat_options import ChatRlOptions
 from nanochat.infer.engine import Engine
 from nanochat.infer.scheduler import FinishReason
 from nanochat.run.stage_run import StageRun, main
-from nanochat.tasks.base import Conversation, Task
+from nanochat.tasks.base import Task, question_text
 from nanochat.tasks.registry import TaskData, make_task
 from nanochat.train.chat import Rates, find_starting_point, make_job, make_optimizer, report_start, resolve
 from nanochat.train.loop import Periodic, Training, TrainingLength, is_multiple
@@ -187,11 +187,6 @@ class RolloutMetrics:
         recent = self._recent
         results = {"rl/reward": sum(recent) / len(recent)} if recent else {}
         return results | self._evaluated
-
-
-def question_text(question: Conversation) -> str:
-    """The question, as text: what the user says last before the answer."""
-    return next((str(m["content"]) for m in reversed(question["messages"]) if m["role"] == "user"), "")
 
 
 if __name__ == "__main__":

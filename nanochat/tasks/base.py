@@ -109,6 +109,12 @@ def tool_call(expression: str, result: str) -> list[dict[str, str]]:
     return [{"type": "python", "text": expression}, {"type": "python_output", "text": result}]
 
 
+def question_text(conversation: Conversation) -> str:
+    """The text of the user's last message; empty where there is none."""
+    users = [message["content"] for message in conversation["messages"] if message["role"] == "user"]
+    return str(users[-1]) if users else ""
+
+
 def last_text(conversation: Conversation) -> str:
     """The text of the last part of the last message, where the right answer stands."""
     content = conversation["messages"][-1]["content"]

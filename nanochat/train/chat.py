@@ -14,7 +14,7 @@ from nanochat.checkpoint.weights import check_tokenizer, load_model
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
 from nanochat.config.chat_options import ChatTrainOptions
-from nanochat.evals.chat import Answering, ChatJudge, written
+from nanochat.evals.chat import ChatEvaluator, GenerationConfig, completion_text
 from nanochat.evals.records import Record, accuracy, gather
 from nanochat.infer.engine import Engine
 from nanochat.infer.sampling import Sampling
@@ -197,7 +197,7 @@ class ChatValidation:
 
     def __init__(self, job: Training, tasks: Mapping[str, Task], rows: int) -> None:
         self.job, self.tasks, self.rows = job, tasks, rows
-        self.judge = ChatJudge(job.model, job.tokenizer, rows, Answering(max_new_tokens=256))
+        self.evaluator = ChatEvaluator(job.model, job.tokenizer, rows, GenerationConfig(max_new_tokens=256))
         self.results: dict[str, float | int | str] = {}
 
     def chat_core(self, most: Callable[[Task], int]) -> None:
@@ -210,7 +210,7 @@ class ChatValidation:
             limit = most(task)
             count = len(task) if limit < 0 else min(limit, len(task))
             mine: list[Record] = []
-            for batch in self.judge.judge(name, task, range(runtime.rank, count, runtime.world)):
+            for batch in self.evaluator.evaluate(name, task, range(runtime.rank, count, runtime.world)):
                 mine += batch
                 if runtime.world == 1:
                     job.check_stop()
@@ -234,7 +234,7 @@ class ChatValidation:
         if not job.runtime.ranks.is_main:
             return
         prompts = [job.tokenizer.render_for_completion([user(prompt)]) for prompt in PROMPTS]
-        for prompt, text in zip(PROMPTS, answers(self.judge.engine, job.tokenizer, prompts), strict=True):
+        for prompt, text in zip(PROMPTS, answers(self.evaluator.engine, job.tokenizer, prompts), strict=True):
             job.run.sample(job.state.step, prompt, text, "greedy")
             job.run.log(f"{prompt} ⟶ {text}")
 
@@ -251,4 +251,4 @@ def answers(engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Sequence[int
         )
         for prompt in prompts
     ]
-    return [written(tokenizer, samples[0]) for samples in engine.complete(requests)]
+    return [completion_text(tokenizer, samples[0]) for samples in engine.complete(requests)]

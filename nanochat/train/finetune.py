@@ -20,7 +20,7 @@ from nanochat.data.conversations import (
 )
 from nanochat.data.dataloader import Prefetcher
 from nanochat.data.packing import Tokens
-from nanochat.evals.chat import judged_tasks
+from nanochat.evals.chat import evaluation_tasks
 from nanochat.run.stage_run import StageRun
 from nanochat.tasks.base import Task
 from nanochat.tasks.mixture import Mixture, Part, make_mixture, parse_part
@@ -198,7 +198,7 @@ def chat_tasks(options: ConversationOptions, run: StageRun, data: TaskData) -> d
     def left_out(name: str, error: UserError) -> None:
         run.log(f"{name} is not judged during training: {error}")
 
-    return judged_tasks(options.chatcore_tasks, data, left_out)
+    return evaluation_tasks(options.chatcore_tasks, data, left_out)
 
 
 def max_items(options: ConversationOptions, task: Task) -> int:

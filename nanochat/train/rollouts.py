@@ -17,7 +17,7 @@ import torch
 from nanochat.compute.ranks import Ranks
 from nanochat.data.dataloader import Batch, LoaderState, Position, as_batch
 from nanochat.data.packing import Tokens
-from nanochat.evals.chat import written
+from nanochat.evals.chat import completion_text
 from nanochat.infer.engine import Completion, Engine
 from nanochat.infer.sampling import Sampling
 from nanochat.infer.scheduler import FinishReason, Request
@@ -91,7 +91,7 @@ class RolloutGenerator:
         done = self.engine.complete(requests, sampling.rows, self.between)
         rollouts = []
         for index, question, prompt, answers in zip(indices, questions, prompts, done, strict=True):
-            texts = [written(self.tokenizer, answer) for answer in answers]
+            texts = [completion_text(self.tokenizer, answer) for answer in answers]
             rewards = [task.reward(question, text) for text in texts]
             rollouts.append(Rollout(index, question, prompt, answers, texts, rewards))
         return rollouts

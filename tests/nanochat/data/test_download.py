@@ -393,8 +393,8 @@ def test_a_damaged_bundle_is_fetched_anew_and_other_files_stay(
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        (b"not a zip at all", "no whole zip"),
-        (bundle_zip()[:-40], "no whole zip"),
+        (b"not a zip at all", "not a complete zip"),
+        (bundle_zip()[:-40], "not a complete zip"),
         (bundle_zip(**{"eval_bundle/core.yaml": "icl_tasks: 3"}), "damaged"),
         (bundle_zip(**{"../outside": "x"}), "lies outside"),
         (bundle_zip(**{"/outside": "x"}), "lies outside"),

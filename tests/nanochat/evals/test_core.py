@@ -1,4 +1,4 @@
-"""CORE: the reference's verdicts, what a batch computes, going on where a run was cut, damaged bundles."""
+"""CORE: upstream's results, what a batch computes, resuming an interrupted run, damaged bundles."""
 
 import json
 import random
@@ -19,7 +19,7 @@ from nanochat.cli import main
 from nanochat.evals.batches import plan_batches, score
 from nanochat.evals.bundle import CoreTask, read_bundle
 from nanochat.evals.core import chunks, lowest
-from nanochat.evals.icl import Asker, Item, draw_examples
+from nanochat.evals.icl import Item, PromptBuilder, draw_examples
 from nanochat.evals.nanochat_lm import NanochatLM
 from nanochat.model.architecture import CLASSIC, ModelConfig
 from nanochat.run.events import Event, read_events
@@ -101,7 +101,7 @@ QUICK = (
 )
 
 
-def test_verdicts_are_the_reference_ones(shared_reference: Path, shared_data: Path, tmp_path: Path) -> None:
+def test_results_are_those_of_upstream(shared_reference: Path, shared_data: Path, tmp_path: Path) -> None:
     for name in ("tokenizer", "base_checkpoints"):
         (tmp_path / name).symlink_to(shared_reference / "checkpoints/modern" / name)
     items = tmp_path / "items.jsonl"
@@ -158,7 +158,7 @@ def test_examples_encoded_apart_are_the_tokens_of_the_whole(queries: list[str], 
     task = CoreTask("t", "multiple_choice", Path(), len(rows) - 1, " ", 0.5)
     for index in range(len(rows)):
         apart, whole = (
-            Asker(task, rows, tokenizer.encode, tokenizer.bos_id, cuts_at_lines=cuts).item(index)
+            PromptBuilder(task, rows, tokenizer.encode, tokenizer.bos_id, splits_at_newlines=cuts).item(index)
             for cuts in (True, False)
         )
         assert [ids.tolist() for ids in apart.sequences] == [ids.tolist() for ids in whole.sequences]
@@ -166,7 +166,7 @@ def test_examples_encoded_apart_are_the_tokens_of_the_whole(queries: list[str], 
 
 
 @given(st.integers(2, 200), st.integers(0, 10), st.integers(0, 199))
-def test_examples_are_drawn_from_the_other_rows_in_the_reference_order(n: int, shots: int, i: int) -> None:
+def test_examples_are_drawn_from_the_other_rows_in_upstreams_order(n: int, shots: int, i: int) -> None:
     index, shots = i % n, min(shots, n - 1)
     others = [row for row in range(n) if row != index]
     assert draw_examples(index, n, shots) == random.Random(1234 + index).sample(others, shots)
@@ -204,8 +204,8 @@ def test_the_stage_writes_table_items_and_events(base: Path, tmp_path: Path) -> 
     assert whole["tasks"]["t3"]["items"] == 12
 
 
-def test_a_run_that_was_cut_goes_on_to_equal_results(base: Path, tmp_path: Path) -> None:
-    """As a kill leaves it: some items judged, the last line torn."""
+def test_an_interrupted_run_resumes_to_equal_results(base: Path, tmp_path: Path) -> None:
+    """As a kill leaves it: some items scored, the last line incomplete."""
     results = evaluate(base, "--eval=core")
     run = newest(base)
     whole = (run / "core-items.jsonl").read_text().splitlines(keepends=True)
@@ -284,7 +284,7 @@ def test_core_during_pretraining(tmp_path: Path) -> None:
         (["--hf-path=/nowhere"], "--hf-path: there is no folder /nowhere"),
     ],
 )
-def test_what_cannot_be_judged_ends_in_one_line(
+def test_what_cannot_be_evaluated_ends_in_one_line(
     base: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
 ) -> None:
     evaluate(base, *(options if "--eval" in options[0] else ["--eval=core", *options]), code=2)

@@ -16,7 +16,7 @@ from nanochat.compute.ranks import Ranks
 from nanochat.config.eval_options import BaseLossOptions
 from nanochat.data.shards import iter_documents, split_shards
 from nanochat.data.stream import stream_rows
-from nanochat.evals.samples import FREE_SAMPLES, PROMPTS
+from nanochat.evals.samples import PROMPTS, UNCONDITIONED_SAMPLES
 from nanochat.model.architecture import CLASSIC, ModelConfig
 from nanochat.run.events import Event, read_events
 from nanochat.run.progress import Progress
@@ -120,9 +120,9 @@ def test_events_carry_the_figures_and_the_samples(base: Path) -> None:
     assert told.step == 7
     assert told.data == {name: seen[name] for name in ("train/bpb", "val/bpb")}
     samples = [event.data for event in found if event.kind == "sample"]
-    assert [sample["prompt"] for sample in samples] == [*PROMPTS, *[""] * FREE_SAMPLES]
+    assert [sample["prompt"] for sample in samples] == [*PROMPTS, *[""] * UNCONDITIONED_SAMPLES]
     free = [sample["text"] for sample in samples[len(PROMPTS) :]]
-    assert len(set(free)) == FREE_SAMPLES
+    assert len(set(free)) == UNCONDITIONED_SAMPLES
     measure(base, "--model-tag", "d2", "--split-tokens=640", "--seed", "5")
     assert [event.data for event in events(base) if event.kind == "sample"] == samples
 

@@ -1,4 +1,4 @@
-"""chat_eval: the same verdicts for any batch, going on where it was cut, one line when data is missing."""
+"""chat_eval: the same results for any batch, resuming where it was interrupted, one line for missing data."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from training_data import TINY, WORDS, make_base
 
 from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.paths import Layout
-from nanochat.evals.chat import Answering, ChatJudge
+from nanochat.evals.chat import ChatEvaluator, GenerationConfig
 from nanochat.evals.records import RecordFile, accuracy
 from nanochat.run.events import read_events
 from nanochat.run.stage_run import main
@@ -44,7 +44,7 @@ class Choices(Task):
         return choice_conversation(question, letters, ["read"] * len(letters), letters[index % len(letters)])
 
     def evaluate(self, conversation: Conversation, completion: str) -> bool:
-        raise AssertionError("judged by letters")
+        raise AssertionError("scored by letters")
 
 
 class Writing(Task):
@@ -62,14 +62,16 @@ class Writing(Task):
         return "e" in completion
 
 
-def judged(opened: OpenedModel, task: Task, rows: int, **how: Any) -> dict[int, dict[str, Any]]:
-    judge = ChatJudge(opened.model, opened.tokenizer, rows, Answering(max_new_tokens=12, **how))
-    batches = judge.judge("task", task, range(len(task)))
+def evaluate(opened: OpenedModel, task: Task, rows: int, **how: Any) -> dict[int, dict[str, Any]]:
+    evaluator = ChatEvaluator(
+        opened.model, opened.tokenizer, rows, GenerationConfig(max_new_tokens=12, **how)
+    )
+    batches = evaluator.evaluate("task", task, range(len(task)))
     return {record["index"]: record for batch in batches for record in batch}
 
 
 def test_multiple_choice_does_not_depend_on_the_batch(opened: OpenedModel) -> None:
-    one, many = (judged(opened, Choices(), rows) for rows in (1, 8))
+    one, many = (evaluate(opened, Choices(), rows) for rows in (1, 8))
     assert set(one) == set(many) == set(range(40))
     for index, record in one.items():
         assert record["losses"] == pytest.approx(many[index]["losses"], abs=1e-4)
@@ -81,7 +83,7 @@ def test_multiple_choice_does_not_depend_on_the_batch(opened: OpenedModel) -> No
 
 @pytest.mark.parametrize("how", [{}, {"temperature": 1.0, "top_k": 5, "samples": 3}])
 def test_written_answers_do_not_depend_on_the_batch(opened: OpenedModel, how: dict[str, Any]) -> None:
-    one, many = (judged(opened, Writing(), rows, **how) for rows in (1, 8))
+    one, many = (evaluate(opened, Writing(), rows, **how) for rows in (1, 8))
     assert one == many
     assert all(record["correct"] == (record["samples_correct"] > 0) for record in one.values())
     assert all(record["correct"] == ("e" in record["prediction"]) for record in one.values())
