@@ -1,45 +1,43 @@
 # The project's commands. Each sets up what it needs in .venv, from nothing; a second time that is instant.
 #   make demo [ARGS=--no-tui]   train a small model here, live
 #   make test [ARGS=…]          the whole test suite          make lint    ruff, mypy, cargo fmt, clippy
-#   make bench                  every claim of speed, as a table
+#   make test-fast [ARGS=…]     without the slow tests        make bench   every claim of speed, as a table
+#   make wheel [DIST=dist]      a wheel for machines with no Rust and no compiler
 #   make demo TORCH=cpu         take PyTorch's small CPU build instead of the default one
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-fast lint bench wheel clean
 
 VENV  := .venv
 BIN   := $(VENV)/bin
 ARGS  ?=
+DIST  ?= dist
 TORCH ?= default
 JOBS  ?= 2
-DEV   := .[test,lint]
+DEV   := .[test,lint,wheel]
 CRATES := rustbpe nanochat/infer/decode_kernel
-BUILD := pyproject.toml constraints.txt $(foreach c,$(CRATES),$(wildcard $c/Cargo.toml $c/src/*.rs $c/src/*/*.rs))
+BUILD := pyproject.toml constraints.txt .make/toolchain.py \
+  $(foreach c,$(CRATES),$(wildcard $c/Cargo.toml $c/src/*.rs $c/src/*/*.rs))
+# Rust and a linker, where the machine has none (docs/setup.md).
+export PATH := $(abspath $(VENV)/toolchain):$(PATH)
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 $(BIN)/python:
 	@found=; for python in "$${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do \
 	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	  echo 'Python 3.11 or newer is missing. Get it with your package manager (apt install python3 python3-venv,'; \
-	  echo 'brew install python) or from https://www.python.org/downloads/, then run make again.'; exit 1; fi; \
+	  echo 'Python 3.11 or newer is missing: get it with your package manager (apt install python3 python3-venv,' \
+	    'brew install python) or from https://www.python.org/downloads/, then run make again.' >&2; exit 1; fi; \
 	if ! "$$found" -m venv $(VENV); then rm -rf $(VENV); \
-	  echo "$$found cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv."; exit 1; fi
-
-# What only some targets need is checked here, so that the error names the target's own lack.
-define need_rust
-@command -v cargo >/dev/null || { \
-  echo 'Rust is missing: the tokenizer trainer is built from source. Get it from https://rustup.rs (one command,'; \
-  echo 'no root), open a new shell, then run make again.'; exit 1; }
-@command -v cc >/dev/null || { echo 'A C compiler is missing (cc). On Debian or Ubuntu: apt install gcc.'; exit 1; }
-endef
+	  echo "$$found cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv." >&2; exit 1; fi
 
 define install
+@$(BIN)/python .make/toolchain.py
 @if [ "$(TORCH)" = cpu ] && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
   $(BIN)/python -m pip install --quiet torch --index-url https://download.pytorch.org/whl/cpu; fi
 @echo 'Setting up $(VENV): $(1) (the first time takes a few minutes: PyTorch is large)…'
@@ -47,12 +45,10 @@ define install
 endef
 
 $(VENV)/.demo: $(BUILD) | $(BIN)/python
-	$(need_rust)
 	$(call install,.)
 	@touch $@
 
 $(VENV)/.dev: $(BUILD) | $(BIN)/python
-	$(need_rust)
 	$(call install,$(DEV))
 	@touch $@ $(VENV)/.demo
 
@@ -62,10 +58,15 @@ demo: $(VENV)/.demo ## train a small language model here, live in the control ro
 test: $(VENV)/.dev ## the whole test suite
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
+test-fast: $(VENV)/.dev ## the test suite without its slow tests: under 4 minutes on 2 cores
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+
 lint: $(VENV)/.dev ## ruff, mypy --strict, cargo fmt, clippy
+	@$(BIN)/python .make/toolchain.py --lint
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy .make
 	@for crate in $(CRATES); do \
 	  cargo fmt --manifest-path $$crate/Cargo.toml --check; \
 	  cargo clippy --quiet --manifest-path $$crate/Cargo.toml --all-targets -- -D warnings; done
@@ -73,7 +74,11 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, cargo fmt, clippy
 bench: $(VENV)/.dev ## every claim of speed, measured now, as tables
 	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
+wheel: | $(BIN)/python ## a wheel for machines with no Rust and no compiler, in dist/
+	@$(BIN)/python .make/toolchain.py
+	@$(BIN)/python .make/build_wheel.py --out $(DIST)
+
 clean: ## remove what was built; never what was trained
 	rm -rf $(VENV) .cache build dist $(addsuffix /target,$(CRATES)) .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find nanochat remote tui rustbpe tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find nanochat remote tui rustbpe tests .make -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f rustbpe/*.so .coverage .coverage.*
