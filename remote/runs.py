@@ -48,7 +48,9 @@ class Attempt:
 class RunRow:
     """A run as last known: what was asked, how it stands, and the newest value of every metric.
 
-    `first` holds the first value of each evaluated metric, `results` what the stage ended with.
+    `first` holds the first value of each evaluated metric, `results` what the stage ended with. `env` are
+    names of variables that it was given at first, as the host tells; `pass_env` those that were let it have
+    from here, which alone are passed on again.
     """
 
     key: str
@@ -71,6 +73,8 @@ class RunRow:
     needs: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     argv: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    pass_env: tuple[str, ...] = ()
     step: int | None = None
     total_steps: int = 0
     unit: str = "step"

@@ -184,7 +184,7 @@ class ControlRoom(App[str]):
         self.do(self._start())
 
     async def _start(self) -> None:
-        await self.feed.start(self._ask_host_key)
+        await self.feed.start(self._ask_host_key, lambda text: self.say(text, "warning"))
         self.set_interval(REDRAW_SECONDS, self.feed.flush)
         self.set_interval(1.0, self._tick)
         self.links = self.feed.links(self.hosts)

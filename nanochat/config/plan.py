@@ -3,6 +3,7 @@
 ```toml
 name = "demo"
 description = "One line for lists."
+pass_env = ["WANDB_API_KEY"]  # variables of your shell that every stage gets; names alone
 
 [[stage]]
 stage = "tok_train"          # which stage
@@ -14,16 +15,17 @@ options = { vocab_size = 4096 }
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 from nanochat.common.errors import UserError, nearest
 from nanochat.common.paths import Layout
 from nanochat.config.options import Options, changed, from_mapping
+from nanochat.config.pass_env import check_names
 from nanochat.config.stages import stage_spec
 
-PLAN_KEYS = ("name", "description", "stage")
+PLAN_KEYS = ("name", "description", "pass_env", "stage")
 STAGE_KEYS = ("stage", "id", "needs", "options")
 
 
@@ -39,11 +41,15 @@ class PlanStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """Stages in an order in which each comes after all it needs."""
+    """Stages in an order in which each comes after all it needs.
+
+    `pass_env` names the variables of the starting shell that all of them get (`nanochat.config.pass_env`).
+    """
 
     name: str
     description: str
-    stages: tuple[PlanStage, ...] = field(default=())
+    stages: tuple[PlanStage, ...] = ()
+    pass_env: tuple[str, ...] = ()
 
 
 def builtin_plans() -> dict[str, str]:
@@ -99,8 +105,15 @@ def parse_plan(text: str, where: str) -> Plan:
     stages: list[PlanStage] = []
     for entry in entries:
         stages.append(_parse_stage(entry, stages, f"{where}, stage {len(stages) + 1}"))
-    name = str(document.get("name", Path(where).stem))
-    return Plan(name, str(document.get("description", "")), _ordered(stages, where))
+    names = document.get("pass_env", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{where}: pass_env is not a list of names", 'for example pass_env = ["HF_TOKEN"]')
+    return Plan(
+        name=str(document.get("name", Path(where).stem)),
+        description=str(document.get("description", "")),
+        stages=_ordered(stages, where),
+        pass_env=check_names(names, f"{where}, pass_env"),
+    )
 
 
 def _parse_stage(entry: Mapping[str, object], before: list[PlanStage], where: str) -> PlanStage:

@@ -17,6 +17,7 @@ from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
 from nanochat.common.text import percent, sanitize, when
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
+from nanochat.config.pass_env import check_names, split_names
 from remote.cli.printer import GLYPHS, describe, figures, make_printer, spent, table
 from remote.hosts.book import DEFAULT_BASE, Host, HostBook, parse_ssh_target
 
@@ -44,7 +45,13 @@ def runs_parser() -> Parser:
     words.add_parser("stop", help="ask a run to save and end").add_argument(
         "--grace", type=float, default=20.0, metavar="S", help="seconds before it is forced [20]"
     )
-    words.add_parser("resume", help="go on with an ended run where its checkpoint left it")
+    words.add_parser("resume", help="go on with an ended run where its checkpoint left it").add_argument(
+        "--pass-env",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="hand it this variable of your shell too; may be given again",
+    )
     for name in ("show", "follow", "stop", "resume"):
         words.choices[name].add_argument("run", metavar="RUN", help="a run id, its start, or host/run_id")
     for word in words.choices.values():
@@ -67,7 +74,7 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
         if given.word == "ls":
             return _list_runs([], getattr(given, "json", False))
         raise UserError(f"no run '{given.run}': {layout.base} does not exist", "give another --base-dir")
-    fleet = Fleet(layout, ask_host_key=ask_host_key)
+    fleet = Fleet(layout, ask_host_key=ask_host_key, warn=_warn)
     try:
         if given.word == "ls":
             await _look(fleet, getattr(given, "host", ""))
@@ -92,11 +99,20 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
             return Exit.OK
         if run.live:
             raise UserError(f"{run.run_id} is {run.status}", "there is nothing to resume")
-        await fleet.resume(run.key)
+        await fleet.resume(run.key, _names(given.pass_env))
         print(f"resumed {run.run_id} on {run.host}; nanochat runs follow {run.run_id}")
         return Exit.OK
     finally:
         await fleet.aclose()
+
+
+def _warn(text: str) -> None:
+    print(f"nanochat: warning: {text}", file=sys.stderr)
+
+
+def _names(given: Sequence[str]) -> tuple[str, ...]:
+    """The names of every `--pass-env`."""
+    return check_names((name for text in given for name in split_names(text)), "--pass-env")
 
 
 async def _look(fleet: Fleet, only: str) -> None:
@@ -107,7 +123,7 @@ async def _look(fleet: Fleet, only: str) -> None:
     answers = await asyncio.gather(*(fleet.catch_up(name) for name in names), return_exceptions=True)
     for error in answers:
         if isinstance(error, UserError):
-            print(f"nanochat: warning: {error}", file=sys.stderr)
+            _warn(str(error))
         elif isinstance(error, BaseException):
             raise error
 
@@ -165,6 +181,7 @@ def _show(fleet: Fleet, run: RunRow, as_json: bool) -> int:
         "done": percent(run.progress),
         "figures": figures(run),
         "options": " ".join(f"{name}={value}" for name, value in run.options.items()),
+        "env": " ".join(run.env),
         "argv": shlex.join(run.argv),
     }
     for name, value in facts.items():
@@ -202,6 +219,13 @@ def hosts_parser() -> Parser:
     add.add_argument(
         "--price", type=float, default=None, metavar="X", help="price an hour, for what a run has cost"
     )
+    add.add_argument(
+        "--pass-env",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="hand its runs this variable of your shell, such as HF_TOKEN; may be given again",
+    )
     add.add_argument("--replace", action="store_true", help="overwrite the entry of that name")
     test = words.add_parser("test", help="connect and check the host, a line a check")
     test.add_argument(
@@ -225,7 +249,17 @@ def hosts(argv: Sequence[str]) -> int:
     if given.word == "add":
         user, address, port = parse_ssh_target(given.ssh)
         key = str(Path(given.key).expanduser().absolute()) if given.key else ""
-        host = Host(given.name, "ssh", user, address, port, key, given.python, given.remote_base, given.price)
+        host = Host(
+            name=given.name,
+            user=user,
+            address=address,
+            port=port,
+            key=key,
+            python=given.python,
+            base_dir=given.remote_base,
+            price_per_hour=given.price,
+            pass_env=_names(given.pass_env),
+        )
         book.add(host, replace=given.replace)
         print(f"added {host.name}: {host.target}; check it with: nanochat hosts test {host.name}")
         return Exit.OK
@@ -248,10 +282,11 @@ def _list_hosts(known: Sequence[Host], as_json: bool) -> int:
             host.python or ("this one" if host.kind == "local" else "python3"),
             host.base_dir,
             f"{host.price_per_hour:g}/h" if host.price_per_hour is not None else "",
+            " ".join(host.pass_env),
         ]
         for host in known
     ]
-    print(table(["name", "where", "python", "base directory", "price"], cells))
+    print(table(["name", "where", "python", "base directory", "price", "passes on"], cells))
     return Exit.OK
 
 

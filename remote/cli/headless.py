@@ -63,14 +63,16 @@ async def run_plan(layout: Layout, plan: Plan, host: str, printer: Printer, as_j
     from remote.fleet.fleet import Fleet
     from remote.fleet.submission import plan_ref, plan_requests
 
-    fleet = Fleet(layout, ask_host_key=ask_host_key)
+    fleet = Fleet(layout, ask_host_key=ask_host_key, warn=printer.note)
     try:
         await fleet.connect(host)
         await _check_ready(fleet, host)
         names = ", ".join(stage.id for stage in plan.stages)
         printer.note(f"plan {plan.name} on {host}: {names}")
         with Interrupts() as interrupts:
-            starting = asyncio.create_task(fleet.launch(host, plan_requests(plan), plan_ref(plan.name)))
+            starting = asyncio.create_task(
+                fleet.launch(host, plan_requests(plan), plan_ref(plan.name), plan.pass_env)
+            )
             if await interrupts.before(starting, keep=True):
                 # Half a submission is worse than a late answer: it gets a few seconds to arrive.
                 await asyncio.wait({starting}, timeout=_SUBMITTING)

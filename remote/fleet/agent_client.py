@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 import shlex
 import sys
 import time
@@ -189,11 +190,7 @@ class AgentClient:
         """One command of the agent's; its answer. Raises `AgentError` when it refuses."""
         stdin = b"" if request is None else json.dumps(request).encode()
         argv = self._argv(command, *arguments)
-        shown = (
-            shlex.join(argv)
-            if request is None
-            else f"printf %s {shlex.quote(stdin.decode())} | {shlex.join(argv)}"
-        )
+        shown = shlex.join(argv) if request is None else f"printf %s {_spelled(request)} | {shlex.join(argv)}"
         done = await self._run(argv, stdin, within=within, shown=shown)
         answer = _last_object(done.stdout)
         if answer is None:
@@ -255,6 +252,16 @@ class AgentClient:
             seconds = time.monotonic() - started
             code = None if done is None else done.exit_code
             self._record(CommandRecord(t, self.host.name, shown or shlex.join(argv), code, seconds, error))
+
+
+def _spelled(request: Mapping[str, Any]) -> str:
+    """The request as one word for a shell. Values of its environment are secrets: it names the variables."""
+    names, mark = list(request.get("env") or ()), secrets.token_hex(8)
+    word = shlex.quote(json.dumps({**request, "env": dict.fromkeys(names, mark)} if names else request))
+    for name in names:
+        # out of the single quotes for as long as the shell puts its own variable there
+        word = word.replace(f'"{name}": "{mark}"', f'"{name}": "\'"${name}"\'"')
+    return word
 
 
 def _object(line: bytes) -> Json | None:

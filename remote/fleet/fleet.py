@@ -16,6 +16,9 @@ from typing import Any
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
+from nanochat.common.text import sanitize
+from nanochat.config.pass_env import collect, missing_line
+from nanochat.run.run_directory import ENV_PREFIXES
 from remote.fleet.agent_client import AgentClient
 from remote.fleet.session import HostSession
 from remote.fleet.submission import plan_ref, submission
@@ -43,7 +46,8 @@ _QUIET = 5.0
 class Fleet:
     """The hosts of a base directory. Use `start` or `connect`, and always `aclose`.
 
-    `ask_host_key` is asked about a key never seen before; without it such a host is refused.
+    `ask_host_key` is asked about a key never seen before; without it such a host is refused. `warn` is told,
+    in a line, what a person should know before a run starts.
     """
 
     def __init__(
@@ -51,11 +55,13 @@ class Fleet:
         layout: Layout,
         store: Store | None = None,
         ask_host_key: AskHostKey | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self.layout = layout
         self.hosts = HostBook(layout)
         self.store = store or Store(layout.store)
         self.ask_host_key = ask_host_key
+        self.warn = warn
         self._own_store = store is None
         self._sessions: dict[str, HostSession] = {}
         self._subscribers: list[Callable[[Change], None]] = []
@@ -121,20 +127,28 @@ class Fleet:
     # ---- runs ----------------------------------------------------------------------------------------
 
     async def launch(
-        self, name: str, requests: Sequence[RunRequest], plan: PlanRef | str | None = None
+        self,
+        name: str,
+        requests: Sequence[RunRequest],
+        plan: PlanRef | str | None = None,
+        pass_env: Sequence[str] = (),
     ) -> list[str]:
         """Starts runs on a host as one submission and returns their store keys, in order.
 
-        Raises `UserError` for a bad request before anything is sent.
+        They are handed the variables of our environment that `pass_env` or the host's entry name. Raises
+        `UserError` for a bad request before anything is sent.
         """
         reference = plan_ref(plan) if isinstance(plan, str) else plan
         submission(requests, "python3", reference)
         agent = await self._agent(name)
         folder = Path.cwd() if agent.host.kind == "local" else None
-        asked = await asyncio.to_thread(submission, requests, agent.stage_python, reference, folder)
+        env = self._passed((*await self._names_of(name), *pass_env))
+        asked = await asyncio.to_thread(submission, requests, agent.stage_python, reference, folder, env)
         await agent.call("submit", request=asked.document)
         await self._refresh(name, agent)
-        return [run_key(name, run_id) for run_id in asked.run_ids]
+        keys = [run_key(name, run_id) for run_id in asked.run_ids]
+        await asyncio.to_thread(self.store.let_have, keys, pass_env)
+        return keys
 
     async def stop(self, key: str, grace: float = STOP_GRACE) -> None:
         """Asks a run to end: SIGINT, after `grace` seconds SIGTERM, after as many again SIGKILL."""
@@ -142,12 +156,24 @@ class Fleet:
         agent = await self._agent(name)
         await agent.call("stop", "--run", run_id, "--grace", f"{grace:g}")
 
-    async def resume(self, key: str) -> None:
-        """Starts a new attempt of an ended run in the same run directory."""
+    async def resume(self, key: str, pass_env: Sequence[str] = ()) -> None:
+        """Starts a new attempt of an ended run in the same run directory.
+
+        It is handed, as they are set now, the variables that the host's entry names, those it was let have
+        when it was launched from here, and those of `pass_env`. What the host says it once had is no reason
+        to send it anything.
+        """
         name, run_id = split_key(key)
         agent = await self._agent(name)
-        await agent.call("resume", request={"run_id": run_id, "python": agent.stage_python, "env": {}})
+        row = await asyncio.to_thread(self.store.run, key)
+        names = (*await self._names_of(name), *(row.pass_env if row else ()), *pass_env)
+        env = self._passed(names)
+        # A stage run by hand notes which of its machine's variables were set: those are no loss.
+        had = [word for word in (row.env if row else ()) if not word.startswith(ENV_PREFIXES)]
+        self._say_forgotten(key, [word for word in had if word not in names])
+        await agent.call("resume", request={"run_id": run_id, "python": agent.stage_python, "env": env})
         await self._refresh(name, agent)
+        await asyncio.to_thread(self.store.let_have, [key], pass_env)
         (await self._session(name)).look_again()
 
     async def read(self, key: str, file: str, offset: int, size: int) -> tuple[bytes, int, int]:
@@ -231,6 +257,25 @@ class Fleet:
         session = await self._session(name)
         session.retry()
         return await session.ready()
+
+    async def _names_of(self, name: str) -> tuple[str, ...]:
+        """The host's `pass_env` as the book has it now; the session may be older than the entry."""
+        known = await asyncio.to_thread(self.hosts.all)
+        return next((host.pass_env for host in known if host.name == name), ())
+
+    def _passed(self, names: Iterable[str]) -> dict[str, str]:
+        """The variables of that name as they are set here; a name that is not is told."""
+        passed = collect(names)
+        if passed.missing and self.warn is not None:
+            self.warn(missing_line(passed.missing))
+        return dict(passed.values)
+
+    def _say_forgotten(self, key: str, names: Sequence[str]) -> None:
+        if names and self.warn is not None:
+            self.warn(
+                f"{key} first had {sanitize(', '.join(names))} from somewhere else, which is not passed on; "
+                f"to do so: nanochat runs resume {split_key(key)[1]} --pass-env NAME"
+            )
 
     async def _ask(self, unknown: UnknownHostKey) -> bool:
         return False if self.ask_host_key is None else await self.ask_host_key(unknown)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,13 @@ def plan_requests(plan: Plan) -> list[RunRequest]:
 
 
 def submission(
-    requests: Sequence[RunRequest], python: str, plan: PlanRef | None, folder: Path | None = None
+    requests: Sequence[RunRequest],
+    python: str,
+    plan: PlanRef | None,
+    folder: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Submission:
-    """The requests as one document for the agent.
+    """The requests as one document for the agent; `env` are variables that every stage gets.
 
     Stages run in the host's base directory. On this machine a person means the working directory by a
     relative path: `folder` makes it absolute.
@@ -84,5 +88,5 @@ def submission(
             }
         )
     group = None if plan is None else {"id": plan.id, "name": plan.name}
-    document = {"plan": group, "python": python, "env": {}, "runs": runs}
+    document = {"plan": group, "python": python, "env": dict(env or {}), "runs": runs}
     return Submission(tuple(run_ids), document)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from nanochat.common.errors import Exit, UserError, nearest
 from nanochat.common.paths import Layout, atomic_write, make_dir
+from nanochat.config.pass_env import check_names
 
 LOCAL = "local"
 DEFAULT_BASE = "~/.cache/nanochat"
@@ -29,7 +30,8 @@ class Host:
 
     `address` may also be a Host alias of ~/.ssh/config; `user` "" and `port` 0 mean: as that file says,
     else this user and 22. `python` is the interpreter stages run under ("" is the host's python3; on this
-    machine the running one); `base_dir` the base directory there, `~` expanded on the host.
+    machine the running one); `base_dir` the base directory there, `~` expanded on the host. `pass_env` names
+    variables that its runs are handed from the shell they are started in (`nanochat.config.pass_env`).
     """
 
     name: str
@@ -41,6 +43,7 @@ class Host:
     python: str = ""
     base_dir: str = DEFAULT_BASE
     price_per_hour: float | None = None
+    pass_env: tuple[str, ...] = ()
 
     @property
     def target(self) -> str:
@@ -123,7 +126,7 @@ class HostBook:
 
     def _write(self, hosts: list[Host]) -> None:
         entries = [
-            {name: value for name, value in asdict(host).items() if value not in ("", 0, None)}
+            {name: value for name, value in asdict(host).items() if value not in ("", 0, None, ())}
             for host in sorted(hosts, key=lambda host: host.name)
         ]
         text = json.dumps({"schema": 1, "hosts": entries}, indent=2, ensure_ascii=False)
@@ -186,17 +189,21 @@ def check_host(host: Host) -> None:
         raise UserError(f"no such key file: {host.key}", "give the private key, e.g. ~/.ssh/id_ed25519")
     if not host.base_dir.startswith(("/", "~/")) and host.base_dir != "~":
         raise UserError(f"--base-dir '{host.base_dir}' is not absolute", "begin it with / or ~/")
+    check_names(host.pass_env, "--pass-env")
     if host.price_per_hour is not None and not 0 <= host.price_per_hour < 1e6:
         raise UserError(f"bad price per hour: {host.price_per_hour}")
 
 
 def _host(entry: dict[str, Any]) -> Host:
     fields = {name: entry[name] for name in Host.__dataclass_fields__ if name in entry}
+    names = fields.pop("pass_env", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError("host field 'pass_env' is not a list of names")
     for name, value in fields.items():
         wanted: tuple[type, ...] = (int, float) if name in ("port", "price_per_hour") else (str,)
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise UserError(f"host field '{name}' has a value of the wrong type: {value!r}")
-    host = Host(**fields)
+    host = Host(**fields, pass_env=check_names(names, "host field 'pass_env'"))
     if not _NAME.match(host.name) or host.name == LOCAL or host.kind != "ssh" or not host.address:
         raise UserError(f"'{host.name}' is not a usable host entry")
     return host

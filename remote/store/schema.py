@@ -88,9 +88,16 @@ UPDATE runs SET summary = replace(
     replace(summary, '"rl/mixed":', '"rl/mixed_reward_fraction":'), '"rl/ended":', '"rl/finished_fraction":'
 ) WHERE summary LIKE '%"rl/%';
 """
+_V3 = """
+CREATE TABLE passed (                      -- variables that the person has let a run have
+    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    PRIMARY KEY (run, name)
+) WITHOUT ROWID;
+"""
 
 #: One script a version, applied in order; a script once released never changes.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
 
 
 def migrate(db: sqlite3.Connection, path: str) -> None:

@@ -6,6 +6,7 @@ All methods may be called from any thread, and two processes may use one file at
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +36,8 @@ R = TypeVar("R")
 
 _RUN_COLUMNS = (
     "runs.id, runs.host, runs.run_id, runs.run, runs.state, runs.summary, coalesce(hosts.last_contact, 0),"
-    " coalesce((SELECT last_seq FROM files WHERE files.run = runs.id AND file = 'events.jsonl'), -1)"
+    " coalesce((SELECT last_seq FROM files WHERE files.run = runs.id AND file = 'events.jsonl'), -1),"
+    " (SELECT group_concat(name) FROM passed WHERE passed.run = runs.id)"
 )
 _RUNS = f"SELECT {_RUN_COLUMNS} FROM runs LEFT JOIN hosts ON hosts.name = runs.host"
 
@@ -256,6 +258,12 @@ class Store:
         row = self._database.connection().execute(query, (host,)).fetchone()
         return None if row is None else float(row[0])
 
+    def let_have(self, keys: Iterable[str], names: Iterable[str]) -> None:
+        """Notes variables that runs may be handed from here, now and when they are resumed."""
+        with self._database.write() as db:
+            for run, name in itertools.product([self._known(key) for key in keys], names):
+                db.execute("INSERT INTO passed (run, name) VALUES (?, ?) ON CONFLICT DO NOTHING", (run, name))
+
     def tag(self, key: str, tag: str, on: bool = True) -> None:
         """Adds a tag to a run, or takes it away."""
         self._mark(key, "tag", tag, on)
@@ -333,7 +341,7 @@ def _event(row: tuple[int, float, str, int | None, str]) -> Event:
 
 
 def _run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
-    _, host, run_id, run_json, state_json, summary_json, last_contact, last_seq = row
+    _, host, run_id, run_json, state_json, summary_json, last_contact, last_seq, passed = row
     run, state = json.loads(run_json), json.loads(state_json)
     summary = Summary(**json.loads(summary_json))
     plan = run.get("plan") or {}
@@ -358,6 +366,8 @@ def _run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
         needs=tuple(str(need) for need in plan.get("needs") or run.get("needs") or ()),
         options=dict(run.get("options") or {}),
         argv=tuple(str(word) for word in run.get("argv") or ()),
+        env=tuple(str(name) for name in run.get("env") or ()),
+        pass_env=tuple(sorted(passed.split(","))) if passed else (),
         step=summary.step,
         total_steps=summary.total_steps,
         unit=summary.unit,

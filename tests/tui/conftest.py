@@ -53,11 +53,14 @@ class QuietFleet(Fleet):
     async def stop(self, key: str, grace: float = 20.0) -> None:
         self.asked.append(("stop", key))
 
-    async def resume(self, key: str, extra: Iterable[str] = ()) -> None:
+    async def resume(self, key: str, pass_env: Iterable[str] = ()) -> None:
         self.asked.append(("resume", key))
 
-    async def launch(self, name: str, requests: Any, plan: Any = None) -> list[str]:
+    async def launch(
+        self, name: str, requests: Any, plan: Any = None, pass_env: Iterable[str] = ()
+    ) -> list[str]:
         self.asked.append(("launch", (name, [*requests], plan)))
+        self.asked.append(("pass_env", tuple(pass_env)))
         return []
 
     async def console(self, key: str, offset: int = -65536, size: int = 65536) -> tuple[bytes, int, int]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 async def start_plan(room: Room, plan: Plan, host: str) -> None:
     """Submits every stage of `plan` to `host` and shows its first run."""
     room.say(f"starting plan {plan.name} on {host} …")
-    keys = await room.fleet.launch(host, plan_requests(plan), plan_ref(plan.name))
+    keys = await room.fleet.launch(host, plan_requests(plan), plan_ref(plan.name), plan.pass_env)
     await room.reread()
     if keys:
         room.open_run(keys[0], follow=True)

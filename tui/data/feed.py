@@ -54,11 +54,15 @@ class Feed:
         """Every run, newest first, read in a worker thread."""
         return await asyncio.to_thread(lambda: self.store.runs())
 
-    async def start(self, ask_host_key: AskHostKey) -> None:
-        """Starts the fleet. A worker thread loads its modules, so that the screen stays responsive."""
+    async def start(self, ask_host_key: AskHostKey, warn: Callable[[str], None]) -> None:
+        """Starts the fleet, which asks and warns through these two.
+
+        A worker thread loads its modules, so that the screen stays responsive.
+        """
         if self.fleet is None:
             self.fleet = await asyncio.to_thread(_make_fleet, self.layout, self.store)
         self.fleet.ask_host_key = ask_host_key
+        self.fleet.warn = warn
         self._unsubscribe = self.fleet.subscribe(self._note)
         await self.fleet.start()
 

@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from nanochat.common.errors import UserError
+from nanochat.config.pass_env import check_names, split_names
 
 if TYPE_CHECKING:
     from remote.hosts.book import Host
@@ -24,6 +25,12 @@ FIELDS = (
     ("key", "private key", "~/.ssh/id_ed25519", "empty: the agent's and the default keys"),
     ("python", "Python", "~/venv/bin/python", "the interpreter stages run under; empty: python3"),
     ("base", "base directory", "~/.cache/nanochat", "where runs, data and checkpoints are stored there"),
+    (
+        "pass_env",
+        "pass on",
+        "WANDB_API_KEY, HF_TOKEN",
+        "variables of your shell that its runs get; empty: none",
+    ),
     ("price", "price per hour", "", "in dollars, for the cost of a run; empty: unknown"),
 )
 
@@ -77,6 +84,7 @@ class AddHost(ModalScreen[str | None]):
         )
         if text["base"]:
             host = replace(host, base_dir=text["base"])
+        host = replace(host, pass_env=check_names(split_names(text["pass_env"]), "pass on"))
         if text["price"]:
             try:
                 host = replace(host, price_per_hour=float(text["price"]))

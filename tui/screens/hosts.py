@@ -16,6 +16,7 @@ from nanochat.common.errors import UserError
 from nanochat.common.text import clock, duration, sanitize, size_bytes
 from remote.hosts.preflight import Check, checks
 from tui.actions import run as run_actions
+from tui.data.passed_variables import passing
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 from tui.style.status import ROLE_STYLES, link_style
@@ -138,6 +139,9 @@ class HostsScreen(ControlScreen):
             return
         link = self.room.links.get(name)
         parts = [*_link_lines(link)]
+        host = next((host for host in self.room.hosts if host.name == name), None)
+        if host is not None and host.pass_env:
+            parts.append(passing(host.pass_env).rstrip())
         if name in self._failures:
             parts.append(_check_line(Check("bad", self._failures[name])))
         elif name in self._probes:

@@ -21,6 +21,7 @@ from nanochat.scaling.estimate import validation_tokens_in
 from tui.actions import run as run_actions
 from tui.actions.command_line import stage_line
 from tui.data.launch_estimate import estimate_text, machine_of, tokenizer_size
+from tui.data.passed_variables import passing
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 from tui.widgets.choice import Choice
@@ -158,7 +159,8 @@ class LaunchScreen(ControlScreen):
             return
         host = self._target()
         where = "on this machine" if host.kind == "local" else f"on {host.name} ({host.target})"
-        self.query_one("#command", Static).update(Content.assemble((where + "\n", "$muted"), self.command()))
+        parts = (where + "\n", "$muted"), passing(host.pass_env), self.command()
+        self.query_one("#command", Static).update(Content.assemble(*parts))
 
     def on_choice_changed(self, event: Choice.Changed) -> None:
         if event.choice.id == "stage":

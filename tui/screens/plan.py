@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from nanochat.config.plan import Plan, builtin_plans, load_plan
 from tui.actions import run as run_actions
 from tui.actions.command_line import headless_line
 from tui.actions.plan import start_plan
+from tui.data.passed_variables import passing
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 from tui.widgets.choice import Choice
@@ -140,7 +141,8 @@ class PlanScreen(ControlScreen):
             stages.update(Content.styled(f"✗ {entry.error}" if entry else "no plan chosen", "$error"))
             headless.update("")
             return
-        stages.update(describe(entry.plan))
+        host = self.room.host(self.query_one("#host", Choice).value)
+        stages.update(describe(entry.plan, host.pass_env))
         headless.update(Content(self.command()))
 
     def command(self) -> str:
@@ -166,9 +168,13 @@ class PlanScreen(ControlScreen):
             self._starting = False
 
 
-def describe(plan: Plan) -> Content:
-    """The stages of a plan in order, with the options they change and what they need."""
-    parts: list[tuple[str, str]] = [(plan.description + "\n", "$muted")] if plan.description else []
+def describe(plan: Plan, pass_env: Sequence[str] = ()) -> Content:
+    """The stages of a plan in order, with the options they change and what they need.
+
+    Above them the variables that go along: the plan's and those of the host, `pass_env`.
+    """
+    head = Content.styled(plan.description + "\n" if plan.description else "", "$muted")
+    parts: list[tuple[str, str]] = []
     for index, stage in enumerate(plan.stages, 1):
         title = stage.id if stage.id == stage.stage else f"{stage.id} ({stage.stage})"
         parts.append((f"\n{index} {title}", "bold $primary"))
@@ -177,4 +183,4 @@ def describe(plan: Plan) -> Content:
         for name, value in changed(stage.options).items():
             parts += [(f"\n    {name:<18} ", "$muted"), (sanitize(format_value(value)), "")]
         parts.append(("\n", ""))
-    return Content.assemble(*parts)
+    return Content.assemble(head, passing((*plan.pass_env, *pass_env)), *parts)

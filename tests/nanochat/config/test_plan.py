@@ -40,6 +40,13 @@ def test_a_stage_needs_the_one_before_it_unless_told():
     assert plan.name == "x"
 
 
+def test_a_plan_names_variables_to_pass_on():
+    assert parse_plan(TWO, "two.toml").pass_env == ()
+    plan = parse_plan('pass_env = ["HF_TOKEN", "A", "HF_TOKEN"]\n' + TWO, "two.toml")
+    assert plan.pass_env == ("HF_TOKEN", "A")
+    assert override(plan, ["train.num-iterations=7"]).pass_env == plan.pass_env
+
+
 def test_set_changes_one_option_and_keeps_the_others():
     plan = override(parse_plan(TWO, "two.toml"), ["train.num-iterations=7", "train.model_tag=a=b"])
     options = plan.stages[1].options
@@ -67,6 +74,11 @@ def test_set_changes_one_option_and_keeps_the_others():
         ),
         ("stages = 3", "unknown key 'stages'"),
         ("stage = 3", "has no stages"),
+        ("pass_env = 'HF_TOKEN'\n[[stage]]\nstage = 'tok_train'", "pass_env is not a list of names"),
+        ("pass_env = [3]\n[[stage]]\nstage = 'tok_train'", "pass_env is not a list of names"),
+        ("pass_env = ['A=b']\n[[stage]]\nstage = 'tok_train'", "not the name of an environment variable"),
+        ("pass_env = ['PATH']\n[[stage]]\nstage = 'tok_train'", "PATH is not passed on"),
+        ("pass-env = []\n[[stage]]\nstage = 'tok_train'", "did you mean 'pass_env'"),
     ],
 )
 def test_a_wrong_plan_is_answered_on_one_line(text, says):

@@ -29,7 +29,18 @@ def test_this_machine_is_always_there_and_first(layout: Layout) -> None:
 def test_a_host_comes_back_as_it_was_written(layout: Layout, tmp_path: Path) -> None:
     key = tmp_path / "my key"
     key.write_text("k")
-    host = Host("box", "ssh", "me", "::1", 2222, str(key), "/opt/a venv/bin/python", "~/it's here", 2.5)
+    host = Host(
+        "box",
+        "ssh",
+        "me",
+        "::1",
+        2222,
+        str(key),
+        "/opt/a venv/bin/python",
+        "~/it's here",
+        2.5,
+        ("HF_TOKEN", "A"),
+    )
     HostBook(layout).add(host)
     assert HostBook(layout).get("box") == host
     assert layout.hosts_file.stat().st_mode & 0o077 == 0
@@ -50,6 +61,8 @@ def test_a_host_comes_back_as_it_was_written(layout: Layout, tmp_path: Path) -> 
         (Host("box", address="a", base_dir="/a\x1b[2J"), "control character"),
         (Host("box", address="a", price_per_hour=-1.0), "price"),
         (Host("box", address="-oProxyCommand=x"), "bad host name"),
+        (Host("box", address="a", pass_env=("A=b",)), "--pass-env: not the name of an environment variable"),
+        (Host("box", address="a", pass_env=("LD_PRELOAD",)), "LD_PRELOAD is not passed on"),
     ],
 )
 def test_a_host_that_cannot_be_used_is_refused_in_one_line(layout: Layout, host: Host, told: str) -> None:
@@ -75,7 +88,9 @@ def test_a_name_already_taken_and_an_unknown_one_say_what_to_do(layout: Layout) 
     "content",
     ["", "{", "[]", '{"hosts": 3}', '{"hosts": [{"name": "x"}]}', '{"hosts": [{"name": "x", "address": 3}]}',
      '{"hosts": [{"name": "x", "address": "a", "kind": "telnet"}]}',
-     '{"hosts": [{"name": "local", "address": "a"}]}'],
+     '{"hosts": [{"name": "local", "address": "a"}]}',
+     '{"hosts": [{"name": "x", "address": "a", "pass_env": "HF_TOKEN"}]}',
+     '{"hosts": [{"name": "x", "address": "a", "pass_env": ["A", "PATH"]}]}'],
 )  # fmt: skip
 def test_a_damaged_book_is_one_line_and_is_left_alone(layout: Layout, content: str) -> None:
     layout.hosts_file.write_text(content)

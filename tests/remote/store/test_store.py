@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from nanochat.common.errors import UserError
 from nanochat.run.events import EventWriter, parse_line
 from remote.runs import Attempt, superseded_from
+from remote.store import schema
 from remote.store.schema import MIGRATIONS
 from remote.store.series import BLOCK
 from remote.store.store import Store
@@ -360,6 +361,35 @@ def test_tags_notes_and_pins_stay(tmp_path: Path) -> None:
         assert run is not None and (run.tags, run.note, run.pinned) == (("good",), "two", True)
 
 
+def test_what_a_run_may_be_handed_is_kept_apart_from_what_its_host_tells(tmp_path: Path) -> None:
+    with Store(tmp_path / "c.sqlite") as store:
+        for run_id in ("r1", "r2"):
+            store.ingest_state("box", {"run_id": run_id, "env": ["A", "SECRET"]}, {})
+        store.let_have([KEY, "box/r2"], ["B", "A"])
+        store.let_have([KEY], ["A", "C"])
+        store.let_have([KEY], [])
+        with pytest.raises(UserError, match="no run"):
+            store.let_have(["box/unknown"], ["A"])
+        rows = {run.run_id: run for run in store.runs()}
+    assert (rows["r1"].env, rows["r1"].pass_env) == (("A", "SECRET"), ("A", "B", "C"))
+    assert rows["r2"].pass_env == ("A", "B")
+
+
+def test_a_store_of_an_older_version_is_brought_up_with_all_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        with Store(tmp_path / "c.sqlite") as store:
+            feed(store, training_log(5))
+            store.tag(KEY, "good")
+    with Store(tmp_path / "c.sqlite") as store:
+        check_whole(store, training_log(5))
+        run = store.run(KEY)
+        assert run is not None and (run.tags, run.pass_env) == (("good",), ())
+        store.let_have([KEY], ["A"])
+
+
 def test_a_file_that_is_no_store_and_one_of_a_newer_version_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "junk.sqlite").write_bytes(b"not a database" * 500)
     with pytest.raises(UserError, match="cannot use the store"):
@@ -388,10 +418,11 @@ def test_metrics_of_version_0_1_0_are_read_by_their_present_names(tmp_path: Path
     db.close()
     with Store(tmp_path / "c.sqlite") as store:
         assert store.metric_names(KEY) == sorted(present)
-        assert store.latest(KEY) == present
+        run = store.run(KEY)
+        assert run is not None and run.latest == present
         store.ingest("box", "r1", "events.jsonl", 0, line(1, step=1, **old))
         assert store.metric_names(KEY) == sorted(present)
-        assert [point[3] for point in store.metric(KEY, "rl/finished_fraction")] == [1.0, 1.0]
+        assert list(store.series(KEY, "rl/finished_fraction").value) == [1.0, 1.0]
 
 
 def summary_json(latest: dict[str, float]) -> str:

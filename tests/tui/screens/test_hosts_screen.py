@@ -94,10 +94,16 @@ async def test_adding_a_host_checks_it_and_writes_the_book(
         await settle(pilot)
         assert "bad port" in str(form.query_one("#problem").render())
         form.query_one("#target", Input).value = "me@node:2222"
+        form.query_one("#pass_env", Input).value = "HF_TOKEN, PATH"
+        await pilot.press("ctrl+s")
+        await settle(pilot)
+        assert "PATH is not passed on" in str(form.query_one("#problem").render())
+        form.query_one("#pass_env", Input).value = "HF_TOKEN, WANDB_API_KEY"
         await pilot.press("ctrl+s")
         await settle(pilot, lambda: connected == ["box"])
         host = HostBook(bench.layout).get("box")
         assert (host.user, host.address, host.port) == ("me", "node", 2222)
+        assert host.pass_env == ("HF_TOKEN", "WANDB_API_KEY")
         assert app.screen.table.current_key == "box"  # type: ignore[attr-defined]
 
 
