@@ -25,7 +25,9 @@ COMMANDS: dict[str, Command] = {
     "demo": Command(
         "nanochat.cli:demo", "train a small model here, live: the five-minute tour [--no-tui] [--host NAME]"
     ),
-    "runs": Command("remote.cli.commands:runs", "ls | show | follow | stop | resume the runs of every host"),
+    "runs": Command(
+        "remote.cli.commands:runs", "ls | show | follow | stop | resume | mark the runs of every host"
+    ),
     "hosts": Command("remote.cli.commands:hosts", "ls | add | test | rm the machines that stages run on"),
     "data": Command("nanochat.cli:data", "build | download training shards"),
     "tasks": Command(

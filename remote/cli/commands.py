@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanochat.common.errors import Exit, UserError
+from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import Layout
 from nanochat.common.text import percent, sanitize, when
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 def runs_parser() -> Parser:
     """`nanochat runs …`."""
     parser = command_parser("nanochat runs", "The runs of every host.")
-    words = parser.add_subparsers(dest="word", metavar="{ls,show,follow,stop,resume}", parser_class=Parser)
+    words = parser.add_subparsers(
+        dest="word", metavar="{ls,show,follow,stop,resume,mark}", parser_class=Parser
+    )
     ls = words.add_parser("ls", help="a table of all runs, newest first (the default)")
     ls.add_argument("--host", default="", metavar="NAME", help="only this host")
     ls.add_argument("--status", default="", metavar="WORD", help="only runs with this status")
@@ -52,7 +54,12 @@ def runs_parser() -> Parser:
         metavar="NAME",
         help="hand it this variable of your shell too; may be given again",
     )
-    for name in ("show", "follow", "stop", "resume"):
+    mark = words.add_parser("mark", help="tag a run, note something about it, pin it: kept here only")
+    mark.add_argument("--tag", action="append", default=[], metavar="WORD", help="may be given again")
+    mark.add_argument("--untag", action="append", default=[], metavar="WORD", help="take a tag away")
+    mark.add_argument("--note", default=None, metavar="TEXT", help="one line; an empty one takes it away")
+    mark.add_argument("--pin", action=argparse.BooleanOptionalAction, help="to the top of the table, or not")
+    for name in ("show", "follow", "stop", "resume", "mark"):
         words.choices[name].add_argument("run", metavar="RUN", help="a run id, its start, or host/run_id")
     for word in words.choices.values():
         add_base_dir(word, sub_command=True)
@@ -84,6 +91,8 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
                 run for run in rows if (not host or run.host == host) and (not status or run.status == status)
             ]
             return _list_runs(rows, getattr(given, "json", False))
+        if given.word == "mark":
+            return _mark(fleet, given)
         run = await _find(fleet, given.run)
         if given.word == "show":
             return _show(fleet, run, given.json)
@@ -164,6 +173,30 @@ def _list_runs(rows: Sequence[RunRow], as_json: bool) -> int:
     return Exit.OK
 
 
+def _mark(fleet: Fleet, given: argparse.Namespace) -> int:
+    """Tags, notes and pins are ours: no host is asked."""
+    if not (given.tag or given.untag or given.note is not None or given.pin is not None):
+        raise UserError("nothing to mark", "give --tag, --untag, --note, --pin or --no-pin")
+    for word in (*given.tag, *given.untag):
+        if not word or any(letter.isspace() for letter in word):
+            raise UserError(f"'{word}' is no tag", "a tag is one word, for the filter's tag:WORD")
+    store = fleet.store
+    key = store.find(given.run).key
+    for word in given.tag:
+        store.tag(key, word)
+    for word in given.untag:
+        store.tag(key, word, on=False)
+    if given.note is not None:
+        store.note(key, one_line(given.note))
+    if given.pin is not None:
+        store.pin(key, given.pin)
+    run = store.run(key)
+    assert run is not None
+    words = [*(["pinned"] if run.pinned else []), *(f"#{tag}" for tag in run.tags), run.note]
+    print(sanitize(f"{run.run_id}: {' '.join(filter(None, words)) or 'no mark'}"))
+    return Exit.OK
+
+
 def _show(fleet: Fleet, run: RunRow, as_json: bool) -> int:
     if as_json:
         print(json.dumps(asdict(run), ensure_ascii=False, indent=1))
@@ -182,6 +215,8 @@ def _show(fleet: Fleet, run: RunRow, as_json: bool) -> int:
         "figures": figures(run),
         "options": " ".join(f"{name}={value}" for name, value in run.options.items()),
         "env": " ".join(run.env),
+        "tags": " ".join(run.tags),
+        "note": run.note,
         "argv": shlex.join(run.argv),
     }
     for name, value in facts.items():

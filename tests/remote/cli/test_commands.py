@@ -12,6 +12,7 @@ from nanochat.common.paths import Layout
 from nanochat.run.events import EventWriter
 from remote.hosts.preflight import checks
 from remote.runs import Gpu, Interpreter, Probe
+from remote.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -63,6 +64,9 @@ def test_hosts_are_added_listed_changed_and_removed(layout: Layout, home: Path) 
         (["hosts", "test", "lokal"], "did you mean 'local'"),
         (["runs", "show", "nothing"], "nothing"),
         (["runs", "follow"], "RUN"),
+        (["runs", "mark", "nothing"], "nothing to mark"),
+        (["runs", "mark", "nothing", "--tag", "two words"], "is no tag"),
+        (["runs", "mark", "nothing", "--tag", "x"], "no run 'nothing'"),
     ],
 )
 def test_a_mistake_is_exit_2_and_one_line(layout: Layout, home: Path, words: list[str], told: str) -> None:
@@ -90,6 +94,17 @@ def test_a_stage_run_directly_is_in_the_table(layout: Layout, home: Path) -> Non
     (run,) = json.loads(nanochat(home, "runs", "ls", "--json", "--status", "succeeded").stdout)
     assert run["latest"] == {"val/bpb": 1.5}
     assert json.loads(nanochat(home, "runs", "ls", "--json", "--status", "failed").stdout) == []
+
+
+def test_marks_are_kept_and_shown_without_asking_a_host(layout: Layout, home: Path) -> None:
+    with Store(layout.store) as store:
+        store.ingest_state("gone", {"run_id": "r1", "name": "mine", "stage": "tok_train"}, {})
+    said = nanochat(
+        home, "runs", "mark", "mine", "--tag", "a", "--tag", "b", "--note", " to\n\x1bkeep ", "--pin"
+    )
+    assert said.stdout == "r1: pinned #a #b to \N{SYMBOL FOR ESCAPE}keep\n"
+    assert nanochat(home, "runs", "mark", "r1", "--untag", "b", "--no-pin").stdout.startswith("r1: #a to")
+    assert nanochat(home, "runs", "mark", "r1", "--untag", "a", "--note", "").stdout == "r1: no mark\n"
 
 
 def test_the_doctor_has_a_line_a_check_and_a_fix_for_each_failure(layout: Layout, home: Path) -> None:
