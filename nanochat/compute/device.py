@@ -18,7 +18,10 @@ from nanochat.compute.ranks import Ranks
 from nanochat.compute.rendezvous import RENDEZVOUS
 
 GROUP_TIMEOUT = timedelta(minutes=30)
-"""How long a process waits for another: rank 0 alone samples and writes."""
+"""How long a process waits for another: rank 0 alone samples and writes checkpoints' metadata."""
+
+MIN_SPEEDUP = 1.2
+"""bfloat16 products must be this much faster on a CPU: casts cost some, and float32 is the safer type."""
 
 GC_EVERY = 5000
 """Steps between collections once the collector is frozen: a scan costs about half a second."""
@@ -46,8 +49,8 @@ class Runtime:
     def embedding_dtype(self) -> torch.dtype:
         """Type the embedding tables are kept in: the compute type where memory is short, else float32.
 
-        A gradient summed in bfloat16 over the tokens of a batch loses most of a rare token's share, so
-        on a CPU, where nothing is gained, tables stay float32. float16 gradients could not be unscaled.
+        A gradient summed in bfloat16 over the tokens of a batch loses most of what a rare token adds, so on a
+        CPU, where nothing is gained, tables stay float32. float16 gradients could not be unscaled.
         """
         return self.dtype if self.device.type == "cuda" and self.dtype == torch.bfloat16 else torch.float32
 
@@ -65,7 +68,7 @@ class Runtime:
         return gpu.peak if gpu is not None else None
 
     def synchronize(self) -> None:
-        """Waits until the device has done all it was given, for timing."""
+        """Waits until the device has finished all its work, for timing."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
@@ -161,7 +164,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
-    if device.type == "cpu" and bfloat16_speedup() > 1.2:
+    if device.type == "cpu" and bfloat16_speedup() > MIN_SPEEDUP:
         return torch.bfloat16
     return torch.float32
 
@@ -190,8 +193,8 @@ MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 def keep_freed_memory() -> None:
     """Has glibc keep freed memory for the next allocation, as long as the process lives.
 
-    By itself it gives tensors of some megabytes back to the kernel and gets them again, zeroed a page at a
-    time, within every pass. Elsewhere than on glibc, and where its tunables are set, nothing is done.
+    By default it returns tensors of some megabytes to the kernel and gets them again, zeroed a page at a
+    time, within every step. Does nothing with another C library, or where glibc's tunables are set.
     """
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
@@ -202,7 +205,7 @@ def keep_freed_memory() -> None:
 
 
 def freeze_garbage_collector() -> None:
-    """Takes all that lives now out of the collector's scans and turns it off."""
+    """Takes all objects that live now out of the collector's scans, and turns it off."""
     gc.collect()
     gc.freeze()
     gc.disable()

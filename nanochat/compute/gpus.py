@@ -41,7 +41,8 @@ GPUS = (
     GpuModel("4090", 165.2e12, 24_564 * MIB),
     GpuModel("3090", 71e12, 24_576 * MIB),
 )
-"""The first that fits a name counts."""
+"""Peaks and memory of the vendors' data sheets. The first whose words are all in a name counts, so the more
+special names come first."""
 
 
 def find_gpu(name: str) -> GpuModel | None:
@@ -65,4 +66,4 @@ PUBLISHED_MFU = {False: 0.50, True: 0.57}
 (dev/LEADERBOARD.md, 8 × H100): without and with float8."""
 
 PUBLISHED_PRICE = ("h100", 3.0)
-"""Dollars a GPU-hour that the published costs are reckoned with."""
+"""Dollars a GPU-hour that the published costs assume."""

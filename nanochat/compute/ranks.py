@@ -1,4 +1,4 @@
-"""The processes of one training: who we are among them, and the few operations that join them."""
+"""The processes of one training: this one's rank, and the collective operations it needs."""
 
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -11,14 +11,17 @@ T = TypeVar("T")
 
 
 class Work(Protocol):
-    """An operation under way."""
+    """A collective operation in progress."""
 
     def wait(self) -> bool: ...
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process is `rank` of `world`. With a world of one no operation does anything."""
+    """This process is `rank` of `world`. With a world of one no operation does anything.
+
+    The `start_…` operations overlap with computing: their tensors must live, untouched, until `Work.wait`.
+    """
 
     rank: int = 0
     world: int = 1
@@ -28,35 +31,35 @@ class Ranks:
         return self.rank == 0
 
     def start_all_reduce(self, tensor: Tensor) -> Work:
-        """Begins to add `tensor` up over all ranks, in place."""
-        return _under_way(dist.all_reduce(tensor, async_op=True))
+        """Starts to sum `tensor` over all ranks, in place."""
+        return _started(dist.all_reduce(tensor, async_op=True))
 
-    def start_reduce_scatter(self, own: Tensor, whole: Tensor) -> Work:
-        """Begins to add `whole` up over all ranks, this rank's part of the sum into `own`.
+    def start_reduce_scatter(self, shard: Tensor, full: Tensor) -> Work:
+        """Starts to sum `full` (world · n, …) over all ranks, this rank's `shard` (n, …) of the sum only.
 
-        Parts are equal runs of the first dimension, in the order of ranks.
+        Shards are equal runs of the first dimension, in the order of ranks.
         """
-        return _under_way(dist.reduce_scatter_tensor(own, whole, async_op=True))
+        return _started(dist.reduce_scatter_tensor(shard, full, async_op=True))
 
-    def start_all_gather(self, whole: Tensor, own: Tensor) -> Work:
-        """Begins to fill `whole` with every rank's `own`, end to end."""
-        return _under_way(dist.all_gather_into_tensor(whole, own, async_op=True))
+    def start_all_gather(self, full: Tensor, shard: Tensor) -> Work:
+        """Starts to fill `full` (world · n, …) with every rank's `shard` (n, …), in the order of ranks."""
+        return _started(dist.all_gather_into_tensor(full, shard, async_op=True))
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """`tensor` added up over all ranks, in place."""
+        """`tensor` summed over all ranks, in place."""
         if self.world > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether any rank says so; all ranks get the same answer."""
+        """Whether the flag is set on any rank; all ranks get the same answer."""
         if self.world == 1:
             return flag
         votes = torch.tensor(float(flag), device=device)
         return bool(self.sum(votes).item() > 0)
 
     def broadcast(self, value: T) -> T:
-        """Rank 0's `value`, on every rank."""
+        """Rank 0's `value`, on every rank. It is pickled: only for what this program made itself."""
         if self.world == 1:
             return value
         box = [value]
@@ -71,6 +74,6 @@ class Ranks:
         return values
 
 
-def _under_way(work: Work | None) -> Work:
+def _started(work: Work | None) -> Work:
     assert work is not None  # only a process outside the group gets None
     return work

@@ -1,7 +1,7 @@
 """Pretrains a base model.
 
-Top to bottom: where it runs, on what text, how big and how long, from which weights; then the loop of
-evaluate, sample, save, step, which is `nanochat/train/loop.py`.
+`run` reads from top to bottom: where it runs, on what text, how big and how long, from which weights; then
+the loop of evaluate, sample, save and step, which is `nanochat/train/loop.py`.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from nanochat.checkpoint.weights import load_weights, read_weights
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.train_options import BaseTrainOptions
-from nanochat.data.dataloader import Batch, PackedLoader, Prefetcher
+from nanochat.data.dataloader import Batch, LoaderState, PackedLoader, Prefetcher
 from nanochat.data.packing import Tokens
 from nanochat.data.shards import ShardSet, split_shards
 from nanochat.evals.bundle import CoreTask
@@ -52,80 +52,59 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     tokenizer = Tokenizer.load(run.layout.tokenizer_dir(options.tokenizer_dir))
     shards = split_shards(run.layout.data_dir(options.data_dir))
 
-    # 2. How big, and how long.
+    # 2. How big, and how long: from the depth.
     config, horizon = plan_run(options, tokenizer.vocab_size)
-    check_batch(options.device_batch_size, options.max_seq_len, horizon.total_batch, runtime.world)
+    rows, context = options.device_batch_size, options.max_seq_len
+    check_batch(rows, context, horizon.total_batch, runtime.world)
 
-    # 3. From which weights.
+    # 3. From which weights and optimizer state: drawn, of a file, or of a checkpoint it resumes from.
     torch.manual_seed(options.seed)
     tag = run.layout.checkpoints("base") / tag_name(options)
-    found = runtime.ranks.broadcast(
-        resume_point(
-            tag, step=options.resume_from_step, newest=options.resume, attempt=run.attempt, run_id=run.run_id
-        )
-        if runtime.ranks.is_main
-        else None
-    )
-    model = make_model(options, config, runtime, found)
+    resumed = find_checkpoint_to_resume(options, run, runtime, tag)
+    model = make_model(options, config, runtime, resumed)
     optimizer = make_optimizer(options, model, horizon, runtime)
-    state = LoopState() if found is None else restore_training(found, tokenizer, optimizer, options.shard_by)
-    state.loss_scale = (state.loss_scale or LossScale()) if runtime.dtype == torch.float16 else None
-    retention = RetentionPolicy(options.keep_last, options.keep_best)
-    saver = Saver(tag, runtime.ranks, retention, runtime.ranks.broadcast(run.run_id))
     job = Training(
-        run, runtime, tokenizer, model, optimizer, saver, state, TrainingLength.of_steps(horizon.steps),
-        horizon.total_batch // (options.device_batch_size * options.max_seq_len * runtime.world),
-        horizon.flops_per_token,
-        lambda: {
-            "user_config": asdict(options), "device_batch_size": options.device_batch_size,
-            "max_seq_len": options.max_seq_len, "total_batch_size": horizon.total_batch, "source": "base",
+        run=run,
+        runtime=runtime,
+        tokenizer=tokenizer,
+        model=model,
+        optimizer=optimizer,
+        saver=make_saver(options, run, runtime, tag),
+        state=make_state(options, runtime, tokenizer, optimizer, resumed),
+        length=TrainingLength.of_steps(horizon.steps),
+        accumulation=horizon.total_batch // (rows * context * runtime.world),
+        flops_per_token=horizon.flops_per_token,
+        metadata={
+            "user_config": asdict(options),
+            "device_batch_size": rows,
+            "max_seq_len": context,
+            "total_batch_size": horizon.total_batch,
+            "source": "base",
         },
         logs_shard=True,
-    )  # fmt: skip
-    report_start(job, options, horizon, shards, found)
-    core_tasks = training_tasks(run, options.core_metric_every, options.core_metric_max_per_task)
-
-    # 4. Train.
-    validation = ValidationSet(
-        lambda: validation_rows(options, tokenizer, shards),
-        max(1, options.evaluation_tokens() // (options.device_batch_size * options.max_seq_len)),
-        torch.tensor(tokenizer.token_bytes, device=runtime.device),
     )
+    report_start(job, options, horizon, shards, resumed)
+
+    # 4. What is evaluated, and how often.
     core: dict[str, float | int | str] = {}
-    periodic = [Periodic(options.eval_every, lambda: validation.evaluate(job), at_start=True)]
-    if core_tasks:
-        periodic.append(
-            Periodic(options.core_metric_every, lambda: core.update(evaluate_core(job, options, core_tasks)))
-        )
-    periodic.append(Periodic(options.sample_every, lambda: sample(job, options)))
-    loader = PackedLoader(
-        tokenizer, shards.train, options.device_batch_size, options.max_seq_len,
-        device=runtime.device, state=None if options.overfit_one_batch else state.loader,
-        **reading(options, runtime),
-    )  # fmt: skip
-    batches = Prefetcher(loader)
+    periodic = periodic_tasks(job, options, shards, core)
+
+    # 5. Train.
+    batches = Prefetcher(training_loader(options, job, shards))
     try:
         last = job.train(
             one_batch(batches, job.accumulation) if options.overfit_one_batch else batches,
-            lambda: schedule(job, options, horizon), periodic,
-            save_every=options.save_every, grad_clip=options.grad_clip,
-        )  # fmt: skip
+            lambda: schedule(job, options, horizon),
+            periodic,
+            save_every=options.save_every,
+            grad_clip=options.grad_clip,
+        )
     finally:
         batches.close()
-    used, cut = state.loader.tokens_used, state.loader.tokens_cut
-    return job.results(last) | {"cropped_percent": 100 * cut / (used + cut) if used else 0.0} | core
+    return job.results(last) | {"cropped_percent": cropped_percent(job.state.loader)} | core
 
 
-def reading(options: BaseTrainOptions, runtime: Runtime) -> dict[str, Any]:
-    """How the text is shared out over processes."""
-    if options.shard_by == "row-groups":
-        return {"rank": runtime.rank, "world": runtime.world}
-    return {"deal": (runtime.rank, runtime.world)}
-
-
-def one_batch(batches: Iterator[Batch], accumulation: int) -> Iterator[Batch]:
-    """The micro-batches of the first step, for every step."""
-    return itertools.cycle(list(itertools.islice(batches, accumulation)))
+# -- weights, optimizer, state ---------------------------------------------------------------------
 
 
 def tag_name(options: BaseTrainOptions) -> str:
@@ -135,18 +114,33 @@ def tag_name(options: BaseTrainOptions) -> str:
     return name
 
 
+def find_checkpoint_to_resume(
+    options: BaseTrainOptions, run: StageRun, runtime: Runtime, tag: Path
+) -> Checkpoint | None:
+    """The checkpoint this run resumes from, if any; rank 0 looks, so that all take the same."""
+    found = None
+    if runtime.ranks.is_main:
+        found = resume_point(
+            tag,
+            step=options.resume_from_step,
+            newest=options.resume,
+            attempt=run.attempt,
+            run_id=run.run_id,
+        )
+    return runtime.ranks.broadcast(found)
+
+
 def make_model(
-    options: BaseTrainOptions, config: ModelConfig, runtime: Runtime, found: Checkpoint | None
+    options: BaseTrainOptions, config: ModelConfig, runtime: Runtime, resumed: Checkpoint | None
 ) -> GPT:
     """The model with its first weights: of the checkpoint, of --init-from, or drawn from the seed."""
     model = build_model(config, runtime.device, runtime.dtype, options.attention)
     if options.fp8:
         require_float8(runtime.device, runtime.dtype)
         model.use_float8()
-    if found is not None:
-        check_same_model(found, config)
-        weights = found.tensors(MODEL)
-        load_weights(model, weights, found.path / MODEL)
+    if resumed is not None:
+        check_same_model(resumed, config)
+        load_weights(model, resumed.tensors(MODEL), resumed.path / MODEL)
     elif options.init_from:
         path = Path(options.init_from).expanduser()
         load_weights(model, read_weights(path), path)
@@ -158,60 +152,128 @@ def make_model(
 
 def make_optimizer(options: BaseTrainOptions, model: GPT, horizon: Horizon, runtime: Runtime) -> MuonAdamW:
     rates = LearningRates(
-        options.embedding_lr, options.unembedding_lr, options.matrix_lr, options.scalar_lr,
-        horizon.weight_decay,
-    )  # fmt: skip
+        embedding=options.embedding_lr,
+        unembedding=options.unembedding_lr,
+        matrix=options.matrix_lr,
+        scalar=options.scalar_lr,
+        weight_decay=horizon.weight_decay,
+    )
     groups = parameter_groups(model, rates, horizon.lr_scale, horizon.scalar_lr_scale)
     return MuonAdamW(groups, runtime.muon_dtype, runtime.ranks)
 
 
-def report_start(
-    job: Training, options: BaseTrainOptions, horizon: Horizon, shards: ShardSet, found: Checkpoint | None
-) -> None:
-    """The start in the event log and on the console: sizes, horizon, device."""
-    run, runtime, config = job.run, job.runtime, job.model.config
-    counts = parameter_counts(config)
-    info: dict[str, Any] = {
-        "params": counts["total"], "scaling_params": horizon.scaling_params, "tokens": horizon.tokens,
-        "flops_per_token": horizon.flops_per_token, "total_flops": horizon.flops_per_token * horizon.tokens,
-        "total_batch_size": horizon.total_batch, "grad_accum_steps": job.accumulation,
-        "weight_decay": horizon.weight_decay, "lr_scale": horizon.lr_scale, "device": runtime.name,
-        "dtype": str(runtime.dtype).removeprefix("torch."), "vocab_size": config.vocab_size,
-        "attention": job.model.attention.name, "overfit_one_batch": options.overfit_one_batch,
-        "checkpoint_dir": str(job.saver.tag), "ranks": runtime.world,
-        **{f"params_{k}": v for k, v in counts.items() if k != "total"},
-    }  # fmt: skip
-    run.start(total_steps=horizon.steps, from_step=job.state.step, info=info)
-    run.log(
-        f"depth {options.depth}: width {config.n_embd}, {config.n_head} heads, "
-        f"{counts['total']:,} parameters, vocabulary {config.vocab_size:,}, context {options.max_seq_len}"
-    )
-    run.log(
-        f"{horizon.steps:,} steps of {horizon.total_batch:,} tokens ({job.accumulation} × "
-        f"{horizon.total_batch // job.accumulation:,}) = {horizon.tokens:,} tokens, "
-        f"{horizon.tokens / horizon.scaling_params:.1f} a scaling parameter, "
-        f"{horizon.flops_per_token * horizon.tokens:.2e} FLOPs, on {runtime.name} in {info['dtype']}"
-    )
-    run.log(job.model.kernels)
-    if options.overfit_one_batch:
-        run.log(
-            "sanity mode: every step trains on the same first batch, which the model should learn by heart"
-        )
-    if shards.gap_warning:
-        run.alert("missing_shards", shards.gap_warning)
-    if found is not None:
-        run.log(f"going on from step {found.step} of {found.path}")
-        if found.step >= horizon.steps:
-            run.log(f"which is the end of {horizon.steps:,} steps or later: nothing is left to train")
-        if not resumes_exactly(found, runtime.ranks, options.shard_by):
-            run.alert(
-                "other_ranks",
-                f"{found.path} was saved by {found.ranks} processes, now there are {runtime.world}: weights "
-                "and optimizer go on as they were, reading goes on at the next row group, the buffered "
-                "documents are left out",
-            )
+def make_state(
+    options: BaseTrainOptions,
+    runtime: Runtime,
+    tokenizer: Tokenizer,
+    optimizer: MuonAdamW,
+    resumed: Checkpoint | None,
+) -> LoopState:
+    """The loop's state at the first step or as the checkpoint left it, which also restores the optimizer."""
+    if resumed is None:
+        state = LoopState()
     else:
-        alert_if_tag_in_use(run, job.saver.tag)
+        state = restore_training(resumed, tokenizer, optimizer, options.shard_by)
+    state.loss_scale = (state.loss_scale or LossScale()) if runtime.dtype == torch.float16 else None
+    return state
+
+
+def make_saver(options: BaseTrainOptions, run: StageRun, runtime: Runtime, tag: Path) -> Saver:
+    retention = RetentionPolicy(options.keep_last, options.keep_best)
+    return Saver(tag, runtime.ranks, retention, runtime.ranks.broadcast(run.run_id))
+
+
+# -- text ------------------------------------------------------------------------------------------
+
+
+def training_loader(options: BaseTrainOptions, job: Training, shards: ShardSet) -> PackedLoader:
+    """Packed rows of this rank from where the state is.
+
+    Sharded by batches, every rank packs the whole text and takes every world-th batch, which keeps the order
+    of one process; sharded by row groups, each packs its own part of it.
+    """
+    runtime = job.runtime
+    by_row_groups = options.shard_by == "row-groups"
+    return PackedLoader(
+        job.tokenizer,
+        shards.train,
+        options.device_batch_size,
+        options.max_seq_len,
+        rank=runtime.rank if by_row_groups else 0,
+        world=runtime.world if by_row_groups else 1,
+        deal=(0, 1) if by_row_groups else (runtime.rank, runtime.world),
+        device=runtime.device,
+        state=None if options.overfit_one_batch else job.state.loader,
+    )
+
+
+def one_batch(batches: Iterator[Batch], accumulation: int) -> Iterator[Batch]:
+    """The micro-batches of the first step, for every step."""
+    return itertools.cycle(list(itertools.islice(batches, accumulation)))
+
+
+def cropped_percent(loader: LoaderState) -> float:
+    """How much of the text best-fit packing cropped away so far."""
+    used, cut = loader.tokens_used, loader.tokens_cut
+    return 100 * cut / (used + cut) if used else 0.0
+
+
+def validation_rows(options: BaseTrainOptions, tokenizer: Tokenizer, shards: ShardSet) -> Iterator[Tokens]:
+    """The validation shard's rows, packed, a batch (B, T+1) at a time.
+
+    Without `--eval-tokens` they end when as many tokens as the shard has were packed or cropped.
+    """
+    loader = PackedLoader(tokenizer, [shards.val], options.device_batch_size, options.max_seq_len)
+    while options.eval_tokens > 0 or not loader.epoch_size or loader.state.tokens_taken < loader.epoch_size:
+        yield loader.next_rows()
+
+
+# -- on the way ------------------------------------------------------------------------------------
+
+
+def periodic_tasks(
+    job: Training, options: BaseTrainOptions, shards: ShardSet, core: dict[str, float | int | str]
+) -> list[Periodic]:
+    """Bits per byte, CORE where its bundle is there (its scores go into `core`), and samples."""
+    validation = ValidationSet(
+        lambda: validation_rows(options, job.tokenizer, shards),
+        max(1, options.evaluation_tokens() // (options.device_batch_size * options.max_seq_len)),
+        torch.tensor(job.tokenizer.token_bytes, device=job.runtime.device),
+    )
+    periodic = [Periodic(options.eval_every, lambda: validation.evaluate(job), at_start=True)]
+    tasks = training_tasks(job.run, options.core_metric_every, options.core_metric_max_per_task)
+    if tasks:
+
+        def evaluate() -> None:
+            core.update(evaluate_core(job, options, tasks))
+
+        periodic.append(Periodic(options.core_metric_every, evaluate))
+    periodic.append(Periodic(options.sample_every, lambda: sample(job, options)))
+    return periodic
+
+
+def evaluate_core(
+    job: Training, options: BaseTrainOptions, tasks: list[CoreTask]
+) -> dict[str, float | int | str]:
+    """CORE of the model as it is now."""
+    return training_core(
+        job.run,
+        job.runtime,
+        job.model,
+        job.tokenizer,
+        tasks,
+        step=job.state.step,
+        max_per_task=options.core_metric_max_per_task,
+        rows=options.device_batch_size,
+        progress=job.progress,
+    )
+
+
+def sample(job: Training, options: BaseTrainOptions) -> None:
+    """Continues the fixed prompts greedily, and writes unconditioned samples from bos."""
+    job.check_stop()
+    if job.runtime.ranks.is_main:
+        write_samples(job.run, job.model, job.tokenizer, job.state.step, options.seed + job.state.step)
 
 
 def schedule(job: Training, options: BaseTrainOptions, horizon: Horizon) -> None:
@@ -225,32 +287,80 @@ def schedule(job: Training, options: BaseTrainOptions, horizon: Horizon) -> None
     )
 
 
-def validation_rows(options: BaseTrainOptions, tokenizer: Tokenizer, shards: ShardSet) -> Iterator[Tokens]:
-    """The validation shard's rows, packed, a batch (B, T+1) at a time.
-
-    Without `--eval-tokens` they end when as many tokens as the shard has were packed or cut.
-    """
-    loader = PackedLoader(tokenizer, [shards.val], options.device_batch_size, options.max_seq_len)
-    while options.eval_tokens > 0 or not loader.epoch_size or loader.state.tokens_taken < loader.epoch_size:
-        yield loader.next_rows()
+# -- the start, for the log and for people ---------------------------------------------------------
 
 
-def evaluate_core(
-    job: Training, options: BaseTrainOptions, tasks: list[CoreTask]
-) -> dict[str, float | int | str]:
-    """CORE of the model as it is now."""
-    return training_core(
-        job.run, job.runtime, job.model, job.tokenizer, tasks, step=job.state.step,
-        max_per_task=options.core_metric_max_per_task, rows=options.device_batch_size,
-        progress=job.progress,
-    )  # fmt: skip
+def report_start(
+    job: Training,
+    options: BaseTrainOptions,
+    horizon: Horizon,
+    shards: ShardSet,
+    resumed: Checkpoint | None,
+) -> None:
+    """The start in the event log and on the console: sizes, horizon, device."""
+    run, runtime = job.run, job.runtime
+    info = start_info(job, options, horizon)
+    run.start(total_steps=horizon.steps, from_step=job.state.step, info=info)
+    log_plan(job, options, horizon)
+    if shards.gap_warning:
+        run.alert("missing_shards", shards.gap_warning)
+    if resumed is None:
+        alert_if_tag_in_use(run, job.saver.tag)
+        return
+    run.log(f"resuming from step {resumed.step} of {resumed.path}")
+    if resumed.step >= horizon.steps:
+        run.log(f"that is the end of {horizon.steps:,} steps or later: nothing is left to train")
+    if not resumes_exactly(resumed, runtime.ranks, options.shard_by):
+        run.alert(
+            "other_ranks",
+            f"{resumed.path} was saved by {resumed.ranks} processes, now there are {runtime.world}: weights "
+            "and optimizer are unchanged, but reading resumes at the next row group without the buffered "
+            "documents",
+        )
 
 
-def sample(job: Training, options: BaseTrainOptions) -> None:
-    """Continues the fixed prompts greedily, and writes freely from bos."""
-    job.check_stop()
-    if job.runtime.ranks.is_main:
-        write_samples(job.run, job.model, job.tokenizer, job.state.step, options.seed + job.state.step)
+def start_info(job: Training, options: BaseTrainOptions, horizon: Horizon) -> dict[str, Any]:
+    """What `stage_start` says of the model, the horizon and the machine."""
+    counts = parameter_counts(job.model.config)
+    return {
+        "params": counts["total"],
+        "scaling_params": horizon.scaling_params,
+        "tokens": horizon.tokens,
+        "flops_per_token": horizon.flops_per_token,
+        "total_flops": horizon.flops_per_token * horizon.tokens,
+        "total_batch_size": horizon.total_batch,
+        "grad_accum_steps": job.accumulation,
+        "weight_decay": horizon.weight_decay,
+        "lr_scale": horizon.lr_scale,
+        "device": job.runtime.name,
+        "dtype": str(job.runtime.dtype).removeprefix("torch."),
+        "vocab_size": job.model.config.vocab_size,
+        "attention": job.model.attention.name,
+        "overfit_one_batch": options.overfit_one_batch,
+        "checkpoint_dir": str(job.saver.tag),
+        "ranks": job.runtime.world,
+        **{f"params_{name}": count for name, count in counts.items() if name != "total"},
+    }
+
+
+def log_plan(job: Training, options: BaseTrainOptions, horizon: Horizon) -> None:
+    """Logs the model's size, the length of the training, and how it is computed."""
+    run, runtime, config = job.run, job.runtime, job.model.config
+    run.log(
+        f"depth {options.depth}: width {config.n_embd}, {config.n_head} heads, "
+        f"{parameter_counts(config)['total']:,} parameters, vocabulary {config.vocab_size:,}, "
+        f"context {options.max_seq_len}"
+    )
+    run.log(
+        f"{horizon.steps:,} steps of {horizon.total_batch:,} tokens ({job.accumulation} × "
+        f"{horizon.total_batch // job.accumulation:,}) = {horizon.tokens:,} tokens, "
+        f"{horizon.tokens / horizon.scaling_params:.1f} a scaling parameter, "
+        f"{horizon.flops_per_token * horizon.tokens:.2e} FLOPs, on {runtime.name} in "
+        f"{str(runtime.dtype).removeprefix('torch.')}"
+    )
+    run.log(job.model.kernels)
+    if options.overfit_one_batch:
+        run.log("sanity mode: every step trains on the same first batch, whose loss should go to zero")
 
 
 if __name__ == "__main__":

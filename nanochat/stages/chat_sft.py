@@ -11,6 +11,8 @@ RECIPES = {
         "padded", warm_start=False, init_lr_frac=0.02, warmdown_ratio=1.0, momentum=lambda step: 0.95
     ),
 }
+"""Upstream nanochat's. The classic era came here from midtraining and only polished, at 2 % of the rates; the
+modern one fine-tunes the base model itself, at nearly the whole rates."""
 VALIDATION = {
     "modern": ("SmolTalk/test", "MMLU/test:5200", "GSM8K/test:420"),
     "classic": ("SmolTalk/test:3200",),
@@ -19,16 +21,29 @@ VALIDATION = {
 
 def run(options: ChatSftOptions, run: StageRun) -> dict[str, float | int | str]:
     """The stage. Results: val/bpb, train/loss, steps, tokens, seconds, checkpoint, chat/<task> …"""
-    return train(options, run, "sft", RECIPES[options.era], mixture(options, run), VALIDATION[options.era])
+    return train(
+        options,
+        run,
+        "sft",
+        recipe=RECIPES[options.era],
+        mixture=mixture(options, run),
+        val_mixture=VALIDATION[options.era],
+    )
 
 
 def mixture(options: ChatSftOptions, run: StageRun) -> tuple[str, ...]:
     """The stage's own conversations, by era."""
     if options.era == "classic":
+        # 23 thousand conversations, one epoch.
         return (
-            "ARC-Easy", "ARC-Challenge", "GSM8K", "SmolTalk:10_000", identity_task(options, run),
-            "SimpleSpelling:300", "SpellingBee:300",
-        )  # fmt: skip
+            "ARC-Easy",
+            "ARC-Challenge",
+            "GSM8K",
+            "SmolTalk:10_000",
+            identity_task(options, run),
+            "SimpleSpelling:300",
+            "SpellingBee:300",
+        )
     repeated = (("MMLU", options.mmlu_epochs), ("GSM8K", options.gsm8k_epochs))
     return ("SmolTalk", *(f"{name}*{epochs}" for name, epochs in repeated if epochs))
 

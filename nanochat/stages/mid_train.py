@@ -11,19 +11,31 @@ RECIPES = {
 }
 """The classic era trained every token of one stream of conversations, with a fresh optimizer."""
 VALIDATION = ("SmolTalk/test", "MMLU/test:5200", "GSM8K/test:420")
+"""Upstream nanochat's: MMLU and GSM8K are cut to about their part of the training mixture."""
 
 
 def run(options: MidTrainOptions, run: StageRun) -> dict[str, float | int | str]:
     """The stage. Results: val/bpb, train/loss, steps, tokens, seconds, checkpoint, chat/<task> …"""
-    return train(options, run, "mid", RECIPES[options.era], mixture(options, run), VALIDATION)
+    return train(
+        options,
+        run,
+        "mid",
+        recipe=RECIPES[options.era],
+        mixture=mixture(options, run),
+        val_mixture=VALIDATION,
+    )
 
 
 def mixture(options: MidTrainOptions, run: StageRun) -> tuple[str, ...]:
-    """The stage's own conversations."""
+    """The stage's own conversations: upstream nanochat's mixture of autumn 2025."""
     return (
-        "SmolTalk", "MMLU", "GSM8K", f"{identity_task(options, run)}*2", "SimpleSpelling:200_000",
+        "SmolTalk",  # 460 thousand general conversations
+        "MMLU",  # 100 thousand multiple-choice questions (auxiliary_train)
+        "GSM8K",  # 8 thousand problems that call the calculator
+        f"{identity_task(options, run)}*2",  # who the model is, twice
+        "SimpleSpelling:200_000",
         "SpellingBee:80_000",
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""What midtraining, fine-tuning and reinforcement learning share: from which checkpoint they start, at what
-rates, and how the model is watched on the way."""
+"""What midtraining, fine-tuning and reinforcement learning share: the checkpoint they start from, their
+rates, and the evaluation of a chat model while it trains."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -42,8 +42,11 @@ PROMPTS = (
     "What is the capital of France?",
     "Why is the sky blue?",
 )
-"""What a chat model is asked while it is trained."""
+"""Sampled while a chat model is trained: identity, manners, a tool call, a fact, an explanation."""
 PROMPT_TOKENS = 192
+"""Longest sampled answer: enough to see a paragraph, short enough that samples take seconds."""
+EVAL_TOKENS = 256
+"""Longest answer to an item of a generative task while training; chat_eval takes 512."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """What a stage starts with: the checkpoint of the stage before, or one of its own to go on from."""
+    """What a stage starts with: the checkpoint of the stage before, or one of its own to resume from."""
 
     checkpoint: Checkpoint
     resumed: bool
@@ -67,8 +70,8 @@ class StartingPoint:
     saver: Saver
 
     @property
-    def before(self) -> Mapping[str, Any]:
-        """The options the checkpoint was trained with, sizes of its batch among them."""
+    def trained_with(self) -> Mapping[str, Any]:
+        """The options the checkpoint was trained with, the sizes of its batch among them."""
         meta = self.checkpoint.meta
         sizes = ("max_seq_len", "device_batch_size", "total_batch_size")
         return {**meta.get("user_config", {}), **{name: meta[name] for name in sizes if name in meta}}
@@ -77,9 +80,9 @@ class StartingPoint:
 def find_starting_point(
     options: ChatTrainOptions, run: StageRun, runtime: Runtime, source: str, target: str
 ) -> StartingPoint:
-    """Opens the checkpoint to start from: of `source`, or of `target` when the stage goes on.
+    """Opens the checkpoint to start from: of stage `source`, or of `target` when it resumes.
 
-    Raises `UserError` when there is none: it names the stage to run first.
+    Raises `UserError` when there is none, with the stage to run first.
     """
     ranks = runtime.ranks
     tokenizer = Tokenizer.load(run.layout.tokenizer_dir(options.tokenizer_dir))
@@ -87,12 +90,16 @@ def find_starting_point(
     def find() -> tuple[Checkpoint, str, bool]:
         origin = find_checkpoint(run.layout.checkpoints(source), options.model_tag, options.model_step)
         name = options.out_tag or origin.path.parent.name
-        found = resume_point(
-            run.layout.checkpoints(target) / name, step=options.resume_from_step, newest=options.resume,
-            attempt=run.attempt, run_id=run.run_id,
-        )  # fmt: skip
-        return found or origin, name, found is not None
+        own = resume_point(
+            run.layout.checkpoints(target) / name,
+            step=options.resume_from_step,
+            newest=options.resume,
+            attempt=run.attempt,
+            run_id=run.run_id,
+        )
+        return own or origin, name, own is not None
 
+    # Rank 0 looks and the others follow: while one looks, a checkpoint may appear or vanish.
     checkpoint, name, resumed = ranks.broadcast(find() if ranks.is_main else (None, "", False))
     assert checkpoint is not None
     model = load_model(checkpoint, runtime.device, runtime.dtype)
@@ -103,32 +110,35 @@ def find_starting_point(
     return StartingPoint(checkpoint, resumed, model, tokenizer, saver)
 
 
-def resolve(options: O, before: Mapping[str, Any], usual: Mapping[str, Any]) -> O:
-    """`options` with every named one that is −1 as it was `before`, else as is `usual`."""
+def resolve(options: O, earlier: Mapping[str, Any], defaults: Mapping[str, Any]) -> O:
+    """`options` with every one named by `defaults` that is −1 as it was `earlier`, else as the default."""
     values = {}
-    for name, value in usual.items():
+    for name, default in defaults.items():
         if getattr(options, name) == -1:
-            earlier = before.get(name)
-            values[name] = value if earlier is None or earlier == -1 else type(value)(earlier)
+            value = earlier.get(name)
+            values[name] = default if value is None or value == -1 else type(default)(value)
     return replace(options, **values)
 
 
 def make_optimizer(
-    options: ChatTrainOptions, start: StartingPoint, runtime: Runtime, part: float
+    options: ChatTrainOptions, start: StartingPoint, runtime: Runtime, fraction: float
 ) -> MuonAdamW:
-    """The optimizer at `part` of the base rates of resolved `options`; they do not scale with the batch."""
+    """The optimizer at `fraction` of the base rates of resolved `options`, whatever the batch."""
     rates = LearningRates(
-        options.embedding_lr, options.unembedding_lr, options.matrix_lr, options.scalar_lr,
-        options.weight_decay,
-    )  # fmt: skip
+        embedding=options.embedding_lr,
+        unembedding=options.unembedding_lr,
+        matrix=options.matrix_lr,
+        scalar=options.scalar_lr,
+        weight_decay=options.weight_decay,
+    )
     groups = parameter_groups(start.model, rates)
     for group in groups:
-        group["lr"] = group["initial_lr"] = group["lr"] * part
+        group["lr"] = group["initial_lr"] = group["lr"] * fraction
     return MuonAdamW(groups, runtime.muon_dtype, runtime.ranks)
 
 
 def warm_start(start: StartingPoint, optimizer: MuonAdamW) -> bool:
-    """Loads the optimizer's state of the checkpoint; False when it has none."""
+    """Loads the checkpoint's optimizer state; False when it has none."""
     names = start.checkpoint.optimizer_files
     if not names:
         return False
@@ -137,84 +147,105 @@ def warm_start(start: StartingPoint, optimizer: MuonAdamW) -> bool:
     return True
 
 
-def make_job(
-    options: ChatTrainOptions, run: StageRun, runtime: Runtime, start: StartingPoint, optimizer: MuonAdamW,
-    length: Callable[[LoopState], TrainingLength], accumulation: int, own: Mapping[str, Any],
-) -> Training:  # fmt: skip
-    """The training, from its first step or from where the checkpoint is. `own` goes into metadata."""
+def make_training(
+    options: ChatTrainOptions,
+    run: StageRun,
+    runtime: Runtime,
+    start: StartingPoint,
+    optimizer: MuonAdamW,
+    *,
+    length: TrainingLength,
+    accumulation: int,
+    metadata: Mapping[str, Any],
+) -> Training:
+    """The training, from its first step or from where the checkpoint left it.
+
+    `metadata` goes into checkpoints. Raises `UserError` when a resumed training has other conversations.
+    """
     if start.resumed:
         state = restore_training(start.checkpoint, start.tokenizer, optimizer)
-        for name, value in own.items():
+        for name in ("mixture", "conversations"):
             saved = start.checkpoint.meta.get(name)
-            if name in ("mixture", "conversations") and saved != value:
+            if saved != metadata[name]:
                 raise UserError(
-                    f"{start.checkpoint.path} was trained on {saved}, the options give {value}",
+                    f"{start.checkpoint.path} was trained on {saved}, the options give {metadata[name]}",
                     "give the options it was trained with, or another --out-tag",
                 )
     else:
         state = LoopState()
     state.loss_scale = (state.loss_scale or LossScale()) if runtime.dtype == torch.float16 else None
-    metadata = {"user_config": asdict(options), **own}
     return Training(
-        run, runtime, start.tokenizer, start.model, optimizer, start.saver, state, length(state),
-        accumulation, flops_per_token(start.model.config), lambda: metadata,
-    )  # fmt: skip
+        run=run,
+        runtime=runtime,
+        tokenizer=start.tokenizer,
+        model=start.model,
+        optimizer=optimizer,
+        saver=start.saver,
+        state=state,
+        length=length,
+        accumulation=accumulation,
+        flops_per_token=flops_per_token(start.model.config),
+        metadata={"user_config": asdict(options), **metadata},
+    )
 
 
 def report_start(job: Training, start: StartingPoint, info: Mapping[str, Any]) -> None:
     """The start in the event log and on the console."""
     run, runtime, config = job.run, job.runtime, job.model.config
     counts = parameter_counts(config)
-    said = {
-        "params": counts["total"], "flops_per_token": job.flops_per_token, "device": runtime.name,
-        "dtype": str(runtime.dtype).removeprefix("torch."), "vocab_size": config.vocab_size,
-        "attention": job.model.attention.name, "checkpoint_dir": str(job.saver.tag), "ranks": runtime.world,
-        "started_from": str(start.checkpoint.path), **info,
-    }  # fmt: skip
-    run.start(total_steps=job.length.steps, from_step=job.state.step, info=said)
-    kind = "classic" if config.parts == CLASSIC else "modern"
+    dtype = str(runtime.dtype).removeprefix("torch.")
+    facts = {
+        "params": counts["total"],
+        "flops_per_token": job.flops_per_token,
+        "device": runtime.name,
+        "dtype": dtype,
+        "vocab_size": config.vocab_size,
+        "attention": job.model.attention.name,
+        "checkpoint_dir": str(job.saver.tag),
+        "ranks": runtime.world,
+        "started_from": str(start.checkpoint.path),
+        **info,
+    }
+    run.start(total_steps=job.length.steps, from_step=job.state.step, info=facts)
+    era = "classic" if config.parts == CLASSIC else "modern"
     run.log(
-        f"{start.checkpoint.path}: a {kind} model of {config.n_layer} layers, width {config.n_embd}, "
-        f"{counts['total']:,} parameters, on {runtime.name} in {said['dtype']}"
+        f"{start.checkpoint.path}: a {era} model of {config.n_layer} layers, width {config.n_embd}, "
+        f"{counts['total']:,} parameters, on {runtime.name} in {dtype}"
     )
     if start.resumed:
-        run.log(f"going on from step {start.checkpoint.step} of {start.checkpoint.path}")
+        run.log(f"resuming from step {start.checkpoint.step} of {start.checkpoint.path}")
     else:
         alert_if_tag_in_use(run, job.saver.tag)
 
 
 def identity_task(options: ChatTrainOptions, run: StageRun) -> str:
-    """The task that says who the model is: the user's own conversations where they are, else generated."""
+    """The task that says who the model is: the user's own conversations if there are any, else generated."""
     own = TaskData.of_stage(options, run).path(options.conversations, customjson.USUAL_NAME)
     return "CustomJSON" if options.conversations or own.is_file() else "Identity"
 
 
-# -- what is seen of the model on the way ----------------------------------------------------------
+# -- evaluation during training --------------------------------------------------------------------
 
 
 class ChatValidation:
-    """Judges and samples the model as it is now. Its weights are prepared for decoding once."""
+    """Evaluates and samples the model as it is now. Its weights are prepared for decoding once."""
 
     def __init__(self, job: Training, tasks: Mapping[str, Task], rows: int) -> None:
-        self.job, self.tasks, self.rows = job, tasks, rows
-        self.evaluator = ChatEvaluator(job.model, job.tokenizer, rows, GenerationConfig(max_new_tokens=256))
+        self.job, self.tasks = job, tasks
+        self.evaluator = ChatEvaluator(
+            job.model, job.tokenizer, rows, GenerationConfig(max_new_tokens=EVAL_TOKENS)
+        )
         self.results: dict[str, float | int | str] = {}
 
-    def chat_core(self, most: Callable[[Task], int]) -> None:
-        """Accuracy on each task's first `most` items (−1: all), ChatCORE where all of its tasks are there."""
-        job, runtime = self.job, self.job.runtime
+    def chat_core(self, max_items: Callable[[Task], int]) -> None:
+        """Accuracy on each task's first `max_items` (−1: all); ChatCORE where all of its tasks are there."""
+        job = self.job
         started = time.perf_counter()
         values: dict[str, float] = {}
         for name, task in self.tasks.items():
             job.check_stop()
-            limit = most(task)
-            count = len(task) if limit < 0 else min(limit, len(task))
-            mine: list[Record] = []
-            for batch in self.evaluator.evaluate(name, task, range(runtime.rank, count, runtime.world)):
-                mine += batch
-                if runtime.world == 1:
-                    job.check_stop()
-            mean, error = accuracy(gather(mine, runtime.ranks))
+            limit = max_items(task)
+            mean, error = self._accuracy(name, task, len(task) if limit < 0 else min(limit, len(task)))
             values |= {f"chat/{name}": mean, f"chat/{name}_stderr": error}
         means = chat_core({name: values[f"chat/{name}"] for name in self.tasks})
         values |= {f"chat/{name}": value for name, value in means.items()}
@@ -227,20 +258,31 @@ class ChatValidation:
         )
         job.run.log(f"step {job.state.step:05d} | {shown} | {time.perf_counter() - started:.1f} s")
 
+    def _accuracy(self, name: str, task: Task, count: int) -> tuple[float, float]:
+        """Accuracy on the first `count` items of a task, sharded over ranks, and its standard error."""
+        job, runtime = self.job, self.job.runtime
+        local: list[Record] = []
+        for records in self.evaluator.evaluate(name, task, range(runtime.rank, count, runtime.world)):
+            local += records
+            if runtime.world == 1:
+                job.check_stop()
+        return accuracy(gather(local, runtime.ranks))
+
     def sample(self) -> None:
-        """Answers to the fixed prompts, greedy, as events; tools may be called."""
+        """Greedy answers to the fixed prompts, as sample events; tools may be called."""
         job = self.job
         job.check_stop()
         if not job.runtime.ranks.is_main:
             return
         prompts = [job.tokenizer.render_for_completion([user(prompt)]) for prompt in PROMPTS]
-        for prompt, text in zip(PROMPTS, answers(self.evaluator.engine, job.tokenizer, prompts), strict=True):
+        texts = greedy_answers(self.evaluator.engine, job.tokenizer, prompts)
+        for prompt, text in zip(PROMPTS, texts, strict=True):
             job.run.sample(job.state.step, prompt, text, "greedy")
             job.run.log(f"{prompt} ⟶ {text}")
 
 
-def answers(engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]]) -> list[str]:
-    """The greedy answer to each prompt, tool calls and their results in it."""
+def greedy_answers(engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]]) -> list[str]:
+    """The greedy answer to each prompt, with tool calls and their results."""
     requests = [
         Request(
             prompt,

@@ -1,11 +1,12 @@
 """Training on conversations: what midtraining and supervised fine-tuning are.
 
-A stage gives its defaults, one `Recipe` an era, and its own mixture; the rest is here.
+A stage gives its defaults, one `Recipe` an era, and its own mixtures; the rest is here.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -30,8 +31,8 @@ from nanochat.train.chat import (
     Rates,
     StartingPoint,
     find_starting_point,
-    make_job,
     make_optimizer,
+    make_training,
     report_start,
     resolve,
     warm_start,
@@ -46,8 +47,10 @@ LOADERS: dict[str, type[ConversationLoader]] = {
     "stream": ConversationStream,
     "padded": PaddedConversations,
 }
-RATES = {"modern": Rates(0.3, 0.004, 0.02), "classic": Rates(0.2, 0.004, 0.02)}
-"""Base rates for checkpoints that do not say theirs."""
+BASE_RATES = {"modern": Rates(0.3, 0.004, 0.02), "classic": Rates(0.2, 0.004, 0.02)}
+"""For checkpoints that do not say theirs: upstream nanochat's defaults of each era."""
+DEFAULT_TOTAL_BATCH = 524_288
+"""Tokens in an optimizer step, 2¹⁹, where the checkpoint does not say: upstream nanochat's default."""
 
 
 @dataclass(frozen=True)
@@ -55,102 +58,157 @@ class Recipe:
     """The defaults of a stage in one era."""
 
     rows: str
+    """How rows are made, one of `LOADERS`."""
     warm_start: bool
+    """Whether the optimizer's state of the checkpoint is loaded."""
     init_lr_frac: float
+    """Peak learning rates as a fraction of the base rates."""
     warmdown_ratio: float
     momentum: Callable[[int], float] = classic_momentum
     """Muon's, by the step."""
 
 
+@dataclass(frozen=True)
+class Conversations:
+    """What a fine-tuning reads: the mixture it trains on, the one it is validated on, and their rows."""
+
+    parts: list[Part]
+    train: Mixture
+    val: Mixture
+    rows: str
+
+    def loader(
+        self,
+        mixture: Mixture,
+        options: ConversationOptions,
+        start: StartingPoint,
+        *,
+        state: LoopState | None = None,
+        shard: tuple[int, int] = (0, 1),
+    ) -> ConversationLoader:
+        """Batches of `mixture` from `state` on; `shard` (rank, world) takes one of every `world`."""
+        return LOADERS[self.rows](
+            start.tokenizer,
+            mixture,
+            options.device_batch_size,
+            options.max_seq_len,
+            device=start.model.device,
+            state=state.loader if state else None,
+            deal=shard,
+        )
+
+
 def train(
-    options: ConversationOptions, run: StageRun, target: str, recipe: Recipe, default_mixture: Sequence[str],
-    default_val_mixture: Sequence[str],
-) -> dict[str, float | int | str]:  # fmt: skip
-    """The stage called `target`, with its own mixture and what that is validated on as defaults."""
+    options: ConversationOptions,
+    run: StageRun,
+    target: str,
+    *,
+    recipe: Recipe,
+    mixture: Sequence[str],
+    val_mixture: Sequence[str],
+) -> dict[str, float | int | str]:
+    """The stage that writes checkpoints of `target`; recipe and mixtures are its defaults."""
     # 1. Where it runs, from which checkpoint, with which sizes and rates.
     runtime = setup_runtime(options.device_type, options.dtype)
     start = find_starting_point(options, run, runtime, options.source, target)
-    kind = recipe.rows if options.rows == "auto" else options.rows
-    rates = RATES[options.era]
-    options = resolve(options, start.before, {
-        "max_seq_len": start.model.config.sequence_len, "total_batch_size": 524_288,
-        "embedding_lr": rates.embedding_lr, "unembedding_lr": rates.unembedding_lr,
-        "matrix_lr": rates.matrix_lr, "scalar_lr": rates.scalar_lr,
-    })  # fmt: skip
-    options = resolve(
-        options,
-        {} if kind == "padded" else start.before,
-        {"device_batch_size": 4 if kind == "padded" else 32},
-    )
-    era = {"init_lr_frac": recipe.init_lr_frac, "warmdown_ratio": recipe.warmdown_ratio}
-    options = resolve(options, {}, era)
-    accumulation = micro_batches(options, kind, runtime.world)
+    options = resolve_options(options, start, recipe)
+    accumulation = micro_batches(options, runtime.world)
 
     # 2. On which conversations.
     data = TaskData.of_stage(options, run)
-    parts = [parse_part(text) for text in options.mixture or default_mixture]
-    mixture = make_mixture(parts, data)
-    val_parts = validation_parts(options, parts, default_val_mixture)
-    val_mixture = make_mixture(val_parts, data)
+    conversations = open_conversations(options, data, mixture, val_mixture)
 
-    def loader(conversations: Mixture, deal: tuple[int, int], state: LoopState | None) -> ConversationLoader:
-        return LOADERS[kind](
-            start.tokenizer, conversations, options.device_batch_size, options.max_seq_len,
-            device=runtime.device, state=state.loader if state else None, deal=deal,
-        )  # fmt: skip
-
-    # 3. The training.
+    # 3. With which optimizer: fresh, or warm from the checkpoint.
     optimizer = make_optimizer(options, start, runtime, options.init_lr_frac)
-    warm = recipe.warm_start if options.load_optimizer is None else options.load_optimizer
-    warmed = warm and not start.resumed and warm_start(start, optimizer)
-    reader = loader(mixture, (0, 1), None)
-    job = make_job(
-        options, run, runtime, start, optimizer, lambda _: training_length(options, kind, reader),
-        accumulation,
-        {
-            "device_batch_size": options.device_batch_size, "max_seq_len": options.max_seq_len,
-            "total_batch_size": options.total_batch_size, "source": target,
-            "mixture": [str(part) for part in parts], "conversations": len(mixture), "rows": kind,
+    warm = options.load_optimizer and not start.resumed and warm_start(start, optimizer)
+    job = make_training(
+        options,
+        run,
+        runtime,
+        start,
+        optimizer,
+        length=training_length(options, conversations.loader(conversations.train, options, start)),
+        accumulation=accumulation,
+        metadata={
+            "device_batch_size": options.device_batch_size,
+            "max_seq_len": options.max_seq_len,
+            "total_batch_size": options.total_batch_size,
+            "source": target,
+            "mixture": [str(part) for part in conversations.parts],
+            "conversations": len(conversations.train),
+            "rows": options.rows,
         },
-    )  # fmt: skip
-    report_start(job, start, {
-        "mixture": [f"{part}: {len(task):,}" for part, task in parts_with_tasks(parts, mixture)],
-        "conversations": len(mixture), "rows": kind, "grad_accum_steps": accumulation,
-        "total_batch_size": options.total_batch_size,
-    })  # fmt: skip
-    log_mixture(job, options, start, parts, mixture, kind, warm=warm, warmed=warmed)
+    )
+    report_start(job, start, start_info(options, conversations, accumulation))
+    log_plan(job, options, conversations)
+    if warm:
+        run.log("the optimizer continues from the checkpoint's state")
+    elif options.load_optimizer and not start.resumed:
+        run.log(f"{start.checkpoint.path} has no optimizer state: the optimizer starts fresh")
 
-    # 4. Watched how.
-    periodic: list[Periodic] = []
-    if len(val_mixture):
-        validation = ValidationSet(
-            lambda: one_epoch(loader(val_mixture, (0, 1), None)),
-            max(1, options.eval_tokens // (options.device_batch_size * options.max_seq_len)),
-            torch.tensor(start.tokenizer.token_bytes, device=runtime.device),
-        )
-        periodic.append(Periodic(options.eval_every, lambda: validation.evaluate(job), at_start=True))
-    else:
-        run.log("nothing is held out: no bits per byte on the way (--val-mixture names some)")
+    # 4. What is evaluated, and how often.
     chat = ChatValidation(job, chat_tasks(options, run, data), min(32, max(8, options.device_batch_size)))
-    if chat.tasks:
-        periodic.append(Periodic(options.chatcore_every, lambda: chat.chat_core(partial(max_items, options))))
-    periodic.append(Periodic(options.sample_every, chat.sample))
+    periodic = periodic_tasks(job, options, start, conversations, chat)
 
-    batches = Prefetcher(loader(mixture, (runtime.rank, runtime.world), job.state))
+    # 5. Train.
+    shard = (runtime.rank, runtime.world)
+    loader = conversations.loader(conversations.train, options, start, state=job.state, shard=shard)
+    batches = Prefetcher(loader)
     try:
         last = job.train(
-            batches, lambda: schedule(job, options, recipe), periodic, save_every=options.save_every,
+            batches,
+            lambda: schedule(job, options, recipe),
+            periodic,
+            save_every=options.save_every,
             grad_clip=options.grad_clip,
-        )  # fmt: skip
+        )
     finally:
         batches.close()
     return job.results(last) | chat.results
 
 
-def micro_batches(options: ConversationOptions, kind: str, world: int) -> int:
+def resolve_options(
+    options: ConversationOptions, start: StartingPoint, recipe: Recipe
+) -> ConversationOptions:
+    """`options` with what was left open as the checkpoint was trained, or as the recipe of the era says."""
+    rates = BASE_RATES[options.era]
+    rows = recipe.rows if options.rows == "auto" else options.rows
+    warm = recipe.warm_start if options.load_optimizer is None else options.load_optimizer
+    options = replace(options, rows=rows, load_optimizer=warm)
+    options = resolve(
+        options,
+        start.trained_with,
+        {
+            "max_seq_len": start.model.config.sequence_len,
+            "total_batch_size": DEFAULT_TOTAL_BATCH,
+            "embedding_lr": rates.embedding_lr,
+            "unembedding_lr": rates.unembedding_lr,
+            "matrix_lr": rates.matrix_lr,
+            "scalar_lr": rates.scalar_lr,
+        },
+    )
+    # A padded row is one conversation, not a whole context: pretraining's number of rows says nothing here.
+    padded = rows == "padded"
+    options = resolve(
+        options, {} if padded else start.trained_with, {"device_batch_size": 4 if padded else 32}
+    )
+    defaults = {"init_lr_frac": recipe.init_lr_frac, "warmdown_ratio": recipe.warmdown_ratio}
+    return resolve(options, {}, defaults)
+
+
+def open_conversations(
+    options: ConversationOptions, data: TaskData, mixture: Sequence[str], val_mixture: Sequence[str]
+) -> Conversations:
+    """The mixtures asked for, else the stage's own."""
+    parts = [parse_part(text) for text in options.mixture or mixture]
+    val_parts = validation_parts(options, parts, val_mixture)
+    return Conversations(parts, make_mixture(parts, data), make_mixture(val_parts, data), rows=options.rows)
+
+
+def micro_batches(options: ConversationOptions, world: int) -> int:
     """Micro-batches of a rank in an optimizer step. Raises `UserError` when they do not fill it exactly."""
     rows = options.device_batch_size
-    if kind == "padded":
+    if options.rows == "padded":
         wanted = options.target_examples_per_step
         if wanted % (rows * world):
             ranks = f" × {world} processes" if world > 1 else ""
@@ -163,53 +221,82 @@ def micro_batches(options: ConversationOptions, kind: str, world: int) -> int:
     return options.total_batch_size // (rows * options.max_seq_len * world)
 
 
-def training_length(options: ConversationOptions, kind: str, reader: ConversationLoader) -> TrainingLength:
-    """So many steps as are asked for, else until each conversation has been trained on once."""
+def training_length(options: ConversationOptions, loader: ConversationLoader) -> TrainingLength:
+    """As many steps as asked for, else until each conversation has been trained on once."""
     if options.num_iterations > 0:
         return TrainingLength.of_steps(options.num_iterations)
-    if kind == "padded":
-        steps = reader.size // options.target_examples_per_step
+    if options.rows == "padded":
+        steps = loader.size // options.target_examples_per_step
         if not steps:
             raise UserError(
-                f"{reader.size} conversations are less than one step of {options.target_examples_per_step}",
+                f"{loader.size} conversations are less than one step of {options.target_examples_per_step}",
                 f"give --target-examples-per-step {options.device_batch_size}, or more conversations",
             )
         return TrainingLength.of_steps(steps)
-    return TrainingLength(lambda state: reader.progress(state.loader))
+    # How many steps packed rows make is only known once they are packed.
+    return TrainingLength(lambda state: loader.progress(state.loader))
 
 
 def validation_parts(
-    options: ConversationOptions, parts: Sequence[Part], default_val_mixture: Sequence[str]
+    options: ConversationOptions, parts: Sequence[Part], val_mixture: Sequence[str]
 ) -> list[Part]:
-    """What is held out: as asked for, the stage's own, or what the mixture's tasks have for a test."""
+    """The validation mixture: asked for, the stage's own, or the test splits of the tasks trained on."""
     if options.val_mixture:
         return [parse_part(text) for text in options.val_mixture]
     if not options.mixture:
-        return [parse_part(text) for text in default_val_mixture]
+        return [parse_part(text) for text in val_mixture]
     names = {part.name: None for part in parts if part.split != "test"}
     return [Part(name, "test") for name in names if "test" in task_spec(name).splits]
 
 
+# -- on the way ------------------------------------------------------------------------------------
+
+
+def periodic_tasks(
+    job: Training,
+    options: ConversationOptions,
+    start: StartingPoint,
+    conversations: Conversations,
+    chat: ChatValidation,
+) -> list[Periodic]:
+    """Bits per byte, the chat tasks and samples."""
+    periodic: list[Periodic] = []
+    if len(conversations.val):
+        validation = ValidationSet(
+            lambda: one_epoch(conversations.loader(conversations.val, options, start)),
+            max(1, options.eval_tokens // (options.device_batch_size * options.max_seq_len)),
+            torch.tensor(start.tokenizer.token_bytes, device=job.runtime.device),
+        )
+        periodic.append(Periodic(options.eval_every, lambda: validation.evaluate(job), at_start=True))
+    else:
+        job.run.log("no validation conversations, so no bits per byte (give some with --val-mixture)")
+    if chat.tasks:
+        evaluate = partial(chat.chat_core, partial(max_items, options))
+        periodic.append(Periodic(options.chatcore_every, evaluate))
+    periodic.append(Periodic(options.sample_every, chat.sample))
+    return periodic
+
+
 def chat_tasks(options: ConversationOptions, run: StageRun, data: TaskData) -> dict[str, Task]:
-    """The tasks judged on the way; those of ChatCORE whose data is not at hand are left out with a line."""
+    """The tasks evaluated during training; those of ChatCORE whose data is missing are skipped and logged."""
     if options.chatcore_every <= 0:
         return {}
 
-    def left_out(name: str, error: UserError) -> None:
-        run.log(f"{name} is not judged during training: {error}")
+    def skipped(name: str, error: UserError) -> None:
+        run.log(f"{name} is not evaluated during training: {error}")
 
-    return evaluation_tasks(options.chatcore_tasks, data, left_out)
+    return evaluation_tasks(options.chatcore_tasks, data, skipped)
 
 
 def max_items(options: ConversationOptions, task: Task) -> int:
-    """How many items of a task are judged on the way."""
+    """How many items of a task are evaluated during training."""
     return options.chatcore_max_cat if task.eval_type == "categorical" else options.chatcore_max_sample
 
 
-def one_epoch(reader: ConversationLoader) -> Iterator[Tokens]:
+def one_epoch(loader: ConversationLoader) -> Iterator[Tokens]:
     """Batches of rows until each conversation was placed once."""
-    while reader.progress(reader.state) < 1:
-        yield reader.next_rows()
+    while loader.progress(loader.state) < 1:
+        yield loader.next_rows()
 
 
 def schedule(job: Training, options: ConversationOptions, recipe: Recipe) -> None:
@@ -218,6 +305,23 @@ def schedule(job: Training, options: ConversationOptions, recipe: Recipe) -> Non
         job.progress, options.warmup_ratio, options.warmdown_ratio, options.final_lr_frac
     )
     job.optimizer.schedule(multiplier, recipe.momentum(job.state.step), options.weight_decay)
+
+
+# -- the start, for people -------------------------------------------------------------------------
+
+
+def start_info(
+    options: ConversationOptions, conversations: Conversations, accumulation: int
+) -> dict[str, Any]:
+    """What `stage_start` says of the conversations and the batch."""
+    tasks = parts_with_tasks(conversations.parts, conversations.train)
+    return {
+        "mixture": [f"{part}: {len(task):,}" for part, task in tasks],
+        "conversations": len(conversations.train),
+        "rows": options.rows,
+        "grad_accum_steps": accumulation,
+        "total_batch_size": options.total_batch_size,
+    }
 
 
 def parts_with_tasks(parts: Sequence[Part], mixture: Mixture) -> list[tuple[Part, Task]]:
@@ -231,24 +335,18 @@ def parts_with_tasks(parts: Sequence[Part], mixture: Mixture) -> list[tuple[Part
     return found
 
 
-def log_mixture(
-    job: Training, options: ConversationOptions, start: StartingPoint, parts: Sequence[Part],
-    mixture: Mixture, kind: str, *, warm: bool, warmed: bool,
-) -> None:  # fmt: skip
-    """Lines for people: what is trained on, and how."""
+def log_plan(job: Training, options: ConversationOptions, conversations: Conversations) -> None:
+    """Logs what is trained on, how long and in what rows."""
     listed = ", ".join(
         f"{part.name} {len(task):,}" + (f" × {part.epochs}" if part.epochs > 1 else "")
-        for part, task in parts_with_tasks(parts, mixture)
+        for part, task in parts_with_tasks(conversations.parts, conversations.train)
     )
-    job.run.log(f"{len(mixture):,} conversations: {listed}")
+    job.run.log(f"{len(conversations.train):,} conversations: {listed}")
     size = (
         f"{options.target_examples_per_step} conversations"
-        if kind == "padded"
+        if options.rows == "padded"
         else f"{options.total_batch_size:,} tokens"
     )
     length = f"{job.length.steps:,} steps" if job.length.steps else "one epoch"
-    job.run.log(f"{length} of {size} ({job.accumulation} passes), {kind} rows of {options.max_seq_len:,}")
-    if warmed:
-        job.run.log("the optimizer goes on with its state")
-    elif warm and not start.resumed:
-        job.run.log(f"{start.checkpoint.path} has no optimizer state: it starts afresh")
+    passes, context = job.accumulation, options.max_seq_len
+    job.run.log(f"{length} of {size} ({passes} micro-batches), {options.rows} rows of {context:,}")

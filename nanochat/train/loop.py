@@ -1,6 +1,6 @@
-"""The loop of every stage that trains: step, tell, and what is due in between; checkpoints; an orderly stop.
+"""The loop of every stage that trains: step, log, periodic tasks; checkpoints; an orderly stop.
 
-A stage says what a batch is, how rates run and what is done every so many steps; all else is here.
+A stage gives the batches, the schedule of rates and the periodic tasks; all else is here.
 """
 
 import gc
@@ -27,14 +27,14 @@ from nanochat.train.step import MAX_SKIPPED, LoopState, StepResult, StopRequeste
 
 @dataclass(frozen=True)
 class Periodic:
-    """Something done at each multiple of `steps` (never, when not positive) and at the end of training."""
+    """A task that runs at each multiple of `steps` (never, when not positive) and at the end of training."""
 
     steps: int
-    do: Callable[[], None]
+    task: Callable[[], None]
     at_start: bool = False
     """Also before the first step."""
 
-    def due(self, step: int) -> bool:
+    def is_due(self, step: int) -> bool:
         return is_multiple(step, self.steps) and (step > 0 or self.at_start)
 
 
@@ -60,7 +60,7 @@ def check_batch(rows: int, context: int, total: int, world: int) -> None:
 
 @dataclass(frozen=True)
 class TrainingLength:
-    """How long a training is: it ends when `progress`, from 0 on, reaches 1."""
+    """How long a training is: it ends when `progress`, which starts at 0, reaches 1."""
 
     progress: Callable[[LoopState], float]
     steps: int = 0
@@ -71,19 +71,16 @@ class TrainingLength:
         return cls(lambda state: state.step / steps, steps)
 
     def steps_left(self, state: LoopState) -> float:
-        """Steps to the end: so many as there are, else as many a part of the way as so far."""
+        """Steps to the end: exact where their number is known, else from the progress so far."""
         if self.steps:
             return self.steps - state.step
         done = min(self.progress(state), 1.0)
         return state.step * (1 - done) / done if done else 0.0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Training:
-    """A training under way: what its loop works with, and how far it is.
-
-    `metadata` gives a checkpoint's fields that are the stage's own; those of every stage come with them.
-    """
+    """A training in progress: what its loop works with, and how far it is."""
 
     run: StageRun
     runtime: Runtime
@@ -96,9 +93,10 @@ class Training:
     accumulation: int
     """Micro-batches of a rank in an optimizer step."""
     flops_per_token: int
-    metadata: Callable[[], Mapping[str, Any]]
+    metadata: Mapping[str, Any]
+    """The stage's own fields of a checkpoint's metadata; the loop adds those that every stage has."""
     logs_shard: bool = False
-    """Whether the training line says which shard is read."""
+    """Whether the training line names the shard that is read."""
 
     @property
     def progress(self) -> float:
@@ -116,18 +114,18 @@ class Training:
         self,
         batches: Iterator[Batch],
         schedule: Callable[[], None],
-        every: Iterable[Periodic],
+        periodic: Iterable[Periodic],
         *,
         save_every: int = -1,
         grad_clip: float = 0.0,
     ) -> Checkpoint:
-        """Steps to the end and returns the last checkpoint.
+        """Trains to the end and returns the last checkpoint.
 
         `schedule` sets the rates before each step. When the run is asked to stop, the present step is saved
-        and `StageStopped` raised. Raises `UserError` when steps go wrong again and again.
+        and `StageStopped` raised. Raises `UserError` when too many steps in a row are not finite.
         """
         try:
-            return self._loop(batches, schedule, tuple(every), save_every, grad_clip)
+            return self._loop(batches, schedule, tuple(periodic), save_every, grad_clip)
         except (StopRequested, StageStopped):
             self._report_save(wait=True)
             self._save()
@@ -140,16 +138,16 @@ class Training:
         self,
         batches: Iterator[Batch],
         schedule: Callable[[], None],
-        every: Sequence[Periodic],
+        periodic: Sequence[Periodic],
         save_every: int,
         grad_clip: float,
     ) -> Checkpoint:
         state, first = self.state, self.state.step
         while True:
             at_end = self.progress >= 1
-            for task in every:
-                if at_end or task.due(state.step):
-                    task.do()
+            for item in periodic:
+                if at_end or item.is_due(state.step):
+                    item.task()
             self._report_save(wait=at_end)
             if at_end:
                 return self._save()
@@ -159,54 +157,44 @@ class Training:
             started = time.perf_counter()
             schedule()
             result = train_step(
-                self.model, self.optimizer, batches, self.accumulation, self.check_stop, grad_clip,
-                state.loss_scale,
-            )  # fmt: skip
+                self.model,
+                self.optimizer,
+                batches,
+                self.accumulation,
+                self.check_stop,
+                grad_clip=grad_clip,
+                loss_scale=state.loss_scale,
+            )
             self.runtime.synchronize()
-            self._account(result, time.perf_counter() - started)
+            self._record_step(result, time.perf_counter() - started)
+            # Python's garbage collector would scan all that lives now again and again, 500 ms a time.
             if state.step == first + 1:
                 freeze_garbage_collector()
             elif (state.step - first) % GC_EVERY == 0:
                 gc.collect()
 
-    # -- what a step gave --------------------------------------------------------------------------
+    # -- after a step ------------------------------------------------------------------------------
 
-    def _account(self, result: StepResult, seconds: float) -> None:
-        """Takes one step into the state, tells it, and stops what cannot go well."""
-        state, run = self.state, self.run
-        step = state.step
+    def _record_step(self, result: StepResult, seconds: float) -> None:
+        """Adds one step to the state, logs it, and ends a training that diverged."""
+        state, run, step = self.state, self.run, self.state.step
         state.loader = result.loader
         state.clock.update(seconds, result.tokens)
-        alarm = state.loss.update(step, result)
-        multiplier = self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0]["initial_lr"]
-        rate = result.tokens / seconds
+        alert = state.loss.update(step, result)
         state.step += 1
         state.tokens += result.tokens
-        progress, eta = self.progress, state.clock.eta(self.length.steps_left(state))
-        values: dict[str, Any] = {
-            "train/loss": result.loss, "train/lrm": multiplier, "train/dt": seconds,
-            "train/tok_per_sec": rate, "train/grad_norm": result.grad_norm,
-            "train/epoch": state.loader.position.epoch, "train/total_tokens": state.tokens,
-            "train/total_flops": state.tokens * self.flops_per_token, "train/total_time": state.clock.total,
-            "progress": progress, "eta_s": eta,
-        }  # fmt: skip
-        if self.runtime.peak_flops:
-            values["train/mfu"] = (
-                100 * rate * self.flops_per_token / self.runtime.peak_flops / self.runtime.world
-            )
-        scale = state.loss_scale.scale if state.loss_scale else 1.0
-        if state.loss_scale is not None:
-            values["train/loss_scale"] = scale
-        if result.overflow:
+        if result.overflow and state.loss_scale is not None:
             run.log(
-                f"step {step:05d} | gradients overflowed float16: step left out, loss scale now {scale:g}"
+                f"step {step:05d} | gradients overflowed float16: update skipped, "
+                f"loss scale now {state.loss_scale.scale:g}"
             )
-        run.metric(step, values)
-        if state.clock.should_log(last=progress >= 1):
-            self._log_step(values)
-        if alarm:
+        metrics = self._step_metrics(result, seconds)
+        run.metric(step, metrics)
+        if state.clock.should_log(last=metrics["progress"] >= 1):
+            self._log_step(metrics)
+        if alert:
             what, level = ("loss_spike", "warn") if result.applied else ("non_finite_step", "error")
-            run.alert(what, alarm, step=step, level=level)
+            run.alert(what, alert, step=step, level=level)
         if state.loss.skipped >= MAX_SKIPPED:
             raise UserError(
                 f"loss or gradient not finite for {MAX_SKIPPED} steps in a row, the last at step {step}",
@@ -214,18 +202,43 @@ class Training:
                 Exit.FAILED,
             )
 
-    def _log_step(self, values: Mapping[str, Any]) -> None:
+    def _step_metrics(self, result: StepResult, seconds: float) -> dict[str, Any]:
+        """The metrics of a step that the state already counts."""
+        state, group = self.state, self.optimizer.param_groups[0]
+        rate = result.tokens / seconds
+        metrics: dict[str, Any] = {
+            "train/loss": result.loss,
+            "train/lrm": group["lr"] / group["initial_lr"],
+            "train/dt": seconds,
+            "train/tok_per_sec": rate,
+            "train/grad_norm": result.grad_norm,
+            "train/epoch": state.loader.position.epoch,
+            "train/total_tokens": state.tokens,
+            "train/total_flops": state.tokens * self.flops_per_token,
+            "train/total_time": state.clock.total,
+            "progress": self.progress,
+            "eta_s": state.clock.eta(self.length.steps_left(state)),
+        }
+        if self.runtime.peak_flops:
+            # Model FLOPs utilisation (PaLM, arXiv 2204.02311, appendix B), of the bfloat16 peak of all ranks.
+            peak = self.runtime.peak_flops
+            metrics["train/mfu"] = 100 * rate * self.flops_per_token / peak / self.runtime.world
+        if state.loss_scale is not None:
+            metrics["train/loss_scale"] = state.loss_scale.scale
+        return metrics
+
+    def _log_step(self, metrics: Mapping[str, Any]) -> None:
         """The training line."""
         state, position = self.state, self.state.loader.position
-        mfu = f" | mfu {values['train/mfu']:.1f}%" if "train/mfu" in values else ""
-        whole = f"/{self.length.steps:05d}" if self.length.steps else ""
+        mfu = f" | mfu {metrics['train/mfu']:.1f}%" if "train/mfu" in metrics else ""
+        total = f"/{self.length.steps:05d}" if self.length.steps else ""
         shard = f" shard {position.pq_idx} group {position.rg_idx}" if self.logs_shard else ""
         self.run.log(
-            f"step {state.step:05d}{whole} ({100 * self.progress:.1f}%) "
-            f"| loss {state.loss.smooth:.4f} | lrm {values['train/lrm']:.2f} "
-            f"| dt {1000 * values['train/dt']:.0f} ms | tok/s {values['train/tok_per_sec']:,.0f}{mfu} "
+            f"step {state.step:05d}{total} ({100 * self.progress:.1f}%) "
+            f"| loss {state.loss.smooth:.4f} | lrm {metrics['train/lrm']:.2f} "
+            f"| dt {1000 * metrics['train/dt']:.0f} ms | tok/s {metrics['train/tok_per_sec']:,.0f}{mfu} "
             f"| epoch {position.epoch}{shard} "
-            f"| {state.clock.total / 60:.1f} min | eta {values['eta_s'] / 60:.1f} min"
+            f"| {state.clock.total / 60:.1f} min | eta {metrics['eta_s'] / 60:.1f} min"
         )
 
     # -- checkpoints -------------------------------------------------------------------------------
@@ -234,29 +247,33 @@ class Training:
         """This rank's files and the metadata of the checkpoint of the present step."""
         state, config = self.state, self.model.config
         meta = {
-            "val_bpb": state.val_bpb, "model_config": config.to_meta(), "parts": flags_to_meta(config.parts),
-            **self.metadata(),
-            "dataloader_state_dict": state.loader.to_meta(), "loop_state": state.to_meta(),
-            "optimizer_steps": self.optimizer.steps, "tokenizer_sha256": self.tokenizer.sha256,
+            "val_bpb": state.val_bpb,
+            "model_config": config.to_meta(),
+            "parts": flags_to_meta(config.parts),
+            **self.metadata,
+            "dataloader_state_dict": state.loader.to_meta(),
+            "loop_state": state.to_meta(),
+            "optimizer_steps": self.optimizer.steps,
+            "tokenizer_sha256": self.tokenizer.sha256,
             "run_id": self.saver.run_id,
-        }  # fmt: skip
+        }
         return training_files(self.model, self.optimizer, state.loader), meta
 
     def _save(self) -> Checkpoint:
         """Writes the checkpoint of the present step, and waits for it."""
         saved = self.saver.save(self.state.step, *self._checkpoint())
-        self._announce(saved)
+        self._log_saved(saved)
         return saved
 
     def _report_save(self, wait: bool = False) -> None:
-        """Tells what became of a checkpoint begun earlier: when it could not be written training goes on."""
+        """Reports the outcome of a background save, once. When it failed, an alert; training continues."""
         outcome = self.saver.poll(wait)
         if isinstance(outcome, UserError):
             self.run.alert("checkpoint_failed", str(outcome), step=self.state.step, level="error")
         elif outcome is not None:
-            self._announce(outcome)
+            self._log_saved(outcome)
 
-    def _announce(self, saved: Checkpoint) -> None:
+    def _log_saved(self, saved: Checkpoint) -> None:
         size = sum(int(entry["bytes"]) for entry in saved.meta["files"].values())
         self.run.checkpoint(saved.step, saved.path, size)
         self.run.log(f"step {saved.step:05d} | saved {saved.path} ({size / 1e6:,.1f} MB)")
@@ -264,13 +281,17 @@ class Training:
     # -- results -----------------------------------------------------------------------------------
 
     def results(self, last: Checkpoint) -> dict[str, float | int | str]:
-        """Losses, sizes, seconds, peak memory and where the last checkpoint is, by the names of metrics."""
-        state = self.state
-        judged = {"val/bpb": state.val_bpb, "min_val_bpb": state.min_val_bpb}
+        """Losses, sizes, seconds, peak memory and the last checkpoint's path, by the names of metrics."""
+        state, clock = self.state, self.state.clock
+        validation = {"val/bpb": state.val_bpb, "min_val_bpb": state.min_val_bpb}
         return {
-            **{name: value for name, value in judged.items() if value is not None},
-            "train/loss": state.loss.smooth, "steps": state.step, "tokens": state.tokens,
-            "flops": state.tokens * self.flops_per_token, "seconds": state.clock.total,
-            "tok_per_sec": state.clock.tokens / state.clock.total if state.clock.total else 0.0,
-            "peak_memory_bytes": self.runtime.peak_memory(), "checkpoint": str(last.path),
-        }  # fmt: skip
+            **{name: value for name, value in validation.items() if value is not None},
+            "train/loss": state.loss.smooth,
+            "steps": state.step,
+            "tokens": state.tokens,
+            "flops": state.tokens * self.flops_per_token,
+            "seconds": clock.total,
+            "tok_per_sec": clock.tokens / clock.total if clock.total else 0.0,
+            "peak_memory_bytes": self.runtime.peak_memory(),
+            "checkpoint": str(last.path),
+        }

@@ -1,8 +1,8 @@
 """One optimizer for the whole model: Muon for the blocks' matrices, AdamW for tables, head and scalars.
 
-Over several processes it is ZeRO-2 (arXiv 1910.02054): each keeps the states of its own part of the
-parameters, gets the gradients of that part only, updates it, and sends it to the others. Gradients travel
-while the backward pass goes on, parameters while the rest is updated.
+Over several processes it is ZeRO-2 (arXiv 1910.02054): each keeps the states of its own shard of the
+parameters, gets the gradients of that shard only, updates it, and sends it to the others. Gradients are sent
+during the backward pass, parameters while the rest is updated.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +19,20 @@ from nanochat.model.architecture import CLASSIC
 from nanochat.model.gpt import GPT
 from nanochat.train.muon import cautious_step_, classic_direction, muon_direction
 from nanochat.train.sharding import MatrixStack, ReplicatedTensor, ShardedTensor, StateShard
+
+# The constants below are upstream nanochat's.
+ADAMW_EPS = 1e-10
+"""Small beside the tiny gradients of rare tokens' rows, whose steps a larger one would shrink."""
+REFERENCE_WIDTH = 768
+"""The width at which rates of tables and head were tuned (depth 12); others scale with (width/768)^−½."""
+SMEAR_BACKOUT_LR = 0.2
+"""Of smear and backout, whatever the batch and the width."""
+MUON_BETA2 = 0.9
+"""Of NorMuon's second moment (arXiv 2510.05491): a memory of about ten steps."""
+CLASSIC_BETAS = (0.8, 0.95)
+"""AdamW's (β₁, β₂) in the classic era."""
+SMALLEST_SHARDED = 1024
+"""Elements from which a tensor is sharded over ranks: for fewer, one all-reduce is the cheaper way."""
 
 
 @dataclass(frozen=True)
@@ -41,58 +55,93 @@ def parameter_groups(
     its place (where given) those of the per-layer scalars; rates of tables and head also scale with
     (width/768)^−½ (they were tuned at width 768).
     """
-    scalar = rates.scalar * (batch_scale if scalar_scale is None else scalar_scale)
-    width = (model.config.n_embd / 768) ** -0.5 * batch_scale
     named = dict(model.named_parameters())
-
-    def adam(
-        label: str, names: Iterable[str], lr: float, betas: tuple[float, float], decay: float
-    ) -> dict[str, Any]:
-        return {
-            "kind": "adamw", "label": label, "names": [name for name in names if name in named],
-            "lr": lr, "betas": betas, "eps": 1e-10, "weight_decay": decay,
-        }  # fmt: skip
-
-    tables = [name for name in named if name.startswith("value_embeds.")]
-    embedding = rates.embedding * width
     classic = model.config.parts == CLASSIC
-    groups = (
-        [
-            adam("head", ["lm_head.weight"], rates.unembedding * width, (0.8, 0.95), 0.0),
-            adam("embedding", ["transformer.wte.weight"], embedding, (0.8, 0.95), 0.0),
-        ]
-        if classic
-        else [
-            adam("head", ["lm_head.weight"], rates.unembedding * width, (0.8, 0.96), 0.01),
-            adam("embedding", ["transformer.wte.weight"], embedding, (0.8, 0.995), 0.001),
-            adam("value_embeds", tables, 0.5 * embedding, (0.8, 0.995), 0.01),
-            adam("resid_lambdas", ["resid_lambdas"], 0.01 * scalar, (0.8, 0.95), 0.05),
-            adam("x0_lambdas", ["x0_lambdas"], scalar, (0.96, 0.95), 0.0),
-            adam(
-                "smear_backout",
-                ["smear_gate.weight", "smear_lambda", "backout_lambda"],
-                0.2,
-                (0.8, 0.95),
-                0.0,
-            ),
-        ]
-    )
+    tables = (model.config.n_embd / REFERENCE_WIDTH) ** -0.5 * batch_scale
+    scalars = rates.scalar * (batch_scale if scalar_scale is None else scalar_scale)
+    if classic:
+        groups = _classic_adamw_groups(rates.embedding * tables, rates.unembedding * tables)
+    else:
+        value_embeds = [name for name in named if name.startswith("value_embeds.")]
+        groups = _modern_adamw_groups(
+            rates.embedding * tables, rates.unembedding * tables, scalars, value_embeds
+        )
+    groups += _muon_groups(named, rates.matrix * batch_scale, rates.weight_decay, classic)
+    return _with_parameters(groups, named)
+
+
+def _adamw_group(
+    label: str, names: Iterable[str], lr: float, betas: tuple[float, float], decay: float
+) -> dict[str, Any]:
+    return {
+        "kind": "adamw",
+        "label": label,
+        "names": list(names),
+        "lr": lr,
+        "betas": betas,
+        "eps": ADAMW_EPS,
+        "weight_decay": decay,
+    }
+
+
+def _classic_adamw_groups(embedding: float, unembedding: float) -> list[dict[str, Any]]:
+    return [
+        _adamw_group("head", ["lm_head.weight"], unembedding, CLASSIC_BETAS, 0.0),
+        _adamw_group("embedding", ["transformer.wte.weight"], embedding, CLASSIC_BETAS, 0.0),
+    ]
+
+
+def _modern_adamw_groups(
+    embedding: float, unembedding: float, scalars: float, value_embeds: Sequence[str]
+) -> list[dict[str, Any]]:
+    """A longer second moment (β₂ 0.995) for tables, most of whose rows get a gradient only now and then."""
+    smear_backout = ["smear_gate.weight", "smear_lambda", "backout_lambda"]
+    return [
+        _adamw_group("head", ["lm_head.weight"], unembedding, (0.8, 0.96), 0.01),
+        _adamw_group("embedding", ["transformer.wte.weight"], embedding, (0.8, 0.995), 0.001),
+        _adamw_group("value_embeds", value_embeds, 0.5 * embedding, (0.8, 0.995), 0.01),
+        # A hundredth of x0's rate: each of them scales all that the residual stream has accumulated so far.
+        _adamw_group("resid_lambdas", ["resid_lambdas"], 0.01 * scalars, (0.8, 0.95), 0.05),
+        _adamw_group("x0_lambdas", ["x0_lambdas"], scalars, (0.96, 0.95), 0.0),
+        _adamw_group("smear_backout", smear_backout, SMEAR_BACKOUT_LR, (0.8, 0.95), 0.0),
+    ]
+
+
+def _muon_groups(
+    named: Mapping[str, Tensor], lr: float, weight_decay: float, classic: bool
+) -> list[dict[str, Any]]:
+    """One group for each shape of the blocks' matrices, so that all of a shape are updated as one stack."""
     matrices = {name: p for name, p in named.items() if name.startswith("transformer.h.")}
-    for shape in sorted({tuple(p.shape) for p in matrices.values()}):
-        names = [name for name, p in matrices.items() if tuple(p.shape) == shape]
-        groups.append({
-            "kind": "muon", "label": f"matrices {shape[0]}×{shape[1]}", "names": names,
-            "lr": rates.matrix * batch_scale, "shape_gain": max(1.0, shape[0] / shape[1]) ** 0.5,
-            "momentum": 0.95, "beta2": 0.9, "weight_decay": rates.weight_decay, "classic": classic,
-        })  # fmt: skip
-    groups = [group for group in groups if group["names"]]
+    groups = []
+    for rows, columns in sorted({tuple(p.shape) for p in matrices.values()}):
+        groups.append(
+            {
+                "kind": "muon",
+                "label": f"matrices {rows}×{columns}",
+                "names": [name for name, p in matrices.items() if tuple(p.shape) == (rows, columns)],
+                "lr": lr,
+                # A semi-orthogonal matrix with more rows than columns maps inputs of RMS 1 to outputs of RMS
+                # √(columns/rows): this makes that 1, as for a square one (Keller Jordan, "Muon", 2024).
+                "shape_gain": max(1.0, rows / columns) ** 0.5,
+                "momentum": 0.95,
+                "beta2": MUON_BETA2,
+                "weight_decay": weight_decay,
+                "classic": classic,
+            }
+        )
+    return groups
+
+
+def _with_parameters(groups: list[dict[str, Any]], named: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """The groups that have parameters in this model, with them. Every parameter is in exactly one."""
     for group in groups:
+        group["names"] = [name for name in group["names"] if name in named]
         group["params"] = [named[name] for name in group["names"]]
         group["initial_lr"] = group["lr"]
     covered = [name for group in groups for name in group["names"]]
     if sorted(covered) != sorted(named):
         raise AssertionError(f"parameters without a group: {sorted(set(named) - set(covered))}")
-    return groups
+    return [group for group in groups if group["names"]]
 
 
 class MuonAdamW(torch.optim.Optimizer):
@@ -113,47 +162,55 @@ class MuonAdamW(torch.optim.Optimizer):
         self.matmul_dtype = matmul_dtype
         self.ranks = ranks or Ranks()
         self.steps = 0
-        self._units: list[list[ShardedTensor]] = []
-        for group in self.param_groups:
-            if group["kind"] == "muon":
-                self._units.append([MatrixStack(group["names"], group["params"], self.ranks)])
-            else:
-                pairs = zip(group["names"], group["params"], strict=True)
-                self._units.append([_sharded(name, p, self.ranks) for name, p in pairs])
+        self._units = [self._make_units(group) for group in self.param_groups]
 
-    def _every_unit(self) -> list[ShardedTensor]:
+    def _make_units(self, group: dict[str, Any]) -> list[ShardedTensor]:
+        """What the group's parameters are sharded as: one stack of matrices, or each by itself."""
+        if group["kind"] == "muon":
+            return [MatrixStack(group["names"], group["params"], self.ranks)]
+        units: list[ShardedTensor] = []
+        for name, p in zip(group["names"], group["params"], strict=True):
+            sharded = self.ranks.world > 1 and p.numel() >= SMALLEST_SHARDED
+            units.append((ShardedTensor if sharded else ReplicatedTensor)([name], [p], self.ranks))
+        return units
+
+    def _all_units(self) -> list[ShardedTensor]:
         return [unit for units in self._units for unit in units]
 
+    # -- gradients ---------------------------------------------------------------------------------
+
     def reduce_on_backward(self) -> None:
-        """From here on a parameter's gradient is sent off as soon as it is whole: call it before the last
-        backward pass of a step."""
-        for unit in self._every_unit():
+        """Has the next backward pass start each reduction as soon as a gradient is complete, so that sending
+        overlaps computing. Call it before the last backward pass of a step."""
+        for unit in self._all_units():
             unit.reduce_on_backward()
 
     def reduce_gradients(self) -> None:
-        """Waits for this process's part of all gradients, the mean over ranks."""
-        units = self._every_unit()
+        """Waits for this rank's shards of all gradients, the mean over ranks."""
+        units = self._all_units()
         for unit in units:
             unit.start_reduce()
         for unit in units:
             unit.wait_for_gradient()
 
     def square_norm(self) -> Tensor:
-        """This process's share of the squared norm over all gradients: float32 scalar; shares add up."""
-        grads = [unit.grad for unit in self._every_unit() if unit.is_owner and unit.grad is not None]
+        """This rank's part of the squared norm over all gradients (a float32 scalar); the parts add up."""
+        grads = [unit.grad for unit in self._all_units() if unit.is_owner and unit.grad is not None]
         norms = torch._foreach_norm([g.float() if g.dtype != torch.float32 else g for g in grads])
         squares: Tensor = torch.stack(list(norms)).square().sum()
         return squares
 
     @torch.no_grad()
     def scale_gradients(self, factor: float) -> None:
-        """Multiplies what `reduce_gradients` brought."""
-        torch._foreach_mul_([unit.grad for unit in self._every_unit() if unit.grad is not None], factor)
+        """Multiplies the gradients that `reduce_gradients` left."""
+        torch._foreach_mul_([unit.grad for unit in self._all_units() if unit.grad is not None], factor)
+
+    # -- the update --------------------------------------------------------------------------------
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Updates every parameter from its gradient; calls `reduce_gradients` unless it was called."""
-        if any(unit.grad is None for unit in self._every_unit()):
+        if any(unit.grad is None for unit in self._all_units()):
             self.reduce_gradients()
         self.steps += 1
         for group, units in zip(self.param_groups, self._units, strict=True):
@@ -161,16 +218,17 @@ class MuonAdamW(torch.optim.Optimizer):
                 self._adamw(group, units)
             else:
                 self._muon(group, units[0])
+            # Sent while the next group is updated.
             for unit in units:
                 unit.start_all_gather()
-        for unit in self._every_unit():
+        for unit in self._all_units():
             unit.finish_all_gather()
         # Fused updates do not count as writes by themselves, and decoding asks whether there were any.
         torch.autograd.graph.increment_version([p for group in self.param_groups for p in group["params"]])
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         super().zero_grad(set_to_none)
-        for unit in self._every_unit():
+        for unit in self._all_units():
             unit.drop_grad()
 
     def schedule(self, multiplier: float, momentum: float, weight_decay: float) -> None:
@@ -192,7 +250,7 @@ class MuonAdamW(torch.optim.Optimizer):
             [s["exp_avg"] for s in states],
             [s["exp_avg_sq"] for s in states],
             [],
-            # Filled there: a copy from the host would wait for all that runs.
+            # Filled on the device: a copy from the host would wait for all that runs.
             [torch.full((), float(self.steps - 1), device=device) for _ in params],
             fused=fused,
             foreach=not fused,
@@ -220,9 +278,13 @@ class MuonAdamW(torch.optim.Optimizer):
             update = classic_direction(unit.grad, state["momentum"], group["momentum"], self.matmul_dtype)
         else:
             update = muon_direction(
-                unit.grad, state["momentum"], state["second"], group["momentum"], group["beta2"],
-                self.matmul_dtype,
-            )  # fmt: skip
+                unit.grad,
+                buffer=state["momentum"],
+                second=state["second"],
+                momentum=group["momentum"],
+                beta2=group["beta2"],
+                dtype=self.matmul_dtype,
+            )
         cautious_step_(unit.local_shard(), update, group["lr"] * group["shape_gain"], group["weight_decay"])
 
     def _muon_state(self, unit: ShardedTensor) -> dict[str, Tensor]:
@@ -230,11 +292,14 @@ class MuonAdamW(torch.optim.Optimizer):
         state: dict[str, Tensor] = self.state[unit.params[0]]
         if not state:
             n, rows, columns = unit.local_shape
+            # NorMuon's moment is of the longer side, whose norms orthogonalisation leaves uneven.
             shape = (n, rows, 1) if rows >= columns else (n, 1, columns)
             like: dict[str, Any] = {"dtype": torch.float32, "device": unit.params[0].device}
             state["momentum"] = torch.zeros(unit.local_shape, **like)
             state["second"] = torch.zeros(shape, **like)
         return state
+
+    # -- checkpoints -------------------------------------------------------------------------------
 
     def _states(self) -> Iterable[tuple[ShardedTensor, dict[str, Tensor]]]:
         for group, units in zip(self.param_groups, self._units, strict=True):
@@ -244,7 +309,7 @@ class MuonAdamW(torch.optim.Optimizer):
     def state_tensors(self) -> dict[str, Tensor]:
         """This rank's states by parameter name (`<name>.exp_avg`, `<name>.momentum` …).
 
-        Whole matrices each lie with one rank; a table that is shared out is one run of its elements.
+        Each matrix is whole and on one rank; of a sharded table each rank has one run of its elements.
         """
         tensors: dict[str, Tensor] = {}
         for unit, state in self._states():
@@ -267,20 +332,8 @@ class MuonAdamW(torch.optim.Optimizer):
         self.steps = steps
 
 
-def _sharded(name: str, p: Tensor, ranks: Ranks) -> ShardedTensor:
-    return (
-        ShardedTensor(name, p, ranks)
-        if ranks.world > 1 and p.numel() >= SMALLEST_SHARDED
-        else ReplicatedTensor(name, p, ranks)
-    )
-
-
-SMALLEST_SHARDED = 1024
-"""Elements from which a tensor's state is shared out over ranks."""
-
-
 def _assemble(saved: Sequence[Mapping[str, Tensor]], key: str, shard: StateShard, like: Tensor) -> Tensor:
-    """The part of a saved state that `shard` is, put together from what the ranks saved."""
+    """The part of a saved state that `shard` names, assembled from the files of all ranks."""
     parts = [tensors[key] for tensors in saved if key in tensors]
     if not parts:
         raise UserError(f"optimizer state {key} is missing, expected shape {tuple(like.shape)}")
@@ -289,8 +342,8 @@ def _assemble(saved: Sequence[Mapping[str, Tensor]], key: str, shard: StateShard
         if whole.numel() != shard.total:
             raise UserError(f"optimizer state {key} has {whole.numel()} elements, expected {shard.total}")
         return whole.reshape(-1)[shard.run]
-    as_it_was = len(parts) == 1 and whole.dim() > 1
-    if whole.numel() != like.numel() or (as_it_was and whole.shape != like.shape):
+    unsharded = len(parts) == 1 and whole.dim() > 1
+    if whole.numel() != like.numel() or (unsharded and whole.shape != like.shape):
         raise UserError(
             f"optimizer state {key} is of shape {tuple(whole.shape)}, expected shape {tuple(like.shape)}"
         )

@@ -1,4 +1,4 @@
-"""Going on from a checkpoint: which one, and what of it makes the next step the one that would have come."""
+"""Resuming: from which checkpoint, and what of it makes the next step the one that would have come."""
 
 from pathlib import Path
 
@@ -27,15 +27,15 @@ from nanochat.train.step import LoopState
 
 
 def resume_point(tag: Path, *, step: int, newest: bool, attempt: int, run_id: str) -> Checkpoint | None:
-    """The checkpoint training goes on from; None to start from the first step.
+    """The checkpoint that training resumes from; None to start from the first step.
 
-    `step` ≥ 0 names one, `newest` takes the last whole one of the tag. A later attempt of the same run
-    goes on from that run's own newest by itself. Raises `UserError` when what is asked for is not there.
+    `step` ≥ 0 names one, `newest` takes the last complete one of the tag. A later attempt of the same run
+    resumes from that run's own newest by itself. Raises `UserError` when the one asked for does not exist.
     """
     if step >= 0:
         found = find_checkpoint(tag.parent, tag.name, step)
         if not found.can_resume:
-            raise UserError(f"{found.path} has no optimizer state to go on from", "take it as --init-from")
+            raise UserError(f"{found.path} has no optimizer state to resume from", "use it as --init-from")
         found.check_files()
         return found
     if attempt > 1 and (own := newest_complete(tag, run_id)) is not None:
@@ -43,22 +43,23 @@ def resume_point(tag: Path, *, step: int, newest: bool, attempt: int, run_id: st
     if newest:
         last = newest_complete(tag)
         if last is None:
-            raise UserError(f"--resume: no whole checkpoint in {tag}", "leave --resume out to start afresh")
+            raise UserError(f"--resume: no complete checkpoint in {tag}", "start without --resume")
         return last
     return None
 
 
 def alert_if_tag_in_use(run: StageRun, tag: Path) -> None:
-    """Tells a run that starts afresh in a folder where checkpoints of other runs are."""
+    """Alerts a run that starts from its first step in a folder where other runs have checkpoints."""
     if others := [c for c in list_checkpoints(tag) if c.meta.get("run_id") != run.run_id]:
         run.alert(
             "tag_in_use",
-            f"{tag} holds checkpoints of other runs, {len(others)} of them; where no step is named, the last "
-            "saved is taken",
+            f"{tag} also holds {len(others)} checkpoints of other runs; without a step, stages load the last "
+            "one saved",
         )
 
 
 def check_same_model(found: Checkpoint, config: ModelConfig) -> None:
+    """Raises `UserError` when the checkpoint's sizes are not those of `config`."""
     saved, wanted = found.meta.get("model_config", {}), config.to_meta()
     for name, value in wanted.items():
         if saved.get(name) != value:
@@ -81,7 +82,7 @@ def restore_training(
     if meta["tokenizer_sha256"] != tokenizer.sha256:
         raise UserError(
             f"{found.path} was trained with another tokenizer than the present one",
-            "its token ids would mean other text; bring its tokenizer back or start afresh",
+            "its token ids stand for other text: restore that tokenizer, or start without resuming",
         )
     ranks = optimizer.ranks
     states = [found.tensors(name) for name in found.optimizer_files]

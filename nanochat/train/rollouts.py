@@ -1,8 +1,10 @@
-"""On-policy rollouts: samples of the model as it is, their rewards, and the batches of REINFORCE from them.
+"""On-policy rollouts: answers sampled from the model as it is, their rewards, and REINFORCE's batches.
 
-For every question n answers are drawn. An answer's advantage is its reward less the mean over the n; every
-token the model drew is trained with it, those of the prompt and of tools are not. There is no baseline
-network, no clipping and no divergence term: the policy that sampled is the policy that is trained.
+For every question n answers are sampled. An answer's advantage is its reward minus the mean over the n, as in
+GRPO (arXiv 2402.03300) but not divided by the standard deviation, which would weight easy and hard questions
+more (Dr. GRPO, arXiv 2503.20783). Every token the model sampled is trained with it, those of the prompt and
+of tools are not. No value network, no ratio clipping, no KL term: the policy that sampled is the policy that
+is trained, so importance ratios are 1.
 """
 
 import math
@@ -27,7 +29,11 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How answers are drawn: `samples` a question, at most `rows` at a time."""
+    """How answers are sampled: `samples` a question, at most `rows` at a time.
+
+    Temperature 1 samples from the policy itself; the top 50 cut off a tail that is mostly noise in a small
+    model. Both are upstream nanochat's.
+    """
 
     samples: int
     max_tokens: int
@@ -54,18 +60,26 @@ class Rollout:
 
     @property
     def advantages(self) -> list[float]:
-        """Each reward less the mean over all answers."""
+        """Each reward minus the mean over all answers."""
         return [reward - self.mean for reward in self.rewards]
 
 
 class RolloutGenerator:
-    """Draws answers from a model and rewards them. Keep one: its weights are prepared once, and anew when the
-    model has been trained."""
+    """Samples answers from a model and rewards them.
+
+    Keep one: its weights are prepared once, and again when the model has been trained. `between_steps` is
+    called between two steps of decoding and may raise.
+    """
 
     def __init__(
-        self, engine: Engine, tokenizer: Tokenizer, sampling: SamplingConfig, between: Callable[[], None]
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        config: SamplingConfig,
+        between_steps: Callable[[], None],
     ) -> None:
-        self.engine, self.tokenizer, self.sampling, self.between = engine, tokenizer, sampling, between
+        self.engine, self.tokenizer, self.config = engine, tokenizer, config
+        self.between_steps = between_steps
         self._stop = tokenizer.answer_ends
 
     def generate(self, task: Task, indices: Sequence[int], salt: str) -> list[Rollout]:
@@ -74,31 +88,35 @@ class RolloutGenerator:
         An answer depends on the weights, `salt`, the seed, the question and its own number, not on the
         questions beside it.
         """
-        sampling = self.sampling
         questions = [task[index % len(task)] for index in indices]
         prompts = [self.tokenizer.render_for_completion(question["messages"]) for question in questions]
         requests = [
-            Request(
-                prompt, sampling.max_tokens,
-                Sampling(
-                    sampling.temperature, sampling.top_k,
-                    seed=zlib.crc32(f"{sampling.seed} {salt} {index}".encode()),
-                ),
-                sampling.samples, self._stop, self.engine.calculator,
-            )
-            for index, prompt in zip(indices, prompts, strict=True)
-        ]  # fmt: skip
-        done = self.engine.complete(requests, sampling.rows, self.between)
+            self._request(prompt, salt, index) for index, prompt in zip(indices, prompts, strict=True)
+        ]
+        sampled = self.engine.complete(requests, self.config.rows, self.between_steps)
         rollouts = []
-        for index, question, prompt, answers in zip(indices, questions, prompts, done, strict=True):
-            texts = [completion_text(self.tokenizer, answer) for answer in answers]
+        for index, question, prompt, completions in zip(indices, questions, prompts, sampled, strict=True):
+            texts = [completion_text(self.tokenizer, completion) for completion in completions]
             rewards = [task.reward(question, text) for text in texts]
-            rollouts.append(Rollout(index, question, prompt, answers, texts, rewards))
+            rollouts.append(Rollout(index, question, prompt, completions, texts, rewards))
         return rollouts
+
+    def _request(self, prompt: Sequence[int], salt: str, index: int) -> Request:
+        config = self.config
+        # A hash of its own for each question, so that a resumed run samples what it would have sampled.
+        seed = zlib.crc32(f"{config.seed} {salt} {index}".encode())
+        return Request(
+            prompt,
+            config.max_tokens,
+            Sampling(config.temperature, config.top_k, seed=seed),
+            samples=config.samples,
+            stop=self._stop,
+            calculator=self.engine.calculator,
+        )
 
 
 class RolloutLoader:
-    """An endless iterator of the passes of REINFORCE over `task`, question by question and so round again.
+    """An endless iterator of the passes of REINFORCE over `task`, question by question, epoch after epoch.
 
     At the first pass of a step the model answers the step's questions (those of this rank: every world-th),
     and `on_rollouts` gets the rollouts of all ranks. A pass is `rows` answers to one question: inputs and
@@ -120,13 +138,8 @@ class RolloutLoader:
         train_eos: bool = True,
     ) -> None:
         self.generator, self.task, self.questions, self.rows = generator, task, questions, rows
-        self.ranks, self.device, self.state, self.on_rollouts, self.train_eos = (
-            ranks,
-            device,
-            state,
-            on_rollouts,
-            train_eos,
-        )
+        self.ranks, self.device, self.state = ranks, device, state
+        self.on_rollouts, self.train_eos = on_rollouts, train_eos
         self._passes = self._generate_passes()
 
     def __iter__(self) -> Self:
@@ -139,45 +152,49 @@ class RolloutLoader:
         while True:
             first = self.state.position.taken
             step, last = first // self.questions, first + self.questions
-            mine = range(first + self.ranks.rank, last, self.ranks.world)
-            rollouts = self.generator.generate(self.task, mine, f"step {step}")
+            local = range(first + self.ranks.rank, last, self.ranks.world)
+            rollouts = self.generator.generate(self.task, local, f"step {step}")
             self.on_rollouts([rollout for part in self.ranks.gather(rollouts) for rollout in part])
-            self.state = replace(
-                self.state, position=Position(epoch=1 + (last - 1) // len(self.task), taken=last)
-            )
+            position = Position(epoch=1 + (last - 1) // len(self.task), taken=last)
+            self.state = replace(self.state, position=position)
             for rollout in rollouts:
                 yield from self._batches(rollout)
 
     def _batches(self, rollout: Rollout) -> Iterator[Batch]:
-        rows = [self.row(rollout.prompt, answer) for answer in rollout.completions]
+        rows = [self.row(rollout.prompt, completion) for completion in rollout.completions]
         for start in range(0, len(rows), self.rows):
             part = rows[start : start + self.rows]
-            padded = np.full((len(part), max(map(len, part))), ~self._pad, dtype=np.int32)
+            longest = max(map(len, part))
+            # (B, T+1), right-padded with assistant_end as ~id: read by the model, never a target.
+            padded = np.full((len(part), longest), ~self._pad, dtype=np.int32)
             for row, tokens in zip(padded, part, strict=True):
                 row[: len(tokens)] = tokens
             batch = as_batch(torch.from_numpy(padded), self.device, self.state)
-            advantages = torch.tensor(rollout.advantages[start : start + self.rows], device=self.device)
-            yield replace(batch, weights=advantages[:, None].expand_as(batch.targets))
+            advantages = torch.tensor(
+                rollout.advantages[start : start + self.rows], device=self.device
+            )  # (B,)
+            # One advantage for all tokens of an answer: the reward judges it as a whole.
+            yield replace(batch, weights=advantages[:, None].expand_as(batch.targets))  # (B, T)
 
     @property
     def _pad(self) -> int:
         return self.generator.tokenizer.special_id("assistant_end")
 
-    def row(self, prompt: Sequence[int], answer: Completion) -> Tokens:
-        """Prompt and answer as signed ids: a token that is not trained as ~id."""
-        drawn = list(answer.sampled)
-        if answer.finish_reason is FinishReason.STOP and not self.train_eos:
-            drawn[-1] = False
-        tokens = np.asarray([*prompt, *answer.tokens], dtype=np.int32)
-        trained = np.asarray([False] * len(prompt) + drawn)
+    def row(self, prompt: Sequence[int], completion: Completion) -> Tokens:
+        """Prompt and completion as signed ids (T+1,): a token that is not trained as ~id."""
+        sampled = list(completion.sampled)
+        if completion.finish_reason is FinishReason.STOP and not self.train_eos:
+            sampled[-1] = False
+        tokens = np.asarray([*prompt, *completion.tokens], dtype=np.int32)
+        trained = np.asarray([False] * len(prompt) + sampled)
         return np.where(trained, tokens, ~tokens).astype(np.int32)
 
 
 def pass_at(rewards: Sequence[Sequence[float]], k: int) -> tuple[float, float]:
-    """(share of questions of which one of the first `k` answers is right, its standard error)."""
+    """pass@k: (share of questions of which one of the first `k` answers is right, its standard error)."""
     hits = [any(reward > 0 for reward in answers[:k]) for answers in rewards]
     share = sum(hits) / len(hits)
-    return share, math.sqrt(share * (1 - share) / len(hits))
+    return share, math.sqrt(share * (1 - share) / len(hits))  # of a binomial proportion
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
@@ -185,5 +202,5 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     mean = sum(values) / len(values)
     if len(values) < 2:
         return mean, 0.0
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)  # unbiased
     return mean, math.sqrt(variance / len(values))

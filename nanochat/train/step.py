@@ -1,4 +1,4 @@
-"""The parts of a training loop: one optimizer step, the guard against bad ones, the clock."""
+"""One optimizer step, and what the loop keeps from step to step: losses, the clock, the loss scale."""
 
 import math
 import shutil
@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
@@ -18,28 +19,49 @@ from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import MuonAdamW
 
 MAX_SKIPPED = 5
-"""Non-finite steps in a row after which training stops."""
+"""Non-finite steps in a row after which training stops: the weights do not change, so more of them are
+unlikely to help. One alone happens (a broken document, an overflow) and costs only its batch."""
 WARMUP_STEPS = 10
-"""Steps left out of times and forecasts: they compile, allocate and warm caches."""
+"""Steps left out of times, as in upstream nanochat: they compile, allocate and warm caches."""
+
+LOSS_DECAY, LOSS_WEIGHT = 0.9, 0.1
+"""Of the smoothed training loss, as in upstream nanochat: its memory is about ten steps."""
+DEVIATION_DECAY, DEVIATION_WEIGHT = 0.95, 0.05
+"""Of the mean absolute deviation: a longer memory, so that one outlier hardly moves the limit."""
+SPIKE_DEVIATIONS, SPIKE_MINIMUM = 6.0, 0.5
+"""A loss is a spike when it is above its average by this many deviations and by this many nats. Late in
+training deviations are some hundredths of a nat: six of them alone would report noise."""
+SPIKE_PAUSE = 50
+"""Steps at the start, where the loss falls too fast to tell, and after a spike, with no report of another."""
+
+ETA_STEPS = 100
+"""Steps whose median is the forecast: a median ignores the few steps that were interrupted."""
+LOG_SECONDS = 1.0
+"""At most one training line in this time, so that tiny models do not flood the console."""
 
 
 class StopRequested(Exception):  # noqa: N818 - it is no error
     """Raised between micro-batches or evaluation batches when the run was asked to stop."""
 
 
+# -- one step --------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimizer step gave. `loss` is the mean over the whole batch, in nats a token."""
+    """The outcome of one optimizer step. `loss` is the mean over the whole batch, in nats a token."""
 
     loss: float
     grad_norm: float
+    """L2 norm over all gradients, before clipping."""
     applied: bool
-    """False when loss or gradient was not finite, and the update was left out."""
+    """False when loss or gradient was not finite: the update was skipped."""
     loader: LoaderState
+    """Where the loader is after the step's batches."""
     tokens: int
     """Tokens the model read, over all ranks."""
     overflow: bool = False
-    """The update was left out because the loss scale was too large; it is smaller now."""
+    """The update was skipped because the loss scale was too large; it has been lowered."""
 
 
 def train_step(
@@ -51,49 +73,79 @@ def train_step(
     grad_clip: float = 0.0,
     loss_scale: LossScale | None = None,
 ) -> StepResult:
-    """Sums gradients over `accumulation` micro-batches and updates once, if all is finite.
+    """Accumulates gradients over `accumulation` micro-batches and updates once, if all is finite.
 
     `check_stop` is called before the step, in a single process also between micro-batches, and may raise;
-    nothing is changed then. Gradients whose norm is over `grad_clip` (0: never) are scaled down to it; the
-    norm reported is the one before. Loss and norm are over the batches of all ranks, so all decide alike.
-    `loss_scale` (float16) multiplies the loss; the norm says whether that overflowed.
+    nothing has changed then. Gradients whose norm is over `grad_clip` (0: never) are scaled down to it.
+    Loss and norm are over the batches of all ranks, so every rank decides alike. `loss_scale` (float16)
+    multiplies the loss; a norm that is not finite shows that this overflowed.
     """
-    ranks = optimizer.ranks
-    total, tokens = torch.zeros((), device=model.device), 0
+    loss_sum, tokens, loader = _accumulate(model, optimizer, batches, accumulation, check_stop, loss_scale)
+    optimizer.reduce_gradients()
+    loss, norm, total_tokens = _reduce_step(optimizer, loss_sum, accumulation, tokens)
+    finite, overflow = math.isfinite(loss) and math.isfinite(norm), False
+    if loss_scale is not None:
+        norm /= loss_scale.scale
+        optimizer.scale_gradients(1 / loss_scale.scale)
+        # A loss that is not finite has nothing to do with the scale: only the gradient may blame it.
+        overflow = loss_scale.update(overflow=math.isfinite(loss) and not finite)
+    if finite:
+        if 0 < grad_clip < norm:
+            optimizer.scale_gradients(grad_clip / norm)
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return StepResult(
+        loss=loss, grad_norm=norm, applied=finite, loader=loader, tokens=total_tokens, overflow=overflow
+    )
+
+
+def _accumulate(
+    model: GPT,
+    optimizer: MuonAdamW,
+    batches: Iterator[Batch],
+    accumulation: int,
+    check_stop: Callable[[], None],
+    loss_scale: LossScale | None,
+) -> tuple[Tensor, int, LoaderState]:
+    """Forward and backward of this rank's micro-batches.
+
+    Returns the sum of their losses (a scalar tensor), the tokens read, and the loader's state after them.
+    """
+    loss_sum, tokens = torch.zeros((), device=model.device), 0
     for number in range(accumulation):
-        if number == 0 or ranks.world == 1:
+        # Between micro-batches ranks cannot agree to stop without waiting for each other.
+        if number == 0 or optimizer.ranks.world == 1:
             check_stop()
-        batch = next(batches)
+        batch = next(batches)  # inputs, targets (B, T); weights (B, T) or None
         tokens += batch.inputs.numel()
         last = number == accumulation - 1
         if batch.weights is not None and not last and not batch.weights.any():
-            continue  # all weights 0: so would be loss and gradient
-        loss = model(batch.inputs, batch.targets, weights=batch.weights)
+            continue  # all weights are 0, so loss and gradient would be
+        loss = model(batch.inputs, batch.targets, weights=batch.weights)  # ()
         if last:
             optimizer.reduce_on_backward()
+        # Every micro-batch counts alike: the gradient is that of the mean over the whole batch.
         (loss * loss_scale.scale / accumulation if loss_scale else loss / accumulation).backward()
-        total += loss.detach()
-    optimizer.reduce_gradients()
-    mine = torch.stack((
-        total / (accumulation * ranks.world), optimizer.square_norm().to(total), total.new_tensor(tokens)
-    ))  # fmt: skip
-    mean, square, read = ranks.sum(mine).tolist()
-    size = math.sqrt(square) if square >= 0 else math.nan
-    applied, overflow = math.isfinite(mean) and math.isfinite(size), False
-    if loss_scale is not None:
-        size /= loss_scale.scale
-        optimizer.scale_gradients(1 / loss_scale.scale)
-        overflow = loss_scale.update(overflow=math.isfinite(mean) and not applied)
-    if applied:
-        if 0 < grad_clip < size:
-            optimizer.scale_gradients(grad_clip / size)
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return StepResult(mean, size, applied, batch.state, int(read), overflow)
+        loss_sum += loss.detach()
+    return loss_sum, tokens, batch.state
+
+
+def _reduce_step(
+    optimizer: MuonAdamW, loss_sum: Tensor, accumulation: int, tokens: int
+) -> tuple[float, float, int]:
+    """(mean loss, gradient norm, tokens) over all ranks, in one all-reduce and one copy to the host."""
+    ranks = optimizer.ranks
+    share = loss_sum / (accumulation * ranks.world)
+    square = optimizer.square_norm().to(share)
+    mean, square_norm, read = ranks.sum(torch.stack((share, square, share.new_tensor(tokens)))).tolist()
+    return mean, math.sqrt(square_norm) if square_norm >= 0 else math.nan, int(read)
 
 
 def prepare_for_training(model: GPT, runtime: Runtime, compile: str) -> None:
-    """Tables in the type they are trained in; blocks compiled when `compile` is on, or auto and on a GPU."""
+    """Casts the tables to the type they are trained in, and compiles the blocks when `compile` says so.
+
+    `compile` is on, off or auto, which compiles on a GPU only.
+    """
     for table in (model.wte, *model.value_embeds.values()):
         table.to(runtime.embedding_dtype)
     if compile == "on" or (compile == "auto" and runtime.device.type == "cuda"):
@@ -103,67 +155,75 @@ def prepare_for_training(model: GPT, runtime: Runtime, compile: str) -> None:
 def compile_blocks(model: GPT) -> None:
     """Compiles by region: one block's code serves all that are alike, so the first step comes early.
 
-    On a CPU the gain is about a fifth and the wait 10 to 25 seconds: so only when asked for. Raises
+    On a CPU the gain is about a fifth and the wait 10 to 25 seconds, so only when asked for. Raises
     `UserError` when the CPU's code cannot be compiled for want of a compiler.
     """
     if model.device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
-        raise UserError("--compile on needs a C++ compiler, and there is none", "install g++ or leave it out")
+        raise UserError(
+            "--compile on needs a C++ compiler, and there is none", "install g++, or leave the option out"
+        )
     for block in model.blocks:
         block.compile(dynamic=False)
-    model.compiled_loss = model.device.type == "cuda"  # on a CPU a chunk's logits are in the cache as it is
+    # On a CPU a chunk's logits stay in the cache, so fusing the passes over them gains nothing.
+    model.compiled_loss = model.device.type == "cuda"
+
+
+# -- what the loop keeps ---------------------------------------------------------------------------
 
 
 @dataclass
 class LossTracker:
-    """Smooths the loss and notices what is wrong with it. All of it is kept across a resume."""
+    """Smooths the loss and detects divergence. All of it is kept across a resume."""
 
     average: float = 0.0
-    """Exponential average (0.9), not debiased."""
+    """Exponential moving average, not debiased."""
     weight: float = 0.0
-    """1 − 0.9^n: `average / weight` is debiased."""
+    """1 − 0.9ⁿ: `average / weight` is debiased, as Adam's moments are (arXiv 1412.6980, section 3)."""
     deviation: float = 0.0
-    """Exponential average of the absolute deviation from the smoothed loss."""
+    """Exponential moving average of the absolute deviation from the smoothed loss."""
     skipped: int = 0
     """Steps in a row that were not finite."""
     quiet_until: int = 0
+    """No spike is reported before this step."""
 
     @property
     def smooth(self) -> float:
         return self.average / self.weight if self.weight else math.nan
 
     def update(self, step: int, result: StepResult) -> str:
-        """Takes in one step; returns what to alert about, or an empty string."""
+        """Adds one step; returns what to alert about, or an empty string."""
         if result.overflow:
             return ""
         if not result.applied:
             self.skipped += 1
             return (
-                f"step {step}: loss {result.loss} and gradient norm {result.grad_norm}: update left out "
+                f"step {step}: loss {result.loss} and gradient norm {result.grad_norm}: update skipped "
                 f"({self.skipped} in a row, training stops at {MAX_SKIPPED})"
             )
         self.skipped = 0
-        alarm = self._spike(step, result.loss)
+        alert = self._spike(step, result.loss)
         if self.weight:
-            self.deviation = 0.95 * self.deviation + 0.05 * abs(result.loss - self.smooth)
-        self.average = 0.9 * self.average + 0.1 * result.loss
-        self.weight = 0.9 * self.weight + 0.1
-        return alarm
+            deviation = abs(result.loss - self.smooth)
+            self.deviation = DEVIATION_DECAY * self.deviation + DEVIATION_WEIGHT * deviation
+        self.average = LOSS_DECAY * self.average + LOSS_WEIGHT * result.loss
+        self.weight = LOSS_DECAY * self.weight + LOSS_WEIGHT
+        return alert
 
     def _spike(self, step: int, loss: float) -> str:
-        """A loss far above its average, reported once in 50 steps; the first 50 are too rough to tell."""
-        limit = max(0.5, 6 * self.deviation)
-        if step < 50 or step < self.quiet_until or not self.weight or loss - self.smooth <= limit:
+        limit = max(SPIKE_MINIMUM, SPIKE_DEVIATIONS * self.deviation)
+        too_early = step < SPIKE_PAUSE or step < self.quiet_until or not self.weight
+        if too_early or loss - self.smooth <= limit:
             return ""
-        self.quiet_until = step + 50
+        self.quiet_until = step + SPIKE_PAUSE
         return f"step {step}: loss {loss:.4f} is {loss - self.smooth:.2f} above its average {self.smooth:.4f}"
 
 
 @dataclass
 class Clock:
-    """Seconds of training steps, and what they forecast."""
+    """Seconds of training steps, and the forecast from them."""
 
     total: float = 0.0
-    """Training seconds, the first steps of each attempt left out; evaluations and saves do not count."""
+    """Training seconds, without the first steps of each attempt, evaluations and saves."""
     recent: list[float] = field(default_factory=list)
     steps: int = 0
     tokens: int = 0
@@ -175,12 +235,12 @@ class Clock:
         if self.steps > WARMUP_STEPS:
             self.total += seconds
             self.tokens += tokens
-        self.recent = [*self.recent[-99:], seconds]
+        self.recent = [*self.recent[1 - ETA_STEPS :], seconds]
 
     def should_log(self, last: bool) -> bool:
-        """Whether a line is due: the first steps, the last, and else at most one a second."""
+        """Whether a training line is due: the first steps, the last, and at most one a second otherwise."""
         now = time.monotonic()
-        if last or self.steps <= WARMUP_STEPS or now - self.last_logged >= 1.0:
+        if last or self.steps <= WARMUP_STEPS or now - self.last_logged >= LOG_SECONDS:
             self.last_logged = now
             return True
         return False
@@ -206,7 +266,7 @@ class LoopState:
     """In float16 only."""
 
     def to_meta(self) -> dict[str, Any]:
-        """The JSON part, under the reference's names where it has them."""
+        """The JSON part, under upstream nanochat's names where it has them."""
         return {
             "min_val_bpb": self.min_val_bpb,
             "smooth_train_loss": self.loss.average,
@@ -219,11 +279,16 @@ class LoopState:
 
     @classmethod
     def restore(cls, step: int, meta: dict[str, Any], loader: LoaderState) -> "LoopState":
+        """The state that `to_meta` described, from a checkpoint's whole metadata."""
         loop = meta["loop_state"]
         scale = loop.get("loss_scale")
-        clock = Clock(loop["total_training_time"], tokens=loop.get("timed_tokens", 0))
-        tokens = loop.get("tokens", step * meta.get("total_batch_size", 0))
         return cls(
-            step, tokens, meta["val_bpb"], loop["min_val_bpb"], LossTracker(**loop["loss_tracker"]), clock,
-            loader, LossScale(**scale) if scale else None,
-        )  # fmt: skip
+            step=step,
+            tokens=loop.get("tokens", step * meta.get("total_batch_size", 0)),
+            val_bpb=meta["val_bpb"],
+            min_val_bpb=loop["min_val_bpb"],
+            loss=LossTracker(**loop["loss_tracker"]),
+            clock=Clock(loop["total_training_time"], tokens=loop.get("timed_tokens", 0)),
+            loader=loader,
+            loss_scale=LossScale(**scale) if scale else None,
+        )

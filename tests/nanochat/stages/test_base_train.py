@@ -220,7 +220,7 @@ def test_init_from_starts_from_the_given_weights(base: Path) -> None:
     [
         (["--total-batch-size=500"], r"500 tokens is not a multiple.* = 256 \(give --total-batch-size 512"),
         (["--model-tag=../x"], "is not the name of a folder"),
-        (["--resume"], "no whole checkpoint in .*d2"),
+        (["--resume"], "no complete checkpoint in .*d2"),
         (["--resume-from-step=5"], "no checkpoints in"),
         (["--window-pattern=SM"], "holds more than S and L"),
         (["--device-type=cuda"], "this machine has none"),
@@ -228,7 +228,7 @@ def test_init_from_starts_from_the_given_weights(base: Path) -> None:
         (["--device-type=cpu", "--attention=fa3"], "--attention fa3: it runs on Hopper GPUs"),
         (["--data-dir=nowhere"], "nowhere does not exist"),
         (["--init-from=nothing.safetensors"], "no weights file nothing"),
-        (["--num-iterations=-1", "--target-param-data-ratio=0"], "nothing says how long to train"),
+        (["--num-iterations=-1", "--target-param-data-ratio=0"], "no option says how long to train"),
         (["--num-iterations=-1", "--target-flops=1"], "less than one step"),
     ],
 )  # fmt: skip

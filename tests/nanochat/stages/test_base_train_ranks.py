@@ -88,7 +88,7 @@ def test_killed_and_resumed_two_processes_are_bit_identical(
     process.communicate()
     assert len(list_checkpoints(folder)) >= 2
     run(base, *options, attempt=2)
-    assert any("going on from step" in str(event.data.get("text")) for event in events_of(base, "the-run"))
+    assert any("resuming from step" in str(event.data.get("text")) for event in events_of(base, "the-run"))
 
     whole = tmp_path / "whole"
     whole.mkdir()

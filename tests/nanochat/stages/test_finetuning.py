@@ -183,7 +183,7 @@ def test_the_stage_to_run_first_is_named(base: Path, capsys: pytest.CaptureFixtu
         (["--era=classic", "--target-examples-per-step=7"], "--target-examples-per-step"),
         (["--model-tag=d9"], "no checkpoint tag 'd9'"),
         (["--chatcore-tasks=Identity"], "training only"),
-        (["--resume"], "no whole checkpoint"),
+        (["--resume"], "no complete checkpoint"),
     ],
 )  # fmt: skip
 def test_bad_options_end_in_one_line(
