@@ -1,7 +1,8 @@
 """The shape of a model, counted without torch: configuration, optional parts, parameters, FLOPs.
 
-One transformer serves two eras of checkpoints. `ModelConfig` holds the sizes (the keys a checkpoint's
-metadata carries), `ArchitectureFlags` says which optional parts are there.
+One transformer serves two eras of checkpoints of upstream nanochat (karpathy/nanochat): classic, of autumn
+2025, and modern, of 2026. `ModelConfig` holds the sizes (the keys of a checkpoint's metadata),
+`ArchitectureFlags` the optional parts and constants in which the eras differ.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,11 @@ from nanochat.common.errors import UserError
 
 SMEAR_CHANNELS = 24
 VALUE_GATE_CHANNELS = 12
+"""Leading channels of their input that the gates of smear and of value embeddings read, as upstream."""
 SOFTCAP = 15.0
+"""Bound of the logits, as upstream; Gemma 2 (arXiv 2408.00118) caps at 30."""
+WINDOW_MULTIPLE = 128
+"""Short windows are a multiple of it, the size of attention kernels' blocks."""
 
 
 @dataclass(frozen=True)
@@ -24,27 +29,36 @@ class ArchitectureFlags:
     value_embeds: bool = True
     """Gated value embeddings on every other layer, the last included (ResFormer, arXiv 2410.17897)."""
     smear: bool = True
-    """A gated share of the previous token's embedding is added to each token's."""
+    """A gated part of the previous token's embedding is added to each token's."""
     backout: bool = True
-    """A learned share of the residual after the middle layer is taken off before the head."""
+    """A learned part of the residual stream after the middle layer is subtracted before the head."""
     windows: bool = True
-    """Layers see `window_pattern`'s reach; False: every earlier token, however far."""
+    """Layers attend within `window_pattern`'s windows; False: to every earlier token, however far."""
     qk_gain: float = 1.2
-    """Factor on the normed queries and on the normed keys: sharper attention."""
+    """Factor on normed queries and on normed keys: QK norm bounds scores by √D, this sharpens them."""
     rotary_base: float = 100_000.0
+    """Ten times RoFormer's (arXiv 2104.09864): slower rotations reach further (arXiv 2309.16039)."""
     rotary_bfloat16: bool = False
-    """The rotary tables are rounded to bfloat16 whatever the compute type (classic checkpoints need it)."""
+    """The rotary tables are rounded to bfloat16 whatever the compute type: classic checkpoints need it."""
     softcap_float32: bool = True
     """Logits are soft-capped in float32; False: in the compute type."""
     vocab_multiple: int = 64
-    """Embedding and head rows are padded to a multiple of this."""
+    """Embedding and head rows are padded to a multiple of this, which matrix kernels prefer."""
 
 
 MODERN = ArchitectureFlags()
 CLASSIC = ArchitectureFlags(
-    layer_scales=False, value_embeds=False, smear=False, backout=False, windows=False, qk_gain=1.0,
-    rotary_base=10_000.0, rotary_bfloat16=True, softcap_float32=False, vocab_multiple=1,
-)  # fmt: skip
+    layer_scales=False,
+    value_embeds=False,
+    smear=False,
+    backout=False,
+    windows=False,
+    qk_gain=1.0,
+    rotary_base=10_000.0,
+    rotary_bfloat16=True,
+    softcap_float32=False,
+    vocab_multiple=1,
+)
 
 
 @dataclass(frozen=True)
@@ -102,13 +116,13 @@ class ModelConfig:
         if not self.parts.windows:
             return [None] * self.n_layer
         whole = self.sequence_len
-        short = -(-whole // 4 // 128) * 128
+        short = -(-whole // 4 // WINDOW_MULTIPLE) * WINDOW_MULTIPLE  # a quarter, rounded up
         pattern = self.window_pattern.upper()
         tiled = [whole if pattern[i % len(pattern)] == "L" else short for i in range(self.n_layer)]
-        return [*tiled[:-1], whole]
+        return [*tiled[:-1], whole]  # the last layer always sees the whole context
 
     def to_meta(self) -> dict[str, Any]:
-        """The keys a checkpoint's `model_config` carries, in the reference's names."""
+        """The keys of a checkpoint's `model_config`, in upstream nanochat's names."""
         names = [f.name for f in fields(self) if f.name != "parts"]
         return {name: getattr(self, name) for name in names if name != "window_pattern" or self.parts.windows}
 
@@ -116,7 +130,7 @@ class ModelConfig:
 def parameter_counts(config: ModelConfig) -> dict[str, int]:
     """Parameters by group: wte, value_embeds, lm_head, matrices (all of `transformer.h`), scalars, total."""
     width, kv, layers, parts = config.n_embd, config.kv_dim, config.n_layer, config.parts
-    block = 2 * width * width + 2 * kv * width + 8 * width * width
+    block = 2 * width * width + 2 * kv * width + 8 * width * width  # q and out, k and v, both of the MLP
     with_value = sum(config.has_value_embed(i) for i in range(layers))
     counts = {
         "wte": config.padded_vocab * width,

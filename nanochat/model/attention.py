@@ -1,6 +1,7 @@
 """Causal attention with sliding windows: the one place where a kernel is chosen.
 
-A window W is "left": the query at position p sees keys p−W … p (W + 1 of them).
+A window W is "left": the query at position p sees keys p−W … p (W + 1 of them), as FlashAttention counts it.
+Shapes: B rows, Tq queries over Tk keys, H query heads, H_kv key-value heads, D channels of a head.
 """
 
 import functools
@@ -25,6 +26,9 @@ from nanochat.model.attention_cpu import (
     inference_attention_supported,
 )
 
+MIN_CUSTOM_QUERIES = 32
+"""Queries from which the custom CPU form pays: for fewer, copying the keys to float32 costs more than larger
+products save."""
 KERNELS = ("auto", "fa3", "flex", "sdpa")
 ENVIRONMENT = "NANOCHAT_ATTENTION"
 FLASH_REPOSITORIES = ("varunneal/flash-attention-3", "kernels-community/flash-attn3")
@@ -33,7 +37,7 @@ FLASH_REPOSITORIES = ("varunneal/flash-attention-3", "kernels-community/flash-at
 
 @dataclass(frozen=True)
 class Kernel:
-    """How attention is computed, and why so."""
+    """How attention is computed, and why that way."""
 
     name: str = "sdpa"
     reason: str = ""
@@ -43,7 +47,7 @@ class Kernel:
 
     @property
     def label(self) -> str:
-        """For people: the kernel's name and why it was taken."""
+        """For people: the kernel's name and why it was chosen."""
         names = {
             "fa3": "FlashAttention-3",
             "flex": "FlexAttention for windows, SDPA for the whole context",
@@ -121,16 +125,16 @@ def attend(
     Returns (B, Tq, H, D). Scores are gain/√D · q·k. `window` None: every earlier key.
     """
     queries, keys = q.size(1), k.size(1)
-    scale = gain / q.size(-1) ** 0.5
+    scale = gain / q.size(-1) ** 0.5  # 1/√D as in arXiv 1706.03762, section 3.2.1
     if window is not None and window + 1 >= keys:
-        window = None
+        window = None  # it reaches every key, and kernels are faster without one
     if kernel.flash is not None and q.dtype == kernel.flash_dtype:
         return _flash(kernel.flash, q, k, v, window, scale)
     if custom_attention_supported(q, k, window):
         return custom_attention(q, k, v, window, scale)
-    if queries >= 32 and inference_attention_supported(q, k, v):
+    if queries >= MIN_CUSTOM_QUERIES and inference_attention_supported(q, k, v):
         return inference_attention(q, k, v, window, scale)
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H, T, D), as SDPA takes them
     if window is not None and queries < keys:
         # Keys that not even the first query can reach need not be read.
         reach = max(0, keys - queries - window)
@@ -145,7 +149,7 @@ def attend(
         y = _blocked(q, k, v, window, scale)
     else:
         y = _sdpa(q, k, v, scale, mask=causal_mask(queries, k.size(2), window, q.device))
-    return y.transpose(1, 2)
+    return y.transpose(1, 2)  # (B, Tq, H, D)
 
 
 def causal_mask(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor:
@@ -170,12 +174,14 @@ def _flash(
 def _sdpa(
     q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = None, causal: bool = False
 ) -> Tensor:
+    """torch's scaled_dot_product_attention: q (B, H, Tq, D), k, v (B, H_kv, Tk, D) → (B, H, Tq, D)."""
     grouped = q.size(1) != k.size(1)
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=grouped
     )
 
 
+# Training asks for the same masks at every step.
 _block_masks: dict[tuple[int, int, torch.device], BlockMask] = {}
 
 
@@ -219,17 +225,19 @@ def _blocked(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> Tens
     pad = blocks * window - length
 
     def split(x: Tensor) -> Tensor:
+        """(B, heads, T, D) → (B, heads, blocks, W, D)."""
         return F.pad(x, (0, 0, 0, pad)).view(batch, x.size(1), blocks, window, dim)
 
     def with_previous(x: Tensor) -> Tensor:
+        """Each block behind the one before it, zeros before the first: (B · blocks, heads, 2W, D)."""
         own = split(x)
         before = F.pad(own[:, :, :-1], (0, 0, 0, 0, 1, 0))
         return torch.cat((before, own), dim=3).transpose(1, 2).reshape(batch * blocks, -1, 2 * window, dim)
 
-    rows = split(q).transpose(1, 2).reshape(batch * blocks, heads, window, dim)
-    mask = causal_mask(window, 2 * window, window, q.device).repeat(blocks, 1, 1)
-    mask[0, :, :window] = False
-    mask = mask.repeat(batch, 1, 1)[:, None]
-    y = _sdpa(rows, with_previous(k), with_previous(v), scale, mask=mask)
+    rows = split(q).transpose(1, 2).reshape(batch * blocks, heads, window, dim)  # (B · blocks, H, W, D)
+    mask = causal_mask(window, 2 * window, window, q.device).repeat(blocks, 1, 1)  # (blocks, W, 2W)
+    mask[0, :, :window] = False  # the zeros before the first block are no keys
+    mask = mask.repeat(batch, 1, 1)[:, None]  # (B · blocks, 1, W, 2W)
+    y = _sdpa(rows, with_previous(k), with_previous(v), scale, mask=mask)  # (B · blocks, H, W, D)
     y = y.view(batch, blocks, heads, window, dim).transpose(1, 2).reshape(batch, heads, blocks * window, dim)
     return y[:, :, :length]

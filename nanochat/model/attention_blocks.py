@@ -1,9 +1,10 @@
-"""How attention by hand on a CPU cuts a sequence, and what it keeps. No torch: estimates use it."""
+"""How custom attention on a CPU cuts a sequence, and what it keeps. No torch: estimates use it."""
 
 BLOCK = {"float32": 128, "bfloat16": 256}
 """Queries at a time, by compute type: their scores over a few hundred keys stay in the cache."""
 KEPT = 1 << 25
-"""Attention weights kept for one layer's gradient, at most (128 MiB in float32); beyond, torch's kernel."""
+"""Attention weights kept for one layer's gradient, at most (128 MiB in float32); beyond, torch's kernel,
+which keeps none and computes them again."""
 
 
 def blocks(length: int, window: int | None, dtype: str) -> list[tuple[int, int, int]]:

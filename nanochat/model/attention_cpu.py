@@ -1,9 +1,12 @@
-"""Causal attention on a CPU: with a hand-written gradient for training, and without one for reading.
+"""Custom causal attention on a CPU: with its own gradient for training, and without one for reading.
 
 Products are as large as the cache allows: torch's CPU kernel works in tiles of 64 queries, too small for its
 matrix products to run at full speed. Here a block of queries of one row meets all the keys it may see at
-once, for all heads; the weights are kept for the gradient. In bfloat16 scores and softmax are in float32,
-as are sums over blocks; all other products are in bfloat16.
+once, for all heads. For training the attention weights are kept for the gradient, where FlashAttention (arXiv
+2205.14135) computes them again: on a CPU memory is there and arithmetic is what costs. In bfloat16 scores and
+softmax are in float32, as are sums over blocks; all other products are in bfloat16.
+
+Shapes: B rows, T tokens, H heads, D channels of a head; a block has n queries and m keys.
 """
 
 import functools
@@ -14,6 +17,8 @@ import torch
 from torch import Tensor
 
 from nanochat.model.attention_blocks import blocks, kept_weights
+
+# -- with a gradient -------------------------------------------------------------------------------
 
 
 def custom_attention_supported(q: Tensor, k: Tensor, window: int | None) -> bool:
@@ -34,34 +39,36 @@ def _name(dtype: torch.dtype) -> str:
 
 def custom_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: float) -> Tensor:
     """q, k, v (B, T, H, D) → (B, T, H, D); a query sees itself and `window` keys before it (None: all)."""
-    out: Tensor = _Causal.apply(q, k, v, window, scale)
+    out: Tensor = _CausalAttention.apply(q, k, v, window, scale)
     return out
 
 
-def _hidden(low: int, start: int, stop: int, window: int | None) -> Tensor:
+def _block_mask(low: int, start: int, stop: int, window: int | None) -> Tensor:
     """(queries, last keys) bool: True where a query of the block may not look; keys before are seen."""
     first = start if window is None else low
     query, key = torch.arange(start, stop)[:, None], torch.arange(first, stop)[None]
-    hidden = key > query
-    return hidden if window is None else hidden | (query - key > window)
+    masked = key > query
+    return masked if window is None else masked | (query - key > window)
 
 
-class _Causal(torch.autograd.Function):
+class _CausalAttention(torch.autograd.Function):
+    """softmax(scale · q kᵀ + mask) v, block by block of queries."""
+
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, window: int | None, scale: float) -> Tensor:
-        out = torch.empty_like(q, memory_format=torch.contiguous_format)
+        out = torch.empty_like(q, memory_format=torch.contiguous_format)  # (B, T, H, D)
         parts = blocks(q.size(1), window, _name(q.dtype))
-        masks = [_hidden(*part, window) for part in parts]
+        masks = [_block_mask(*part, window) for part in parts]
         kept = []
         for row, result in zip(range(len(q)), out, strict=True):
             # (H, T, D) views: the heads are the batch of every product.
             queries, keys, values = (x[row].transpose(0, 1) for x in (q, k, v))
             queries, keys = queries.float() * scale, keys.float()
-            for (low, start, stop), hidden in zip(parts, masks, strict=True):
-                scores = torch.bmm(queries[:, start:stop], keys[:, low:stop].mT)
-                scores[..., -hidden.size(1) :].masked_fill_(hidden, float("-inf"))
-                weights = scores.softmax(-1).to(q.dtype)
-                result[start:stop] = torch.bmm(weights, values[:, low:stop]).transpose(0, 1)
+            for (low, start, stop), mask in zip(parts, masks, strict=True):
+                scores = torch.bmm(queries[:, start:stop], keys[:, low:stop].mT)  # (H, n, m)
+                scores[..., -mask.size(1) :].masked_fill_(mask, float("-inf"))
+                weights = scores.softmax(-1).to(q.dtype)  # (H, n, m)
+                result[start:stop] = torch.bmm(weights, values[:, low:stop]).transpose(0, 1)  # (n, H, D)
                 kept.append(weights)
         ctx.save_for_backward(q, k, v, out, *kept)
         ctx.window, ctx.scale = window, scale
@@ -71,22 +78,26 @@ class _Causal(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, *kept = ctx.saved_tensors
         batch, length, heads, dim = q.shape
-        of_q = torch.empty_like(q, memory_format=torch.contiguous_format)
-        of_k, of_v = (torch.zeros((batch, heads, length, dim)) for _ in "kv")
-        # Σ_j weight · (its gradient), which the softmax takes off, is out · grad.
-        shared = torch.linalg.vecdot(out.float(), grad.float()).neg_().unsqueeze(-1)
+        grad_q = torch.empty_like(q, memory_format=torch.contiguous_format)  # (B, T, H, D)
+        grad_k, grad_v = (torch.zeros((batch, heads, length, dim)) for _ in "kv")  # float32
+        # The softmax's gradient subtracts Σ_j weight_j · grad_weight_j, which is out · grad (FlashAttention,
+        # appendix B.2): one product a query instead of one a weight.
+        shared = torch.linalg.vecdot(out.float(), grad.float()).neg_().unsqueeze(-1)  # (B, T, H, 1)
         parts = blocks(length, ctx.window, _name(q.dtype))
         for row in range(batch):
-            queries, keys, values, upstream, less = (x[row].transpose(0, 1) for x in (q, k, v, grad, shared))
+            queries, keys, values, grad_out, minus = (
+                x[row].transpose(0, 1) for x in (q, k, v, grad, shared)
+            )  # (H, T, D), `minus` (H, T, 1)
             for number, (low, start, stop) in enumerate(parts):
-                weights = kept[row * len(parts) + number]
+                weights = kept[row * len(parts) + number]  # (H, n, m)
                 part, seen = slice(start, stop), slice(low, stop)
-                _add_product(of_v[row][:, seen], weights.mT, upstream[:, part])
-                slope = torch.bmm(upstream[:, part], values[:, seen].mT).add_(less[:, part]).mul_(weights)
-                of_q[row][part] = torch.bmm(slope, keys[:, seen]).mul_(ctx.scale).transpose(0, 1)
-                _add_product(of_k[row][:, seen], slope.mT, queries[:, part], ctx.scale)
-        of_k, of_v = (x.transpose(1, 2).to(q.dtype) for x in (of_k, of_v))
-        return of_q, of_k, of_v, None, None
+                _add_product(grad_v[row][:, seen], weights.mT, grad_out[:, part])
+                grad_weights = torch.bmm(grad_out[:, part], values[:, seen].mT)  # (H, n, m)
+                grad_scores = grad_weights.add_(minus[:, part]).mul_(weights)
+                grad_q[row][part] = torch.bmm(grad_scores, keys[:, seen]).mul_(ctx.scale).transpose(0, 1)
+                _add_product(grad_k[row][:, seen], grad_scores.mT, queries[:, part], ctx.scale)
+        grad_k, grad_v = (x.transpose(1, 2).to(q.dtype) for x in (grad_k, grad_v))  # (B, T, H, D)
+        return grad_q, grad_k, grad_v, None, None
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor, scale: float = 1.0) -> None:
@@ -106,7 +117,7 @@ READ_TOKENS = 512
 
 
 def inference_attention_supported(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether attention of q (B, T, H, D) needs no gradient and is faster by hand than by torch's kernel."""
+    """Whether attention of q (B, T, H, D) needs no gradient and this form is faster than torch's kernel."""
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     return (
         q.device.type == "cpu"
@@ -126,66 +137,98 @@ def inference_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None, sca
     group = heads // kv_heads
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
     for row in range(batch):
-        keys, values = k[row].transpose(0, 1).float(), v[row].transpose(0, 1)
+        keys, values = k[row].transpose(0, 1).float(), v[row].transpose(0, 1)  # (H_kv, Tk, D)
         for start in range(0, length, READ_BLOCK):
             stop = min(start + READ_BLOCK, length)
             count = stop - start
             low = 0 if window is None else max(0, before + start - window)
             seen = slice(low, before + stop)
-            scores = torch.bmm(_grouped(q[row, start:stop], kv_heads, scale), keys[:, seen].mT)
+            queries = _group_queries(q[row, start:stop], kv_heads, scale)  # (H_kv, group · n, D)
+            scores = torch.bmm(queries, keys[:, seen].mT)  # (H_kv, group · n, m)
             square = scores.view(kv_heads, group, count, -1)
-            square[..., -count:].masked_fill_(_ahead(count), float("-inf"))
+            square[..., -count:].masked_fill_(_future_mask(count), float("-inf"))
             if window is not None:
-                _forget(square, window, count)
-            part = torch.bmm(scores.softmax(-1).to(v.dtype), values[:, seen])
+                _mask_beyond_window(square, window, count)
+            part = torch.bmm(scores.softmax(-1).to(v.dtype), values[:, seen])  # (H_kv, group · n, D)
             _ungroup(part, out[row, start:stop])
     return out
 
 
 def shared_prefix_attention(
-    q: Tensor, k: Tensor, v: Tensor, prefix_k: Tensor, prefix_v: Tensor, counts: Sequence[int],
-    window: int | None, scale: float,
-) -> Tensor:  # fmt: skip
-    """Attention of tails q (R, T, H, D), k, v (R, T, H_kv, D) that go on from prefixes (I, P, H_kv, D).
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    prefix_k: Tensor,
+    prefix_v: Tensor,
+    counts: Sequence[int],
+    window: int | None,
+    scale: float,
+) -> Tensor:
+    """Attention of tails q (R, T, H, D), k, v (R, T, H_kv, D) that continue prefixes (I, P, H_kv, D).
 
-    The first counts[0] tails go on from prefix 0, and so on: they meet its keys as the rows of one product.
+    The first counts[0] tails continue prefix 0, and so on: they meet its keys as the rows of one product, so
+    that each prefix is read once however many tails it has.
     """
-    _, length, heads, dim = q.shape
-    prefix, kv_heads = prefix_k.size(1), k.size(2)
-    group = heads // kv_heads
+    length = q.size(1)
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
     together = max(1, READ_TOKENS // length)
     last = 0
     for number, tails in enumerate(counts):
+        # (H_kv, P, D)
         old_keys, old_values = prefix_k[number].transpose(0, 1).float(), prefix_v[number].transpose(0, 1)
         first, last = last, last + tails
         for top in range(first, last, together):
             rows = slice(top, min(top + together, last))
             for start in range(0, length, READ_TOKENS):
-                part = slice(start, min(start + READ_TOKENS, length))
-                some, seen, count = q[rows, part], slice(0, part.stop), part.stop - start
-                shape = (kv_heads, group, len(some), count)
-                queries = _grouped(some.reshape(-1, heads, dim), kv_heads, scale)
-                old = torch.bmm(queries, old_keys.mT)
-                # The tails' own keys differ from row to row.
-                own = k[rows, seen].permute(2, 0, 3, 1)[:, None].float()
-                new = torch.matmul(queries.view(*shape, dim), own)
-                new[..., -count:].masked_fill_(_ahead(count), float("-inf"))
-                scores = torch.cat((old.view(*shape, prefix), new), dim=-1)
-                if window is not None:
-                    _forget(scores, window, count)
-                weights = scores.softmax(-1).to(v.dtype)
-                attended = torch.matmul(weights[..., prefix:], v[rows, seen].permute(2, 0, 1, 3)[:, None])
-                over_old = weights[..., :prefix].reshape(kv_heads, -1, prefix)
-                attended = attended.reshape(kv_heads, -1, dim).baddbmm_(over_old, old_values)
-                target = torch.empty(len(some) * count, heads, dim, dtype=q.dtype)
-                _ungroup(attended, target)
-                out[rows, part] = target.view_as(some)
+                stop = min(start + READ_TOKENS, length)
+                out[rows, start:stop] = _after_prefix(
+                    q[rows, start:stop],
+                    k[rows, :stop],
+                    v[rows, :stop],
+                    old_keys,
+                    old_values,
+                    window,
+                    scale,
+                )
     return out
 
 
-def _grouped(q: Tensor, kv_heads: int, scale: float) -> Tensor:
-    """(T, H, D) scaled, as (H_kv, H/H_kv · T, D) float32."""
+def _after_prefix(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    old_keys: Tensor,
+    old_values: Tensor,
+    window: int | None,
+    scale: float,
+) -> Tensor:
+    """Attention of the last n tokens of r tails over their one prefix and themselves.
+
+    q: (r, n, H, D); k, v: (r, t, H_kv, D); old_keys (float32), old_values: (H_kv, P, D) → (r, n, H, D).
+    """
+    tails, count, heads, dim = q.shape
+    kv_heads, prefix = k.size(2), old_keys.size(1)
+    shape = (kv_heads, heads // kv_heads, tails, count)
+    queries = _group_queries(q.reshape(-1, heads, dim), kv_heads, scale)  # (H_kv, group · r · n, D)
+    old = torch.bmm(queries, old_keys.mT)  # (H_kv, group · r · n, P)
+    # The tails' own keys differ from row to row: (H_kv, 1, r, D, t) meets (H_kv, group, r, n, D).
+    own = k.permute(2, 0, 3, 1)[:, None].float()
+    new = torch.matmul(queries.view(*shape, dim), own)  # (H_kv, group, r, n, t)
+    new[..., -count:].masked_fill_(_future_mask(count), float("-inf"))
+    scores = torch.cat((old.view(*shape, prefix), new), dim=-1)  # (H_kv, group, r, n, P + t)
+    if window is not None:
+        _mask_beyond_window(scores, window, count)
+    weights = scores.softmax(-1).to(v.dtype)
+    attended = torch.matmul(weights[..., prefix:], v.permute(2, 0, 1, 3)[:, None])
+    over_old = weights[..., :prefix].reshape(kv_heads, -1, prefix)
+    attended = attended.reshape(kv_heads, -1, dim).baddbmm_(over_old, old_values)  # (H_kv, group · r · n, D)
+    target = torch.empty(tails * count, heads, dim, dtype=q.dtype)
+    _ungroup(attended, target)
+    return target.view_as(q)
+
+
+def _group_queries(q: Tensor, kv_heads: int, scale: float) -> Tensor:
+    """(T, H, D) scaled, as (H_kv, H/H_kv · T, D) float32: heads that share keys are rows of one product."""
     length, heads, dim = q.shape
     turned = (q.float() * scale).view(length, kv_heads, heads // kv_heads, dim).permute(1, 2, 0, 3)
     return turned.reshape(kv_heads, -1, dim)
@@ -201,19 +244,19 @@ def _ungroup(part: Tensor, out: Tensor) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def _ahead(count: int) -> Tensor:
+def _future_mask(count: int) -> Tensor:
     """(count, count) bool: True where a query would see a later key."""
     return torch.ones(count, count, dtype=torch.bool).triu_(1)
 
 
-def _forget(scores: Tensor, window: int, count: int) -> None:
-    """Hides keys more than `window` before their query: scores (…, count, keys up to the last query)."""
-    # The first query sees the last window + count keys but count − 1, each later one forgets one more.
+def _mask_beyond_window(scores: Tensor, window: int, count: int) -> None:
+    """Masks keys more than `window` before their query: scores (…, count, keys up to the last query)."""
+    # The first query sees the last window + count keys but count − 1, each later one a key less to the left.
     first = scores.size(-1) - count - window
     if first > 0:
         scores[..., :first] = float("-inf")
     left = max(0, first)
     width = count - 1 - (left - first)
     if width > 0:
-        gone = torch.ones(count, count - 1, dtype=torch.bool).tril_(-1)[:, left - first :]
-        scores[..., left : left + width].masked_fill_(gone, float("-inf"))
+        beyond = torch.ones(count, count - 1, dtype=torch.bool).tril_(-1)[:, left - first :]
+        scores[..., left : left + width].masked_fill_(beyond, float("-inf"))

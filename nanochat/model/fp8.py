@@ -16,9 +16,9 @@ from torch import Tensor
 from nanochat.common.errors import UserError
 
 AMAX_FLOOR = 1e-12
-"""A tensor of zeros is scaled as if its largest magnitude were this."""
+"""A tensor of zeros is scaled as if its largest magnitude were this: no division by 0."""
 MULTIPLE = 16
-"""The kernels want inner and outer sizes that divide by this."""
+"""torch._scaled_mm takes only inner and outer sizes that are multiples of this."""
 SMALLEST = 128
 """Matrices with a smaller side lose more to scaling than the faster product gains."""
 
@@ -39,9 +39,13 @@ class Float8(NamedTuple):
 
 
 def quantize(x: Tensor, dtype: torch.dtype) -> Float8:
-    """`x` scaled to the whole range of a float8 type. What is not finite stays so."""
+    """`x` scaled to the whole range of a float8 type. What is not finite stays so.
+
+    Dynamic scaling: the scale is of this very tensor, where delayed scaling would take an earlier step's and
+    may overflow. It costs one more pass over the tensor.
+    """
     largest = torch.finfo(dtype).max
-    scale = largest / x.abs().amax().float().clamp(min=AMAX_FLOOR)
+    scale = largest / x.abs().amax().float().clamp(min=AMAX_FLOOR)  # ()
     data = (x.float() * scale).clamp(-largest, largest).to(dtype)
     return Float8(data, scale.reciprocal())
 
@@ -58,14 +62,26 @@ def over_rows(a: Float8, b: Float8, dtype: torch.dtype) -> Tensor:
     """aᵀb of a (n, p) and b (n, q): zero rows are added until n divides by 16."""
     short = -len(a.data) % MULTIPLE
     if short:
-        a, b = (Float8(F.pad(x.data.view(torch.uint8), (0, 0, 0, short)).view(x.data.dtype), s)
-                for x, s in ((a, a.inverse_scale), (b, b.inverse_scale)))  # fmt: skip
+        a, b = _padded(a, short), _padded(b, short)
     return product(a.transposed(), b.columns(), dtype)
 
 
+def _padded(x: Float8, rows: int) -> Float8:
+    """`x` with so many rows of zeros below; float8 itself cannot be padded, its bytes can."""
+    padded = F.pad(x.data.view(torch.uint8), (0, 0, 0, rows))
+    return Float8(padded.view(x.data.dtype), x.inverse_scale)
+
+
 class _Float8Linear(torch.autograd.Function):
+    """x (N, inputs) times weight (outputs, inputs) transposed.
+
+    Only the forward product accumulates `fast`, as in torchao's Float8Linear: a weight's gradient sums over
+    thousands of tokens, where roundings would add up.
+    """
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        # e4m3: three mantissa bits, range 448; activations and weights need the digits.
         inputs, matrix = quantize(x, torch.float8_e4m3fn), quantize(weight, torch.float8_e4m3fn)
         ctx.save_for_backward(*inputs, *matrix)
         ctx.weight_dtype = weight.dtype
@@ -75,7 +91,8 @@ class _Float8Linear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         saved = ctx.saved_tensors
         inputs, matrix = Float8(*saved[:2]), Float8(*saved[2:])
-        outer = quantize(grad.contiguous(), torch.float8_e5m2)
+        # e5m2: two mantissa bits, range 57,344; gradients spread over many orders of magnitude.
+        outer = quantize(grad.contiguous(), torch.float8_e5m2)  # (N, outputs)
         return product(outer, matrix.columns(), grad.dtype), over_rows(outer, inputs, ctx.weight_dtype)
 
 
@@ -92,34 +109,41 @@ class Float8Head:
     scaling and transposing are compiled.
     """
 
-    grain = 1.0
+    grad_scale = 1.0
 
     def __init__(self, x: Tensor, weight: Tensor, vocab_size: int, compiled: bool = False) -> None:
-        self.dtype, self.slope_dtype, self.vocab_size = x.dtype, x.dtype, vocab_size
+        self.dtype, self.gradient_dtype, self.vocab_size = x.dtype, x.dtype, vocab_size
         self.x, self.weight = quantize(x, torch.float8_e4m3fn), quantize(weight, torch.float8_e4m3fn)
         self.weight_columns = self.weight.columns()
         self._products = _compiled_head_gradients() if compiled else _head_gradients
 
     def logits(self, part: slice) -> Tensor:
+        """(n, V) of the tokens in `part`."""
         x = Float8(self.x.data[part], self.x.inverse_scale)
         weight = Float8(self.weight.data.t(), self.weight.inverse_scale)
         return product(x, weight, self.dtype, fast=True)[:, : self.vocab_size]
 
     def gradients(
-        self, slope: Tensor, row: Tensor | None, part: slice, grad_x: Tensor, grad_head: Tensor
+        self, grad_logits: Tensor, row: Tensor | None, part: slice, grad_x: Tensor, grad_head: Tensor
     ) -> None:
-        """`slope · row` is the gradient of the logits; writes that of x, adds that of the head."""
+        """See `nanochat.model.loss.HeadProducts`."""
         x = Float8(self.x.data[part], self.x.inverse_scale)
         padding = len(self.weight.data) - self.vocab_size
-        grad_x[part], of_head = self._products(slope, row, x, self.weight_columns, padding, self.dtype)
+        grad_x[part], of_head = self._products(grad_logits, row, x, self.weight_columns, padding, self.dtype)
         grad_head.add_(of_head)
 
 
 def _head_gradients(
-    slope: Tensor, row: Tensor | None, x: Float8, weight_columns: Float8, padding: int, dtype: torch.dtype
+    grad_logits: Tensor,
+    row: Tensor | None,
+    x: Float8,
+    weight_columns: Float8,
+    padding: int,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of one chunk's x and of the head (float32)."""
-    outer = quantize(F.pad(slope if row is None else slope * row, (0, padding)), torch.float8_e5m2)
+    """Gradients of one chunk's x (n, C) and of the head (padded vocabulary, C), float32."""
+    whole = grad_logits if row is None else grad_logits * row  # (n, V)
+    outer = quantize(F.pad(whole, (0, padding)), torch.float8_e5m2)
     return product(outer, weight_columns, dtype), over_rows(outer, x, torch.float32)
 
 

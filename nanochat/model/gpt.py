@@ -2,7 +2,7 @@
 
 Pre-norm blocks, parameter-free RMSNorm, rotary positions with QK norm, ReLU² MLP, untied embedding and
 head, no biases. Shapes: B rows, T tokens, C width, H heads, D channels of a head, V vocabulary.
-Parameter names are the reference's, so state dicts go both ways.
+Parameter names are those of upstream nanochat (karpathy/nanochat), so state dicts go both ways.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from nanochat.model.architecture import SMEAR_CHANNELS, VALUE_GATE_CHANNELS, Mod
 from nanochat.model.attention import SDPA, Kernel, attend, block_mask, choose_kernel
 from nanochat.model.fp8 import fits_float8, float8_linear
 from nanochat.model.loss import capped_logits, chunked_loss, token_losses
-from nanochat.model.ops import norm, relu_squared, rotate
+from nanochat.model.ops import norm, relu_squared, rotary_tables, rotate
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A layer's attention: q (B, T, H, D), keys and values (B, T or more, H_kv, D) → (B, T, H, D)."""
@@ -29,16 +29,19 @@ class Cache(Protocol):
     last_embedding: Tensor | None
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
-        """Keeps k and v, and gives `attend(q, …)` over all that is kept of the layer, or what equals it."""
+        """Keeps k and v, and returns `attend(q, …)` over all that is kept of the layer, or its equal."""
         ...
 
 
-Mixing = tuple[Tensor, Tensor, Tensor]
+ResidualMix = tuple[Tensor, Tensor, Tensor]
 """A layer's λs of the stream and of the first embedding (0-d), and that embedding (B, T, C)."""
 
 
 class Linear(nn.Linear):
-    """A matrix kept in its own dtype and multiplied in its input's, or in float8 where it trains so."""
+    """A matrix (outputs, inputs) kept in its own dtype and multiplied in its input's, or in float8.
+
+    Weights in float32 under products in bfloat16: small updates would be lost in bfloat16's eight bits.
+    """
 
     float8 = False
 
@@ -51,15 +54,10 @@ class Linear(nn.Linear):
         return F.linear(x, self.weight.to(x.dtype))
 
 
-def rotary_tables(length: int, head_dim: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """cos and sin of position · base^(−2i/head_dim), each (length, head_dim/2) in float32 (RoFormer)."""
-    channels = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device)
-    frequencies = 1.0 / base ** (channels / head_dim)
-    angles = torch.outer(torch.arange(length, dtype=torch.float32, device=device), frequencies)
-    return angles.cos(), angles.sin()
-
-
 class Attention(nn.Module):
+    """Causal self-attention with rotary positions, grouped key-value heads (arXiv 2305.13245), QK norm (arXiv
+    2010.04245) and, on some layers, a gated value embedding."""
+
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.layer = layer
@@ -77,26 +75,30 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, value: Tensor | None, tables: tuple[Tensor, Tensor], cache: Cache | None
     ) -> Tensor:
+        """x (B, T, C), `value` (B, T, H_kv · D) or None → (B, T, C)."""
         B, T, C = x.shape
-        q = self.c_q(x).view(B, T, self.heads, self.head_dim)
-        k = self.c_k(x).view(B, T, self.kv_heads, self.head_dim)
-        v = self.c_v(x).view(B, T, self.kv_heads, self.head_dim)
+        q = self.c_q(x).view(B, T, self.heads, self.head_dim)  # (B, T, H, D)
+        k = self.c_k(x).view(B, T, self.kv_heads, self.head_dim)  # (B, T, H_kv, D)
+        v = self.c_v(x).view(B, T, self.kv_heads, self.head_dim)  # (B, T, H_kv, D)
         if value is not None and self.ve_gate is not None:
-            # The gate is open by 3/2 where its logit is 0; one gate a key-value head.
-            gate = 3 * torch.sigmoid(self.ve_gate(x[..., :VALUE_GATE_CHANNELS]))
+            # One gate a key-value head, between 0 and 3 and at 3/2 where its logit is 0.
+            gate = 3 * torch.sigmoid(self.ve_gate(x[..., :VALUE_GATE_CHANNELS]))  # (B, T, H_kv)
             v = v + gate[..., None] * value.view_as(v)
+        # Rotation keeps lengths, so norm after it equals norm before: scores depend on angles alone.
         q, k = norm(rotate(q, *tables)), norm(rotate(k, *tables))
         y = self.attend(q, k, v) if cache is None else cache.attend(self.layer, q, k, v, self.attend)
-        out: Tensor = self.c_proj(y.reshape(B, T, C))
+        out: Tensor = self.c_proj(y.reshape(B, T, C))  # (B, T, C)
         return out
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention by the layer's window and kernel."""
+        """Attention with the layer's window and kernel."""
         # The gain on q and on k is one factor on their products.
         return attend(q, k, v, self.window, self.gain**2, self.kernel)
 
 
 class MLP(nn.Module):
+    """C → 4C → C with ReLU² between (arXiv 2109.08668)."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.c_fc = Linear(config.n_embd, 4 * config.n_embd)
@@ -108,19 +110,26 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
+    """Pre-norm attention and MLP, each added to the residual stream."""
+
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.attn = Attention(config, layer)
         self.mlp = MLP(config)
 
     def forward(
-        self, x: Tensor, mixing: Mixing | None, value: Tensor | None, tables: tuple[Tensor, Tensor],
+        self,
+        x: Tensor,
+        mix: ResidualMix | None,
+        value: Tensor | None,
+        tables: tuple[Tensor, Tensor],
         cache: Cache | None,
-    ) -> Tensor:  # fmt: skip
-        if mixing is not None:
+    ) -> Tensor:
+        """x (B, T, C) → (B, T, C); `tables` are cos and sin (T, 1, D/2)."""
+        if mix is not None:
             # Within the block, so that compiled code reads the stream once for this and the norm after it.
-            keep, share, first = mixing
-            x = keep * x + share * first
+            resid, x0, first = mix
+            x = resid * x + x0 * first
         x = x + self.attn(norm(x), value, tables, cache)
         out: Tensor = x + self.mlp(norm(x))
         return out
@@ -166,24 +175,20 @@ class GPT(nn.Module):
         return self.blocks[0].attn.kernel
 
     def use_float8(self) -> int:
-        """Trains in float8 every matrix whose shape allows it, and returns how many do.
+        """Trains every matrix whose shape allows it in float8, and returns how many do.
 
         Without gradients (evaluations, decoding) they multiply in the compute type.
         """
-        fit = [m for m in self.modules() if isinstance(m, Linear) and fits_float8(m.weight)]
-        for matrix in fit:
+        matrices = [m for m in self.modules() if isinstance(m, Linear) and fits_float8(m.weight)]
+        for matrix in matrices:
             matrix.float8 = True
-        return len(fit)
+        return len(matrices)
 
     @property
     def kernels(self) -> str:
         """For people: how attention and matrices are computed."""
         float8 = sum(isinstance(m, Linear) and m.float8 for m in self.modules())
         return f"attention: {self.attention.label}" + (f"; {float8} matrices in float8" if float8 else "")
-
-    @property
-    def _cap32(self) -> bool:
-        return self.config.parts.softcap_float32
 
     @property
     def device(self) -> torch.device:
@@ -211,19 +216,24 @@ class GPT(nn.Module):
             or tables[0].device != self.device
             or tables[0].dtype != self.compute_dtype
         ):
-            size = max(2 * needed, self.config.sequence_len)
+            size = max(2 * needed, self.config.sequence_len)  # doubled, so that decoding rarely grows it
             # Not as inference tensors, even when a sampler asks first: training saves them for backward.
             with torch.inference_mode(False):
                 base = self.config.parts.rotary_base
                 cos, sin = rotary_tables(size, self.config.head_dim, base, self.device)
                 if self.config.parts.rotary_bfloat16:
+                    # Classic checkpoints were trained so, on every device: float32 is off by up to 6e-4.
                     cos, sin = cos.bfloat16(), sin.bfloat16()
                 tables = (cos.to(self.compute_dtype)[:, None], sin.to(self.compute_dtype)[:, None])
             self._tables = tables
         return tables[0][start:needed], tables[1][start:needed]
 
     def smear(self, x: Tensor, before: Tensor | None) -> Tensor:
-        """x_t + λ·sigmoid(gate(x_t))·x_{t−1}; `before` (B, 1, C) precedes the first token, if any does."""
+        """x_t + λ·sigmoid(gate(x_t))·x_{t−1} of x (B, T, C); `before` (B, 1, C) precedes its first token.
+
+        The previous token is at hand without attention, which would need a head to find it. Without `before`
+        the first token stays as it is.
+        """
         if before is None:
             current, previous = x[:, 1:], x[:, :-1]
         else:
@@ -241,63 +251,71 @@ class GPT(nn.Module):
         if parts.smear:
             before = None if cache is None else cache.last_embedding
             if cache is not None:
-                cache.last_embedding = x[:, -1:]
+                cache.last_embedding = x[:, -1:]  # not smeared: the next token takes the plain one
             x = self.smear(x, before)
         if self.attention.name == "flex" and cache is None:
-            # Made here, ahead of compiled blocks, which only look them up.
+            # Built here, ahead of compiled blocks, which only look them up.
             for window in {w for w in self.config.windows if w is not None and w + 1 < ids.size(1)}:
                 block_mask(ids.size(1), window, x.device)
-        mixings, middle = self._mixings(x), None
+        mixes, middle = self._residual_mixes(x), None
         for i, block in enumerate(self.blocks):
             value = self.value_embeds[str(i)](ids).to(x.dtype) if str(i) in self.value_embeds else None
-            # Decoding goes round a compiled block: its shapes change with every token.
+            # Decoding bypasses a compiled block: its shapes change with every token.
             run = block if cache is None else block.forward
-            x = run(x, mixings[i], value, tables, cache)
+            x = run(x, mixes[i], value, tables, cache)  # (B, T, C)
             if i == self.config.n_layer // 2:
                 middle = x
         if parts.backout and middle is not None:
+            # Takes back what the first half wrote only for the second half to read.
             x = x - self.backout_lambda.to(x.dtype) * middle
         if cache is not None:
             cache.length += ids.size(1)
         return norm(x)
 
-    def _mixings(self, first: Tensor) -> list[Mixing | None]:
+    def _residual_mixes(self, first: Tensor) -> list[ResidualMix | None]:
         """Of every layer; None in a model without λs."""
         if not self.config.parts.layer_scales:
             return [None] * self.config.n_layer
         lambdas = (table.to(first.dtype).unbind() for table in (self.resid_lambdas, self.x0_lambdas))
-        return [(keep, share, first) for keep, share in zip(*lambdas, strict=True)]
+        return [(resid, x0, first) for resid, x0 in zip(*lambdas, strict=True)]
 
     def forward(
-        self, ids: Tensor, targets: Tensor | None = None, cache: Cache | None = None,
+        self,
+        ids: Tensor,
+        targets: Tensor | None = None,
+        cache: Cache | None = None,
         weights: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Float32 logits (B, T, V), or the mean loss in nats when `targets` (B, T; −1 ignored) is given.
 
         `weights` (B, T) multiply each target's loss; the mean is still over the number of targets.
         """
-        x = self.hidden(ids, cache)
+        x = self.hidden(ids, cache)  # (B, T, C)
         if targets is None:
             return self.logits(x)
-        flat, labels = x.flatten(0, 1), targets.flatten()
-        float8 = self.lm_head.float8 and torch.is_grad_enabled()
-        factors = None if weights is None else weights.flatten()
         return chunked_loss(
-            flat, self.lm_head.weight, labels, self.config.vocab_size, self._cap32, float8, factors,
+            x.flatten(0, 1),  # (B · T, C)
+            self.lm_head.weight,
+            targets.flatten(),  # (B · T,)
+            self.config.vocab_size,
+            self.config.parts.softcap_float32,
+            float8=self.lm_head.float8 and torch.is_grad_enabled(),
+            weights=None if weights is None else weights.flatten(),
             compiled=self.compiled_loss,
-        )  # fmt: skip
+        )
 
     def logits(self, x: Tensor) -> Tensor:
         """Float32 logits (…, V) of a hidden state (…, C), soft-capped."""
-        return capped_logits(x, self.lm_head.weight, self.config.vocab_size, self._cap32)
+        config = self.config
+        return capped_logits(x, self.lm_head.weight, config.vocab_size, config.parts.softcap_float32)
 
     @torch.no_grad()
     def losses(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Nats of every target (B, T) float32, 0 where ignored; no gradient."""
-        x = self.hidden(ids).flatten(0, 1)
-        labels = targets.flatten()
-        flat = token_losses(x, self.lm_head.weight, labels, self.config.vocab_size, self._cap32)
-        return flat.view_as(targets)
+        x = self.hidden(ids).flatten(0, 1)  # (B · T, C)
+        vocab_size, in_float32 = self.config.vocab_size, self.config.parts.softcap_float32
+        losses = token_losses(x, self.lm_head.weight, targets.flatten(), vocab_size, in_float32)
+        return losses.view_as(targets)
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> None:
@@ -309,6 +327,9 @@ class GPT(nn.Module):
             _init_classic(self, generator)
 
 
+# -- initialisation --------------------------------------------------------------------------------
+
+
 def _normal(parameter: Tensor, std: float, generator: torch.Generator) -> None:
     parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
 
@@ -318,31 +339,35 @@ def _uniform(parameter: Tensor, low: float, high: float, generator: torch.Genera
 
 
 def _init_modern(model: GPT, generator: torch.Generator) -> None:
+    """Upstream nanochat's. Uniform, not normal: a matrix then starts without outliers."""
     config = model.config
     bound = (3.0 / config.n_embd) ** 0.5  # a uniform of ±√3·σ has standard deviation σ = 1/√width
     _normal(model.wte.weight, 0.8, generator)
-    _normal(model.lm_head.weight, 0.001, generator)
+    _normal(model.lm_head.weight, 0.001, generator)  # near 0: the first loss is that of a uniform guess
     for block in model.blocks:
         for matrix in (block.attn.c_q, block.attn.c_k, block.attn.c_v):
             _uniform(matrix.weight, -bound, bound, generator)
         _uniform(block.mlp.c_fc.weight, -0.4 * bound, 0.4 * bound, generator)
+        # Projections into the stream start at 0, so that a block starts as the identity.
         nn.init.zeros_(block.attn.c_proj.weight)
         nn.init.zeros_(block.mlp.c_proj.weight)
         if block.attn.ve_gate is not None:
-            _uniform(block.attn.ve_gate.weight, 0.0, 0.02, generator)
+            _uniform(block.attn.ve_gate.weight, 0.0, 0.02, generator)  # near 0: gates start half open
     for table in model.value_embeds.values():
         assert isinstance(table, nn.Embedding)
         _uniform(table.weight, -bound, bound, generator)
+    # Early layers are weighted more, and get more of the first embedding, than late ones.
     model.resid_lambdas.copy_(torch.linspace(1.15, 1.05 if config.n_layer > 1 else 1.15, config.n_layer))
     model.x0_lambdas.copy_(torch.linspace(0.20, 0.05 if config.n_layer > 1 else 0.20, config.n_layer))
     if config.parts.smear:
         _uniform(model.smear_gate.weight, 0.0, 0.02, generator)
-        nn.init.zeros_(model.smear_lambda)
+        nn.init.zeros_(model.smear_lambda)  # off until it is learned
     if config.parts.backout:
         nn.init.constant_(model.backout_lambda, 0.2)
 
 
 def _init_classic(model: GPT, generator: torch.Generator) -> None:
+    """Upstream nanochat's of autumn 2025: the spectral condition of arXiv 2310.17813 for matrices."""
     _normal(model.wte.weight, 1.0, generator)
     nn.init.zeros_(model.lm_head.weight)
     for block in model.blocks:
@@ -359,7 +384,7 @@ def build_model(
     compute_dtype: torch.dtype = torch.float32,
     attention: str = "auto",
 ) -> GPT:
-    """An uninitialised model on `device`: made without data first, so no weight is drawn twice.
+    """An uninitialised model on `device`, built on meta first so that no weight is drawn twice.
 
     `attention` names a kernel of `nanochat.model.attention.KERNELS`.
     """
