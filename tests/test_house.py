@@ -65,6 +65,7 @@ LIGHT = [
     "nanochat.config.stages",
     "nanochat.run.events",
     "nanochat.run.stage_run",
+    "nanochat.commands.estimate",
     "nanochat.scaling.estimate",
     "nanochat.scaling.memory",
     "nanochat.tokenizer.tokenizer",

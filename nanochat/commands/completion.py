@@ -14,7 +14,7 @@ PARSERS = {
     "runs": "remote.cli.commands:runs_parser",
     "hosts": "remote.cli.commands:hosts_parser",
     "tasks": "nanochat.commands.tasks:parser",
-    "estimate": "nanochat.scaling.estimate:parser",
+    "estimate": "nanochat.commands.estimate:parser",
     "probe": "nanochat.commands.probe:parser",
     "bench": "nanochat.commands.bench:parser",
     "export": "nanochat.commands.export:parser",

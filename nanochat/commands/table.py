@@ -34,7 +34,7 @@ COMMANDS: dict[str, Command] = {
         "nanochat.commands.tasks:main", "ls | show | fetch what models are trained on and judged by"
     ),
     "estimate": Command(
-        "nanochat.scaling.estimate:main", "memory, time and cost of a pretraining run before it is started"
+        "nanochat.commands.estimate:main", "memory, time and cost of a pretraining run before it is started"
     ),
     "probe": Command(
         "nanochat.commands.probe:main", "what a checkpoint makes of a prompt: logits and continuation"

@@ -1,4 +1,4 @@
-"""What training takes of one device's memory, counted from the shapes without torch.
+"""How much of one device's memory training takes, counted from the shapes without torch.
 
 Parameters, gradients and optimizer states are exact. Activations are what autograd keeps of one forward
 pass of `nanochat.model.gpt`, tensor by tensor; the head's logits are not among them, for the loss computes a
@@ -20,9 +20,13 @@ COMMUNICATION = 512 << 20
 LOSS_CHUNK = {"cpu": 1 << 20, "cuda": 1 << 27}
 """Logits in a chunk of the loss (`nanochat.model.loss.chunk_rows`)."""
 HEADROOM = 0.95
-"""Part of a GPU's memory that is counted on: the rest is lost between the allocator's blocks."""
+"""Part of a GPU's memory that can be planned with: the rest is lost between the allocator's blocks."""
 LARGEST_BATCH = 4096
+"""Rows of a micro-batch beyond which no larger one is tried."""
 SMALLEST_FLOAT8 = 128
+"""`nanochat.model.fp8.SMALLEST`."""
+UPDATE_COPIES = 6
+"""An estimate: so many temporaries of a stack's size are alive at once in Muon's update."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Memory:
     casts: int
     """Matrices in the compute type, kept for the backward pass."""
     activations: int
-    """Of one micro-batch, the head's gradient in float32 included."""
+    """Of one micro-batch, with the head's gradient in float32."""
     workspace: int
     """The largest temporaries beside all that, of the loss or of the optimizer's update."""
     context: int
@@ -160,7 +164,7 @@ def activation_bytes(config: ModelConfig, compute: Compute, rows: int) -> int:
     parts = config.parts
     windows = [_if_short(window, config.sequence_len) for window in config.windows]
     blocks = sum(_block_bytes(config, compute, layer, window, rows) for layer, window in enumerate(windows))
-    # Token ids, the first embedding (a norm's output, its scale), smear's gate and its result.
+    # Token ids, the first embedding (a norm's output and its scale), smear's gate and its result.
     ends = 8 + width * size + FLOAT32
     if parts.smear:
         ends += width * size + 2 * size
@@ -227,7 +231,7 @@ def _window_copies(config: ModelConfig, window: int | None) -> int:
 
 
 def _custom_attention_weights(config: ModelConfig, compute: Compute, window: int | None, rows: int) -> int:
-    """Attention weights kept where `nanochat.model.attention_cpu` computes attention by hand, else 0."""
+    """Attention weights kept where `nanochat.model.attention_cpu` computes attention for training, else 0."""
     if compute.device != "cpu" or compute.compiled:
         return 0
     if config.n_kv_head != config.n_head:
@@ -236,8 +240,8 @@ def _custom_attention_weights(config: ModelConfig, compute: Compute, window: int
 
 
 def _mask_bytes(config: ModelConfig, compute: Compute, window: int | None, rows: int) -> int:
-    """Bytes of attention weights kept by hand, or of a window's mask, which the CPU kernel keeps in the
-    compute type."""
+    """Bytes of attention weights that the custom CPU form keeps, or of a window's mask, which torch's CPU
+    kernel keeps in the compute type."""
     if weights := _custom_attention_weights(config, compute, window, rows):
         return weights * compute.size
     if compute.device != "cpu" or window is None:
@@ -258,6 +262,6 @@ def loss_workspace(config: ModelConfig, compute: Compute, rows: int) -> int:
 
 
 def update_workspace(config: ModelConfig, compute: Compute, world: int = 1) -> int:
-    """Bytes of Muon's temporaries for the largest stack of matrices of one shape: six times the stack."""
+    """Bytes of Muon's temporaries for the largest stack of matrices of one shape."""
     stacks = (-(-count // world) * rows * columns for (rows, columns), count in matrix_shapes(config).items())
-    return 6 * FLOAT32 * max(stacks)
+    return UPDATE_COPIES * FLOAT32 * max(stacks)

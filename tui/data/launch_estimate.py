@@ -14,7 +14,8 @@ from nanochat.common.text import duration, sanitize, short, size_bytes
 from nanochat.compute.gpus import PUBLISHED_PRICE, find_gpu, named_gpu
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.model.architecture import parameter_counts
-from nanochat.scaling.estimate import CPU_UTILISATION, VOCABULARY, Estimate, Machine, estimate, gpu_machine
+from nanochat.scaling.estimate import CPU_UTILISATION, VOCABULARY, Estimate, estimate
+from nanochat.scaling.machine import Machine, gpu_machine
 
 if TYPE_CHECKING:
     from remote.hosts.book import Host

@@ -14,7 +14,8 @@ from nanochat.compute.gpus import GPUS, find_gpu, named_gpu
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.run.events import read_events
 from nanochat.run.stage_run import main
-from nanochat.scaling.estimate import VOCABULARY, estimate, gpu_machine
+from nanochat.scaling.estimate import VOCABULARY, estimate
+from nanochat.scaling.machine import gpu_machine
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def test_the_table_fits_80_columns_and_says_what_fits(
         (["--dpeth=3"], "did you mean '--depth'"),
         (["--depth=0"], "at least 1"),
         (["--gpu=a100", "--fp8"], "--fp8 needs a GPU of the Hopper generation"),
-        (["--gpu=a100", "--target-param-data-ratio=0"], "nothing says how long to train"),
+        (["--gpu=a100", "--target-param-data-ratio=0"], "no option says how long to train"),
         (["--gpu=h100", "--tokenizer-dir=/nowhere"], "no tokenizer in /nowhere"),
     ],
 )

@@ -87,7 +87,7 @@ def test_iterations_go_before_flops_and_flops_before_the_ratio() -> None:
 
 
 def test_no_horizon_at_all_is_a_user_error() -> None:
-    with pytest.raises(UserError, match="nothing says how long to train"):
+    with pytest.raises(UserError, match="no option says how long to train"):
         plan_horizon(config_from_depth(4, 4096, 512), ratio=0, weight_decay=0.28)
 
 
