@@ -83,10 +83,10 @@ def help_text() -> str:
 
     width = max(map(len, [*COMMANDS, *STAGES])) + 2
     lines = [
-        "usage: nanochat [--base-dir DIR] [--readonly] [--theme NAME]      open the control room",
+        "usage: nanochat [--base-dir DIR] [--readonly] [--ascii] [--theme NAME]  open the control room",
         "       nanochat --no-tui PLAN [--host NAME] [--json] [--set stage.option=value]…",
         "       nanochat COMMAND …",
-        "       nanochat STAGE [options]                                   run one stage here",
+        "       nanochat STAGE [options]                                         run one stage here",
         "",
         "Train your own ChatGPT end to end: on this machine or on a GPU node over SSH.",
         "",

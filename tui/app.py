@@ -47,8 +47,9 @@ class ControlRoom(App[str]):
     """The terminal app over one base directory.
 
     A fleet is made when none is given. `plan` is submitted to `host` at the start and its runs are shown one
-    after the other. With `readonly` no action is offered that changes a host or a file. The app's result is
-    the base directory to open next, if the user chose another.
+    after the other. With `readonly` no action is offered that changes a host or a file. Without `unicode`
+    plots and the machine panel are drawn in ASCII. The app's result is the base directory to open next, if
+    the user chose another.
     """
 
     TITLE = "nanochat"
@@ -68,12 +69,14 @@ class ControlRoom(App[str]):
         host: str = "local",
         readonly: bool = False,
         theme: str = "",
+        unicode: bool = True,
     ) -> None:
         super().__init__()
         self.layout = layout
         self.plan = plan
         self.plan_host = host
         self.readonly = readonly
+        self.unicode = unicode
         self.rows: list[RunRow] = []
         self.links: dict[str, Link] = {}
         self.feed = Feed(layout, fleet, self._on_rows)

@@ -28,14 +28,18 @@ def parser() -> Parser:
         help="change an option of the plan",
     )
     found.add_argument("--readonly", action="store_true", help="read only: nothing can be started or stopped")
+    found.add_argument(
+        "--ascii", action="store_true", help="draw plots in ASCII, where the terminal's font has no braille"
+    )
     found.add_argument("--theme", choices=THEME_NAMES, default="", help="dark, light or contrast")
     return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`nanochat [--base-dir DIR] [--readonly] [--theme NAME] [PLAN [--host NAME]]`; returns the exit code.
+    """`nanochat [--base-dir DIR] [--readonly] [--ascii] [--theme NAME] [PLAN [--host NAME]]`.
 
-    Runs the app until the user quits; choosing another base directory restarts it there.
+    Runs the app until the user quits, and returns the exit code. Choosing another base directory restarts the
+    app there.
     """
     given, layout = parse(parser(), argv)  # before Textual is loaded, so that --help is quick
 
@@ -53,7 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     while True:
         make_dir(layout.base)
-        app = ControlRoom(layout, plan=plan, host=given.host, readonly=given.readonly, theme=given.theme)
+        app = ControlRoom(
+            layout,
+            plan=plan,
+            host=given.host,
+            readonly=given.readonly,
+            theme=given.theme,
+            unicode=not given.ascii,
+        )
         app.feed.store  # noqa: B018 - an unusable store is reported before the app takes over the screen
         gc.freeze()  # what is loaded by now stays loaded: scanning it in every collection would delay frames
         chosen = app.run()

@@ -67,6 +67,10 @@ class Room(Protocol):
     def readonly(self) -> bool:
         """True when nothing may be started, stopped or changed."""
 
+    @property
+    def unicode(self) -> bool:
+        """False when plots and the machine panel are drawn in ASCII."""
+
     def host(self, name: str) -> Host:
         """The host called `name`; one that was removed since is known by its name alone."""
 

@@ -59,8 +59,8 @@ class RunScreen(RunActions, ControlScreen):
         self.pane = "plots"
         self.header = RunHeader(id="header")
         self.panes = PaneTabs(PANES, id="panes")
-        self.plots = PlotGrid(id="plots")
-        self.gpus = GpuGrid(id="gpus")
+        self.plots = PlotGrid(unicode=self.room.unicode, id="plots")
+        self.gpus = GpuGrid(unicode=self.room.unicode, id="gpus")
         self.samples = Samples(id="samples")
         self.alerts = Alerts(id="alerts")
         self.log_pane = LogPane(id="log")

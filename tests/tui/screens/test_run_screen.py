@@ -253,6 +253,24 @@ async def test_telemetry_fills_the_machine_panel(bench: Bench) -> None:
         await settle(pilot, lambda: len(grid.machine.gpus) == 1)
 
 
+async def test_plots_and_machine_are_drawn_in_ascii_where_the_font_has_no_braille(bench: Bench) -> None:
+    key = bench.run("demo", status="running")
+    bench.training(key, steps=50)
+    bench.events(key, [{"kind": "telemetry", "data": {"gpu/0/util": 50.0}}] * 3, file="telemetry.jsonl")
+    for unicode in (True, False):
+        async with bench.open(size=(120, 40), unicode=unicode) as (app, pilot):
+            await drawn(app, pilot)
+            machine = app.screen.query_one(GpuGrid)
+            await settle(pilot, lambda machine=machine: bool(machine.machine.gpus))  # type: ignore[misc]
+            plot = app.screen.query(Plot).first()
+            assert plot.frame is not None
+            curve = "".join(strip.text for strip in plot.frame.strips)
+            bars = "".join(machine.render_line(y).text for y in range(machine.size.height))
+            assert any("\u2800" < character <= "\u28ff" for character in curve) is unicode
+            assert ("━" in bars) is unicode
+            assert ("#" in bars) is not unicode
+
+
 async def test_enter_on_an_alert_moves_the_plots_there(bench: Bench) -> None:
     key = bench.run("demo", status="running")
     bench.training(key, steps=50)
