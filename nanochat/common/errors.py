@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one line that says what was wrong, where, and what to do."""
+"""Errors the user can fix: one line that says what was wrong, where, and what to do."""
 
 import difflib
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ class Exit(IntEnum):
 
 
 class UserError(Exception):
-    """Something the user can mend.
+    """Something the user can fix.
 
     `message` says what and where, `hint` what to do; `str()` joins them on one line.
     `exit_code` is what a command ends with when the error reaches it.

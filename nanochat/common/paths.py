@@ -1,4 +1,4 @@
-"""Where artifacts live: the layout under the base directory, and files written whole or not at all."""
+"""Where artifacts lie: the layout under the base directory, and atomic writes."""
 
 import contextlib
 import os
@@ -68,7 +68,7 @@ class Layout:
 
     @property
     def store(self) -> Path:
-        """The control room's database of what it has seen of every run on every host."""
+        """The control room's database of every run on every host."""
         return self.base / "control.sqlite"
 
     @property
@@ -86,7 +86,7 @@ class Layout:
 
 
 def make_dir(path: Path) -> Path:
-    """Creates `path` with its parents; raises `UserError` in one line when that cannot be."""
+    """Creates `path` with its parents; raises `UserError` when that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -99,7 +99,7 @@ def make_dir(path: Path) -> Path:
 
 
 def atomic_write(path: Path, content: bytes | str, mode: int = 0o644) -> None:
-    """Writes `content` to `path` whole or not at all: temp file beside it, fsync, rename, fsync folder.
+    """Writes `content` to `path` atomically: temporary file beside it, fsync, rename, fsync of the folder.
 
     Raises `UserError` (exit 1) when the disk is full or the folder cannot be written.
     """

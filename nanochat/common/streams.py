@@ -1,4 +1,4 @@
-"""Lines for people on streams that may go away, and the signals that ask a stage to stop."""
+"""Console output that may be closed at any time, and the signals that ask a stage to stop."""
 
 import errno
 import os
@@ -12,17 +12,17 @@ _GONE = (errno.EPIPE, errno.EIO)
 
 
 def ensure_streams() -> None:
-    """Gives a process that was started with its output closed (`>&-`) streams that go nowhere."""
+    """Opens the null device as output of a process that was started with its output closed (`>&-`)."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - for as long as the process lives
 
 
 def say(text: str, stream: TextIO) -> bool:
-    """Prints a line at once. False when nobody reads any more: the pipe is closed, or the terminal gone.
+    """Prints a line at once. False when nobody reads any more: the pipe or the terminal was closed.
 
-    What is said to such a stream from then on goes nowhere. A line that a full disk does not take is dropped:
-    the event log has it.
+    Anything printed to such a stream from then on is discarded. A line that a full disk does not take is
+    dropped: the event log has it.
     """
     try:
         print(text, file=stream, flush=True)
@@ -30,16 +30,16 @@ def say(text: str, stream: TextIO) -> bool:
         if error.errno not in _GONE:
             return True
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())  # what the stream still holds is flushed there, now and at exit
+        os.dup2(nowhere, stream.fileno())  # what is still buffered is flushed there, now and at exit
         os.close(nowhere)
         return False
     return True
 
 
 def on_stop_signals(handler: Callable[[int, object], None]) -> None:
-    """Has SIGINT, SIGTERM and SIGHUP (the terminal went away) call `handler`, but for a SIGHUP under nohup.
+    """Has SIGINT, SIGTERM and SIGHUP (the terminal was closed) call `handler`; not SIGHUP under nohup.
 
-    Does nothing outside the main thread, which alone may do so.
+    Does nothing outside the main thread, the only one that may set signal handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         return

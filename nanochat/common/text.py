@@ -1,4 +1,4 @@
-"""Numbers and foreign text as a terminal can show them: aligned, short, and safe to print."""
+"""Numbers and foreign text formatted for a terminal: aligned, short, and safe to print."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINE_CAP = 2_000
 
 
 def sanitize(text: str, cap: int = LINE_CAP) -> str:
-    """One line of foreign text that cannot command the terminal.
+    """One line of foreign text, with nothing in it that the terminal would act on.
 
     Colour sequences are dropped; every other control character is shown as its picture (␛, ␇ …) and
     characters that reorder or hide text as their code point. A line a program redrew with carriage

@@ -1,1 +1,1 @@
-"""What can be asked of a stage: its options, and plans of several stages."""
+"""Options of stages and commands, their command lines, and plans of several stages."""

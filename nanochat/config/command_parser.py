@@ -151,7 +151,7 @@ def _add_argument(group: argparse._ArgumentGroup, field: OptionField) -> None:
 
 
 def _shown_default(default: Value) -> str:
-    """The default as it can be typed, in brackets; empty where the help says what unset means."""
+    """The default in brackets, as a user may type it; empty where the help says what unset means."""
     if isinstance(default, bool) or default is None or default in ("", ()):
         return " [yes]" if default is True else ""
     if isinstance(default, tuple):
@@ -160,7 +160,7 @@ def _shown_default(default: Value) -> str:
 
 
 def _metavar(field: OptionField) -> str:
-    """What stands for the value in the help; the shell completion goes by DIR and PATH as well."""
+    """The placeholder of the value in the help; shell completion offers folders for DIR, files for PATH."""
     if field.path:
         return "DIR" if field.name.endswith("_dir") else "PATH"
     return {int: "N", float: "X", str: "TEXT", tuple: "A,B"}[field.type]

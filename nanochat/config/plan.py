@@ -66,7 +66,7 @@ def load_plan(name_or_path: str, layout: Layout, sets: Iterable[str] = ()) -> Pl
     """The plan in a file, in the base directory's `plans/`, or built in, with each of `sets` over it.
 
     A word that holds a slash or names a file here is a path. Raises `UserError` in one line for a plan
-    that is missing, is no TOML, names an unknown stage or option, or whose needs are wrong.
+    that is missing, is not TOML, names an unknown stage or option, or whose needs are wrong.
     """
     return override(parse_plan(*_read(name_or_path, layout)), sets)
 

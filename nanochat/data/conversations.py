@@ -1,7 +1,7 @@
 """Training batches of conversations: packed, as one stream, or one a row; resumable to the token.
 
-A rendered conversation is one int32 array in which a token that is trained stands as its id and one that is
-not as ~id (−1 − id), so ids and mask travel together through buffers and checkpoints.
+A rendered conversation is one int32 array that holds a trained token as its id and any other as ~id
+(−1 − id), so ids and mask travel together through buffers and checkpoints.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class ConversationLoader(RowLoader):
     """An endless iterator of batches over `conversations`, in their order and so round again.
 
     Inputs and targets are (B, T); a target that is not trained is −1. `state.position.taken` counts the
-    conversations read, over all epochs. A subclass says how rows are filled. Several processes deal the
+    conversations read, over all epochs. A subclass fills the rows. Several processes interleave the
     batches of one (`RowLoader`). Raises `UserError` when there are no conversations.
     """
 
@@ -56,32 +56,32 @@ class ConversationLoader(RowLoader):
         *,
         device: torch.device | str = "cpu",
         state: LoaderState | None = None,
-        deal: tuple[int, int] = (0, 1),
+        interleave: tuple[int, int] = (0, 1),
     ) -> None:
-        super().__init__(device, state, deal)
+        super().__init__(device, state, interleave)
         self.tokenizer, self.conversations = tokenizer, conversations
         self.rows, self.capacity, self.size = rows, context + 1, len(conversations)
         if not self.size:
-            raise UserError("there are no conversations to train on", "name tasks that have some")
+            raise UserError("there are no conversations to train on", "choose tasks that have some")
 
     def progress(self, state: LoaderState) -> float:
-        """The part of one epoch that is placed at `state`; 1 or more when each conversation was seen once."""
+        """The fraction of an epoch in rows at `state`; 1 or more once every conversation has been used."""
         return (state.position.taken - len(state.documents)) / self.size
 
     @property
     def epoch_ends(self) -> bool:
-        """Whether what was read so far is whole epochs."""
+        """Whether the last conversation read was the last of its epoch."""
         taken = self.state.position.taken
         return taken > 0 and taken % self.size == 0
 
     def render(self, messages: Sequence[Any]) -> Tokens:
-        """One conversation as signed ids, cut to T+1 tokens."""
+        """One conversation as signed ids, truncated to T+1 tokens."""
         ids, mask = self.tokenizer.render_conversation(messages, self.capacity)
         tokens = np.asarray(ids, dtype=np.int32)
         return np.where(np.asarray(mask, dtype=bool), tokens, ~tokens).astype(np.int32)
 
     def read(self) -> Tokens:
-        """The next conversation; the position moves on."""
+        """Reads the next conversation and advances the position."""
         taken = self.state.position.taken
         conversation = self.conversations[taken % self.size]
         position = Position(epoch=1 + taken // self.size, taken=taken + 1)
@@ -93,7 +93,7 @@ class PackedConversations(ConversationLoader):
     """Whole conversations packed by best fit, the rest of a row padded with bos that is not trained.
 
     A row takes the longest of 100 buffered conversations that fits, until none does. The next epoch begins
-    when all of the last one is placed, so that an epoch holds every conversation just once.
+    when all of the last one is in rows, so that an epoch holds every conversation exactly once.
     """
 
     def __init__(self, *args: Any, buffer: int = BUFFER_CONVERSATIONS, **kwargs: Any) -> None:
@@ -127,7 +127,7 @@ class PackedConversations(ConversationLoader):
 class ConversationStream(ConversationLoader):
     """All conversations end to end, cut into rows wherever they end; every token is trained (classic).
 
-    A batch takes B·T+1 tokens of the stream, the last of which is a target only and not used again.
+    A batch takes B·T+1 tokens of the stream, the last of which is only a target, never an input.
     """
 
     def render(self, messages: Sequence[Any]) -> Tokens:

@@ -1,9 +1,9 @@
-"""Documents in any order and number → shuffled, deduplicated shards in the FineWeb layout.
+"""From documents, any number in any order, to shuffled and deduplicated shards in the FineWeb layout.
 
 Documents are sorted by a keyed 128-bit digest of their text, in buckets on disk by its first byte. That
 one order does three things in bounded memory (about 1/256 of the corpus, and a fixed buffer):
 
-- equal documents meet, so exact duplicates go;
+- equal documents meet, so exact duplicates are dropped;
 - it is a uniform shuffle, so shards are mixed and the last ones are a fair sample for validation;
 - it depends on the texts and the seed alone: the same documents make the same shards, whatever the order
   of the files.
@@ -23,10 +23,11 @@ BUCKETS = 256
 BUFFER_BYTES = 64 << 20
 """Documents kept in memory before the buckets are written out."""
 ROW_GROUP_CHARS = 64_000_000
-"""A row group ends early at this many characters: gigantic documents must not fill the memory."""
-VAL_SHARE = 20
-"""One part in this many is held out for validation, up to a whole shard."""
+"""A row group ends early at this many characters, so that huge documents do not fill the memory."""
+VAL_DIVISOR = 20
+"""One twentieth of the corpus is held out for validation, at most one shard."""
 ZSTD_LEVEL = 3
+"""zstd's own default."""
 
 _RECORD = struct.Struct("<16sII")  # digest, characters, bytes; the text follows
 _INDEX = struct.Struct("<16sI")  # digest, characters
@@ -125,9 +126,9 @@ class ShardPlan:
 def plan_shards(total_chars: int, shard_chars: int, val_chars: int = -1) -> ShardPlan:
     """Training shards of equal size, at most about `shard_chars` each, and a last one for validation.
 
-    `val_chars` -1 holds out one part in twenty, at most one shard.
+    `val_chars` -1 holds out one twentieth, at most one shard.
     """
-    held_out = val_chars if val_chars >= 0 else min(shard_chars, total_chars // VAL_SHARE)
+    held_out = val_chars if val_chars >= 0 else min(shard_chars, total_chars // VAL_DIVISOR)
     train = max(0, total_chars - held_out)
     return ShardPlan(train, max(1, -(-train // shard_chars)))
 
@@ -144,7 +145,7 @@ class ShardCutter:
         self._share = max(1.0, plan.train_chars / plan.train_shards)
         self._index = self._begin = self._shard = 0
         self._planned = 1
-        """Planned shards whose beginning is passed: a gigantic document passes several at once."""
+        """Planned shards whose start has been passed; a huge document passes several at once."""
         self._validating = False
 
     def next(self, chars: int) -> int:
@@ -174,12 +175,17 @@ class ShardWriter:
         self._row_chars = 0
         self._schema = pa.schema([pa.field(TEXT_COLUMN, pa.string())])
         self._writer = pq.ParquetWriter(
-            path, self._schema, compression="zstd", compression_level=ZSTD_LEVEL,
-            use_dictionary=False, write_statistics=False, write_page_checksum=True,
-        )  # fmt: skip
+            path,
+            self._schema,
+            compression="zstd",
+            compression_level=ZSTD_LEVEL,
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+        )
 
     def add(self, chars: int, text: bytes) -> None:
-        """Takes one document as UTF-8."""
+        """Adds one document, as UTF-8."""
         self._rows.append(text)
         self._row_chars += chars
         self.documents += 1
@@ -201,16 +207,16 @@ class ShardWriter:
             self._write_row_group()
         self._writer.close()
 
-    def abandon(self) -> None:
-        """Lets go of the file after an error; what it holds is of no use."""
+    def discard(self) -> None:
+        """Closes the file after an error; its content is not usable."""
         self._rows.clear()
         with contextlib.suppress(Exception):  # a full disk refuses the footer as well
             self._writer.close()
 
 
 @dataclass(frozen=True)
-class Packed:
-    """What a build wrote."""
+class CorpusSummary:
+    """What a build wrote: counts over all shards, and of the validation shard."""
 
     documents: int
     chars: int
@@ -227,9 +233,9 @@ def write_shards(
     shard_chars: int,
     val_chars: int,
     row_group: int,
-    tell: Callable[[float], None],
-) -> Packed:
-    """Writes the sorted documents into `folder` as shards; `tell` hears the share done.
+    report: Callable[[float], None],
+) -> CorpusSummary:
+    """Writes the sorted documents into `folder` as shards; calls `report` with the fraction done.
 
     Raises `UserError` when there are fewer than two distinct documents.
     """
@@ -237,8 +243,8 @@ def write_shards(
     if documents < 2:
         what = "only one distinct document" if documents else "no document"
         raise UserError(
-            f"{what} came out of the input: two are needed, one to train on and one to validate with",
-            "give more files, or a smaller --doc-chars to split a long one",
+            f"{what} came out of the input: two are needed, one to train on and one for validation",
+            "add files, or split a long one with a smaller --doc-chars",
         )
     cutter = ShardCutter(plan_shards(chars, shard_chars, val_chars), documents)
     shard, done = 0, 0
@@ -251,9 +257,9 @@ def write_shards(
                 writer = ShardWriter(folder / shard_name(shard), row_group)
             writer.add(length, text)
             done += length
-            tell(done / chars)
+            report(done / chars)
         writer.close()
     except BaseException:
-        writer.abandon()
+        writer.discard()
         raise
-    return Packed(documents, chars, sort.added - documents, shard + 1, writer.documents, writer.chars)
+    return CorpusSummary(documents, chars, sort.added - documents, shard + 1, writer.documents, writer.chars)

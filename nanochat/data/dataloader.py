@@ -1,7 +1,7 @@
 """Packed training batches from parquet shards, resumable to the token.
 
-The state that comes with each batch holds where reading stands and every document that is buffered, so
-the batch after a resume is the batch that would have come.
+The state that comes with each batch holds the position in the shards and every buffered document, so the
+first batch after a resume is the one that would have come next.
 """
 
 import queue
@@ -34,7 +34,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class Position:
-    """Where reading stands: `taken` documents of row group `rg_idx` of shard `pq_idx` are read."""
+    """The position in the shards: `taken` documents of row group `rg_idx` of shard `pq_idx` are read."""
 
     pq_idx: int = 0
     rg_idx: int = 0
@@ -44,7 +44,7 @@ class Position:
 
 @dataclass(frozen=True)
 class LoaderState:
-    """All a loader needs to go on: position, buffered documents, and counts since the start."""
+    """All a loader needs to resume: position, buffered documents, and counts since the start."""
 
     position: Position = Position()
     documents: tuple[tuple[int, Tokens], ...] = ()
@@ -59,7 +59,7 @@ class LoaderState:
         return self.tokens_used + self.tokens_cut
 
     def to_meta(self) -> dict[str, Any]:
-        """The part that is JSON; position in the reference's names."""
+        """The part that is JSON; the position under upstream nanochat's names."""
         counts = {
             "tokens_used": self.tokens_used,
             "tokens_cut": self.tokens_cut,
@@ -68,7 +68,7 @@ class LoaderState:
         return asdict(self.position) | counts
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The buffered documents: their whole lengths, how much of each is kept, and the kept tokens."""
+        """The buffered documents: their full lengths, how many tokens of each are kept, and those tokens."""
         lengths = [length for length, _ in self.documents]
         kept = [len(tokens) for _, tokens in self.documents]
         flat = np.concatenate([tokens for _, tokens in self.documents]) if self.documents else np.empty(0)
@@ -80,7 +80,7 @@ class LoaderState:
 
     @classmethod
     def restore(cls, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The state that gave `meta` and `tensors`. Raises `UserError` when they are no such thing."""
+        """The state that `to_meta` and `to_tensors` saved. Raises `UserError` when they are damaged."""
         try:
             kept = tensors["kept"].tolist()
             pieces = np.split(tensors["tokens"].numpy(), np.cumsum(kept)[:-1]) if kept else []
@@ -106,7 +106,7 @@ class Batch:
 def as_batch(rows: Tensor, device: torch.device, state: LoaderState) -> Batch:
     """Rows (B, T+1) int32 on the host as a batch: one copy to the device.
 
-    A token that is not to be trained stands as ~id (−1 − id): its id is an input, its target is ignored.
+    A token that must not be trained is stored as ~id (−1 − id): it is an input, but ignored as a target.
     """
     if device.type == "cuda":
         rows = rows.pin_memory()
@@ -118,23 +118,24 @@ def as_batch(rows: Tensor, device: torch.device, state: LoaderState) -> Batch:
 class RowLoader(ABC):
     """An endless iterator of batches of rows that a subclass fills.
 
-    With `deal` (r, w) each batch is the r-th of the next w: w loaders that deal so give together the
-    batches of one, and their states are all the same, so that any number of them can go on from it.
+    With `interleave` (rank, world) it yields every world-th batch, from number `rank` on: the loaders of all
+    ranks together yield the batches of a single one. Their states are all equal, so that any number of
+    processes can resume from one.
     """
 
     def __init__(
-        self, device: torch.device | str, state: LoaderState | None, deal: tuple[int, int] = (0, 1)
+        self, device: torch.device | str, state: LoaderState | None, interleave: tuple[int, int] = (0, 1)
     ) -> None:
         self.device = torch.device(device)
         self.state = state or LoaderState()
-        self.deal = deal
+        self.interleave = interleave
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Batch:
-        turn, turns = self.deal
-        rows = [self.next_rows() for _ in range(turns)][turn]
+        rank, world = self.interleave
+        rows = [self.next_rows() for _ in range(world)][rank]
         return as_batch(torch.from_numpy(rows), self.device, self.state)
 
     @abstractmethod
@@ -150,7 +151,8 @@ class PackedLoader(RowLoader):
     reads documents r, r+w, … of every row group. Raises `UserError` from `next` when a shard is damaged, when
     this rank has no documents, or when an epoch has fewer tokens than one row.
 
-    Loaders that `deal` are all of rank 0.
+    Processes share the text in one of two ways: `rank` and `world` split the reading, `interleave` the
+    batches of one reading order.
     """
 
     def __init__(
@@ -165,15 +167,15 @@ class PackedLoader(RowLoader):
         device: torch.device | str = "cpu",
         state: LoaderState | None = None,
         buffer_documents: int = BUFFER_DOCUMENTS,
-        deal: tuple[int, int] = (0, 1),
+        interleave: tuple[int, int] = (0, 1),
     ) -> None:
-        super().__init__(device, state, deal)
+        super().__init__(device, state, interleave)
         self.tokenizer, self.paths = tokenizer, paths
         self.rows, self.capacity = rows, context + 1
         self.rank, self.world = rank, world
         self.buffer_documents = buffer_documents
         self.epoch_size = 0
-        """Tokens of this rank in a whole epoch, once one was read."""
+        """Tokens of this rank in a full epoch; 0 until one has been read."""
         self._buffer = DocumentBuffer.of(self.state.documents)
         self._texts = self._read(self.state.position)
 
@@ -193,7 +195,7 @@ class PackedLoader(RowLoader):
             texts, position = next(self._texts)
             documents = self.tokenizer.encode_batch(texts, bos=True)
             for ids in documents:
-                # A document longer than a row is never used beyond the row: keep its length, drop its rest.
+                # Of a document longer than a row only a row's worth is ever used: keep that and its length.
                 self._buffer.add(len(ids), np.asarray(ids[: self.capacity], dtype=np.int32))
             read = sum(map(len, documents))
             if position.epoch == self.state.position.epoch:
@@ -201,13 +203,13 @@ class PackedLoader(RowLoader):
             self.state = replace(self.state, position=position, epoch_tokens=read)
 
     def _read(self, position: Position) -> Iterator[tuple[list[str], Position]]:
-        """Endless batches of texts from `position` on, each with the position after it."""
+        """Batches of texts from `position` on, without end, each with the position after it."""
         by_document = self.world > 1 and self.world > max(shard_info(path).row_groups for path in self.paths)
         while True:
             start = (position.pq_idx, position.rg_idx)
             groups = iter_row_groups(self.paths, *((0, 1) if by_document else (self.rank, self.world)), start)
-            for shard, group, whole in groups:
-                texts = whole[self.rank :: self.world] if by_document else whole
+            for shard, group, all_texts in groups:
+                texts = all_texts[self.rank :: self.world] if by_document else all_texts
                 resumed = (shard, group) == (position.pq_idx, position.rg_idx)
                 for first in range(position.taken if resumed else 0, len(texts), TOKENIZE_DOCUMENTS):
                     last = min(first + TOKENIZE_DOCUMENTS, len(texts))
@@ -216,7 +218,7 @@ class PackedLoader(RowLoader):
             position = Position(epoch=position.epoch + 1)
 
     def _check_epoch(self) -> None:
-        """Refuses data that would be repeated within a single row."""
+        """Raises `UserError` for data so short that a single row would repeat it."""
         tokens, folder = self.state.epoch_tokens, self.paths[0].parent
         if tokens == 0:
             raise UserError(
@@ -232,10 +234,10 @@ class PackedLoader(RowLoader):
 
 
 class Prefetcher:
-    """Runs a loader in a thread so that the next batches are ready when they are asked for.
+    """Runs a loader in a thread so that the next batches are ready in time.
 
-    Each batch carries the state that belongs to it, so prefetched batches that are never used are simply
-    made again after a resume. An error of the loader is raised where its batch would have come.
+    Each batch carries its own state, so prefetched batches that are never used are simply made again after a
+    resume. An error of the loader is raised where its batch would have come.
     """
 
     def __init__(self, loader: RowLoader, depth: int = 2) -> None:

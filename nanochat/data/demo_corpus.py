@@ -1,4 +1,4 @@
-"""The demo corpus: the running Python's own text, real and on every machine, no network needed.
+"""The demo corpus: the running Python's own text, which is real and on every machine, without a network.
 
 The standard library's sources with the docstrings in them, the docstrings of what is written in C, and
 the language reference's topics that `help()` shows.
@@ -18,7 +18,7 @@ from types import ModuleType
 from nanochat.common.errors import UserError
 from nanochat.data.sources import Skips
 
-_LEFT_OUT = frozenset({"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"})
+_SKIPPED_FOLDERS = frozenset({"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"})
 _C_MODULES = ("array", "cmath", "datetime", "decimal", "math", "select", "sqlite3", "struct", "zlib")
 
 
@@ -31,7 +31,7 @@ def source_files() -> list[Path]:
     files = [
         path
         for path in sorted(top.rglob("*.py"))
-        if not _LEFT_OUT.intersection(path.relative_to(top).parts[:-1]) and path.is_file()
+        if not _SKIPPED_FOLDERS.intersection(path.relative_to(top).parts[:-1]) and path.is_file()
     ]
     if not files:
         raise UserError(

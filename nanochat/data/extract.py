@@ -55,18 +55,18 @@ _BROWSERS_READ = {"ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 
 
-class Unusable(Exception):  # noqa: N818 - a verdict on a file, caught within this module
-    """A file (or the rest of one) that gives no documents; `reason` groups it, `detail` says more."""
+class Unusable(Exception):  # noqa: N818 - a reason to skip a file, caught within this module
+    """A file (or the rest of one) without documents: the `reason` it is counted under, and a `detail`."""
 
-    def __init__(self, reason: str, detail: str = "", foreign: bool = False) -> None:
+    def __init__(self, reason: str, detail: str = "", wrong_field: bool = False) -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
-        self.foreign = foreign
-        """Whole, but without the text field asked for: an option can mend it."""
+        self.wrong_field = wrong_field
+        """Intact, but without the text field asked for: --text-key can fix it."""
 
 
 class Extractor:
-    """Reads sources one after the other. `bytes_read` of all files so far tells the progress.
+    """Reads sources one after the other; `bytes_read` counts the bytes of all of them so far.
 
     A context manager: it keeps the process that reads HTML.
     """
@@ -92,18 +92,20 @@ class Extractor:
         return self._finished + self._position()
 
     def documents(self, source: Source) -> Iterator[str]:
-        """The documents of one file; a file that gives none is told to `skips` with the reason.
+        """The documents of one file; a file that yields none is counted in `skips` with the reason.
 
-        Raises `UserError` when the user named a record file that has no such text field or is damaged:
-        silence would lose what was asked for.
+        Raises `UserError` when the user named a record file that lacks the text field or is damaged: a mere
+        count would hide that the input asked for is missing.
         """
         try:
             yield from self._documents(source.path)
-        except Unusable as verdict:
-            if source.named and (verdict.foreign or verdict.detail):
-                hint = "name the field of the text with --text-key" if verdict.foreign else "make it anew"
-                raise UserError(f"{source.path}: {verdict.reason}; {verdict.detail}", hint) from verdict
-            self.skips.add(verdict.reason, source.path)
+        except Unusable as error:
+            if source.named and (error.wrong_field or error.detail):
+                hint = (
+                    "name the field of the text with --text-key" if error.wrong_field else "create it again"
+                )
+                raise UserError(f"{source.path}: {error.reason}; {error.detail}", hint) from error
+            self.skips.add(error.reason, source.path)
         except OSError as error:
             self.skips.add(f"unreadable file ({error.strerror or type(error).__name__})", source.path)
         finally:
@@ -162,7 +164,7 @@ class Extractor:
                 except UserError as error:
                     columns = ", ".join(file.schema_arrow.names[:8])
                     reason = f"parquet without a text column '{self.text_key}'"
-                    raise Unusable(reason, f"its columns: {columns}", foreign=True) from error
+                    raise Unusable(reason, f"its columns: {columns}", wrong_field=True) from error
                 rows, seen = max(1, file.metadata.num_rows), 0
                 for batch in file.iter_batches(batch_size=256, columns=[self.text_key]):
                     seen += batch.num_rows
@@ -225,7 +227,7 @@ def _decoded(open_stream: Callable[[], io.BufferedIOBase], html: bool) -> Iterat
     except UnicodeError as error:
         raise Unusable("not UTF-8 text") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise Unusable("damaged gzip", "it ends early or is no gzip") from error
+        raise Unusable("damaged gzip", "it is truncated or not gzip") from error
 
 
 def _codec(head: bytes, html: bool) -> str:
@@ -271,7 +273,7 @@ def _cut(text: str, start: int, limit: int) -> int:
 
 
 def _jsonl(stream: io.BufferedIOBase, key: str, skips: Skips, path: Path) -> Iterator[str]:
-    """The `key` field of each line's object. Bad lines are told to `skips`, one count each."""
+    """The `key` field of each line's object. Bad lines are counted in `skips`."""
     found, other_keys = 0, ""
     try:
         with closing(stream):
@@ -289,7 +291,7 @@ def _jsonl(stream: io.BufferedIOBase, key: str, skips: Skips, path: Path) -> Ite
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise Unusable("damaged gzip", f"{found} records came before the damage") from error
     if not found and other_keys:
-        raise Unusable(f"jsonl without a text field '{key}'", f"its fields: {other_keys}", foreign=True)
+        raise Unusable(f"jsonl without a text field '{key}'", f"its fields: {other_keys}", wrong_field=True)
 
 
 def _parse_line(line: bytes, stream: io.BufferedIOBase, skips: Skips, path: Path) -> dict[str, object] | None:
@@ -304,9 +306,9 @@ def _parse_line(line: bytes, stream: io.BufferedIOBase, skips: Skips, path: Path
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
-        skips.add("jsonl line that is no JSON", path)
+        skips.add("jsonl line that is not JSON", path)
         return None
     if not isinstance(record, dict):
-        skips.add("jsonl line that is no object", path)
+        skips.add("jsonl line that is not an object", path)
         return None
     return record

@@ -1,7 +1,7 @@
 """Best-fit packing of documents into rows of fixed length, without padding.
 
-Each row is filled with the longest buffered document that still fits; when none fits, the shortest is cut
-to what is left and the rest of it dropped. Among equals the earliest to arrive goes first.
+Each row is filled with the longest buffered document that still fits; when none fits, the shortest is cropped
+to the space left and its rest dropped. Among equal lengths the first to arrive goes first.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -33,7 +33,7 @@ class DocumentBuffer:
         return self._size
 
     def add(self, length: int, tokens: Tokens) -> None:
-        """Buffers a document of `length` tokens of which `tokens` (a prefix, maybe all) is kept."""
+        """Buffers a document of `length` tokens, of which the prefix `tokens` (maybe all) is kept."""
         queue = self._queues.get(length)
         if queue is None:
             queue = self._queues[length] = deque()
@@ -74,7 +74,7 @@ class DocumentBuffer:
 def pack_row(buffer: DocumentBuffer, row: Tokens, refill: Callable[[], None]) -> int:
     """Fills `row` from `buffer`, which `refill` tops up before every placement.
 
-    Returns the number of tokens that were cut away.
+    Returns the number of tokens cropped.
     """
     filled, cut = 0, 0
     while filled < len(row):

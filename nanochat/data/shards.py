@@ -23,7 +23,7 @@ TEXT_COLUMN = "text"
 
 _SHARD_NAME = re.compile(r"shard_(\d{5,})\.parquet")
 _HOW_TO_GET_DATA = (
-    "make some with `nanochat data build PATH… --out DIR` or fetch some with `nanochat data download`"
+    "make some with `nanochat data build PATH… --out DIR` or get some with `nanochat data download`"
 )
 
 
@@ -37,8 +37,8 @@ class ShardSet:
     """The shards of a folder: `train` in reading order, and the last one, `val`.
 
     `gaps` are the runs of missing numbers among the training shards, both ends included. A published
-    set fetched in part keeps the number of its validation shard, so the step from the last training
-    shard to `val` is no gap.
+    set downloaded in part keeps the number of its validation shard, so the step from the last training
+    shard to `val` is not a gap.
     """
 
     folder: Path
@@ -52,11 +52,11 @@ class ShardSet:
         if not self.gaps:
             return ""
         missing = ", ".join(f"{a:05d}" if a == b else f"{a:05d}–{b:05d}" for a, b in self.gaps)
-        return f"{self.folder}: shards {missing} are missing; training reads the ones that are there"
+        return f"{self.folder}: shards {missing} are missing; training reads the others"
 
 
 def list_shards(folder: Path) -> list[Path]:
-    """The shards of `folder` in reading order. Hidden, `.part` and `.tmp` files are no shards.
+    """The shards of `folder` in reading order. Hidden, `.part` and `.tmp` files are not shards.
 
     Raises `UserError` when there is no such folder or no shard in it.
     """
@@ -91,7 +91,7 @@ def split_shards(folder: Path) -> ShardSet:
         raise UserError(
             f"{folder} holds a single shard, {shards[0].name}: the last shard is the validation split, "
             "so nothing is left to train on",
-            "add a second shard, or pack the text anew with `nanochat data build`",
+            "add a second shard, or pack the text again with `nanochat data build`",
         )
     return ShardSet(folder, tuple(shards[:-1]), shards[-1], _gaps(shards[:-1]))
 
@@ -104,9 +104,9 @@ def _gaps(shards: Sequence[Path]) -> tuple[tuple[int, int], ...]:
 
 @contextmanager
 def open_parquet(path: Path) -> Iterator["pq.ParquetFile"]:
-    """The parquet file at `path`, known to be whole.
+    """Opens the parquet file at `path`, with page checksums verified.
 
-    Raises `UserError` that names the file: unreadable, torn, not parquet.
+    Raises `UserError` that names the file when it is unreadable, truncated or not parquet.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -121,9 +121,9 @@ def open_parquet(path: Path) -> Iterator["pq.ParquetFile"]:
 
 @contextmanager
 def open_shard(path: Path) -> Iterator["pq.ParquetFile"]:
-    """The parquet file at `path`, known to be whole and to have a column of text.
+    """Opens the shard at `path`: a parquet file with a column of text.
 
-    Raises `UserError` as `open_parquet` does, and when there is no such column or it holds no strings.
+    Raises `UserError` as `open_parquet` does, and when the column is missing or does not hold strings.
     """
     with open_parquet(path) as file:
         check_text_column(path, file.schema_arrow, TEXT_COLUMN)
@@ -168,7 +168,7 @@ def _damaged(path: Path, error: Exception, where: str = "") -> UserError:
     detail = one_line(str(error))
     detail = detail if len(detail) <= 120 else detail[:120] + "…"
     return UserError(
-        f"{path} is not a whole parquet file{where}: {detail}",
+        f"{path} is not a complete parquet file{where}: {detail}",
         "delete it and build or download it again",
     )
 
@@ -178,11 +178,11 @@ def iter_row_groups(
 ) -> Iterator[tuple[int, int, list[str]]]:
     """One pass over the row groups that are this rank's: `(shard index, row group, documents)`.
 
-    Ranks stride over the row groups of each shard: rank r of w reads r, r+w, r+2w, …, and starts anew
-    with every shard. `start` is the first (shard index, row group) to consider; a rank takes the first
-    row group of its own stride at or after it, so `(shard, group + 1)` goes on after `group`.
+    Ranks stride over the row groups of each shard: rank r of w reads r, r+w, r+2w, …, and starts again
+    at r with every shard. `start` is the first (shard index, row group) to consider; a rank takes the first
+    row group of its own stride at or after it, so `(shard, group + 1)` continues after `group`.
 
-    Raises `UserError` for a torn or foreign shard.
+    Raises `UserError` as `open_shard` and `read_row_group` do.
     """
     if not 0 <= rank < world:
         raise ValueError(f"rank {rank} of a world of {world}")
@@ -202,7 +202,7 @@ def iter_documents(paths: Sequence[Path]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """What a shard's footer says."""
+    """A shard's footer."""
 
     path: Path
     documents: int

@@ -1,4 +1,4 @@
-"""Which files the user's paths stand for, and an account of what was left out and why."""
+"""The files below the paths that a user gives, and a count of what was skipped and why."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from nanochat.common.errors import UserError
 
 @dataclass
 class Skips:
-    """What was left out: how many by reason, and the first example of each."""
+    """What was skipped: a count by reason, and the first example of each."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Skips:
 
 @dataclass(frozen=True)
 class Source:
-    """One regular file to read. `named` when the user gave this very path."""
+    """One regular file to read. `named`: the user gave this very path, not a folder above it."""
 
     path: Path
     size: int
@@ -46,9 +46,9 @@ class Source:
 def walk(paths: Sequence[str], skips: Skips, exclude: Iterable[Path] = ()) -> Iterator[Source]:
     """The regular files of `paths` in a fixed order: folders are walked by name, links followed once.
 
-    Left out, and told to `skips`: hidden names inside folders, what is no regular file, what cannot be
-    read, links to nowhere. `exclude` are folders never entered (the output). Raises `UserError` for a
-    path of the user's that is not there or cannot be read.
+    Skipped, and counted in `skips`: hidden names inside folders, anything but regular files, what cannot be
+    read, broken links. `exclude` are folders never entered (the output). Raises `UserError` for a path in
+    `paths` that does not exist or cannot be read.
     """
     closed = {identity for folder in exclude if (identity := _identity(folder))}
     for name in paths:
@@ -107,7 +107,7 @@ def _entry_source(entry: "os.DirEntry[str]", skips: Skips, below: list[Path]) ->
     try:
         info = entry.stat()
     except OSError:
-        skips.add("link to nowhere" if entry.is_symlink() else "unreadable file", entry.path)
+        skips.add("broken link" if entry.is_symlink() else "unreadable file", entry.path)
         return None
     if stat.S_ISDIR(info.st_mode):
         below.append(Path(entry.path))

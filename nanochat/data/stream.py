@@ -1,7 +1,7 @@
-"""Classic rows: every document after bos in one endless stream, cut into rows wherever they fall.
+"""Rows of the classic era: documents, each after bos, in one endless stream that is cut into rows anywhere.
 
-The classic era trained and measured on these, a batch at a time: B·T+1 tokens, of which the last is only
-a target and is not read again.
+Classic models were trained and evaluated on these, a batch of B·T+1 tokens at a time, the last of which is
+only a target, never an input.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,7 +50,7 @@ def _documents(tokenizer: Encoder, paths: Sequence[Path]) -> Iterator[list[int]]
                 empty = False
                 yield from tokenizer.encode_batch(texts[first : first + TOKENIZE_DOCUMENTS], bos=True)
         if empty:
-            raise UserError(f"{paths[0].parent}: no documents", "build the shards anew")
+            raise UserError(f"{paths[0].parent}: no documents", "build the shards again")
 
 
 def stream_batches(rows: Iterator[Tokens], size: int, device: torch.device | str) -> Iterator[StreamBatch]:

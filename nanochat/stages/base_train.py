@@ -201,7 +201,7 @@ def training_loader(options: BaseTrainOptions, job: Training, shards: ShardSet) 
         options.max_seq_len,
         rank=runtime.rank if by_row_groups else 0,
         world=runtime.world if by_row_groups else 1,
-        deal=(0, 1) if by_row_groups else (runtime.rank, runtime.world),
+        interleave=(0, 1) if by_row_groups else (runtime.rank, runtime.world),
         device=runtime.device,
         state=None if options.overfit_one_batch else job.state.loader,
     )

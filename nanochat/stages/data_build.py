@@ -1,4 +1,4 @@
-"""Packs files, folders or the demo corpus into shards: read and sort, then write, then rename."""
+"""Packs files, folders or the demo corpus into shards: read and sort, write, rename."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from nanochat.common.atomic_folder import StagedFolder
 from nanochat.common.errors import UserError
 from nanochat.config.data_options import DataBuildOptions
-from nanochat.data.corpus import BucketSort, Packed, write_shards
+from nanochat.data.corpus import BucketSort, CorpusSummary, write_shards
 from nanochat.data.demo_corpus import demo_texts, source_files
 from nanochat.data.extract import MAX_DOC_CHARS, Extractor, split_document
 from nanochat.data.sources import Skips, Source, walk
@@ -18,12 +18,12 @@ from nanochat.run.stage_run import StageRun, main
 
 MANIFEST = "build.json"
 READING_SHARE = 0.6
-"""Part of the progress given to reading; writing is the rest."""
+"""Fraction of the progress bar for reading; writing is the rest."""
 _OURS = re.compile(rf"shard_\d+\.parquet|{re.escape(MANIFEST)}|\.\S+\.(part|tmp|lock)|\S+\.(part|tmp)")
 
 
 def run(options: DataBuildOptions, run: StageRun) -> dict[str, float | int | str]:
-    """Builds the folder `out`, whole or not at all. Returns the figures of `stage_end`."""
+    """Builds the folder `out`, complete or not at all. Returns the results of `stage_end`."""
     if not options.paths and not options.demo:
         raise UserError(
             "nothing to pack", "give files or folders, or --demo for the Python library's own text"
@@ -45,15 +45,18 @@ def run(options: DataBuildOptions, run: StageRun) -> dict[str, float | int | str
                 f"no document came out of the input; {_why(skips)}", "see `nanochat data build --help`"
             )
         with Progress(run, "writing", low=READING_SHARE) as progress:
-            packed = write_shards(
-                sort, staged.content,
-                shard_chars=options.shard_chars, val_chars=options.val_chars, row_group=options.row_group,
-                tell=lambda share: _tell(run, progress, share),
-            )  # fmt: skip
-        (staged.content / MANIFEST).write_text(_manifest(options, packed, skips))
+            summary = write_shards(
+                sort,
+                staged.content,
+                shard_chars=options.shard_chars,
+                val_chars=options.val_chars,
+                row_group=options.row_group,
+                report=lambda share: _report_written(run, progress, share),
+            )
+        (staged.content / MANIFEST).write_text(_manifest(options, summary, skips))
         run.check_stop()
         staged.commit()
-    return _report(run, out, packed, skips, sort.chars_added, time.monotonic() - started)
+    return _report(run, out, summary, skips, sort.chars_added, time.monotonic() - started)
 
 
 class Reader:
@@ -71,7 +74,7 @@ class Reader:
         self.total_bytes = files + sum(path.stat().st_size for path in self._demo)
 
     def read_into(self, sort: BucketSort) -> None:
-        """Adds the documents; too short ones and those that are no Unicode are counted as skipped."""
+        """Adds the documents; too short ones and those that are not valid Unicode are counted as skipped."""
         with self._extractor, Progress(self._run, "reading", high=READING_SHARE) as progress:
             for where, text in self._documents():
                 if not text.strip() or len(text) < self._options.min_chars:
@@ -83,7 +86,7 @@ class Reader:
                         self._skips.add("not valid Unicode", where)
                 if progress.due():
                     self._run.check_stop()
-                    self._tell(progress, sort)
+                    self._report_read(progress, sort)
 
     def _documents(self) -> Iterator[tuple[str, str]]:
         for source in self._sources():
@@ -99,7 +102,7 @@ class Reader:
             self._run.check_stop()
             yield source
 
-    def _tell(self, progress: Progress, sort: BucketSort) -> None:
+    def _report_read(self, progress: Progress, sort: BucketSort) -> None:
         read = self._extractor.bytes_read or sort.chars_added
         progress.update(
             read / max(1, self.total_bytes),
@@ -108,7 +111,7 @@ class Reader:
         )
 
 
-def _tell(run: StageRun, progress: Progress, share: float) -> None:
+def _report_written(run: StageRun, progress: Progress, share: float) -> None:
     if progress.due():
         run.check_stop()
         progress.update(share)
@@ -118,44 +121,47 @@ def _why(skips: Skips) -> str:
     return "; ".join(skips.lines()) if skips.total else "it holds no file"
 
 
-def _manifest(options: DataBuildOptions, packed: Packed, skips: Skips) -> str:
-    """What the shards are made of. No time and no path of the machine: equal builds are equal files."""
+def _manifest(options: DataBuildOptions, summary: CorpusSummary, skips: Skips) -> str:
+    """What the shards are made of; without times and paths, so that equal builds are equal files."""
     content = {
         "format": "nanochat-shards",
         "version": 1,
         "sources": [Path(path).name for path in options.paths] + (["demo"] if options.demo else []),
         "seed": options.seed,
         "doc_chars": options.doc_chars,
-        "documents": packed.documents,
-        "chars": packed.chars,
-        "duplicates": packed.duplicates,
-        "shards": packed.shards,
-        "val_documents": packed.val_documents,
-        "val_chars": packed.val_chars,
+        "documents": summary.documents,
+        "chars": summary.chars,
+        "duplicates": summary.duplicates,
+        "shards": summary.shards,
+        "val_documents": summary.val_documents,
+        "val_chars": summary.val_chars,
         "skipped": dict(sorted(skips.counts.items())),
     }
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
 def _report(
-    run: StageRun, out: Path, packed: Packed, skips: Skips, chars_read: int, seconds: float
+    run: StageRun, out: Path, summary: CorpusSummary, skips: Skips, chars_read: int, seconds: float
 ) -> dict[str, float | int | str]:
     run.log(
-        f"packed {packed.documents:,} documents, {packed.chars:,} characters into {packed.shards} shards "
-        f"in {seconds:.1f} s ({packed.duplicates:,} exact duplicates left out)"
+        f"packed {summary.documents:,} documents, {summary.chars:,} characters into {summary.shards} shards "
+        f"in {seconds:.1f} s ({summary.duplicates:,} exact duplicates dropped)"
     )
-    run.log(f"the last shard validates: {packed.val_documents:,} documents, {packed.val_chars:,} characters")
+    run.log(
+        f"the last shard is for validation: {summary.val_documents:,} documents, "
+        f"{summary.val_chars:,} characters"
+    )
     run.log(f"saved to {out}")
     run.metric(
-        None, {"progress": 1.0, "eta_s": 0.0, "data/docs": packed.documents, "data/skipped": skips.total}
+        None, {"progress": 1.0, "eta_s": 0.0, "data/docs": summary.documents, "data/skipped": skips.total}
     )
     return {
-        "documents": packed.documents,
-        "chars": packed.chars,
-        "duplicates": packed.duplicates,
+        "documents": summary.documents,
+        "chars": summary.chars,
+        "duplicates": summary.duplicates,
         "skipped": skips.total,
-        "shards": packed.shards,
-        "val_chars": packed.val_chars,
+        "shards": summary.shards,
+        "val_chars": summary.val_chars,
         "chars_per_sec": round(chars_read / seconds),
         "seconds": round(seconds, 3),
         "path": str(out),

@@ -44,12 +44,13 @@ def run(options: TokEvalOptions, run: StageRun) -> dict[str, float | int | str]:
     tokenizer = Tokenizer.load(folder)
     texts = read_texts(options, run)
     run.start(
-        total_steps=len(texts), unit="text",
+        total_steps=len(texts),
+        unit="text",
         info={"tokenizer_dir": str(folder), "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256},
-    )  # fmt: skip
+    )
     for name, text in texts.items():
         check_round_trip(tokenizer, name, text)
-    run.log(f"round trip: {len(texts)} texts come back from their ids byte for byte")
+    run.log(f"round trip: {len(texts)} texts decode from their ids byte for byte")
     ours = Vocabulary("ours", lambda text: len(tokenizer.encode(text)), tokenizer.vocab_size)
     others = [*published(options, run), CHARACTERS, WORDS]
     counts: dict[str, dict[str, Count]] = {}
@@ -84,20 +85,20 @@ def read_texts(options: TokEvalOptions, run: StageRun) -> dict[str, str]:
     texts = dict(TEXTS)
     folder = run.layout.data_dir(options.data_dir)
     if not options.data_dir and not folder.is_dir():
-        run.alert("no_data", f"no training data in {folder}: the built-in texts alone are compared")
+        run.alert("no_data", f"no training data in {folder}: only the built-in texts are compared")
         return texts
     shards = split_shards(folder)
     for name, path in (("train", shards.train[0]), ("val", shards.val)):
         with open_shard(path) as file:
             text = "\n".join(read_row_group(file, path, 0)) if file.num_row_groups else ""
         if not text:
-            raise UserError(f"the first row group of {path} holds no text", "build the shards anew")
+            raise UserError(f"the first row group of {path} holds no text", "build the shards again")
         texts[name] = text
     return texts
 
 
 def published(options: TokEvalOptions, run: StageRun) -> list[Vocabulary]:
-    """GPT-2's and GPT-4's vocabularies; one that cannot be had is named in an alert and left out."""
+    """GPT-2's and GPT-4's vocabularies; one that is not available is skipped with an alert."""
     found = []
     folder = run.layout.resolve(options.vocab_dir) if options.vocab_dir else None
     for vocabulary in (GPT2, GPT4):
@@ -118,9 +119,10 @@ def check_round_trip(tokenizer: Tokenizer, name: str, text: str) -> None:
     """Raises `UserError` (exit 1) unless the ids of `text` stand for exactly its bytes."""
     if tokenizer.decode_bytes(tokenizer.encode(text)) != text.encode():
         raise UserError(
-            f"the tokenizer does not give the text '{name}' back", "train it anew: nanochat tok_train",
+            f"decoding does not give the text '{name}' back",
+            "train the tokenizer again: nanochat tok_train",
             Exit.FAILED,
-        )  # fmt: skip
+        )
 
 
 def difference(ours: Count, other: Count) -> float:
@@ -150,7 +152,7 @@ def table(
 
 
 def log_special_tokens(run: StageRun, others: list[Vocabulary]) -> None:
-    """How many tokens the marks of a conversation would be in a vocabulary that does not know them."""
+    """Logs how many tokens the special tokens take, spelled out, in vocabularies that lack them."""
     foreign = [
         f"{sum(map(vocabulary.count, SPECIAL_TOKENS)) / len(SPECIAL_TOKENS):.1f} in {vocabulary.name}"
         for vocabulary in others

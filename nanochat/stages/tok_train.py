@@ -1,4 +1,4 @@
-"""Trains the tokenizer on the first characters of the training shards and says how well it compresses."""
+"""Trains the tokenizer on the first characters of the training shards and measures its compression."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -13,12 +13,13 @@ from nanochat.tokenizer.special_tokens import MIN_VOCAB
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 READING_SHARE = 0.9
-"""Part of the progress given to reading and counting; the merges are the rest."""
+"""Fraction of the progress bar for reading and counting; the merges are the rest."""
 SAMPLE_CHARS = 4_000_000
+"""Characters of validation text that the compression is measured on."""
 
 
 def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]:
-    """Reads until `max_chars`, learns the merges, saves, measures. Returns the figures of `stage_end`."""
+    """Reads until `max_chars`, learns the merges, saves, measures. Returns the results of `stage_end`."""
     if options.vocab_size < MIN_VOCAB:
         raise UserError(f"--vocab-size {options.vocab_size} is too small", f"at least {MIN_VOCAB}")
     out = run.layout.tokenizer_dir(options.tokenizer_dir)
@@ -47,7 +48,7 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
     seconds = time.monotonic() - reader.started
     run.check_stop()
     if reader.documents == 0:
-        raise UserError(f"the training shards in {shards.folder} hold no text", "build them anew")
+        raise UserError(f"the training shards in {shards.folder} hold no text", "build them again")
     if tokenizer.vocab_size < options.vocab_size:
         run.alert(
             "small vocabulary",
@@ -61,7 +62,7 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
 
 
 def capped(documents: Iterable[str], max_chars: int, doc_cap: int) -> Iterator[str]:
-    """Documents cut to `doc_cap` characters, up to and with the one that takes the total over `max_chars`."""
+    """Documents cut to `doc_cap` characters, up to and including the one that passes `max_chars` in total."""
     total = 0
     for document in documents:
         cut = document[:doc_cap]
@@ -72,7 +73,7 @@ def capped(documents: Iterable[str], max_chars: int, doc_cap: int) -> Iterator[s
 
 
 def expected_chars(shards: ShardSet) -> int:
-    """About how many characters the training shards hold: the bytes of text their footers tell."""
+    """About how many characters the training shards hold: the bytes of text in their footers."""
     total = 0
     for path in shards.train:
         with open_shard(path) as file:
@@ -82,7 +83,7 @@ def expected_chars(shards: ShardSet) -> int:
 
 
 class Reader:
-    """Counts the documents that pass through it and tells the run how far the training is."""
+    """Counts the documents that pass through it and reports the progress of the training."""
 
     def __init__(self, run: StageRun, progress: Progress, expected: int) -> None:
         self._run, self._progress, self._expected = run, progress, max(1, expected)
@@ -100,7 +101,7 @@ class Reader:
                 self._report_progress()
 
     def merging(self, phase: str, done: int, total: int | None) -> None:
-        """Hears from the trainer; ends it when the run is asked to stop."""
+        """The trainer's progress callback; stops the training when the run is asked to stop."""
         self._run.check_stop()
         if phase == "merge" and total:
             self._progress.update(
@@ -140,10 +141,13 @@ def _report(
     run.metric(
         None,
         {
-            "progress": 1.0, "eta_s": 0.0, "tok/chars": reader.chars, "tok/mb_per_sec": rate,
+            "progress": 1.0,
+            "eta_s": 0.0,
+            "tok/chars": reader.chars,
+            "tok/mb_per_sec": rate,
             "tok/merges": len(tokenizer.ranks) - 256,
         },
-    )  # fmt: skip
+    )
     run.eval(None, {"tok/bytes_per_token": compression})
     run.log(
         f"trained {tokenizer.vocab_size:,} tokens on {reader.documents:,} documents, "

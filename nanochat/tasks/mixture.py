@@ -48,7 +48,7 @@ _TRAINING_SPLITS = ("train", "auxiliary_train")
 
 
 @dataclass(frozen=True)
-class Part:
+class MixturePart:
     """A task in a mixture. `size` 0: all of it, or as many as a generated task makes."""
 
     name: str
@@ -65,24 +65,24 @@ class Part:
         return make_task(self.name, data, self.split, size=self.size, stop=self.size or None)
 
 
-def parse_part(text: str) -> Part:
-    """A part as it is written. No split: the task's training split. Raises `UserError` for what is none."""
+def parse_part(text: str) -> MixturePart:
+    """Parses `NAME/SPLIT:SIZE*EPOCHS`. Without a split: the task's training split. Raises `UserError`."""
     match = _PART.fullmatch(text.strip())
     if match is None:
         raise UserError(
-            f"'{text}' is no part of a mixture", "for example SmolTalk, MMLU/test:5200 or GSM8K*4"
+            f"'{text}' is not a part of a mixture", "for example SmolTalk, MMLU/test:5200 or GSM8K*4"
         )
     spec = task_spec(match["name"])
-    usual = next((split for split in _TRAINING_SPLITS if split in spec.splits), spec.splits[0])
-    split = match["split"] or usual
+    default = next((split for split in _TRAINING_SPLITS if split in spec.splits), spec.splits[0])
+    split = match["split"] or default
     if split not in spec.splits:
         raise UserError(f"{text}: {spec.name} has no split '{split}'", f"it has {', '.join(spec.splits)}")
     size, epochs = int(match["size"] or 0), int(match["epochs"] or 1)
     if (match["size"] and not size) or not epochs:
         raise UserError(f"{text}: a size and a number of epochs are at least 1")
-    return Part(spec.name, split, size, epochs)
+    return MixturePart(spec.name, split, size, epochs)
 
 
-def make_mixture(parts: Iterable[Part], data: TaskData) -> Mixture:
+def make_mixture(parts: Iterable[MixturePart], data: TaskData) -> Mixture:
     """The tasks of `parts` mixed, each as often as it has epochs."""
     return Mixture([task for part in parts for task in [part.make(data)] * part.epochs])

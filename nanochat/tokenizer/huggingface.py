@@ -1,8 +1,8 @@
-"""Our tokenizer in the format of Hugging Face's `tokenizers`: the same ids for the same text.
+"""The tokenizer in the format of Hugging Face's `tokenizers`: the same ids for the same text.
 
 A tiktoken vocabulary has ranks and no merges: any two neighbours whose joined bytes are a token may merge,
-lowest rank first, and a whole piece that is a token is taken at once. `tokenizers` wants each merge spelled
-out as a pair. The pair of a token is what merging its own bytes comes to just before the last step.
+lowest rank first, and a piece that is a token itself is encoded at once. `tokenizers` wants each merge as a
+pair. A token's pair is what merging its own bytes leaves just before the last merge.
 """
 
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ def byte_alphabet() -> list[str]:
 def merge_pair(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes] | None:
     """The two tokens that join to `token` when its bytes are merged lowest rank first.
 
-    None when merging gets stuck on the way: such a token is only ever taken as a whole piece.
+    None when merging gets stuck on the way: such a token is only ever used for a whole piece.
     """
     parts = [token[i : i + 1] for i in range(len(token))]
     own = ranks[token]
@@ -93,8 +93,13 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
         "padding": None,
         "added_tokens": [
             {
-                "id": token, "content": name, "single_word": False, "lstrip": False, "rstrip": False,
-                "normalized": False, "special": True,
+                "id": token,
+                "content": name,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
             }
             for name, token in tokenizer.special_ids.items()
         ],
@@ -103,7 +108,9 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
             "type": "Sequence",
             "pretokenizers": [
                 {
-                    "type": "Split", "pattern": {"Regex": tokenizer.pattern}, "behavior": "Isolated",
+                    "type": "Split",
+                    "pattern": {"Regex": tokenizer.pattern},
+                    "behavior": "Isolated",
                     "invert": False,
                 },
                 byte_level,
@@ -113,8 +120,10 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
             "type": "TemplateProcessing",
             "single": [{"SpecialToken": {"id": bos, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
             "pair": [
-                {"SpecialToken": {"id": bos, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
-                {"SpecialToken": {"id": bos, "type_id": 1}}, {"Sequence": {"id": "B", "type_id": 1}},
+                {"SpecialToken": {"id": bos, "type_id": 0}},
+                {"Sequence": {"id": "A", "type_id": 0}},
+                {"SpecialToken": {"id": bos, "type_id": 1}},
+                {"Sequence": {"id": "B", "type_id": 1}},
             ],
             "special_tokens": {bos: {"id": bos, "ids": [tokenizer.bos_id], "tokens": [bos]}},
         },
@@ -131,7 +140,7 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
             "vocab": {spell(token): rank for token, rank in ordered},
             "merges": [[spell(pair[0]), spell(pair[1])] for pair in pairs if pair is not None],
         },
-    }  # fmt: skip
+    }
 
 
 def tokenizer_config(context: int, *, chat: bool) -> dict[str, Any]:

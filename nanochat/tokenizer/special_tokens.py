@@ -12,6 +12,5 @@ SPECIAL_TOKENS = (
     "<|output_end|>",
 )
 
-
 MIN_VOCAB = 256 + 1 + len(SPECIAL_TOKENS)
-"""The smallest vocabulary worth training: every byte, one merge, the special tokens."""
+"""The smallest vocabulary that can be trained: every byte, one merge, the special tokens."""

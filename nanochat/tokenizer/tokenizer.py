@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nanochat.common.errors import UserError, one_line
 from nanochat.common.paths import atomic_write, make_dir
-from nanochat.tokenizer.reference import read_reference
 from nanochat.tokenizer.special_tokens import MIN_VOCAB, SPECIAL_TOKENS
+from nanochat.tokenizer.upstream import read_upstream
 
 if TYPE_CHECKING:
     import tiktoken
@@ -31,11 +31,11 @@ SPLIT_PATTERN = (
 """GPT-4's split into words, but at most two digits together: the best measured for vocabularies near 32k."""
 
 MAX_CONVERSATION = 2048
-"""Tokens a rendered conversation is cut to."""
+"""Tokens a rendered conversation is truncated to, as in upstream nanochat."""
 
 _LONGEST_RUN = 100_000
 _LONG_RUN = re.compile(rf"\s{{{_LONGEST_RUN},}}")
-"""White space without end: tiktoken's regex engine aborts somewhere under a million characters of it."""
+"""A very long run of white space: tiktoken's regex engine aborts somewhere below a million characters."""
 
 META_FILE = "tokenizer.json"
 _FORMAT = "nanochat-tokenizer"
@@ -48,8 +48,8 @@ class Tokenizer:
     """A byte-pair vocabulary with its split pattern and special tokens.
 
     `ranks` maps each token's bytes to its id; the ids are 0 … n-1 and hold all 256 single bytes. The
-    special tokens follow from n on. `token_bytes` overrides the byte count of each id (the reference's
-    classic files count differently). Raises `UserError` when the ranks are no such vocabulary.
+    special tokens follow from n on. `token_bytes` overrides the byte count of each id (upstream
+    nanochat's classic files count differently). Raises `UserError` when the ranks are not such a vocabulary.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Tokenizer:
 
     @property
     def token_bytes(self) -> list[int]:
-        """For each id the number of raw bytes it stands for; 0 for special tokens."""
+        """The number of raw bytes of each id; 0 for special tokens."""
         if self._token_bytes is None:
             self._token_bytes = self._raw_token_bytes()
         return self._token_bytes
@@ -126,7 +126,7 @@ class Tokenizer:
     # -- text ------------------------------------------------------------------------------------
 
     def encode(self, text: str, *, bos: bool = False) -> list[int]:
-        """The ids of `text`, after bos where asked. Special tokens spelled in the text are plain text."""
+        """The ids of `text`, after bos if asked. Special tokens spelled out in the text are plain text."""
         ids = [self.bos_id] if bos else []
         for piece in split_long_runs(text):
             ids += self.encoding.encode_ordinary(piece)
@@ -140,7 +140,7 @@ class Tokenizer:
             return list(pool.map(lambda text: self.encode(text, bos=bos), texts))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`; bytes that are no UTF-8 become U+FFFD. Special tokens show their names."""
+        """The text of `ids`; invalid UTF-8 becomes U+FFFD. Special tokens are written by their names."""
         return self.encoding.decode(list(ids))
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
@@ -152,10 +152,10 @@ class Tokenizer:
     def render_conversation(
         self, messages: Sequence[Message], max_tokens: int = MAX_CONVERSATION
     ) -> tuple[list[int], list[int]]:
-        """`(ids, mask)` of a conversation, cut to `max_tokens`; mask 1 where the assistant is trained.
+        """`(ids, mask)` of a conversation, truncated to `max_tokens`; mask 1 marks the tokens to train.
 
-        Trained are the assistant's text, its tool calls and the token that ends its turn; not what a
-        user or a tool says. Raises `UserError` when the messages are no conversation.
+        Trained are the assistant's text, its tool calls and the token that ends its turn, but not the text of
+        users and tools. Raises `UserError` when the messages do not form a conversation.
         """
         ids: list[int] = [self.bos_id]
         mask: list[int] = [0]
@@ -206,8 +206,8 @@ class Tokenizer:
         """Learns a vocabulary of `vocab_size` ids, special tokens included, from `documents`.
 
         The result is smaller when the text holds fewer distinct pairs: compare `vocab_size`.
-        `progress(phase, done, total)` hears "count" with characters and "merge" with merges; what it
-        raises ends the training.
+        `progress(phase, done, total)` is called with "count" and characters, then "merge" and merges; an
+        exception it raises ends the training.
         """
         if vocab_size < MIN_VOCAB:
             raise UserError(
@@ -230,8 +230,8 @@ class Tokenizer:
     def save(self, folder: Path) -> None:
         """Writes the tokenizer into `folder`: a tiktoken rank file, and `tokenizer.json` that names it.
 
-        The rank file carries its hash in its name and `tokenizer.json` is replaced last, in one step, so
-        a kill at any point leaves the old tokenizer or the new one, never a mixture.
+        The rank file has its hash in its name and `tokenizer.json` is replaced last, atomically, so a kill at
+        any point leaves the old tokenizer or the new one, never a mixture.
         """
         make_dir(folder)
         name = f"tokenizer-{self.sha256[:16]}.tiktoken"
@@ -255,13 +255,13 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The tokenizer in `folder`, in our format or the reference's (`tokenizer.pkl`, never unpickled
-        freely). Raises `UserError` when there is none or it is damaged."""
+        """The tokenizer in `folder`, in our format or upstream nanochat's (`tokenizer.pkl`, whose opcodes are
+        checked first). Raises `UserError` when there is none or it is damaged."""
         meta_path = folder / META_FILE
         if meta_path.is_file():
             return cls._load_own(folder, meta_path)
         if (folder / "tokenizer.pkl").is_file():
-            ranks, pattern, token_bytes = read_reference(folder)
+            ranks, pattern, token_bytes = read_upstream(folder)
             return cls(ranks, pattern=pattern, token_bytes=token_bytes)
         raise UserError(f"no tokenizer in {folder}", "train one first: nanochat tok_train")
 
@@ -316,7 +316,9 @@ def parse_rank_file(raw: bytes, where: Path) -> dict[bytes, int]:
 def check_ranks(ranks: Mapping[bytes, int]) -> None:
     """Raises `UserError` unless the ids are 0 … n-1 and every single byte has one."""
     if sorted(ranks.values()) != list(range(len(ranks))):
-        raise UserError("the tokenizer's ids are not 0 … n-1, each once", "train it anew: nanochat tok_train")
+        raise UserError(
+            "the tokenizer's ids are not 0 … n-1, each once", "train it again: nanochat tok_train"
+        )
     missing = sum(bytes([byte]) not in ranks for byte in range(256))
     if missing:
         raise UserError(f"the tokenizer lacks {missing} of the 256 single bytes", "it cannot encode all text")
@@ -344,7 +346,7 @@ def check_conversation(messages: Sequence[Message]) -> list[Message]:
     for index, message in enumerate(turns):
         wanted = ("user", "assistant")[index % 2]
         if message["role"] != wanted:
-            raise UserError(f"turn {index} is from {message['role']!r} where {wanted!r} must speak")
+            raise UserError(f"turn {index} is from {message['role']!r} where {wanted!r} is due")
     return turns
 
 
@@ -363,5 +365,5 @@ def _check_content(index: int, message: Message) -> None:
 
 def _damaged(folder: Path, what: str) -> UserError:
     return UserError(
-        f"the tokenizer in {folder} is damaged: {one_line(what)}", "train it anew: nanochat tok_train"
+        f"the tokenizer in {folder} is damaged: {one_line(what)}", "train it again: nanochat tok_train"
     )

@@ -24,7 +24,7 @@ from nanochat.data.packing import Tokens
 from nanochat.evals.chat import evaluation_tasks
 from nanochat.run.stage_run import StageRun
 from nanochat.tasks.base import Task
-from nanochat.tasks.mixture import Mixture, Part, make_mixture, parse_part
+from nanochat.tasks.mixture import Mixture, MixturePart, make_mixture, parse_part
 from nanochat.tasks.registry import TaskData, task_spec
 from nanochat.train.chat import (
     ChatValidation,
@@ -72,7 +72,7 @@ class Recipe:
 class Conversations:
     """What a fine-tuning reads: the mixture it trains on, the one it is validated on, and their rows."""
 
-    parts: list[Part]
+    parts: list[MixturePart]
     train: Mixture
     val: Mixture
     rows: str
@@ -94,7 +94,7 @@ class Conversations:
             options.max_seq_len,
             device=start.model.device,
             state=state.loader if state else None,
-            deal=shard,
+            interleave=shard,
         )
 
 
@@ -238,15 +238,15 @@ def training_length(options: ConversationOptions, loader: ConversationLoader) ->
 
 
 def validation_parts(
-    options: ConversationOptions, parts: Sequence[Part], val_mixture: Sequence[str]
-) -> list[Part]:
+    options: ConversationOptions, parts: Sequence[MixturePart], val_mixture: Sequence[str]
+) -> list[MixturePart]:
     """The validation mixture: asked for, the stage's own, or the test splits of the tasks trained on."""
     if options.val_mixture:
         return [parse_part(text) for text in options.val_mixture]
     if not options.mixture:
         return [parse_part(text) for text in val_mixture]
     names = {part.name: None for part in parts if part.split != "test"}
-    return [Part(name, "test") for name in names if "test" in task_spec(name).splits]
+    return [MixturePart(name, "test") for name in names if "test" in task_spec(name).splits]
 
 
 # -- on the way ------------------------------------------------------------------------------------
@@ -324,7 +324,7 @@ def start_info(
     }
 
 
-def parts_with_tasks(parts: Sequence[Part], mixture: Mixture) -> list[tuple[Part, Task]]:
+def parts_with_tasks(parts: Sequence[MixturePart], mixture: Mixture) -> list[tuple[MixturePart, Task]]:
     """Each part with its task (the first of its epochs)."""
     tasks = iter(mixture.tasks)
     found = []

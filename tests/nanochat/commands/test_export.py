@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_files import random_model, write_reference_checkpoint
 from safetensors.torch import load_file
 from training_data import byte_tokenizer, documents
+from upstream_files import random_model, write_upstream_checkpoint
 
 from nanochat.checkpoint.files import save_checkpoint
 from nanochat.checkpoint.weights import load_weights, open_model
@@ -41,7 +41,7 @@ def export(base: Path, out: Path, *options: str) -> int:
 def write_base(base: Path, config: ModelConfig, seed: int = 0) -> GPT:
     byte_tokenizer().save(base / "tokenizer")
     model = random_model(config, seed)
-    write_reference_checkpoint(base / "base_checkpoints/d3", config, dict(model.state_dict()))
+    write_upstream_checkpoint(base / "base_checkpoints/d3", config, dict(model.state_dict()))
     return model
 
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_files import random_model, write_reference_checkpoint, write_reference_tokenizer
 from rich.cells import cell_len
 from torch import Tensor
 from training_data import byte_tokenizer
+from upstream_files import random_model, write_upstream_checkpoint, write_upstream_tokenizer
 
 from nanochat.checkpoint.files import save_checkpoint
 from nanochat.checkpoint.weights import open_model, read_weights
@@ -64,8 +64,8 @@ def test_the_reference_checkpoints_as_they_lie_on_disk(
 
 
 def reference_base(base: Path, config: ModelConfig, weights: dict[str, Tensor], **how: object) -> Path:
-    write_reference_tokenizer(base / "tokenizer", byte_tokenizer())
-    return write_reference_checkpoint(base / "base_checkpoints" / "d3", config, weights, **how)
+    write_upstream_tokenizer(base / "tokenizer", byte_tokenizer())
+    return write_upstream_checkpoint(base / "base_checkpoints" / "d3", config, weights, **how)
 
 
 def same(ours: Probe, base: Path) -> None:
@@ -242,12 +242,12 @@ def test_a_model_of_another_vocabulary_shape_or_tokenizer_is_refused(
 ) -> None:
     weights = dict(random_model(MODERN).state_dict())
     reference_base(tmp_path, MODERN, weights)
-    write_reference_checkpoint(tmp_path / "base_checkpoints/d4", replace(MODERN, n_layer=4), weights)
+    write_upstream_checkpoint(tmp_path / "base_checkpoints/d4", replace(MODERN, n_layer=4), weights)
     where = ["--base-dir", str(tmp_path)]
     assert "holds 3 layers" in fails(capsys, *where, "--model-tag", "d4")
     other = replace(MODERN, vocab_size=300)
     model = random_model(other)
-    write_reference_checkpoint(tmp_path / "base_checkpoints/d5", other, dict(model.state_dict()))
+    write_upstream_checkpoint(tmp_path / "base_checkpoints/d5", other, dict(model.state_dict()))
     said = fails(capsys, *where, "--model-tag", "d5")
     assert "vocabulary of 300, the tokenizer 273" in said
     meta = {"model_config": MODERN.to_meta(), "tokenizer_sha256": "0" * 64}
@@ -269,7 +269,7 @@ def test_no_checkpoint_no_prompt_no_tokenizer(layout: Layout, capsys: pytest.Cap
     assert main(["probe"]) == 2
     assert "--prompt" in capsys.readouterr().err
     tag = layout.checkpoints("base") / "d3"
-    write_reference_checkpoint(tag, MODERN, dict(random_model(MODERN).state_dict()))
+    write_upstream_checkpoint(tag, MODERN, dict(random_model(MODERN).state_dict()))
     assert "no tokenizer in" in fails(capsys)
     with pytest.raises(UserError, match="no weights file"):
         read_weights(tag / "model_000008.pt")

@@ -56,12 +56,12 @@ lengths = st.lists(st.integers(1, 40), min_size=3, max_size=30)
 def test_the_batch_after_a_resume_is_the_one_that_would_have_come(
     form: type[ConversationLoader], sizes: list[int], cut: int, world: int
 ) -> None:
-    deal = (world - 1, world)
-    whole = loader(form, sizes, deal=deal)
+    interleave = (world - 1, world)
+    whole = loader(form, sizes, interleave=interleave)
     for _ in range(cut):
         state = next(whole).state
     meta, tensors = state.to_meta(), state.to_tensors()
-    resumed = loader(form, sizes, deal=deal, state=LoaderState.restore(meta, tensors))
+    resumed = loader(form, sizes, interleave=interleave, state=LoaderState.restore(meta, tensors))
     assert resumed.progress(state) == whole.progress(state)
     for _ in range(3):
         a, b = next(whole), next(resumed)
@@ -132,13 +132,13 @@ def test_processes_deal_the_batches_of_one(
     form: type[ConversationLoader], sizes: list[int], world: int
 ) -> None:
     alone = loader(form, sizes)
-    dealt = [loader(form, sizes, deal=(rank, world)) for rank in range(world)]
+    loaders = [loader(form, sizes, interleave=(rank, world)) for rank in range(world)]
     for _ in range(3):
-        for reader in dealt:
+        for reader in loaders:
             expected, got = next(alone), next(reader)
             assert torch.equal(expected.inputs, got.inputs)
             assert torch.equal(expected.targets, got.targets)
-        assert all(reader.progress(reader.state) == alone.progress(alone.state) for reader in dealt)
+        assert all(reader.progress(reader.state) == alone.progress(alone.state) for reader in loaders)
 
 
 def test_no_conversations_is_one_line() -> None:

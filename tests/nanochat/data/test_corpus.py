@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
 from nanochat.data import corpus
-from nanochat.data.corpus import BucketSort, Packed, ShardCutter, plan_shards, write_shards
+from nanochat.data.corpus import BucketSort, CorpusSummary, ShardCutter, plan_shards, write_shards
 from nanochat.data.shards import iter_documents, list_shards, split_shards
 
 
 def pack(
     texts: list[str], out: Path, *, shard_chars: int = 1000, val_chars: int = -1, **options: int
-) -> Packed:
+) -> CorpusSummary:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         sort = BucketSort(Path(scratch), options.get("seed", 42))
@@ -26,7 +26,7 @@ def pack(
             sort.add(text)
         return write_shards(
             sort, out, shard_chars=shard_chars, val_chars=val_chars,
-            row_group=options.get("row_group", 1024), tell=lambda share: None,
+            row_group=options.get("row_group", 1024), report=lambda share: None,
         )  # fmt: skip
 
 

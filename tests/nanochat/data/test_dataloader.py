@@ -68,14 +68,14 @@ def test_ranks_read_different_documents(shards: list[Path]) -> None:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(before=st.integers(0, 5), worlds=st.lists(st.integers(1, 4), min_size=1, max_size=3))
-def test_batches_dealt_to_any_number_of_ranks_are_those_of_one(
+def test_batches_interleaved_over_any_number_of_ranks_are_those_of_one(
     shards: list[Path], before: int, worlds: list[int]
 ) -> None:
     """Also when the number of ranks changes at a resume, and past the end of an epoch."""
     alone, state = loader(shards), LoaderState()
     for world in worlds:
         ranks = [
-            PackedLoader(TOKENIZER, shards, 3, 48, state=state, buffer_documents=50, deal=(rank, world))
+            PackedLoader(TOKENIZER, shards, 3, 48, state=state, buffer_documents=50, interleave=(rank, world))
             for rank in range(world)
         ]
         for _ in range(before + 1):
@@ -99,7 +99,7 @@ def test_an_error_in_the_thread_reaches_the_consumer(tmp_path: Path) -> None:
     paths = write_shards(tmp_path, [documents(90, 1), documents(90, 1)], row_group=40)
     paths[1].write_bytes(paths[1].read_bytes()[:-10])
     ahead = Prefetcher(loader(paths))
-    with pytest.raises(UserError, match=r"shard_00001\.parquet is not a whole parquet file"):
+    with pytest.raises(UserError, match=r"shard_00001\.parquet is not a complete parquet file"):
         for _ in range(200):
             next(ahead)
     ahead.close()
@@ -117,7 +117,7 @@ def test_a_rank_without_documents_is_refused(tmp_path: Path) -> None:
         next(PackedLoader(byte_tokenizer(), paths, 2, 32, rank=1, world=2))
 
 
-def test_with_fewer_row_groups_than_ranks_the_documents_are_dealt_out(tmp_path: Path) -> None:
+def test_with_fewer_row_groups_than_ranks_the_documents_are_split(tmp_path: Path) -> None:
     texts = documents(30, 1)
     paths = write_shards(tmp_path, [texts], row_group=64)
     asked: list[list[str]] = [[], []]

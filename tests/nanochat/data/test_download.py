@@ -307,7 +307,7 @@ def test_a_web_page_in_place_of_a_shard_is_refused(
     assert download(hub, "-n", "1", f"--out={tmp_path / 'data'}") == 1
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1
-    assert "not a whole parquet file" in error[0]
+    assert "not a complete parquet file" in error[0]
     assert "shard_00000.parquet" not in names(tmp_path / "data")
 
 

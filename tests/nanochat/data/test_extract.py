@@ -390,7 +390,7 @@ def test_loops_of_links_end_and_links_to_nowhere_are_counted(tmp_path: Path) -> 
     (tmp_path / "gone").symlink_to("nothing")
     texts, skips = read(tmp_path)
     assert texts == ["x"]
-    assert dict(skips.counts) == {"link to nowhere": 2}
+    assert dict(skips.counts) == {"broken link": 2}
 
 
 def test_pipes_and_sockets_are_not_opened(tmp_path: Path) -> None:

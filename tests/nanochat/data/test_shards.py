@@ -159,7 +159,7 @@ def test_a_flipped_byte_is_no_other_text(built_shard: bytes, position: float, ma
         path = Path(folder) / shard_name(7)
         path.write_bytes(content)
         with pytest.raises(
-            UserError, match=r"shard_00007\.parquet is not a whole parquet file in row group 1"
+            UserError, match=r"shard_00007\.parquet is not a complete parquet file in row group 1"
         ):
             list(iter_documents([path]))
 

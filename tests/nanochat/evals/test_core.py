@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_files import random_model, write_reference_checkpoint
 from training_data import TINY, WORDS, byte_tokenizer, make_base, runs_of
+from upstream_files import random_model, write_upstream_checkpoint
 
 from nanochat.cli import main
 from nanochat.evals.batches import plan_batches, score
@@ -70,9 +70,7 @@ def make_bundle(folder: Path, tasks: int = 22, rows: int = 12, shots: int = 2) -
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_base(tmp_path_factory.mktemp("base"))
-    write_reference_checkpoint(
-        folder / "base_checkpoints/d3", MODERN, dict(random_model(MODERN).state_dict())
-    )
+    write_upstream_checkpoint(folder / "base_checkpoints/d3", MODERN, dict(random_model(MODERN).state_dict()))
     make_bundle(folder / "eval_bundle")
     return folder
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_files import random_model, write_reference_checkpoint, write_reference_tokenizer
 from training_data import byte_tokenizer, make_base, runs_of
+from upstream_files import random_model, write_upstream_checkpoint, write_upstream_tokenizer
 
 from nanochat.checkpoint.weights import open_model
 from nanochat.cli import main
@@ -34,7 +34,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_base(tmp_path_factory.mktemp("base"))
     for tag, config in (("d2", MODERN), ("old", OLD)):
         weights = dict(random_model(config).state_dict())
-        write_reference_checkpoint(folder / "base_checkpoints" / tag, config, weights)
+        write_upstream_checkpoint(folder / "base_checkpoints" / tag, config, weights)
     return folder
 
 
@@ -156,7 +156,7 @@ def test_the_file_s_own_token_bytes_count(base: Path, tmp_path: Path) -> None:
     """Half the bytes a token in the tokenizer's file, twice the bits a byte."""
     tokenizer = byte_tokenizer()
     doubled = type(tokenizer)(tokenizer.ranks, token_bytes=[2 * n for n in tokenizer.token_bytes])
-    write_reference_tokenizer(tmp_path / "tokenizer", doubled)
+    write_upstream_tokenizer(tmp_path / "tokenizer", doubled)
     words = ["--model-tag", "old", "--split-tokens=640"]
     own = measure(base, *words)
     other = measure(base, *words, f"--tokenizer-dir={tmp_path / 'tokenizer'}")

@@ -53,7 +53,7 @@ def test_mixed_files_become_shards(
     shown = capsys.readouterr().out
     assert "skipped 1 × binary file" in shown
     assert "skipped 1 × not UTF-8 text" in shown
-    assert "1 exact duplicates left out" in shown
+    assert "1 exact duplicates dropped" in shown
     [run] = layout.runs.iterdir()
     events, _ = read_events(run / "events.jsonl")
     assert events[-1].data["status"] == "succeeded"

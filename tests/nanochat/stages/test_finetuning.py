@@ -25,7 +25,7 @@ from nanochat.checkpoint.files import find_checkpoint
 from nanochat.common.errors import Exit
 from nanochat.run.events import read_events
 from nanochat.run.stage_run import main
-from nanochat.tasks.mixture import Part, make_mixture, parse_part
+from nanochat.tasks.mixture import MixturePart, make_mixture, parse_part
 from nanochat.tasks.registry import TaskData
 from nanochat.train.schedule import progress_multiplier
 
@@ -177,7 +177,7 @@ def test_the_stage_to_run_first_is_named(base: Path, capsys: pytest.CaptureFixtu
         (["--mixture=Idntity"], "no task is called 'Idntity'"),
         (["--mixture=Arithmetic/dev"], "no split 'dev'"),
         (["--mixture=Arithmetic:0"], "at least 1"),
-        (["--mixture=a b"], "no part of a mixture"),
+        (["--mixture=a b"], "not a part of a mixture"),
         (["--mixture=SmolTalk"], "smol-smoltalk"),
         (["--total-batch-size=700"], "give --total-batch-size"),
         (["--era=classic", "--target-examples-per-step=7"], "--target-examples-per-step"),
@@ -211,8 +211,8 @@ def test_another_mixture_does_not_go_on(base: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_mixture_is_written_as_parts(layout: Any) -> None:
-    assert parse_part("MMLU*3") == Part("MMLU", "auxiliary_train", 0, 3)
-    assert parse_part("mmlu/test:5_200") == Part("MMLU", "test", 5200, 1)
+    assert parse_part("MMLU*3") == MixturePart("MMLU", "auxiliary_train", 0, 3)
+    assert parse_part("mmlu/test:5_200") == MixturePart("MMLU", "test", 5200, 1)
     assert str(parse_part("GSM8K:8*4")) == "GSM8K/train:8*4"
     mixture = make_mixture([parse_part("Identity:5*2"), parse_part("Arithmetic:7")], TaskData.at(layout))
     assert len(mixture) == 17

@@ -160,7 +160,7 @@ def test_a_server_that_answers_something_else_is_named(server, layout, listing):
 def test_what_is_no_parquet_is_not_kept(server, layout):
     _, first = offer(server, [questions(5)])
     server.files[first] = b"<html>not here</html>"
-    with pytest.raises(UserError, match="not a whole parquet file"):
+    with pytest.raises(UserError, match="not a complete parquet file"):
         hub(server, layout).rows(GSM8K)
     assert not list((layout.base / "task_data").rglob("*.parquet"))
 

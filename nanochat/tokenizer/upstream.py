@@ -1,9 +1,9 @@
-"""Reads the reference's tokenizer folder (`tokenizer.pkl`, `token_bytes.pt`) without running what is in it.
+"""Reads upstream nanochat's tokenizer folder (`tokenizer.pkl`, `token_bytes.pt`) without running any of it.
 
-`tokenizer.pkl` is a pickled `tiktoken.Encoding`. A pickle is a program, and unpickling one from elsewhere
-is running it. Here its opcodes are first checked against the few that build dicts, strings, bytes and
-integers; then an unpickler that knows a single name, a stand-in for `tiktoken.core.Encoding`, rebuilds
-the state. Nothing else can be imported or called.
+`tokenizer.pkl` is a pickled `tiktoken.Encoding`. A pickle is a program, and unpickling one runs it. Here its
+opcodes are first checked against the few that build dicts, strings, bytes and integers; then an unpickler
+that knows a single name, a stand-in for `tiktoken.core.Encoding`, rebuilds the state. Nothing else can be
+imported or called.
 """
 
 import io
@@ -26,7 +26,7 @@ _LARGEST_MEMO = 1 << 22
 
 
 class _EncodingState:
-    """Stands where the pickle says `tiktoken.core.Encoding`, and keeps the state it is given."""
+    """Takes the place of `tiktoken.core.Encoding` and keeps the state it is given."""
 
     state: object = None
 
@@ -41,12 +41,12 @@ class _OneNameUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
-def read_reference(folder: Path) -> tuple[dict[bytes, int], str, list[int] | None]:
-    """`(ranks, split pattern, token bytes)` of a tokenizer folder of the reference.
+def read_upstream(folder: Path) -> tuple[dict[bytes, int], str, list[int] | None]:
+    """`(ranks, split pattern, token bytes)` of a tokenizer folder of upstream nanochat.
 
     Token bytes are the file's own where `token_bytes.pt` is there, else None: classic files count
     the bytes of the decoded string, and a classic bpb needs their values.
-    Raises `UserError` when a file is no such thing, or wants to run code.
+    Raises `UserError` when a file is damaged, or a pickle that would run code.
     """
     state = _encoding_state(folder / "tokenizer.pkl")
     ranks, specials, pattern = state["mergeable_ranks"], state["special_tokens"], state["pat_str"]
@@ -73,7 +73,7 @@ def _encoding_state(path: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle may raise anything
         raise UserError(
             f"{path} is refused: not a plain pickled tiktoken Encoding: {type(error).__name__}: {error}",
-            "nothing in it was run; take the file from a trusted copy or train anew: nanochat tok_train",
+            "nothing in it was run; take the file from a trusted copy or train again: nanochat tok_train",
         ) from error
     assert isinstance(state, dict)
     return state

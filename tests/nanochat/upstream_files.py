@@ -1,4 +1,4 @@
-"""Writes models of ours as a user of the reference has them on disk, of either era."""
+"""Writes models of ours as a user of upstream nanochat has them on disk, of either era."""
 
 import json
 import pickle
@@ -26,7 +26,7 @@ def random_model(config: ModelConfig, seed: int = 0) -> GPT:
     return model
 
 
-def write_reference_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+def write_upstream_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     """`tokenizer.pkl` and `token_bytes.pt`."""
     folder.mkdir(parents=True)
     encoding = tiktoken.Encoding(
@@ -37,7 +37,7 @@ def write_reference_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     torch.save(torch.tensor(tokenizer.token_bytes, dtype=torch.int32), folder / "token_bytes.pt")
 
 
-def write_reference_checkpoint(
+def write_upstream_checkpoint(
     tag: Path, config: ModelConfig, weights: dict[str, Tensor], step: int = 7, **how: Any
 ) -> Path:
     """`model_SSSSSS.pt` and `meta_SSSSSS.json` in a tag folder; `how` goes to torch.save."""
