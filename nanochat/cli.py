@@ -1,7 +1,7 @@
-"""The `nanochat` command: finds who answers a command line.
+"""The `nanochat` command: dispatches a command line to a command, a stage or the control room.
 
-The front door knows every room by name and loads a room only when it is asked for, so that `--help` is
-quick and `nanochat STAGE` needs no screen and no SSH. See docs/decisions/0002-front-door.md.
+Modules are loaded only for the command that needs them, so that `--help` is quick and `nanochat STAGE` loads
+neither the screens nor SSH. See docs/decisions/0002-front-door.md.
 """
 
 import sys
@@ -13,7 +13,7 @@ from nanochat.common.errors import Exit, UserError, nearest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Answers one command line and returns its exit code; errors of the user's are one line."""
+    """Runs one command line and returns its exit code; an error the user can fix is printed as one line."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return dispatch(words)
@@ -24,12 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("nanochat: interrupted", file=sys.stderr)
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe has left: nothing more to say to anyone
+        sys.stderr.close()  # the reader of the pipe is gone, and nobody else would read a message
         return Exit.FAILED
 
 
 def dispatch(words: list[str]) -> int:
-    """Finds who answers `words`. A command line with no command opens the control room."""
+    """Runs the command or stage that `words` begins with; without one, opens the control room."""
     from nanochat.config.stages import STAGES, stage_spec
 
     if words[:1] in (["-h"], ["--help"], ["help"]):
@@ -63,7 +63,7 @@ def demo(words: Sequence[str]) -> int:
 
 
 def data(words: Sequence[str]) -> int:
-    """`nanochat data build|download`: the data stages under the name people look for."""
+    """`nanochat data build|download`: the stages data_build and data_download."""
     from nanochat.config.stages import stage_spec
     from nanochat.run.stage_run import run_stage
 

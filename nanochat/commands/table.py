@@ -1,6 +1,6 @@
-"""The table of commands: from a word of the command line to the function that answers it.
+"""The table of commands: from the first word of a command line to the function that runs it.
 
-Targets are named as text and loaded when asked for: the table knows every room and imports none.
+Targets are named as text and loaded when needed: the table refers to every package and imports none.
 """
 
 import importlib
@@ -8,14 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 HEADLESS = "remote.cli.headless:main"
-
-
 CONTROL_ROOM = "tui.cli:main"
 
 
 @dataclass(frozen=True)
 class Command:
-    """A word of the command line. `target` is `module:function`, called with the words after it."""
+    """One command. `target` is `module:function`, called with the words after the command's name."""
 
     target: str
     summary: str
@@ -23,7 +21,7 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "demo": Command(
-        "nanochat.cli:demo", "train a small model here, live: the five-minute tour [--no-tui] [--host NAME]"
+        "nanochat.cli:demo", "train a small model here, live: a five-minute tour [--no-tui] [--host NAME]"
     ),
     "runs": Command(
         "remote.cli.commands:runs", "ls | show | follow | stop | resume | mark the runs of every host"
@@ -31,15 +29,16 @@ COMMANDS: dict[str, Command] = {
     "hosts": Command("remote.cli.commands:hosts", "ls | add | test | rm the machines that stages run on"),
     "data": Command("nanochat.cli:data", "build | download training shards"),
     "tasks": Command(
-        "nanochat.commands.tasks:main", "ls | show | fetch what models are trained on and judged by"
+        "nanochat.commands.tasks:main",
+        "ls | show | fetch the data sets that models are trained and evaluated on",
     ),
     "estimate": Command(
-        "nanochat.commands.estimate:main", "memory, time and cost of a pretraining run before it is started"
+        "nanochat.commands.estimate:main", "memory, time and cost of a pretraining run, before it is started"
     ),
-    "probe": Command(
-        "nanochat.commands.probe:main", "what a checkpoint makes of a prompt: logits and continuation"
+    "probe": Command("nanochat.commands.probe:main", "a checkpoint's logits and continuation for a prompt"),
+    "bench": Command(
+        "nanochat.commands.bench:main", "infer: how fast a model, trained or not, generates here"
     ),
-    "bench": Command("nanochat.commands.bench:main", "infer: how fast a model, trained or not, answers here"),
     "export": Command("nanochat.commands.export:main", "write a classic model in Hugging Face's format"),
     "tensorboard": Command(
         "nanochat.commands.tensorboard:main", "write runs' event logs as TensorBoard files"

@@ -63,10 +63,10 @@ def builtin_plans() -> dict[str, str]:
 
 
 def load_plan(name_or_path: str, layout: Layout, sets: Iterable[str] = ()) -> Plan:
-    """The plan in a file, in the base directory's `plans/`, or built in, with each of `sets` over it.
+    """The plan from a file, the base directory's `plans/`, or the built-in ones, with `sets` applied.
 
-    A word that holds a slash or names a file here is a path. Raises `UserError` in one line for a plan
-    that is missing, is not TOML, names an unknown stage or option, or whose needs are wrong.
+    A name that contains a slash, or names a file in the working directory, is a path. Raises `UserError`
+    for a plan that is missing, is not TOML, names an unknown stage or option, or has wrong needs.
     """
     return override(parse_plan(*_read(name_or_path, layout)), sets)
 
@@ -141,7 +141,7 @@ def _only_known(table: Mapping[str, object], known: tuple[str, ...], where: str)
 
 
 def _ordered(stages: list[PlanStage], where: str) -> tuple[PlanStage, ...]:
-    """`stages` in an order that respects needs, otherwise as written."""
+    """`stages` in an order in which each comes after its needs, otherwise as written."""
     ids = [stage.id for stage in stages]
     for stage in stages:
         for need in stage.needs:
@@ -155,14 +155,14 @@ def _ordered(stages: list[PlanStage], where: str) -> tuple[PlanStage, ...]:
         done = {stage.id for stage in ordered}
         ready = next((stage for stage in waiting if done.issuperset(stage.needs)), None)
         if ready is None:
-            raise UserError(f"{where}: needs go round in a circle", " → ".join(stage.id for stage in waiting))
+            raise UserError(f"{where}: needs form a circle", " → ".join(stage.id for stage in waiting))
         waiting.remove(ready)
         ordered.append(ready)
     return tuple(ordered)
 
 
 def override(plan: Plan, sets: Iterable[str]) -> Plan:
-    """`plan` with each `id.option=value` of `sets` applied. A stage's name stands for its one id."""
+    """`plan` with each `id.option=value` of `sets` applied."""
     stages = {stage.id: stage for stage in plan.stages}
     for item in sets:
         address, equals, value = item.partition("=")

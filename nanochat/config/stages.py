@@ -1,6 +1,6 @@
-"""Every stage of the pipeline by name: its options, its module, what it is for.
+"""Every stage of the pipeline by name: its options, its module, a summary.
 
-A stage is a module with `run(options, run) -> results`. It runs alone as `nanochat STAGE`, as
+A stage is a module with `run(options, run) -> results`. It runs directly as `nanochat STAGE` or
 `python -m nanochat.stages.STAGE`, and under an agent that gives it a run directory.
 """
 
@@ -26,7 +26,7 @@ Results = Mapping[str, float | int | str]
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One stage: `options` is its dataclass, `summary` its line in lists."""
+    """One stage: its options dataclass, its one-line summary, and the unit its progress counts in."""
 
     name: str
     options: type[Options]
@@ -38,7 +38,7 @@ class StageSpec:
         return f"nanochat.stages.{self.name}"
 
     def load(self) -> Callable[[Any, Any], Results]:
-        """The stage's `run`. Loads what the stage needs, torch among it."""
+        """The stage's `run`. Imports the stage's module, and torch with it where the stage needs torch."""
         run: Callable[[Any, Any], Results] = importlib.import_module(self.module).run
         return run
 
@@ -64,7 +64,7 @@ STAGES: dict[str, StageSpec] = {
 
 
 def stage_spec(name: str) -> StageSpec:
-    """The stage called `name`; raises `UserError` with the nearest names."""
+    """The stage `name`; raises `UserError` with the nearest names when there is none."""
     spec = STAGES.get(name.replace("-", "_"))
     if spec is None:
         raise UserError(f"no stage is called '{name}'", nearest(name, STAGES))

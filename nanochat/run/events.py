@@ -1,8 +1,8 @@
-"""The event log: one append-only JSON Lines file a run, the only thing screens and reports read.
+"""The event log: one append-only JSON Lines file per run, the only thing that screens and reports read.
 
 A line is `{"seq": 17, "t": 1790000000.123, "kind": "metric", "step": 120, "data": {...}}`. `seq` counts
 from 0 with no gap and no repeat, also across a resume. A line is one write of at most 64 KiB, ended by
-a newline; a reader ignores a torn last line until it is whole.
+a newline; a reader ignores an incomplete last line until its newline is there.
 """
 
 import fcntl
@@ -22,9 +22,11 @@ JSON: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
 
 KINDS = ("stage_start", "metric", "eval", "sample", "checkpoint", "alert", "log", "stage_end")
 RENAMED_METRICS = {"rl/mixed": "rl/mixed_reward_fraction", "rl/ended": "rl/finished_fraction"}
-"""Metrics of version 0.1.0 under their present names, by which every reader gets them."""
+"""Metric names of version 0.1.0 and what they are called now; readers see only the new names."""
 MAX_LINE = 64 * 1024
+"""Bytes of a line, newline included; longer strings are cut, so that a reader can bound its buffer."""
 CUT_MARK = " … [cut]"
+"""Ends a string that was cut."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Event:
 
 
 def parse_line(line: bytes | str) -> Event | None:
-    """The event on `line`, or None when the line is not one (torn, foreign, damaged)."""
+    """The event on `line`, or None when the line is not an event (incomplete or damaged)."""
     try:
         record = json.loads(line)
         seq, t, kind, step = record["seq"], record["t"], record["kind"], record.get("step")
@@ -69,9 +71,9 @@ def parse_line(line: bytes | str) -> Event | None:
 
 
 def read_events(path: Path, offset: int = 0) -> tuple[list[Event], int]:
-    """The whole events of the file from byte `offset` on, and the offset after the last whole line.
+    """The events of the file from byte `offset` on, and the offset after the last complete line.
 
-    Whole lines that are no event are skipped. A missing file has no events.
+    Complete lines that are not events are skipped. A missing file has no events.
     """
     try:
         with path.open("rb") as file:
@@ -102,7 +104,7 @@ _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def number(value: JSON) -> float | None:
-    """The number an event's value stands for (`finite` undone); None where it is none."""
+    """An event's value as a number (the inverse of `finite`); None when it is not one."""
     if isinstance(value, str):
         return _NON_FINITE.get(value)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
@@ -111,8 +113,8 @@ def number(value: JSON) -> float | None:
 class EventWriter:
     """Appends events to one file; the only writer of it while open.
 
-    Opening continues the numbering of a file that is there and cuts a torn last line, which no reader
-    has taken. Raises `UserError` when another process writes the file or the disk is full.
+    Opening an existing file continues its numbering and removes an incomplete last line, which no reader
+    has used. Raises `UserError` when another process writes the file or the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
@@ -129,7 +131,7 @@ class EventWriter:
             os.close(self._descriptor)
             raise UserError(
                 f"another process writes the event log {path}",
-                "is this run already going? see `nanochat runs ls`",
+                "is this run already running? see `nanochat runs ls`",
             ) from error
         self._next_seq = _recover(self._descriptor)
 
@@ -176,15 +178,15 @@ class EventWriter:
 
 
 def _recover(descriptor: int) -> int:
-    """Cuts a torn last line and returns the next seq: one more than the last whole event's."""
+    """Removes an incomplete last line and returns the next seq: one more than the last event's."""
     size = os.fstat(descriptor).st_size
     window = MAX_LINE * 2
     start = max(0, size - window)
     tail = os.pread(descriptor, size - start, start)
-    whole = tail.rfind(b"\n") + 1
-    if whole < len(tail):
-        os.ftruncate(descriptor, start + whole)
-    for line in reversed(tail[:whole].splitlines()):
+    complete = tail.rfind(b"\n") + 1
+    if complete < len(tail):
+        os.ftruncate(descriptor, start + complete)
+    for line in reversed(tail[:complete].splitlines()):
         event = parse_line(line)
         if event is not None:
             return event.seq + 1

@@ -1,9 +1,9 @@
-"""Starts a stage as several processes on this machine, one a GPU, and is their parent to the end.
+"""Starts a stage as several processes on this machine, one per GPU, and waits for them.
 
-It does for one machine what torchrun does, with the stage's own one-line errors and exit codes: signals go
-on to every process, the first that fails takes the others with it, and the exit code is that of rank 0
-unless only another failed. The processes know who they are by the usual variables (RANK, LOCAL_RANK,
-WORLD_SIZE) and find each other through a file instead of a port.
+It does for one machine what torchrun does, with the stage's own one-line errors and exit codes: signals are
+forwarded to every process, the first failure ends the others, and the exit code is that of rank 0 unless only
+another rank failed. The processes get torchrun's variables (RANK, LOCAL_RANK, WORLD_SIZE) and find each other
+through a file instead of a port.
 """
 
 import contextlib
@@ -22,9 +22,10 @@ from nanochat.compute.rendezvous import RENDEZVOUS
 
 PARENT = "NANOCHAT_LAUNCHER_PID"
 PR_SET_PDEATHSIG = 1
-ENDED_WELL = (int(Exit.OK), int(Exit.STOPPED))
+"""prctl(2): the signal this process gets when its parent dies."""
+NOT_FAILED = (int(Exit.OK), int(Exit.STOPPED))
 GRACE_SECONDS = 60.0
-"""What the others get to end by themselves after one has."""
+"""Seconds the other processes get to save and end, once one has failed, before they are killed."""
 
 
 def inside_group() -> bool:
@@ -38,7 +39,7 @@ def follow_launcher() -> None:
     if parent is None or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it was killed before we asked
+    if os.getppid() != int(parent):  # it died before the call above
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -49,22 +50,22 @@ def launch(module: str, argv: Sequence[str], processes: int) -> int:
         "LOCAL_WORLD_SIZE": str(processes),
         PARENT: str(os.getpid()),
     }
-    # As torchrun: the cores are shared unless somebody said how.
+    # The processes share the cores, unless the user has set the number of threads.
     env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     children: list[subprocess.Popen[bytes]] = []
 
-    def pass_on(number: int, _frame: object) -> None:
+    def forward(number: int, _frame: object) -> None:
         for child in children:
             if child.poll() is None:
                 child.send_signal(number)
 
-    on_stop_signals(pass_on)
+    on_stop_signals(forward)
     with _rendezvous() as (file, descriptors):
         try:
             for rank in range(processes):
                 own = env | {"RANK": str(rank), "LOCAL_RANK": str(rank), RENDEZVOUS: file}
                 command = [sys.executable, "-m", module, *argv]
-                # In groups of their own, so that Ctrl-C reaches each just once, through us.
+                # In process groups of their own, so that Ctrl-C reaches each just once, forwarded.
                 children.append(subprocess.Popen(command, env=own, process_group=0, pass_fds=descriptors))
             return _wait(children)
         finally:
@@ -94,15 +95,15 @@ def _rendezvous() -> Iterator[tuple[str, Sequence[int]]]:
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Waits for all; once one has failed, the others are asked to end, then made to.
+    """Waits for all; once one has failed, the others are asked to end, and killed after a while.
 
-    One that stopped because all were asked to has not failed: rank 0 may still be writing for all.
+    A process that stopped as requested has not failed: rank 0 may still be writing for all.
     """
     deadline = float("inf")
     failed: subprocess.Popen[bytes] | None = None
     while any(child.poll() is None for child in children):
         if failed is None:
-            failed = next((child for child in children if child.returncode not in (None, *ENDED_WELL)), None)
+            failed = next((child for child in children if child.returncode not in (None, *NOT_FAILED)), None)
             if failed is not None:
                 deadline = time.monotonic() + GRACE_SECONDS
                 time.sleep(1.0)  # the same error often ends all of them

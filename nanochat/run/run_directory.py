@@ -1,4 +1,4 @@
-"""What lies on disk of a run: `run.json` (what was asked) and `state.json` (how it goes, how it ended).
+"""A run's files on disk: `run.json` (what was asked) and `state.json` (its status and how it ended).
 
 An agent writes both for the stages it starts. A stage run directly, from a shell, writes them itself in the
 same form, so that screens and tables see no difference.

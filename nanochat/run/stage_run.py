@@ -32,8 +32,8 @@ the same one and end the group."""
 DEBUG = "NANOCHAT_DEBUG"
 
 
-class StageStopped(Exception):  # noqa: N818 - it is no error
-    """Raised by a stage that was asked to stop, after it has saved what it must."""
+class StageStopped(Exception):  # noqa: N818 - not an error
+    """Raised by a stage that was asked to stop, after it has saved its state."""
 
 
 def is_main_process() -> bool:
@@ -42,9 +42,9 @@ def is_main_process() -> bool:
 
 
 class StageRun:
-    """What a stage may do to the world outside its own computation.
+    """A stage's access to its run: events, log lines, and whether it is asked to stop.
 
-    In the processes of a torchrun group other than rank 0 every emit is silent.
+    Only rank 0 of several processes writes events and prints.
     """
 
     def __init__(self, layout: Layout, path: Path | None, stage: str, options: Options, attempt: int) -> None:
@@ -107,7 +107,7 @@ class StageRun:
         self.emit("stage_start", None, data)
 
     def log(self, text: str) -> None:
-        """One line for people: to standard output and to the event log."""
+        """Prints a line to standard output and logs it."""
         if self.is_main:
             self._say(text, sys.stdout)
             self.emit("log", None, {"text": text})
@@ -130,7 +130,7 @@ class StageRun:
         self.emit("alert", step, {"level": level, "what": what, "message": message})
 
     def _say(self, text: str, stream: TextIO) -> None:
-        """A line for people. When they have gone the stage saves and stops, as after a signal."""
+        """Prints a line. When the output has been closed the stage saves and stops, as after a signal."""
         if not say(text, stream) and not self.stop_requested:
             self.stop_requested, self.stop_reason = True, "as its output was closed"
 
@@ -213,7 +213,7 @@ def _run_standalone(spec: StageSpec, options: Options, layout: Layout) -> int:
     state = StandaloneState(path)
     run = StageRun(layout, path, spec.name, options, 1)
     state.begin()
-    # What stands when a second Ctrl-C breaks the stage off.
+    # What is recorded when a second Ctrl-C breaks the stage off.
     outcome = Outcome("failed", "interrupted", Exit.INTERRUPTED)
     try:
         outcome = _execute(spec, options, run)
@@ -284,17 +284,16 @@ def _keep_traceback(run: StageRun) -> None:
 
 def _handle_signals(run: StageRun) -> None:
     """The first signal asks the stage to save and stop; the second SIGINT interrupts at once."""
+    requested_at = 0.0
 
-    asked = 0.0
-
-    def ask(number: int, _frame: object) -> None:
-        nonlocal asked
-        # One press of Ctrl-C may come twice, from the terminal and from a parent that passes it on.
-        if run.stop_requested and number == signal.SIGINT and time.monotonic() - asked > 1.0:
+    def on_signal(number: int, _frame: object) -> None:
+        nonlocal requested_at
+        # One press of Ctrl-C may arrive twice, from the terminal and from a parent that forwards it.
+        if run.stop_requested and number == signal.SIGINT and time.monotonic() - requested_at > 1.0:
             raise KeyboardInterrupt
-        asked = asked if run.stop_requested else time.monotonic()
+        requested_at = requested_at if run.stop_requested else time.monotonic()
         if number == signal.SIGHUP and not run.stop_requested:
             run.stop_reason = "as its terminal was closed"
         run.stop_requested = True
 
-    on_stop_signals(ask)
+    on_stop_signals(on_signal)
