@@ -155,7 +155,7 @@ def _ordered(stages: list[PlanStage], where: str) -> tuple[PlanStage, ...]:
         done = {stage.id for stage in ordered}
         ready = next((stage for stage in waiting if done.issuperset(stage.needs)), None)
         if ready is None:
-            raise UserError(f"{where}: needs form a circle", " → ".join(stage.id for stage in waiting))
+            raise UserError(f"{where}: needs form a cycle", " → ".join(stage.id for stage in waiting))
         waiting.remove(ready)
         ordered.append(ready)
     return tuple(ordered)

@@ -1,6 +1,7 @@
 """Plans: what a file says, what it may not say, and what --set changes."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
 from nanochat.config.plan import builtin_plans, load_plan, override, parse_plan
 
+VERSION_0_1_0 = Path(__file__).resolve().parents[2] / "version_0_1_0"
 TWO = """
 name = "two"
 [[stage]]
@@ -27,6 +29,15 @@ def test_every_plan_that_comes_with_the_package_is_valid(name, layout: Layout):
     plan = load_plan(name, layout)
     assert plan.stages
     assert plan.description
+
+
+def test_a_plan_of_version_0_1_0_still_opens(layout: Layout):
+    plan = load_plan(str(VERSION_0_1_0 / "pipeline.toml"), layout, ["chat_rl.train_end=false"])
+    options = {stage.id: stage.options for stage in plan.stages}
+    assert len(options) == 10
+    assert options["base_eval"].skip_missing_core  # core_optional then
+    assert not options["chat_rl"].train_eos  # train_end then
+    assert options["tok_train"].vocab_size == 4096
 
 
 def test_stages_come_after_what_they_need():
@@ -70,7 +81,7 @@ def test_set_changes_one_option_and_keeps_the_others():
         ("[[stage]]\nstage = 'tok_train'\n[[stage]]\nstage = 'tok_train'", "is taken"),
         (
             "[[stage]]\nstage='tok_train'\nneeds=['b']\n[[stage]]\nstage='base_train'\nid='b'",
-            "round in a circle",
+            "needs form a cycle",
         ),
         ("stages = 3", "unknown key 'stages'"),
         ("stage = 3", "has no stages"),
