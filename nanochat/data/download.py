@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 
@@ -32,7 +33,7 @@ _SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
 _MALFORMED = (
     requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema,
 )  # fmt: skip
-_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,20 @@ class Policy:
     def wait(self, failures: int) -> float:
         """Seconds to wait after the n-th failure, n from 1: doubles each time."""
         return float(self.first_wait * 2 ** (failures - 1))
+
+
+_ANSWERED: set[str] = set()
+"""Hosts that have answered this process."""
+
+
+def answered(host: str) -> None:
+    """Remembers that `host` can be reached."""
+    _ANSWERED.add(host)
+
+
+def tries_for(host: str, policy: Policy) -> int:
+    """The tries of `policy`, but two for a host that never answered: it is hardly the line that is bad."""
+    return policy.tries if host in _ANSWERED else min(2, policy.tries)
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,10 @@ class Transfer:
     size: int = -1
 
     @property
+    def host(self) -> str:
+        return urlsplit(self.url).netloc
+
+    @property
     def part(self) -> Path:
         return self.target.with_name(f".{self.target.name}.part")
 
@@ -107,23 +126,13 @@ class Transfer:
         is full, and `Stopped`. The part that has come is kept, except where it proved wrong.
         """
         make_dir(self.target.parent)
-        with _locked(self.target, self.should_stop):
-            if self._already_there():
+        with locked(self.target, self.should_stop):
+            if is_whole(self.target, self.check, self.note):
+                self.received = self.size = self.target.stat().st_size
                 return False
             with requests.Session() as session:
                 self._with_retries(session)
             self._finish()
-        return True
-
-    def _already_there(self) -> bool:
-        if not self.target.is_file():
-            return False
-        try:
-            self.check(self.target)
-        except UserError as error:
-            self.note(f"{error.message}: fetching it again")
-            return False
-        self.received = self.size = self.target.stat().st_size
         return True
 
     def _with_retries(self, session: requests.Session) -> None:
@@ -139,24 +148,18 @@ class Transfer:
                 failures = 1 if self.received >= furthest + PROGRESS_BYTES else failures + 1
                 furthest = max(furthest, self.received)
                 reason = _reason(error)
-                if failures >= self.policy.tries:
+                if failures >= tries_for(self.host, self.policy):
                     kept = "the part that has come is kept: run the same command again"
                     raise UserError(
-                        f"cannot fetch {self.url} in {self.policy.tries} tries: {reason}",
+                        f"cannot fetch {self.url} in {failures} tries: {reason}",
                         kept if self.received else "check the connection and --mirror",
                         Exit.FAILED,
                     ) from error
                 wait = self.policy.wait(failures)
                 self.note(f"{self.target.name}: {reason}; trying again in {wait:g} s")
-                self._sleep(wait)
+                sleep(wait, self.should_stop)
             except OSError as error:
-                raise _disk_error(self.part, error) from error
-
-    def _sleep(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self._stop_if_asked()
-            time.sleep(min(0.1, left))
+                raise disk_error(self.part, error) from error
 
     def _stop_if_asked(self) -> None:
         if self.should_stop():
@@ -173,6 +176,7 @@ class Transfer:
         if kept and offset:
             headers |= {"Range": f"bytes={offset}-", "If-Range": kept.validator}
         with session.get(self.url, headers=headers, stream=True, timeout=self.policy.timeout) as answer:
+            answered(self.host)
             origin, offset = self._judge(answer, kept, offset)
             self.size = origin.size
             if answer.status_code != 416:
@@ -204,7 +208,7 @@ class Transfer:
             raise _Transient("the server has no such range any more")
         if status == 200:
             return _origin_of(self.url, answer), 0
-        if status in _RETRIED:
+        if status in RETRIED:
             raise _Transient(f"HTTP {status} {answer.reason}")
         raise RefusedByServer(self.url, status, answer.reason)
 
@@ -231,7 +235,7 @@ class Transfer:
         wrong = ""
         if origin.size >= 0 and size > origin.size:
             wrong = f"{size:,} bytes came where {origin.size:,} were announced"
-        elif origin.sha256 and _sha256_of(self.part, self._stop_if_asked) != origin.sha256:
+        elif origin.sha256 and sha256_of(self.part, self._stop_if_asked) != origin.sha256:
             wrong = "its sha256 is not the one the server announced"
         else:
             try:
@@ -253,8 +257,29 @@ class Transfer:
             self.origin_file.unlink(missing_ok=True)
             fsync_dir(self.target.parent)
         except OSError as error:
-            raise _disk_error(self.target, error) from error
+            raise disk_error(self.target, error) from error
         self.received = self.size = self.target.stat().st_size
+
+
+def sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
+    """Waits; raises `Stopped` soon after `should_stop` becomes true."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if should_stop():
+            raise Stopped
+        time.sleep(min(0.1, left))
+
+
+def is_whole(target: Path, check: Callable[[Path], None], note: Callable[[str], None]) -> bool:
+    """Whether a file is there that `check` takes; `note` hears of one that it does not."""
+    if not target.is_file():
+        return False
+    try:
+        check(target)
+    except UserError as error:
+        note(f"{error.message}: fetching it again")
+        return False
+    return True
 
 
 def _origin_of(url: str, answer: requests.Response) -> Origin:
@@ -292,7 +317,7 @@ def _content_range(answer: requests.Response) -> tuple[int, int]:
     return int(match[1]), -1 if match[2] == "*" else int(match[2])
 
 
-def _sha256_of(path: Path, between: Callable[[], None]) -> str:
+def sha256_of(path: Path, between: Callable[[], None] = lambda: None) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 22):
@@ -311,7 +336,7 @@ def _reason(error: Exception) -> str:
     return one_line(str(error))[:200]
 
 
-def _disk_error(path: Path, error: OSError) -> UserError:
+def disk_error(path: Path | str, error: OSError) -> UserError:
     if error.errno == errno.ENOSPC:
         hint = "free some space and run the same command again: the part that has come is kept"
         return UserError(f"the disk is full: cannot write {path}", hint, Exit.FAILED)
@@ -319,14 +344,14 @@ def _disk_error(path: Path, error: OSError) -> UserError:
 
 
 @contextlib.contextmanager
-def _locked(target: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
+def locked(target: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
     """Holds the one lock of `target`; waits while another process or thread fetches the same file."""
     path = target.with_name(f".{target.name}.lock")
     while True:
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
         except OSError as error:
-            raise _disk_error(path, error) from error
+            raise disk_error(path, error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _same_file(descriptor, path):
