@@ -1,6 +1,7 @@
 """Fixtures every room's tests share."""
 
 import os
+import tempfile
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -15,6 +16,19 @@ from nanochat.common.paths import Layout
 # A busy machine is no failure: properties are about what comes out, never about how fast.
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
+
+_HUB_HOME = tempfile.TemporaryDirectory(prefix="hub-home-")
+
+
+def pytest_configure() -> None:
+    """No test asks the Hugging Face hub (nobody listens at port 9), or sees the user's cache and token.
+
+    The hub's client reads these variables when it is imported.
+    """
+    for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
+        del os.environ[name]
+    os.environ |= {"HF_HOME": _HUB_HOME.name, "HF_ENDPOINT": "http://127.0.0.1:9"}
+
 
 ROOT = Path(__file__).resolve().parent.parent
 

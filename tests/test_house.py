@@ -53,7 +53,10 @@ floors only. docs/README.md shows the same table, with what is on each floor."""
 AGENT = "remote.agent"
 """Runs on hosts where nothing is installed: imports the standard library, NVIDIA's pynvml, and itself."""
 
-HEAVY = {"torch", "pyarrow", "numpy", "plotext", "asyncssh", "textual", "tiktoken", "rustbpe", "selectolax"}
+HEAVY = {"torch", "pyarrow", "numpy", "plotext", "asyncssh", "textual", "tiktoken", "rustbpe"} | {
+    "selectolax",
+    "huggingface_hub",
+}
 LIGHT = [
     "nanochat.cli",
     "nanochat.commands.table",

@@ -36,8 +36,13 @@ class PublishedSet:
         wanted = set(range(self.last + 1 if count < 0 else count))
         return sorted(wanted | {self.last} if self.fixed_validation else wanted)
 
+    @property
+    def dataset(self) -> str:
+        """The repository as ORG/NAME among the hub's data sets."""
+        return self.repository.removeprefix("datasets/")
+
     def url(self, number: int, mirror: str = "") -> str:
-        """The address of one shard; `mirror` stands in place of the hub's."""
+        """The address of one shard on the hub, or on a `mirror` in its place."""
         return f"{(mirror or HUB).rstrip('/')}/{self.repository}/resolve/main/{shard_name(number)}"
 
 

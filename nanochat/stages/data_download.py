@@ -1,15 +1,19 @@
 """Fetches the shards of a published set, several at a time, or the bundle of CORE; says how far it is."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from nanochat.common.errors import UserError
 from nanochat.config.data_options import DataDownloadOptions
 from nanochat.data.download import Policy, Stopped, Transfer
-from nanochat.data.published import published_set
+from nanochat.data.hub_client import warnings_to
+from nanochat.data.hub_download import HubFile
+from nanochat.data.published import PublishedSet, published_set
 from nanochat.data.shards import shard_info, shard_name
 from nanochat.evals.bundle import EVAL_BUNDLE, bundle_folder, read_bundle
 from nanochat.evals.bundle_archive import bundle_url, check_archive, unpack_bundle
@@ -28,19 +32,10 @@ def run(options: DataDownloadOptions, run: StageRun) -> dict[str, float | int | 
     out = run.layout.resolve(options.out) if options.out else run.layout.base / chosen.folder
     run.start(total_steps=len(numbers), unit="files", info={"out": str(out), "dataset": chosen.name})
     fleet = Fetchers(run, options.num_workers)
-    transfers = [
-        Transfer(
-            chosen.url(number, options.mirror),
-            out / shard_name(number),
-            check=_check_shard,
-            should_stop=fleet.stopping.is_set,
-            policy=Policy(first_wait=options.retry_wait),
-            note=fleet.notes.put,
-        )
-        for number in numbers
-    ]
+    transfers = [_shard(chosen, number, out, options, fleet) for number in numbers]
     started = time.monotonic()
-    fetched = fleet.fetch(transfers)
+    with contextlib.nullcontext() if options.mirror else warnings_to(fleet.notes.put):
+        fetched = fleet.fetch(transfers)
     seconds = time.monotonic() - started
     size = sum(transfer.target.stat().st_size for transfer in transfers)
     run.log(
@@ -55,6 +50,31 @@ def run(options: DataDownloadOptions, run: StageRun) -> dict[str, float | int | 
         "seconds": round(seconds, 3),
         "path": str(out),
     }
+
+
+class Download(Protocol):
+    """A file on its way, from wherever: what `Fetchers` runs and tells of."""
+
+    target: Path
+    received: int
+    size: int
+    """Bytes; -1 until they are known."""
+
+    def run(self) -> bool:
+        """Fetches it; False when it was there."""
+        ...
+
+
+def _shard(
+    chosen: PublishedSet, number: int, out: Path, options: DataDownloadOptions, fleet: "Fetchers"
+) -> Download:
+    """A shard from the hub, by its client, or from a mirror."""
+    name, stop = shard_name(number), fleet.stopping.is_set
+    policy = Policy(first_wait=options.retry_wait)
+    if options.mirror:
+        url = chosen.url(number, options.mirror)
+        return Transfer(url, out / name, _check_shard, stop, policy, fleet.notes.put)
+    return HubFile(chosen.dataset, name, out / name, _check_shard, stop, policy, fleet.notes.put)
 
 
 def fetch_bundle(options: DataDownloadOptions, run: StageRun) -> dict[str, float | int | str]:
@@ -103,7 +123,7 @@ class Fetchers:
     """Daemon threads that take transfers from one queue, watched by the stage's own thread.
 
     They are daemons because a read may hang for the whole timeout: a stop waits for them briefly and
-    then leaves; what they wrote is a part that the next run goes on with.
+    then leaves. What a `Transfer` wrote is a part that the next run goes on with.
     """
 
     LEAVE_AFTER = 2.0
@@ -115,9 +135,9 @@ class Fetchers:
         self._errors: list[BaseException] = []
         self._outcomes: list[bool] = []
 
-    def fetch(self, transfers: Sequence[Transfer]) -> int:
+    def fetch(self, transfers: Sequence[Download]) -> int:
         """Runs all transfers; returns how many were fetched. The first error ends the others."""
-        queue: SimpleQueue[Transfer] = SimpleQueue()
+        queue: SimpleQueue[Download] = SimpleQueue()
         for transfer in transfers:
             queue.put(transfer)
         count = min(self._workers, len(transfers))
@@ -138,7 +158,7 @@ class Fetchers:
             raise self._errors[0]
         return sum(self._outcomes)
 
-    def _work(self, queue: "SimpleQueue[Transfer]") -> None:
+    def _work(self, queue: "SimpleQueue[Download]") -> None:
         while not self.stopping.is_set():
             try:
                 self._outcomes.append(queue.get_nowait().run())
@@ -149,7 +169,7 @@ class Fetchers:
                 self.stopping.set()
                 return
 
-    def _watch(self, threads: Sequence[threading.Thread], transfers: Sequence[Transfer]) -> None:
+    def _watch(self, threads: Sequence[threading.Thread], transfers: Sequence[Download]) -> None:
         tell = _teller(self._run, transfers)
         with Progress(self._run, "downloading") as progress:
             while any(thread.is_alive() for thread in threads):
@@ -166,7 +186,7 @@ class Fetchers:
             self._run.log(self.notes.get())
 
 
-def _teller(run: StageRun, transfers: Sequence[Transfer]) -> Callable[[Progress, int], None]:
+def _teller(run: StageRun, transfers: Sequence[Download]) -> Callable[[Progress, int], None]:
     """Tells the share done: bytes, where the files not yet begun count as the mean of the others."""
     started = time.monotonic()
 

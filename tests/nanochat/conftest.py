@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from training_data import link_base, make_base
 
@@ -52,3 +54,12 @@ def left_behind() -> Callable[[], set[psutil.Process]]:
     """Gives the processes below this one that were not there when the test began (other tests start some)."""
     before = set(psutil.Process().children(recursive=True))
     return lambda: set(psutil.Process().children(recursive=True)) - before
+
+
+@pytest.fixture(scope="session")
+def shard() -> bytes:
+    """A small shard, as a file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"text": ["one", "two"]}), sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content

@@ -25,9 +25,21 @@ class Misbehaviour:
 
 @dataclass
 class FileServer:
-    """`files` by path; `trouble` by path; `requests` is what was asked, with the Range header or ""."""
+    """`files` by path; `trouble` by path; `requests` is what was asked, with the Range header or "".
+
+    A path is without its query. A HEAD request is asked, and can be troubled, as "HEAD " and the path.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """More headers of a path's answer. One with a Location is a redirect."""
+    token: str = ""
+    """Where one is set, every path but `open_paths` needs it."""
+    open_paths: str = "/cdn/"
+    refusal: dict[str, str] = field(default_factory=dict)
+    """Headers of the 401 that answers a request without the token."""
+    tokens: list[tuple[str, str]] = field(default_factory=list)
+    """What was asked with an Authorization header, and the header."""
     trouble: dict[str, list[Misbehaviour]] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     ranges: bool = True
@@ -52,16 +64,53 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
             pass
 
         def do_GET(self) -> None:
-            range_header = self.headers.get("Range", "")
-            server.requests.append((self.path, range_header))
-            pending = server.trouble.get(self.path)
-            trouble = pending.pop(0) if pending else Misbehaviour()
-            if trouble.status != 200 or self.path not in server.files:
-                self.send_error(trouble.status if trouble.status != 200 else 404)
-                return
-            self._send(server.files[self.path], range_header, trouble)
+            self._answer("")
 
-        def _send(self, content: bytes, range_header: str, trouble: Misbehaviour) -> None:
+        def do_HEAD(self) -> None:
+            self._answer("HEAD ")
+
+        def _answer(self, method: str) -> None:
+            path = self.path.partition("?")[0]
+            range_header = self.headers.get("Range", "")
+            server.requests.append((method + path, range_header))
+            if "Authorization" in self.headers:
+                server.tokens.append((method + path, self.headers["Authorization"]))
+            pending = server.trouble.get(method + path)
+            trouble = pending.pop(0) if pending else Misbehaviour()
+            known = server.headers.get(path, {})
+            if not self._allowed(path):
+                self._refuse(401, server.refusal)
+            elif trouble.status != 200 or (path not in server.files and "Location" not in known):
+                self._refuse(trouble.status if trouble.status != 200 else 404, known)
+            elif "Location" in known:
+                self._refuse(302, known)
+            elif method:
+                self._head(server.files[path], known)
+            else:
+                self._send(server.files[path], range_header, trouble, known)
+
+        def _allowed(self, path: str) -> bool:
+            if not server.token or path.startswith(server.open_paths):
+                return True
+            return self.headers.get("Authorization") == f"Bearer {server.token}"
+
+        def _refuse(self, status: int, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def _head(self, content: bytes, headers: dict[str, str]) -> None:
+            self.send_response(200)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+
+        def _send(
+            self, content: bytes, range_header: str, trouble: Misbehaviour, headers: dict[str, str]
+        ) -> None:
             etag = f'"{hashlib.md5(content).hexdigest()}"'
             start = 0
             matches = self.headers.get("If-Range", etag) == etag
@@ -78,7 +127,9 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
             else:
                 self.send_response(200)
-            if server.etags:
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if server.etags and "ETag" not in headers:
                 self.send_header("ETag", etag)
             if server.announce_sha256:
                 self.send_header("X-Linked-ETag", f'"{hashlib.sha256(content).hexdigest()}"')
