@@ -5,7 +5,6 @@ of the files' names, written last: where it stands, the set is whole. `files.jso
 file's size, which is checked whenever the set is opened, and its sha256 (`nanochat tasks fetch` checks it).
 """
 
-import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Callable
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.common.paths import atomic_write
-from nanochat.data.download import Policy, RefusedByServer, Transfer
+from nanochat.common.paths import atomic_write, make_dir
+from nanochat.data.download import Policy, RefusedByServer, Transfer, locked, sha256_of
+from nanochat.data.hub_client import warnings_to
+from nanochat.data.hub_download import converted_files, put
 from nanochat.data.shards import open_parquet
 
 if TYPE_CHECKING:
@@ -68,14 +69,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Hub:
-    """Finds data sets: in `folder` when one is given, else in `cache`, else (with no folder) at `mirror`.
+    """Finds data sets: in `folder` when one is given, else in `cache`, else (with no folder) fetches them.
 
+    They come from the hub through its own client, or from `mirror`, any server that keeps the files.
     `folder` holds `ORG/NAME/SUBSET/SPLIT/*.parquet` (or ORG--NAME as the cache does) and is never written to.
     """
 
     cache: Path
     folder: Path | None = None
-    mirror: str = HUB
+    mirror: str = ""
     offline: bool = False
     policy: Policy = field(default_factory=Policy)
     note: Callable[[str], None] = lambda text: None
@@ -96,7 +98,7 @@ class Hub:
                 raise UserError(
                     f"{wanted} is {where}", f"{_how_to_give(wanted)}, or leave it out to fetch it"
                 )
-            if self.offline:
+            if self.offline and self.mirror:
                 raise UserError(
                     f"{wanted} is not in {self.cache}",
                     f"nothing is fetched offline; {_how_to_give(wanted)}",
@@ -116,19 +118,59 @@ class Hub:
     # -- fetching --------------------------------------------------------------------------------
 
     def _fetch(self, wanted: HubSet, place: Path) -> None:
+        if self.offline:
+            self._converted(wanted)  # says that it is not there before anything is written
+        make_dir(place)
+        with locked(place / MANIFEST, self.should_stop):
+            if (place / MANIFEST).is_file():  # another process was quicker
+                return
+            paths = self._from_mirror(wanted, place) if self.mirror else self._from_hub(wanted, place)
+            known = {path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in paths}
+            atomic_write(place / FILES, json.dumps(known, indent=1) + "\n")
+            atomic_write(place / MANIFEST, json.dumps(list(known)) + "\n")
+            (place / LISTING).unlink(missing_ok=True)
+
+    def _from_hub(self, wanted: HubSet, place: Path) -> list[Path]:
+        found = self._converted(wanted)
+        paths = [place / f"{number:05d}.parquet" for number in range(len(found))]
+        for source, path in zip(found, paths, strict=True):
+            put(source, path)
+        size = sum(path.stat().st_size for path in paths)
+        self.note(f"{wanted}: {len(paths)} files of the hub, {size:,} bytes")
+        return paths
+
+    def _converted(self, wanted: HubSet) -> list[Path]:
+        """The set's files in the cache of the hub's client."""
+        folder = f"{wanted.subset}/{wanted.split}"
+        try:
+            with warnings_to(self.note):
+                return converted_files(
+                    wanted.repo,
+                    folder,
+                    offline=self.offline,
+                    check=_check_parquet,
+                    policy=self.policy,
+                    note=self.note,
+                    should_stop=self.should_stop,
+                )
+        except UserError as error:
+            code = Exit.USAGE if self.offline else Exit.FAILED
+            raise UserError(
+                f"{wanted} is not in {self.cache}: {error.message}",
+                f"{error.hint}; or {_how_to_give(wanted)}",
+                code,
+            ) from error
+
+    def _from_mirror(self, wanted: HubSet, place: Path) -> list[Path]:
         try:
             addresses = self._listed(wanted, place)
-            paths = self._plain(wanted, place) if addresses is None else self._each(addresses, place)
+            return self._plain(wanted, place) if addresses is None else self._each(addresses, place)
         except UserError as error:
             raise UserError(
                 f"{wanted} is missing: {error.message}",
                 f"{_how_to_give(wanted)}, or another address with --mirror",
                 Exit.FAILED,
             ) from error
-        known = {path.name: {"size": path.stat().st_size, "sha256": _sha256(path)} for path in paths}
-        atomic_write(place / FILES, json.dumps(known, indent=1) + "\n")
-        atomic_write(place / MANIFEST, json.dumps(list(known)) + "\n")
-        (place / LISTING).unlink(missing_ok=True)
 
     def _listed(self, wanted: HubSet, place: Path) -> list[str] | None:
         """The addresses of the set's files, as the hub lists them; None where a mirror keeps no list."""
@@ -220,7 +262,7 @@ class _Stored:
         size = self.path.stat().st_size
         if self.size not in (-1, size):
             return f"has {size:,} bytes where {self.size:,} were fetched"
-        if hashed and self.sha256 and _sha256(self.path) != self.sha256:
+        if hashed and self.sha256 and sha256_of(self.path) != self.sha256:
             return "has another sha256 than when it was fetched"
         return ""
 
@@ -248,11 +290,6 @@ def _check_stored(place: Path, hashed: bool = False) -> list[Path]:
 
 def _damaged(place: Path, what: str) -> UserError:
     return UserError(f"the data set in {place} is damaged: {what}", "delete that folder and run again")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> "pa.Table":

@@ -53,12 +53,11 @@ class TaskData:
     ) -> "TaskData":
         """The data under a base directory; `folder` is one of data sets that are at hand already."""
         from nanochat.data.download import Policy
-        from nanochat.tasks.hub import HUB
 
         hub = Hub(
             cache=layout.base / "task_data",
             folder=layout.resolve(folder) if folder else None,
-            mirror=mirror or HUB,
+            mirror=mirror,
             offline=offline,
             policy=policy or Policy(),
             note=note,

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fileserver import FileServer, Misbehaviour, serving
+from hubserver import CONVERTED, in_place_of_the_hub, publish
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
@@ -184,6 +185,114 @@ def test_a_damaged_cache_is_named_and_says_what_to_do(server, layout):
     (path.parent / "manifest.json").write_text("{")
     with pytest.raises(UserError, match="is damaged"):
         here.rows(GSM8K)
+
+
+# -- from the hub, by its client -------------------------------------------------------------------
+
+PARTS = {"main/test/0000.parquet": 5, "main/test/0001.parquet": 3, "main/train/0000.parquet": 7}
+
+
+def parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+@pytest.fixture
+def published(server, tmp_path):
+    """The hub with the set of three files, and the cache of its client."""
+    with in_place_of_the_hub(server.address, tmp_path / "hub"):
+        publish(server, GSM8K.repo, {n: parquet(questions(rows)) for n, rows in PARTS.items()}, CONVERTED)
+        yield tmp_path / "hub"
+
+
+def bodies(server: FileServer) -> list[str]:
+    return [path for path, _ in server.requests if path.startswith("/cdn/")]
+
+
+def of_the_hub(layout: Layout, **changes: object) -> Hub:
+    return Hub(layout.base / "task_data", policy=QUICK, **changes)  # type: ignore[arg-type]
+
+
+def test_a_set_comes_from_the_hub_into_the_references_cache(server, layout, published):
+    rows = of_the_hub(layout).rows(GSM8K)
+    assert sorted(rows[i]["question"] for i in range(8)) == sorted([f"{n}?" for n in [*range(5), *range(3)]])
+    place = layout.base / "task_data" / "openai--gsm8k" / "main" / "test"
+    assert json.loads((place / "manifest.json").read_text()) == ["00000.parquet", "00001.parquet"]
+    assert sorted(path.name for path in place.iterdir()) == [
+        "00000.parquet",
+        "00001.parquet",
+        "files.json",
+        "manifest.json",
+    ]
+    assert len(bodies(server)) == 2  # not those of the other split
+    server.requests.clear()
+    assert len(of_the_hub(layout).verify(GSM8K)) == 2
+    assert server.requests == []
+
+
+def test_offline_the_hubs_cache_serves_another_base_directory(server, layout, published, tmp_path):
+    of_the_hub(layout).files(GSM8K)
+    server.requests.clear()
+    other = Layout(tmp_path / "other")
+    assert len(of_the_hub(other, offline=True).rows(GSM8K)) == 8
+    with in_place_of_the_hub(server.address, published, offline=True):
+        assert len(of_the_hub(Layout(tmp_path / "third")).rows(GSM8K)) == 8
+    assert server.requests == []
+
+
+def test_offline_a_part_of_a_set_is_no_set(server, layout, published, tmp_path):
+    of_the_hub(layout).files(GSM8K)
+    next(published.rglob("0001.parquet")).unlink()
+    with pytest.raises(UserError, match=r"is not in .*: main/test of openai/gsm8k is not in the hub's cache"):
+        of_the_hub(Layout(tmp_path / "other"), offline=True).files(GSM8K)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_damaged_file_of_the_hubs_cache_is_fetched_anew(server, layout, published, tmp_path):
+    of_the_hub(layout).files(GSM8K)
+    blob = next(published.rglob("0000.parquet")).resolve()
+    blob.write_bytes(blob.read_bytes()[::-1])
+    assert len(of_the_hub(Layout(tmp_path / "other")).rows(GSM8K)) == 8
+    assert len(bodies(server)) == 3
+
+
+@pytest.mark.parametrize(
+    "wanted", [HubSet("openai/gsm8k", "socratic", "test", ()), HubSet("openai/other", "a", "b", ())]
+)
+def test_what_the_hub_does_not_have_is_named(server, layout, published, wanted):
+    with pytest.raises(UserError, match=rf"{wanted.repo} .*task-data") as caught:
+        of_the_hub(layout).files(wanted)
+    assert "\n" not in str(caught.value)
+    assert not list((layout.base / "task_data").rglob("*.parquet"))
+
+
+def test_a_private_set_needs_the_token(server, layout, published, monkeypatch):
+    server.token, server.refusal = "hf_secret", {"X-Error-Code": "GatedRepo"}
+    with pytest.raises(UserError, match=r"HTTP 401 .*ask for access .*HF_TOKEN"):
+        of_the_hub(layout).files(GSM8K)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert len(of_the_hub(layout).rows(GSM8K)) == 8
+
+
+def test_a_web_page_in_place_of_the_hub_is_named(server, layout, published):
+    server.files["/api/datasets/openai/gsm8k/revision/refs%2Fconvert%2Fparquet"] = b"<html>log in</html>"
+    with pytest.raises(UserError, match="does not answer as the Hugging Face hub does"):
+        of_the_hub(layout).files(GSM8K)
+
+
+def test_many_at_once_fetch_from_the_hub_once(server, layout, published):
+    counts: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: counts.append(len(of_the_hub(layout).rows(GSM8K)))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts == [8] * 4
+    assert len(bodies(server)) == 2
 
 
 def test_missing_data_says_what_to_get_and_where(layout, tmp_path, server):
