@@ -11,15 +11,15 @@ from nanochat.config.stages import STAGES, stage_spec
 from nanochat.run.stage_run import stage_parser
 
 PARSERS = {
-    "runs": "remote.cli.commands:runs_parser",
-    "hosts": "remote.cli.commands:hosts_parser",
+    "runs": "remote.cli.runs:runs_parser",
+    "hosts": "remote.cli.hosts:hosts_parser",
     "tasks": "nanochat.commands.tasks:parser",
     "estimate": "nanochat.commands.estimate:parser",
     "probe": "nanochat.commands.probe:parser",
     "bench": "nanochat.commands.bench:parser",
     "export": "nanochat.commands.export:parser",
     "tensorboard": "nanochat.commands.tensorboard:parser",
-    "doctor": "remote.cli.commands:doctor_parser",
+    "doctor": "remote.cli.doctor:doctor_parser",
     "completion": "nanochat.commands.completion:parser",
 }
 """`module:function` that makes a command's parser. `demo` takes the options of `nanochat` itself."""

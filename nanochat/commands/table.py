@@ -24,9 +24,9 @@ COMMANDS: dict[str, Command] = {
         "nanochat.cli:demo", "train a small model here, live: a five-minute tour [--no-tui] [--host NAME]"
     ),
     "runs": Command(
-        "remote.cli.commands:runs", "ls | show | follow | stop | resume | mark the runs of every host"
+        "remote.cli.runs:runs", "ls | show | follow | stop | resume | mark the runs of every host"
     ),
-    "hosts": Command("remote.cli.commands:hosts", "ls | add | test | rm the machines that stages run on"),
+    "hosts": Command("remote.cli.hosts:hosts", "ls | add | test | rm the machines that stages run on"),
     "data": Command("nanochat.cli:data", "build | download training shards"),
     "tasks": Command(
         "nanochat.commands.tasks:main",
@@ -44,7 +44,7 @@ COMMANDS: dict[str, Command] = {
         "nanochat.commands.tensorboard:main", "write runs' event logs as TensorBoard files"
     ),
     "doctor": Command(
-        "remote.cli.commands:doctor", "check this machine, line by line, with a fix for each failure"
+        "remote.cli.doctor:doctor", "check this machine, line by line, with a fix for each failure"
     ),
     "completion": Command(
         "nanochat.commands.completion:main", "print the shell completion: bash | zsh | tcsh"

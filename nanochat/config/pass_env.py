@@ -6,7 +6,7 @@ request and lie on the host in a file of mode 0600 until the run has ended. They
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nanochat.common.errors import UserError
@@ -73,3 +73,8 @@ def missing_line(missing: Iterable[str]) -> str:
     names = list(missing)
     verb, them = ("is", "it is") if len(names) == 1 else ("are", "they are")
     return f"{', '.join(names)} {verb} listed in pass_env but not set here: {them} not passed on"
+
+
+def option_names(given: Sequence[str]) -> tuple[str, ...]:
+    """The names of every `--pass-env`."""
+    return check_names((name for text in given for name in split_names(text)), "--pass-env")

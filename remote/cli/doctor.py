@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from nanochat import __version__
-from nanochat.common.errors import one_line
+from nanochat.common.errors import Exit, one_line
 from nanochat.common.paths import Layout
 from nanochat.common.text import size_bytes
+from nanochat.config.command_parser import Parser, command_parser, parse
+from remote.cli.printer import print_check
 from remote.hosts.preflight import LITTLE_DISK, Check
 
 TORCH_CHECK = (
@@ -128,3 +132,25 @@ def _terminal() -> Check:
             "set a UTF-8 locale for braille plots",
         )
     return Check("good", f"terminal {os.environ.get('TERM', 'unknown')}, UTF-8")
+
+
+def doctor_parser() -> Parser:
+    """`nanochat doctor`."""
+    parser = command_parser(
+        "nanochat doctor", "Check this machine, a line a check, with a fix for each failure."
+    )
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+def doctor(argv: Sequence[str]) -> int:
+    """Answers `nanochat doctor`: 0 when nothing fails, else 1."""
+    given, layout = parse(doctor_parser(), argv)
+    found: list[dict[str, Any]] = []
+    for check in machine_checks(layout):
+        found.append({"level": check.level, "check": check.what, "fix": check.fix})
+        if not given.json:
+            print_check(check.level, check.what, check.fix)
+    if given.json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+    return Exit.FAILED if any(check["level"] == "bad" for check in found) else Exit.OK

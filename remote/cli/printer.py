@@ -230,3 +230,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _value(value: object) -> float | str | None:
     return value if isinstance(value, (int, float, str)) or value is None else str(value)
+
+
+def print_check(level: str, what: str, fix: str) -> None:
+    """A line a check: glyph, word, and below it what to do."""
+    mark = {"good": "✓ ok  ", "warn": "! warn", "bad": "✗ fail"}[level]
+    print(f"{mark}  {what}")
+    if fix:
+        print(f"        → {fix}")
