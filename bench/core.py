@@ -4,9 +4,9 @@
     python bench/core.py --bundle DIR --reference DIR       and a checkout of karpathy/nanochat
     python bench/core.py … --json                           end with one JSON document
 
-Both judge the first rows of each task after the shuffle with one randomly filled model of the given shape
-and one tokenizer, each in a process of its own, one after the other. Only judging is timed: reading the
-bundle and making the model are not. Verdicts are compared item by item. Close other work first.
+Both evaluate the first rows of each task after the shuffle with one randomly filled model of the given shape
+and one tokenizer, each in a process of its own, one after the other. Only evaluation is timed: reading the
+bundle and making the model are not. Results are compared item by item. Close other work first.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from parts.worker import Worker  # noqa: E402
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--bundle", required=True, help="folder of the CORE bundle")
-    parser.add_argument("--tokenizer", required=True, help="folder of the reference's tokenizer files")
+    parser.add_argument("--tokenizer", required=True, help="folder of upstream nanochat's tokenizer files")
     parser.add_argument("--reference", default="", help="folder of a checkout of karpathy/nanochat")
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--head-dim", type=int, default=64)
@@ -45,10 +45,16 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     arguments = parse()
     case = core_cases.Case(
-        str(Path(arguments.bundle).resolve()), str(Path(arguments.tokenizer).resolve()), arguments.depth,
-        arguments.head_dim, arguments.context, arguments.rows, arguments.tasks, arguments.dtype,
-        arguments.threads,
-    )  # fmt: skip
+        bundle=str(Path(arguments.bundle).resolve()),
+        tokenizer=str(Path(arguments.tokenizer).resolve()),
+        depth=arguments.depth,
+        head_dim=arguments.head_dim,
+        context=arguments.context,
+        rows=arguments.rows,
+        tasks=arguments.tasks,
+        dtype=arguments.dtype,
+        threads=arguments.threads,
+    )
     load = os.getloadavg()[0]
     worker = Worker()
     ours = worker.call(core_cases.ours, case)
@@ -77,8 +83,10 @@ def main() -> None:
     result = {"seconds": totals[0], "load": load, "tasks": ours, "reference": theirs}
     if theirs:
         result |= {"reference_seconds": totals[1], "ratio": totals[1] / totals[0], "differ": differing}
-        print(f"{totals[1] / totals[0]:.2f} × the speed of karpathy/nanochat; {differing} of {compared} "
-              f"verdicts differ; load before {load:.1f}")  # fmt: skip
+        print(
+            f"{totals[1] / totals[0]:.2f} × the speed of karpathy/nanochat; {differing} of {compared} "
+            f"results differ; load before {load:.1f}"
+        )
     if arguments.json:
         print(json.dumps(result))
 

@@ -1,4 +1,4 @@
-"""Decode throughput beside the reference's Engine and transformers' NanoChat, on one machine in one run.
+"""Decode throughput beside upstream nanochat's Engine and transformers' NanoChat, on one machine in one run.
 
     python bench/decode.py                              ours, and transformers' generate if it is installed
     python bench/decode.py --reference ../nanochat      also a checkout of karpathy/nanochat
@@ -115,10 +115,14 @@ def peer(arguments: argparse.Namespace, sizes: list[int]) -> dict[str, Any]:
     width = arguments.depth * 64
     heads = width // arguments.head_dim
     config = NanoChatConfig(
-        vocab_size=arguments.vocab, hidden_size=width, intermediate_size=4 * width,
-        num_hidden_layers=arguments.depth, num_attention_heads=heads, num_key_value_heads=heads,
+        vocab_size=arguments.vocab,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=arguments.depth,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
         max_position_embeddings=arguments.context,
-    )  # fmt: skip
+    )
     model = NanoChatForCausalLM(config).eval()
 
     class Clock(BaseStreamer):  # type: ignore[misc,unused-ignore]
@@ -162,8 +166,10 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for name in list(asked):
             environment = os.environ | {
-                "OMP_NUM_THREADS": str(arguments.threads), "NANOCHAT_DTYPE": "float32", "PYTHONPATH": "",
-            }  # fmt: skip
+                "OMP_NUM_THREADS": str(arguments.threads),
+                "NANOCHAT_DTYPE": "float32",
+                "PYTHONPATH": "",
+            }
             command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
             done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
             if done.returncode:

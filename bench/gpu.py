@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 from parts.worker import Worker, WorkerError  # noqa: E402
 
 WHOLE_STEP_OF_REFERENCE = 90.0
-"""Seconds that compiling the reference's whole model may take, at the least that must be left for it."""
+"""Seconds that compiling upstream nanochat's whole model may take, at the least that must be left for it."""
 
 
 def parse() -> argparse.Namespace:
@@ -75,7 +75,7 @@ class Bench:
     """Runs cases in a worker that is replaced when one takes it down, until time is up."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        # nanochat is imported by workers only: a worker of the reference must not have it.
+        # nanochat is imported by workers only: a worker of upstream nanochat must not have it.
         self.arguments = arguments
         self.end = time.monotonic() + arguments.seconds
         self.worker: Worker | None = None
@@ -119,18 +119,18 @@ class Bench:
         self.close()
         a = self.arguments
         shape = steps.Shape(
-            depth,
-            a.context,
-            a.vocab,
-            a.head_dim,
-            a.aspect_ratio,
-            "SSSL",
-            rows,
-            a.accumulation,
-            "bfloat16",
-            a.device,
-            0,
-            True,
+            depth=depth,
+            context=a.context,
+            vocab=a.vocab,
+            head_dim=a.head_dim,
+            aspect_ratio=a.aspect_ratio,
+            window_pattern="SSSL",
+            rows=rows,
+            accumulation=a.accumulation,
+            dtype="bfloat16",
+            device=a.device,
+            threads=0,
+            compile=True,
         )
         worker = Worker((str(Path(a.reference).resolve()),), steps.reference_environment("bfloat16"))
         try:
@@ -144,9 +144,12 @@ class Bench:
             worker.close()
         seconds = sorted(wall for wall, _ in times)[len(times) // 2]
         return {
-            "rows": rows, "tok_per_sec": shape.tokens / seconds, "step_seconds": seconds,
-            "peak_memory_bytes": memory, "first_step_seconds": first["first_step_seconds"],
-        }  # fmt: skip
+            "rows": rows,
+            "tok_per_sec": shape.tokens / seconds,
+            "step_seconds": seconds,
+            "peak_memory_bytes": memory,
+            "first_step_seconds": first["first_step_seconds"],
+        }
 
     def close(self) -> None:
         if self.worker is not None:
@@ -187,9 +190,15 @@ def main() -> None:
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("this machine has no CUDA device; --device cpu runs the same cases at small sizes")
     sizes = Sizes(
-        arguments.device, arguments.context, arguments.vocab, arguments.head_dim, arguments.aspect_ratio,
-        arguments.rows, arguments.accumulation, arguments.steps,
-    )  # fmt: skip
+        device=arguments.device,
+        context=arguments.context,
+        vocab=arguments.vocab,
+        head_dim=arguments.head_dim,
+        aspect_ratio=arguments.aspect_ratio,
+        rows=arguments.rows,
+        accumulation=arguments.accumulation,
+        steps=arguments.steps,
+    )
     machine = bench.call("machine", "machine", sizes)
     if machine is None:
         raise SystemExit(bench.left_out[-1])

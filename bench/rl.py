@@ -4,7 +4,7 @@
     python bench/rl.py                                three seeds of 30 steps on Arithmetic
     python bench/rl.py --seeds 1,2,3,4,5 --steps 60 --task SpellingBee --model-tag d12
 
-Runs `nanochat chat_rl` as a user would, one seed after another, and prints for every judged step the mean
+Runs `nanochat chat_rl` as a user would, one seed after another, and prints for every evaluated step the mean
 reward on held-out questions with its standard error, and the reward while training. The last line is one
 JSON document.
 """
@@ -41,24 +41,39 @@ def parse() -> argparse.Namespace:
 
 
 def train(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """One run; its judged rewards and those of training, by step."""
+    """One run; its held-out rewards and those of training, by step."""
     base = base_dir(arguments.base_dir)
     before = set((base / "runs").glob("*-chat_rl-*"))
     command = [
-        sys.executable, "-m", "nanochat", "chat_rl", f"--base-dir={base}", f"--seed={seed}",
-        f"--model-tag={arguments.model_tag}", f"--out-tag={arguments.model_tag}-seed{seed}",
-        f"--tokenizer-dir={arguments.tokenizer_dir}", f"--data-dir={arguments.data_dir}",
-        f"--task={arguments.task}", f"--num-iterations={arguments.steps}", f"--eval-every={arguments.every}",
-        f"--eval-examples={arguments.questions}", "--max-new-tokens=96", "--save-every=-1", *arguments.rest,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "nanochat",
+        "chat_rl",
+        f"--base-dir={base}",
+        f"--seed={seed}",
+        f"--model-tag={arguments.model_tag}",
+        f"--out-tag={arguments.model_tag}-seed{seed}",
+        f"--tokenizer-dir={arguments.tokenizer_dir}",
+        f"--data-dir={arguments.data_dir}",
+        f"--task={arguments.task}",
+        f"--num-iterations={arguments.steps}",
+        f"--eval-every={arguments.every}",
+        f"--eval-examples={arguments.questions}",
+        "--max-new-tokens=96",
+        "--save-every=-1",
+        *arguments.rest,
+    ]
     began = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"bench/rl.py: seed {seed} failed: {done.stderr.strip().splitlines()[-1]}")
     [run] = set((base / "runs").glob("*-chat_rl-*")) - before
     events = read_events(run / "events.jsonl")[0]
-    held = {e.step: (e.data["rl/held_out_reward"], e.data["rl/held_out_reward_stderr"])
-            for e in events if "rl/held_out_reward" in e.data}  # fmt: skip
+    held = {
+        e.step: (e.data["rl/held_out_reward"], e.data["rl/held_out_reward_stderr"])
+        for e in events
+        if "rl/held_out_reward" in e.data
+    }
     reward = [e.data["rl/reward"] for e in events if "rl/reward" in e.data]
     return {"seed": seed, "seconds": time.perf_counter() - began, "held_out": held, "reward": reward}
 

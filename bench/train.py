@@ -88,11 +88,19 @@ def begin(name: str, shape: steps.Shape, arguments: argparse.Namespace) -> tuple
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Starts all, then lets each do a step in turn; figures are medians."""
     shape = steps.Shape(
-        arguments.depth, arguments.context, arguments.vocab, arguments.head_dim, arguments.aspect_ratio,
-        arguments.window_pattern, arguments.device_batch_size,
-        arguments.total_batch_size // (arguments.device_batch_size * arguments.context), arguments.dtype,
-        arguments.device, arguments.threads, arguments.compile,
-    )  # fmt: skip
+        depth=arguments.depth,
+        context=arguments.context,
+        vocab=arguments.vocab,
+        head_dim=arguments.head_dim,
+        aspect_ratio=arguments.aspect_ratio,
+        window_pattern=arguments.window_pattern,
+        rows=arguments.device_batch_size,
+        accumulation=arguments.total_batch_size // (arguments.device_batch_size * arguments.context),
+        dtype=arguments.dtype,
+        device=arguments.device,
+        threads=arguments.threads,
+        compile=arguments.compile,
+    )
     workers: dict[str, Worker] = {}
     results: dict[str, dict[str, Any]] = {}
     for name in contestants(arguments):
@@ -110,12 +118,15 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         median = statistics.median(wall for wall, _ in times[name])
         rate = shape.tokens / median
         results[name] = {
-            "name": name, "tok_per_sec": rate, "step_seconds": median,
+            "name": name,
+            "tok_per_sec": rate,
+            "step_seconds": median,
             "cpu_seconds": statistics.median(used for _, used in times[name]),
             "gflops_per_sec": rate * results[name]["flops_per_token"] / 1e9,
-            "peak_memory_bytes": worker.call(steps.peak_memory), "load": os.getloadavg()[0],
+            "peak_memory_bytes": worker.call(steps.peak_memory),
+            "load": os.getloadavg()[0],
             **results[name],
-        }  # fmt: skip
+        }
         worker.close()
     return list(results.values())
 

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Case:
-    """What is judged: a folder of the bundle, one of the tokenizer, the model's shape, rows of each task."""
+    """What is evaluated: folders of bundle and tokenizer, the model's shape, rows of each task."""
 
     bundle: str
     tokenizer: str
@@ -24,9 +24,14 @@ class Case:
         width = self.depth * 64
         heads = width // self.head_dim
         return {
-            "sequence_len": self.context, "vocab_size": vocab, "n_layer": self.depth, "n_head": heads,
-            "n_kv_head": heads, "n_embd": width, "window_pattern": "L",
-        }  # fmt: skip
+            "sequence_len": self.context,
+            "vocab_size": vocab,
+            "n_layer": self.depth,
+            "n_head": heads,
+            "n_kv_head": heads,
+            "n_embd": width,
+            "window_pattern": "L",
+        }
 
 
 def fill(model: Any) -> None:
@@ -43,7 +48,7 @@ def fill(model: Any) -> None:
 
 
 def ours(case: Case) -> dict[str, Any]:
-    """Seconds and verdicts of each task."""
+    """Seconds and results of each task."""
     import nanochat  # noqa: F401 - sets how OpenMP waits, before torch is loaded
 
     # isort: split
@@ -82,7 +87,7 @@ def ours(case: Case) -> dict[str, Any]:
 
 
 def reference(case: Case) -> dict[str, Any]:
-    """The same by the reference's code; a verdict is None where it dies."""
+    """The same by upstream nanochat's code; a result is None where it dies."""
     import json
     import random
 
@@ -113,9 +118,10 @@ def reference(case: Case) -> dict[str, Any]:
         random.Random(1337).shuffle(data)
         data = data[: case.rows]
         meta = {
-            "task_type": task["icl_task_type"], "num_fewshot": task["num_fewshot"][0],
+            "task_type": task["icl_task_type"],
+            "num_fewshot": task["num_fewshot"][0],
             "continuation_delimiter": task.get("continuation_delimiter", " "),
-        }  # fmt: skip
+        }
         correct: list[bool | None] = []
         started = time.perf_counter()
         for index in range(len(data)):

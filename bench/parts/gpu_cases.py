@@ -188,9 +188,14 @@ def _measured(
     rate = rows * sizes.context * sizes.accumulation / seconds
     flops = flops_per_token(model.config)
     result: dict[str, Any] = {
-        "rows": rows, "tok_per_sec": rate, "step_seconds": seconds, "first_step_seconds": first,
-        "peak_memory_bytes": runtime.peak_memory(), "kernels": model.kernels, **found,
-    }  # fmt: skip
+        "rows": rows,
+        "tok_per_sec": rate,
+        "step_seconds": seconds,
+        "first_step_seconds": first,
+        "peak_memory_bytes": runtime.peak_memory(),
+        "kernels": model.kernels,
+        **found,
+    }
     compute = Compute(sizes.device, "bfloat16", case.precision == "fp8", case.mode == "compiled")
     estimate = estimate_memory(model.config, compute, device_batch_size=rows)
     # The allocator's peak, which is what is compared on a GPU, does not know of CUDA's own context.

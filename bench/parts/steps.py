@@ -110,9 +110,15 @@ def _ours(name: str, shape: Shape) -> tuple[Callable[[], object], float]:
     from nanochat.train.step import prepare_for_training, train_step
 
     config = ModelConfig(
-        shape.context, shape.vocab, shape.depth, shape.heads, shape.heads, shape.width, shape.window_pattern,
-        CLASSIC if name == "classic" else MODERN,
-    )  # fmt: skip
+        sequence_len=shape.context,
+        vocab_size=shape.vocab,
+        n_layer=shape.depth,
+        n_head=shape.heads,
+        n_kv_head=shape.heads,
+        n_embd=shape.width,
+        window_pattern=shape.window_pattern,
+        parts=CLASSIC if name == "classic" else MODERN,
+    )
     model = build_model(config, shape.device, getattr(torch, shape.dtype))
     model.init_weights(1)
     runtime = setup_runtime(shape.device, shape.dtype)
@@ -134,10 +140,14 @@ def _transformers(name: str, shape: Shape) -> tuple[Callable[[], object], float]
     from transformers import NanoChatConfig, NanoChatForCausalLM
 
     config = NanoChatConfig(
-        vocab_size=shape.vocab, hidden_size=shape.width, intermediate_size=4 * shape.width,
-        num_hidden_layers=shape.depth, num_attention_heads=shape.heads, num_key_value_heads=shape.heads,
+        vocab_size=shape.vocab,
+        hidden_size=shape.width,
+        intermediate_size=4 * shape.width,
+        num_hidden_layers=shape.depth,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
         max_position_embeddings=shape.context,
-    )  # fmt: skip
+    )
     model = NanoChatForCausalLM(config).to(shape.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=shape.device in ("cpu", "cuda"))
     ids = _tokens(shape)[:, :-1].contiguous()
@@ -161,9 +171,14 @@ def _reference(name: str, shape: Shape) -> tuple[Callable[[], object], float]:
     from nanochat.gpt import GPT, GPTConfig
 
     config = GPTConfig(
-        sequence_len=shape.context, vocab_size=shape.vocab, n_layer=shape.depth, n_head=shape.heads,
-        n_kv_head=shape.heads, n_embd=shape.width, window_pattern=shape.window_pattern,
-    )  # fmt: skip
+        sequence_len=shape.context,
+        vocab_size=shape.vocab,
+        n_layer=shape.depth,
+        n_head=shape.heads,
+        n_kv_head=shape.heads,
+        n_embd=shape.width,
+        window_pattern=shape.window_pattern,
+    )
     with torch.device("meta"):
         model = GPT(config)
     model.to_empty(device=shape.device)
@@ -186,5 +201,5 @@ def _reference(name: str, shape: Shape) -> tuple[Callable[[], object], float]:
 
 
 def reference_environment(dtype: str) -> dict[str, str]:
-    """How karpathy/nanochat is told its compute type, and its compiler not to fill the console."""
+    """Sets the compute type of karpathy/nanochat, and keeps its compiler from filling the console."""
     return {"NANOCHAT_DTYPE": dtype, "TORCH_LOGS": os.environ.get("TORCH_LOGS", "-dynamo")}

@@ -1,8 +1,7 @@
-"""Judges a base model: CORE over the bundle's 22 tasks, bits per byte of both splits, samples."""
+"""Evaluates a base model: CORE over the bundle's 22 tasks, bits per byte of both splits, samples."""
 
 import json
 import time
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,16 @@ from nanochat.stages import base_loss
 
 KINDS = ("core", "bpb", "sample")
 CORE_SHARE = 0.7
-"""Part of the progress given to CORE when there is more to do."""
+"""Part of the stage's progress that CORE is, where there is more to do."""
+HUGGING_FACE_CONTEXT = 2048
+"""Tokens of a batch's rows are counted with at most this context, as those of our own models."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is judged: a checkpoint, or a model of Hugging Face's."""
+class EvaluatedModel:
+    """A checkpoint, or a model of Hugging Face's."""
 
-    model: NanochatLM | HuggingFaceLM
+    lm: NanochatLM | HuggingFaceLM
     opened: OpenedModel | None
     name: str
     """What its results are filed under."""
@@ -42,135 +43,174 @@ class Subject:
     def step(self) -> int | None:
         return self.opened.checkpoint.step if self.opened is not None else None
 
-    def eager_attention(self) -> AbstractContextManager[None]:
-        return self.model.eager_attention()
-
 
 def run(options: BaseEvalOptions, run: StageRun) -> dict[str, float | int | str]:
     """The stage. Results: core/core and core/<task> with standard errors, train/bpb, val/bpb, files."""
-    kinds = wanted(options, run)
+    # 1. What is asked for. Missing data is reported before the model is loaded.
+    kinds = requested_kinds(options, run)
     runtime = setup_runtime(options.device_type, options.dtype)
-    # What is missing is said before the model is loaded.
     tasks = read_bundle(bundle_folder(run.layout, options.bundle), options.tasks) if "core" in kinds else []
-    subject = open_subject(options, run, runtime)
-    if subject.opened is None and set(kinds) - {"core"}:
+    model = open_evaluated_model(options, run, runtime)
+    if model.opened is None and set(kinds) - {"core"}:
         run.log("bits per byte and samples are for checkpoints: of --hf-path only CORE is computed")
         kinds = ["core"]
     if "bpb" in kinds:
         split_shards(run.layout.data_dir(options.data_dir))
-    dtype = str(runtime.dtype).removeprefix("torch.")
-    run.start(
-        unit="item",
-        info={
-            "model": subject.where, "checkpoint_step": subject.step, "device": runtime.name, "dtype": dtype,
-            "eval": kinds, "tasks": [task.label for task in tasks], "max_per_task": options.max_per_task,
-        },
-    )  # fmt: skip
-    run.log(f"{subject.where}: {', '.join(kinds)}, on {runtime.name} in {dtype}")
+    report_start(options, run, runtime, model, kinds, tasks)
+
+    # 2. CORE, bits per byte, samples.
     started = time.perf_counter()
     results: dict[str, float | int | str] = {}
-    high = CORE_SHARE if len(kinds) > 1 else 1.0
+    core_share = 0.0
     if "core" in kinds:
-        found = core(options, run, runtime, subject, tasks, high)
-        results |= found.values() | write_core(options, run, subject, found)
-    if subject.opened is not None:
-        low = high if "core" in kinds else 0.0
+        core_share = CORE_SHARE if len(kinds) > 1 else 1.0
+        score = run_core(options, run, runtime, model, tasks, core_share)
+        results |= score.values() | write_core(options, run, model, score)
+    if model.opened is not None:
+        opened = model.opened
         if "bpb" in kinds:
-            results |= bits_per_byte(options, run, runtime, subject.opened, low)
+            results |= bits_per_byte(options, run, runtime, opened, low=core_share)
         if "sample" in kinds and runtime.rank == 0:
-            write_samples(
-                run, subject.opened.model, subject.opened.tokenizer, subject.opened.checkpoint.step,
-                options.seed,
-            )  # fmt: skip
-        results["step"] = subject.opened.checkpoint.step
+            write_samples(run, opened.model, opened.tokenizer, opened.checkpoint.step, options.seed)
+        results["step"] = opened.checkpoint.step
     run.metric(None, {"progress": 1.0, "eta_s": 0.0})
-    return results | {"seconds": round(time.perf_counter() - started, 3), "model": subject.where}
+    return results | {"seconds": round(time.perf_counter() - started, 3), "model": model.where}
 
 
-def wanted(options: BaseEvalOptions, run: StageRun) -> list[str]:
-    """The evaluations asked for, in the order they are done."""
+def requested_kinds(options: BaseEvalOptions, run: StageRun) -> list[str]:
+    """The evaluations of --eval, in the order they run."""
     folder = bundle_folder(run.layout, options.bundle)
     if options.skip_missing_core and "core" in options.eval and not folder.is_dir():
-        run.alert("core_left_out", f"CORE is left out: no bundle in {folder}")
+        run.alert("core_left_out", f"CORE is skipped: no bundle in {folder}")
         options = replace(options, eval=tuple(kind for kind in options.eval if kind != "core"))
     for name in options.eval:
         if name not in KINDS:
             raise UserError(f"--eval: there is no '{name}'", nearest(name, KINDS))
     if not options.eval:
-        raise UserError("--eval: nothing is asked for", f"one or more of {','.join(KINDS)}")
+        raise UserError("--eval: there is nothing to do", f"give one or more of {','.join(KINDS)}")
     return [name for name in KINDS if name in options.eval]
 
 
-def open_subject(options: BaseEvalOptions, run: StageRun, runtime: Runtime) -> Subject:
+def open_evaluated_model(options: BaseEvalOptions, run: StageRun, runtime: Runtime) -> EvaluatedModel:
+    """The model of --hf-path, else the checkpoint that the options name."""
     if options.hf_path:
         path = options.hf_path
         if path.startswith(("{base}", "~", "/", ".")):
             path = str(run.layout.resolve(path))
             if not Path(path).is_dir():
                 raise UserError(f"--hf-path: there is no folder {path}")
-        model = HuggingFaceLM(path, runtime.device, runtime.dtype)
-        return Subject(model, None, model_name(path), path, min(model.max_tokens, 2048))
+        lm = HuggingFaceLM(path, runtime.device, runtime.dtype)
+        context = min(lm.max_tokens, HUGGING_FACE_CONTEXT)
+        return EvaluatedModel(lm, None, name=model_name(path), where=path, context=context)
     opened = open_model(
-        run.layout, options.source, tag=options.model_tag, step=options.step,
-        tokenizer_dir=options.tokenizer_dir, device=runtime.device, dtype=runtime.dtype,
-    )  # fmt: skip
-    checkpoint = opened.checkpoint
-    name = f"{options.source}_model_{checkpoint.step:06d}"
-    lm = NanochatLM(opened.model, opened.tokenizer)
-    return Subject(lm, opened, name, str(checkpoint.path), opened.model.config.sequence_len)
+        run.layout,
+        options.source,
+        tag=options.model_tag,
+        step=options.step,
+        tokenizer_dir=options.tokenizer_dir,
+        device=runtime.device,
+        dtype=runtime.dtype,
+    )
+    return EvaluatedModel(
+        NanochatLM(opened.model, opened.tokenizer),
+        opened,
+        name=f"{options.source}_model_{opened.checkpoint.step:06d}",
+        where=str(opened.checkpoint.path),
+        context=opened.model.config.sequence_len,
+    )
 
 
-def core(
-    options: BaseEvalOptions, run: StageRun, runtime: Runtime, subject: Subject, tasks: list[CoreTask],
-    high: float,
-) -> CoreScore:  # fmt: skip
-    budget = batch_tokens(runtime.device, options.device_batch_size, subject.context)
-    judged = CoreRun(
-        subject.model, run, runtime, run.path, budget, subject.step, options.max_per_task, high=high
+def report_start(
+    options: BaseEvalOptions,
+    run: StageRun,
+    runtime: Runtime,
+    model: EvaluatedModel,
+    kinds: list[str],
+    tasks: list[CoreTask],
+) -> None:
+    dtype = str(runtime.dtype).removeprefix("torch.")
+    info = {
+        "model": model.where,
+        "checkpoint_step": model.step,
+        "device": runtime.name,
+        "dtype": dtype,
+        "eval": kinds,
+        "tasks": [task.label for task in tasks],
+        "max_per_task": options.max_per_task,
+    }
+    run.start(unit="item", info=info)
+    run.log(f"{model.where}: {', '.join(kinds)}, on {runtime.name} in {dtype}")
+
+
+def run_core(
+    options: BaseEvalOptions,
+    run: StageRun,
+    runtime: Runtime,
+    model: EvaluatedModel,
+    tasks: list[CoreTask],
+    share: float,
+) -> CoreScore:
+    """CORE of the model; `share` is its part of the stage's progress."""
+    core = CoreRun(
+        model.lm,
+        run,
+        runtime,
+        folder=run.path,
+        budget=batch_tokens(runtime.device, options.device_batch_size, model.context),
+        step=model.step,
+        max_per_task=options.max_per_task,
+        high=share,
     )
     setup: dict[str, Any] = {
-        "model": subject.where, "dtype": str(runtime.dtype), "device": runtime.name,
+        "model": model.where,
+        "dtype": str(runtime.dtype),
+        "device": runtime.name,
         "bundle": str(bundle_folder(run.layout, options.bundle)),
-    }  # fmt: skip
-    with subject.eager_attention():
-        return evaluate_core(judged, tasks, setup)
+    }
+    with model.lm.eager_attention():
+        return evaluate_core(core, tasks, setup)
 
 
 def write_core(
-    options: BaseEvalOptions, run: StageRun, subject: Subject, found: CoreScore
+    options: BaseEvalOptions, run: StageRun, model: EvaluatedModel, score: CoreScore
 ) -> dict[str, float | int | str]:
     """The table and the JSON under `base_eval`, the items where --items says. Returns where they are.
 
-    Without all 22 tasks the files have `-partial` in their names and leave whole ones alone.
+    Without all 22 tasks the files have `-partial` in their names and leave complete ones alone.
     """
     if not run.is_main or run.path is None:
         return {}
     folder = make_dir(run.layout.base / "base_eval")
-    table = folder / (subject.name + ("" if found.core is not None else "-partial") + ".csv")
-    atomic_write(table, found.csv())
-    summary = {"model": subject.where, "step": subject.step, "max_per_task": options.max_per_task}
-    atomic_write(table.with_suffix(".json"), json.dumps({**summary, **found.as_json()}, indent=1) + "\n")
+    table = folder / (model.name + ("" if score.core is not None else "-partial") + ".csv")
+    atomic_write(table, score.csv())
+    summary = {"model": model.where, "step": model.step, "max_per_task": options.max_per_task}
+    atomic_write(table.with_suffix(".json"), json.dumps({**summary, **score.as_json()}, indent=1) + "\n")
     items = run.path / ITEMS
     if options.items:
-        target = run.layout.resolve(options.items)
-        make_dir(target.parent)
-        order = {task.label: number for number, task in enumerate(found.tasks)}
-        records = RecordFile(items).records.values()
-        whole = sorted(records, key=lambda r: (order[r["task"]], r["index"]))
-        atomic_write(target, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in whole))
-        items = target
+        items = copy_items(items, run.layout.resolve(options.items), score)
     run.log(f"CORE's table is in {table}, its items in {items}")
     return {"csv": str(table), "items": str(items)}
 
 
+def copy_items(items: Path, target: Path, score: CoreScore) -> Path:
+    """The records of `items` in the order of tasks, in the file `target`, which is returned."""
+    make_dir(target.parent)
+    order = {task.label: number for number, task in enumerate(score.tasks)}
+    records = sorted(
+        RecordFile(items).records.values(), key=lambda record: (order[record["task"]], record["index"])
+    )
+    atomic_write(target, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    return target
+
+
 def bits_per_byte(
-    options: BaseEvalOptions, run: StageRun, runtime: Runtime, opened: OpenedModel, low: float
+    options: BaseEvalOptions, run: StageRun, runtime: Runtime, opened: OpenedModel, *, low: float
 ) -> dict[str, float | int | str]:
-    """Of the training and the validation text, as base_loss measures them."""
+    """Of the training and the validation text, as base_loss measures them, from progress `low` on."""
     shards = split_shards(run.layout.data_dir(options.data_dir))
     rows = base_loss.rows_of_split(options.split_tokens, opened.model.config.sequence_len)
-    how = BaseLossOptions(device_batch_size=options.device_batch_size)
-    return base_loss.measure_splits(opened, runtime, run, shards, rows, how, low=low)
+    loss_options = BaseLossOptions(device_batch_size=options.device_batch_size)
+    return base_loss.SplitLosses(opened, runtime, run, loss_options, rows).evaluate(shards, low=low)
 
 
 if __name__ == "__main__":

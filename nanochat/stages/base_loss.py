@@ -1,14 +1,16 @@
 """Measures a checkpoint: bits per byte on training and validation text, and samples.
 
 Rows of text are made as in the model's training and read from the start of each split: packed, or for
-classic models cut from a stream. Every rank reads the same rows and computes its share of them, so the
+classic models cut from a stream. Every rank reads the same rows and evaluates its shard of them, so the
 figures are the same for any batch size and any number of ranks.
 """
 
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,37 +27,48 @@ from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, StageStopped, main
 
 LOSS_SHARE = 0.96
-"""Part of the progress given to the losses; the samples are the rest."""
+"""Part of the stage's progress that the losses are; the samples are the rest."""
 
 
 def run(options: BaseLossOptions, run: StageRun) -> dict[str, float | int | str]:
     """The stage. Results: train/bpb, val/bpb, tokens (of each split), step, seconds, checkpoint."""
     runtime = setup_runtime(options.device_type, options.dtype)
     opened = open_model(
-        run.layout, options.source, tag=options.model_tag, step=options.step,
-        tokenizer_dir=options.tokenizer_dir, device=runtime.device, dtype=runtime.dtype,
-    )  # fmt: skip
+        run.layout,
+        options.source,
+        tag=options.model_tag,
+        step=options.step,
+        tokenizer_dir=options.tokenizer_dir,
+        device=runtime.device,
+        dtype=runtime.dtype,
+    )
     shards = split_shards(run.layout.data_dir(options.data_dir))
-    checkpoint, config = opened.checkpoint, opened.model.config
-    rows = rows_of_split(options.split_tokens, config.sequence_len)
-    run.start(
-        total_steps=2 * rows, unit="row",
-        info={
-            "checkpoint": str(checkpoint.path), "checkpoint_step": checkpoint.step, "device": runtime.name,
-            "dtype": str(runtime.dtype).removeprefix("torch."), "rows": rows, "context": config.sequence_len,
-        },
-    )  # fmt: skip
-    run.log(f"{checkpoint.path}: {rows:,} rows of {config.sequence_len} tokens a split, on {runtime.name}")
+    checkpoint, context = opened.checkpoint, opened.model.config.sequence_len
+    rows = rows_of_split(options.split_tokens, context)
+    info: dict[str, Any] = {
+        "checkpoint": str(checkpoint.path),
+        "checkpoint_step": checkpoint.step,
+        "device": runtime.name,
+        "dtype": str(runtime.dtype).removeprefix("torch."),
+        "rows": rows,
+        "context": context,
+    }
+    run.start(total_steps=2 * rows, unit="row", info=info)
+    run.log(f"{checkpoint.path}: {rows:,} rows of {context} tokens a split, on {runtime.name}")
     started = time.perf_counter()
-    bpb = measure_splits(opened, runtime, run, shards, rows, options, high=LOSS_SHARE)
+    splits = SplitLosses(opened, runtime, run, options, rows)
+    bpb = splits.evaluate(shards, high=LOSS_SHARE)
     if runtime.ranks.is_main:
         write_samples(run, opened.model, opened.tokenizer, checkpoint.step, options.seed)
     run.check_stop()
     run.metric(None, {"progress": 1.0, "eta_s": 0.0})
     return {
-        **bpb, "tokens": rows * config.sequence_len, "step": checkpoint.step,
-        "seconds": round(time.perf_counter() - started, 3), "checkpoint": str(checkpoint.path),
-    }  # fmt: skip
+        **bpb,
+        "tokens": rows * context,
+        "step": checkpoint.step,
+        "seconds": round(time.perf_counter() - started, 3),
+        "checkpoint": str(checkpoint.path),
+    }
 
 
 def rows_of_split(tokens: int, context: int) -> int:
@@ -65,56 +78,62 @@ def rows_of_split(tokens: int, context: int) -> int:
     return tokens // context
 
 
-def measure_splits(
-    opened: OpenedModel, runtime: Runtime, run: StageRun, shards: ShardSet, rows: int,
-    options: BaseLossOptions, *, low: float = 0.0, high: float = 1.0,
-) -> dict[str, float | int | str]:  # fmt: skip
-    """train/bpb and val/bpb over the first `rows` rows of each split, also as an event.
+@dataclass(frozen=True)
+class SplitLosses:
+    """Bits per byte of a checkpoint over the first `rows` rows of each split."""
 
-    `low` to `high` is their part of the stage's progress.
-    """
-    if shards.gap_warning:
-        run.alert("missing_shards", shards.gap_warning)
-    bpb: dict[str, float | int | str] = {}
-    splits: list[tuple[str, Sequence[Path]]] = [("train", shards.train), ("val", [shards.val])]
-    half = (high - low) / 2
-    for number, (split, paths) in enumerate(splits):
-        with Progress(run, f"{split} loss", low=low + number * half, high=low + (number + 1) * half) as bar:
-            bpb[f"{split}/bpb"] = measure(opened, runtime, run, bar, split, paths, rows, options)
-    run.eval(opened.checkpoint.step, bpb)
-    return bpb
+    opened: OpenedModel
+    runtime: Runtime
+    run: StageRun
+    options: BaseLossOptions
+    rows: int
 
+    def evaluate(
+        self, shards: ShardSet, *, low: float = 0.0, high: float = 1.0
+    ) -> dict[str, float | int | str]:
+        """train/bpb and val/bpb, also as an event. `low` to `high` is their part of the stage's progress."""
+        if shards.gap_warning:
+            self.run.alert("missing_shards", shards.gap_warning)
+        bpb: dict[str, float | int | str] = {}
+        splits: list[tuple[str, Sequence[Path]]] = [("train", shards.train), ("val", [shards.val])]
+        half = (high - low) / 2
+        for number, (split, paths) in enumerate(splits):
+            start = low + number * half
+            with Progress(self.run, f"{split} loss", low=start, high=start + half) as progress:
+                bpb[f"{split}/bpb"] = self.bits_per_byte(split, paths, progress)
+        self.run.eval(self.opened.checkpoint.step, bpb)
+        return bpb
 
-def measure(
-    opened: OpenedModel, runtime: Runtime, run: StageRun, progress: Progress, split: str,
-    paths: Sequence[Path], rows: int, options: BaseLossOptions,
-) -> float:  # fmt: skip
-    """Bits per byte over the first `rows` packed rows of a split."""
-    model, size = opened.model, min(options.device_batch_size, rows)
-    token_bytes = torch.tensor(opened.tokenizer.token_bytes, device=runtime.device)
-    batches = -(-rows // size)
-    source = text_batches(opened, paths, size, options.rows, runtime.device)
-    total = torch.zeros(2, dtype=torch.float64)
-    with torch.no_grad():
-        for number, batch in zip(range(batches), source, strict=False):
-            if runtime.ranks.any(run.stop_requested, runtime.device):
-                raise StageStopped
-            if number % runtime.world == runtime.rank:
-                batch.targets[rows - number * size :] = -1  # the last batch may hold rows too many
-                total += count_batch(model, batch, token_bytes).cpu().double()
-            progress.update((number + 1) / batches, {})
-    nats, count = runtime.ranks.sum(total.to(runtime.device)).tolist()
-    bpb = nats / (math.log(2) * count) if count else math.inf
-    run.log(f"{split} bpb {bpb:.6f} over {rows * model.config.sequence_len:,} tokens, {count:,.0f} bytes")
-    return bpb
+    def bits_per_byte(self, split: str, paths: Sequence[Path], progress: Progress) -> float:
+        """Σ nats / (ln 2 · Σ bytes) over the rows of one split, sharded over the ranks."""
+        model, runtime, run = self.opened.model, self.runtime, self.run
+        size = min(self.options.device_batch_size, self.rows)
+        token_bytes = torch.tensor(self.opened.tokenizer.token_bytes, device=runtime.device)
+        batches = -(-self.rows // size)
+        source = text_batches(self.opened, paths, size, self.options.rows, runtime.device)
+        total = torch.zeros(2, dtype=torch.float64)  # [nats, bytes]
+        with torch.no_grad():
+            for number, batch in zip(range(batches), source, strict=False):
+                if runtime.ranks.any(run.stop_requested, runtime.device):
+                    raise StageStopped
+                if number % runtime.world == runtime.rank:
+                    batch.targets[self.rows - number * size :] = -1  # rows of the last batch beyond `rows`
+                    total += count_batch(model, batch, token_bytes).cpu().double()
+                progress.update((number + 1) / batches, {})
+        nats, count = runtime.ranks.sum(total.to(runtime.device)).tolist()
+        bpb = nats / (math.log(2) * count) if count else math.inf
+        tokens = self.rows * model.config.sequence_len
+        run.log(f"{split} bpb {bpb:.6f} over {tokens:,} tokens, {count:,.0f} bytes")
+        return bpb
 
 
 def text_batches(
     opened: OpenedModel, paths: Sequence[Path], size: int, rows: str, device: torch.device
 ) -> Iterator[LabelledBatch]:
-    """Batches of `size` rows, packed or from the stream; `auto` is the way of the model's era.
+    """Batches of `size` rows, packed or from the stream; `auto` as in the model's era.
 
-    The stream is cut as batches of the checkpoint's own training cut it, whatever `size` is.
+    The stream is cut as the checkpoint's own training cut it, whatever `size` is: the last token of a batch
+    begins no row, so the size of batches says where rows begin.
     """
     config, meta = opened.model.config, opened.checkpoint.meta
     if rows == "packed" or (rows == "auto" and config.parts.windows):

@@ -1,14 +1,15 @@
-"""Judges a chat model: six tasks and ChatCORE, item by item."""
+"""Evaluates a chat model: six tasks and ChatCORE, item by item."""
 
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.errors import UserError
 from nanochat.common.paths import atomic_write, make_dir
-from nanochat.compute.device import setup_runtime
+from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.eval_options import ChatEvalOptions
 from nanochat.evals.chat import ChatEvaluator, GenerationConfig, evaluation_tasks
 from nanochat.evals.records import Record, RecordFile, accuracy, gather
@@ -18,103 +19,145 @@ from nanochat.tasks.base import Task
 from nanochat.tasks.registry import TaskData
 from nanochat.tasks.scoring import chat_core
 
+ALL_ITEMS = 1 << 62
+"""More than any task has."""
+
 
 def run(options: ChatEvalOptions, run: StageRun) -> dict[str, float | int | str]:
     """The stage. Results: chat/<task> (accuracy, 0 to 1), its standard error, the ChatCORE means, items."""
+    # 1. Which checkpoint, on which tasks.
     runtime = setup_runtime(options.device_type, options.dtype)
     opened = open_model(
-        run.layout, options.source, tag=options.model_tag, step=options.step,
-        tokenizer_dir=options.tokenizer_dir, device=runtime.device, dtype=runtime.dtype,
-    )  # fmt: skip
-    tasks = chosen_tasks(options, run)
-    sizes = {name: min(len(task), limit(options)) for name, task in tasks.items()}
-    folder = make_dir(run.path or run.layout.base / "chat_eval")
-    # Every rank keeps its own file; what a killed attempt of this run left in them is not judged again.
-    records = RecordFile(folder / f"items-rank{runtime.rank}.jsonl")
-    run.start(
-        total_steps=sum(sizes.values()), unit="item",
-        info={"checkpoint": str(opened.checkpoint.path), "device": runtime.name, "tasks": sizes},
-    )  # fmt: skip
-    run.log(
-        f"{opened.checkpoint.path}: {sum(sizes.values()):,} items of {len(tasks)} tasks, on {runtime.name}"
+        run.layout,
+        options.source,
+        tag=options.model_tag,
+        step=options.step,
+        tokenizer_dir=options.tokenizer_dir,
+        device=runtime.device,
+        dtype=runtime.dtype,
     )
-    how = GenerationConfig(options.temperature, options.top_k, options.max_new_tokens, options.num_samples)
-    evaluator = ChatEvaluator(opened.model, opened.tokenizer, options.batch_size, how)
+    tasks = chosen_tasks(options, run)
+    limit = options.max_problems if options.max_problems > 0 else ALL_ITEMS
+    sizes = {name: min(len(task), limit) for name, task in tasks.items()}
+    checkpoint, total = opened.checkpoint, sum(sizes.values())
+    info: dict[str, Any] = {"checkpoint": str(checkpoint.path), "device": runtime.name, "tasks": sizes}
+    run.start(total_steps=total, unit="item", info=info)
+    run.log(f"{checkpoint.path}: {total:,} items of {len(tasks)} tasks, on {runtime.name}")
+
+    # 2. Evaluate, task by task.
+    generation = GenerationConfig(
+        options.temperature, options.top_k, options.max_new_tokens, options.num_samples
+    )
+    evaluator = ChatEvaluator(opened.model, opened.tokenizer, options.batch_size, generation)
     started = time.perf_counter()
-    total, done = sum(sizes.values()), 0
-    found: list[Record] = []
+    folder = make_dir(run.path or run.layout.base / "chat_eval")
+    # Every rank keeps its own file; items that an earlier attempt of this run left there are not repeated.
+    stored = RecordFile(folder / f"items-rank{runtime.rank}.jsonl")
+    records: list[Record] = []
     with Progress(run, "chat tasks") as progress:
         for name, task in tasks.items():
-            mine = range(runtime.rank, sizes[name], runtime.world)
-            missing = [index for index in mine if (name, index) not in records]
-            judged = len(mine) - len(missing)
-            for batch in evaluator.evaluate(name, task, missing):
-                records.add(batch)
-                judged += len(batch)
-                progress.update((done + runtime.world * judged) / total, note=name)
-                if runtime.world == 1:
-                    run.check_stop()
-            # Several processes stop together, between two tasks: their batches are not of one number.
-            if runtime.ranks.any(run.stop_requested, runtime.device):
-                raise StageStopped
-            done += sizes[name]
-            whole = gather([r for r in records.of_task(name) if r["index"] < sizes[name]], runtime.ranks)
-            found += whole
-            mean, error = accuracy(whole)
-            run.eval(opened.checkpoint.step, {f"chat/{name}": mean, f"chat/{name}_stderr": error})
-            run.log(f"{name}: {100 * mean:.2f} % ± {100 * error:.2f} of {len(whole):,}")
+            for done in evaluate_shard(run, runtime, evaluator, stored, name, task, sizes[name]):
+                progress.update((len(records) + runtime.world * done) / total, note=name)
+            records += report_task(run, runtime, checkpoint.step, stored, name, sizes[name])
     run.metric(None, {"progress": 1.0, "eta_s": 0.0})
-    return conclude(options, run, opened, found, time.perf_counter() - started)
 
-
-def limit(options: ChatEvalOptions) -> int:
-    return options.max_problems if options.max_problems > 0 else 1 << 62
+    # 3. The means over tasks.
+    results = mean_scores(options, run, checkpoint.step, records)
+    if run.is_main:
+        results["items"] = write_results(options, run, opened, records, results)
+    seconds = round(time.perf_counter() - started, 3)
+    return results | {"step": checkpoint.step, "seconds": seconds, "checkpoint": str(checkpoint.path)}
 
 
 def chosen_tasks(options: ChatEvalOptions, run: StageRun) -> dict[str, Task]:
-    """The tasks to judge by name. One that was asked for by name must be there; of all, those whose data is
-    missing are left out with an alert."""
+    """The tasks to evaluate by name. A named one must be there; of all of them, those whose data is missing
+    are skipped with an alert."""
 
-    def left_out(name: str, error: UserError) -> None:
-        run.alert("task_left_out", f"{name} is left out: {error}")
+    def skipped(name: str, error: UserError) -> None:
+        run.alert("task_left_out", f"{name} is skipped: {error}")
 
-    tasks = evaluation_tasks(options.task_name, TaskData.of_stage(options, run), left_out)
+    tasks = evaluation_tasks(options.task_name, TaskData.of_stage(options, run), skipped)
     if not tasks:
-        raise UserError("no task has its data at hand", "fetch some: nanochat tasks fetch ARC-Easy")
+        raise UserError("there is no data of any task", "fetch some: nanochat tasks fetch ARC-Easy")
     return tasks
 
 
-def conclude(
-    options: ChatEvalOptions, run: StageRun, opened: OpenedModel, found: Sequence[Record], seconds: float
+def evaluate_shard(
+    run: StageRun,
+    runtime: Runtime,
+    evaluator: ChatEvaluator,
+    stored: RecordFile,
+    name: str,
+    task: Task,
+    size: int,
+) -> Iterator[int]:
+    """Evaluates this rank's items of the first `size` that are not in `stored` yet, and adds them there.
+
+    Yields how many of them are done. Raises `StageStopped` when the run is asked to stop.
+    """
+    local = range(runtime.rank, size, runtime.world)
+    missing = [index for index in local if (name, index) not in stored]
+    done = len(local) - len(missing)
+    for records in evaluator.evaluate(name, task, missing):
+        stored.add(records)
+        done += len(records)
+        yield done
+        if runtime.world == 1:
+            run.check_stop()
+    # Several processes stop together, between two tasks: they do not have the same number of batches.
+    if runtime.ranks.any(run.stop_requested, runtime.device):
+        raise StageStopped
+
+
+def report_task(
+    run: StageRun, runtime: Runtime, step: int, stored: RecordFile, name: str, size: int
+) -> list[Record]:
+    """The records of all ranks of a task, its accuracy logged."""
+    records = gather([r for r in stored.of_task(name) if r["index"] < size], runtime.ranks)
+    mean, error = accuracy(records)
+    run.eval(step, {f"chat/{name}": mean, f"chat/{name}_stderr": error})
+    run.log(f"{name}: {100 * mean:.2f} % ± {100 * error:.2f} of {len(records):,}")
+    return records
+
+
+def mean_scores(
+    options: ChatEvalOptions, run: StageRun, step: int, records: Sequence[Record]
 ) -> dict[str, float | int | str]:
-    """The means over tasks; the items in one file, the scores in another."""
+    """Accuracies of the tasks and the ChatCORE means, which are also logged."""
     by_task: dict[str, list[Record]] = {}
-    for record in found:
+    for record in records:
         by_task.setdefault(record["task"], []).append(record)
-    scores = {name: accuracy(records) for name, records in by_task.items()}
+    scores = {name: accuracy(of_task) for name, of_task in by_task.items()}
     means = chat_core({name: mean for name, (mean, _) in scores.items()})
     results: dict[str, float | int | str] = {f"chat/{name}": mean for name, (mean, _) in scores.items()}
     results |= {f"chat/{name}_stderr": error for name, (_, error) in scores.items()}
     results |= {f"chat/{name}": value for name, value in means.items()}
-    step = opened.checkpoint.step
     if means:
         run.eval(step, {f"chat/{name}": value for name, value in means.items()})
         run.log(", ".join(f"{name} {value:.4f}" for name, value in means.items()))
     elif not options.task_name:
-        run.log("no ChatCORE: some of its tasks are left out")
-    if run.is_main:
-        tag = opened.checkpoint.path.parent.name
-        path = run.layout.base / "chat_eval" / f"{options.source}_{tag}_{step:06d}.jsonl"
-        make_dir(path.parent)
-        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in found)
-        atomic_write(path, lines)
-        atomic_write(path.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
-        results["items"] = str(path)
-        if options.items:
-            target = run.layout.resolve(options.items)
-            make_dir(target.parent)
-            shutil.copyfile(path, target)
-    return results | {"step": step, "seconds": round(seconds, 3), "checkpoint": str(opened.checkpoint.path)}
+        run.log("no ChatCORE: some of its tasks were skipped")
+    return results
+
+
+def write_results(
+    options: ChatEvalOptions,
+    run: StageRun,
+    opened: OpenedModel,
+    records: Sequence[Record],
+    results: Mapping[str, float | int | str],
+) -> str:
+    """Writes items and scores under `chat_eval`, a copy where --items says; returns the file of the items."""
+    tag, step = opened.checkpoint.path.parent.name, opened.checkpoint.step
+    path = run.layout.base / "chat_eval" / f"{options.source}_{tag}_{step:06d}.jsonl"
+    make_dir(path.parent)
+    atomic_write(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    atomic_write(path.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
+    if options.items:
+        target = run.layout.resolve(options.items)
+        make_dir(target.parent)
+        shutil.copyfile(path, target)
+    return str(path)
 
 
 if __name__ == "__main__":

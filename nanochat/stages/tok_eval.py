@@ -27,7 +27,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Something that cuts text into tokens. `ids` is the number of different ones, None without bound."""
+    """Something that splits text into tokens. `ids` is the number of different ones, None without bound."""
 
     name: str
     count: Callable[[str], int]
@@ -59,20 +59,27 @@ def run(options: TokEvalOptions, run: StageRun) -> dict[str, float | int | str]:
         counts[vocabulary.name] = {
             name: Count(len(text.encode()), vocabulary.count(text)) for name, text in texts.items()
         }
-    results: dict[str, float | int | str] = {"vocab_size": tokenizer.vocab_size}
-    for name in texts:
-        own = counts["ours"][name]
-        results[f"{name}/bytes"], results[f"{name}/tokens"] = own.size, own.tokens
-        results[f"{name}/bytes_per_token"] = round(own.bytes_per_token, 4)
-        for vocabulary in others:
-            saved = difference(own, counts[vocabulary.name][name])
-            results[f"{name}/fewer_than_{vocabulary.key}_percent"] = round(saved, 2)
+    results = compared(ours, others, counts)
     run.eval(None, {f"tok/{name}": value for name, value in results.items()})
     for vocabulary in others:
         for line in table(ours, vocabulary, counts["ours"], counts[vocabulary.name]):
             run.log(line)
     log_special_tokens(run, others)
     run.metric(None, {"progress": 1.0, "eta_s": 0.0})
+    return results
+
+
+def compared(
+    ours: Vocabulary, others: list[Vocabulary], counts: Mapping[str, Mapping[str, Count]]
+) -> dict[str, float | int | str]:
+    """The results: each text in our tokens, and how many per cent fewer these are than in each other."""
+    results: dict[str, float | int | str] = {"vocab_size": ours.ids or 0}
+    for name, own in counts[ours.name].items():
+        results[f"{name}/bytes"], results[f"{name}/tokens"] = own.size, own.tokens
+        results[f"{name}/bytes_per_token"] = round(own.bytes_per_token, 4)
+        for vocabulary in others:
+            saved = difference(own, counts[vocabulary.name][name])
+            results[f"{name}/fewer_than_{vocabulary.key}_percent"] = round(saved, 2)
     return results
 
 
@@ -116,7 +123,7 @@ def published(options: TokEvalOptions, run: StageRun) -> list[Vocabulary]:
 
 
 def check_round_trip(tokenizer: Tokenizer, name: str, text: str) -> None:
-    """Raises `UserError` (exit 1) unless the ids of `text` stand for exactly its bytes."""
+    """Raises `UserError` (exit 1) unless the ids of `text` decode to exactly its bytes."""
     if tokenizer.decode_bytes(tokenizer.encode(text)) != text.encode():
         raise UserError(
             f"decoding does not give the text '{name}' back",

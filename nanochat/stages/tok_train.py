@@ -58,7 +58,7 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
     tokenizer.trained_on |= {"chars": reader.chars, "documents": reader.documents}
     tokenizer.save(out)
     run.log(f"saved to {out}")
-    return {**_report(run, tokenizer, reader, seconds, shards), "path": str(out)}
+    return {**report(run, tokenizer, reader, seconds, shards), "path": str(out)}
 
 
 def capped(documents: Iterable[str], max_chars: int, doc_cap: int) -> Iterator[str]:
@@ -132,9 +132,10 @@ def bytes_per_token(tokenizer: Tokenizer, shard: Path) -> float:
     return size / tokens if tokens else 0.0
 
 
-def _report(
+def report(
     run: StageRun, tokenizer: Tokenizer, reader: Reader, seconds: float, shards: ShardSet
 ) -> dict[str, float | int | str]:
+    """Measures and logs speed and compression; returns them."""
     rate = reader.bytes / 1e6 / seconds
     compression = bytes_per_token(tokenizer, shards.val)
     lengths = [len(token) for token in tokenizer.ranks]

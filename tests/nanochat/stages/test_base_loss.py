@@ -146,7 +146,8 @@ def test_ranks_share_the_rows_of_one_process(base: Path, monkeypatch: pytest.Mon
     for rank, size in ((0, 1), *((rank, world) for rank in range(world))):
         runtime = Runtime(torch.device("cpu"), torch.float32, rank, size)
         with Progress(run, "loss") as progress:
-            base_loss.measure(opened, runtime, run, progress, "train", paths, 45, options)
+            losses = base_loss.SplitLosses(opened, runtime, run, options, rows=45)
+            losses.bits_per_byte("train", paths, progress)
     whole, *shares = parts
     assert all(share[1] > 0 for share in shares)
     torch.testing.assert_close(torch.stack(shares).sum(0), whole, rtol=1e-6, atol=0)
