@@ -178,7 +178,7 @@ def decode_bytes(config: ModelConfig, rows: int, context: int, item: int) -> int
 
 
 def config_from_checkpoint(model_config: Mapping[str, Any], keys: Iterable[str]) -> ModelConfig:
-    """The configuration of a checkpoint of either era, told apart by its metadata and its weights' names.
+    """The configuration of a checkpoint of either era, recognised by its metadata and its weights' names.
 
     A checkpoint with none of the modern parts and no window pattern is classic. Between the eras a missing
     window pattern means "L", and a part whose weights are missing is off.

@@ -64,7 +64,7 @@ def choose_kernel(device: torch.device, dtype: torch.dtype, wanted: str = "auto"
 
     `auto` follows the variable NANOCHAT_ATTENTION where it is set; else it is FlashAttention-3 on Hopper in
     bfloat16 when its package is there, FlexAttention for windows on other CUDA devices, SDPA elsewhere.
-    Raises `UserError` when what was asked for by name cannot be had.
+    Raises `UserError` when a kernel asked for by name is not available.
     """
     asked = "--attention"
     if wanted == "auto" and os.environ.get(ENVIRONMENT):
@@ -82,7 +82,7 @@ def choose_kernel(device: torch.device, dtype: torch.dtype, wanted: str = "auto"
     if flash is not None:
         return Kernel("fa3", missing, flash)
     if wanted == "fa3":
-        raise UserError(f"{asked} fa3: {missing}", "auto takes the best there is")
+        raise UserError(f"{asked} fa3: {missing}", "use auto for the fastest one available")
     return Kernel("flex" if cuda else "sdpa", f"no FlashAttention-3: {missing}" if cuda else "")
 
 

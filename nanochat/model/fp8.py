@@ -67,7 +67,7 @@ def over_rows(a: Float8, b: Float8, dtype: torch.dtype) -> Tensor:
 
 
 def _padded(x: Float8, rows: int) -> Float8:
-    """`x` with so many rows of zeros below; float8 itself cannot be padded, its bytes can."""
+    """`x` with `rows` rows of zeros below; F.pad takes no float8, but its bytes."""
     padded = F.pad(x.data.view(torch.uint8), (0, 0, 0, rows))
     return Float8(padded.view(x.data.dtype), x.inverse_scale)
 

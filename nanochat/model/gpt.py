@@ -231,8 +231,8 @@ class GPT(nn.Module):
     def smear(self, x: Tensor, before: Tensor | None) -> Tensor:
         """x_t + λ·sigmoid(gate(x_t))·x_{t−1} of x (B, T, C); `before` (B, 1, C) precedes its first token.
 
-        The previous token is at hand without attention, which would need a head to find it. Without `before`
-        the first token stays as it is.
+        It gives each token its predecessor without an attention head that would have to look for it. Without
+        `before` the first token is unchanged.
         """
         if before is None:
             current, previous = x[:, 1:], x[:, :-1]

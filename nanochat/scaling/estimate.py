@@ -163,7 +163,7 @@ def compute_of(options: BaseTrainOptions, machine: Machine) -> Compute:
 
 
 def number_of_evaluations(options: BaseTrainOptions, horizon: Horizon) -> int:
-    """Of bits per byte: before the first step, every so many steps, and at the end."""
+    """Of bits per byte: before the first step, at the multiples of --eval-every, and at the end."""
     every, steps = options.eval_every, horizon.steps
     return 1 if every <= 0 else steps // every + 1 + (steps % every > 0)
 

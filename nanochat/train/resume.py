@@ -113,7 +113,7 @@ def resumes_exactly(found: Checkpoint, ranks: Ranks, shard_by: str) -> bool:
 
 
 def training_files(model: GPT, optimizer: MuonAdamW, loader: LoaderState) -> dict[str, dict[str, Tensor]]:
-    """This rank's tensors of a checkpoint that training can go on from, by file."""
+    """This rank's tensors of a checkpoint that training can resume from, by file."""
     ranks = optimizer.ranks
     files: dict[str, dict[str, Tensor]] = {MODEL: dict(model.state_dict())} if ranks.is_main else {}
     return files | {

@@ -173,7 +173,7 @@ class RolloutLoader:
             advantages = torch.tensor(
                 rollout.advantages[start : start + self.rows], device=self.device
             )  # (B,)
-            # One advantage for all tokens of an answer: the reward judges it as a whole.
+            # One advantage for all tokens of an answer: the reward scores it as a whole.
             yield replace(batch, weights=advantages[:, None].expand_as(batch.targets))  # (B, T)
 
     @property
