@@ -5,7 +5,7 @@ __all__ = ["DecodeKernel", "Tokenizer", "TrainingStats"]
 
 @final
 class TrainingStats:
-    """What the last training read and made."""
+    """Counts and times of the last training."""
 
     @property
     def documents(self) -> int:
@@ -18,10 +18,10 @@ class TrainingStats:
         """Bytes of their UTF-8 form."""
     @property
     def pretokens(self) -> int:
-        """Pieces that the split pattern cut them into."""
+        """Pieces that the split pattern cuts them into."""
     @property
     def distinct_pretokens(self) -> int:
-        """Different pieces among these."""
+        """Distinct pieces among these."""
     @property
     def merges(self) -> int:
         """Merges learned."""
@@ -39,7 +39,7 @@ class Tokenizer:
     def __new__(cls) -> Tokenizer: ...
     @staticmethod
     def from_mergeable_ranks(ranks: Sequence[tuple[bytes, int]], pattern: str) -> Tokenizer:
-        """A tokenizer of given token bytes and ids, with tiktoken's results for the same ranks.
+        """A tokenizer with the given token bytes and ids; it encodes as tiktoken does with the same ranks.
 
         Raises ValueError for a bad pattern, ids with a gap or a repeat, and missing single bytes.
         """
@@ -58,12 +58,12 @@ class Tokenizer:
         Documents are read in batches of at most `buffer_size`. `pattern` cuts them into the pieces
         that merges stay within; the default is GPT-4's. `progress(phase, done, total)` is called at
         most every 0.1 s and at the end of each phase: "count" with characters read and None, "merge"
-        with merges learned and wanted. `threads` defaults to the cores at hand; the result does not
-        depend on it. The GIL is free while counting and merging; signals and what `progress` raises
-        end the training. On any error the tokenizer stays as it was.
+        with merges learned and their final number. `threads` defaults to the available cores; the result
+        does not depend on it. The GIL is free while counting and merging; signals, and exceptions of
+        `progress`, end the training. On any error the tokenizer stays as it was.
 
         Raises ValueError for a bad pattern or a `vocab_size` under 256, TypeError for an item that
-        is no str, UnicodeEncodeError for a lone surrogate, and whatever the iterator raises.
+        is not a str, UnicodeEncodeError for a lone surrogate, and whatever the iterator raises.
         """
     @property
     def training_stats(self) -> TrainingStats | None:
@@ -82,14 +82,13 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text that `ids` spell.
 
-        Raises ValueError for an unknown id and UnicodeDecodeError where the bytes are no UTF-8.
+        Raises ValueError for an unknown id and UnicodeDecodeError where the bytes are not UTF-8.
         """
 
 @final
 class DecodeKernel:
-    """One decoding step of a model, in float32 on a CPU: the crate `nanochat/decode_kernel`, which lives in
-    the same extension module. Arrays are numpy's, of float32; tables are read where they lie, matrices are
-    copied."""
+    """One decoding step of a model, in float32 on a CPU: the crate `nanochat/infer/decode_kernel`, which shares
+    the extension module. Arrays are numpy's, of float32; tables are read in place, matrices are copied."""
 
     def __new__(
         cls,

@@ -1,13 +1,14 @@
-//! What pieces that are not one token merge into, remembered.
+//! A cache of the ids of pieces that are more than one token.
 //!
-//! Text repeats itself: a small direct-mapped cache answers for most pieces that would have to be
-//! merged. A new piece simply takes the place of the one before it.
+//! Text repeats itself: a small direct-mapped cache holds most pieces that would have to be merged.
+//! A new piece replaces the one in its slot.
 
 use crate::count::hash_key;
 
+/// Number of slots: 3 MiB in all.
 const SLOTS: usize = 1 << 16;
 
-/// Most ids kept for a piece; of the pieces that fit a key few have more.
+/// Most ids kept for a piece: few pieces that fit a key have more, and a slot is 48 bytes.
 const IDS: usize = 7;
 
 #[derive(Clone, Copy, Default)]
@@ -17,7 +18,7 @@ struct Slot {
     ids: [u32; IDS],
 }
 
-/// The memory of one encoding thread, 3 MiB; pages of it that no piece falls on are never touched.
+/// The cache of one encoding thread; memory pages of it that no piece hashes to are never touched.
 pub struct PieceCache {
     slots: Box<[Slot]>,
 }
@@ -31,7 +32,7 @@ impl Default for PieceCache {
 }
 
 impl PieceCache {
-    /// Appends the ids of the piece with this key; false when it is not remembered.
+    /// Appends the ids of the piece with this key; false when it is not in the cache.
     #[inline(always)]
     pub fn append(&self, key: u128, ids: &mut Vec<u32>) -> bool {
         let slot = &self.slots[hash_key(key) as usize % SLOTS];
@@ -42,7 +43,7 @@ impl PieceCache {
         known
     }
 
-    pub fn remember(&mut self, key: u128, ids: &[u32]) {
+    pub fn insert(&mut self, key: u128, ids: &[u32]) {
         if ids.len() <= IDS {
             let slot = &mut self.slots[hash_key(key) as usize % SLOTS];
             slot.key = key;

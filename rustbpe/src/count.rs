@@ -8,7 +8,8 @@ use hashbrown::HashMap;
 
 use crate::split::{KEY_BYTES, Piece};
 
-/// Mixes a key into a table index source (folded multiply).
+/// Hashes a key by a folded multiply: the high half of the 128-bit product xor the low half. The
+/// constants are fractional bits of irrational numbers, so that neighbouring keys spread.
 #[inline(always)]
 pub fn hash_key(key: u128) -> u64 {
     let low = (key as u64) ^ 0x9e37_79b9_7f4a_7c15;
@@ -91,8 +92,8 @@ impl PieceCounts {
         }
     }
 
-    /// Adds all of `other`.
-    pub fn absorb(&mut self, other: PieceCounts) {
+    /// Adds all counts of `other`.
+    pub fn add_all(&mut self, other: PieceCounts) {
         for slot in other.slots.iter().filter(|slot| slot.key != 0) {
             self.add_key(slot.key, slot.count);
         }

@@ -10,10 +10,10 @@ use crate::split::{Piece, Splitter, short_key};
 use crate::train::Pair;
 use crate::vocab::Vocab;
 
-/// Up to this many bytes a piece is merged by rescanning, above it with a heap.
+/// Up to this many bytes a piece is merged by scanning for the lowest rank, above it with a heap.
 const SHORT: usize = 64;
 
-/// Pieces that are one token as they stand.
+/// Pieces that are a single token.
 struct WholePieces {
     slots: Box<[(u128, u32)]>,
     long: HashMap<Box<[u8]>, u32>,
@@ -80,7 +80,7 @@ impl Encoder {
         for (token, bytes) in (0..).zip(vocab.iter()) {
             ids.clear();
             encoder.merge_piece(bytes, &mut ids);
-            // Holds for every learned token; were one to fail, its piece would be merged like any other.
+            // True of every learned token; if it were not, the piece would be merged like any other.
             if ids == [token] {
                 encoder.whole.insert(bytes, token);
             }
@@ -91,7 +91,7 @@ impl Encoder {
     /// An encoder with the semantics of tiktoken for the same ranks: two neighbours merge whenever
     /// their joined bytes are a token, the lowest id first, and a piece that is a token stays whole.
     ///
-    /// The error is a single byte that is no token.
+    /// The error is a byte that is not a token.
     pub fn from_ranks(vocab: &Vocab) -> Result<Encoder, u8> {
         let ids: HashMap<&[u8], u32> = vocab.iter().zip(0..).collect();
         let mut byte_ids = [0; 256];
@@ -116,7 +116,7 @@ impl Encoder {
         })
     }
 
-    /// Appends the ids of `text`. `cache` must have served no other encoder. Fails as
+    /// Appends the ids of `text`. `cache` must not have been used with another encoder. Fails as
     /// [`Splitter::for_each_piece`] does.
     pub fn encode(
         &self,
@@ -142,7 +142,7 @@ impl Encoder {
             NO_TOKEN => {
                 let start = ids.len();
                 self.merge_piece(piece.bytes(), ids);
-                cache.remember(key, &ids[start..]);
+                cache.insert(key, &ids[start..]);
             }
             token => ids.push(token),
         }

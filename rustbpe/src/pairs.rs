@@ -2,7 +2,7 @@
 
 use crate::train::Pair;
 
-/// No such token: also "this pair does not merge", so that it sorts behind every real rank.
+/// Not a token. As a rank it says that a pair does not merge, and sorts after every real one.
 pub const NO_TOKEN: u32 = u32::MAX;
 
 /// (left, right) → the token they merge into; lower ids merge first.

@@ -1,9 +1,9 @@
-//! The pairs waiting to be merged, best first.
+//! The priority queue of pairs to merge, best first.
 //!
 //! Best is the higher count, among equal counts the smaller (left id, right id). Counts only ever
 //! fall, so a stored count is an upper bound. Most pairs are far too rare to be merged at all: only
-//! those at or above a floor stand in the heap, the rest in an unordered list that is looked at
-//! again when the heap runs dry and the floor is lowered.
+//! those at or above a floor are in the heap, the rest in an unordered list that is searched again
+//! when the heap is empty and the floor is lowered.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -33,7 +33,7 @@ impl PartialOrd for Candidate {
     }
 }
 
-/// A max-heap over a moving floor.
+/// A max-heap of the candidates at or above a floor, and a list of those below it.
 #[derive(Default)]
 pub struct Queue {
     hot: BinaryHeap<Candidate>,
@@ -73,7 +73,7 @@ impl Queue {
         self.hot.pop()
     }
 
-    /// Whether `candidate`, whose count is exact, comes before everything that waits.
+    /// Whether `candidate`, whose count is exact, comes before everything in the queue.
     pub fn is_best(&self, candidate: &Candidate) -> bool {
         candidate.count >= self.floor && self.hot.peek().is_none_or(|next| candidate > next)
     }

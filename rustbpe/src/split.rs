@@ -5,7 +5,7 @@ use fancy_regex::Regex;
 use crate::gpt4::Family;
 use crate::unicode::Classes;
 
-/// A piece of a text, which sees the bytes around it: they let a key be loaded in one go.
+/// A piece of a text that also sees the bytes after it, so that its key is a single load.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'t> {
     text: &'t str,
@@ -89,7 +89,7 @@ impl Splitter {
     }
 
     /// Where a long text can be cut at `from` or later so that both sides split as the whole does:
-    /// in the GPT-4 family no piece goes on from an ASCII letter to whitespace.
+    /// in the GPT-4 family no piece continues from an ASCII letter to whitespace.
     pub fn cut_after(&self, text: &str, from: usize) -> Option<usize> {
         let Splitter::Gpt4(_) = self else {
             return None;

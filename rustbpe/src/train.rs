@@ -3,7 +3,7 @@
 //! All words lie in one array of cells, a cell for each byte, with a boundary cell between words.
 //! A token of n bytes that starts at cell p writes its id at p and at p + n - 1, so both neighbours
 //! of a position are found by arithmetic. Each pair keeps the ascending list of positions where it
-//! stands. Merging a pair visits exactly these positions.
+//! occurs. Merging a pair visits exactly these positions.
 //!
 //! A merge of (a, b) lowers the counts of pairs (x, a) and (b, y). They are not looked up then: a
 //! pair that comes to the head of the queue after such a merge is recounted from its own list, which
@@ -14,11 +14,15 @@ use crate::queue::{Candidate, Queue};
 /// A merge: the ids of its two parts. Merge number i makes token 256 + i.
 pub type Pair = (u32, u32);
 
+/// The token of a cell between two words.
 const BOUNDARY: u32 = u32::MAX;
+/// The token of a cell where a token started before it was merged into the one on its left.
 const DEAD: u32 = u32::MAX - 1;
+/// The tokens before the first merge: one for each byte.
 const BYTES: usize = 256;
 
-/// How many positions ahead of the current one memory is asked for.
+/// Cells are prefetched this many list entries ahead: about as many cache misses as one core has in
+/// flight.
 const LOOKAHEAD: usize = 12;
 
 /// Why training ended without a result.
@@ -76,26 +80,26 @@ impl Corpus {
     }
 }
 
-/// A pair that stands, or stood, somewhere.
+/// The position list of a pair.
 struct Record {
     start: usize,
     len: u32,
-    /// The merge number after which the count in the queue was exact.
+    /// The merge after which the count in the queue was exact.
     counted_at: u32,
 }
 
-/// One side's neighbours of a fresh token, gathered during its merge.
+/// The neighbours of a new token on one side, collected during its merge.
 #[derive(Default)]
 struct Neighbours {
     /// By token id: weight and number of positions, reset after each merge.
-    by_token: Vec<Gathered>,
+    by_token: Vec<Tally>,
     touched: Vec<u32>,
-    /// (neighbour, position of the new pair) in the order met, so ascending for each neighbour.
+    /// (neighbour, position of the new pair) in the order found, so ascending for each neighbour.
     events: Vec<(u32, u32)>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Gathered {
+struct Tally {
     weight: u64,
     positions: u32,
     next_slot: usize,
@@ -104,12 +108,12 @@ struct Gathered {
 impl Neighbours {
     #[inline(always)]
     fn add(&mut self, token: u32, position: usize, weight: u32) {
-        let gathered = &mut self.by_token[token as usize];
-        if gathered.positions == 0 {
+        let tally = &mut self.by_token[token as usize];
+        if tally.positions == 0 {
             self.touched.push(token);
         }
-        gathered.weight += u64::from(weight);
-        gathered.positions += 1;
+        tally.weight += u64::from(weight);
+        tally.positions += 1;
         self.events.push((token, position as u32));
     }
 }
@@ -119,12 +123,12 @@ struct Trainer {
     /// Bytes of each token.
     lens: Vec<u32>,
     records: Vec<Record>,
-    /// Position lists of all records, one behind the other.
+    /// Position lists of all records, one after the other.
     positions: Vec<u32>,
     queue: Queue,
-    /// By token: the last merge in which it was the left part, so that pairs (_, token) lost some.
+    /// By token: the last merge in which it was the left part, so that pairs (_, token) lost occurrences.
     taken_as_left: Vec<u32>,
-    /// By token: the last merge in which it was the right part, so that pairs (token, _) lost some.
+    /// By token: the last merge in which it was the right part, so that pairs (token, _) lost occurrences.
     taken_as_right: Vec<u32>,
     lefts: Neighbours,
     rights: Neighbours,
@@ -157,7 +161,7 @@ impl Trainer {
     fn new(corpus: Corpus, wanted: usize) -> Trainer {
         let tokens = BYTES + wanted;
         let neighbours = || Neighbours {
-            by_token: vec![Gathered::default(); tokens],
+            by_token: vec![Tally::default(); tokens],
             ..Neighbours::default()
         };
         let mut trainer = Trainer {
@@ -247,7 +251,7 @@ impl Trainer {
         }
     }
 
-    /// Counts a pair from its list, dropping the positions where it no longer stands.
+    /// Counts a pair from its list, and drops the positions where it no longer occurs.
     fn recount(&mut self, candidate: &Candidate) -> u64 {
         let left_len = self.lens[candidate.left as usize] as usize;
         let record = &mut self.records[candidate.record as usize];
@@ -269,7 +273,7 @@ impl Trainer {
         count
     }
 
-    /// Replaces a pair by a fresh token everywhere and records the pairs that the token forms.
+    /// Replaces a pair by a new token everywhere and records the pairs that the token forms.
     fn merge(&mut self, best: &Candidate) {
         let token = self.lens.len() as u32;
         let left_len = self.lens[best.left as usize] as usize;
@@ -290,24 +294,24 @@ impl Trainer {
                 continue;
             }
             self.cells[at].token = token;
-            // The second part no longer starts here; a list may still name this position.
+            // No token starts here any more; the list of another pair may still hold this position.
             self.cells[second].token = DEAD;
             self.cells[second + right_len - 1].token = token;
             // A token's right neighbour is final only once the next position has been merged.
             if let Some(done) = previous.replace(at) {
-                self.meet_neighbours(done, token);
+                self.note_neighbours(done, token);
             }
         }
         if let Some(done) = previous {
-            self.meet_neighbours(done, token);
+            self.note_neighbours(done, token);
         }
         self.record_neighbours(token, step);
     }
 
-    /// Notes the pairs that the fresh token at `at` forms. Two fresh tokens side by side form one
-    /// pair, noted by the left one; a second record of it would only be recounted to nothing.
+    /// Notes the pairs that the new token at `at` forms. Two new tokens side by side form one pair,
+    /// noted by the left one; a second record of it would only be recounted to nothing.
     #[inline(always)]
-    fn meet_neighbours(&mut self, at: usize, token: u32) {
+    fn note_neighbours(&mut self, at: usize, token: u32) {
         let weight = self.cells[at].weight;
         let before = self.cells[at - 1].token;
         if before != BOUNDARY && before != token {
@@ -320,7 +324,7 @@ impl Trainer {
         }
     }
 
-    /// Turns what the merge gathered into records with their position lists.
+    /// Turns the noted neighbours into records with position lists.
     fn record_neighbours(&mut self, token: u32, step: u32) {
         let mut lefts = std::mem::take(&mut self.lefts);
         self.record_side(&mut lefts, step, |neighbour| (neighbour, token));
@@ -333,16 +337,10 @@ impl Trainer {
     fn record_side(&mut self, side: &mut Neighbours, step: u32, pair: impl Fn(u32) -> Pair) {
         let mut start = self.positions.len();
         for &neighbour in &side.touched {
-            let gathered = &mut side.by_token[neighbour as usize];
-            gathered.next_slot = start;
-            self.add_record(
-                pair(neighbour),
-                gathered.weight,
-                start,
-                gathered.positions,
-                step,
-            );
-            start += gathered.positions as usize;
+            let tally = &mut side.by_token[neighbour as usize];
+            tally.next_slot = start;
+            self.add_record(pair(neighbour), tally.weight, start, tally.positions, step);
+            start += tally.positions as usize;
         }
         self.positions.resize(start, 0);
         for &(neighbour, position) in &side.events {
@@ -351,20 +349,20 @@ impl Trainer {
             *slot += 1;
         }
         for neighbour in side.touched.drain(..) {
-            side.by_token[neighbour as usize] = Gathered::default();
+            side.by_token[neighbour as usize] = Tally::default();
         }
         side.events.clear();
     }
 }
 
-/// Asks for the cell at list entry `i` ahead of its use; lists jump all over the cells.
+/// Prefetches the cell at list entry `i`; the positions of a list are far apart.
 #[inline(always)]
 fn prefetch(cells: &[Cell], list: &[u32], i: usize) {
     #[cfg(target_arch = "x86_64")]
     if let Some(&position) = list.get(i) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let cell = cells.as_ptr().wrapping_add(position as usize);
-        // SAFETY: a prefetch is a hint and faults on no address.
+        // SAFETY: a prefetch is a hint and never faults, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(cell.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -1,4 +1,4 @@
-//! Between Python's objects and Rust's slices.
+//! Conversions between Python's objects and Rust's slices, and encoding on several threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,10 +12,10 @@ use crate::cache::PieceCache;
 use crate::encode::Encoder;
 use crate::split::Splitter;
 
-/// Texts below this many bytes in all are not worth a second thread.
+/// A thread for each this many bytes of text: starting one for less costs more than it saves.
 const BYTES_PER_THREAD: usize = 64 << 10;
 
-/// One Python int for each token, made once: a list of ids then costs no allocation but its own.
+/// One Python int for each token, made once: a list of ids is then a single allocation.
 pub struct IdObjects(Vec<Py<PyInt>>);
 
 impl IdObjects {
@@ -36,19 +36,19 @@ impl IdObjects {
     }
 }
 
-/// Caches that wait for the next thread that encodes.
+/// Caches not in use, for the next thread that encodes.
 #[derive(Default)]
 pub struct CachePool(Mutex<Vec<PieceCache>>);
 
 impl CachePool {
     fn take(&self) -> PieceCache {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.pop().unwrap_or_default()
+        let mut unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        unused.pop().unwrap_or_default()
     }
 
     fn give_back(&self, cache: PieceCache) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push(cache);
+        let mut unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        unused.push(cache);
     }
 
     /// Runs `work` with a cache of its own.
@@ -60,7 +60,7 @@ impl CachePool {
     }
 }
 
-/// The strings of a sequence; a lone str is refused, since its characters are hardly meant.
+/// The strings of a sequence; a single str is an error, since its characters are hardly meant as texts.
 pub fn take_texts<'py>(texts: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyString>>> {
     if texts.is_instance_of::<PyString>() {
         return Err(PyTypeError::new_err(
@@ -79,7 +79,7 @@ pub fn take_texts<'py>(texts: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyS
     Ok(taken)
 }
 
-/// Encodes all texts on up to `threads` threads, which take the next text when they are free.
+/// Encodes all texts on up to `threads` threads; each takes the next text as soon as it is free.
 pub fn encode_all(
     encoder: &Encoder,
     splitter: &Splitter,

@@ -1,4 +1,4 @@
-//! `DecodeKernel`: the step of `nanochat-decode` over arrays of Python.
+//! `DecodeKernel`: the decoding step of `nanochat-decode` over Python's arrays.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 type Array = PyBuffer<f32>;
 
-/// A block as Python gives it.
+/// The arrays of one block.
 #[derive(FromPyObject)]
 struct LayerArrays {
     qkv: Array,
@@ -21,7 +21,7 @@ struct LayerArrays {
     place: (usize, usize),
 }
 
-/// The tracks of a batch as Python gives them.
+/// The arrays of the tracks of a batch.
 #[derive(FromPyObject)]
 struct TrackArrays {
     keys: Array,
@@ -35,7 +35,7 @@ struct TrackArrays {
 pub struct DecodeKernel {
     model: Model,
     buffers: Mutex<Buffers>,
-    /// Keeps the tables' memory.
+    /// Keeps the memory of the tables alive.
     _tables: Vec<Array>,
 }
 
@@ -136,8 +136,8 @@ impl DecodeKernel {
         };
         py.detach(|| {
             let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-            // SAFETY: sizes were checked and the arrays are held until the end of this call; that nobody else
-            // uses them meanwhile is the caller's to see to, as with any array given to compiled code.
+            // SAFETY: sizes were checked and the arrays are held until the end of this call; the caller must
+            // not use them meanwhile, as with any array passed to compiled code.
             unsafe { self.model.step(&batch, &mut buffers, threads) }
         })
         .map_err(PyValueError::new_err)
@@ -150,12 +150,12 @@ impl DecodeKernel {
             return Err(PyValueError::new_err("keys are (layers, rows, slots, dim)"));
         };
         if dim != self.model.shape().dim {
-            return Err(PyValueError::new_err("keys of another head"));
+            return Err(PyValueError::new_err("keys of another head dimension"));
         }
         let keys = writable(&track.keys, 0)?;
         let values = writable(&track.values, track.keys.item_count())?;
         if keys == values {
-            return Err(PyValueError::new_err("keys and values are one array"));
+            return Err(PyValueError::new_err("keys and values are the same array"));
         }
         Ok(Track {
             keys,
@@ -169,10 +169,12 @@ impl DecodeKernel {
     }
 }
 
-/// Where the numbers of `array` lie. Raises ValueError unless they follow each other and are so many at the least.
+/// The data of `array`. Raises ValueError unless it is contiguous and has `least` numbers or more.
 fn readable(array: &Array, least: usize) -> PyResult<*const f32> {
     if !array.is_c_contiguous() || array.item_count() < least {
-        return Err(PyValueError::new_err("an array has gaps, or is too small"));
+        return Err(PyValueError::new_err(
+            "an array is not contiguous, or too small",
+        ));
     }
     Ok(array.buf_ptr().cast())
 }
@@ -185,19 +187,19 @@ fn writable(array: &Array, least: usize) -> PyResult<*mut f32> {
     readable(array, least).map(<*const f32>::cast_mut)
 }
 
-/// An array of two dimensions as it lies.
+/// A two-dimensional array, read in place.
 fn table(array: &Array) -> PyResult<Table> {
     let data = readable(array, 0)?;
     match array.shape() {
         &[rows, width] => Ok(Table { data, rows, width }),
-        _ => Err(PyValueError::new_err("a table has rows and columns")),
+        _ => Err(PyValueError::new_err("a table has two dimensions")),
     }
 }
 
-/// An array of two dimensions, packed.
+/// A two-dimensional array, copied into the kernel's layout.
 fn matrix(py: Python<'_>, array: &Array) -> PyResult<Matrix> {
     match array.shape() {
         &[inputs, outputs] => Ok(Matrix::pack(&array.to_vec(py)?, inputs, outputs)),
-        _ => Err(PyValueError::new_err("a matrix has rows and columns")),
+        _ => Err(PyValueError::new_err("a matrix has two dimensions")),
     }
 }

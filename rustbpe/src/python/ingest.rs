@@ -16,14 +16,15 @@ use super::progress::{INTERVAL, Progress};
 use crate::count::PieceCounts;
 use crate::split::{Piece, Splitter};
 
-/// A batch is closed at this many bytes even if more documents were allowed in it, and a longer
-/// document is cut into parts of about this size.
+/// A batch is closed at this many bytes even if it may hold more documents, and a longer document is
+/// cut into parts of about this size: large enough to make the queues cheap, small enough to keep all
+/// workers busy to the end.
 const BATCH_BYTES: usize = 512 << 10;
 
-/// Batches under way for each worker: one in work, one waiting.
-const BATCHES_EACH: usize = 2;
+/// Batches in flight for each worker: one being counted, one waiting.
+const BATCHES_PER_WORKER: usize = 2;
 
-/// What has been read.
+/// How much has been read and counted.
 #[derive(Clone, Copy, Default)]
 pub struct Totals {
     pub documents: u64,
@@ -54,7 +55,7 @@ struct Part {
 
 type Batch = Vec<Part>;
 
-/// A batch that a worker has dealt with, and what came of it.
+/// A batch that a worker is done with, and its totals.
 type Finished = (Batch, Result<Totals, String>);
 
 /// Splits and counts all documents of `iterator` on `threads` workers.
@@ -81,7 +82,7 @@ pub fn count_documents(
             jobs,
             finished,
             in_flight: 0,
-            most: threads * BATCHES_EACH,
+            max_in_flight: threads * BATCHES_PER_WORKER,
             totals: Totals::default(),
             progress,
         };
@@ -112,12 +113,12 @@ pub fn count_documents(
     })
 }
 
-/// One table of several; the largest takes in the others.
+/// Joins the tables by adding all others to the largest.
 fn join_tables(mut tables: Vec<PieceCounts>) -> PieceCounts {
     tables.sort_by_key(PieceCounts::len);
     let mut all = tables.pop().unwrap_or_default();
     for table in tables {
-        all.absorb(table);
+        all.add_all(table);
     }
     all
 }
@@ -138,7 +139,7 @@ fn work(
         let outcome = if stop.load(Ordering::Relaxed) {
             Ok(Totals::default())
         } else {
-            // A panic here would leave the feeding thread waiting for this batch for ever.
+            // Without this the feeding thread would wait for the batch of a worker that panicked for ever.
             catch_unwind(AssertUnwindSafe(|| {
                 count_batch(&splitter, &batch, &mut counts)
             }))
@@ -178,12 +179,12 @@ fn count_batch(
     Ok(totals)
 }
 
-/// The side that holds the GIL.
+/// The thread that holds the GIL: feeds the workers and collects their results.
 struct Feeder<'p> {
     jobs: Sender<Batch>,
     finished: Receiver<Finished>,
     in_flight: usize,
-    most: usize,
+    max_in_flight: usize,
     totals: Totals,
     progress: &'p mut Progress,
 }
@@ -196,15 +197,15 @@ impl Feeder<'_> {
             if batch.is_empty() {
                 break;
             }
-            while self.in_flight >= self.most {
+            while self.in_flight >= self.max_in_flight {
                 self.wait(py)?;
             }
             let sent = self.jobs.send(batch);
             sent.map_err(|_| PyRuntimeError::new_err("all counting threads died"))?;
             self.in_flight += 1;
-            // Where reading is the slow side nothing is waited for: let go of what is done here.
+            // Where reading is the slower side nothing is waited for: free finished batches here.
             while let Ok(finished) = self.finished.try_recv() {
-                self.settle(finished)?;
+                self.collect(finished)?;
             }
             self.tick(py)?;
         }
@@ -219,7 +220,7 @@ impl Feeder<'_> {
     fn wait(&mut self, py: Python<'_>) -> PyResult<()> {
         let finished = &mut self.finished;
         match py.detach(move || finished.recv_timeout(INTERVAL)) {
-            Ok(finished) => self.settle(finished)?,
+            Ok(finished) => self.collect(finished)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(PyRuntimeError::new_err("all counting threads died"));
@@ -228,8 +229,8 @@ impl Feeder<'_> {
         self.tick(py)
     }
 
-    /// Takes note of a batch that is done, and drops it.
-    fn settle(&mut self, (_batch, outcome): Finished) -> PyResult<()> {
+    /// Adds the totals of a finished batch, and drops it.
+    fn collect(&mut self, (_batch, outcome): Finished) -> PyResult<()> {
         self.in_flight -= 1;
         self.totals.add(outcome.map_err(PyValueError::new_err)?);
         Ok(())
@@ -241,7 +242,7 @@ impl Feeder<'_> {
     }
 }
 
-/// Pulls documents out of the iterator, long ones in parts.
+/// Pulls documents from the iterator and cuts long ones into parts.
 struct Reader<'i, 's> {
     iterator: Bound<'i, PyIterator>,
     splitter: &'s Splitter,
@@ -249,7 +250,7 @@ struct Reader<'i, 's> {
     buffer_size: usize,
     /// Documents pulled.
     read: u64,
-    /// What is left of a document that did not fit the batch before.
+    /// The rest of a document whose first part went into the last batch.
     rest: Option<Part>,
 }
 

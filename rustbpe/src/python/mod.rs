@@ -1,5 +1,5 @@
-//! The Python face: class `Tokenizer` and its training statistics; and the decoding kernel of `nanochat`, which
-//! is a crate of its own and lives in the same extension module.
+//! The Python bindings: class `Tokenizer` and its training statistics; and the decoding kernel of `nanochat`,
+//! which is a crate of its own and shares the extension module.
 
 mod convert;
 mod decode;

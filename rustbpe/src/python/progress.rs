@@ -1,10 +1,10 @@
-//! Keeping Python informed, and listening to ctrl-c, while Rust works without the GIL.
+//! Progress callbacks and ctrl-c while Rust works without the GIL.
 
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-/// Time between two looks at Python.
+/// Time between two checks for signals, and between two calls of the progress callback.
 pub const INTERVAL: Duration = Duration::from_millis(100);
 
 pub struct Progress {
@@ -20,13 +20,13 @@ impl Progress {
         }
     }
 
-    /// Whether the interval has passed since Python was last seen.
+    /// Whether the interval has passed since the last report.
     #[inline]
     pub fn is_due(&self) -> bool {
         self.last.elapsed() >= INTERVAL
     }
 
-    /// Reports if due. Fails with what a signal handler or the callback raised.
+    /// Reports if due. The error is the exception of a signal handler or of the callback.
     pub fn tick(
         &mut self,
         py: Python<'_>,
@@ -41,7 +41,7 @@ impl Progress {
         Ok(())
     }
 
-    /// Reports in any case.
+    /// Reports, due or not.
     pub fn report(
         &mut self,
         py: Python<'_>,

@@ -1,4 +1,4 @@
-//! Class `Tokenizer`: the API of the rustbpe package, and a little more.
+//! Class `Tokenizer`: the API of PyPI's rustbpe package, with additions.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
@@ -19,7 +19,7 @@ use crate::split::Splitter;
 use crate::train::{Corpus, Pair, TrainError, learn_merges};
 use crate::vocab::Vocab;
 
-/// What the last training read and made.
+/// Counts and times of the last training.
 #[pyclass(frozen, get_all, module = "rustbpe")]
 #[derive(Clone, Copy)]
 pub struct TrainingStats {
@@ -29,9 +29,9 @@ pub struct TrainingStats {
     characters: u64,
     /// Bytes of their UTF-8 form.
     bytes: u64,
-    /// Pieces that the split pattern cut them into.
+    /// Pieces that the split pattern cuts them into.
     pretokens: u64,
-    /// Different pieces among these.
+    /// Distinct pieces among these.
     distinct_pretokens: u64,
     /// Merges learned.
     merges: u64,
@@ -59,7 +59,7 @@ impl TrainingStats {
     }
 }
 
-/// A tokenizer as it stands between two trainings; never changed, only replaced.
+/// The state of a tokenizer between two trainings: never changed, only replaced as a whole.
 struct Model {
     pattern: String,
     splitter: Splitter,
@@ -83,7 +83,7 @@ impl Model {
         }
     }
 
-    fn of_merges(pattern: String, splitter: Splitter, merges: &[Pair]) -> Model {
+    fn from_merges(pattern: String, splitter: Splitter, merges: &[Pair]) -> Model {
         let vocab = Vocab::from_merges(merges);
         let encoder = Encoder::from_merges(merges, &vocab);
         Model::new(pattern, splitter, vocab, encoder)
@@ -102,7 +102,7 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    fn holding(model: Model) -> Tokenizer {
+    fn from_model(model: Model) -> Tokenizer {
         Tokenizer {
             model: RwLock::new(Arc::new(model)),
         }
@@ -122,14 +122,14 @@ impl Tokenizer {
     #[new]
     fn new() -> PyResult<Tokenizer> {
         let splitter = compile("")?;
-        Ok(Tokenizer::holding(Model::of_merges(
+        Ok(Tokenizer::from_model(Model::from_merges(
             String::new(),
             splitter,
             &[],
         )))
     }
 
-    /// A tokenizer of given token bytes and ids, with tiktoken's results for the same ranks.
+    /// A tokenizer with the given token bytes and ids; it encodes as tiktoken does with the same ranks.
     ///
     /// `ranks` is what `get_mergeable_ranks` returns, in any order; ids run from 0 without a gap.
     #[staticmethod]
@@ -143,7 +143,7 @@ impl Tokenizer {
             PyValueError::new_err(format!("the ranks lack the byte 0x{byte:02x}"))
         })?;
         let model = Model::new(pattern, splitter, vocab, encoder);
-        Ok(Tokenizer::holding(model))
+        Ok(Tokenizer::from_model(model))
     }
 
     /// Learns merges from an iterator of documents until the vocabulary has `vocab_size` tokens.
@@ -151,8 +151,8 @@ impl Tokenizer {
     /// Documents are read in batches of at most `buffer_size`. `pattern` cuts them into the pieces
     /// that merges stay within; the default is GPT-4's. `progress(phase, done, total)` is called
     /// at most every 0.1 s and at the end of each phase: "count" with characters read and None,
-    /// "merge" with merges learned and wanted. `threads` defaults to the cores at hand; the result
-    /// does not depend on it. On any error the tokenizer stays as it was.
+    /// "merge" with merges learned and their final number. `threads` defaults to the available cores; the
+    /// result does not depend on it. On any error the tokenizer stays as it was.
     #[pyo3(signature = (iterator, vocab_size, buffer_size=8192, pattern=None, *, progress=None, threads=None))]
     #[allow(clippy::too_many_arguments)] // the arguments of the Python method
     fn train_from_iterator(
@@ -188,7 +188,7 @@ impl Tokenizer {
         let merge_seconds = began.elapsed().as_secs_f64();
         progress.report(py, "merge", merges.len() as u64, Some(merges.len() as u64))?;
 
-        let mut model = py.detach(|| Model::of_merges(pattern, splitter, &merges));
+        let mut model = py.detach(|| Model::from_merges(pattern, splitter, &merges));
         model.stats = Some(stats(
             totals,
             distinct,
@@ -283,7 +283,7 @@ impl Tokenizer {
 
     /// The text that `ids` spell.
     ///
-    /// Raises ValueError for an unknown id and UnicodeDecodeError where the bytes are no UTF-8.
+    /// Raises ValueError for an unknown id and UnicodeDecodeError where the bytes are not UTF-8.
     fn decode(&self, py: Python<'_>, ids: Vec<u32>) -> PyResult<String> {
         let bytes = self
             .model()
@@ -305,14 +305,14 @@ fn compile(pattern: &str) -> PyResult<Splitter> {
         .map_err(|error| PyValueError::new_err(format!("Invalid regex pattern: {error}")))
 }
 
-/// Merges that bring the 256 bytes to `vocab_size`.
+/// The number of merges from 256 bytes to `vocab_size` tokens.
 fn wanted_merges(vocab_size: i64) -> PyResult<usize> {
     if vocab_size < 256 {
         let message =
             format!("vocab_size must be at least 256 (one token a byte), not {vocab_size}");
         return Err(PyValueError::new_err(message));
     }
-    // Ids are 32 bits wide and the two highest are marks of the trainer.
+    // Ids have 32 bits, and the trainer uses the two highest as markers.
     if vocab_size > i64::from(i32::MAX) {
         return Err(PyOverflowError::new_err(format!(
             "vocab_size {vocab_size} is over 2^31 - 1"
