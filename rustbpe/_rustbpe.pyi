@@ -87,8 +87,8 @@ class Tokenizer:
 
 @final
 class DecodeKernel:
-    """One decoding step of a model, in float32 on a CPU: the crate `nanochat/infer/decode_kernel`, which shares
-    the extension module. Arrays are numpy's, of float32; tables are read in place, matrices are copied."""
+    """One decoding step of a model in float32 on a CPU: the crate `nanochat/infer/decode_kernel`, which
+    shares the extension module. Arrays are numpy's float32; tables are read in place, matrices copied."""
 
     def __new__(
         cls,
