@@ -48,7 +48,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_reference() -> Path:
-    """The reference's checkpoints and what it computes from them."""
+    """Upstream nanochat's checkpoints and what it computes from them."""
     return _shared("reference")
 
 

@@ -117,12 +117,12 @@ def of_kind(events: list[Event], kind: str) -> list[Event]:
 
 
 def losses(events: list[Event]) -> dict[int, Any]:
-    """The last loss told of each step."""
+    """The last loss logged for each step."""
     return {int(e.step or 0): e.data["train/loss"] for e in of_kind(events, "metric")}
 
 
 def error_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line of standard error that tells an error."""
+    """The one line of standard error that reports an error."""
     lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert len(lines) == 1, lines
     return lines[0]

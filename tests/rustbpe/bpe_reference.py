@@ -8,7 +8,7 @@ Pair = tuple[int, int]
 
 
 def learn(pieces: Iterable[str], vocab_size: int) -> list[Pair]:
-    """The merges learned from `pieces`, counting every pair anew each time.
+    """The merges learned from `pieces`, counting every pair again each time.
 
     The most frequent pair is merged; among equals the one with the smaller (left id, right id).
     """

@@ -170,7 +170,7 @@ def slow_documents(seconds: float) -> Iterator[str]:
         number += 1
 
 
-def test_progress_tells_both_phases_at_a_calm_pace() -> None:
+def test_progress_reports_both_phases_at_intervals() -> None:
     calls: list[tuple[float, str, int, int | None]] = []
     tokenizer = rustbpe.Tokenizer()
     tokenizer.train_from_iterator(
@@ -254,12 +254,12 @@ def test_ctrl_c_ends_the_training_at_once(phase: str) -> None:
         document = " ".join("".join(words.choices("abcdefghijklmnop", k=13)) for _ in range(120_000))
         endless = itertools.repeat(document)
         documents = endless if {phase!r} == "count" else [document]
-        def tell(phase, done, total):
+        def report(phase, done, total):
             if phase == {phase!r} and done:
                 print("here", flush=True)
         began = time.monotonic()
         try:
-            rustbpe.Tokenizer().train_from_iterator(documents, 3_000_000, pattern=r"\\S+| ", progress=tell)
+            rustbpe.Tokenizer().train_from_iterator(documents, 3_000_000, pattern=r"\\S+| ", progress=report)
             print("finished")
         except KeyboardInterrupt:
             print("interrupted", flush=True)

@@ -63,7 +63,7 @@ def test_a_batch_is_its_texts_one_by_one(corpus: list[str], others: list[str]) -
 
 @given(st.one_of(documents, tied), st.lists(texts, max_size=5))
 @settings(max_examples=100, deadline=None)
-def test_a_tokenizer_made_of_ranks_is_the_trained_one(corpus: list[str], others: list[str]) -> None:
+def test_a_tokenizer_from_ranks_equals_the_trained_one(corpus: list[str], others: list[str]) -> None:
     tokenizer = trained(corpus)
     ranks = tokenizer.get_mergeable_ranks()
     again = rustbpe.Tokenizer.from_mergeable_ranks(ranks[::-1], SPLIT_PATTERN)

@@ -23,7 +23,7 @@ def pipe() -> Iterator[tuple[int, TextIO]]:
         yield reader, stream
 
 
-def test_what_is_said_to_a_closed_pipe_goes_nowhere(pipe: tuple[int, TextIO]) -> None:
+def test_output_to_a_closed_pipe_is_discarded(pipe: tuple[int, TextIO]) -> None:
     reader, stream = pipe
     assert say("one", stream)
     assert os.read(reader, 100) == b"one\n"
@@ -40,7 +40,7 @@ def test_a_full_disk_costs_the_line() -> None:
         stream.close()
 
 
-def test_a_program_whose_reader_has_gone_ends_without_a_word() -> None:
+def test_a_program_whose_reader_is_gone_ends_silently() -> None:
     """The interpreter flushes its streams at exit: that must not fail either."""
     code = "import sys; from nanochat.common.streams import say; print(say('x', sys.stdout)); sys.exit(4)"
     reader, writer = os.pipe()

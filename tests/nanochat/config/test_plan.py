@@ -45,7 +45,7 @@ def test_stages_come_after_what_they_need():
     assert [stage.id for stage in plan.stages] == ["tok", "train"]
 
 
-def test_a_stage_needs_the_one_before_it_unless_told():
+def test_a_stage_needs_the_one_before_it_by_default():
     plan = parse_plan('[[stage]]\nstage="tok_train"\n[[stage]]\nstage="base_train"\n', "x.toml")
     assert plan.stages[1].needs == ("tok_train",)
     assert plan.name == "x"

@@ -40,7 +40,7 @@ class Numbers:
 
 
 def talk(lengths: Sequence[int]) -> list[dict[str, Any]]:
-    """Conversations of these lengths (bos left out) of numbers that tell which one they are of."""
+    """Conversations of these lengths (without bos), each of numbers of its own."""
     return [{"messages": [(7 * n + i) % 90 for i in range(length)]} for n, length in enumerate(lengths)]
 
 

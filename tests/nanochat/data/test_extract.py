@@ -49,7 +49,7 @@ def test_text_of_any_name_is_kept_as_it_is(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-32"])
-def test_a_byte_order_mark_tells_the_encoding(tmp_path: Path, codec: str) -> None:
+def test_a_byte_order_mark_sets_the_encoding(tmp_path: Path, codec: str) -> None:
     assert read(write(tmp_path / "a.txt", "naïve 中文".encode(codec)))[0] == ["naïve 中文"]
 
 
@@ -70,7 +70,7 @@ def test_line_ends_become_newlines(tmp_path: Path) -> None:
     ],
     ids=["picture", "late NUL", "latin-1", "late damage", "cut character", "empty", "blank"],
 )
-def test_what_is_no_text_is_left_out_whole(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_files_that_are_not_text_are_skipped(tmp_path: Path, content: bytes, reason: str) -> None:
     texts, skips = read(write(tmp_path / "a.txt", content), doc_chars=1000)
     assert texts == []
     assert dict(skips.counts) == {reason: 1}
@@ -101,7 +101,7 @@ def test_a_split_prefers_blank_lines_then_lines_then_spaces() -> None:
     assert list(split_document(["aaaaaaaaaa"], 4)) == ["aaaa", "aaaa", "aa"]
 
 
-def test_a_torn_gzip_is_left_out(tmp_path: Path) -> None:
+def test_a_truncated_gzip_is_skipped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt.gz", os.urandom(5000).hex())
     path.write_bytes(path.read_bytes()[:-50])
     (tmp_path / "b.txt.gz").write_bytes(b"not gzip")
@@ -346,7 +346,7 @@ def test_parquet_gives_its_rows_as_they_are(tmp_path: Path) -> None:
     assert read(tmp_path / "a.parquet", doc_chars=10)[0] == ["one", "two\r\n", "x" * 5000]
 
 
-def test_foreign_and_torn_parquet(tmp_path: Path) -> None:
+def test_parquet_without_text_and_truncated_parquet(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [1], "body": ["yes"]}), tmp_path / "a.parquet")
     assert read(tmp_path / "a.parquet", text_key="body")[0] == ["yes"]
     with pytest.raises(UserError, match=r"a\.parquet: .*'text'; its columns: id, body \(.*--text-key"):

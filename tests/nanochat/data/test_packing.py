@@ -46,7 +46,7 @@ def test_rows_are_those_of_a_plain_scan(lengths: list[int], capacity: int, buffe
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.lists(st.integers(0, 10), max_size=40))
-def test_a_buffer_rebuilt_from_its_documents_goes_on_alike(lengths: list[int], limits: list[int]) -> None:
+def test_a_buffer_rebuilt_from_its_documents_continues_alike(lengths: list[int], limits: list[int]) -> None:
     buffer = DocumentBuffer.of((n, np.full(n, i, dtype=np.int32)) for i, n in enumerate(lengths))
     for limit in limits[: len(limits) // 2]:
         buffer.take_longest(limit)

@@ -79,7 +79,7 @@ def test_ranks_share_every_row_group_once(shards: list[Path], world: int) -> Non
 
 
 @given(world=st.integers(1, 5), data=st.data())
-def test_a_reader_goes_on_after_any_row_group(shards: list[Path], world: int, data: st.DataObject) -> None:
+def test_a_reader_resumes_after_any_row_group(shards: list[Path], world: int, data: st.DataObject) -> None:
     rank = data.draw(st.integers(0, world - 1))
     whole = list(iter_row_groups(shards, rank, world))
     seen = data.draw(st.integers(1, len(whole)))
@@ -106,7 +106,7 @@ def test_numbers_past_five_digits_come_last(tmp_path: Path) -> None:
     assert [path.name for path in list_shards(tmp_path)] == [shard_name(n) for n in (2, 99999, 100000)]
 
 
-def test_gaps_among_training_shards_are_told(tmp_path: Path) -> None:
+def test_gaps_among_training_shards_are_reported(tmp_path: Path) -> None:
     for number in (0, 1, 3, 7, 6542):
         write_shard(tmp_path / shard_name(number), ["a"])
     split = split_shards(tmp_path)
@@ -137,7 +137,7 @@ def test_one_shard_leaves_nothing_to_train_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 3, 4, 50, 0.5, 0.9, 0.999])
-def test_a_torn_shard_is_named(tmp_path: Path, keep: float) -> None:
+def test_a_truncated_shard_is_named(tmp_path: Path, keep: float) -> None:
     path = write_shard(tmp_path / shard_name(3), [f"document {i}" * 20 for i in range(100)])
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
@@ -164,7 +164,7 @@ def test_a_flipped_byte_is_no_other_text(built_shard: bytes, position: float, ma
             list(iter_documents([path]))
 
 
-def test_foreign_parquet_says_what_it_holds(tmp_path: Path) -> None:
+def test_parquet_without_text_names_its_columns(tmp_path: Path) -> None:
     path = tmp_path / shard_name(0)
     pq.write_table(pa.table({"id": [1], "content": ["x"]}), path)
     with pytest.raises(UserError, match=r"no column 'text' \(it has: id, content\).*--text-key"):

@@ -62,7 +62,7 @@ def test_non_finite_numbers_become_words_and_raise_an_alert(tmp_path: Path):
 
 
 @given(torn=st.integers(0, 200), count=st.integers(0, 5))
-def test_a_writer_goes_on_after_a_torn_line(tmp_path_factory: pytest.TempPathFactory, torn, count):
+def test_a_writer_continues_after_an_incomplete_line(tmp_path_factory: pytest.TempPathFactory, torn, count):
     path = tmp_path_factory.mktemp("log") / "events.jsonl"
     with EventWriter(path) as log:
         for step in range(count):
@@ -123,7 +123,7 @@ def _write_for_ever(path: Path) -> None:
             step += 1
 
 
-def test_a_writer_killed_at_any_moment_leaves_a_log_that_goes_on(tmp_path: Path):
+def test_a_writer_killed_at_any_moment_leaves_a_log_that_can_continue(tmp_path: Path):
     path = tmp_path / "events.jsonl"
     for _ in range(5):
         process = multiprocessing.get_context("spawn").Process(target=_write_for_ever, args=(path,))

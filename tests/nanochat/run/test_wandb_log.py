@@ -87,7 +87,7 @@ def test_a_failure_there_is_one_alert_and_training_continues(base: Path):
     assert events[-1].data["status"] == "succeeded"
 
 
-def test_it_is_silent_unless_asked(base: Path):
+def test_nothing_is_logged_there_unless_asked_for(base: Path):
     assert train(base, "--no-wandb", "--num-iterations=1").returncode == 0
     assert calls(base) == []
 

@@ -1,4 +1,4 @@
-"""The tokenizer: the reference's merges, lossless text, safe files, conversations and their masks."""
+"""The tokenizer: upstream nanochat's merges, lossless text, safe files, conversations and their masks."""
 
 import base64
 import json
@@ -38,8 +38,8 @@ def modern(shared_reference: Path) -> Tokenizer:
 # -- training ----------------------------------------------------------------------------------------
 
 
-def test_merges_are_the_references(shared_data: Path, modern: Tokenizer) -> None:
-    """The reference trained this vocabulary on these shards."""
+def test_merges_equal_upstreams(shared_data: Path, modern: Tokenizer) -> None:
+    """Upstream nanochat trained this vocabulary on these shards."""
     train = split_shards(shared_data / "text").train
     ours = Tokenizer.train_from_iterator((text[:10_000] for text in iter_documents(train)), 4096)
     assert ours.ranks == modern.ranks
@@ -150,7 +150,7 @@ def test_saving_again_leaves_two_files(tokenizer: Tokenizer, tmp_path: Path) -> 
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_kill_while_saving_leaves_a_whole_tokenizer(tmp_path: Path) -> None:
+def test_kill_while_saving_leaves_a_complete_tokenizer(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from nanochat.tokenizer.tokenizer import Tokenizer\n"
         f"texts = {TEXT!r}\n"
@@ -219,10 +219,10 @@ def test_no_tokenizer_says_how_to_get_one(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path)
 
 
-# -- the reference's files ---------------------------------------------------------------------------
+# -- upstream nanochat's files -----------------------------------------------------------------------
 
 
-def test_the_references_folders_load(shared_reference: Path, modern: Tokenizer, tmp_path: Path) -> None:
+def test_upstreams_folders_load(shared_reference: Path, modern: Tokenizer, tmp_path: Path) -> None:
     classic = Tokenizer.load(shared_reference / "checkpoints" / "classic" / "tokenizer")
     for one, era in ((modern, "modern"), (classic, "classic")):
         assert one.vocab_size == 4096
@@ -320,7 +320,7 @@ def test_a_hostile_token_bytes_file_is_refused(
 # -- conversations -----------------------------------------------------------------------------------
 
 
-def test_conversations_render_as_the_references(shared_reference: Path, modern: Tokenizer) -> None:
+def test_conversations_render_as_upstreams(shared_reference: Path, modern: Tokenizer) -> None:
     oracle = json.loads((shared_reference / "oracles" / "tasks.json").read_text())
     rendered = oracle["render"] + [e for task in oracle["tasks"].values() for e in task["examples"]]
     assert len(rendered) > 50
