@@ -92,6 +92,7 @@ def setup_runtime(device_type: str = "", dtype: str = "auto") -> Runtime:
     """
     rank, world = join_group(device_type)
     device = pick_device(device_type)
+    # float32 products may use TF32 (10 mantissa bits) on GPUs that have it: enough where bfloat16's 7 are.
     torch.set_float32_matmul_precision("high")
     if device.type == "cpu":
         keep_freed_memory()
@@ -163,6 +164,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
     if device.type == "cuda":
+        # Native from Ampere on; before, float16 must be asked for, as its loss scale changes the training.
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
     if device.type == "cpu" and bfloat16_speedup() > MIN_SPEEDUP:
         return torch.bfloat16
@@ -177,15 +179,16 @@ def bfloat16_speedup() -> float:
 def matmul_flops(dtype: torch.dtype, size: int = 512, seconds: float = 0.03) -> float:
     """FLOP/s of this CPU on square matrix products: the fastest of those that `seconds` allow."""
     a = torch.ones(size, size, dtype=dtype)
-    a @ a
+    a @ a  # the first product also starts threads and picks a kernel
     best, begin = math.inf, time.perf_counter()
     while time.perf_counter() - begin < seconds:
         start = time.perf_counter()
         a @ a
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.perf_counter() - start)  # other work on the machine only makes one slower
     return float(2 * size**3 / best)
 
 
+# M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h.
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Parameters of glibc's mallopt(3)."""
 

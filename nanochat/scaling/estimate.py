@@ -133,7 +133,7 @@ def estimate(
         rows = options.device_batch_size
     elif rows == 0:
         rows = min(fits, options.device_batch_size) or options.device_batch_size
-    per_pass = rows * config.sequence_len * world
+    per_pass = rows * config.sequence_len * world  # tokens of one micro-batch over all devices
     accumulation, rest = divmod(horizon.total_batch, per_pass)
     evaluated = max(1, options.evaluation_tokens(validation_tokens) // per_pass) * per_pass
     return Estimate(

@@ -138,6 +138,7 @@ def default_batch(config: ModelConfig, size: float) -> int:
     """
     if config.parts == CLASSIC:
         return REFERENCE_BATCH
+    # A power of two divides into micro-batches of powers of two on any usual number of GPUs.
     return int(2 ** round(math.log2(REFERENCE_BATCH * size**BATCH_EXPONENT)))
 
 

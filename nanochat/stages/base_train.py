@@ -52,7 +52,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     tokenizer = Tokenizer.load(run.layout.tokenizer_dir(options.tokenizer_dir))
     shards = split_shards(run.layout.data_dir(options.data_dir))
 
-    # 2. How big, and how long: from the depth.
+    # 2. How big, and how long: all from the depth, the one dial.
     config, horizon = plan_run(options, tokenizer.vocab_size)
     rows, context = options.device_batch_size, options.max_seq_len
     check_batch(rows, context, horizon.total_batch, runtime.world)
@@ -158,6 +158,7 @@ def make_optimizer(options: BaseTrainOptions, model: GPT, horizon: Horizon, runt
         scalar=options.scalar_lr,
         weight_decay=horizon.weight_decay,
     )
+    # Rates are tuned at a batch of 2¹⁹ tokens; the horizon carries them to this one.
     groups = parameter_groups(model, rates, horizon.lr_scale, horizon.scalar_lr_scale)
     return MuonAdamW(groups, runtime.muon_dtype, runtime.ranks)
 
@@ -203,6 +204,7 @@ def training_loader(options: BaseTrainOptions, job: Training, shards: ShardSet) 
         world=runtime.world if by_row_groups else 1,
         interleave=(0, 1) if by_row_groups else (runtime.rank, runtime.world),
         device=runtime.device,
+        # Sanity mode always trains on the first batch, also when it is resumed.
         state=None if options.overfit_one_batch else job.state.loader,
     )
 
@@ -273,6 +275,7 @@ def sample(job: Training, options: BaseTrainOptions) -> None:
     """Continues the fixed prompts greedily, and writes unconditioned samples from bos."""
     job.check_stop()
     if job.runtime.ranks.is_main:
+        # Another seed at each step, so that unconditioned samples differ, and the same in a resumed run.
         write_samples(job.run, job.model, job.tokenizer, job.state.step, options.seed + job.state.step)
 
 

@@ -89,7 +89,7 @@ def run(options: ChatRlOptions, run: StageRun) -> dict[str, float | int | str]:
         rollout_loader(options, job, runtime, engine, task, metrics),
         # The rate falls linearly to 0 from the first step on.
         lambda: job.optimizer.schedule(1 - job.progress, MOMENTUM, options.weight_decay),
-        [Periodic(options.eval_every, metrics.evaluate, at_start=True)],
+        [Periodic(options.eval_every, metrics.evaluate, at_start=True)],  # at 0: what RL starts from
         save_every=options.save_every,
         grad_clip=options.grad_clip,
     )

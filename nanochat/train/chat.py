@@ -105,6 +105,7 @@ def find_starting_point(
     model = load_model(checkpoint, runtime.device, runtime.dtype)
     check_tokenizer(checkpoint, model.config, tokenizer)
     prepare_for_training(model, runtime, options.compile)
+    # Not the best by bits per byte as well: a chat model that answers better may have a higher loss.
     retention = RetentionPolicy(options.keep_last, best=False)
     saver = Saver(run.layout.checkpoints(target) / name, ranks, retention, ranks.broadcast(run.run_id))
     return StartingPoint(checkpoint, resumed, model, tokenizer, saver)
@@ -131,6 +132,7 @@ def make_optimizer(
         scalar=options.scalar_lr,
         weight_decay=options.weight_decay,
     )
+    # Upstream's rule: rates of chat stages do not scale with the batch.
     groups = parameter_groups(start.model, rates)
     for group in groups:
         group["lr"] = group["initial_lr"] = group["lr"] * fraction
@@ -142,6 +144,7 @@ def warm_start(start: StartingPoint, optimizer: MuonAdamW) -> bool:
     names = start.checkpoint.optimizer_files
     if not names:
         return False
+    # Momenta are kept, learning rates are not: those of this stage were set with the groups.
     states = [start.checkpoint.tensors(name) for name in names]
     optimizer.load_state_tensors(states, int(start.checkpoint.meta["optimizer_steps"]))
     return True

@@ -147,7 +147,9 @@ def train(
         run.log(f"{start.checkpoint.path} has no optimizer state: the optimizer starts fresh")
 
     # 4. What is evaluated, and how often.
-    chat = ChatValidation(job, chat_tasks(options, run, data), min(32, max(8, options.device_batch_size)))
+    # Rows of one batch: at least 8 to keep the device busy, at most 32 so that caches of long answers fit.
+    rows = min(32, max(8, options.device_batch_size))
+    chat = ChatValidation(job, chat_tasks(options, run, data), rows)
     periodic = periodic_tasks(job, options, start, conversations, chat)
 
     # 5. Train.

@@ -48,6 +48,7 @@ def check_batch(rows: int, context: int, total: int, world: int) -> None:
     unit = rows * context * world
     if total % unit == 0:
         return
+    # Both ways out in the hint: the nearest batch that fits, and the largest micro-batch that would.
     nearby = max(unit, round(total / unit) * unit)
     fits = next((r for r in range(rows, 0, -1) if total % (r * context * world) == 0), 0)
     hint = f"--total-batch-size {nearby}" + (f" or --device-batch-size {fits}" if fits else "")
@@ -127,6 +128,7 @@ class Training:
         try:
             return self._loop(batches, schedule, tuple(periodic), save_every, grad_clip)
         except (StopRequested, StageStopped):
+            # A save that still runs first: the next one would wait for it anyway, and its outcome be lost.
             self._report_save(wait=True)
             self._save()
             raise StageStopped from None
@@ -165,7 +167,7 @@ class Training:
                 grad_clip=grad_clip,
                 loss_scale=state.loss_scale,
             )
-            self.runtime.synchronize()
+            self.runtime.synchronize()  # kernels run behind the Python code: without it a step takes no time
             self._record_step(result, time.perf_counter() - started)
             # Python's garbage collector would scan all that lives now again and again, 500 ms a time.
             if state.step == first + 1:

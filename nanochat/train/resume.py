@@ -87,6 +87,7 @@ def restore_training(
     ranks = optimizer.ranks
     states = [found.tensors(name) for name in found.optimizer_files]
     optimizer.load_state_tensors(states, int(meta["optimizer_steps"]))
+    # Each rank has a random state of its own; another number of ranks starts with fresh ones.
     if found.ranks == ranks.world:
         restore_random_state(found.tensors(state_file(ranks.rank)))
     if resumes_exactly(found, ranks, shard_by):
@@ -95,6 +96,7 @@ def restore_training(
         loaders = meta.get("dataloader_states") or [meta["dataloader_state_dict"]]
         loader = LoaderState.restore(loaders[own], found.tensors(state_file(own)))
     else:
+        # The next row group: a part of this one was trained on, and which is not known for every rank.
         at = meta["dataloader_state_dict"]
         loader = LoaderState(Position(int(at["pq_idx"]), int(at["rg_idx"]) + 1, int(at["epoch"])))
     return LoopState.restore(found.step, meta, loader)

@@ -55,6 +55,7 @@ class ValidationSet:
         for number in range(self.steps):
             if runtime.world == 1:
                 job.check_stop()
+            # Every rank reads all batches and keeps its own, so the set is the same for any number of ranks.
             rows = next(source, None)
             if rows is None:
                 break
