@@ -17,7 +17,7 @@ from nanochat.common.paths import Layout
 from nanochat.config.command_parser import Parser, add_arguments, add_base_dir, command_parser, parse_options
 from nanochat.config.eval_options import CheckpointOptions
 from nanochat.config.options import option
-from nanochat.model.architecture import ModelConfig, decode_bytes, parameter_counts, prefill_flops
+from nanochat.model.architecture import decode_bytes, parameter_counts, prefill_flops
 
 if TYPE_CHECKING:
     from nanochat.compute.device import Runtime
@@ -99,9 +99,13 @@ def find_model(options: InferBenchOptions, layout: Layout, device: Any, dtype: A
         checkpoint = find_checkpoint(layout.checkpoints(options.source), options.model_tag, options.step)
         return load_model(checkpoint, device, dtype), str(checkpoint.path)
     config = config_from_depth(
-        options.depth, options.vocab_size, options.max_seq_len, options.aspect_ratio, options.head_dim,
-        options.window_pattern,
-    )  # fmt: skip
+        options.depth,
+        options.vocab_size,
+        options.max_seq_len,
+        aspect_ratio=options.aspect_ratio,
+        head_dim=options.head_dim,
+        window_pattern=options.window_pattern,
+    )
     model = build_model(config, device, dtype)
     model.init_weights(1)
     with torch.no_grad():
@@ -127,15 +131,21 @@ def measure(model: "GPT", named: str, options: InferBenchOptions, sizes: list[in
     item = engine.decoder.like.dtype.itemsize
     middle = prompt_tokens + options.decode_tokens // 2
     result: dict[str, Any] = {
-        "model": named, "model_config": config.to_meta(), "num_params": parameter_counts(config)["total"],
-        "device": runtime.name, "dtype": str(model.compute_dtype).removeprefix("torch."),
-        "threads": threads(runtime), "copy_bandwidth_bytes_per_sec": bandwidth,
-        "peak_flops_per_sec": runtime.peak_flops, "prompt_tokens": prompt_tokens,
-        "decode_tokens": options.decode_tokens, "temperature": options.temperature,
+        "model": named,
+        "model_config": config.to_meta(),
+        "num_params": parameter_counts(config)["total"],
+        "device": runtime.name,
+        "dtype": str(model.compute_dtype).removeprefix("torch."),
+        "threads": threads(runtime),
+        "copy_bandwidth_bytes_per_sec": bandwidth,
+        "peak_flops_per_sec": runtime.peak_flops,
+        "prompt_tokens": prompt_tokens,
+        "decode_tokens": options.decode_tokens,
+        "temperature": options.temperature,
         "decoder": engine.decoder.backend,
         "weight_bytes_read": decode_bytes(config, 0, 0, item),
         "kv_bytes_read_per_row": decode_bytes(config, 1, middle, item) - decode_bytes(config, 0, 0, item),
-    }  # fmt: skip
+    }
     print(
         f"{named}: width {config.n_embd}, {config.n_head} heads over {config.n_kv_head}, "
         f"{result['num_params'] / 1e6:,.1f}M parameters, {result['dtype']}\n"
@@ -151,31 +161,43 @@ def measure(model: "GPT", named: str, options: InferBenchOptions, sizes: list[in
         ttft, steps = run_once(
             engine, runtime, prompt_tokens, size, options.decode_tokens, options.temperature
         )
-        row = summarise(config, size, ttft, steps, middle, item, bandwidth)
+        moved = decode_bytes(config, size, middle, item)
+        row = summarise(size, ttft, steps, step_bytes=moved, bandwidth=bandwidth)
         row["peak_memory_bytes"] = runtime.peak_memory()
         result["sweep"].append(row)
         print(
             _ROW.format(
-                size, f"{1e3 * ttft:.1f}", f"{1e3 * row['step_sec']:.2f}", f"{row['tok_per_sec']:,.0f}",
-                f"{row['bytes_per_sec'] / 1e9:.1f}", f"{row['mbu_percent']:.0f}",
+                size,
+                f"{1e3 * ttft:.1f}",
+                f"{1e3 * row['step_sec']:.2f}",
+                f"{row['tok_per_sec']:,.0f}",
+                f"{row['bytes_per_sec'] / 1e9:.1f}",
+                f"{row['mbu_percent']:.0f}",
                 f"{row['peak_memory_bytes'] / 1e6:,.0f}",
             )
-        )  # fmt: skip
+        )
         sys.stdout.flush()
     return result
 
 
 def summarise(
-    config: ModelConfig, rows: int, ttft: float, steps: list[float], context: int, item: int, bandwidth: float
+    rows: int, ttft: float, steps: list[float], *, step_bytes: float, bandwidth: float
 ) -> dict[str, Any]:
-    """Figures of one batch size. The step is the median; tokens a second are of the whole time."""
+    """Results of one batch size: the median step, and tokens a second over all steps.
+
+    A step reads `step_bytes` bytes; the machine copies `bandwidth` bytes a second.
+    """
     step = sorted(steps)[len(steps) // 2]
-    moved = decode_bytes(config, rows, context, item) / step
+    bytes_per_sec = step_bytes / step
     return {
-        "batch_size": rows, "ttft_sec": ttft, "step_sec": step,
-        "tok_per_sec": rows * len(steps) / sum(steps), "bytes_per_sec": moved,
-        "mbu_percent": 100 * moved / bandwidth, "decode_steps": len(steps),
-    }  # fmt: skip
+        "batch_size": rows,
+        "ttft_sec": ttft,
+        "step_sec": step,
+        "tok_per_sec": rows * len(steps) / sum(steps),
+        "bytes_per_sec": bytes_per_sec,
+        "mbu_percent": 100 * bytes_per_sec / bandwidth,
+        "decode_steps": len(steps),
+    }
 
 
 def prefill(engine: "Engine", runtime: "Runtime", tokens: int) -> dict[str, Any]:

@@ -69,9 +69,13 @@ def probe(model: "GPT", tokenizer: "Tokenizer", prompt: str, *, top: int = 8, gr
     best = logits.topk(top)
     greedy_ids = generate_batch(model, ids, max_tokens=greedy, temperature=0)[0] if greedy else []
     return Probe(
-        ids, best.indices.tolist(), best.values.tolist(), logits.logsumexp(-1).item(), greedy_ids,
-        tokenizer.decode(greedy_ids),
-    )  # fmt: skip
+        ids=ids,
+        top_ids=best.indices.tolist(),
+        top_logits=best.values.tolist(),
+        logsumexp=logits.logsumexp(-1).item(),
+        greedy_ids=greedy_ids,
+        text=tokenizer.decode(greedy_ids),
+    )
 
 
 def parser() -> Parser:

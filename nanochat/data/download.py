@@ -31,8 +31,10 @@ PROGRESS_BYTES = 1 << 20
 """A try that brought this much more than any before counts as the first one again: the link works."""
 _SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
 _MALFORMED = (
-    requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema,
-)  # fmt: skip
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+)
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -94,7 +96,7 @@ class _Transient(Exception):  # noqa: N818 - caught by the retry loop below
 
 @dataclass
 class Transfer:
-    """One download. `received` bytes are on disk, of `size` (-1 until the server has told)."""
+    """One download. `received` bytes are on disk, of `size` (-1 until the server has said)."""
 
     url: str
     target: Path
@@ -310,7 +312,7 @@ def _announced_sha256(answer: requests.Response) -> str:
 
 
 def _content_range(answer: requests.Response) -> tuple[int, int]:
-    """`(start, total)` of `Content-Range: bytes start-end/total`; -1 for what is not told."""
+    """`(start, total)` of `Content-Range: bytes start-end/total`; -1 for what is not given."""
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
     if not match:
         return -1, -1

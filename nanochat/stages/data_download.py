@@ -78,7 +78,7 @@ def _shard(
 
 
 def fetch_bundle(options: DataDownloadOptions, run: StageRun) -> dict[str, float | int | str]:
-    """The bundle of CORE, unpacked; nothing is fetched where a whole one is."""
+    """Downloads and unpacks the bundle of CORE, unless it is there and complete."""
     out = bundle_folder(run.layout, options.out)
     run.start(total_steps=1, unit="files", info={"out": str(out), "dataset": EVAL_BUNDLE})
     started = time.monotonic()
@@ -87,9 +87,13 @@ def fetch_bundle(options: DataDownloadOptions, run: StageRun) -> dict[str, float
         fleet = Fetchers(run, 1)
         archive = out.with_name(f"{out.name}.zip")
         transfer = Transfer(
-            bundle_url(options.mirror), archive, check=check_archive, should_stop=fleet.stopping.is_set,
-            policy=Policy(first_wait=options.retry_wait), note=fleet.notes.put,
-        )  # fmt: skip
+            bundle_url(options.mirror),
+            archive,
+            check=check_archive,
+            should_stop=fleet.stopping.is_set,
+            policy=Policy(first_wait=options.retry_wait),
+            note=fleet.notes.put,
+        )
         fleet.fetch([transfer])
         try:
             unpack_bundle(archive, out)
@@ -102,9 +106,12 @@ def fetch_bundle(options: DataDownloadOptions, run: StageRun) -> dict[str, float
     )
     run.metric(None, {"progress": 1.0, "eta_s": 0.0, "data/files": len(files), "data/bytes": size})
     return {
-        "files": len(files), "fetched": int(fetched), "bytes": size,
-        "seconds": round(time.monotonic() - started, 3), "path": str(out),
-    }  # fmt: skip
+        "files": len(files),
+        "fetched": int(fetched),
+        "bytes": size,
+        "seconds": round(time.monotonic() - started, 3),
+        "path": str(out),
+    }
 
 
 def _is_bundle(folder: Path) -> bool:
@@ -170,7 +177,7 @@ class Fetchers:
                 return
 
     def _watch(self, threads: Sequence[threading.Thread], transfers: Sequence[Download]) -> None:
-        tell = _teller(self._run, transfers)
+        report = _progress_report(transfers)
         with Progress(self._run, "downloading") as progress:
             while any(thread.is_alive() for thread in threads):
                 if self._run.stop_requested:
@@ -180,17 +187,17 @@ class Fetchers:
                 while not self.notes.empty():
                     self._run.log(self.notes.get())
                 if progress.due():
-                    tell(progress, len(self._outcomes))
+                    report(progress, len(self._outcomes))
                 time.sleep(0.05)
         while not self.notes.empty():
             self._run.log(self.notes.get())
 
 
-def _teller(run: StageRun, transfers: Sequence[Download]) -> Callable[[Progress, int], None]:
-    """Tells the share done: bytes, where the files not yet begun count as the mean of the others."""
+def _progress_report(transfers: Sequence[Download]) -> Callable[[Progress, int], None]:
+    """Reports the fraction done in bytes; files not yet begun count as the mean size of the others."""
     started = time.monotonic()
 
-    def tell(progress: Progress, files: int) -> None:
+    def report(progress: Progress, files: int) -> None:
         known = [transfer for transfer in transfers if transfer.size > 0]
         received = sum(transfer.received for transfer in transfers)
         expected = sum(transfer.size for transfer in known) / max(1, len(known)) * len(transfers)
@@ -200,7 +207,7 @@ def _teller(run: StageRun, transfers: Sequence[Download]) -> Callable[[Progress,
             received / max(1.0, expected), metrics, f"{files} of {len(transfers)} files, {rate:.1f} MB/s"
         )
 
-    return tell
+    return report
 
 
 if __name__ == "__main__":

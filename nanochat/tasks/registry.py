@@ -69,14 +69,21 @@ class TaskData:
     def of_stage(cls, options: "TaskDataOptions", run: "StageRun") -> "TaskData":
         """The data a stage's options name."""
         return cls.at(
-            run.layout, folder=options.task_data, mirror=options.mirror, offline=options.offline,
-            note=run.log, should_stop=lambda: run.stop_requested, words=options.words,
-            corpus=options.data_dir, identity=options.identity, conversations=options.conversations,
-        )  # fmt: skip
+            run.layout,
+            folder=options.task_data,
+            mirror=options.mirror,
+            offline=options.offline,
+            note=run.log,
+            should_stop=lambda: run.stop_requested,
+            words=options.words,
+            corpus=options.data_dir,
+            identity=options.identity,
+            conversations=options.conversations,
+        )
 
-    def path(self, given: str, usual: str) -> Path:
-        """The file `given`, else `usual` under the base directory."""
-        return self.layout.resolve(given) if given else self.layout.base / usual
+    def path(self, given: str, default: str) -> Path:
+        """The file `given`, else `default` under the base directory."""
+        return self.layout.resolve(given) if given else self.layout.base / default
 
 
 @dataclass(frozen=True)
