@@ -12,7 +12,8 @@ from nanochat.common.text import sanitize
 
 CONNECT_TIMEOUT = 10.0
 _READ_SIZE = 64 * 1024
-_MAX_LINE = 32 * 1024 * 1024
+_MAX_LINE = 8 << 20
+ANSWER_LIMIT = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,19 @@ class HostUnreachable(UserError):  # noqa: N818 - the name says what it is
 
     def __init__(self, host: str, reason: str, hint: str = "") -> None:
         super().__init__(f"host '{host}' is unreachable: {sanitize(reason)}", hint, Exit.UNREACHABLE)
+
+
+class LoginShellFailed(UserError):  # noqa: N818 - the name says what it is
+    """The host let us in, and its login shell did something else than to run our command."""
+
+    def __init__(self, host: str, what: str, said: bytes) -> None:
+        words = " ".join(sanitize(said.decode(errors="replace")).split())[-200:]
+        super().__init__(
+            f"host '{host}': its login shell {what}" + (f"; it printed: {words}" if words else ""),
+            "a login file there (.bashrc, .zshenv, config.fish, .cshrc) starts another program, waits or "
+            "ends: let it do so in an interactive shell only",
+            Exit.UNREACHABLE,
+        )
 
 
 class AuthenticationFailed(UserError):  # noqa: N818 - the name says what it is
@@ -116,10 +130,30 @@ AskHostKey = Callable[[UnknownHostKey], Awaitable[bool]]
 
 async def split_lines(read: Callable[[int], Awaitable[bytes]], host: str) -> AsyncIterator[bytes]:
     """Lines out of a byte reader. A torn last line is dropped; an absurdly long one is an error."""
-    rest = b""
+    rest: list[bytes] = []
+    held = 0
     while data := await read(_READ_SIZE):
-        *whole, rest = (rest + data).split(b"\n")
+        first, newline, more = data.partition(b"\n")
+        rest.append(first)
+        held += len(first)
+        if held > _MAX_LINE:
+            raise HostUnreachable(host, f"it sent a line of more than {_MAX_LINE >> 20} MiB")
+        if not newline:
+            continue
+        yield b"".join(rest)
+        *whole, last = more.split(b"\n")
         for line in whole:
             yield line
-        if len(rest) > _MAX_LINE:
-            raise HostUnreachable(host, f"it sent a line of more than {_MAX_LINE >> 20} MiB")
+        rest, held = [last], len(last)
+
+
+async def read_all(read: Callable[[int], Awaitable[bytes]], host: str) -> bytes:
+    """Everything out of a byte reader; `HostUnreachable` beyond 64 MiB."""
+    parts: list[bytes] = []
+    held = 0
+    while data := await read(_READ_SIZE):
+        parts.append(data)
+        held += len(data)
+        if held > ANSWER_LIMIT:
+            raise HostUnreachable(host, f"it answered with more than {ANSWER_LIMIT >> 20} MiB")
+    return b"".join(parts)

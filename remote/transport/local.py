@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from nanochat.common.errors import Exit, UserError
-from remote.transport.base import Completed, HostUnreachable, split_lines
+from remote.transport.base import Completed, HostUnreachable, read_all, split_lines
 
 _GRACE = 5.0
 _STDERR_KEPT = 4096
@@ -36,7 +36,12 @@ class LocalTransport:
         process = await _spawn(argv)
         try:
             async with asyncio.timeout(within):
-                stdout, stderr = await process.communicate(input)
+                stdout, stderr, _ = await asyncio.gather(
+                    read_all(_reader(process.stdout), self.name),
+                    read_all(_reader(process.stderr), self.name),
+                    _feed(process, input),
+                )
+                await process.wait()
         except TimeoutError:
             raise HostUnreachable(self.name, f"{Path(argv[0]).name} gave no answer in {within:g} s") from None
         finally:
@@ -107,6 +112,20 @@ async def _spawn(argv: Sequence[str]) -> asyncio.subprocess.Process:
         )
     except OSError as error:
         raise UserError(f"cannot run {argv[0]}: {error.strerror}", exit_code=Exit.FAILED) from error
+
+
+def _reader(stream: asyncio.StreamReader | None) -> Callable[[int], Awaitable[bytes]]:
+    assert stream is not None
+    return stream.read
+
+
+async def _feed(process: asyncio.subprocess.Process, input: bytes) -> None:
+    """Sends the input and closes it; a command that ends before it has read all tells why by its exit."""
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.write(input)
+        await process.stdin.drain()
+    process.stdin.close()
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shlex
 import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -22,10 +21,13 @@ from remote.transport.base import (
     ChangedHostKey,
     Completed,
     HostUnreachable,
+    LoginShellFailed,
     UnknownHostKey,
+    read_all,
     split_lines,
 )
 from remote.transport.known_hosts import DEFAULT_PORT, first_line, key_line, look_up
+from remote.transport.login_shell import AfterMark, command_line, new_mark
 
 KEEPALIVE_INTERVAL = 5.0
 KEEPALIVE_COUNT = 3  # a dead link is noticed after 15 s
@@ -39,6 +41,7 @@ HOST_KEY_ALGORITHMS = (
 )
 _STDERR_KEPT = 4096
 _GRACE = 2.0
+_LOGIN = 30.0  # seconds that login files may take
 
 
 class _Client(asyncssh.SSHClient):
@@ -177,32 +180,57 @@ class SSHTransport:
                 connection.abort()
 
     async def run(self, argv: Sequence[str], input: bytes = b"", within: float = 60.0) -> Completed:
-        """Runs a command to its end; `HostUnreachable` when the link is lost or `within` seconds pass."""
-        process = await self._start(argv)
+        """Runs a command to its end; `HostUnreachable` when the link is lost or `within` seconds pass.
+
+        Only what the command itself reads and prints passes: a login file's words are left out, and `input`
+        is sent once the login files are through. Raises `LoginShellFailed` when they never are.
+        """
+        mark = new_mark()
+        process = await self._start(argv, mark)
+        out, err = AfterMark(process.stdout.read, mark), AfterMark(process.stderr.read, mark)
         try:
             async with asyncio.timeout(within):
-                stdout, stderr = await process.communicate(input)
+                stdout, stderr, _ = await asyncio.gather(
+                    read_all(out.read, self.name), read_all(err.read, self.name), _feed(process, out, input)
+                )
                 await process.wait_closed()
         except TimeoutError:
-            raise HostUnreachable(self.name, f"{Path(argv[0]).name} gave no answer in {within:g} s") from None
+            raise self._late(Path(argv[0]).name, within, out, err) from None
         except (asyncssh.Error, OSError) as error:
             raise HostUnreachable(self.name, _reason(error)) from error
         finally:
             process.close()
         if process.returncode is None:
             raise HostUnreachable(self.name, "the connection was lost")
-        return Completed(process.returncode, _bytes(stdout), _bytes(stderr))
+        if not out.found:
+            what = f"ended without running our command (exit {process.returncode})"
+            raise LoginShellFailed(self.name, what, out.before + err.before)
+        return Completed(process.returncode, stdout, stderr)
+
+    def _late(self, program: str, within: float, out: AfterMark, err: AfterMark) -> UserError:
+        if out.found:
+            return HostUnreachable(self.name, f"{program} gave no answer in {within:g} s")
+        return LoginShellFailed(
+            self.name, f"has not come to our command in {within:g} s", out.before + err.before
+        )
 
     async def stream(self, argv: Sequence[str]) -> SSHStream:
-        """Starts a command that goes on."""
-        return SSHStream(self.name, await self._start(argv))
+        """Starts a command that goes on; returns once the login files are through."""
+        mark = new_mark()
+        stream = SSHStream(self.name, await self._start(argv, mark), mark)
+        try:
+            await stream.begin()
+        except BaseException:
+            await stream.close()
+            raise
+        return stream
 
-    async def _start(self, argv: Sequence[str]) -> asyncssh.SSHClientProcess[bytes]:
+    async def _start(self, argv: Sequence[str], mark: bytes) -> asyncssh.SSHClientProcess[bytes]:
         if self._connection is None:
             raise HostUnreachable(self.name, "not connected")
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                return await self._connection.create_process(shlex.join(argv), encoding=None)
+                return await self._connection.create_process(command_line(argv, mark), encoding=None)
         except TimeoutError:
             raise HostUnreachable(self.name, "it does not answer") from None
         except (asyncssh.Error, OSError) as error:
@@ -212,15 +240,34 @@ class SSHTransport:
 class SSHStream:
     """A running command at the other end that talks in lines."""
 
-    def __init__(self, name: str, process: asyncssh.SSHClientProcess[bytes]) -> None:
+    def __init__(self, name: str, process: asyncssh.SSHClientProcess[bytes], mark: bytes) -> None:
         self._name = name
         self._process = process
+        self._out = AfterMark(process.stdout.read, mark)
+        self._err = AfterMark(process.stderr.read, mark)
         self._said = b""
         self._listening = asyncio.create_task(self._listen())
 
+    async def begin(self) -> None:
+        """Waits until the command runs. Raises `LoginShellFailed` when the login shell never runs it."""
+        try:
+            async with asyncio.timeout(_LOGIN):
+                if await self._out.begin():
+                    return
+                await self._process.wait_closed()
+        except TimeoutError:
+            what = f"has not come to our command in {_LOGIN:g} s"
+            raise LoginShellFailed(self._name, what, self._out.before) from None
+        except (asyncssh.Error, OSError) as error:
+            raise HostUnreachable(self._name, _reason(error)) from error
+        if self._process.returncode is None:
+            raise HostUnreachable(self._name, "the connection was lost")
+        what = f"ended without running our command (exit {self._process.returncode})"
+        raise LoginShellFailed(self._name, what, self._out.before)
+
     async def _listen(self) -> None:
         with contextlib.suppress(asyncssh.Error, OSError):
-            while data := await self._process.stderr.read(4096):
+            while data := await self._err.read(4096):
                 self._said = (self._said + data)[-_STDERR_KEPT:]
 
     async def write(self, data: bytes) -> None:
@@ -234,7 +281,7 @@ class SSHStream:
     async def lines(self) -> AsyncIterator[bytes]:
         """Its standard output, line by line."""
         try:
-            async for line in split_lines(self._process.stdout.read, self._name):
+            async for line in split_lines(self._out.read, self._name):
                 yield line
         except (asyncssh.Error, OSError) as error:
             raise HostUnreachable(self._name, _reason(error)) from error
@@ -274,8 +321,15 @@ def _port(port: int | None) -> int | None:
     return None if port == DEFAULT_PORT else port
 
 
-def _bytes(data: bytes | str | None) -> bytes:
-    return data.encode() if isinstance(data, str) else data or b""
+async def _feed(process: asyncssh.SSHClientProcess[bytes], out: AfterMark, input: bytes) -> None:
+    """Sends the input and closes it. A command that ends before it has read all tells why by its exit."""
+    with contextlib.suppress(asyncssh.Error, OSError):
+        if input:
+            # Sent at once, a login file that reads its input would take it, or a shell run it as a script.
+            await out.settled.wait()
+            if out.found:
+                process.stdin.write(input)
+        process.stdin.write_eof()
 
 
 def _reason(error: BaseException) -> str:

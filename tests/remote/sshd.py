@@ -54,13 +54,15 @@ class Sshd:
     address: str = "127.0.0.1"
     more_host_keys: list[Path] = field(default_factory=list)
     certificate: Path | None = None
+    more_config: str = ""
 
     def __post_init__(self) -> None:
         self._binary = _binary()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.host_key = make_key(self.folder / "host_key")
         self.client_key = make_key(self.folder / "client key")  # a space: quoting has to hold
-        (self.folder / "authorized_keys").write_text((self.folder / "client key.pub").read_text())
+        self.authorized_keys = self.folder / "authorized_keys"
+        self.authorized_keys.write_text((self.folder / "client key.pub").read_text())
         self._process: subprocess.Popen[bytes] | None = None
 
     def host(self, name: str = "box", base: Path | str | None = None, **changes: object) -> Host:
@@ -103,9 +105,9 @@ class Sshd:
             f"Port {self.port}\nListenAddress {self.address}\n"
             + "".join(f'HostKey "{key}"\n' for key in (self.host_key, *self.more_host_keys))
             + (f'HostCertificate "{self.certificate}"\n' if self.certificate else "")
-            + f'AuthorizedKeysFile "{self.folder}/authorized_keys"\nPidFile "{self.folder}/pid"\n'
+            + f'AuthorizedKeysFile "{self.authorized_keys}"\nPidFile "{self.folder}/pid"\n'
             "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-            "Subsystem sftp internal-sftp\nMaxStartups 100\n"
+            f"Subsystem sftp internal-sftp\nMaxStartups 100\n{self.more_config}"
         )
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(parents=True, exist_ok=True)

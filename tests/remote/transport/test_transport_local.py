@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from nanochat.common.errors import UserError
-from remote.transport.base import HostUnreachable
+from remote.transport.base import HostUnreachable, split_lines
 from remote.transport.local import LocalTransport
 
 
@@ -68,3 +68,34 @@ async def test_closing_the_transport_ends_every_stream() -> None:
     assert os.getsid(pid) == pid  # a session of its own: the terminal's ctrl+c does not reach it
     await transport.close()
     assert not psutil.pid_exists(pid)
+
+
+async def test_a_command_without_input_finds_its_input_closed() -> None:
+    done = await LocalTransport().run(["cat"], within=5)
+    assert (done.stdout, done.exit_code) == (b"", 0)
+
+
+async def test_a_command_that_reads_no_input_is_no_error() -> None:
+    done = await LocalTransport().run(["sh", "-c", "echo enough"], input=b"x" * 3_000_000)
+    assert (done.stdout, done.exit_code) == (b"enough\n", 0)
+
+
+async def test_an_answer_without_end_is_cut_off_by_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("remote.transport.base.ANSWER_LIMIT", 1 << 20)
+    with pytest.raises(HostUnreachable, match="more than 1 MiB"):
+        await LocalTransport().run(["yes"], within=20)
+
+
+async def test_a_long_line_is_read_in_linear_time_and_cut_off_by_its_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("remote.transport.base._MAX_LINE", 1 << 20)
+    pieces = [b"a" * 65536] * 15 + [b"b\nc\n\nd"] + [b"e" * 65536] * 17
+
+    async def read(_: int) -> bytes:
+        return pieces.pop(0) if pieces else b""
+
+    lines = split_lines(read, "box")
+    assert [await anext(lines) for _ in range(3)] == [b"a" * 65536 * 15 + b"b", b"c", b""]
+    with pytest.raises(HostUnreachable, match="a line of more than 1 MiB"):
+        await anext(lines)
