@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,9 @@ from typing import Any, Literal
 #: A run moves one way through the first of these and ends as one of the second; a resume starts anew.
 LIVE: frozenset[str] = frozenset({"created", "starting", "running"})
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "stopped", "lost"})
+
+#: What a run's folder can be called, and so what a run id is.
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 ChangeKind = Literal["run", "events", "telemetry", "link"]
 LinkStatus = Literal["connecting", "up", "down"]
@@ -50,7 +54,8 @@ class RunRow:
 
     `first` holds the first value of each evaluated metric, `results` what the stage ended with. `env` are
     names of variables that it was given at first, as the host tells; `pass_env` those that were let it have
-    from here, which alone are passed on again.
+    from here, which alone are passed on again. `problem` is one line about files of the run that are damaged
+    or cannot be read, empty where nothing is wrong.
     """
 
     key: str
@@ -89,6 +94,7 @@ class RunRow:
     tags: tuple[str, ...] = ()
     note: str = ""
     pinned: bool = False
+    problem: str = ""
 
     @property
     def live(self) -> bool:

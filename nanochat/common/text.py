@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 import time
+from typing import Any
 
 SGR = re.compile(r"\x1b\[[0-9;:]*m")
 UNSAFE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
+_UNSAFE_IN_LINES = re.compile(UNSAFE.pattern.replace("\\x00-\\x1f", "\\x00-\\x08\\x0b-\\x1f"))
 
 LINE_CAP = 2_000
+_LONGEST = 1e11  # seconds: three thousand years
 
 
 def sanitize(text: str, cap: int = LINE_CAP) -> str:
@@ -31,6 +34,24 @@ def sanitize(text: str, cap: int = LINE_CAP) -> str:
     return f"{line} … +{over:,} characters" if over > 0 else line
 
 
+def clean_text(text: str) -> str:
+    """Foreign text of several lines: as `sanitize`, but line ends and tabs stay, and so does its length."""
+    return _UNSAFE_IN_LINES.sub(_picture, SGR.sub("", text))
+
+
+def clean_json(value: Any, depth: int = 64) -> Any:
+    """A JSON value with `clean_text` on every text in it, names too; what is nested deeper becomes "…"."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if depth <= 0 and isinstance(value, (dict, list)):
+        return "…"
+    if isinstance(value, dict):
+        return {clean_text(name): clean_json(item, depth - 1) for name, item in value.items()}
+    if isinstance(value, list):
+        return [clean_json(item, depth - 1) for item in value]
+    return value
+
+
 def _picture(match: re.Match[str]) -> str:
     code = ord(match[0])
     if code < 0x20:
@@ -39,8 +60,8 @@ def _picture(match: re.Match[str]) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`45s`, `3m12s`, `2h14m`, `3d04h`; empty when unknown."""
-    if seconds is None or not math.isfinite(seconds):
+    """`45s`, `3m12s`, `2h14m`, `3d04h`; empty when unknown, or longer than anything takes."""
+    if seconds is None or not abs(_float(seconds)) < _LONGEST:
         return ""
     whole = max(0, round(seconds))
     if whole < 60:
@@ -54,7 +75,9 @@ def duration(seconds: float | None) -> str:
 
 def amount(count: float, unit: str) -> str:
     """`1 item`, `1,024 rows`, `844 docs`."""
-    return f"{count:,.0f} {unit if unit.endswith('s') or count == 1 else unit + 's'}"
+    count = _float(count)
+    shown = f"{count:,.0f}" if abs(count) < 1e15 else f"{count:.1e}"
+    return f"{shown} {unit if unit.endswith('s') or count == 1 else unit + 's'}"
 
 
 def number(value: float | str | None) -> str:
@@ -63,6 +86,7 @@ def number(value: float | str | None) -> str:
         return ""
     if isinstance(value, str):
         return sanitize(value, 40)
+    value = _float(value)
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
     size = abs(value)
@@ -83,7 +107,7 @@ def number(value: float | str | None) -> str:
 
 def short(value: float | None) -> str:
     """A magnitude in at most five characters: 812k, 1.98G, 3.2e21."""
-    if value is None or not math.isfinite(value):
+    if value is None or not math.isfinite(value := _float(value)):
         return ""
     size = abs(value)
     for scale, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -97,10 +121,9 @@ def short(value: float | None) -> str:
 
 
 def size_bytes(value: float | None) -> str:
-    """Bytes in powers of 1024: 512B, 71.2G."""
-    if value is None:
+    """Bytes in powers of 1024: 512B, 71.2G; empty when unknown."""
+    if value is None or not math.isfinite(scaled := _float(value)):
         return ""
-    scaled = float(value)
     for letter in ("B", "K", "M", "G", "T"):
         if abs(scaled) < 1000 or letter == "T":
             return f"{scaled:.0f}{letter}" if letter == "B" or abs(scaled) >= 100 else f"{scaled:.1f}{letter}"
@@ -110,17 +133,33 @@ def size_bytes(value: float | None) -> str:
 
 def percent(fraction: float | None) -> str:
     """A fraction 0..1 as `66%`; empty when unknown."""
-    return "" if fraction is None else f"{100 * fraction:.0f}%"
+    known = fraction is not None and abs(_float(fraction)) < 1e6
+    return f"{100 * fraction:.0f}%" if known and fraction is not None else ""
 
 
 def clock(t: float | None) -> str:
     """Local time of day of a Unix time: `14:02:11`."""
-    return "" if t is None else time.strftime("%H:%M:%S", time.localtime(t))
+    return "" if t is None else _local("%H:%M:%S", t)
 
 
 def when(t: float | None, now: float) -> str:
     """Local time, with the date when it was not within the last 20 hours."""
     if not t:
         return ""
-    pattern = "%H:%M" if abs(now - t) < 20 * 3600 else "%b %d %H:%M"
-    return time.strftime(pattern, time.localtime(t))
+    return _local("%H:%M" if abs(now - _float(t)) < 20 * 3600 else "%b %d %H:%M", t)
+
+
+def _local(pattern: str, t: float) -> str:
+    """A Unix time in local time; empty for one that no calendar has."""
+    try:
+        return time.strftime(pattern, time.localtime(t))
+    except (OverflowError, ValueError, OSError):
+        return ""
+
+
+def _float(value: float) -> float:
+    """`value` as a float; a whole number of hundreds of digits is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from nanochat.common.errors import Exit, UserError
+from nanochat.common.fields import parse_json
 
 JSON: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
 
@@ -56,10 +57,10 @@ class Event:
 def parse_line(line: bytes | str) -> Event | None:
     """The event on `line`, or None when the line is not an event (incomplete or damaged)."""
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         seq, t, kind, step = record["seq"], record["t"], record["kind"], record.get("step")
         data = record.get("data", {})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     if type(seq) is not int or isinstance(t, bool) or not isinstance(t, int | float):
         return None

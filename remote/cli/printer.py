@@ -94,7 +94,7 @@ class PlainPrinter:
     def event(self, run: RunRow, event: Event) -> None:
         text = describe(event)
         if text:
-            self._line(f"{clock(event.t)} {run.name or run.stage}: {text}")
+            self._line(f"{clock(event.t)} {sanitize(run.name or run.stage or run.run_id, 80)}: {text}")
 
     def progress(self, runs: Sequence[RunRow]) -> None:
         now = time.monotonic()
@@ -192,7 +192,11 @@ _ERROR = "_stderr"
 def progress_line(run: RunRow) -> str:
     """`base_train 120/300 40% · bpb 2.31 · loss 3.21 · 12.3k tok/s · 1m20s left`."""
     done = f"{run.step:,}/{run.total_steps:,}" if run.step is not None and run.total_steps else ""
-    words = [word for word in (sanitize(run.name or run.stage, 40), done, percent(run.progress)) if word]
+    words = [
+        word
+        for word in (sanitize(run.name or run.stage or run.run_id, 40), done, percent(run.progress))
+        if word
+    ]
     parts = [" ".join(words) if len(words) > 1 else f"{words[0]} {run.status}"]
     parts += [word for word in (figures(run),) if word]
     if run.eta_s is not None and run.status == "running":

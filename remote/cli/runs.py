@@ -73,7 +73,7 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
 
     if not layout.base.is_dir():
         if given.word == "ls":
-            return _list_runs([], getattr(given, "json", False))
+            return list_runs([], getattr(given, "json", False))
         raise UserError(f"no run '{given.run}': {layout.base} does not exist", "give another --base-dir")
     fleet = Fleet(layout, ask_host_key=ask_host_key, warn=_warn)
     try:
@@ -84,7 +84,7 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
             rows = [
                 run for run in rows if (not host or run.host == host) and (not status or run.status == status)
             ]
-            return _list_runs(rows, getattr(given, "json", False))
+            return list_runs(rows, getattr(given, "json", False))
         if given.word == "mark":
             return _mark(fleet, given)
         run = await _find(fleet, given.run)
@@ -137,9 +137,10 @@ async def _find(fleet: Fleet, name: str) -> RunRow:
     return await asyncio.to_thread(fleet.store.find, name)
 
 
-def _list_runs(rows: Sequence[RunRow], as_json: bool) -> int:
+def list_runs(rows: Sequence[RunRow], as_json: bool) -> int:
+    """Prints runs as a table, or as JSON; below the table a line for each run whose files are damaged."""
     if as_json:
-        print(json.dumps([asdict(run) for run in rows], ensure_ascii=False, indent=1))
+        print(json.dumps([asdict(run) for run in rows], indent=1))
         return Exit.OK
     now = time.time()
     cells = [
@@ -157,6 +158,9 @@ def _list_runs(rows: Sequence[RunRow], as_json: bool) -> int:
     ]
     if cells:
         print(table(["run", "name", "host", "status", "done", "figures", "time", "started"], cells))
+        for run in rows:
+            if run.problem:
+                print(sanitize(f"⚠ {run.key}: {run.problem}"))
     else:
         print("no runs yet; nanochat demo makes one", file=sys.stderr)
     return Exit.OK
@@ -188,7 +192,7 @@ def _mark(fleet: Fleet, given: argparse.Namespace) -> int:
 
 def _show(fleet: Fleet, run: RunRow, as_json: bool) -> int:
     if as_json:
-        print(json.dumps(asdict(run), ensure_ascii=False, indent=1))
+        print(json.dumps(asdict(run), indent=1))
         return Exit.OK
     plan = f"{run.plan_name} ({run.plan_id})" if run.plan_name else ""
     facts = {
@@ -199,6 +203,7 @@ def _show(fleet: Fleet, run: RunRow, as_json: bool) -> int:
         "plan": plan,
         "status": run.status + (f", attempt {run.attempt}" if run.attempt > 1 else ""),
         "reason": run.reason,
+        "problem": run.problem,
         "time": spent(run),
         "done": percent(run.progress),
         "figures": figures(run),

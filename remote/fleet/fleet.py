@@ -14,16 +14,19 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nanochat.common import fields
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
 from nanochat.common.text import sanitize
 from nanochat.config.pass_env import collect, missing_line
 from nanochat.run.run_directory import ENV_PREFIXES
 from remote.fleet.agent_client import AgentClient
+from remote.fleet.follower import run_id_of
 from remote.fleet.session import HostSession
 from remote.fleet.submission import plan_ref, submission
 from remote.hosts.book import HostBook
 from remote.runs import (
+    RUN_ID,
     Change,
     CommandRecord,
     Gpu,
@@ -200,9 +203,7 @@ class Fleet:
         answer = await self._refresh(name, await self._agent(name))
         wanted = None if keys is None else {split_key(key)[1] for key in keys}
         goal = {
-            run_id: int(entry["sizes"].get(EVENTS, 0))
-            for entry in answer["runs"]
-            if (run_id := str(entry["run"]["run_id"])) and (wanted is None or run_id in wanted)
+            run_id: size for run_id, size in _log_sizes(answer).items() if wanted is None or run_id in wanted
         }
         arrived = asyncio.Event()
         unsubscribe = self.subscribe(lambda change: arrived.set() if change.host == name else None)
@@ -229,12 +230,20 @@ class Fleet:
         answer = await agent.call("ls")
 
         def take() -> list[str]:
-            entries = [entry for entry in answer.get("runs", []) if isinstance(entry, dict)]
-            return [
-                str(entry["run"]["run_id"])
-                for entry in entries
-                if self.store.ingest_state(name, entry["run"], entry["state"], snapshot=True)
-            ]
+            """One entry at a time: what is wrong with one run is that run's alone."""
+            fresh = []
+            for entry in _entries(answer, "runs"):
+                run_id, here = run_id_of(entry), entry.get("here") is not False
+                run, state = entry.get("run"), entry.get("state")
+                if run_id and self.store.ingest_state(name, run, state, True, run_id, here):
+                    fresh.append(run_id)
+            for entry in _entries(answer, "problems"):
+                run_id, error = str(entry.get("run_id")), str(entry.get("error"))
+                if RUN_ID.fullmatch(run_id) and self.store.ingest_problem(
+                    name, run_id, error, entry.get("damaged") is True
+                ):
+                    fresh.append(run_id)
+            return fresh
 
         for run_id in await asyncio.to_thread(take):
             self._notify(Change("run", name, run_id))
@@ -283,6 +292,23 @@ class Fleet:
     def _notify(self, change: Change) -> None:
         for callback in list(self._subscribers):
             callback(change)
+
+
+def _entries(answer: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The objects in a list of an answer."""
+    found = answer.get(name)
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _log_sizes(answer: dict[str, Any]) -> dict[str, int]:
+    """How many bytes of events each run of `ls` has written, where it tells so in a way we can use."""
+    sizes = {}
+    for entry in _entries(answer, "runs"):
+        told = entry.get("sizes")
+        size = fields.whole(told.get(EVENTS), 0) if isinstance(told, dict) else None
+        if size is not None and (run_id := run_id_of(entry)):
+            sizes[run_id] = size
+    return sizes
 
 
 def _probe(name: str, answer: dict[str, Any]) -> Probe:

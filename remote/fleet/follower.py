@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from remote.runs import Change, ChangeKind
+from nanochat.common.fields import INT64
+from remote.runs import RUN_ID, Change, ChangeKind
 from remote.store.ingest import EVENTS, TELEMETRY
 from remote.store.store import Store
 
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}\Z")
 _KINDS: dict[str, ChangeKind] = {EVENTS: "events", TELEMETRY: "telemetry"}
 
 
@@ -35,6 +34,8 @@ class Follower:
         kind = frame.get("type")
         if kind == "state":
             return self._state(frame)
+        if kind == "problem":
+            return self._problem(frame)
         if kind in ("chunk", "skip"):
             return self._chunk(frame)
         if kind == "reset":
@@ -42,13 +43,19 @@ class Follower:
         return []
 
     def _state(self, frame: Mapping[str, Any]) -> list[Change]:
-        run, state = frame.get("run"), frame.get("state")
-        if not isinstance(run, dict) or not isinstance(state, dict):
+        run_id = run_id_of(frame)
+        if not run_id:
             return []
-        run_id = run.get("run_id")
-        if not _is_run_id(run_id):
+        here = frame.get("here") is not False
+        self._store.ingest_state(self._host, frame.get("run"), frame.get("state"), run_id=run_id, here=here)
+        return [Change("run", self._host, run_id)]
+
+    def _problem(self, frame: Mapping[str, Any]) -> list[Change]:
+        run_id, error = frame.get("run_id"), frame.get("error")
+        if not _is_run_id(run_id) or not isinstance(error, str):
             return []
-        self._store.ingest_state(self._host, run, state)
+        if not self._store.ingest_problem(self._host, str(run_id), error, frame.get("damaged") is True):
+            return []
         return [Change("run", self._host, str(run_id))]
 
     def _chunk(self, frame: Mapping[str, Any]) -> list[Change]:
@@ -56,9 +63,10 @@ class Follower:
         if place is None:
             return []
         run_id, file, offset = place
-        data = str(frame.get("data", "")).encode("utf-8", "surrogatepass")
+        text = frame.get("data", "")
+        data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else b""
         end = frame.get("next")
-        end = end if type(end) is int else offset + len(data)
+        end = end if type(end) is int and offset <= end < INT64 else offset + len(data)
         done = self._store.ingest(self._host, run_id, file, offset, data, end)
         if done.outcome in ("gap", "diverged"):
             raise Resync(f"{run_id}/{file}: {done.outcome} at {offset}, stored up to {done.offset}")
@@ -73,12 +81,22 @@ class Follower:
         return [Change(_KINDS[file], self._host, run_id)]
 
 
+def run_id_of(entry: Mapping[str, Any]) -> str:
+    """The run that a state frame, or an entry of `ls`, is about: its folder's name, as newer agents tell it,
+    else what run.json says. Empty when that is no run id."""
+    run = entry.get("run")
+    said = entry.get("run_id", run.get("run_id") if isinstance(run, Mapping) else None)
+    return str(said) if _is_run_id(said) else ""
+
+
 def _place(frame: Mapping[str, Any]) -> tuple[str, str, int] | None:
     run_id, file, offset = frame.get("run_id"), frame.get("file"), frame.get("offset")
-    if not _is_run_id(run_id) or file not in _KINDS or type(offset) is not int or offset < 0:
+    if not _is_run_id(run_id) or not isinstance(file, str) or file not in _KINDS:
+        return None
+    if type(offset) is not int or not 0 <= offset < INT64:
         return None
     return str(run_id), str(file), offset
 
 
 def _is_run_id(run_id: object) -> bool:
-    return isinstance(run_id, str) and bool(_RUN_ID.match(run_id))
+    return isinstance(run_id, str) and RUN_ID.fullmatch(run_id) is not None

@@ -12,9 +12,10 @@ import sqlite3
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from nanochat.common.fields import LATEST
 from nanochat.run.events import Event, parse_line
 from remote.store.series import BLOCK, Point, blocks_of, pack
-from remote.store.summary import Summary, series_values
+from remote.store.summary import MOST_METRICS, Summary, series_values
 
 EVENTS, TELEMETRY = "events.jsonl", "telemetry.jsonl"
 
@@ -24,6 +25,7 @@ Outcome = Literal["ok", "known", "gap", "diverged"]
 
 _INT64 = 1 << 63
 _MAX_REREADS = 3
+_LONGEST_KIND = 64
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def _file(db: sqlite3.Connection, run: int, file: str) -> _File:
 
 def _storable(event: Event) -> bool:
     step = 0 if event.step is None else event.step
-    return 0 <= event.seq < _INT64 and -_INT64 <= step < _INT64 and math.isfinite(event.t)
+    numbers = 0 <= event.seq < _INT64 and -_INT64 <= step < _INT64 and 0 <= event.t <= LATEST
+    return numbers and len(event.kind) <= _LONGEST_KIND and event.kind.isascii()
 
 
 def _continues(at: _File, events: list[Event]) -> bool:
@@ -156,14 +159,18 @@ def _take_events(db: sqlite3.Connection, run: int, events: list[Event]) -> None:
 def read_summary(db: sqlite3.Connection, run: int) -> Summary:
     """The run's folded state as of the last commit."""
     (raw,) = db.execute("SELECT summary FROM runs WHERE id = ?", (run,)).fetchone()
-    return Summary(**json.loads(raw))
+    return Summary.read(raw)
 
 
 def _add_points(db: sqlite3.Connection, run: int, name: str, new: list[Point]) -> None:
-    db.execute("INSERT INTO metrics (run, name) VALUES (?, ?) ON CONFLICT DO NOTHING", (run, name))
-    metric, tail = db.execute(
-        "SELECT id, tail FROM metrics WHERE run = ? AND name = ?", (run, name)
-    ).fetchone()
+    found = db.execute("SELECT id, tail FROM metrics WHERE run = ? AND name = ?", (run, name)).fetchone()
+    if found is None:
+        (known,) = db.execute("SELECT count(*) FROM metrics WHERE run = ?", (run,)).fetchone()
+        if known >= MOST_METRICS:
+            return  # the summary has counted it
+        cursor = db.execute("INSERT INTO metrics (run, name) VALUES (?, ?)", (run, name))
+        found = (cursor.lastrowid, 0)
+    metric, tail = found
     if tail + len(new) >= BLOCK:
         new = read_tail(db, metric, -1) + new
         db.execute("DELETE FROM points WHERE metric = ?", (metric,))

@@ -95,9 +95,13 @@ CREATE TABLE passed (                      -- variables that the person has let 
     PRIMARY KEY (run, name)
 ) WITHOUT ROWID;
 """
+_V4 = """
+ALTER TABLE runs ADD COLUMN problem TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN here INTEGER NOT NULL DEFAULT 1;
+"""  # problem: what is wrong with the run's files; here: whether it runs on this host, not on one beside it
 
 #: One script a version, applied in order; a script once released never changes.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
 
 
 def migrate(db: sqlite3.Connection, path: str) -> None:

@@ -8,16 +8,20 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from nanochat.common import fields
 from nanochat.common.errors import UserError, nearest
+from nanochat.common.text import amount, clean_json, sanitize
 from nanochat.run.events import Event
-from remote.runs import Attempt, RunRow, run_key, split_key, superseded_from
+from remote.runs import RUN_ID, Attempt, RunRow, run_key, split_key, superseded_from
 from remote.store.database import Database
+from remote.store.documents import read_documents, stored_documents
 from remote.store.ingest import (
     EVENTS,
     TELEMETRY,
@@ -29,15 +33,18 @@ from remote.store.ingest import (
     read_tail,
 )
 from remote.store.series import Series
-from remote.store.summary import Summary
+from remote.store.summary import MOST_METRICS, Summary, stored_summary
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_TO_CLEAN = re.compile(r"\\[ubfr]|\x7f")
+
 _RUN_COLUMNS = (
     "runs.id, runs.host, runs.run_id, runs.run, runs.state, runs.summary, coalesce(hosts.last_contact, 0),"
     " coalesce((SELECT last_seq FROM files WHERE files.run = runs.id AND file = 'events.jsonl'), -1),"
-    " (SELECT group_concat(name) FROM passed WHERE passed.run = runs.id)"
+    " (SELECT group_concat(name) FROM passed WHERE passed.run = runs.id), runs.problem, runs.here,"
+    " coalesce((SELECT sum(bad_lines) FROM files WHERE files.run = runs.id), 0)"
 )
 _RUNS = f"SELECT {_RUN_COLUMNS} FROM runs LEFT JOIN hosts ON hosts.name = runs.host"
 
@@ -197,24 +204,60 @@ class Store:
     # ---- writing -------------------------------------------------------------------------------------
 
     def ingest_state(
-        self, host: str, run: Mapping[str, Any], state: Mapping[str, Any], snapshot: bool = False
+        self,
+        host: str,
+        run: object,
+        state: object,
+        snapshot: bool = False,
+        run_id: str = "",
+        here: bool = True,
     ) -> bool:
         """Takes in a run's run.json and state.json as the agent sent them; True when something changed.
 
+        They are checked field by field, and only what could be read is kept. `run_id` is the name of the
+        run's folder, where the agent tells it; `here` is False for a run of another machine that shares the
+        host's base directory.
+
         A `snapshot` was not read from the stream and may be behind it: it never replaces a newer state.
         """
-        run_id = str(run.get("run_id") or state.get("run_id") or "")
+        run_id = run_id or _said_id(run) or _said_id(state)
         if not run_id:
             return False
-        fresh = (json.dumps(run), json.dumps(state), _number(run.get("created_at")) or 0.0)
+        found = read_documents(run, state, run_id)
+        clean_run, clean_state = (json.dumps(document) for document in found.clean())
+        fresh = (clean_run, clean_state, found.created_at, found.problem, int(here))
         with self._database.write() as db:
             number = _ensure_run(db, host, run_id)
-            known = db.execute("SELECT run, state, created_at FROM runs WHERE id = ?", (number,)).fetchone()
+            columns = "run, state, created_at, problem, here"
+            known = db.execute(f"SELECT {columns} FROM runs WHERE id = ?", (number,)).fetchone()
             if known == fresh:
                 return False
-            if snapshot and _heartbeat(json.loads(known[1])) > _heartbeat(state):
+            held = stored_documents(known[0], known[1], run_id)
+            if snapshot and (held.heartbeat or 0.0) > (found.heartbeat or 0.0):
                 return False
-            db.execute("UPDATE runs SET run = ?, state = ?, created_at = ? WHERE id = ?", (*fresh, number))
+            db.execute(
+                "UPDATE runs SET run = ?, state = ?, created_at = ?, problem = ?, here = ? WHERE id = ?",
+                (*fresh, number),
+            )
+            return True
+
+    def ingest_problem(self, host: str, run_id: str, problem: str, damaged: bool) -> bool:
+        """Notes what the agent says is wrong with a run's files; True when that is new.
+
+        A `damaged` run has no state that could be read: it counts as lost until it has one again.
+        """
+        with self._database.write() as db:
+            number = _ensure_run(db, host, run_id)
+            raw, known = db.execute("SELECT state, problem FROM runs WHERE id = ?", (number,)).fetchone()
+            state = fields.json_object(raw) or {}
+            line = sanitize(problem, 500)
+            told = f"damaged: {line}" if damaged and not line.startswith("damaged") else line
+            if damaged:
+                state["status"] = "lost"
+            fresh = json.dumps(state) if damaged else raw
+            if (fresh, told) == (raw, known):
+                return False
+            db.execute("UPDATE runs SET state = ?, problem = ? WHERE id = ?", (fresh, told, number))
             return True
 
     def ingest(
@@ -337,36 +380,47 @@ def _marks(db: sqlite3.Connection, run: int | None = None) -> dict[int, list[tup
 
 def _event(row: tuple[int, float, str, int | None, str]) -> Event:
     seq, t, kind, step, data = row
-    return Event(seq, t, kind, step, json.loads(data))
+    return Event(seq, t, kind, step, _event_data(data))
+
+
+def _event_data(data: str) -> dict[str, Any]:
+    """An event's data, its texts clean: nothing in them that a terminal would act on."""
+    found = fields.json_object(data) or {}
+    # Stored as ASCII, where anything to clean shows as an escape; most events have none.
+    if not _TO_CLEAN.search(data):
+        return found
+    cleaned = clean_json(found)
+    assert isinstance(cleaned, dict)
+    return cleaned
 
 
 def _run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
-    _, host, run_id, run_json, state_json, summary_json, last_contact, last_seq, passed = row
-    run, state = json.loads(run_json), json.loads(state_json)
-    summary = Summary(**json.loads(summary_json))
-    plan = run.get("plan") or {}
+    _, host, run_id, run_json, state_json, summary_json, contact, last_seq, passed, problem, _, bad = row
+    found = stored_documents(run_json, state_json, run_id)
+    summary = stored_summary(summary_json)
+    problem = "; ".join(filter(None, (problem or found.problem, _counted(bad, summary.left_out))))
     return RunRow(
         key=run_key(host, run_id),
         host=host,
         run_id=run_id,
-        name=str(run.get("name") or ""),
-        stage=str(run.get("stage") or ""),
-        status=str(state.get("status") or "created"),
-        attempt=summary.attempt or int(_number(state.get("attempt")) or 0),
-        created_at=_number(run.get("created_at")) or 0.0,
-        started_at=_number(state.get("started_at")),
-        ended_at=_number(state.get("ended_at")),
-        heartbeat=_number(state.get("heartbeat")),
-        exit_code=state.get("exit_code"),
-        signal=state.get("signal"),
-        reason=str(state.get("reason") or ""),
-        plan_id=str(plan.get("id") or ""),
-        plan_name=str(plan.get("name") or ""),
-        plan_index=int(_number(plan.get("index")) or 0),
-        needs=tuple(str(need) for need in plan.get("needs") or run.get("needs") or ()),
-        options=dict(run.get("options") or {}),
-        argv=tuple(str(word) for word in run.get("argv") or ()),
-        env=tuple(str(name) for name in run.get("env") or ()),
+        name=found.name,
+        stage=found.stage,
+        status=found.status,
+        attempt=summary.attempt or found.attempt,
+        created_at=found.created_at,
+        started_at=found.started_at,
+        ended_at=found.ended_at,
+        heartbeat=found.heartbeat,
+        exit_code=found.exit_code,
+        signal=found.signal,
+        reason=found.reason or (problem if found.status == "lost" else ""),
+        plan_id=found.plan_id,
+        plan_name=found.plan_name,
+        plan_index=found.plan_index,
+        needs=found.needs,
+        options=found.options,
+        argv=found.argv,
+        env=found.env,
         pass_env=tuple(sorted(passed.split(","))) if passed else (),
         step=summary.step,
         total_steps=summary.total_steps,
@@ -377,17 +431,25 @@ def _run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
         first=summary.first,
         results=summary.results,
         alerts=summary.alerts,
-        last_contact=last_contact,
+        last_contact=contact,
         last_seq=last_seq,
         tags=tuple(value for kind, value in marks if kind == "tag"),
         note=next((value for kind, value in marks if kind == "note"), ""),
         pinned=any(kind == "pin" for kind, _ in marks),
+        problem=problem,
     )
 
 
-def _heartbeat(state: Mapping[str, Any]) -> float:
-    return _number(state.get("heartbeat")) or 0.0
+def _counted(bad_lines: int, left_out: int) -> str:
+    """What of a run's logs was passed over, in words."""
+    lines = f"{amount(bad_lines, 'line')} of its logs could not be read" if bad_lines else ""
+    metrics = (
+        f"{amount(left_out, 'value')} of more than {MOST_METRICS:,} metrics left out" if left_out else ""
+    )
+    return ", ".join(filter(None, (lines, metrics)))
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+def _said_id(document: object) -> str:
+    """The run id that a document gives, "" when it is none."""
+    said = document.get("run_id") if isinstance(document, Mapping) else None
+    return said if isinstance(said, str) and RUN_ID.fullmatch(said) else ""

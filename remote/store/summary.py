@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, Self
 
+from nanochat.common import fields
+from nanochat.common.text import sanitize
 from nanochat.run.events import Event
 from remote.runs import Attempt
+
+MOST_METRICS = 2_000
+"""Names of metrics of a run that are kept; values under further names are counted in `left_out`."""
+MOST_ATTEMPTS = 5_000
+_NAME_CAP = 120
+_TEXT_CAP = 500
+_INT31 = (1 << 31) - 1
 
 _SERIES_KINDS = ("metric", "eval")
 _HOW_FAR = ("progress", "eta_s")  # of the run as a whole: shown as they are now, never plotted
@@ -29,6 +39,26 @@ class Summary:
     first: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     attempts: list[dict[str, Any]] = field(default_factory=list)
+    left_out: int = 0
+
+    @classmethod
+    def read(cls, raw: str) -> Self:
+        """The fold that a store holds as JSON; what of it is not of its type begins anew. Never raises."""
+        held = fields.json_object(raw) or {}
+        started = [item for item in map(_attempt, _list(held.get("attempts"))) if item is not None]
+        return cls(
+            step=fields.whole(held.get("step")),
+            total_steps=fields.whole(held.get("total_steps"), 0) or 0,
+            unit=fields.text(held.get("unit"), _NAME_CAP) or "step",
+            progress=as_number(held.get("progress")),
+            eta_s=as_number(held.get("eta_s")),
+            alerts=fields.whole(held.get("alerts"), 0) or 0,
+            latest=_kept(held.get("latest")),
+            first=_kept(held.get("first")),
+            results=_kept(held.get("results")),
+            attempts=[asdict(item) for item in started],
+            left_out=fields.whole(held.get("left_out"), 0) or 0,
+        )
 
     @property
     def attempt(self) -> int:
@@ -50,36 +80,51 @@ class Summary:
         elif event.kind == "alert":
             self.alerts += 1
         elif event.kind == "stage_end":
-            results = data.get("results")
-            self.results = dict(results) if isinstance(results, Mapping) else {}
+            self.results = _kept(data.get("results"))
             self.eta_s = None
 
     def _start(self, event: Event) -> None:
         data = event.data
         self.total_steps = _whole(data.get("total_steps"), 0)
-        self.unit = str(data.get("unit") or "step")
+        self.unit = fields.text(data.get("unit"), _NAME_CAP) or "step"
         self.progress, self.eta_s = None, None
         begun = Attempt(
-            attempt=_whole(data.get("attempt"), self.attempt + 1),
+            attempt=_whole(data.get("attempt"), min(self.attempt + 1, _INT31), _INT31),
             from_step=_whole(data.get("from_step"), 0),
             first_seq=event.seq,
             t=event.t,
             total_steps=self.total_steps,
         )
         self.attempts.append(asdict(begun))
+        del self.attempts[:-MOST_ATTEMPTS]
 
     def _values(self, data: Mapping[str, Any], keep_first: bool) -> None:
-        for name, value in data.items():
+        for spelled, value in data.items():
             if not isinstance(value, (int, float, str)) or isinstance(value, bool):
                 continue
+            name = metric_name(spelled)
             if name == "progress":
                 self.progress = as_number(value)
             elif name == "eta_s":
                 self.eta_s = as_number(value)
+            elif name not in self.latest and len(self.latest) >= MOST_METRICS:
+                self.left_out += 1
             else:
-                self.latest[name] = value
+                self.latest[name] = sanitize(value, _TEXT_CAP) if isinstance(value, str) else value
                 if keep_first:
-                    self.first.setdefault(name, value)
+                    self.first.setdefault(name, self.latest[name])
+
+
+@lru_cache(maxsize=8192)
+def metric_name(name: str) -> str:
+    """A metric's name as it is kept: one clean line of bounded length."""
+    return sanitize(name, _NAME_CAP)
+
+
+@lru_cache(maxsize=4096)
+def stored_summary(raw: str) -> Summary:
+    """`Summary.read`, kept for as long as the run does not change. Not to be changed."""
+    return Summary.read(raw)
 
 
 def series_values(event: Event) -> Iterator[tuple[str, float]]:
@@ -89,18 +134,50 @@ def series_values(event: Event) -> Iterator[tuple[str, float]]:
     for name, value in event.data.items():
         number = as_number(value)
         if number is not None and name not in _HOW_FAR:
-            yield name, number
+            yield metric_name(name), number
 
 
 def as_number(value: object) -> float | None:
-    """A JSON number, or the log's spelling of a non-finite one, as a float; else None."""
+    """A JSON number, or the log's spelling of a non-finite one, as a float; else None.
+
+    A whole number of hundreds of digits is infinite.
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
     return _NON_FINITE.get(value) if isinstance(value, str) else None
 
 
-def _whole(value: object, default: int) -> int:
-    number = as_number(value)
-    return int(number) if number is not None and math.isfinite(number) else default
+def _kept(values: object) -> dict[str, Any]:
+    """Named values that a table can show: numbers and short texts, at most `MOST_METRICS`."""
+    if not isinstance(values, Mapping):
+        return {}
+    return {
+        metric_name(str(name)): fields.plain(value, _TEXT_CAP) if not isinstance(value, float) else value
+        for name, value in list(values.items())[:MOST_METRICS]
+    }
+
+
+def _attempt(held: object) -> Attempt | None:
+    if not isinstance(held, Mapping):
+        return None
+    t = fields.real(held.get("t"))
+    whole = [fields.whole(held.get(name)) for name in ("attempt", "from_step", "first_seq", "total_steps")]
+    attempt, from_step, first_seq, total_steps = whole
+    if t is None or attempt is None or from_step is None or first_seq is None or total_steps is None:
+        return None
+    return Attempt(min(max(attempt, 0), _INT31), from_step, first_seq, t, total_steps)
+
+
+def _list(value: object) -> list[Any]:
+    return value[-MOST_ATTEMPTS:] if isinstance(value, list) else []
+
+
+def _whole(value: object, default: int, most: int = (1 << 53) - 1) -> int:
+    """A count from an event: the default for what is none or out of range."""
+    number = fields.whole(value, 0, most)
+    return default if number is None else number

@@ -235,7 +235,7 @@ def test_what_the_writer_of_logs_writes_is_what_is_read(tmp_path: Path) -> None:
         assert run.results == {"bpb": 1.25} and run.eta_s is None
         assert store.metric_names(KEY) == ["train/loss", "val/bpb"]
         (odd,) = store.events(KEY, kinds=["unheard_of"])
-        assert odd.data == {"deep": {"er": [1, None, "ünï\u2028"]}}
+        assert odd.data == {"deep": {"er": [1, None, "ünï⟨2028⟩"]}}
 
 
 def test_lines_that_are_no_event_are_counted_and_passed_over(tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""Values of a document that somebody else wrote, read one field at a time, without an exception.
+
+Each reader returns None for what is not of its type or outside its range, so that a caller can say which
+field it was. Whole numbers fit 64 bits, real ones are finite, texts are one clean line, bounded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from nanochat.common.text import sanitize
+
+INT64 = 1 << 63
+LATEST = 1e11
+"""Unix seconds, in the year 5138: the last moment that every platform's calendar takes."""
+MAX_ITEMS = 2_000
+"""Entries of a list or object inside a document; what lies beyond is not read."""
+MAX_DEPTH = 8
+DIGITS = 19
+"""Digits that a whole number of 64 bits can have."""
+
+
+def whole(value: object, low: int = -INT64, high: int = INT64 - 1) -> int | None:
+    """A whole number from `low` to `high`, a float without a fraction included."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and low <= value <= high else None
+
+
+def real(value: object, low: float = -math.inf, high: float = math.inf) -> float | None:
+    """A finite number from `low` to `high` as a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) and low <= number <= high else None
+
+
+def moment(value: object) -> float | None:
+    """A time in Unix seconds."""
+    return real(value, 0.0, LATEST)
+
+
+def text(value: object, cap: int = 200) -> str | None:
+    """A text as one clean line of at most `cap` characters."""
+    return sanitize(value, cap) if isinstance(value, str) else None
+
+
+def texts(value: object, cap: int = 200, most: int = MAX_ITEMS) -> tuple[str, ...] | None:
+    """A list of texts, each one clean line; None when it is none, or longer than `most`."""
+    if not isinstance(value, list | tuple) or len(value) > most:
+        return None
+    lines = [text(item, cap) for item in value]
+    return None if None in lines else tuple(line for line in lines if line is not None)
+
+
+def plain(value: object, cap: int = 2_000, depth: int = MAX_DEPTH) -> Any:
+    """Any JSON value made harmless: clean texts and names, numbers that fit, at most `depth` levels deep."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return sanitize(value, cap)
+    if isinstance(value, int | float):
+        number = whole(value) if isinstance(value, int) else real(value)
+        return "a number out of range" if number is None else number
+    if depth <= 0:
+        return "…"
+    if isinstance(value, Mapping):
+        items = list(value.items())[:MAX_ITEMS]
+        return {sanitize(str(name), 200): plain(item, cap, depth - 1) for name, item in items}
+    if isinstance(value, list | tuple):
+        return [plain(item, cap, depth - 1) for item in value[:MAX_ITEMS]]
+    return sanitize(str(value), cap)
+
+
+def parse_int(word: str) -> int:
+    """A whole number that a person or a file spelled. Raises ValueError when it is none, or beyond 64 bits.
+
+    `int` itself takes digits of every script and thousands of them.
+    """
+    stripped = word.strip()
+    digits = stripped.lstrip("+-").replace("_", "")
+    if not digits.isascii() or not digits.isdigit() or len(digits.lstrip("0")) > DIGITS:
+        raise ValueError(f"not a whole number of 64 bits: {sanitize(stripped, 40)!r}")
+    number = int(stripped)
+    if not -INT64 <= number < INT64:
+        raise ValueError(f"not a whole number of 64 bits: {sanitize(stripped, 40)!r}")
+    return number
+
+
+def json_int(digits: str) -> int | float:
+    """A JSON integer: an int where it fits 64 bits, else the nearest float (infinite beyond its range)."""
+    if len(digits) <= DIGITS - 1:
+        return int(digits)
+    if len(digits) <= DIGITS + 1 and -INT64 <= (number := int(digits)) < INT64:
+        return number
+    return float(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=json_int)
+
+
+def parse_json(raw: bytes | str) -> Any:
+    """A JSON text whose whole numbers fit 64 bits. Raises ValueError for what is none, however deep."""
+    try:
+        text = raw.decode("utf-8", "surrogatepass") if isinstance(raw, bytes) else raw
+        return _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def json_object(raw: bytes | str) -> dict[str, Any] | None:
+    """The JSON object in `raw`, or None when it is none."""
+    try:
+        found = parse_json(raw)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
