@@ -62,7 +62,7 @@ def texts(value: object, cap: int = 200, most: int = MAX_ITEMS) -> tuple[str, ..
 
 
 def plain(value: object, cap: int = 2_000, depth: int = MAX_DEPTH) -> Any:
-    """Any JSON value made harmless: clean texts and names, numbers that fit, at most `depth` levels deep."""
+    """Any JSON value made safe: clean texts and names, numbers that fit, at most `depth` levels deep."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):

@@ -2,8 +2,8 @@
 
 A transfer goes to `.NAME.part`; what it is a part of (address, validator, size) stands in `.NAME.part.json`.
 A new try, also of a later process, asks for the rest with `Range` and `If-Range`, so a file that changed
-on the server starts anew instead of becoming a mixture. The size the server announced, the sha256 where it
-tells one, and the caller's own check come before the rename.
+on the server starts again instead of becoming a mixture. The size the server announced, the sha256 where it
+gives one, and the caller's own check come before the rename.
 """
 
 import contextlib
@@ -91,7 +91,7 @@ class Stopped(Exception):  # noqa: N818 - asked for
 
 
 class _Transient(Exception):  # noqa: N818 - caught by the retry loop below
-    """A failure that a new try may mend."""
+    """A failure that a new try may fix."""
 
 
 @dataclass
@@ -285,7 +285,7 @@ def is_whole(target: Path, check: Callable[[Path], None], note: Callable[[str], 
 
 
 def _origin_of(url: str, answer: requests.Response) -> Origin:
-    """What a 200 answer tells of the whole file."""
+    """What a 200 answer says of the file."""
     etag = answer.headers.get("ETag", "")
     modified = answer.headers.get("Last-Modified", "")
     strong = etag if etag and not etag.startswith("W/") else ""
@@ -367,7 +367,7 @@ def locked(target: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # still locked: a waiter sees that its file is gone and opens anew
+        path.unlink(missing_ok=True)  # still locked: a waiter sees that its file is gone and opens a new one
         os.close(descriptor)
 
 

@@ -175,7 +175,7 @@ class Extractor:
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise Unusable("damaged parquet", "it is torn or not parquet") from error
+            raise Unusable("damaged parquet", "it is truncated or not parquet") from error
 
 
 class _GzipFile(gzip.GzipFile):

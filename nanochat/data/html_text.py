@@ -101,7 +101,7 @@ def _opened(page: bytes) -> bytes:
 
 
 class _Text:
-    """The text of elements and pieces of text that are told in the order of the page."""
+    """The text of elements and pieces of text, given in the order of the page."""
 
     def __init__(self) -> None:
         self._out: list[str] = []

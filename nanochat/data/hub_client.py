@@ -32,7 +32,7 @@ class WrongFile(Exception):  # noqa: N818 - caught by `Tries`
         self.path = path
 
     def forget(self) -> None:
-        """Takes the file out of the cache, so that it is fetched anew and no other program gets it."""
+        """Takes the file out of the cache, so that it is fetched again and no other program gets it."""
         for path in {self.path.resolve(), self.path}:
             path.unlink(missing_ok=True)
 
@@ -75,7 +75,7 @@ def warnings_to(note: Callable[[str], None]) -> Iterator[None]:
 
 
 def meter(count: Callable[[int], None]) -> type:
-    """A progress bar for the client: it shows nothing, and tells `count` how many bytes have come since."""
+    """A progress bar for the client: it shows nothing, and calls `count` with the bytes received since."""
     bar: Any = hub().utils.tqdm
 
     class Meter(bar):  # type: ignore[misc]  # tqdm has no types
@@ -86,7 +86,7 @@ def meter(count: Callable[[int], None]) -> type:
             count(int(n or 0))
 
         def update_transfer(self, n: float | None = 1) -> None:
-            """Bytes on the line, which the client tells besides those of the file."""
+            """Bytes on the line, which the client reports besides those of the file."""
 
         def set_transfer_postfix_str(self, s: str = "", refresh: bool = True) -> None:
             pass
@@ -121,7 +121,7 @@ class Tries:
                 if self.offline:
                     raise UserError(
                         f"{what} in the hub's cache is damaged: {reason}",
-                        "fetch it anew, not offline",
+                        "fetch it again, not offline",
                         Exit.FAILED,
                     ) from error
                 error.forget()

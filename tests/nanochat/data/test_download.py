@@ -168,7 +168,7 @@ def test_flipped_bits_are_found_by_the_announced_hash(server: FileServer, tmp_pa
     assert "sha256" in notes[0]
 
 
-def test_the_callers_check_rejects_and_fetches_anew(server: FileServer, tmp_path: Path) -> None:
+def test_the_callers_check_rejects_and_fetches_again(server: FileServer, tmp_path: Path) -> None:
     server.misbehave("/file", Misbehaviour(corrupt=True))
 
     def check(path: Path) -> None:
@@ -375,7 +375,7 @@ def test_the_bundle_is_fetched_unpacked_and_then_left_alone(server: FileServer, 
     assert len(server.requests) == asked
 
 
-def test_a_damaged_bundle_is_fetched_anew_and_other_files_stay(
+def test_a_damaged_bundle_is_fetched_again_and_other_files_stay(
     server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.files[BUNDLE_PATH] = bundle_zip()

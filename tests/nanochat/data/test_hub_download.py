@@ -153,7 +153,7 @@ def test_a_broken_connection_goes_on_where_it_was(server: FileServer, target: Pa
     assert "Trying to resume" in " ".join(notes)
 
 
-def test_flipped_bits_are_found_and_fetched_anew(server: FileServer, target: Path) -> None:
+def test_flipped_bits_are_found_and_fetched_again(server: FileServer, target: Path) -> None:
     server.misbehave(BODY, Misbehaviour(corrupt=True))
     notes: list[str] = []
     assert job(target, note=notes.append).run() is True
@@ -198,7 +198,7 @@ def test_offline_the_cache_alone_is_read(server: FileServer, target: Path, cache
             HubFile(REPO, "other", target.with_name("other")).run()
         target.unlink()
         blobs(cache)[0].write_bytes(CONTENT[::-1])
-        with pytest.raises(UserError, match=r"in the hub's cache is damaged: its sha256 .*\(fetch it anew"):
+        with pytest.raises(UserError, match=r"in the hub's cache is damaged: its sha256 .*\(fetch it again"):
             job(target).run()
         assert len(blobs(cache)) == 1
     assert server.requests == []

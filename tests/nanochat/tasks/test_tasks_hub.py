@@ -250,7 +250,7 @@ def test_offline_a_part_of_a_set_is_no_set(server, layout, published, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_a_damaged_file_of_the_hubs_cache_is_fetched_anew(server, layout, published, tmp_path):
+def test_a_damaged_file_of_the_hubs_cache_is_fetched_again(server, layout, published, tmp_path):
     of_the_hub(layout).files(GSM8K)
     blob = next(published.rglob("0000.parquet")).resolve()
     blob.write_bytes(blob.read_bytes()[::-1])
