@@ -4,22 +4,29 @@ Every rank writes its own files into the same folder; rank 0 adds the metadata a
 A retention policy may then delete older checkpoints of the run.
 """
 
+import contextlib
 import copy
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from nanochat.checkpoint.figures import add_figures, bpb_of_step
 from nanochat.checkpoint.files import Checkpoint, Writer, list_checkpoints, newest_complete, save_checkpoint
-from nanochat.common.errors import UserError
+from nanochat.common.errors import Exit, UserError
 from nanochat.compute.ranks import Ranks
 
 Files = Mapping[str, Mapping[str, Tensor]]
+Block = Callable[[], contextlib.AbstractContextManager[None]]
+
+FIGURES_RETRY = 5.0
+"""Seconds until figures that could not be written are tried again."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +41,30 @@ class RetentionPolicy:
 class Saver:
     """Writes the checkpoints of one tag, one at a time, in the background or at once.
 
-    With more than one of `ranks` every process calls each method at the same point.
+    With more than one of `ranks` every process calls each method at the same point. `saving` is entered for
+    as long as a checkpoint is being written.
     """
 
-    def __init__(self, tag: Path, ranks: Ranks, retention: RetentionPolicy, run_id: str) -> None:
+    def __init__(
+        self,
+        tag: Path,
+        ranks: Ranks,
+        retention: RetentionPolicy,
+        run_id: str,
+        *,
+        resumed: Checkpoint | None = None,
+        saving: Block = contextlib.nullcontext,
+    ) -> None:
         self.tag, self.ranks, self.retention, self.run_id = tag, ranks, retention, run_id
+        self.last = resumed
+        """The last checkpoint that is whole on disk: what was resumed from, or saved since."""
+        self._saving = saving
         self._writer = Writer(ranks.rank, ranks.world, ranks.broadcast(os.getpid()))
         self._thread: threading.Thread | None = None
         self._outcome: Checkpoint | UserError | None = None
+        self._figures: dict[str, Any] = {}
+        self._figures_step = -1
+        self._figures_at = 0.0
 
     def save_async(self, step: int, files: Files, meta: Mapping[str, Any]) -> None:
         """Copies `files` and `meta` to host memory and writes them in the background.
@@ -54,17 +77,9 @@ class Saver:
             name: {key: tensor.detach().to("cpu", copy=True) for key, tensor in tensors.items()}
             for name, tensors in files.items()
         }
-
-        def write() -> None:
-            try:
-                self._outcome = self._save(step, copies, meta)
-            except UserError as error:
-                self._outcome = error
-            except Exception as error:  # reported by `poll`, not lost with the thread
-                what = f"cannot save the checkpoint of step {step}: {type(error).__name__}: {error}"
-                self._outcome = UserError(what)
-
-        self._thread = threading.Thread(target=write, name="checkpoint", daemon=False)
+        self._thread = threading.Thread(
+            target=self._write, args=(step, copies, meta), name="checkpoint", daemon=False
+        )
         self._thread.start()
 
     def poll(self, wait: bool = False) -> Checkpoint | UserError | None:
@@ -74,23 +89,79 @@ class Saver:
         if self._thread is not None and self._thread.is_alive():
             return None
         outcome, self._outcome = self._outcome, None
+        if isinstance(outcome, Checkpoint):
+            self.last = outcome
         return outcome
 
     def save(self, step: int, files: Files, meta: Mapping[str, Any]) -> Checkpoint:
-        """Writes a checkpoint and waits for it. Raises `UserError` when it cannot be written."""
+        """Writes a checkpoint and waits for it. Raises `UserError`, on all ranks, when it cannot be."""
         self._join()
-        return self._save(step, files, meta)
+        self._write(step, files, meta)
+        outcome, self._outcome = self._outcome, None
+        # Rank 0 adds the metadata last: what it says holds for all.
+        error = self.ranks.broadcast(outcome if isinstance(outcome, UserError) else None)
+        if error is not None:
+            raise error
+        if not isinstance(outcome, Checkpoint):
+            raise outcome or UserError(f"cannot save the checkpoint of step {step}")
+        self.last = outcome
+        return outcome
+
+    def holds(self, step: int) -> bool:
+        """Whether the checkpoint of `step` is on disk, saved or resumed from; as rank 0 sees it."""
+        return self.ranks.broadcast(self.last is not None and self.last.step == step)
+
+    def add_figures(self, step: int, figures: Mapping[str, Any]) -> str:
+        """Adds what was measured at `step` to the metadata of its checkpoint, if it has one.
+
+        Rank 0 writes. Returns what was wrong when they cannot be written; `retry_figures` tries again.
+        """
+        self._figures = {**(self._figures if self._figures_step == step else {}), **figures}
+        self._figures_step, self._figures_at = step, 0.0
+        return self.retry_figures()
+
+    def retry_figures(self) -> str:
+        """Writes the figures that are not on disk yet; returns what was wrong, if anything."""
+        last = self.last
+        if not self._figures or time.monotonic() < self._figures_at or not self.ranks.is_main:
+            return ""
+        if self._thread is not None and self._thread.is_alive():
+            return ""
+        if last is None or last.step != self._figures_step:
+            return ""
+        if last.meta.get("run_id") != self.run_id and last.meta.get("figures"):
+            self._figures = {}  # another run's checkpoint keeps what that run measured
+            return ""
+        try:
+            self.last = add_figures(last, self._figures)
+        except UserError as error:
+            self._figures_at = time.monotonic() + FIGURES_RETRY
+            return str(error)
+        self._figures = {}
+        self._prune()
+        return ""
 
     def _join(self) -> None:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
-    def _save(self, step: int, files: Files, meta: Mapping[str, Any]) -> Checkpoint:
-        saved = save_checkpoint(self.tag, step, files, meta, self._writer)
+    def _write(self, step: int, files: Files, meta: Mapping[str, Any]) -> None:
+        try:
+            with self._saving():
+                self._outcome = save_checkpoint(self.tag, step, files, meta, self._writer)
+            self._prune()
+        except UserError as error:
+            self._outcome = error
+        except Exception as error:  # reported, not lost with the thread
+            what = f"cannot save the checkpoint of step {step}: {type(error).__name__}: {error}"
+            self._outcome = UserError(what, exit_code=Exit.FAILED)
+
+    def _prune(self) -> None:
         if self.ranks.is_main and self.retention.last > 0:
-            prune(self.tag, self.run_id, self.retention)
-        return saved
+            # Old checkpoints that cannot be deleted cost disk space, not this checkpoint.
+            with contextlib.suppress(OSError):
+                prune(self.tag, self.run_id, self.retention)
 
 
 def prune(tag: Path, run_id: str, retention: RetentionPolicy) -> list[Path]:
@@ -102,9 +173,9 @@ def prune(tag: Path, run_id: str, retention: RetentionPolicy) -> list[Path]:
     kept = {c.path for c in own[-retention.last :]}
     if (complete := newest_complete(tag, run_id)) is not None:
         kept.add(complete.path)
-    rated = [c for c in own if isinstance(c.meta.get("val_bpb"), float)]
+    rated = [(bpb, number) for number, c in enumerate(own) if (bpb := bpb_of_step(c)) is not None]
     if retention.best and rated:
-        kept.add(min(rated, key=lambda c: c.meta["val_bpb"]).path)
+        kept.add(own[min(rated)[1]].path)
     deleted = [c.path for c in own if c.path not in kept]
     for path in deleted:
         hidden = path.with_name(f".{path.name}.doomed")

@@ -243,8 +243,10 @@ def model_card(opened: "OpenedModel", source: str) -> str:
     """A short README for whoever finds the folder."""
     config, checkpoint = opened.model.config, opened.checkpoint
     parameters = sum(parameter.numel() for parameter in opened.model.parameters())
-    bpb = checkpoint.meta.get("val_bpb")
-    measured = f"- {bpb:.4f} bits per byte on its validation text\n" if isinstance(bpb, int | float) else ""
+    from nanochat.checkpoint.figures import bpb_of_step
+
+    bpb = bpb_of_step(checkpoint)
+    measured = f"- {bpb:.4f} bits per byte on its validation text\n" if bpb is not None else ""
     rounded = (
         "\nIt was trained with rotary tables rounded to bfloat16. Loaded in float32, transformers does\n"
         "not round them, and logits differ by about 0.001 from nanochat's; in bfloat16 it does as well.\n"

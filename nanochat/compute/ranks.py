@@ -1,5 +1,6 @@
 """The processes of one training: this one's rank, and the collective operations it needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -57,6 +58,13 @@ class Ranks:
             return flag
         votes = torch.tensor(float(flag), device=device)
         return bool(self.sum(votes).item() > 0)
+
+    def any_of(self, flags: Sequence[bool], device: torch.device) -> list[bool]:
+        """For each flag whether it is set on any rank, in one operation; all ranks get the same answer."""
+        if self.world == 1:
+            return list(flags)
+        votes = torch.tensor([float(flag) for flag in flags], device=device)
+        return [vote > 0 for vote in self.sum(votes).tolist()]
 
     def broadcast(self, value: T) -> T:
         """Rank 0's `value`, on every rank. It is pickled: only for what this program made itself."""

@@ -63,6 +63,12 @@ class TrainingOptions:
         group="Checkpoint",
         minimum=1,
     )
+    save_patience: float = option(
+        60.0,
+        "Seconds a checkpoint that cannot be written at the end, or on a stop, is tried again",
+        group="Checkpoint",
+        minimum=0,
+    )
     resume: bool = option(
         False,
         "Resume from the newest complete checkpoint of the tag it writes",

@@ -21,6 +21,7 @@ from nanochat.common.streams import ensure_streams, on_stop_signals, say
 from nanochat.config.command_parser import Parser, collect, command_parser, parse
 from nanochat.config.options import Options
 from nanochat.config.stages import StageSpec, stage_spec
+from nanochat.run.activity import Activity
 from nanochat.run.events import JSON, EventWriter
 from nanochat.run.launcher import follow_launcher, inside_group, launch
 from nanochat.run.run_directory import StandaloneState, new_run_id, write_run_json
@@ -57,6 +58,7 @@ class StageRun:
         self.stop_requested = False
         self.stop_reason = "as asked"
         self.started = False
+        self.activity = Activity(path if self.is_main else None)
         self._lock = threading.Lock()
         self._wandb: WandbLog | None = None
         self._events = EventWriter(path / "events.jsonl") if path is not None and self.is_main else None
@@ -143,6 +145,7 @@ class StageRun:
         self.emit("stage_end", None, {"status": status, "error": error, "results": dict(results or {})})
 
     def close(self) -> None:
+        self.activity.close()
         if self._events is not None:
             self._events.close()
 

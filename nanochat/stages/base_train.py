@@ -27,6 +27,7 @@ from nanochat.evals.training_core import training_core, training_tasks
 from nanochat.model.architecture import ModelConfig, parameter_counts
 from nanochat.model.fp8 import require_float8
 from nanochat.model.gpt import GPT, build_model
+from nanochat.run.activity import SAVING
 from nanochat.run.stage_run import StageRun, main
 from nanochat.scaling.horizon import Horizon, plan_run
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -69,7 +70,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
         tokenizer=tokenizer,
         model=model,
         optimizer=optimizer,
-        saver=make_saver(options, run, runtime, tag),
+        saver=make_saver(options, run, runtime, tag, resumed),
         state=make_state(options, runtime, tokenizer, optimizer, resumed),
         length=TrainingLength.of_steps(horizon.steps),
         accumulation=horizon.total_batch // (rows * context * runtime.world),
@@ -82,6 +83,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
             "source": "base",
         },
         logs_shard=True,
+        save_patience=options.save_patience,
     )
     report_start(job, options, horizon, shards, resumed)
 
@@ -179,9 +181,17 @@ def make_state(
     return state
 
 
-def make_saver(options: BaseTrainOptions, run: StageRun, runtime: Runtime, tag: Path) -> Saver:
-    retention = RetentionPolicy(options.keep_last, options.keep_best)
-    return Saver(tag, runtime.ranks, retention, runtime.ranks.broadcast(run.run_id))
+def make_saver(
+    options: BaseTrainOptions, run: StageRun, runtime: Runtime, tag: Path, resumed: Checkpoint | None
+) -> Saver:
+    return Saver(
+        tag,
+        runtime.ranks,
+        RetentionPolicy(options.keep_last, options.keep_best),
+        runtime.ranks.broadcast(run.run_id),
+        resumed=resumed,
+        saving=lambda: run.activity.during(SAVING),
+    )
 
 
 # -- text ------------------------------------------------------------------------------------------
@@ -247,7 +257,9 @@ def periodic_tasks(
     if tasks:
 
         def evaluate() -> None:
-            core.update(evaluate_core(job, options, tasks))
+            figures = evaluate_core(job, options, tasks)
+            core.update(figures)
+            job.record_eval(figures, log=False)
 
         periodic.append(Periodic(options.core_metric_every, evaluate))
     periodic.append(Periodic(options.sample_every, lambda: sample(job, options)))

@@ -223,7 +223,7 @@ class RolloutMetrics:
         mean, error = mean_and_error([sum(answers) / len(answers) for answers in rewards])
         values |= {"rl/held_out_reward": mean, "rl/held_out_reward_stderr": error}
         self._evaluated |= values
-        job.run.eval(job.state.step, values)
+        job.record_eval(values)
         job.run.log(
             f"step {job.state.step:05d} | held out: reward {mean:.4f} ± {error:.4f} | "
             f"pass@1 {values['rl/pass@1']:.4f} | pass@{k_max} {values[f'rl/pass@{k_max}']:.4f} | "

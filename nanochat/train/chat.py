@@ -21,6 +21,7 @@ from nanochat.infer.sampling import Sampling
 from nanochat.infer.scheduler import Request
 from nanochat.model.architecture import CLASSIC, flops_per_token, parameter_counts
 from nanochat.model.gpt import GPT
+from nanochat.run.activity import SAVING
 from nanochat.run.stage_run import StageRun
 from nanochat.tasks import customjson
 from nanochat.tasks.base import Task, user
@@ -107,7 +108,14 @@ def find_starting_point(
     prepare_for_training(model, runtime, options.compile)
     # Not the best by bits per byte as well: a chat model that answers better may have a higher loss.
     retention = RetentionPolicy(options.keep_last, best=False)
-    saver = Saver(run.layout.checkpoints(target) / name, ranks, retention, ranks.broadcast(run.run_id))
+    saver = Saver(
+        run.layout.checkpoints(target) / name,
+        ranks,
+        retention,
+        ranks.broadcast(run.run_id),
+        resumed=checkpoint if resumed else None,
+        saving=lambda: run.activity.during(SAVING),
+    )
     return StartingPoint(checkpoint, resumed, model, tokenizer, saver)
 
 
@@ -189,6 +197,7 @@ def make_training(
         accumulation=accumulation,
         flops_per_token=flops_per_token(start.model.config),
         metadata={"user_config": asdict(options), **metadata},
+        save_patience=options.save_patience,
     )
 
 
@@ -253,7 +262,7 @@ class ChatValidation:
         means = chat_core({name: values[f"chat/{name}"] for name in self.tasks})
         values |= {f"chat/{name}": value for name, value in means.items()}
         self.results |= values
-        job.run.eval(job.state.step, values)
+        job.record_eval(values)
         shown = ", ".join(
             f"{name.removeprefix('chat/')} {value:.4f}"
             for name, value in values.items()

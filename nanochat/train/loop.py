@@ -4,13 +4,15 @@ A stage gives the batches, the schedule of rates and the periodic tasks; all els
 """
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from nanochat.checkpoint.figures import FIGURES
 from nanochat.checkpoint.files import Checkpoint
 from nanochat.checkpoint.saver import Saver
 from nanochat.common.errors import Exit, UserError
@@ -18,11 +20,17 @@ from nanochat.compute.device import GC_EVERY, Runtime, freeze_garbage_collector
 from nanochat.data.dataloader import Batch
 from nanochat.model.architecture import flags_to_meta
 from nanochat.model.gpt import GPT
+from nanochat.run.activity import EVALUATING, SAVING
 from nanochat.run.stage_run import StageRun, StageStopped
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.optimizer import MuonAdamW
 from nanochat.train.resume import training_files
 from nanochat.train.step import MAX_SKIPPED, LoopState, StepResult, StopRequested, train_step
+
+SAVE_PATIENCE = 60.0
+"""Seconds that the last checkpoint of a training is tried again while it cannot be written."""
+SAVE_RETRY = 10.0
+"""Seconds until a checkpoint that failed while training goes on is tried again, at the step of then."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,12 @@ class Training:
     """The stage's own fields of a checkpoint's metadata; the loop adds those that every stage has."""
     logs_shard: bool = False
     """Whether the training line names the shard that is read."""
+    save_patience: float = SAVE_PATIENCE
+    """Seconds the checkpoint at the end, or of a stop, is tried again while it cannot be written."""
+    _retry_at: float = field(default=math.inf, init=False)
+    """When a background save that failed is due again (monotonic clock), on rank 0."""
+    _retry: bool = field(default=False, init=False)
+    """Whether all ranks agreed to try it now."""
 
     @property
     def progress(self) -> float:
@@ -106,7 +120,10 @@ class Training:
 
     def check_stop(self) -> None:
         """Raises when any rank was asked to stop. Every rank calls it at the same points."""
-        if self.runtime.ranks.any(self.run.stop_requested, self.runtime.device):
+        flags = (self.run.stop_requested, time.monotonic() >= self._retry_at)
+        stop, retry = self.runtime.ranks.any_of(flags, self.runtime.device)
+        self._retry = self._retry or retry
+        if stop:
             raise StopRequested
 
     # -- the loop ----------------------------------------------------------------------------------
@@ -130,7 +147,7 @@ class Training:
         except (StopRequested, StageStopped):
             # A save that still runs first: the next one would wait for it anyway, and its outcome be lost.
             self._report_save(wait=True)
-            self._save()
+            self._save_now()
             raise StageStopped from None
         finally:
             gc.enable()
@@ -147,15 +164,17 @@ class Training:
         state, first = self.state, self.state.step
         while True:
             at_end = self.progress >= 1
-            for item in periodic:
-                if at_end or item.is_due(state.step):
-                    item.task()
-            self._report_save(wait=at_end)
+            due = [item for item in periodic if at_end or item.is_due(state.step)]
             if at_end:
-                return self._save()
-            if state.step > first and is_multiple(state.step, save_every):
-                self._report_save(wait=True)
-                self.saver.save_async(state.step, *self._checkpoint())
+                self._save_now()
+            elif state.step > first and (self._retry or is_multiple(state.step, save_every)):
+                self._save_in_background()
+            # What was to be saved is on disk before anything that may fail, or take long, judges it.
+            self._report_save(wait=bool(due))
+            for item in due:
+                self._evaluate(item)
+            if at_end:
+                return self._last_checkpoint()
             started = time.perf_counter()
             schedule()
             result = train_step(
@@ -249,7 +268,8 @@ class Training:
         """This rank's files and the metadata of the checkpoint of the present step."""
         state, config = self.state, self.model.config
         meta = {
-            "val_bpb": state.val_bpb,
+            "val_bpb": state.present_bpb,
+            FIGURES: {} if state.present_bpb is None else {"val/bpb": state.present_bpb},
             "model_config": config.to_meta(),
             "parts": flags_to_meta(config.parts),
             **self.metadata,
@@ -261,19 +281,74 @@ class Training:
         }
         return training_files(self.model, self.optimizer, state.loader), meta
 
-    def _save(self) -> Checkpoint:
-        """Writes the checkpoint of the present step, and waits for it."""
-        saved = self.saver.save(self.state.step, *self._checkpoint())
-        self._log_saved(saved)
-        return saved
+    def _save_in_background(self) -> None:
+        """Begins to write the checkpoint of the present step, once an earlier one is written."""
+        self._report_save(wait=True)
+        self._retry, self._retry_at = False, math.inf
+        self.saver.save_async(self.state.step, *self._checkpoint())
+
+    def _save_now(self) -> None:
+        """Writes the checkpoint of the present step unless it is on disk, and waits for it.
+
+        What cannot be written is tried again for `save_patience` seconds: hours of work are in it. Raises the
+        last `UserError` after that.
+        """
+        self._report_save(wait=True)
+        step, ranks, pause = self.state.step, self.runtime.ranks, 1.0
+        if self.saver.holds(step):
+            return
+        with self.run.activity.during(SAVING):
+            until = time.monotonic() + self.save_patience
+            while True:
+                try:
+                    self._log_saved(self.saver.save(step, *self._checkpoint()))
+                    return
+                except UserError as error:
+                    left = ranks.broadcast(until - time.monotonic())
+                    if left <= 0:
+                        raise
+                    again = f"{error}; it is tried again for {left:.0f} s"
+                    self.run.alert("checkpoint_failed", again, step=step, level="error")
+                time.sleep(min(pause, left))
+                pause = min(2 * pause, 10.0)
 
     def _report_save(self, wait: bool = False) -> None:
-        """Reports the outcome of a background save, once. When it failed, an alert; training continues."""
+        """Reports the outcome of a background save, once.
+
+        When it failed, an alert: training continues, and the checkpoint of a later step is tried soon.
+        """
         outcome = self.saver.poll(wait)
         if isinstance(outcome, UserError):
+            self._retry_at = time.monotonic() + SAVE_RETRY if self.runtime.ranks.is_main else math.inf
             self.run.alert("checkpoint_failed", str(outcome), step=self.state.step, level="error")
         elif outcome is not None:
             self._log_saved(outcome)
+        self._report_figures(self.saver.retry_figures())
+
+    def _last_checkpoint(self) -> Checkpoint:
+        assert self.saver.last is not None
+        return self.saver.last
+
+    # -- evaluations -------------------------------------------------------------------------------
+
+    def _evaluate(self, item: Periodic) -> None:
+        """Runs a periodic task. Several processes can only stop after it, so the run says what it does."""
+        if self.runtime.world == 1:
+            item.task()
+        else:
+            with self.run.activity.during(EVALUATING):
+                item.task()
+
+    def record_eval(self, figures: Mapping[str, Any], *, log: bool = True) -> None:
+        """Figures of the model at the present step: an event, and into its checkpoint if there is one."""
+        if log:
+            self.run.eval(self.state.step, figures)
+        self._report_figures(self.saver.add_figures(self.state.step, figures))
+
+    def _report_figures(self, problem: str) -> None:
+        if problem:
+            message = f"figures are not in the checkpoint yet: {problem}"
+            self.run.alert("figures_not_saved", message, step=self.state.step)
 
     def _log_saved(self, saved: Checkpoint) -> None:
         size = sum(int(entry["bytes"]) for entry in saved.meta["files"].values())
@@ -285,7 +360,7 @@ class Training:
     def results(self, last: Checkpoint) -> dict[str, float | int | str]:
         """Losses, sizes, seconds, peak memory and the last checkpoint's path, by the names of metrics."""
         state, clock = self.state, self.state.clock
-        validation = {"val/bpb": state.val_bpb, "min_val_bpb": state.min_val_bpb}
+        validation = {"val/bpb": state.present_bpb, "min_val_bpb": state.min_val_bpb}
         return {
             **{name: value for name, value in validation.items() if value is not None},
             "train/loss": state.loss.smooth,

@@ -258,12 +258,19 @@ class LoopState:
     tokens: int = 0
     """Tokens trained on, over all ranks."""
     val_bpb: float | None = None
+    val_step: int = -1
+    """The step `val_bpb` was measured at."""
     min_val_bpb: float | None = None
     loss: LossTracker = field(default_factory=LossTracker)
     clock: Clock = field(default_factory=Clock)
     loader: LoaderState = field(default_factory=LoaderState)
     loss_scale: LossScale | None = None
     """In float16 only."""
+
+    @property
+    def present_bpb(self) -> float | None:
+        """Bits per byte of the present weights; None when the last figure is of an earlier step."""
+        return self.val_bpb if self.val_step == self.step else None
 
     def to_meta(self) -> dict[str, Any]:
         """The JSON part, under upstream nanochat's names where it has them."""

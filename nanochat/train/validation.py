@@ -35,9 +35,9 @@ class ValidationSet:
         started = time.perf_counter()
         bpb = self.bits_per_byte(job)
         state = job.state
-        state.val_bpb = bpb
+        state.val_bpb, state.val_step = bpb, state.step
         state.min_val_bpb = bpb if state.min_val_bpb is None else min(bpb, state.min_val_bpb)
-        job.run.eval(state.step, {"val/bpb": bpb})
+        job.record_eval({"val/bpb": bpb})
         seconds = time.perf_counter() - started
         job.run.log(
             f"step {state.step:05d} | val bpb {bpb:.6f} | best {state.min_val_bpb:.6f} | {seconds:.1f} s"

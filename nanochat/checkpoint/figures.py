@@ -1,0 +1,58 @@
+"""The figures of a checkpoint: what was measured on its weights, added to its metadata after it was saved.
+
+A checkpoint is saved before its model is evaluated, so that nothing an evaluation does can cost the weights.
+`meta.json` gets the figures afterwards: `figures` (name → number), and under upstream nanochat's name
+`val_bpb`.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from nanochat.checkpoint.files import META, Checkpoint
+from nanochat.common.paths import atomic_write
+from nanochat.run.events import finite
+
+FIGURES = "figures"
+
+
+def with_figures(meta: Mapping[str, Any], figures: Mapping[str, Any]) -> dict[str, Any]:
+    """`meta` with `figures` added to those it has, and what follows from them."""
+    known = meta.get(FIGURES)
+    merged = {**(known if isinstance(known, dict) else {}), **figures}
+    changed = {**meta, FIGURES: finite(merged)}
+    bpb = figures.get("val/bpb")
+    if isinstance(bpb, int | float):
+        loop = dict(meta.get("loop_state") or {})
+        best = loop.get("min_val_bpb")
+        loop["min_val_bpb"] = min(bpb, best) if isinstance(best, int | float) else bpb
+        changed |= {"val_bpb": bpb, "loop_state": loop}
+    return changed
+
+
+def add_figures(checkpoint: Checkpoint, figures: Mapping[str, Any]) -> Checkpoint:
+    """Replaces `meta.json` by one that has `figures` too; returns the checkpoint as it then is.
+
+    Raises `UserError` when it cannot be written; the metadata is then as it was.
+    """
+    meta = with_figures(checkpoint.meta, figures)
+    atomic_write(checkpoint.path / META, json.dumps(meta, ensure_ascii=False, indent=1))
+    return replace(checkpoint, meta=meta)
+
+
+def bpb_of_step(checkpoint: Checkpoint) -> float | None:
+    """Validation bits per byte of these very weights; None when they were not measured.
+
+    Version 0.1.0 wrote the last figure known, maybe of an earlier step: it counts where one was due.
+    """
+    value = checkpoint.meta.get("val_bpb")
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    if FIGURES not in checkpoint.meta and not checkpoint.is_upstream:
+        options = checkpoint.meta.get("user_config")
+        every = options.get("eval_every", -1) if isinstance(options, Mapping) else -1
+        if not isinstance(every, int) or every <= 0 or checkpoint.step % every:
+            return None
+    return float(value) if math.isfinite(value) else None
