@@ -67,7 +67,8 @@ def vocabulary(given: int, folder: Path, must: bool = False) -> tuple[int, str]:
     """
     if given > 0:
         return given, "as given"
-    from nanochat.tokenizer.tokenizer import META_FILE, Tokenizer
+    from nanochat.tokenizer.files import META_FILE
+    from nanochat.tokenizer.tokenizer import Tokenizer
 
     if must or (folder / META_FILE).is_file() or (folder / "tokenizer.pkl").is_file():
         return Tokenizer.load(folder).vocab_size, f"of the tokenizer in {folder}"

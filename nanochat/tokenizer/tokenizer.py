@@ -5,10 +5,6 @@ Special tokens mark the structure of a conversation and are only ever placed by 
 `<|bos|>` is encoded as the ordinary characters it is.
 """
 
-import base64
-import binascii
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from nanochat.common.errors import UserError, one_line
-from nanochat.common.paths import atomic_write, make_dir
+from nanochat.common.errors import UserError
+from nanochat.tokenizer import files
+from nanochat.tokenizer.files import Vocabulary
 from nanochat.tokenizer.special_tokens import MIN_VOCAB, SPECIAL_TOKENS
-from nanochat.tokenizer.upstream import read_upstream
 
 if TYPE_CHECKING:
     import tiktoken
@@ -36,9 +32,6 @@ MAX_CONVERSATION = 2048
 _LONGEST_RUN = 100_000
 _LONG_RUN = re.compile(rf"\s{{{_LONGEST_RUN},}}")
 """A very long run of white space: tiktoken's regex engine aborts somewhere below a million characters."""
-
-META_FILE = "tokenizer.json"
-_FORMAT = "nanochat-tokenizer"
 
 Message = Mapping[str, Any]
 """`{"role": "system" | "user" | "assistant", "content": str | list of {"type": …, "text": str}}`."""
@@ -60,7 +53,7 @@ class Tokenizer:
         trained_on: Mapping[str, Any] | None = None,
         token_bytes: Sequence[int] | None = None,
     ) -> None:
-        check_ranks(ranks)
+        files.check_ranks(ranks)
         self.ranks = dict(ranks)
         self.pattern = pattern
         self.trained_on = dict(trained_on or {})
@@ -94,19 +87,19 @@ class Tokenizer:
     def token_bytes(self) -> list[int]:
         """The number of raw bytes of each id; 0 for special tokens."""
         if self._token_bytes is None:
-            self._token_bytes = self._raw_token_bytes()
+            self._token_bytes = files.raw_token_bytes(self.ranks)
         return self._token_bytes
-
-    def _raw_token_bytes(self) -> list[int]:
-        counts = [0] * self.vocab_size
-        for token, rank in self.ranks.items():
-            counts[rank] = len(token)
-        return counts
 
     @cached_property
     def sha256(self) -> str:
         """Fingerprint of the ranks: two tokenizers with the same give the same merges."""
-        return hashlib.sha256(self._rank_file()).hexdigest()
+        return files.ranks_sha256(self.ranks)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Fingerprint of ranks, split pattern, special tokens and byte counts: the same text gives the same
+        ids and the same bits per byte."""
+        return files.fingerprint(self.vocabulary)
 
     @cached_property
     def encoding(self) -> "tiktoken.Encoding":
@@ -223,72 +216,42 @@ class Tokenizer:
         ranks = {bytes(token): int(rank) for token, rank in trainer.get_mergeable_ranks()}
         return cls(ranks, trained_on=trained_on)
 
-    def _rank_file(self) -> bytes:
-        ordered = sorted(self.ranks.items(), key=lambda item: item[1])
-        return b"".join(base64.b64encode(token) + b" %d\n" % rank for token, rank in ordered)
+    @classmethod
+    def from_vocabulary(cls, vocabulary: Vocabulary) -> Self:
+        return cls(
+            vocabulary.ranks,
+            pattern=vocabulary.pattern,
+            trained_on=vocabulary.trained_on,
+            token_bytes=vocabulary.token_bytes,
+        )
 
-    def save(self, folder: Path) -> None:
-        """Writes the tokenizer into `folder`: a tiktoken rank file, and `tokenizer.json` that names it.
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """All that the tokenizer is made of."""
+        return Vocabulary(self.ranks, self.pattern, self.token_bytes, self.trained_on)
 
-        The rank file has its hash in its name and `tokenizer.json` is replaced last, atomically, so a kill at
-        any point leaves the old tokenizer or the new one, never a mixture.
+    def files(self) -> dict[str, bytes]:
+        """The files of the tokenizer's folder by name; the one that names the other comes last."""
+        return files.encode(self.vocabulary)
+
+    def save(self, folder: Path, keep: bool = False) -> None:
+        """Writes the tokenizer into `folder`; `keep` keeps another one that is there, see `load_kept`.
+
+        A kill at any point leaves the old tokenizer or the new one, never a mixture.
         """
-        make_dir(folder)
-        name = f"tokenizer-{self.sha256[:16]}.tiktoken"
-        atomic_write(folder / name, self._rank_file())
-        meta: dict[str, Any] = {
-            "format": _FORMAT,
-            "version": 1,
-            "ranks": name,
-            "ranks_sha256": self.sha256,
-            "vocab_size": self.vocab_size,
-            "pattern": self.pattern,
-            "special_tokens": self.special_ids,
-            "trained_on": self.trained_on,
-        }
-        if self.token_bytes != self._raw_token_bytes():
-            meta["token_bytes"] = self.token_bytes
-        atomic_write(folder / META_FILE, json.dumps(meta, ensure_ascii=False, indent=1) + "\n")
-        for stale in folder.glob("tokenizer-*.tiktoken"):
-            if stale.name != name:
-                stale.unlink(missing_ok=True)
+        files.save(self.vocabulary, folder, keep)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """The tokenizer in `folder`, in our format or upstream nanochat's (`tokenizer.pkl`, whose opcodes are
         checked first). Raises `UserError` when there is none or it is damaged."""
-        meta_path = folder / META_FILE
-        if meta_path.is_file():
-            return cls._load_own(folder, meta_path)
-        if (folder / "tokenizer.pkl").is_file():
-            ranks, pattern, token_bytes = read_upstream(folder)
-            return cls(ranks, pattern=pattern, token_bytes=token_bytes)
-        raise UserError(f"no tokenizer in {folder}", "train one first: nanochat tok_train")
+        return cls.from_vocabulary(files.load(folder))
 
     @classmethod
-    def _load_own(cls, folder: Path, meta_path: Path) -> Self:
-        try:
-            meta = json.loads(meta_path.read_bytes())
-            if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
-                raise UserError(f"{meta_path} is not a nanochat tokenizer", "train one: nanochat tok_train")
-            if meta["version"] != 1:
-                raise UserError(f"{meta_path} has version {meta['version']}", "update nanochat to read it")
-            raw = (folder / Path(meta["ranks"]).name).read_bytes()
-            pattern, special = str(meta["pattern"]), meta["special_tokens"]
-            expected, size = meta["ranks_sha256"], meta["vocab_size"]
-            trained_on, token_bytes = dict(meta.get("trained_on", {})), meta.get("token_bytes")
-        except OSError as error:
-            raise UserError(f"cannot read the tokenizer in {folder}: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise _damaged(folder, f"tokenizer.json: {type(error).__name__} {error}") from error
-        if hashlib.sha256(raw).hexdigest() != expected:
-            raise _damaged(folder, "the rank file's sha256 is not the one in tokenizer.json")
-        tokenizer = cls(
-            parse_rank_file(raw, folder), pattern=pattern, trained_on=trained_on, token_bytes=token_bytes
-        )
-        if tokenizer.vocab_size != size or tokenizer.special_ids != special:
-            raise _damaged(folder, "tokenizer.json and the rank file disagree on the vocabulary")
-        return tokenizer
+    def load_kept(cls, folder: Path, sha256: str) -> Self | None:
+        """The tokenizer of those ranks that a later one in `folder` replaced; None when none was kept."""
+        vocabulary = files.load_kept(folder, sha256)
+        return None if vocabulary is None else cls.from_vocabulary(vocabulary)
 
 
 def split_long_runs(text: str) -> list[str]:
@@ -299,29 +262,6 @@ def split_long_runs(text: str) -> list[str]:
     for run in _LONG_RUN.finditer(text):
         cuts += range(run.start() + _LONGEST_RUN // 2, run.end(), _LONGEST_RUN // 2)
     return [text[a:b] for a, b in zip(cuts, [*cuts[1:], len(text)], strict=True)]
-
-
-def parse_rank_file(raw: bytes, where: Path) -> dict[bytes, int]:
-    """The ranks in a tiktoken rank file: a line each of base64 bytes, a space, the rank."""
-    ranks: dict[bytes, int] = {}
-    for number, line in enumerate(raw.splitlines(), 1):
-        token, _, rank = line.partition(b" ")
-        try:
-            ranks[base64.b64decode(token, validate=True)] = int(rank)
-        except (binascii.Error, ValueError) as error:
-            raise _damaged(where, f"line {number} of the rank file") from error
-    return ranks
-
-
-def check_ranks(ranks: Mapping[bytes, int]) -> None:
-    """Raises `UserError` unless the ids are 0 … n-1 and every single byte has one."""
-    if sorted(ranks.values()) != list(range(len(ranks))):
-        raise UserError(
-            "the tokenizer's ids are not 0 … n-1, each once", "train it again: nanochat tok_train"
-        )
-    missing = sum(bytes([byte]) not in ranks for byte in range(256))
-    if missing:
-        raise UserError(f"the tokenizer lacks {missing} of the 256 single bytes", "it cannot encode all text")
 
 
 def check_conversation(messages: Sequence[Message]) -> list[Message]:
@@ -361,9 +301,3 @@ def _check_content(index: int, message: Message) -> None:
             raise UserError(f"message {index}: a part of the content has no text")
         if part.get("type") not in ("text", "python", "python_output"):
             raise UserError(f"message {index}: unknown kind of content part {part.get('type')!r}")
-
-
-def _damaged(folder: Path, what: str) -> UserError:
-    return UserError(
-        f"the tokenizer in {folder} is damaged: {one_line(what)}", "train it again: nanochat tok_train"
-    )

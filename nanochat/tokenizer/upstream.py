@@ -9,6 +9,7 @@ imported or called.
 import io
 import pickle
 import pickletools
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,11 @@ def read_token_bytes(path: Path) -> list[int]:
     import torch
 
     try:
+        # torch does not verify the archive's checksums: other counts would be read, and bpb be wrong.
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if (damaged := archive.testzip()) is not None:
+                    raise OSError(f"{damaged} in it does not match its checksum")
         tensor = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or hostile file
         raise UserError(f"{path} is refused: not a plain tensor file: {type(error).__name__}") from error

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
 from nanochat.data.shards import iter_documents, split_shards
+from nanochat.tokenizer.round_trip import check_pattern
 from nanochat.tokenizer.special_tokens import MIN_VOCAB, SPECIAL_TOKENS
-from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.tokenizer.tokenizer import SPLIT_PATTERN, Tokenizer
+from nanochat.tokenizer.upstream import read_token_bytes
 
 TEXT = ["the cat sat on the mat", "the dog and the cat", "naïve café 中文 한국어 🙂", "x = 12345 + 6"] * 3
 
@@ -150,6 +152,54 @@ def test_saving_again_leaves_two_files(tokenizer: Tokenizer, tmp_path: Path) -> 
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_the_fingerprint_covers_all_that_ids_and_bits_per_byte_depend_on(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    others = [
+        Tokenizer.train_from_iterator(TEXT, 280),
+        Tokenizer(tokenizer.ranks, pattern=r"\s+|\S+"),
+        Tokenizer(tokenizer.ranks, token_bytes=[2 * count for count in tokenizer.token_bytes]),
+    ]
+    assert len({one.fingerprint for one in [tokenizer, *others]}) == 4
+    assert others[1].sha256 == others[2].sha256 == tokenizer.sha256
+    for one in others:
+        one.save(tmp_path)
+        assert Tokenizer.load(tmp_path).fingerprint == one.fingerprint
+
+
+def test_a_tokenizer_of_version_0_1_0_has_no_fingerprint_and_opens(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    tokenizer.save(tmp_path)
+    meta = json.loads((tmp_path / "tokenizer.json").read_text())
+    del meta["fingerprint"]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(meta))
+    assert Tokenizer.load(tmp_path).fingerprint == tokenizer.fingerprint
+
+
+def test_a_replaced_tokenizer_is_kept_where_asked(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path)
+    other = Tokenizer.train_from_iterator(TEXT, 280)
+    other.save(tmp_path, keep=True)
+    other.save(tmp_path)
+    assert Tokenizer.load(tmp_path).ranks == other.ranks
+    kept = Tokenizer.load_kept(tmp_path, tokenizer.sha256)
+    assert kept is not None
+    assert kept.fingerprint == tokenizer.fingerprint
+    assert Tokenizer.load_kept(tmp_path, "0" * 64) is None
+
+
+@pytest.mark.parametrize("lost", range(4))
+def test_a_pattern_that_loses_characters_is_refused(lost: int) -> None:
+    """tiktoken leaves out what no alternative matches."""
+    check_pattern(SPLIT_PATTERN)
+    kinds = [r"\p{L}", r"\p{N}", r"\s", r"[^\s\p{L}\p{N}]"]
+    check_pattern("|".join(kinds))
+    del kinds[lost]
+    with pytest.raises(UserError, match="loses characters"):
+        check_pattern("|".join(kinds))
+
+
 def test_kill_while_saving_leaves_a_complete_tokenizer(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from nanochat.tokenizer.tokenizer import Tokenizer\n"
@@ -187,6 +237,13 @@ def _edit(**changes: Any) -> Callable[[Path], None]:
     return edit
 
 
+def _pipe(folder: Path) -> None:
+    """Whoever opens it waits for a writer for ever."""
+    [path] = folder.glob("*.tiktoken")
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -199,6 +256,13 @@ def _edit(**changes: Any) -> Callable[[Path], None]:
         _edit(ranks="../../elsewhere.tiktoken"),
         _edit(version=2),
         _edit(token_bytes=[1, 2]),
+        _edit(token_bytes=[1] * 300),
+        _edit(pattern=r"\s+|\S+"),
+        _edit(pattern=r"\p{L}+", fingerprint=""),
+        _edit(pattern="(", fingerprint=""),
+        _edit(pattern="x*", fingerprint=""),
+        _edit(fingerprint="0" * 64),
+        _pipe,
         _edit(format="other"),
         lambda folder: (folder / "tokenizer.json").write_text("{"),
         lambda folder: [path.unlink() for path in folder.glob("*.tiktoken")],
@@ -248,7 +312,7 @@ def _encoding_pickle(state: object) -> bytes:
 def _good_state() -> dict[str, Any]:
     return {
         "name": "x",
-        "pat_str": "a",
+        "pat_str": r"\s+|\S+",
         "mergeable_ranks": {bytes([byte]): byte for byte in range(256)},
         "special_tokens": {name: 256 + index for index, name in enumerate(SPECIAL_TOKENS)},
     }
@@ -315,6 +379,23 @@ def test_a_hostile_token_bytes_file_is_refused(
     with pytest.raises(UserError, match=r"token_bytes\.pt is refused"):
         Tokenizer.load(tmp_path)
     assert not (tmp_path / "OWNED").exists()
+
+
+def test_a_flipped_bit_in_token_bytes_changes_no_count(shared_reference: Path, tmp_path: Path) -> None:
+    source = shared_reference / "checkpoints" / "modern" / "tokenizer"
+    shutil.copy(source / "tokenizer.pkl", tmp_path)
+    raw = (source / "token_bytes.pt").read_bytes()
+    right = Tokenizer.load(source).token_bytes
+    refused = 0
+    for position in range(0, len(raw), len(raw) // 60):
+        flipped = bytearray(raw)
+        flipped[position] ^= 1 << position % 8
+        (tmp_path / "token_bytes.pt").write_bytes(flipped)
+        try:
+            assert read_token_bytes(tmp_path / "token_bytes.pt") == right
+        except UserError:
+            refused += 1
+    assert refused > 40
 
 
 # -- conversations -----------------------------------------------------------------------------------
