@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .answers import Answers, take_fence
 from .files import AgentError, os_error
 
 if TYPE_CHECKING:
@@ -27,25 +28,27 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Errors are `{"error", "code"}` and exit 1; never a traceback."""
+    word, words = take_fence(list(sys.argv[1:] if argv is None else argv))
+    answers = Answers(sys.stdout, word)
     try:
-        return _run(_parse(argv))
+        return _run(_parse(words), answers)
     except AgentError as error:
-        _print({"error": str(error), "code": error.code})
+        _refuse(answers, str(error), error.code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except KeyboardInterrupt:
-        _print({"error": "interrupted", "code": "interrupted"})
+        _refuse(answers, "interrupted", "interrupted")
     except OSError as error:
         failure = os_error("the agent failed", error)
-        _print({"error": str(failure), "code": failure.code})
+        _refuse(answers, str(failure), failure.code)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-        _print({"error": " ".join(text.split()), "code": "internal"})
+        _refuse(answers, " ".join(text.split()), "internal")
     return 1
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="nanochat-agent", description="Starts, watches and stops stages on this host.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
 
@@ -77,7 +80,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, answers: Answers) -> int:
     if args.command == "sample":
         from .telemetry.samples import sample
 
@@ -90,8 +93,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.command == "follow":
         from .follow import follow
 
-        return follow(base, sys.stdin, sys.stdout)
-    _print(_answer(args, base))
+        return follow(base, sys.stdin, answers)
+    answers.write(_answer(args, base))
+    answers.flush()
     return 0
 
 
@@ -123,9 +127,9 @@ def _request() -> Json:
     return content
 
 
-def _print(content: Json) -> None:
-    sys.stdout.write(json.dumps(content) + "\n")
-    sys.stdout.flush()
+def _refuse(answers: Answers, error: str, code: str) -> None:
+    answers.write({"error": error, "code": code})
+    answers.flush()
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ from .telemetry.sampler import Sampler
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .answers import Answers
+
     Json = dict[str, Any]
 
 CHUNK = 256 * 1024
@@ -243,8 +245,8 @@ class Follower:
             yield dict(frame, type="skip", next=start + cut + 1)
 
 
-def follow(base: Path, source: TextIO, out: TextIO) -> int:
-    """Streams frames to `out` until `source` closes; its first line is the request.
+def follow(base: Path, source: TextIO, answers: Answers) -> int:
+    """Streams frames to `answers` until `source` closes; its first line is the request.
 
     `{"offsets": {run_id: {file: byte}}, "interval": seconds}`, both optional.
     """
@@ -254,8 +256,8 @@ def follow(base: Path, source: TextIO, out: TextIO) -> int:
     try:
         while True:
             for frame in follower.pass_over(time.monotonic()):
-                out.write(json.dumps(frame, separators=(",", ":")) + "\n")
-            out.flush()
+                answers.write(frame)
+            answers.flush()
             if _closed(descriptor, interval):
                 return 0
     except BrokenPipeError:

@@ -25,9 +25,9 @@ from remote.transport.base import Completed, HostUnreachable, Stream, Transport
 
 Json = dict[str, Any]
 
-# Finds a Python for the agent and whether the agent is there, whole. Everything printed is fenced by
-# 0x1e, because a login file on the host may print lines of its own. The interpreter tells its own path:
-# what PATH finds may be a shim that costs a third of a second at each command.
+# Finds a Python for the agent and whether the agent is there, whole. What it prints stands between fences of
+# a word that nobody else knows: a job that a login file left behind may print at any time. The interpreter
+# tells its own path: what PATH finds may be a shim that costs a third of a second at each command.
 _CHECK = (
     "import sys,hashlib\n"
     "if sys.version_info < (3, 8): sys.exit(1)\n"
@@ -36,15 +36,15 @@ _CHECK = (
     "except OSError: print('absent')\n"
 )
 _HANDSHAKE = r"""
-base=$1; name=$2; check=$3; shift 3
+fence=$1; base=$2; name=$3; check=$4; shift 4
 case $base in "~") base=$HOME;; "~/"*) base=$HOME/${base#"~/"};; esac
 for python in "$@"; do
   python=$(command -v "$python" 2>/dev/null) || continue
   found=$("$python" -c "$check" "$base/agent/$name" 2>/dev/null) || continue
-  printf '\036%s\036%s\036%s\036\n' "$base" "$python" "$found"
+  printf '%s%s\036%s\036%s%s\n' "$fence" "$base" "$python" "$found" "$fence"
   exit 0
 done
-printf '\036%s\036\036\036\n' "$base"
+printf '%s%s\036\036%s\n' "$fence" "$base" "$fence"
 """
 _INSTALL = """
 import hashlib, os, sys, tempfile
@@ -70,6 +70,7 @@ finally:
         os.unlink(temp)
 """
 _STARTING = 120.0
+_FENCE = "\x1e"
 
 
 class AgentError(UserError):
@@ -106,6 +107,7 @@ class AgentClient:
         self._layout = layout
         self._record = record
         self._there: _There | None = None
+        self._word = secrets.token_hex(8)
 
     @property
     def base(self) -> str:
@@ -145,16 +147,18 @@ class AgentClient:
             [sys.executable] if self.host.kind == "local" else ["python3", self.host.python, "python"]
         )
         words = [word for word in candidates if word]
-        argv = ["sh", "-c", _HANDSHAKE, "sh", self.host.base_dir, name, _CHECK, *words]
+        fence = f"{_FENCE}{self._word}{_FENCE}"
+        argv = ["sh", "-c", _HANDSHAKE, "sh", fence, self.host.base_dir, name, _CHECK, *words]
         done = await self._run(argv, shown=f"look for Python and {name} in {self.host.base_dir}")
-        fenced = done.stdout.decode(errors="replace").split("\x1e")
-        if len(fenced) < 4:
+        fenced = done.stdout.decode(errors="replace").split(fence)
+        told = fenced[1].split(_FENCE) if len(fenced) == 3 else []
+        if len(told) != 3:
             said = sanitize((done.stderr or done.stdout).decode(errors="replace")[-200:])
             raise UserError(
                 f"host '{self.host.name}' has no usable shell: {said or 'it printed nothing'}",
                 exit_code=Exit.UNREACHABLE,
             )
-        base, shim, answer = fenced[-4:-1]
+        base, shim, answer = told
         python, _, found = answer.partition("\n")
         if not shim:
             raise UserError(
@@ -189,10 +193,12 @@ class AgentClient:
     ) -> Json:
         """One command of the agent's; its answer. Raises `AgentError` when it refuses."""
         stdin = b"" if request is None else json.dumps(request).encode()
-        argv = self._argv(command, *arguments)
-        shown = shlex.join(argv) if request is None else f"printf %s {_spelled(request)} | {shlex.join(argv)}"
-        done = await self._run(argv, stdin, within=within, shown=shown)
-        answer = _last_object(done.stdout)
+        shown = shlex.join(self._argv(command, *arguments))
+        if request is not None:
+            shown = f"printf %s {_spelled(request)} | {shown}"
+        done = await self._run(self._fenced(command, *arguments), stdin, within=within, shown=shown)
+        lines = reversed(done.stdout.split(b"\n"))
+        answer = next((found for line in lines if (found := self._object(line)) is not None), None)
         if answer is None:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             reason = said[-1] if said else f"exit {done.exit_code}, no answer"
@@ -206,10 +212,9 @@ class AgentClient:
         self, offsets: Mapping[str, Mapping[str, int]], interval: float
     ) -> AsyncIterator[AsyncIterator[Json]]:
         """Frames of everything new on the host from these byte offsets on, as long as the block lasts."""
-        argv = self._argv("follow")
         line = json.dumps({"offsets": offsets, "interval": interval})
-        self._record(CommandRecord(time.time(), self.host.name, shlex.join(argv)))
-        stream = await self.transport.stream(argv)
+        self._record(CommandRecord(time.time(), self.host.name, shlex.join(self._argv("follow"))))
+        stream = await self.transport.stream(self._fenced("follow"))
         try:
             await stream.write(line.encode() + b"\n")
             yield self._frames(stream)
@@ -218,7 +223,7 @@ class AgentClient:
 
     async def _frames(self, stream: Stream) -> AsyncIterator[Json]:
         async for line in stream.lines():
-            frame = _object(line)
+            frame = self._object(line)
             if frame is None:
                 continue
             if "error" in frame and "type" not in frame:
@@ -237,6 +242,22 @@ class AgentClient:
     def _argv(self, command: str, *arguments: str) -> list[str]:
         there = self._where()
         return [there.python, there.path, command, "--base", there.base, *arguments]
+
+    def _fenced(self, command: str, *arguments: str) -> list[str]:
+        """The same, with the word that its answers shall stand behind."""
+        python, path, *rest = self._argv(command, *arguments)
+        return [python, path, "--fence", self._word, *rest]
+
+    def _object(self, line: bytes) -> Json | None:
+        """The agent's answer in a line, None for a line of anybody else."""
+        _, fence, content = line.rpartition(f"{_FENCE}{self._word}{_FENCE}".encode())
+        if not fence:
+            return None
+        try:
+            found = json.loads(content)
+        except (ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
 
     async def _run(
         self, argv: Sequence[str], input: bytes = b"", within: float = 60.0, shown: str = ""
@@ -262,18 +283,3 @@ def _spelled(request: Mapping[str, Any]) -> str:
         # out of the single quotes for as long as the shell puts its own variable there
         word = word.replace(f'"{name}": "{mark}"', f'"{name}": "\'"${name}"\'"')
     return word
-
-
-def _object(line: bytes) -> Json | None:
-    if not line.startswith(b"{"):
-        return None
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _last_object(stdout: bytes) -> Json | None:
-    lines = reversed(stdout.splitlines())
-    return next((found for line in lines if (found := _object(line)) is not None), None)
