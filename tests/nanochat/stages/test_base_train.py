@@ -350,10 +350,12 @@ def test_one_batch_is_learnt_by_heart(base: Path, monkeypatch: pytest.MonkeyPatc
 
     seen: list[list[torch.Tensor]] = []
 
-    def watched(model: Any, optimizer: Any, batches: Any, accumulation: int, *rest: Any) -> StepResult:
+    def watched(
+        model: Any, optimizer: Any, batches: Any, accumulation: int, *rest: Any, **named: Any
+    ) -> StepResult:
         step = [next(batches) for _ in range(accumulation)]
         seen.append([batch.inputs for batch in step])
-        return train_step(model, optimizer, iter(step), accumulation, *rest)
+        return train_step(model, optimizer, iter(step), accumulation, *rest, **named)
 
     monkeypatch.setattr(training_loop, "train_step", watched)
     options = [
