@@ -35,12 +35,12 @@ def count_batch(model: GPT, batch: LabelledBatch, token_bytes: Tensor) -> Tensor
 @torch.no_grad()
 def evaluate_bpb(
     model: GPT, batches: Iterable[LabelledBatch], steps: int, token_bytes: Tensor, ranks: Ranks | None = None
-) -> float:
+) -> float | None:
     """Bits per byte over the first `steps` batches: Σ nats / (ln 2 · Σ bytes).
 
     With several `ranks` the batches are this rank's own, maybe none, and the sums are taken over all ranks.
     `token_bytes` (V,) int64 is each token's number of raw bytes, on the model's device.
-    Infinite when no target has bytes.
+    None when no target has bytes: nothing was measured.
     """
     counts = [count_batch(model, batch, token_bytes) for batch in islice(batches, steps)]
     # Batches are added in float64: a float32 sum would stop counting bytes exactly at 2²⁴.
@@ -49,4 +49,4 @@ def evaluate_bpb(
     if ranks is not None and ranks.world > 1:
         sums = ranks.sum(sums.to(token_bytes.device)).cpu()
     nats, size = sums.tolist()
-    return nats / (math.log(2) * size) if size else math.inf
+    return nats / (math.log(2) * size) if size else None

@@ -100,12 +100,17 @@ class SplitLosses:
         for number, (split, paths) in enumerate(splits):
             start = low + number * half
             with Progress(self.run, f"{split} loss", low=start, high=start + half) as progress:
-                bpb[f"{split}/bpb"] = self.bits_per_byte(split, paths, progress)
+                value = self.bits_per_byte(split, paths, progress)
+            if value is not None:
+                bpb[f"{split}/bpb"] = value
         self.run.eval(self.opened.checkpoint.step, bpb)
         return bpb
 
-    def bits_per_byte(self, split: str, paths: Sequence[Path], progress: Progress) -> float:
-        """Σ nats / (ln 2 · Σ bytes) over the rows of one split, sharded over the ranks."""
+    def bits_per_byte(self, split: str, paths: Sequence[Path], progress: Progress) -> float | None:
+        """Σ nats / (ln 2 · Σ bytes) over the rows of one split, sharded over the ranks.
+
+        None, with an alert, when no target has bytes.
+        """
         model, runtime, run = self.opened.model, self.runtime, self.run
         size = min(self.options.device_batch_size, self.rows)
         token_bytes = torch.tensor(self.opened.tokenizer.token_bytes, device=runtime.device)
@@ -121,7 +126,10 @@ class SplitLosses:
                     total += count_batch(model, batch, token_bytes).cpu().double()
                 progress.update((number + 1) / batches, {})
         nats, count = runtime.ranks.sum(total.to(runtime.device)).tolist()
-        bpb = nats / (math.log(2) * count) if count else math.inf
+        if not count:
+            run.alert("no_bpb", f"{split} bpb none: no token of the text is counted in bytes")
+            return None
+        bpb: float = nats / (math.log(2) * count)
         tokens = self.rows * model.config.sequence_len
         run.log(f"{split} bpb {bpb:.6f} over {tokens:,} tokens, {count:,.0f} bytes")
         return bpb

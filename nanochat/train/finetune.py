@@ -40,6 +40,7 @@ from nanochat.train.chat import (
 from nanochat.train.loop import Periodic, Training, TrainingLength, check_batch
 from nanochat.train.schedule import classic_momentum, progress_multiplier
 from nanochat.train.step import LoopState
+from nanochat.train.targets import check_targets
 from nanochat.train.validation import ValidationSet
 
 LOADERS: dict[str, type[ConversationLoader]] = {
@@ -118,6 +119,8 @@ def train(
     data = TaskData.of_stage(options, run)
     conversations = open_conversations(options, data, mixture, val_mixture)
 
+    plain = conversations.loader(conversations.train, options, start)
+
     # 3. With which optimizer: fresh, or warm from the checkpoint.
     optimizer = make_optimizer(options, start, runtime, options.init_lr_frac)
     warm = options.load_optimizer and not start.resumed and warm_start(start, optimizer)
@@ -127,7 +130,7 @@ def train(
         runtime,
         start,
         optimizer,
-        length=training_length(options, conversations.loader(conversations.train, options, start)),
+        length=training_length(options, plain),
         accumulation=accumulation,
         metadata={
             "device_batch_size": options.device_batch_size,
@@ -141,6 +144,7 @@ def train(
     )
     report_start(job, start, start_info(options, conversations, accumulation))
     log_plan(job, options, conversations)
+    check_targets(run, plain, options.max_seq_len)
     if warm:
         run.log("the optimizer continues from the checkpoint's state")
     elif options.load_optimizer and not start.resumed:

@@ -201,7 +201,7 @@ class Training:
         state, run, step = self.state, self.run, self.state.step
         state.loader = result.loader
         state.clock.update(seconds, result.tokens)
-        alert = state.loss.update(step, result)
+        alert = state.loss.update(step, result) if result.targets else ""
         state.step += 1
         state.tokens += result.tokens
         if result.overflow and state.loss_scale is not None:
@@ -209,6 +209,8 @@ class Training:
                 f"step {step:05d} | gradients overflowed float16: update skipped, "
                 f"loss scale now {state.loss_scale.scale:g}"
             )
+        if not result.targets:
+            self._count_empty(step)
         metrics = self._step_metrics(result, seconds)
         run.metric(step, metrics)
         if state.clock.should_log(last=metrics["progress"] >= 1):
@@ -223,18 +225,29 @@ class Training:
                 Exit.FAILED,
             )
 
+    def _count_empty(self, step: int) -> None:
+        """Counts a step that had nothing to learn from, and alerts at the first."""
+        self.state.empty_steps += 1
+        if self.state.empty_steps == 1:
+            self.run.alert(
+                "empty_step",
+                f"step {step} had no token to learn from: it changed nothing; such steps are counted",
+                step=step,
+            )
+
     def _step_metrics(self, result: StepResult, seconds: float) -> dict[str, Any]:
         """The metrics of a step that the state already counts."""
-        state, group = self.state, self.optimizer.param_groups[0]
+        state = self.state
         rate = result.tokens / seconds
         metrics: dict[str, Any] = {
-            "train/loss": result.loss,
-            "train/lrm": group["lr"] / group["initial_lr"],
+            **({"train/loss": result.loss} if result.targets else {}),
+            "train/lrm": self.optimizer.multiplier,
             "train/dt": seconds,
             "train/tok_per_sec": rate,
             "train/grad_norm": result.grad_norm,
             "train/epoch": state.loader.position.epoch,
             "train/total_tokens": state.tokens,
+            **({"train/empty_steps": state.empty_steps} if state.empty_steps else {}),
             "train/total_flops": state.tokens * self.flops_per_token,
             "train/total_time": state.clock.total,
             "progress": self.progress,
@@ -256,7 +269,7 @@ class Training:
         shard = f" shard {position.pq_idx} group {position.rg_idx}" if self.logs_shard else ""
         self.run.log(
             f"step {state.step:05d}{total} ({100 * self.progress:.1f}%) "
-            f"| loss {state.loss.smooth:.4f} | lrm {metrics['train/lrm']:.2f} "
+            f"| loss {state.loss.shown} | lrm {metrics['train/lrm']:.2f} "
             f"| dt {1000 * metrics['train/dt']:.0f} ms | tok/s {metrics['train/tok_per_sec']:,.0f}{mfu} "
             f"| epoch {position.epoch}{shard} "
             f"| {state.clock.total / 60:.1f} min | eta {metrics['eta_s'] / 60:.1f} min"
@@ -363,7 +376,8 @@ class Training:
         validation = {"val/bpb": state.present_bpb, "min_val_bpb": state.min_val_bpb}
         return {
             **{name: value for name, value in validation.items() if value is not None},
-            "train/loss": state.loss.smooth,
+            **({"train/loss": state.loss.smooth} if state.loss.weight else {}),
+            **({"empty_steps": state.empty_steps} if state.empty_steps else {}),
             "steps": state.step,
             "tokens": state.tokens,
             "flops": state.tokens * self.flops_per_token,

@@ -162,6 +162,8 @@ class MuonAdamW(torch.optim.Optimizer):
         self.matmul_dtype = matmul_dtype
         self.ranks = ranks or Ranks()
         self.steps = 0
+        self.multiplier = 1.0
+        """Of all base learning rates at the present step, see `schedule`."""
         self._units = [self._make_units(group) for group in self.param_groups]
 
     def _make_units(self, group: dict[str, Any]) -> list[ShardedTensor]:
@@ -233,6 +235,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def schedule(self, multiplier: float, momentum: float, weight_decay: float) -> None:
         """Sets this step's learning rates, Muon's momentum and Muon's decay (AdamW's decays are constant)."""
+        self.multiplier = multiplier
         for group in self.param_groups:
             group["lr"] = group["initial_lr"] * multiplier
             if group["kind"] == "muon":

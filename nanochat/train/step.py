@@ -14,6 +14,7 @@ from torch import Tensor
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
 from nanochat.data.dataloader import Batch, LoaderState
+from nanochat.data.packing import IGNORE_INDEX
 from nanochat.model.gpt import GPT
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import MuonAdamW
@@ -60,6 +61,8 @@ class StepResult:
     """Where the loader is after the step's batches."""
     tokens: int
     """Tokens the model read, over all ranks."""
+    targets: int = 1
+    """Tokens that were learned from, over all ranks; with 0 of them the step changed nothing."""
     overflow: bool = False
     """The update was skipped because the loss scale was too large; it has been lowered."""
 
@@ -80,23 +83,40 @@ def train_step(
     Loss and norm are over the batches of all ranks, so every rank decides alike. `loss_scale` (float16)
     multiplies the loss; a norm that is not finite shows that this overflowed.
     """
-    loss_sum, tokens, loader = _accumulate(model, optimizer, batches, accumulation, check_stop, loss_scale)
+    read = _accumulate(model, optimizer, batches, accumulation, check_stop, loss_scale)
     optimizer.reduce_gradients()
-    loss, norm, total_tokens = _reduce_step(optimizer, loss_sum, accumulation, tokens)
+    loss, norm, total_tokens, targets = _reduce_step(optimizer, read, accumulation)
     finite, overflow = math.isfinite(loss) and math.isfinite(norm), False
     if loss_scale is not None:
         norm /= loss_scale.scale
         optimizer.scale_gradients(1 / loss_scale.scale)
         # A loss that is not finite has nothing to do with the scale: only the gradient may blame it.
         overflow = loss_scale.update(overflow=math.isfinite(loss) and not finite)
-    if finite:
+    if finite and targets:  # else momentum alone would move the weights
         if 0 < grad_clip < norm:
             optimizer.scale_gradients(grad_clip / norm)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return StepResult(
-        loss=loss, grad_norm=norm, applied=finite, loader=loader, tokens=total_tokens, overflow=overflow
+        loss=loss,
+        grad_norm=norm,
+        applied=finite and targets > 0,
+        loader=read.loader,
+        tokens=total_tokens,
+        targets=targets,
+        overflow=overflow,
     )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What the micro-batches of one rank were: the sum of their losses, and what they held."""
+
+    loss_sum: Tensor
+    targets: Tensor
+    """Targets that are trained, and weighted where there are weights: a scalar on the device."""
+    tokens: int
+    loader: LoaderState
 
 
 def _accumulate(
@@ -106,18 +126,17 @@ def _accumulate(
     accumulation: int,
     check_stop: Callable[[], None],
     loss_scale: LossScale | None,
-) -> tuple[Tensor, int, LoaderState]:
-    """Forward and backward of this rank's micro-batches.
-
-    Returns the sum of their losses (a scalar tensor), the tokens read, and the loader's state after them.
-    """
+) -> _Read:
+    """Forward and backward of this rank's micro-batches."""
     loss_sum, tokens = torch.zeros((), device=model.device), 0
+    targets = torch.zeros((), dtype=torch.int64, device=model.device)
     for number in range(accumulation):
         # Between micro-batches ranks cannot agree to stop without waiting for each other.
         if number == 0 or optimizer.ranks.world == 1:
             check_stop()
         batch = next(batches)  # inputs, targets (B, T); weights (B, T) or None
         tokens += batch.inputs.numel()
+        targets += count_targets(batch)
         last = number == accumulation - 1
         if batch.weights is not None and not last and not batch.weights.any():
             continue  # all weights are 0, so loss and gradient would be
@@ -127,18 +146,23 @@ def _accumulate(
         # Every micro-batch counts alike: the gradient is that of the mean over the whole batch.
         (loss * loss_scale.scale / accumulation if loss_scale else loss / accumulation).backward()
         loss_sum += loss.detach()
-    return loss_sum, tokens, batch.state
+    return _Read(loss_sum, targets, tokens, batch.state)
 
 
-def _reduce_step(
-    optimizer: MuonAdamW, loss_sum: Tensor, accumulation: int, tokens: int
-) -> tuple[float, float, int]:
-    """(mean loss, gradient norm, tokens) over all ranks, in one all-reduce and one copy to the host."""
+def count_targets(batch: Batch) -> Tensor:
+    """How many targets of a batch teach anything, a scalar: not ignored, and of a weight other than 0."""
+    counted = batch.targets != IGNORE_INDEX  # (B, T)
+    return (counted if batch.weights is None else counted & (batch.weights != 0)).sum()
+
+
+def _reduce_step(optimizer: MuonAdamW, read: _Read, accumulation: int) -> tuple[float, float, int, int]:
+    """(mean loss, gradient norm, tokens, targets) over all ranks, in one all-reduce and one copy."""
     ranks = optimizer.ranks
-    share = loss_sum / (accumulation * ranks.world)
+    share = read.loss_sum / (accumulation * ranks.world)
     square = optimizer.square_norm().to(share)
-    mean, square_norm, read = ranks.sum(torch.stack((share, square, share.new_tensor(tokens)))).tolist()
-    return mean, math.sqrt(square_norm) if square_norm >= 0 else math.nan, int(read)
+    sums = torch.stack((share, square, share.new_tensor(read.tokens), read.targets.to(share)))
+    mean, square_norm, tokens, targets = ranks.sum(sums).tolist()
+    return mean, math.sqrt(square_norm) if square_norm >= 0 else math.nan, int(tokens), int(targets)
 
 
 def prepare_for_training(model: GPT, runtime: Runtime, compile: str) -> None:
@@ -189,6 +213,11 @@ class LossTracker:
     @property
     def smooth(self) -> float:
         return self.average / self.weight if self.weight else math.nan
+
+    @property
+    def shown(self) -> str:
+        """The smoothed loss for people; none before there is one."""
+        return f"{self.smooth:.4f}" if self.weight else "none"
 
     def update(self, step: int, result: StepResult) -> str:
         """Adds one step; returns what to alert about, or an empty string."""
@@ -266,6 +295,8 @@ class LoopState:
     loader: LoaderState = field(default_factory=LoaderState)
     loss_scale: LossScale | None = None
     """In float16 only."""
+    empty_steps: int = 0
+    """Steps that had no token to learn from."""
 
     @property
     def present_bpb(self) -> float | None:
@@ -280,6 +311,7 @@ class LoopState:
             "total_training_time": self.clock.total,
             "timed_tokens": self.clock.tokens,
             "tokens": self.tokens,
+            "empty_steps": self.empty_steps,
             "loss_tracker": asdict(self.loss),
             "loss_scale": asdict(self.loss_scale) if self.loss_scale else None,
         }
@@ -298,4 +330,5 @@ class LoopState:
             clock=Clock(loop["total_training_time"], tokens=loop.get("timed_tokens", 0)),
             loader=loader,
             loss_scale=LossScale(**scale) if scale else None,
+            empty_steps=loop.get("empty_steps", 0),
         )

@@ -35,6 +35,10 @@ class ValidationSet:
         started = time.perf_counter()
         bpb = self.bits_per_byte(job)
         state = job.state
+        if bpb is None:
+            why = f"step {state.step:05d} | val bpb none: no token of the validation text is counted in bytes"
+            job.run.alert("no_bpb", f"{why} (all of it is masked, or cut away)", step=state.step)
+            return
         state.val_bpb, state.val_step = bpb, state.step
         state.min_val_bpb = bpb if state.min_val_bpb is None else min(bpb, state.min_val_bpb)
         job.record_eval({"val/bpb": bpb})
@@ -43,8 +47,8 @@ class ValidationSet:
             f"step {state.step:05d} | val bpb {bpb:.6f} | best {state.min_val_bpb:.6f} | {seconds:.1f} s"
         )
 
-    def bits_per_byte(self, job: Training) -> float:
-        """Bits per byte of the model as it is now, over the batches of all ranks."""
+    def bits_per_byte(self, job: Training) -> float | None:
+        """Bits per byte of the model as it is now, over the batches of all ranks; None over no bytes."""
         if not self._local:
             self._read(job)
         return evaluate_bpb(job.model, self._batches(job), self.steps, self.token_bytes, job.runtime.ranks)
