@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable
@@ -27,13 +28,21 @@ def say(text: str, stream: TextIO) -> bool:
     try:
         print(text, file=stream, flush=True)
     except OSError as error:
-        if error.errno not in _GONE:
+        if error.errno not in _GONE or _is_file(stream):
             return True
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())  # what is still buffered is flushed there, now and at exit
         os.close(nowhere)
         return False
     return True
+
+
+def _is_file(stream: TextIO) -> bool:
+    """Whether the stream goes into a file: its errors are the disk's, nobody has closed anything."""
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def on_stop_signals(handler: Callable[[int, object], None]) -> None:

@@ -5,13 +5,15 @@ from 0 with no gap and no repeat, also across a resume. A line is one write of a
 a newline; a reader ignores an incomplete last line until its newline is there.
 """
 
+import contextlib
+import errno
 import fcntl
 import json
 import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -26,6 +28,10 @@ RENAMED_METRICS = {"rl/mixed": "rl/mixed_reward_fraction", "rl/ended": "rl/finis
 """Metric names of version 0.1.0 and what they are called now; readers see only the new names."""
 MAX_LINE = 64 * 1024
 """Bytes of a line, newline included; longer strings are cut, so that a reader can bound its buffer."""
+MAX_WAITING = 4096
+"""Events that wait for a disk that takes nothing: a few megabytes."""
+RETRY_SECONDS = 1.0
+"""Between two tries to write what waits."""
 CUT_MARK = " … [cut]"
 """Ends a string that was cut."""
 
@@ -115,7 +121,9 @@ class EventWriter:
     """Appends events to one file; the only writer of it while open.
 
     Opening an existing file continues its numbering and removes an incomplete last line, which no reader
-    has used. Raises `UserError` when another process writes the file or the disk is full.
+    has used. Raises `UserError` when the file cannot be opened or another process writes it. Once open, a
+    disk that takes nothing costs no more than events: up to `MAX_WAITING` wait for it, metrics are thinned
+    out first, and an alert then says what was lost.
     """
 
     def __init__(self, path: Path) -> None:
@@ -135,34 +143,122 @@ class EventWriter:
                 "is this run already running? see `nanochat runs ls`",
             ) from error
         self._next_seq = _recover(self._descriptor)
+        self._size = os.fstat(self._descriptor).st_size
+        self._torn = False
+        self._waiting: list[Event] = []
+        self._trouble = ""
+        self._retry_at = 0.0
+        self._lost: dict[str, int] = {}
 
-    def emit(self, kind: str, *, step: int | None = None, data: Mapping[str, JSON] | None = None) -> Event:
-        """Writes one event and returns it. Non-finite numbers become strings and raise an alert event."""
+    def emit(self, kind: str, *, step: int | None = None, data: Mapping[str, JSON] | None = None) -> None:
+        """Writes one event. Non-finite numbers become strings and raise an alert event.
+
+        While the disk takes nothing, events wait, see `trouble`; nothing is raised.
+        """
         nonfinite: list[str] = []
         names: dict[str, JSON] = {}
         for name, value in (data or {}).items():
             names[name] = finite(value, lambda shown, name=name: nonfinite.append(f"{name} is {shown}"))  # type: ignore[misc]
-        event = self._write(kind, step, names)
+        self._add(kind, step, names)
         if nonfinite and kind != "alert":
             message = "; ".join(nonfinite[:8])
-            self._write("alert", step, {"level": "error", "what": "non_finite", "message": message})
-        return event
+            self._add("alert", step, {"level": "error", "what": "non_finite", "message": message})
 
-    def _write(self, kind: str, step: int | None, data: dict[str, JSON]) -> Event:
-        event = _fit(Event(self._next_seq, time.time(), kind, step, data))
-        line = event.line()
+    @property
+    def trouble(self) -> str:
+        """Why events wait for the disk; empty while all are written."""
+        return self._trouble
+
+    def _add(self, kind: str, step: int | None, data: dict[str, JSON]) -> None:
+        self._waiting.append(Event(-1, time.time(), kind, step, data))
+        if (self._trouble and time.monotonic() < self._retry_at) or not self.flush():
+            self._waiting[-1] = _fit(self._waiting[-1])
+            if len(self._waiting) > MAX_WAITING:
+                self._thin()
+
+    def flush(self) -> bool:
+        """Writes what waits; whether nothing waits any more."""
+        done = 0
+        try:
+            for event in self._waiting:
+                self._write(event)
+                done += 1
+        except OSError as error:
+            self._trouble = error.strerror or str(error)
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            return False
+        finally:
+            del self._waiting[:done]
+        if self._trouble:
+            self._waiting.append(self._gap())
+            self._trouble = ""
+            self._lost.clear()
+            return self.flush()
+        return True
+
+    def _gap(self) -> Event:
+        """An alert that says what the log lacks since the disk took nothing."""
+        lost = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self._lost.items()))
+        what = f"lost: {lost} events" if lost else "nothing was lost"
+        message = f"the event log could not be written for a while ({self._trouble}): {what}"
+        return Event(
+            -1, time.time(), "alert", None, {"level": "warn", "what": "events_waited", "message": message}
+        )
+
+    def _thin(self) -> None:
+        """Drops every second of the events that can be spared most: metrics first, start and end never."""
+        tiers: tuple[Callable[[Event], bool], ...] = (
+            lambda event: event.kind == "metric",
+            lambda event: event.kind in ("log", "sample"),
+            lambda event: event.kind not in ("stage_start", "stage_end"),
+        )
+        for spares in tiers:
+            spare = [number for number, event in enumerate(self._waiting) if spares(event)]
+            if len(spare) < 2:
+                continue
+            dropped = set(spare[::2])
+            for number in dropped:
+                kind = self._waiting[number].kind
+                self._lost[kind] = self._lost.get(kind, 0) + 1
+            self._waiting = [event for number, event in enumerate(self._waiting) if number not in dropped]
+            return
+
+    def _write(self, event: Event) -> None:
+        """Appends one event under the next number. OSError when it is not whole on disk."""
+        line = _fit(replace(event, seq=self._next_seq)).line()
+        if self._torn:
+            os.ftruncate(self._descriptor, self._size)
+            self._torn = False
         try:
             written = os.write(self._descriptor, line)
         except OSError as error:
-            raise self._full(error.strerror) from error
+            if error.errno in (errno.ESTALE, errno.EBADF):
+                self._reopen()
+            raise
         if written != len(line):
-            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
-            raise self._full("no space left on device")
+            self._torn = True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size += written
         self._next_seq += 1
-        return event
 
-    def _full(self, reason: str | None) -> UserError:
-        return UserError(f"cannot write the event log {self.path}: {reason}", "free some space", Exit.FAILED)
+    def _reopen(self) -> None:
+        """Opens the file anew where a network disk has forgotten it; the numbers go on as they are there."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.close(self._descriptor)
+            self._descriptor = descriptor
+            self._next_seq = _recover(descriptor)
+            self._size = os.fstat(descriptor).st_size
+
+    def settle(self, seconds: float) -> bool:
+        """Tries for `seconds` to write what waits; whether all of it is on disk."""
+        until = time.monotonic() + seconds
+        while not self.flush():
+            if time.monotonic() >= until:
+                return False
+            time.sleep(min(RETRY_SECONDS, seconds))
+        return True
 
     def close(self) -> None:
         if self._descriptor >= 0:

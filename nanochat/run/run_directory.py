@@ -28,6 +28,9 @@ HEARTBEAT_SECONDS = 2.0
 """Time between heartbeats, as often as an agent writes them. On a shared disk a run of another machine counts
 as lost after a minute without one."""
 
+BLOCK = 4096
+"""Bytes that a file has on disk at least, whatever its size."""
+
 ENV_PREFIXES = ("NANOCHAT_", "CUDA_", "NCCL_", "OMP_", "TORCH")
 """Variables that change what a stage computes, where, or how fast. Only their names are written down."""
 
@@ -114,14 +117,48 @@ class StandaloneState:
             with contextlib.suppress(UserError):  # a full disk must not end the training
                 _write_json(self.path, self.fields)
 
-    def end(self, status: str, error: str, exit_code: int) -> None:
-        """Writes how the stage ended: succeeded, failed or stopped, why, and with what exit code."""
+    def end(self, status: str, error: str, exit_code: int, *, patience: float = 0.0) -> str:
+        """Writes how the stage ended: succeeded, failed or stopped, why, and with what exit code.
+
+        A disk that does not take it is tried again for `patience` seconds; then it goes over the bytes that
+        the file has already. Returns what was wrong when neither worked.
+        """
         self._stop.set()
         self._thread.join()
         now = time.time()
         self.fields.update(status=status, reason=error, exit_code=int(exit_code), ended_at=now, heartbeat=now)
-        with contextlib.suppress(UserError):  # the disk may be what ended the stage
-            _write_json(self.path, self.fields)
+        until = time.monotonic() + patience
+        while True:
+            try:
+                _write_json(self.path, self.fields)
+            except UserError as problem:
+                if self._overwrite():
+                    return ""
+                if time.monotonic() >= until or not self.path.parent.is_dir():
+                    return str(problem)
+                time.sleep(0.5)
+            else:
+                return ""
+
+    def _overwrite(self) -> bool:
+        """Writes over the file in place: a full disk takes it, as its blocks are there already."""
+        raw = (json.dumps(self.fields, ensure_ascii=False) + "\n").encode()
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            size = os.fstat(descriptor).st_size
+            if len(raw) > max(size, BLOCK):
+                return False
+            if os.pwrite(descriptor, raw.ljust(size), 0) < len(raw):
+                return False
+            os.fsync(descriptor)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
 
 
 def process_start(pid: int) -> int | None:

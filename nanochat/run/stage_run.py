@@ -30,6 +30,8 @@ from nanochat.run.wandb_log import WandbLog, open_wandb_log
 PEER_ERROR_WAIT = 10.0
 """Seconds another rank waits before it prints an error: rank 0, on a busy machine, may take as long to print
 the same one and end the group."""
+END_PATIENCE = 30.0
+"""Seconds the end of a run is written again while the disk does not take it."""
 DEBUG = "NANOCHAT_DEBUG"
 
 
@@ -71,7 +73,11 @@ class StageRun:
         """Appends one event; safe from several threads."""
         if self._events is not None:
             with self._lock:
+                before = self._events.trouble
                 self._events.emit(kind, step=step, data=data)
+                trouble = self._events.trouble
+            if trouble and not before and self.is_main:
+                self._say(f"warn: the event log waits for the disk: {trouble}; work goes on", sys.stderr)
         if self._wandb is not None:
             self._wandb.log(kind, step, data or {})
 
@@ -149,6 +155,16 @@ class StageRun:
         if self._events is not None:
             self._events.close()
 
+    def settle(self, seconds: float) -> None:
+        """Tries for `seconds` to write the events that wait for the disk, and says when they are lost."""
+        if self._events is None:
+            return
+        with self._lock:
+            written = self._events.settle(seconds)
+        if not written:
+            where = self.path / "events.jsonl" if self.path is not None else "the event log"
+            self._say(f"warn: the end of the run is not in {where}: {self._events.trouble}", sys.stderr)
+
 
 def main(name: str, argv: Sequence[str] | None = None) -> int:
     """Runs the stage called `name` from a command line and returns the exit code."""
@@ -206,7 +222,9 @@ def _run_here(spec: StageSpec, options: Options, layout: Layout, given: str) -> 
         return _run_standalone(spec, options, layout)
     attempt = int(os.environ.get("NANOCHAT_ATTEMPT", "1"))
     with contextlib.closing(StageRun(layout, make_dir(Path(given)), spec.name, options, attempt)) as run:
-        return _execute(spec, options, run).exit_code
+        outcome = _execute(spec, options, run)
+        run.settle(END_PATIENCE)
+        return outcome.exit_code
 
 
 def _run_standalone(spec: StageSpec, options: Options, layout: Layout) -> int:
@@ -221,8 +239,14 @@ def _run_standalone(spec: StageSpec, options: Options, layout: Layout) -> int:
     try:
         outcome = _execute(spec, options, run)
     finally:
+        until = time.monotonic() + END_PATIENCE
+        run.settle(END_PATIENCE)
         run.close()
-        state.end(outcome.status, outcome.error, outcome.exit_code)
+        problem = state.end(
+            outcome.status, outcome.error, outcome.exit_code, patience=until - time.monotonic()
+        )
+        if problem:
+            say(f"{spec.name}: the end of the run is not recorded: {problem}", sys.stderr)
     return outcome.exit_code
 
 
@@ -261,8 +285,7 @@ def _fail(spec: StageSpec, run: StageRun, message: str, code: int) -> Outcome:
         say(f"{spec.name}: error: {message}", sys.stderr)
     else:
         _report_peer_error(spec, run, message)
-    with contextlib.suppress(UserError):  # the log's disk may be what is full
-        run.end("failed", message)
+    run.end("failed", message)
     return Outcome("failed", message, code)
 
 
@@ -282,7 +305,7 @@ def _keep_traceback(run: StageRun) -> None:
         sys.stderr.write(trace)
     if run.path is not None:
         with contextlib.suppress(OSError):
-            (run.path / f"traceback-{run.attempt}.txt").write_text(trace)
+            (run.path / f"traceback-{run.attempt}.txt").write_text(trace, encoding="utf-8")
 
 
 def _handle_signals(run: StageRun) -> None:
