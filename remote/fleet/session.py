@@ -126,14 +126,17 @@ class HostSession:
             delay = min(LAST_RETRY, delay * 2)
 
     async def _open(self, agent: AgentClient) -> None:
-        try:
-            await agent.connect()
-        except UnknownHostKey as unknown:
-            if not await self._ask(unknown):
-                raise
-            await asyncio.to_thread(unknown.accept)
-            await agent.close()
-            await agent.connect()
+        accepted: set[str] = set()
+        while True:
+            try:
+                return await agent.connect()
+            except UnknownHostKey as unknown:
+                # A host that is reached over others shows their keys first, one at each try.
+                if unknown.where in accepted or not await self._ask(unknown):
+                    raise
+                accepted.add(unknown.where)
+                await asyncio.to_thread(unknown.accept)
+                await agent.close()
 
     def _up(self, agent: AgentClient) -> None:
         self._agent, self._failure = agent, None

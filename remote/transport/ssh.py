@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import asyncssh
 
@@ -17,62 +14,30 @@ from nanochat.common.paths import Layout
 from remote.hosts.book import Host
 from remote.transport.base import (
     CONNECT_TIMEOUT,
-    AuthenticationFailed,
-    ChangedHostKey,
     Completed,
     HostUnreachable,
     LoginShellFailed,
-    UnknownHostKey,
     read_all,
     split_lines,
 )
-from remote.transport.known_hosts import DEFAULT_PORT, first_line, key_line, look_up
 from remote.transport.login_shell import AfterMark, command_line, new_mark
+from remote.transport.ssh_login import Login, reason
 
-KEEPALIVE_INTERVAL = 5.0
-KEEPALIVE_COUNT = 3  # a dead link is noticed after 15 s
-HOST_KEY_ALGORITHMS = (
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-)
+KEEPALIVE_INTERVAL = 5.0  # a dead link is noticed after three
 _STDERR_KEPT = 4096
 _GRACE = 2.0
 _LOGIN = 30.0  # seconds that login files may take
 
 
-class _Client(asyncssh.SSHClient):
-    """Notes the host key that was shown and not trusted."""
-
-    def __init__(self) -> None:
-        self.shown: tuple[str, str, int, asyncssh.SSHKey] | None = None
-
-    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        self.shown = (host, addr, port, key)
-        return False
-
-
 class SSHTransport:
-    """Commands on an SSH host. ~/.ssh/config is honoured (aliases, ProxyJump, User, IdentityFile …)."""
+    """Commands on an SSH host. OpenSSH's configuration is honoured (aliases, ProxyJump, IdentityFile …)."""
 
     def __init__(self, host: Host, layout: Layout) -> None:
         self.host = host
         self.name = host.name
         self._known_hosts = layout.known_hosts
+        self._login: Login | None = None
         self._connection: asyncssh.SSHClientConnection | None = None
-        self._client = _Client()
-
-    @property
-    def files(self) -> list[Path]:
-        """The known_hosts files, ours first."""
-        return [
-            self._known_hosts,
-            Path("~/.ssh/known_hosts").expanduser(),
-            Path("/etc/ssh/ssh_known_hosts"),
-        ]
 
     async def connect(self) -> None:
         """Opens the connection within 10 s.
@@ -80,93 +45,17 @@ class SSHTransport:
         Raises `UnknownHostKey`, `ChangedHostKey`, `AuthenticationFailed`, `HostUnreachable`, or `UserError`
         for a key or an ~/.ssh/config that cannot be used.
         """
-        self._client = _Client()
+        self._login = Login(self.host, self._known_hosts, KEEPALIVE_INTERVAL, CONNECT_TIMEOUT)
+        self._connection = await self._open(self._login)
+
+    async def _open(self, login: Login) -> asyncssh.SSHClientConnection:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                options = await self._options()
-                self._connection = await asyncssh.connect(host=self.host.address, options=options)
-        except asyncssh.HostKeyNotVerifiable as error:
-            raise self._untrusted(str(error)) from error
-        except asyncssh.PermissionDenied as error:
-            raise self._refused() from error
-        except (TimeoutError, OSError, asyncssh.Error) as error:
-            raise HostUnreachable(self.name, _reason(error), f"target {self.host.target}") from error
-        except (asyncssh.ConfigParseError, asyncssh.KeyImportError, ValueError) as error:
-            raise UserError(f"host '{self.name}': {error}", "look at the key and ~/.ssh/config") from error
-
-    async def _options(self) -> asyncssh.SSHClientConnectionOptions:
-        host = self.host
-        arguments: dict[str, Any] = {
-            "host": host.address,
-            "client_factory": lambda: self._client,
-            "known_hosts": self._trusted,
-            "password_auth": False,
-            "kbdint_auth": False,
-            "preferred_auth": ("publickey",),
-            "agent_forwarding": False,
-            "x11_forwarding": False,
-            "request_pty": False,
-            "keepalive_interval": KEEPALIVE_INTERVAL,
-            "keepalive_count_max": KEEPALIVE_COUNT,
-            "login_timeout": CONNECT_TIMEOUT,
-        }
-        if host.user:
-            arguments["username"] = host.user
-        if host.port:
-            arguments["port"] = host.port
-        if host.key:
-            arguments.update(await asyncio.to_thread(_key_arguments, host))
-        options: asyncssh.SSHClientConnectionOptions
-        options = await asyncssh.SSHClientConnectionOptions.construct(**arguments)
-        # Ask for the kind of key we know first, or a host with several would seem to have changed.
-        name, port = options.host_key_alias or options.host, options.port
-        known = await asyncio.to_thread(look_up, self.files, name, "", _port(port))
-        if not known.authorities:
-            ours = [alg.decode() for key in known.keys for alg in key.sig_algorithms]
-            wanted = [
-                alg for alg in dict.fromkeys((*ours, *HOST_KEY_ALGORITHMS)) if alg in HOST_KEY_ALGORITHMS
-            ]
-            options = await asyncssh.SSHClientConnectionOptions.construct(
-                **arguments, server_host_key_algs=wanted
-            )
-        return options
-
-    def _trusted(self, host: str, addr: str, port: int | None) -> tuple[Sequence[Any], ...]:
-        record = look_up(self.files, host, addr, _port(port))
-        keys = [key for key in record.keys if key not in record.revoked]
-        return keys, list(record.authorities), list(record.revoked), [], [], [], []
-
-    def _untrusted(self, reason: str) -> UserError:
-        if self._client.shown is None:
-            return HostUnreachable(self.name, f"its host key was refused: {reason}")
-        host, addr, port, key = self._client.shown
-        fingerprint = key.get_fingerprint("sha256")
-        name = f"[{host}]:{port}" if _port(port) else host
-        on_record = first_line(self.files, host, addr, _port(port))
-        if on_record is not None:
-            return ChangedHostKey(self.name, fingerprint, *on_record, name)
-        return UnknownHostKey(
-            self.name,
-            name,
-            key.get_algorithm(),
-            fingerprint,
-            self._known_hosts,
-            key_line(key, host, port),
-        )
-
-    def _refused(self) -> AuthenticationFailed:
-        user = self.host.user or "your user"
-        if self.host.key:
-            return AuthenticationFailed(
-                self.name,
-                f"the key {self.host.key} is not accepted for {user}",
-                "put its public half into ~/.ssh/authorized_keys there",
-            )
-        return AuthenticationFailed(
-            self.name,
-            f"no key of ssh-agent or ~/.ssh is accepted for {user}",
-            "name one with `hosts add --key FILE`, or load it with ssh-add",
-        )
+                return await login.open()
+        except TimeoutError:
+            raise HostUnreachable(
+                self.name, f"no answer within {CONNECT_TIMEOUT:g} s", f"target {self.host.target}"
+            ) from None
 
     async def close(self) -> None:
         """Closes the connection and everything over it."""
@@ -178,6 +67,8 @@ class SSHTransport:
                     await connection.wait_closed()
             except TimeoutError:
                 connection.abort()
+        if self._login is not None:
+            await self._login.close()
 
     async def run(self, argv: Sequence[str], input: bytes = b"", within: float = 60.0) -> Completed:
         """Runs a command to its end; `HostUnreachable` when the link is lost or `within` seconds pass.
@@ -197,7 +88,7 @@ class SSHTransport:
         except TimeoutError:
             raise self._late(Path(argv[0]).name, within, out, err) from None
         except (asyncssh.Error, OSError) as error:
-            raise HostUnreachable(self.name, _reason(error)) from error
+            raise HostUnreachable(self.name, reason(error)) from error
         finally:
             process.close()
         if process.returncode is None:
@@ -234,7 +125,7 @@ class SSHTransport:
         except TimeoutError:
             raise HostUnreachable(self.name, "it does not answer") from None
         except (asyncssh.Error, OSError) as error:
-            raise HostUnreachable(self.name, _reason(error)) from error
+            raise HostUnreachable(self.name, reason(error)) from error
 
 
 class SSHStream:
@@ -259,7 +150,7 @@ class SSHStream:
             what = f"has not come to our command in {_LOGIN:g} s"
             raise LoginShellFailed(self._name, what, self._out.before) from None
         except (asyncssh.Error, OSError) as error:
-            raise HostUnreachable(self._name, _reason(error)) from error
+            raise HostUnreachable(self._name, reason(error)) from error
         if self._process.returncode is None:
             raise HostUnreachable(self._name, "the connection was lost")
         what = f"ended without running our command (exit {self._process.returncode})"
@@ -276,7 +167,7 @@ class SSHStream:
             self._process.stdin.write(data)
             await self._process.stdin.drain()
         except (asyncssh.Error, OSError) as error:
-            raise HostUnreachable(self._name, _reason(error)) from error
+            raise HostUnreachable(self._name, reason(error)) from error
 
     async def lines(self) -> AsyncIterator[bytes]:
         """Its standard output, line by line."""
@@ -284,7 +175,7 @@ class SSHStream:
             async for line in split_lines(self._out.read, self._name):
                 yield line
         except (asyncssh.Error, OSError) as error:
-            raise HostUnreachable(self._name, _reason(error)) from error
+            raise HostUnreachable(self._name, reason(error)) from error
 
     async def close(self) -> str:
         """Ends it; the end of what it said on standard error."""
@@ -300,27 +191,6 @@ class SSHStream:
         return self._said.decode(errors="replace")
 
 
-def _key_arguments(host: Host) -> dict[str, Any]:
-    """Only the named key is offered; one with a passphrase has to be in ssh-agent."""
-    path = Path(host.key).expanduser()
-    try:
-        return {"client_keys": [asyncssh.read_private_key(path)], "agent_path": None}
-    except asyncssh.KeyImportError as error:
-        if "passphrase" not in str(error).lower():
-            raise UserError(f"cannot use the key {host.key} of host '{host.name}': {error}") from error
-        if not os.environ.get("SSH_AUTH_SOCK"):
-            raise UserError(
-                f"the key {host.key} has a passphrase", f"load it into ssh-agent: ssh-add {host.key}"
-            ) from error
-        return {"client_keys": [], "agent_identities": [str(path)]}
-    except OSError as error:
-        raise UserError(f"cannot read the key {host.key} of host '{host.name}': {error.strerror}") from error
-
-
-def _port(port: int | None) -> int | None:
-    return None if port == DEFAULT_PORT else port
-
-
 async def _feed(process: asyncssh.SSHClientProcess[bytes], out: AfterMark, input: bytes) -> None:
     """Sends the input and closes it. A command that ends before it has read all tells why by its exit."""
     with contextlib.suppress(asyncssh.Error, OSError):
@@ -330,13 +200,3 @@ async def _feed(process: asyncssh.SSHClientProcess[bytes], out: AfterMark, input
             if out.found:
                 process.stdin.write(input)
         process.stdin.write_eof()
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {CONNECT_TIMEOUT:g} s"
-    if isinstance(error, socket.gaierror):
-        return f"its name does not resolve ({error.strerror})"
-    if isinstance(error, OSError):
-        return os.strerror(error.errno).lower() if error.errno else str(error)
-    return str(error) or type(error).__name__
