@@ -22,6 +22,7 @@ from remote.transport.base import (
 )
 from remote.transport.login_shell import AfterMark, command_line, new_mark
 from remote.transport.ssh_login import Login, reason
+from remote.transport.ssh_sessions import Sessions
 
 KEEPALIVE_INTERVAL = 5.0  # a dead link is noticed after three
 _STDERR_KEPT = 4096
@@ -37,7 +38,7 @@ class SSHTransport:
         self.name = host.name
         self._known_hosts = layout.known_hosts
         self._login: Login | None = None
-        self._connection: asyncssh.SSHClientConnection | None = None
+        self._sessions: Sessions | None = None
 
     async def connect(self) -> None:
         """Opens the connection within 10 s.
@@ -45,8 +46,8 @@ class SSHTransport:
         Raises `UnknownHostKey`, `ChangedHostKey`, `AuthenticationFailed`, `HostUnreachable`, or `UserError`
         for a key or an ~/.ssh/config that cannot be used.
         """
-        self._login = Login(self.host, self._known_hosts, KEEPALIVE_INTERVAL, CONNECT_TIMEOUT)
-        self._connection = await self._open(self._login)
+        login = self._login = Login(self.host, self._known_hosts, KEEPALIVE_INTERVAL, CONNECT_TIMEOUT)
+        self._sessions = Sessions(self.name, await self._open(login), lambda: self._open(login))
 
     async def _open(self, login: Login) -> asyncssh.SSHClientConnection:
         try:
@@ -59,14 +60,9 @@ class SSHTransport:
 
     async def close(self) -> None:
         """Closes the connection and everything over it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-            try:
-                async with asyncio.timeout(_GRACE):
-                    await connection.wait_closed()
-            except TimeoutError:
-                connection.abort()
+        sessions, self._sessions = self._sessions, None
+        if sessions is not None:
+            await sessions.close()
         if self._login is not None:
             await self._login.close()
 
@@ -117,13 +113,15 @@ class SSHTransport:
         return stream
 
     async def _start(self, argv: Sequence[str], mark: bytes) -> asyncssh.SSHClientProcess[bytes]:
-        if self._connection is None:
+        if self._sessions is None:
             raise HostUnreachable(self.name, "not connected")
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                return await self._connection.create_process(command_line(argv, mark), encoding=None)
+            async with asyncio.timeout(2 * CONNECT_TIMEOUT):  # it may need another connection
+                return await self._sessions.start(command_line(argv, mark))
         except TimeoutError:
             raise HostUnreachable(self.name, "it does not answer") from None
+        except asyncssh.ChannelOpenError as error:
+            raise HostUnreachable(self.name, f"it lets no command run: {reason(error)}") from error
         except (asyncssh.Error, OSError) as error:
             raise HostUnreachable(self.name, reason(error)) from error
 
