@@ -1,4 +1,4 @@
-"""Which attention kernel is taken, what it is told, and that all give the same numbers."""
+"""Which attention kernel is chosen, what it is passed, and that all give the same numbers."""
 
 import sys
 import types
@@ -52,7 +52,7 @@ def heads(queries: int, keys: int, kv_heads: int = 2) -> tuple[Tensor, Tensor, T
 
 @pytest.mark.parametrize("window", [None, 0, 3, 8, 40])
 @pytest.mark.parametrize(("queries", "keys"), [(16, 16), (1, 12), (5, 20)])
-def test_flash_attention_is_told_what_gives_the_same_numbers(
+def test_flash_attention_is_called_so_that_it_gives_the_same_numbers(
     queries: int, keys: int, window: int | None
 ) -> None:
     q, k, v = heads(queries, keys)
@@ -96,7 +96,7 @@ def test_a_model_on_flex_attention_is_the_model() -> None:
 
 @pytest.mark.parametrize("window", [None, 1, 40, 128, 200])
 @pytest.mark.parametrize("length", [128, 300])
-def test_attention_by_hand_and_its_gradient_are_the_kernels(length: int, window: int | None) -> None:
+def test_custom_attention_and_its_gradient_equal_the_kernel(length: int, window: int | None) -> None:
     q, k, v = (x.float().requires_grad_() for x in heads(length, length, kv_heads=4))
     assert custom_attention_supported(q, k, window)
     upstream = torch.randn(q.shape, generator=torch.Generator().manual_seed(3))
@@ -117,7 +117,9 @@ def check_reading(ours: Tensor, q: Tensor, k: Tensor, v: Tensor, window: int | N
 @pytest.mark.parametrize("window", [None, 0, 1, 40, 127, 128, 200, 400])
 @pytest.mark.parametrize(("queries", "keys"), [(32, 32), (128, 128), (300, 300), (50, 333), (257, 400)])
 @pytest.mark.parametrize("kv_heads", [4, 2])
-def test_reading_by_hand_is_the_kernel(queries: int, keys: int, window: int | None, kv_heads: int) -> None:
+def test_inference_attention_equals_the_kernel(
+    queries: int, keys: int, window: int | None, kv_heads: int
+) -> None:
     q, k, v = (x.float() for x in heads(queries, keys, kv_heads))
     assert inference_attention_supported(q, k, v)
     check_reading(attend(q, k, v, window, 1.44), q, k, v, window)
@@ -130,7 +132,7 @@ def test_reading_by_hand_is_the_kernel(queries: int, keys: int, window: int | No
 @pytest.mark.parametrize("window", [None, 0, 3, 20, 26, 60])
 @pytest.mark.parametrize(("prefix", "tail"), [(20, 7), (1, 40), (64, 1)])
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
-def test_tails_see_the_prefix_they_go_on_from(
+def test_tails_see_the_prefix_they_continue(
     prefix: int, tail: int, window: int | None, kv_heads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some tails at a time, and of a long one some tokens at a time."""
@@ -144,7 +146,7 @@ def test_tails_see_the_prefix_they_go_on_from(
     check_reading(ours, q, torch.cat((old_k[each], k), 1), torch.cat((old_v[each], v), 1), window)
 
 
-def test_attention_by_hand_stays_within_its_memory() -> None:
+def test_custom_attention_stays_within_its_memory() -> None:
     def shape(batch: int, length: int) -> Tensor:
         return torch.empty(batch, length, 8, 64, device="meta").requires_grad_()
 

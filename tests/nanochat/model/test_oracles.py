@@ -39,7 +39,7 @@ def read(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("era", ["modern", "classic"])
-def test_reference_checkpoints_give_the_reference_logits_and_greedy_tokens(
+def test_upstream_checkpoints_give_upstream_logits_and_greedy_tokens(
     shared_reference: Path, era: str
 ) -> None:
     folder = shared_reference / "checkpoints" / era
@@ -57,7 +57,7 @@ def test_reference_checkpoints_give_the_reference_logits_and_greedy_tokens(
         assert greedy == [case["greedy_ids"]], case["prompt"]
 
 
-def test_packed_batches_are_the_reference_batches(
+def test_packed_batches_equal_upstream(
     shared_reference: Path, tokenizer: Tokenizer, shards: ShardSet
 ) -> None:
     for name, batches in read(shared_reference / "oracles/loader.json").items():
@@ -71,7 +71,7 @@ def test_packed_batches_are_the_reference_batches(
 
 
 @pytest.mark.parametrize("split", ["val", "train"])
-def test_bits_per_byte_are_the_reference_figures(
+def test_bits_per_byte_equal_upstream(
     shared_reference: Path, tokenizer: Tokenizer, shards: ShardSet, split: str
 ) -> None:
     expected = read(shared_reference / "oracles/bpb.json")[f"d2_{split}"]
@@ -82,7 +82,7 @@ def test_bits_per_byte_are_the_reference_figures(
     assert bpb == pytest.approx(expected["bpb"], abs=1e-5)
 
 
-def test_a_short_training_is_the_reference_training(
+def test_a_short_training_equals_upstream(
     shared_reference: Path, tokenizer: Tokenizer, shards: ShardSet
 ) -> None:
     """Rates, decay, FLOPs, every loss, gradient norms, the first update and bits per byte of 40 steps."""

@@ -39,13 +39,13 @@ PUBLISHED_RUNS = (
 )
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert nanochat(["estimate", *words]) == 0
     return capsys.readouterr().out
 
 
 def document(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
-    found = json.loads(told(capsys, "--json", *words))
+    found = json.loads(printed(capsys, "--json", *words))
     assert isinstance(found, dict)
     return found
 
@@ -117,15 +117,15 @@ def test_the_table_fits_80_columns_and_says_what_fits(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for words in (["--depth=24", "--gpus=8", "--fp8"], ["--depth=32", "--gpu=l4", "--gpus=4"], ["--depth=4"]):
-        text = told(capsys, f"--base-dir={tmp_path}", *words)
+        text = printed(capsys, f"--base-dir={tmp_path}", *words)
         assert max(map(len, text.splitlines())) <= 80, text
-    text = told(
+    text = printed(
         capsys, "--depth=24", "--gpu=h100", "--gpus=8", "--device-batch-size=256", "--vocab-size=32768"
     )
     assert "does not fit; --device-batch-size" in text
-    text = told(capsys, "--depth=4", "--gpu=h100", "--vocab-size=32768", "--device-batch-size=4096")
+    text = printed(capsys, "--depth=4", "--gpu=h100", "--vocab-size=32768", "--device-batch-size=4096")
     assert "do not add up" in text
-    text = told(capsys, "--depth=12", "--gpu=h100", "--gpus=3", "--vocab-size=32768")
+    text = printed(capsys, "--depth=12", "--gpu=h100", "--gpus=3", "--vocab-size=32768")
     assert "base_train will refuse" in text
 
 

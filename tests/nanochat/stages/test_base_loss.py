@@ -48,9 +48,7 @@ def events(base: Path) -> list[Event]:
     return read_events(runs_of(base)[-1] / "events.jsonl")[0]
 
 
-def test_bits_per_byte_are_the_reference_figures(
-    shared_reference: Path, shared_data: Path, tmp_path: Path
-) -> None:
+def test_bits_per_byte_equal_upstream(shared_reference: Path, shared_data: Path, tmp_path: Path) -> None:
     for name in ("tokenizer", "base_checkpoints"):
         (tmp_path / name).symlink_to(shared_reference / "checkpoints/modern" / name)
     expected = json.loads((shared_reference / "oracles/bpb.json").read_text())
@@ -116,9 +114,9 @@ def test_the_figure_does_not_depend_on_the_batch_size(base: Path, tag: str) -> N
 def test_events_carry_the_figures_and_the_samples(base: Path) -> None:
     seen = measure(base, "--model-tag", "d2", "--split-tokens=640", "--seed", "5")
     found = events(base)
-    (told,) = [event for event in found if event.kind == "eval"]
-    assert told.step == 7
-    assert told.data == {name: seen[name] for name in ("train/bpb", "val/bpb")}
+    (logged,) = [event for event in found if event.kind == "eval"]
+    assert logged.step == 7
+    assert logged.data == {name: seen[name] for name in ("train/bpb", "val/bpb")}
     samples = [event.data for event in found if event.kind == "sample"]
     assert [sample["prompt"] for sample in samples] == [*PROMPTS, *[""] * UNCONDITIONED_SAMPLES]
     free = [sample["text"] for sample in samples[len(PROMPTS) :]]

@@ -168,7 +168,7 @@ def test_killed_and_resumed_is_bit_for_bit_never_killed(base: Path, uninterrupte
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_saves_and_ends_as_stopped_and_resume_goes_on(
+def test_a_signal_saves_and_ends_as_stopped_and_resume_continues(
     base: Path, uninterrupted: Path, number: int
 ) -> None:
     """Between two periodic saves: nothing but the step under way is lost."""
@@ -282,7 +282,7 @@ def test_steps_that_are_not_finite_are_left_out_and_stop_the_run(
     assert of_kind(events, "stage_end")[0].data["status"] == "failed"
 
 
-def test_a_loss_spike_is_told_once(base: Path) -> None:
+def test_a_loss_spike_is_reported_once(base: Path) -> None:
     tracker = LossTracker()
 
     def update(step: int, loss: float) -> str:
@@ -328,8 +328,8 @@ def test_a_classic_model_is_trained_and_read_as_one(base: Path) -> None:
         "--final-lr-frac=0",
     )
     assert train(base, *recipe, "--num-iterations=40", "--matrix-lr=0.02", "--weight-decay=0") == 0
-    told = losses(events_of(base))
-    assert told[39] < told[0] - 0.5
+    logged = losses(events_of(base))
+    assert logged[39] < logged[0] - 0.5
     model = load_model(find_checkpoint(base / "base_checkpoints"))
     assert model.config.parts == CLASSIC
     assert not model.value_embeds
@@ -340,12 +340,12 @@ def test_gradients_are_clipped_to_the_norm_asked_for(base: Path) -> None:
     free = of_kind(events_of(base), "metric")
     assert train(base, "--num-iterations=3", "--grad-clip=1e-9", "--model-tag=clipped") == 0
     clipped = of_kind(events_of(base), "metric")
-    # The norm told is that before clipping, and AdamW with so small a gradient and its eps barely moves.
+    # The norm reported is that before clipping, and AdamW with so small a gradient and its eps barely moves.
     assert clipped[0].data["train/grad_norm"] == free[0].data["train/grad_norm"]
     assert clipped[2].data["train/loss"] != free[2].data["train/loss"]
 
 
-def test_one_batch_is_learnt_by_heart(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_batch_is_memorised(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nanochat.train import loop as training_loop
 
     seen: list[list[torch.Tensor]] = []
@@ -370,8 +370,8 @@ def test_one_batch_is_learnt_by_heart(base: Path, monkeypatch: pytest.MonkeyPatc
     assert len(seen[0]) == 2
     assert not torch.equal(seen[0][0], seen[0][1])
     assert all(torch.equal(ours, first) for step in seen for ours, first in zip(step, seen[0], strict=True))
-    told = losses(events)
-    assert told[79] < 0.1 < told[0]
+    logged = losses(events)
+    assert logged[79] < 0.1 < logged[0]
     # Going on, it is still the same batch.
     first = seen[0]
     seen.clear()
@@ -385,8 +385,8 @@ def test_only_the_newest_and_the_best_checkpoints_are_kept(base: Path) -> None:
     # A learning rate that spoils the model late: the best is not among the last.
     assert train(base, *options, "--matrix-lr=40", "--embedding-lr=60", "--warmdown-ratio=0") == 0
     found = list_checkpoints(base / "base_checkpoints" / "d2")
-    told = {e.step: e.data["val/bpb"] for e in of_kind(events_of(base), "eval")}
-    best = min(told[step] for step in range(5, 61, 5))
+    logged = {e.step: e.data["val/bpb"] for e in of_kind(events_of(base), "eval")}
+    best = min(logged[step] for step in range(5, 61, 5))
     assert {c.step for c in found} >= {55, 60}
     assert len(found) <= 3
     assert min(c.meta["val_bpb"] for c in found) == best

@@ -62,16 +62,16 @@ def test_two_processes_train_as_one_does(base: Path, torchrun: bool) -> None:
     files = set(find_checkpoint(base / "base_checkpoints").meta["files"])
     ranks = {f"{kind}_rank{rank}.safetensors" for kind in ("optim", "state") for rank in (0, 1)}
     assert files == ranks | {"model.safetensors"}
-    told = losses(events_of(base, "the-run"))
+    logged = losses(events_of(base, "the-run"))
     one = [event.data["train/loss"] for event in alone(base, *options) if event.kind == "metric"]
-    assert [told[it] for it in range(STEPS)] == pytest.approx(one, abs=2e-4)
+    assert [logged[it] for it in range(STEPS)] == pytest.approx(one, abs=2e-4)
 
 
 def test_bits_per_byte_do_not_depend_on_the_number_of_processes(base: Path) -> None:
     run(base, "--num-iterations=1", "--eval-tokens=1792")  # seven batches: not the same number on each
     two = next(event.data["val/bpb"] for event in events_of(base, "the-run") if event.kind == "eval")
-    told = alone(base, "--num-iterations=1", "--eval-tokens=1792")
-    one = next(event.data["val/bpb"] for event in told if event.kind == "eval")
+    logged = alone(base, "--num-iterations=1", "--eval-tokens=1792")
+    one = next(event.data["val/bpb"] for event in logged if event.kind == "eval")
     assert two == pytest.approx(one, abs=1e-7)
 
 
@@ -99,27 +99,27 @@ def test_killed_and_resumed_two_processes_are_bit_identical(
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_one_process_goes_on_exactly_from_the_checkpoint_of_two(base: Path) -> None:
+def test_one_process_resumes_exactly_from_the_checkpoint_of_two(base: Path) -> None:
     run(base, "--num-iterations=9", "--save-every=6", "--eval-every=-1")
     whole = losses(events_of(base, "the-run"))
-    told = alone(base, "--num-iterations=9", "--eval-every=-1", "--resume-from-step=6")
-    assert "other_ranks" not in [event.data["what"] for event in told if event.kind == "alert"]
-    after = {event.step: event.data["train/loss"] for event in told if event.kind == "metric"}
+    logged = alone(base, "--num-iterations=9", "--eval-every=-1", "--resume-from-step=6")
+    assert "other_ranks" not in [event.data["what"] for event in logged if event.kind == "alert"]
+    after = {event.step: event.data["train/loss"] for event in logged if event.kind == "metric"}
     assert sorted(after) == [6, 7, 8]
     assert [after[step] for step in (6, 7, 8)] == pytest.approx([whole[s] for s in (6, 7, 8)], abs=2e-4)
 
 
-def test_text_shared_by_row_groups_goes_on_with_a_warning(base: Path) -> None:
+def test_text_sharded_by_row_groups_resumes_with_a_warning(base: Path) -> None:
     run(base, "--num-iterations=6", "--shard-by=row-groups", "--save-every=3", "--eval-every=-1")
-    told = alone(
+    logged = alone(
         base, "--num-iterations=9", "--eval-every=-1", "--resume-from-step=6", "--shard-by=row-groups"
     )
-    assert "other_ranks" in [event.data["what"] for event in told if event.kind == "alert"]
-    assert [event.step for event in told if event.kind == "metric"] == [6, 7, 8]
+    assert "other_ranks" in [event.data["what"] for event in logged if event.kind == "alert"]
+    assert [event.step for event in logged if event.kind == "metric"] == [6, 7, 8]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_stop_is_agreed_saved_and_told(base: Path, number: int) -> None:
+def test_a_stop_is_agreed_saved_and_reported(base: Path, number: int) -> None:
     process = start(base, "--num-iterations=5000", "--eval-every=-1")
     assert process.stdout is not None
     for line in process.stdout:
@@ -152,7 +152,7 @@ EVALUATIONS = {
 
 
 @pytest.mark.parametrize("stage", EVALUATIONS)
-def test_two_processes_judge_as_one_does(
+def test_two_processes_evaluate_as_one_does(
     base: Path, stage: str, shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main("base_train", [f"--base-dir={base}", *TINY, "--num-iterations=3", "--eval-every=-1"]) == 0
@@ -170,12 +170,12 @@ def test_two_processes_judge_as_one_does(
         assert done.returncode == 0, done.stderr
         events = read_events(folder / "events.jsonl")[0]
         assert [event.seq for event in events] == list(range(len(events)))
-        told = events[-1].data["results"]
-        assert isinstance(told, dict)
+        logged = events[-1].data["results"]
+        assert isinstance(logged, dict)
         results.append(
             {
                 name: value
-                for name, value in told.items()
+                for name, value in logged.items()
                 if name.startswith(("core/", "chat/")) or name.endswith("bpb")
             }
         )

@@ -95,7 +95,7 @@ def chat_eval(base: Path, *options: str) -> int:
     return main("chat_eval", [f"--base-dir={base}", *fixed, *options])
 
 
-def test_a_run_that_was_cut_goes_on_to_the_same_verdicts(
+def test_an_interrupted_run_resumes_to_the_same_results(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NANOCHAT_RUN_DIR", str(tmp_path / "run"))

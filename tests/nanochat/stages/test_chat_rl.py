@@ -119,7 +119,7 @@ def test_the_gradient_of_a_step_is_that_of_the_formula(
             assert torch.allclose(grads[name], p.grad, rtol=1e-3, atol=1e-6), name
 
 
-def test_prompts_and_tool_outputs_are_not_trained_and_the_end_is_unless_told(opened: OpenedModel) -> None:
+def test_prompts_and_tool_outputs_are_not_trained_and_the_end_is_by_default(opened: OpenedModel) -> None:
     answer = Completion([5, 6, 7, 8], [True, False, False, True], FinishReason.STOP)
     assert loader_of(opened, []).row([1, 2], answer).tolist() == [~1, ~2, 5, ~6, ~7, 8]
     assert loader_of(opened, [], train_eos=False).row([1, 2], answer).tolist() == [~1, ~2, 5, ~6, ~7, ~8]
@@ -137,7 +137,7 @@ def test_an_answer_does_not_depend_on_the_questions_beside_it(opened: OpenedMode
     assert [a.tokens for a in other[0].completions] != [a.tokens for a in alone[0].completions]
 
 
-def test_two_loaders_part_the_questions_of_one(opened: OpenedModel) -> None:
+def test_two_loaders_shard_the_questions_of_one(opened: OpenedModel) -> None:
     class Both(Ranks):
         def gather(self, value: Any) -> list[Any]:
             return [value]

@@ -106,7 +106,7 @@ def test_progress_sets_the_rate() -> None:
     assert progress_multiplier(1.0, 0.0, 1.0, 0.2) == pytest.approx(0.2)
 
 
-def test_the_optimizer_goes_on_unless_told_not_to(base: Path) -> None:
+def test_the_optimizer_continues_unless_it_is_not_loaded(base: Path) -> None:
     """One step at rate 0 leaves the weights; the momenta then tell what was loaded."""
     momenta = {}
     before = load_file(find_checkpoint(base / "base_checkpoints").path / "optim.safetensors")
@@ -203,7 +203,7 @@ def test_a_bad_line_of_conversations_is_named(base: Path, capsys: pytest.Capture
     assert f"{path}, line 2" in error_line(capsys)
 
 
-def test_another_mixture_does_not_go_on(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_mixture_does_not_resume(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main("chat_sft", [f"--base-dir={base}", *QUICK]) == 0
     capsys.readouterr()
     assert main("chat_sft", [f"--base-dir={base}", *QUICK, "--mixture=Identity:9", "--resume"]) == 2

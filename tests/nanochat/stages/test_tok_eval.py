@@ -63,8 +63,8 @@ def test_counts_and_differences_are_tiktoken_s(
         ):
             saved = results[f"{name}/fewer_than_{key}_percent"]
             assert saved == pytest.approx(100 * (theirs - ours) / theirs, abs=0.01), (name, key)
-    (told,) = [event.data for event in found if event.kind == "eval"]
-    assert told == {f"tok/{name}": value for name, value in results.items()}
+    (logged,) = [event.data for event in found if event.kind == "eval"]
+    assert logged == {f"tok/{name}": value for name, value in results.items()}
     shown = capsys.readouterr().out.splitlines()
     assert "ours (273 ids) against GPT-2 (50,257 ids)" in shown
     assert max(map(len, shown)) <= 80

@@ -75,7 +75,7 @@ def test_a_step_in_float16_is_the_step_in_float32() -> None:
     wide, expected = tiny_step(None, torch.float32)
     assert narrow.applied
     assert narrow.loss == pytest.approx(wide.loss, rel=1e-3)
-    assert narrow.grad_norm == pytest.approx(wide.grad_norm, rel=1e-2)  # told without the scale
+    assert narrow.grad_norm == pytest.approx(wide.grad_norm, rel=1e-2)  # reported without the scale
     name = "transformer.h.1.mlp.c_proj.weight"  # zero at first, so this is the update
     assert ((weights[name] - expected[name]).norm() / expected[name].norm()).item() < 0.05
 
@@ -113,8 +113,8 @@ def test_a_run_in_float16_learns_and_resumes_with_its_scale(
     assert state["scale"] <= 2.0**16
     assert 0 < state["good_steps"] <= 12
     events = read_events(next((base / "runs").iterdir()) / "events.jsonl")[0]
-    told = [event.data["train/loss_scale"] for event in events if event.kind == "metric"]
-    assert told[-1] == state["scale"]
+    logged = [event.data["train/loss_scale"] for event in events if event.kind == "metric"]
+    assert logged[-1] == state["scale"]
     assert math.isfinite(saved[-1].meta["val_bpb"])
     assert main("base_train", [*options, "--resume-from-step=6"]) == 0
     again = list_checkpoints(base / "base_checkpoints/d2")[-1].meta

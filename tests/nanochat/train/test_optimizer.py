@@ -162,7 +162,7 @@ def train(model: GPT, optimizer: MuonAdamW, steps: range) -> None:
         optimizer.step()
 
 
-def test_saved_and_restored_state_goes_on_bit_for_bit() -> None:
+def test_saved_and_restored_state_continues_bit_for_bit() -> None:
     whole = tiny()
     optimizer = MuonAdamW(parameter_groups(whole, LearningRates()))
     train(whole, optimizer, range(3))

@@ -95,7 +95,7 @@ def test_any_number_of_ranks_updates_as_one_does(
         assert result["norms"] == pytest.approx(alone["norms"], rel=1e-4)
 
 
-def test_states_are_shared_out_and_go_to_any_number_of_ranks() -> None:
+def test_states_are_sharded_and_restored_on_any_number_of_ranks() -> None:
     shapes: Shapes = ([(37, 41), (10,), (1025,)], [(8, 6), (6, 8)], 3)
     alone = trained(0, 1, shapes, save=True)
     parts = [result["states"] for result in on_ranks(2, trained, shapes, True)]

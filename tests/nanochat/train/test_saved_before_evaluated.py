@@ -61,8 +61,8 @@ def test_after_a_failed_evaluation_resume_only_evaluates(
     events = events_of(base)
     assert not of_kind(events, "metric")
     [after] = tag(base)
-    [told] = of_kind(events, "eval")
-    assert (told.step, bpb_of_step(after)) == (6, told.data["val/bpb"])
+    [logged] = of_kind(events, "eval")
+    assert (logged.step, bpb_of_step(after)) == (6, logged.data["val/bpb"])
     assert after.meta["run_id"] == before.meta["run_id"]
     changed = {path.name for path in after.path.iterdir() if path.stat().st_mtime_ns != files[path.name]}
     assert changed == {"meta.json"}
