@@ -6,8 +6,6 @@ A retention policy may then delete older checkpoints of the run.
 
 import contextlib
 import copy
-import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from nanochat.checkpoint.figures import add_figures, bpb_of_step
-from nanochat.checkpoint.files import Checkpoint, Writer, list_checkpoints, newest_complete, save_checkpoint
+from nanochat.checkpoint.files import Checkpoint, last_complete, list_checkpoints
+from nanochat.checkpoint.write import Files, Writer, save_checkpoint
+from nanochat.common.atomic_folder import new_token, remove
 from nanochat.common.errors import Exit, UserError
 from nanochat.compute.ranks import Ranks
 
-Files = Mapping[str, Mapping[str, Tensor]]
 Block = Callable[[], contextlib.AbstractContextManager[None]]
 
 FIGURES_RETRY = 5.0
@@ -59,7 +56,9 @@ class Saver:
         self.last = resumed
         """The last checkpoint that is whole on disk: what was resumed from, or saved since."""
         self._saving = saving
-        self._writer = Writer(ranks.rank, ranks.world, ranks.broadcast(os.getpid()))
+        self._token = ranks.broadcast(new_token())
+        self._saves = 0
+        self._writer = Writer()
         self._thread: threading.Thread | None = None
         self._outcome: Checkpoint | UserError | None = None
         self._figures: dict[str, Any] = {}
@@ -149,13 +148,20 @@ class Saver:
     def _write(self, step: int, files: Files, meta: Mapping[str, Any]) -> None:
         try:
             with self._saving():
-                self._outcome = save_checkpoint(self.tag, step, files, meta, self._writer)
+                self._outcome = self._save(step, files, meta)
             self._prune()
         except UserError as error:
             self._outcome = error
         except Exception as error:  # reported, not lost with the thread
             what = f"cannot save the checkpoint of step {step}: {type(error).__name__}: {error}"
             self._outcome = UserError(what, exit_code=Exit.FAILED)
+
+    def _save(self, step: int, files: Files, meta: Mapping[str, Any]) -> Checkpoint:
+        self._writer.release()
+        # Ranks call at the same points, so they count the same and agree on the token.
+        self._saves += 1
+        self._writer = Writer(self.ranks.rank, self.ranks.world, f"{self._token}-{self._saves}")
+        return save_checkpoint(self.tag, step, files, meta, self._writer)
 
     def _prune(self) -> None:
         if self.ranks.is_main and self.retention.last > 0:
@@ -165,21 +171,15 @@ class Saver:
 
 
 def prune(tag: Path, run_id: str, retention: RetentionPolicy) -> list[Path]:
-    """Deletes the run's checkpoints that `retention` does not keep; returns their folders.
-
-    A folder is renamed before it is deleted, so that a kill in between leaves no partial checkpoint.
-    """
+    """Deletes the run's checkpoints that `retention` does not keep; returns their folders."""
     own = [c for c in list_checkpoints(tag) if not c.is_upstream and c.meta.get("run_id") == run_id]
     kept = {c.path for c in own[-retention.last :]}
-    if (complete := newest_complete(tag, run_id)) is not None:
+    if (complete := last_complete(own)) is not None:
         kept.add(complete.path)
     rated = [(bpb, number) for number, c in enumerate(own) if (bpb := bpb_of_step(c)) is not None]
     if retention.best and rated:
         kept.add(own[min(rated)[1]].path)
     deleted = [c.path for c in own if c.path not in kept]
     for path in deleted:
-        hidden = path.with_name(f".{path.name}.doomed")
-        shutil.rmtree(hidden, ignore_errors=True)
-        path.rename(hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
+        remove(path)
     return deleted

@@ -1,16 +1,13 @@
 """`nanochat export`: a classic model as a folder that Hugging Face transformers loads."""
 
-import contextlib
 import json
-import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nanochat.common.atomic_folder import AtomicFolder
 from nanochat.common.errors import Exit, UserError, one_line
-from nanochat.common.paths import fsync_dir, make_dir
 from nanochat.common.text import size_bytes
 from nanochat.config.command_parser import Parser, command_parser, parse_options
 from nanochat.config.eval_options import CheckpointOptions
@@ -24,10 +21,15 @@ if TYPE_CHECKING:
     from nanochat.model.gpt import GPT
     from nanochat.tokenizer.tokenizer import Tokenizer
 
+WEIGHTS, CARD = "model.safetensors", "README.md"
 FILES = (
-    "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-    "README.md",
-)  # fmt: skip
+    "config.json",
+    "generation_config.json",
+    WEIGHTS,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    CARD,
+)
 
 _LAYER_NAMES = {
     "attn.c_q": "self_attn.q_proj",
@@ -83,86 +85,68 @@ def main(argv: Sequence[str]) -> int:
 def export(
     opened: "OpenedModel", out: Path, *, source: str, dtype: str = "float32", force: bool = False
 ) -> None:
-    """Writes the folder whole or not at all: config, weights, tokenizer, generation defaults, model card.
+    """Writes config, weights, tokenizer, generation defaults and model card: the whole folder or nothing.
 
     Raises `UserError` when the model has parts that transformers' NanoChat lacks, when `out` holds
-    something already (unless `force` and it is an export), or when it cannot be written.
+    something already (unless `force` is set and it is an export), or when it cannot be written.
     """
-    import torch
     from safetensors import SafetensorError
+
+    check_expressible(opened.model.config, opened.checkpoint.path)
+    check_target(out, force)
+    texts = {
+        name: json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+        for name, content in hf_documents(opened, dtype, chat=source != "base").items()
+    }
+    texts[CARD] = model_card(opened, source)
+    try:
+        with AtomicFolder(out, FILES.__contains__, overwrite=force) as new:
+            write_weights(opened.model, new.content / WEIGHTS, dtype)
+            for name, text in texts.items():
+                (new.content / name).write_text(text, encoding="utf-8")
+            for path in new.content.iterdir():
+                path.chmod(0o644)  # safetensors makes files that only their owner can read
+            new.commit()
+    except SafetensorError as error:
+        raise UserError(
+            f"cannot write {out}: {one_line(str(error))}", "nothing was changed", Exit.FAILED
+        ) from error
+
+
+def write_weights(model: "GPT", path: Path, dtype: str) -> None:
+    """The weights in transformers' names as a safetensors file of that type."""
+    import torch
     from safetensors.torch import save_file
 
+    kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    weights = {name: tensor.to(kind) for name, tensor in hf_weights(model).items()}
+    save_file(weights, path, {"format": "pt"})  # transformers refuses a file without this entry
+
+
+def hf_documents(opened: "OpenedModel", dtype: str, *, chat: bool) -> dict[str, dict[str, Any]]:
+    """The content of the JSON files, by name."""
     from nanochat.tokenizer.huggingface import tokenizer_config, tokenizer_json
 
-    model, tokenizer = opened.model, opened.tokenizer
-    check_expressible(model.config, opened.checkpoint.path)
-    check_target(out, force)
-    chat = source != "base"
-    documents: dict[str, Any] = {
-        "config.json": hf_config(model.config, tokenizer, chat=chat) | {"dtype": dtype},
+    config, tokenizer = opened.model.config, opened.tokenizer
+    return {
+        "config.json": hf_config(config, tokenizer, chat=chat) | {"dtype": dtype},
         "generation_config.json": generation_config(tokenizer, chat=chat),
         "tokenizer.json": tokenizer_json(tokenizer),
-        "tokenizer_config.json": tokenizer_config(model.config.sequence_len, chat=chat),
+        "tokenizer_config.json": tokenizer_config(config.sequence_len, chat=chat),
     }
-    try:
-        with _new_folder(out) as folder:
-            weights = hf_weights(model)
-            kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
-            save_file(
-                {name: t.to(kind) for name, t in weights.items()},
-                folder / "model.safetensors",
-                {"format": "pt"},
-            )
-            for name, content in documents.items():
-                text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
-                (folder / name).write_text(text, encoding="utf-8")
-            (folder / "README.md").write_text(model_card(opened, source), encoding="utf-8")
-    except (OSError, SafetensorError) as error:
-        reason = one_line(getattr(error, "strerror", None) or str(error))
-        raise UserError(f"cannot write {out}: {reason}", "nothing was changed", Exit.FAILED) from error
 
 
 def check_target(out: Path, force: bool) -> None:
-    """Raises `UserError` unless `out` is free, or holds nothing but an export that `force` may replace."""
+    """Raises `UserError` unless `out` is empty, or holds only an export that `force` may replace."""
     if not out.exists():
         return
     if not out.is_dir():
         raise UserError(f"{out} is a file", "name a folder that does not exist yet")
     names = {path.name for path in out.iterdir()}
-    if foreign := sorted(names - set(FILES)):
-        raise UserError(f"{out} holds other files, {foreign[0]} for one", "name another folder")
+    if others := sorted(names - set(FILES)):
+        raise UserError(f"{out} holds other files, {others[0]} for one", "name another folder")
     if names and not force:
         raise UserError(f"{out} holds an export already", "--force replaces it")
-
-
-@contextlib.contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out`, synced and put in its place at the end, gone after an error."""
-    parent = make_dir(out.parent)
-    temp, old = (parent / f".{out.name}.{os.getpid()}.{what}" for what in ("tmp", "old"))
-    temp.mkdir()
-    try:
-        yield temp
-        for path in temp.iterdir():
-            path.chmod(0o644)
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        fsync_dir(temp)
-        if out.exists():
-            out.rename(old)
-        temp.rename(out)
-        fsync_dir(parent)
-    except BaseException:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        raise
-    finally:
-        shutil.rmtree(temp, ignore_errors=True)
-        if out.exists():
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def check_expressible(config: ModelConfig, where: Path) -> None:
@@ -177,7 +161,7 @@ def check_expressible(config: ModelConfig, where: Path) -> None:
         "short windows": short,
         "a gain on queries and keys": parts.qk_gain != 1.0,
     }
-    if names := [name for name, there in lacking.items() if there]:
+    if names := [name for name, present in lacking.items() if present]:
         raise UserError(
             f"{where} has parts that transformers' NanoChat lacks: {', '.join(names)}",
             "only models of the classic architecture can be exported",

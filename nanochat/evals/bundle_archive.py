@@ -1,12 +1,11 @@
 """The CORE bundle as it is published: a zip, unpacked completely or not at all."""
 
-import os
 import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from nanochat.common.atomic_folder import StagedFolder
+from nanochat.common.atomic_folder import AtomicFolder
 from nanochat.common.errors import UserError
 from nanochat.evals.bundle import BUNDLE_URL, read_bundle
 
@@ -56,19 +55,17 @@ def unpack_bundle(path: Path, out: Path) -> int:
     files = members(path)
     top_names = {PurePosixPath(name).parts[0] for name in files}
     with (
-        StagedFolder(out, top_names.__contains__, overwrite=True) as staged,
+        AtomicFolder(out, top_names.__contains__, overwrite=True) as new,
         zipfile.ZipFile(path) as archive,
     ):
         try:
             for name, item in files.items():
-                target = staged.content / name
+                target = new.content / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(item) as source, target.open("wb") as file:
                     shutil.copyfileobj(source, file, 1 << 20)
-                    file.flush()
-                    os.fsync(file.fileno())
         except (zipfile.BadZipFile, EOFError) as error:
             raise UserError(f"{path} is damaged: {error}", _RETRY) from error
-        read_bundle(staged.content)
-        staged.commit()
+        read_bundle(new.content)
+        new.commit()
     return len(files)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from nanochat.common.atomic_folder import StagedFolder
+from nanochat.common.atomic_folder import AtomicFolder
 from nanochat.common.errors import UserError
 from nanochat.config.data_options import DataBuildOptions
 from nanochat.data.corpus import BucketSort, CorpusSummary, write_shards
@@ -33,10 +33,10 @@ def run(options: DataBuildOptions, run: StageRun) -> dict[str, float | int | str
     out = run.layout.resolve(options.out) if options.out else run.layout.base / "base_data"
     started = time.monotonic()
     skips = Skips()
-    with StagedFolder(out, lambda name: bool(_OURS.fullmatch(name)), options.overwrite) as staged:
-        reader = Reader(options, run, skips, exclude=(staged.out, staged.scratch.parent))
+    with AtomicFolder(out, lambda name: bool(_OURS.fullmatch(name)), options.overwrite) as new:
+        reader = Reader(options, run, skips, exclude=(new.out, new.scratch.parent))
         run.start(total_steps=reader.total_bytes, unit="bytes", info={"out": str(out)})
-        sort = BucketSort(staged.scratch, options.seed)
+        sort = BucketSort(new.scratch, options.seed)
         reader.read_into(sort)
         for line in skips.lines():
             run.log(line)
@@ -47,15 +47,15 @@ def run(options: DataBuildOptions, run: StageRun) -> dict[str, float | int | str
         with Progress(run, "writing", low=READING_SHARE) as progress:
             summary = write_shards(
                 sort,
-                staged.content,
+                new.content,
                 shard_chars=options.shard_chars,
                 val_chars=options.val_chars,
                 row_group=options.row_group,
                 report=lambda share: _report_written(run, progress, share),
             )
-        (staged.content / MANIFEST).write_text(_manifest(options, summary, skips))
+        (new.content / MANIFEST).write_text(_manifest(options, summary, skips))
         run.check_stop()
-        staged.commit()
+        new.commit()
     return _report(run, out, summary, skips, sort.chars_added, time.monotonic() - started)
 
 

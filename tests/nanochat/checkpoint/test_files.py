@@ -24,11 +24,11 @@ from nanochat.checkpoint.files import (
     find_checkpoint,
     list_checkpoints,
     newest_complete,
-    save_checkpoint,
     sweep,
 )
-from nanochat.checkpoint.saver import RetentionPolicy, Saver
+from nanochat.checkpoint.saver import RetentionPolicy, Saver, prune
 from nanochat.checkpoint.weights import load_model, load_weights, read_weights
+from nanochat.checkpoint.write import Writer, save_checkpoint
 from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
 from nanochat.data.dataloader import LoaderState
@@ -114,16 +114,71 @@ def test_without_a_tag_the_deepest_is_taken_without_a_step_the_last(tmp_path: Pa
 def test_what_a_killed_writer_left_is_cleared_and_what_it_replaced_returns(tmp_path: Path) -> None:
     save(tmp_path, 3)
     (tmp_path / ".step_000004.999.tmp").mkdir()
+    (tmp_path / ".step_000002.deleted").mkdir()
+    (tmp_path / ".step_000001.doomed").mkdir()  # version 0.1.0's name
     (tmp_path / "step_000003").rename(tmp_path / ".step_000003.replaced")
     sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["step_000003"]
     assert newest_complete(tmp_path) is not None
 
 
+def two_ranks(token: str) -> tuple[Writer, Writer]:
+    return Writer(0, 2, token), Writer(1, 2, token)
+
+
+def part(tag: Path, step: int, writer: Writer, **meta: object) -> Checkpoint:
+    """What one of two ranks writes of a checkpoint."""
+    name = MODEL if writer.rank == 0 else "optim_rank1.safetensors"
+    return save_checkpoint(tag, step, {name: {"w": torch.ones(100)}}, {"run_id": "run", **meta}, writer)
+
+
+def test_pruning_and_sweeping_leave_the_files_of_a_save_under_way(tmp_path: Path) -> None:
+    """Rank 1 has written its part of step 2 while rank 0 is still busy with step 1."""
+    save(tmp_path, 0)
+    save(tmp_path, 1)
+    main, other = two_ranks("a")
+    part(tmp_path, 2, other, dataloader_state_dict={"rank": 1})
+    sweep(tmp_path)
+    assert [path.name for path in prune(tmp_path, "run", RetentionPolicy(last=1))] == ["step_000000"]
+    assert newest_complete(tmp_path) is not None
+    saved = part(tmp_path, 2, main, dataloader_state_dict={"rank": 0})
+    assert set(saved.meta["files"]) == {MODEL, "optim_rank1.safetensors"}
+    assert [loader["rank"] for loader in saved.meta["dataloader_states"]] == [0, 1]
+    saved.check_files()
+
+
+def test_a_failed_rank_is_known_at_once(tmp_path: Path) -> None:
+    """Also when rank 0 has not begun: its sweep leaves the report, and it does not wait for the part."""
+    main, other = two_ranks("a")
+    with pytest.raises(UserError, match="are needed and"):
+        too_much = {"optim_rank1.safetensors": {"m": torch.empty(1, device="meta").expand(1 << 50)}}
+        save_checkpoint(tmp_path, 2, too_much, {}, other)
+    with pytest.raises(UserError, match=r"rank 1: .* are needed and"):
+        part(tmp_path, 2, main)
+    other.release()
+    assert save(tmp_path, 2).step == 2  # with another token: nothing of the failed save is taken for it
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000002"]
+
+
+def test_the_part_of_a_killed_rank_is_not_taken_for_a_later_save(tmp_path: Path) -> None:
+    """The same step again, as after a resume: what rank 1 wrote before is swept, and rank 0 waits for it
+    anew."""
+    _, other = two_ranks("a")
+    part(tmp_path, 2, other, round=1)
+    other.release()  # as its death does
+    main, again = two_ranks("b")
+    part(tmp_path, 2, again, round=2, dataloader_state_dict={"round": 2})
+    saved = part(tmp_path, 2, main)
+    assert saved.meta["dataloader_states"][1] == {"round": 2}
+    again.release()
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000002"]
+
+
 WRITER = """
 import sys, torch
 from pathlib import Path
-from nanochat.checkpoint.files import save_checkpoint
+from nanochat.checkpoint.write import save_checkpoint
 tensors = {f"w{i}": torch.ones(200_000) * i for i in range(8)}
 for step in range(1, 10_000):
     save_checkpoint(Path(sys.argv[1]), step % 3, {"model.safetensors": tensors, "optim.safetensors": tensors},

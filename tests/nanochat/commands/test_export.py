@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from training_data import byte_tokenizer, documents
 from upstream_files import random_model, write_upstream_checkpoint
 
-from nanochat.checkpoint.files import save_checkpoint
 from nanochat.checkpoint.weights import load_weights, open_model
+from nanochat.checkpoint.write import save_checkpoint
 from nanochat.cli import main
 from nanochat.commands.export import FILES
 from nanochat.common.paths import Layout

@@ -17,8 +17,8 @@ from torch import Tensor
 from training_data import byte_tokenizer
 from upstream_files import random_model, write_upstream_checkpoint, write_upstream_tokenizer
 
-from nanochat.checkpoint.files import save_checkpoint
 from nanochat.checkpoint.weights import open_model, read_weights
+from nanochat.checkpoint.write import save_checkpoint
 from nanochat.cli import main
 from nanochat.commands.probe import Probe, probe, table
 from nanochat.common.errors import UserError

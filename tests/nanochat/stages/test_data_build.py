@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import random
 import signal
 import subprocess
@@ -206,7 +205,7 @@ def start(source: Path, out: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 30
-    while not list(out.parent.glob(f".{out.name}.building-*/scratch/*.docs")):
+    while not list(out.parent.glob(f".{out.name}.*.tmp/scratch/*.docs")):
         assert child.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     return child
@@ -237,12 +236,13 @@ def test_kill_leaves_the_old_shards_and_the_next_build_cleans_up(
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
-def test_kill_between_the_two_renames_loses_nothing(layout: Layout, tmp_path: Path) -> None:
+@pytest.mark.parametrize("hidden", [".out.replaced", ".out.replaced-4711"], ids=["now", "0.1.0"])
+def test_kill_between_the_two_renames_loses_nothing(layout: Layout, tmp_path: Path, hidden: str) -> None:
     """The old folder was moved away, the new one had not come yet."""
     out = tmp_path / "data" / "out"
     source = corpus(tmp_path / "in")
     assert build(source, "--out", out) == 0
-    out.rename(out.parent / f".out.replaced-{os.getpid()}")
+    out.rename(out.parent / hidden)
     assert build(source, "--out", out) == 2
     assert len(list(iter_documents(list_shards(out)))) == 40
     assert [path.name for path in out.parent.iterdir()] == ["out"]
@@ -255,7 +255,7 @@ def test_two_builds_of_one_folder(
     child = start(slow_input, out)
     try:
         assert build(corpus(tmp_path / "small"), "--out", out) == 2
-        assert "another build is writing" in one_line(capsys)
+        assert "another process is writing" in one_line(capsys)
     finally:
         child.send_signal(signal.SIGTERM)
         child.communicate()
