@@ -2,7 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use nanochat_decode::{Batch, Buffers, Layer, Matrix, Model, Shape, Table, Track, instructions};
+use nanochat_decode::{
+    Batch, Buffers, Layer, Matrix, Model, Shape, Table, WindowCache, instructions,
+};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -145,7 +147,7 @@ impl DecodeKernel {
 }
 
 impl DecodeKernel {
-    fn track<'a>(&self, track: &'a TrackArrays) -> PyResult<Track<'a>> {
+    fn track<'a>(&self, track: &'a TrackArrays) -> PyResult<WindowCache<'a>> {
         let &[layers, height, slots, dim] = track.keys.shape() else {
             return Err(PyValueError::new_err("keys are (layers, rows, slots, dim)"));
         };
@@ -157,7 +159,7 @@ impl DecodeKernel {
         if keys == values {
             return Err(PyValueError::new_err("keys and values are the same array"));
         }
-        Ok(Track {
+        Ok(WindowCache {
             keys,
             values,
             layers,

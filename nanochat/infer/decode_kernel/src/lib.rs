@@ -17,4 +17,4 @@ mod team;
 pub use arch::name as instructions;
 pub use matrix::Matrix;
 pub use model::{Layer, Model, Shape, Table};
-pub use step::{Batch, Buffers, Track};
+pub use step::{Batch, Buffers, WindowCache};

@@ -1,4 +1,4 @@
-//! The step itself: every member of a team goes through it, and they meet between its phases.
+//! The step itself: every member of a team runs it, and all wait for each other between its phases.
 
 use crate::arch::{self, Arch, PANEL, Work};
 use crate::math::{dot, norm, norm_factor, sigmoid, softmax, tanh};
@@ -6,7 +6,7 @@ use crate::model::{Layer, Model, Shape};
 use crate::team::{self, Member};
 
 /// Keys and values of the layers that share a window: (layers, rows · kv_heads, slots, dim) each.
-pub struct Track<'a> {
+pub struct WindowCache<'a> {
     pub keys: *mut f32,
     pub values: *mut f32,
     pub layers: usize,
@@ -23,7 +23,7 @@ pub struct Track<'a> {
 pub struct Batch<'a> {
     pub tokens: &'a [usize],
     pub positions: &'a [usize],
-    pub tracks: &'a [Track<'a>],
+    pub tracks: &'a [WindowCache<'a>],
     /// Smear's last embedding of each row, (rows, width).
     pub last: *mut f32,
     /// The rotation of each position, (positions, dim / 2) complex numbers.
@@ -34,9 +34,9 @@ pub struct Batch<'a> {
 }
 
 // SAFETY: the pointers are for the step alone, as its caller promises.
-unsafe impl Send for Track<'_> {}
+unsafe impl Send for WindowCache<'_> {}
 // SAFETY: as above.
-unsafe impl Sync for Track<'_> {}
+unsafe impl Sync for WindowCache<'_> {}
 // SAFETY: as above.
 unsafe impl Send for Batch<'_> {}
 // SAFETY: as above.
@@ -48,12 +48,13 @@ pub struct Buffers {
     data: Vec<f32>,
 }
 
-/// Where each buffer begins.
-struct Places {
+/// Where each buffer begins: x (rows, width), x0 (rows, width), hidden (rows, width), backout (rows, width),
+/// attended (rows, heads · dim), qkv (rows, its columns), up (rows, 4 · width).
+struct Pointers {
     x: *mut f32,
-    first: *mut f32,
+    x0: *mut f32,
     hidden: *mut f32,
-    middle: *mut f32,
+    backout: *mut f32,
     attended: *mut f32,
     qkv: *mut f32,
     up: *mut f32,
@@ -62,19 +63,19 @@ struct Places {
 struct Step<'a> {
     model: &'a Model,
     batch: &'a Batch<'a>,
-    at: Places,
+    at: Pointers,
 }
 
-// SAFETY: members write to parts of their own between two meetings.
+// SAFETY: between two waits each member writes to parts of its own.
 unsafe impl Sync for Step<'_> {}
 
-struct Walk<'a>(&'a Step<'a>, &'a Member<'a>);
+struct StepWork<'a>(&'a Step<'a>, &'a Member<'a>);
 
-impl Work for Walk<'_> {
+impl Work for StepWork<'_> {
     #[inline(always)]
     fn run<A: Arch>(&self, _: A) {
         // SAFETY: `Model::new` and `Model::step` have checked sizes.
-        unsafe { self.0.walk::<A>(self.1) }
+        unsafe { self.0.run_layers::<A>(self.1) }
     }
 }
 
@@ -121,17 +122,17 @@ impl Model {
             buffers.data.resize(needed, 0.0);
         }
         let mut next = buffers.data.as_mut_ptr();
-        let [x, first, hidden, middle, attended, qkv, up] = sizes.map(|size| {
+        let [x, x0, hidden, backout, attended, qkv, up] = sizes.map(|size| {
             let place = next;
             // SAFETY: their sum is what there is.
             next = unsafe { next.add(rows * size) };
             place
         });
-        let at = Places {
+        let at = Pointers {
             x,
-            first,
+            x0,
             hidden,
-            middle,
+            backout,
             attended,
             qkv,
             up,
@@ -141,7 +142,7 @@ impl Model {
             batch,
             at,
         };
-        team::run(threads.max(1), |member| arch::run(&Walk(&step, member)));
+        team::run(threads.max(1), |member| arch::run(&StepWork(&step, member)));
         Ok(())
     }
 
@@ -205,7 +206,7 @@ unsafe fn row<'a>(buffer: *mut f32, number: usize, width: usize) -> &'a mut [f32
 
 impl Step<'_> {
     #[inline(always)]
-    unsafe fn walk<A: Arch>(&self, member: &Member) {
+    unsafe fn run_layers<A: Arch>(&self, member: &Member) {
         let Self { model, batch, at } = self;
         let (shape, rows) = (&model.shape, batch.tokens.len());
         let middle = model.layers.len() / 2;
@@ -214,7 +215,7 @@ impl Step<'_> {
         unsafe {
             for number in member.share(rows) {
                 self.embed::<A>(number);
-                self.enter::<A>(number, model.layers.first());
+                self.begin_layer::<A>(number, model.layers.first());
             }
             member.wait();
             for (i, layer) in model.layers.iter().enumerate() {
@@ -260,13 +261,13 @@ impl Step<'_> {
                 member.wait();
                 for number in member.share(rows) {
                     if i == middle {
-                        row(at.middle, number, shape.width).copy_from_slice(row(
+                        row(at.backout, number, shape.width).copy_from_slice(row(
                             at.x,
                             number,
                             shape.width,
                         ));
                     }
-                    self.enter::<A>(number, model.layers.get(i + 1));
+                    self.begin_layer::<A>(number, model.layers.get(i + 1));
                 }
                 member.wait();
             }
@@ -279,51 +280,51 @@ impl Step<'_> {
         }
     }
 
-    /// The first embedding of a row.
+    /// The normed and smeared embedding of a row, into x0 and x.
     #[inline(always)]
     unsafe fn embed<A: Arch>(&self, number: usize) {
         let Self { model, batch, at } = self;
         let width = model.shape.width;
         // SAFETY: a row of each.
-        let (first, x) = unsafe { (row(at.first, number, width), row(at.x, number, width)) };
-        norm::<A>(model.wte.row(batch.tokens[number]), first);
+        let (x0, x) = unsafe { (row(at.x0, number, width), row(at.x, number, width)) };
+        norm::<A>(model.wte.row(batch.tokens[number]), x0);
         if let Some((gate, scale)) = &model.smear {
             // SAFETY: as above.
             let last = unsafe { row(batch.last, number, width) };
-            let share = scale * sigmoid::<A>(dot::<A>(&first[..gate.len()], gate));
-            for (first, last) in first.iter_mut().zip(last) {
-                let own = *first;
-                *first = A::fma(share, *last, own);
+            let gate = scale * sigmoid::<A>(dot::<A>(&x0[..gate.len()], gate));
+            for (x0, last) in x0.iter_mut().zip(last) {
+                let own = *x0;
+                *x0 = A::fma(gate, *last, own);
                 *last = own;
             }
         }
-        x.copy_from_slice(first);
+        x.copy_from_slice(x0);
     }
 
-    /// What `layer` begins with, normed; after the last layer what the head reads.
+    /// The input of `layer`, normed, into hidden; after the last layer the input of the head.
     #[inline(always)]
-    unsafe fn enter<A: Arch>(&self, number: usize, layer: Option<&Layer>) {
+    unsafe fn begin_layer<A: Arch>(&self, number: usize, layer: Option<&Layer>) {
         let Self { model, at, .. } = self;
         let width = model.shape.width;
         // SAFETY: a row of each.
-        let (x, first, middle, hidden) = unsafe {
+        let (x, x0, backout, hidden) = unsafe {
             (
                 row(at.x, number, width),
-                row(at.first, number, width),
-                row(at.middle, number, width),
+                row(at.x0, number, width),
+                row(at.backout, number, width),
                 row(at.hidden, number, width),
             )
         };
         match (layer, model.backout) {
             (Some(layer), _) if model.shape.mixes => {
-                let (own, share) = layer.mix;
-                for (x, first) in x.iter_mut().zip(first) {
-                    *x = A::fma(own, *x, share * *first);
+                let (resid, scale) = layer.mix;
+                for (x, x0) in x.iter_mut().zip(x0) {
+                    *x = A::fma(resid, *x, scale * *x0);
                 }
             }
-            (None, Some(part)) => {
-                for (x, middle) in x.iter_mut().zip(middle) {
-                    *x = A::fma(-part, *middle, *x);
+            (None, Some(scale)) => {
+                for (x, middle) in x.iter_mut().zip(backout) {
+                    *x = A::fma(-scale, *middle, *x);
                 }
             }
             _ => {}
@@ -370,7 +371,7 @@ impl Step<'_> {
         };
         let newest = (seen - 1) * dim;
         let key = &mut keys[newest..];
-        turn::<A>(&qkv[width + kv * dim..][..dim], angle, key);
+        rotate_and_norm::<A>(&qkv[width + kv * dim..][..dim], angle, key);
         let value = &mut values[newest..];
         let own = &qkv[width + kv_dim + kv * dim..][..dim];
         match &layer.value_table {
@@ -386,7 +387,7 @@ impl Step<'_> {
         scores.resize(seen + dim, 0.0);
         let (scores, query) = scores.split_at_mut(seen);
         for g in 0..group {
-            turn::<A>(&qkv[(kv * group + g) * dim..][..dim], angle, query);
+            rotate_and_norm::<A>(&qkv[(kv * group + g) * dim..][..dim], angle, query);
             for q in query.iter_mut() {
                 *q *= scale;
             }
@@ -398,17 +399,17 @@ impl Step<'_> {
                 arch::prefetch(value.as_ptr(), 4 * dim);
                 *score = dot::<A>(query, key);
             }
-            let share = softmax::<A>(scores);
+            let scale = softmax::<A>(scores);
             // SAFETY: the group's heads follow each other.
             let out = unsafe { row(attended, g, dim) };
-            weigh::<A>(scores, values, share, out);
+            weighted_sum::<A>(scores, values, scale, out);
         }
     }
 }
 
-/// `out` = `x` rotated by `angle`, pair by pair, then normed.
+/// `out` = `x` rotated by `angle`, pair by pair, then normed: (dim) each.
 #[inline(always)]
-fn turn<A: Arch>(x: &[f32], angle: &[f32], out: &mut [f32]) {
+fn rotate_and_norm<A: Arch>(x: &[f32], angle: &[f32], out: &mut [f32]) {
     let pairs = x.as_chunks::<2>().0.iter().zip(angle.as_chunks::<2>().0);
     for (out, ([x, y], [re, im])) in out.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
         *out = [x * re - y * im, x * im + y * re];
@@ -419,9 +420,9 @@ fn turn<A: Arch>(x: &[f32], angle: &[f32], out: &mut [f32]) {
     }
 }
 
-/// `out` = `share` · Σ weight · value over `values` (weights, dim).
+/// `out` (dim) = `scale` · Σ weight · value over `values` (weights, dim).
 #[inline(always)]
-fn weigh<A: Arch>(weights: &[f32], values: &[f32], share: f32, out: &mut [f32]) {
+fn weighted_sum<A: Arch>(weights: &[f32], values: &[f32], scale: f32, out: &mut [f32]) {
     let dim = out.len();
     assert_eq!(values.len(), weights.len() * dim);
     let (panels, rest) = out.as_chunks_mut::<PANEL>();
@@ -432,13 +433,13 @@ fn weigh<A: Arch>(weights: &[f32], values: &[f32], share: f32, out: &mut [f32]) 
             // SAFETY: a panel of the j-th value.
             sums = unsafe { A::add(*weight, values.as_ptr().add(j * dim + i * PANEL), sums) };
         }
-        *panel = A::numbers(sums).map(|sum| share * sum);
+        *panel = A::numbers(sums).map(|sum| scale * sum);
     }
     for (i, out) in rest.iter_mut().enumerate() {
         let mut sum = 0.0;
         for (weight, value) in weights.iter().zip(values.chunks_exact(dim)) {
             sum = A::fma(*weight, value[narrow + i], sum);
         }
-        *out = share * sum;
+        *out = scale * sum;
     }
 }

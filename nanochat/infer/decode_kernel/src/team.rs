@@ -1,8 +1,8 @@
-//! Threads that go through a computation together.
+//! Threads that run a computation together.
 //!
-//! On a machine that others use too a thread may come late by milliseconds, many times what a step takes. So
-//! nobody waits for one: who has not come soon after the call is left out of that computation. Between two
-//! computations the threads look out for the next for a while, and then sleep.
+//! On a shared machine a thread may be scheduled late by milliseconds, many times what a step takes. So the
+//! caller does not wait for it: a thread that has not joined soon after the call is left out of that
+//! computation. Between two computations the threads spin for a while, and then sleep.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, Thread};
 use std::time::{Duration, Instant};
 
-/// How long the caller waits for others to come.
-const PATIENCE: Duration = Duration::from_micros(50);
-/// How long a thread looks out for the next computation before it sleeps.
-const LOOKOUT: Duration = Duration::from_micros(300);
-/// Looks before a waiting thread lets others run.
-const SPINS: usize = 4000;
+/// How long the caller waits for others to join.
+const JOIN_TIMEOUT: Duration = Duration::from_micros(50);
+/// How long a thread spins for the next computation before it sleeps.
+const SPIN_TIME: Duration = Duration::from_micros(300);
+/// Checks before a waiting thread lets others run.
+const SPINS_BEFORE_YIELD: usize = 4000;
 
 /// One of the threads of a team, all of which run the same code.
 pub struct Member<'a> {
@@ -56,10 +56,10 @@ impl Member<'_> {
 /// Waits for what other threads are about to do.
 #[inline(always)]
 fn spin_until(holds: impl Fn() -> bool) {
-    let mut looks = 0;
+    let mut spins = 0;
     while !holds() {
-        looks += 1;
-        if looks < SPINS {
+        spins += 1;
+        if spins < SPINS_BEFORE_YIELD {
             std::hint::spin_loop();
         } else {
             std::thread::yield_now();
@@ -84,9 +84,9 @@ fn spin_for(limit: Duration, holds: impl Fn() -> bool) -> bool {
 }
 
 /// Ends the process when a member panics: the others would wait for it for ever.
-struct Bound;
+struct AbortOnPanic;
 
-impl Drop for Bound {
+impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             std::process::abort();
@@ -96,39 +96,40 @@ impl Drop for Bound {
 
 type Work<'a> = dyn Fn(&Member) + Sync + 'a;
 
-/// A computation, for threads that do not know how long it lives.
+/// A computation whose lifetime the threads do not know.
 #[derive(Clone, Copy)]
 struct Job(*const Work<'static>);
 
-// SAFETY: only threads that have come call it, and the caller stays until they are done.
+// SAFETY: only threads that have joined call it, and the caller stays until they are done.
 unsafe impl Send for Job {}
 
-/// Of [`Stage::state`]: nobody may come any more. Above it the computation's number, below it how many came.
+/// Bit of [`Shared::state`]: nobody may join any more. Above it the computation's number, below it how many
+/// joined.
 const CLOSED: u64 = 1 << 31;
 
-fn came(state: u64) -> usize {
+fn joined(state: u64) -> usize {
     (state & (CLOSED - 1)) as usize
 }
 
 /// What the caller and the threads share.
-struct Stage {
+struct Shared {
     state: AtomicU64,
-    /// How many may come.
+    /// How many may join.
     wanted: AtomicUsize,
-    /// Members of the computation once it is closed, before that 0.
-    agreed: AtomicUsize,
-    /// Threads that are through with it.
+    /// Members of the computation once it is closed, 0 before that.
+    members: AtomicUsize,
+    /// Threads that have finished it.
     done: AtomicUsize,
     job: Mutex<Option<Job>>,
     barrier: Barrier,
 }
 
-impl Stage {
+impl Shared {
     fn new() -> Self {
         Self {
             state: AtomicU64::new(CLOSED),
             wanted: AtomicUsize::new(0),
-            agreed: AtomicUsize::new(0),
+            members: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
             job: Mutex::new(None),
             barrier: Barrier::default(),
@@ -143,17 +144,17 @@ impl Stage {
         *self.job.lock().unwrap_or_else(PoisonError::into_inner) = job;
     }
 
-    /// The state in which one more may come, if it is such.
+    /// The state, if one more thread may join in it.
     fn open(&self) -> Option<u64> {
         let state = self.state.load(Ordering::Acquire);
-        let room = came(state) < self.wanted.load(Ordering::Relaxed);
+        let room = joined(state) < self.wanted.load(Ordering::Relaxed);
         (state & CLOSED == 0 && room).then_some(state)
     }
 
-    /// The life of a thread.
+    /// What a thread of the pool runs.
     fn serve(&self) -> ! {
         loop {
-            if !spin_for(LOOKOUT, || self.open().is_some()) {
+            if !spin_for(SPIN_TIME, || self.open().is_some()) {
                 std::thread::park();
             }
             let Some(state) = self.open() else { continue };
@@ -163,10 +164,10 @@ impl Stage {
             if entered.is_err() {
                 continue;
             }
-            spin_until(|| self.agreed.load(Ordering::Acquire) != 0);
-            let (number, count) = (came(state) + 1, self.agreed.load(Ordering::Relaxed));
+            spin_until(|| self.members.load(Ordering::Acquire) != 0);
+            let (number, count) = (joined(state) + 1, self.members.load(Ordering::Relaxed));
             if let Some(Job(work)) = self.job() {
-                let _bound = Bound;
+                let _guard = AbortOnPanic;
                 // SAFETY: the caller waits for `done`.
                 unsafe {
                     (*work)(&Member {
@@ -183,7 +184,7 @@ impl Stage {
 
 /// The threads of this process, made as they are needed.
 struct Pool {
-    stage: Arc<Stage>,
+    shared: Arc<Shared>,
     threads: Vec<Thread>,
 }
 
@@ -191,10 +192,10 @@ impl Pool {
     /// Makes threads until there are `count`, or as many as the system gives; how many there are.
     fn grow(&mut self, count: usize) -> usize {
         while self.threads.len() < count {
-            let stage = Arc::clone(&self.stage);
+            let shared = Arc::clone(&self.shared);
             match Builder::new()
                 .name("decode".into())
-                .spawn(move || stage.serve())
+                .spawn(move || shared.serve())
             {
                 Ok(handle) => self.threads.push(handle.thread().clone()),
                 Err(_) => break,
@@ -205,30 +206,30 @@ impl Pool {
 
     fn run(&mut self, count: usize, work: &Work) {
         let wanted = self.grow(count - 1);
-        let stage = &*self.stage;
-        // SAFETY: its life is only forgotten until every thread that came is done, below.
+        let shared = &*self.shared;
+        // SAFETY: its lifetime is only forgotten until every thread that joined is done, below.
         let job = unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) };
-        stage.set_job(Some(Job(job)));
-        stage.wanted.store(wanted, Ordering::Relaxed);
-        stage.agreed.store(0, Ordering::Relaxed);
-        stage.done.store(0, Ordering::Relaxed);
-        let number = (stage.state.load(Ordering::Relaxed) >> 32) + 1;
-        stage.state.store(number << 32, Ordering::Release);
+        shared.set_job(Some(Job(job)));
+        shared.wanted.store(wanted, Ordering::Relaxed);
+        shared.members.store(0, Ordering::Relaxed);
+        shared.done.store(0, Ordering::Relaxed);
+        let number = (shared.state.load(Ordering::Relaxed) >> 32) + 1;
+        shared.state.store(number << 32, Ordering::Release);
         self.threads[..wanted].iter().for_each(Thread::unpark);
-        spin_for(PATIENCE, || {
-            came(stage.state.load(Ordering::Relaxed)) == wanted
+        spin_for(JOIN_TIMEOUT, || {
+            joined(shared.state.load(Ordering::Relaxed)) == wanted
         });
-        let others = came(stage.state.fetch_or(CLOSED, Ordering::AcqRel));
-        stage.agreed.store(1 + others, Ordering::Release);
-        let bound = Bound;
+        let others = joined(shared.state.fetch_or(CLOSED, Ordering::AcqRel));
+        shared.members.store(1 + others, Ordering::Release);
+        let guard = AbortOnPanic;
         work(&Member {
             number: 0,
             count: 1 + others,
-            barrier: &stage.barrier,
+            barrier: &shared.barrier,
         });
-        drop(bound);
-        spin_until(|| stage.done.load(Ordering::Acquire) == others);
-        stage.set_job(None);
+        drop(guard);
+        spin_until(|| shared.done.load(Ordering::Acquire) == others);
+        shared.set_job(None);
     }
 }
 
@@ -238,7 +239,7 @@ pub fn run(count: usize, work: impl Fn(&Member) + Sync) {
     static POOL: OnceLock<Mutex<Pool>> = OnceLock::new();
     let pool = POOL.get_or_init(|| {
         Mutex::new(Pool {
-            stage: Arc::new(Stage::new()),
+            shared: Arc::new(Shared::new()),
             threads: Vec::new(),
         })
     });
@@ -281,7 +282,7 @@ mod tests {
         for call in 0..2000 {
             check(1 + call % 6, 5);
             if call % 100 == 0 {
-                std::thread::sleep(3 * LOOKOUT);
+                std::thread::sleep(3 * SPIN_TIME);
             }
         }
     }
