@@ -12,7 +12,7 @@ _CODE_BLOCK = re.compile(r"```(?:python)?\s*\n(.*?)\n```", re.DOTALL)
 
 
 class HumanEval(HubTask):
-    """`unsafe` allows running where no sandbox holds. Raises `UserError` on judging where none does."""
+    """`unsafe` allows running without a sandbox. Evaluating raises `UserError` where none is available."""
 
     eval_type = "generative"
 

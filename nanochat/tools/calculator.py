@@ -1,13 +1,13 @@
-"""The calculator an assistant may call, and the state machine that hears the call in a stream of tokens.
+"""The calculator an assistant may call, and the state machine that detects calls in a stream of tokens.
 
-An expression is read by an operator-precedence parser and computed value by value; nothing is ever handed
-to `eval`. The language is that of the reference, a corner of Python's: after commas are removed, either
+An operator-precedence parser reads an expression and computes it value by value; nothing is ever passed to
+`eval`. The language is that of upstream nanochat, a subset of Python's: after commas are removed, either
 arithmetic over `0-9 + - * / . ( )` and spaces without `**`, or string methods around a `.count(`. Results
 are Python's own, so `10/2` is `5.0` and `0.1+0.2` keeps its noise; leading zeros fail as they do in Python.
 
-It differs from the reference's `eval` in three ways. Words such as `direct` or `file` inside a string are
-no reason to refuse. A sum of thousands of terms has an answer. And beside `.count(` only string literals
-and the methods listed here are known: no keywords, no names, nothing that makes a string longer.
+It differs from upstream's `eval` in three ways. Words such as `direct` or `file` inside a string are no
+reason to refuse. A sum of thousands of terms has a result. And beside `.count(` only string literals and the
+methods listed here are accepted: no keywords, no names, nothing that makes a string longer.
 """
 
 import operator
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 MAX_EXPRESSION = 20_000
-"""Characters of the longest expression that is looked at: it bounds the time and memory of one call."""
+"""Characters of the longest expression that is evaluated: it bounds the time and memory of one call."""
 
 _ARITHMETIC = re.compile(r"[0-9*+\-/.() ]*")
 _STRING_CALL = re.compile(r"[a-zA-Z0-9'\"()._ ]*")
@@ -56,23 +56,23 @@ _METHODS: dict[type, frozenset[str]] = {
 
 
 class _NotAnExpressionError(Exception):
-    """The text is not of the calculator's language."""
+    """The text is not an expression of the calculator."""
 
 
 def calculate(expression: str) -> str | None:
     """The result of `expression` as Python would print it, or None where there is none.
 
-    Never raises and never runs code: text of another language, a division by zero, an overflow and a
-    result too long to print all give None.
+    Never raises and never runs code: other text, a division by zero, an overflow and a result too long to
+    print all give None.
     """
     source = expression.replace(",", "")
     if len(source) > MAX_EXPRESSION:
         return None
     if _ARITHMETIC.fullmatch(source):
-        known = "**" not in source
+        accepted = "**" not in source
     else:
-        known = ".count(" in source and _STRING_CALL.fullmatch(source) is not None
-    if not known:
+        accepted = ".count(" in source and _STRING_CALL.fullmatch(source) is not None
+    if not accepted:
         return None
     try:
         return str(_Evaluator().evaluate(_tokens(source)))
@@ -81,7 +81,7 @@ def calculate(expression: str) -> str | None:
 
 
 def _tokens(source: str) -> Iterator[tuple[str, str]]:
-    """`(kind, text)` of each token; string literals that stand side by side are one."""
+    """`(kind, text)` of each token; adjacent string literals are one."""
     position, literal = 0, ""
     in_literal = False
     while position < len(source):
@@ -111,13 +111,13 @@ def _number(text: str) -> int | float:
     if "." in text:
         return float(text)
     if text[0] == "0" and text.strip("0"):
-        raise _NotAnExpressionError  # a leading zero, which Python refuses in an integer
+        raise _NotAnExpressionError  # a leading zero, which Python does not allow in an integer
     return int(text)
 
 
 class _Evaluator:
-    """Dijkstra's shunting yard: operands and pending operators on two stacks, so that no depth of
-    parentheses can exhaust Python's own."""
+    """Dijkstra's shunting-yard algorithm: operands and pending operators are on two stacks of its own, so
+    deeply nested parentheses cannot exhaust Python's."""
 
     def __init__(self) -> None:
         self._values: list[object] = []
@@ -138,7 +138,7 @@ class _Evaluator:
         return self._values.pop()
 
     def _operand(self, kind: str, text: str, before: str) -> bool:
-        """Takes a token where a value must begin; True while the value is still to come."""
+        """Handles a token where a value must begin; returns whether the value is still to come."""
         if kind == "operator" and text in _UNARY:
             self._pending.append(("unary", text))
             return True
@@ -158,7 +158,7 @@ class _Evaluator:
         return False
 
     def _operator(self, kind: str, text: str) -> bool:
-        """Takes a token that follows a value; True when another value must follow."""
+        """Handles a token after a value; returns whether another value must follow."""
         if kind == "operator":
             self._reduce(_BINARY[text][0])
             self._pending.append(("binary", text))
@@ -210,7 +210,7 @@ class ToolTokenizer(Protocol):
 
 
 class Calculator:
-    """The calculator as tokens: one for a tokenizer, shared by the rows of a batch."""
+    """The calculator over token ids: one for a tokenizer, shared by the rows of a batch."""
 
     def __init__(self, tokenizer: ToolTokenizer) -> None:
         self._tokenizer = tokenizer
@@ -220,8 +220,8 @@ class Calculator:
         self._output_end = tokenizer.special_id("output_end")
 
     def output(self, expression: Sequence[int]) -> list[int]:
-        """The tokens that answer the `expression`: output_start, the result, output_end; none at all for
-        an expression that is empty or has no result."""
+        """The tokens of an expression's result: output_start, the result, output_end; none for an expression
+        that is empty or has no result."""
         result = calculate(self._tokenizer.decode(expression)) if expression else None
         if result is None:
             return []
@@ -229,10 +229,10 @@ class Calculator:
 
 
 class ToolCallState:
-    """Listens to the tokens of one row, sampled and forced alike, for calls of the calculator.
+    """Detects calls of the calculator in the tokens of one row, sampled and forced alike.
 
-    The tokens between python_start and python_end are the expression; a second python_start begins it
-    anew, and a python_end with none open means nothing.
+    The tokens between python_start and python_end are the expression; a second python_start begins it again,
+    and a python_end without a start is ignored.
     """
 
     def __init__(self, calculator: Calculator) -> None:
@@ -240,7 +240,7 @@ class ToolCallState:
         self._expression: list[int] | None = None
 
     def feed(self, token: int) -> list[int]:
-        """Takes the row's next token and returns the tokens that must follow it (mask 0), mostly none."""
+        """Reads the row's next token; returns the tokens that must follow it (mask 0), mostly none."""
         if token == self._calculator.python_start:
             self._expression = []
         elif self._expression is None:

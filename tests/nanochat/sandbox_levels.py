@@ -10,12 +10,12 @@ from nanochat.common.errors import UserError
 from nanochat.tools.sandbox import Execution, Level, run_program
 
 SAFE: tuple[Level, ...] = ("namespaces", "landlock", "seccomp")
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox's walls are Linux's")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
 
 
 @functools.cache
 def why_not(level: Level) -> str:
-    """Why `level` cannot be reached on this machine; empty where it can."""
+    """Why `level` is not available on this machine; empty where it is."""
     try:
         run_program("", level=level, unsafe=True)
     except UserError as error:
@@ -24,7 +24,7 @@ def why_not(level: Level) -> str:
 
 
 def need(level: Level) -> Level:
-    """Skips the test, with the reason, where `level` cannot be reached."""
+    """Skips the test, with the reason, where `level` is not available."""
     if reason := why_not(level):
         pytest.skip(reason)
     return level

@@ -1,5 +1,5 @@
-"""What runs inside the sandbox's process: it builds the walls around itself, then runs the program.
+"""What runs inside the sandbox's process: it confines itself, then runs the program.
 
-`nanochat.tools.sandbox` starts it; nothing here is imported by anything else. Standard library only, and
-little of that, since it is loaded anew for every program.
+`nanochat.tools.sandbox` starts it; nothing else imports it. Standard library only, and little of that, since
+it is imported again for every program.
 """

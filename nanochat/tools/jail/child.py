@@ -1,7 +1,7 @@
-"""The sandbox's process: takes the program from its input, walls itself in, runs it, tells how it went.
+"""The sandbox's process: reads the program from its input, confines itself, runs it, reports the outcome.
 
-What it has to say goes, a line each, to the descriptor named on its command line: `ready LAYERS` once the
-walls stand (or `refused REASON`), then the verdict: `done`, `exit CODE`, `memory …` or `raised …`.
+It writes lines to the descriptor named on its command line: `ready LAYERS` once it is confined (or
+`refused REASON`), then the outcome: `done`, `exit CODE`, `memory …` or `raised …`.
 """
 
 import gc
@@ -19,33 +19,33 @@ PRELOADED = """
     operator os pprint queue random re secrets statistics string struct textwrap threading time timeit
     traceback types typing unicodedata unittest uuid zlib
 """
-"""Modules at hand where no file can be opened once the program runs."""
+"""Modules imported beforehand where the program cannot open files."""
 
 
 def main() -> None:
-    """`child LEVEL MEMORY_BYTES CPU_SECONDS VERDICT_FD MOUNT_POINT PARENT_PID`, the program on stdin."""
-    level, memory, cpu_seconds, verdict, mount_point, parent = sys.argv[1:7]
-    descriptor = int(verdict)
+    """`child LEVEL MEMORY_BYTES CPU_SECONDS STATUS_FD MOUNT_POINT PARENT_PID`, the program on stdin."""
+    level, memory, cpu_seconds, status, mount_point, parent = sys.argv[1:7]
+    descriptor = int(status)
     program = sys.stdin.buffer.read()
-    _empty_handed()
+    _drop_inherited()
     try:
-        layers = _wall_in(level, int(memory), int(cpu_seconds), mount_point, int(parent))
+        layers = _confine(level, int(memory), int(cpu_seconds), mount_point, int(parent))
     except (OSError, ImportError, KeyError) as error:
-        _say(descriptor, f"refused {error}")
+        _write_status(descriptor, f"refused {error}")
         os._exit(SETUP_FAILED)
-    _say(descriptor, f"ready {','.join(layers)}")
+    _write_status(descriptor, f"ready {','.join(layers)}")
     outcome = run(program)
-    _say(descriptor, outcome)
+    _write_status(descriptor, outcome)
     os._exit(0 if outcome == "done" else 1)
 
 
-def _say(descriptor: int, line: str) -> None:
+def _write_status(descriptor: int, line: str) -> None:
     folded = " ".join(line[:_LONGEST_ERROR].split())
     os.write(descriptor, folded.encode("utf-8", "replace") + b"\n")
 
 
-def _empty_handed() -> None:
-    """No input and no environment, and nothing that a program could import from here."""
+def _drop_inherited() -> None:
+    """No input, no environment, and nothing of this project that a program could import."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -54,8 +54,8 @@ def _empty_handed() -> None:
     sys.path = [path for path in sys.path if path.startswith((sys.base_prefix, sys.base_exec_prefix))]
 
 
-def _wall_in(level: str, memory: int, cpu_seconds: int, mount_point: str, parent: int) -> list[str]:
-    """Builds the walls of `level` around this process and returns the names of the layers that hold."""
+def _confine(level: str, memory: int, cpu_seconds: int, mount_point: str, parent: int) -> list[str]:
+    """Confines this process at `level` and returns the names of the layers in force."""
     if level == "rlimits":
         _limit(memory, cpu_seconds)
         return ["rlimits"]
@@ -66,7 +66,7 @@ def _wall_in(level: str, memory: int, cpu_seconds: int, mount_point: str, parent
         from nanochat.tools.jail import namespaces
 
         identity = namespaces.enter()
-        libc.die_with_parent(parent)  # a change of credentials forgets it
+        libc.die_with_parent(parent)  # a change of credentials clears it
         _continue_in_child()
         namespaces.build_root(mount_point, readable())
         if identity == "nobody":
@@ -120,12 +120,12 @@ def _limit(memory: int, cpu_seconds: int) -> None:
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
         try:
             resource.setrlimit(kind, (bound, bound))
-        except ValueError as error:  # macOS knows RLIMIT_AS and refuses it
+        except ValueError as error:  # macOS has RLIMIT_AS and refuses it
             raise OSError(f"{name}: {error}") from error
 
 
 def run(program: bytes) -> str:
-    """Runs the program as `__main__`, its random numbers seeded, and returns the verdict."""
+    """Runs the program as `__main__`, its random numbers seeded, and returns the outcome."""
     import random
 
     random.seed(0)
@@ -133,31 +133,31 @@ def run(program: bytes) -> str:
         del sys.modules[name]
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
-    ballast: bytearray | None = bytearray(_BALLAST)  # given back so that a full memory can still be reported
+    ballast: bytearray | None = bytearray(_BALLAST)  # freed so that a full memory can still be reported
     try:
         exec(compile(program, "<program>", "exec", dont_inherit=True), module.__dict__)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-    except SystemExit as leaving:
-        return f"exit {leaving.code}"
+    except SystemExit as error:
+        return f"exit {error.code}"
     except MemoryError:
         ballast = None
         module.__dict__.clear()
         gc.collect()
         return "memory MemoryError"
     except BaseException as error:
-        return f"raised {_report(error)}"
+        return f"raised {_format_error(error)}"
     finally:
         del ballast
     return "done"
 
 
-def _report(error: BaseException) -> str:
+def _format_error(error: BaseException) -> str:
     """Prints the traceback to stderr and returns its last line."""
     import traceback
 
     try:
-        frames = error.__traceback__ and error.__traceback__.tb_next  # without this file's own
+        frames = error.__traceback__ and error.__traceback__.tb_next  # without this file's frame
         shown = "".join(traceback.format_exception(type(error), error, frames, limit=-30))
         os.write(2, shown.encode("utf-8", "replace"))
         return traceback.format_exception_only(error)[-1]

@@ -1,7 +1,7 @@
 """Landlock (Linux 5.13): this process may read beneath a few folders and open nothing else.
 
-Needs no privilege. Version by version it also covers truncation, TCP and signals; those are closed by the
-system-call filter as well, so the version decides nothing.
+It needs no privilege. Later versions also cover truncation, TCP and signals; the system-call filter forbids
+those as well, so the version does not matter.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""A world of its own: user, mount, network, pid, ipc and host-name namespaces (namespaces(7)).
+"""User, mount, network, pid, ipc and host-name namespaces of its own (namespaces(7)).
 
-The program sees a root of its own in memory: Python's standard library and the system's shared libraries,
+The program sees a root file system in memory: Python's standard library and the system's shared libraries,
 read-only, `/dev/null`, `/dev/zero`, `/dev/urandom`, and a private `/tmp` of 16 MB. No `/proc`, no network
 device that is up, no other process.
 """
@@ -46,7 +46,7 @@ def _write(path: str, text: str) -> None:
 
 
 def build_root(mount_point: str, readable: list[str]) -> None:
-    """Makes a root that holds only `readable` (read-only) and an empty `/tmp`, and moves into it.
+    """Makes a root with only `readable` (read-only) and an empty `/tmp`, and moves into it.
 
     `mount_point` is an empty folder. Raises `OSError`.
     """
@@ -91,7 +91,9 @@ def _bind(path: str, target: str, flags: int) -> None:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        libc.mount(path, target, None, libc.MS_BIND | libc.MS_REC)  # it holds mounts that must not come loose
+        libc.mount(
+            path, target, None, libc.MS_BIND | libc.MS_REC
+        )  # it has mounts below it, which must stay hidden together
     kept = _mount_flags(target)
     libc.mount(None, target, None, libc.MS_REMOUNT | libc.MS_BIND | libc.MS_NOSUID | kept | flags)
 
@@ -104,7 +106,7 @@ def _mount_flags(path: str) -> int:
 
 
 def become_nobody() -> None:
-    """Root where user namespaces are switched off: gives up its identity once the root is built."""
+    """For root where user namespaces are disabled: gives up its identity once the root is built."""
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)

@@ -1,8 +1,8 @@
-"""The system-call filter: an allow-list in the kernel's BPF, put on by hand (seccomp(2), filter mode).
+"""The system-call filter: an allow-list as a BPF program assembled here (seccomp(2), filter mode).
 
 What is not listed fails with EPERM: no socket, no new process, no other program, no signal to another
-process, no tracing, no mounting, no key or kernel interface. Threads are allowed; they are bound by the
-memory limit like everything else. Calls newer than this list fail with ENOSYS, so that the C library falls
+process, no tracing, no mounting, no key or kernel interface. Threads are allowed; the memory limit
+bounds them like everything else. Calls newer than this list fail with ENOSYS, so that the C library falls
 back to one it knows.
 """
 
@@ -152,7 +152,8 @@ def _checked_call(number: int, check: Check) -> list[tuple[int, int, int, int]]:
 
 
 def install(files: str) -> None:
-    """Puts the filter on this process for good. Raises `OSError` where the kernel or the machine has none."""
+    """Installs the filter in this process, irrevocably. Raises `OSError` where the kernel or the machine has
+    none."""
     machine = os.uname().machine
     if machine not in _ARCHITECTURES:
         raise OSError(errno.ENOSYS, f"no system-call table for {machine}")

@@ -173,14 +173,16 @@ def test_imports_come_from_the_head_of_the_prompt_only():
     assert program == "from typing import List\nimport math\n\nCODE\n\nTEST\ncheck(f)"
 
 
-def test_judging_without_a_sandbox_is_refused_unless_unsafe(data, monkeypatch):
+def test_evaluating_without_a_sandbox_is_refused_unless_unsafe(data, monkeypatch):
     from nanochat.tools import sandbox
 
     task = make_task("HumanEval", data)
     assert isinstance(task, HumanEval)
-    monkeypatch.setattr(sandbox, "reached", lambda: sandbox.Reached("rlimits", ("rlimits",), {}))
+    monkeypatch.setattr(
+        sandbox, "strongest_level", lambda: sandbox.SupportedLevel("rlimits", ("rlimits",), {})
+    )
     item = task[0]
-    with pytest.raises(UserError, match="no sandbox holds"):
+    with pytest.raises(UserError, match="no sandbox is available"):
         task.evaluate_all([item], ["x"])
     task.unsafe = True
     assert task.evaluate_all([item], [item["messages"][-1]["content"]]) == [True]

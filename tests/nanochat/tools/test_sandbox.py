@@ -37,8 +37,8 @@ def test_a_program_that_ends_has_succeeded(level):
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("def f(): f()\nf()", "RecursionError: maximum recursion depth exceeded"),
         ("input()", "EOFError: EOF when reading a line"),
-        ("import sys; sys.exit(0)", "left early with sys.exit(0)"),
-        ("import os; os._exit(0)", "ended with code 0 before its end"),
+        ("import sys; sys.exit(0)", "exited early with sys.exit(0)"),
+        ("import os; os._exit(0)", "exited with code 0 before its end"),
         ("class E(Exception):\n def __str__(self): raise E\nraise E", "E"),
         (
             "import signal, os; signal.signal(signal.SIGTERM, lambda *a: 1/0); os.kill(os.getpid(), 15)",
@@ -192,22 +192,24 @@ def test_a_long_output_of_a_good_program_is_kept_in_part(level):
 # -- what is said about the level -------------------------------------------------------------------
 
 
-def test_the_level_reached_is_the_strongest_and_says_its_layers():
-    reached = sandbox.reached()
-    assert reached.level == next(name for name in sandbox.LEVELS if not why_not(name))
-    assert reached.level in str(reached) and all(layer in str(reached) for layer in reached.layers)
-    assert list(reached.refusals) == list(sandbox.LEVELS[: sandbox.LEVELS.index(reached.level)])
+def test_the_strongest_level_is_found_with_its_layers():
+    strongest = sandbox.strongest_level()
+    assert strongest.level == next(name for name in sandbox.LEVELS if not why_not(name))
+    assert strongest.level in str(strongest) and all(layer in str(strongest) for layer in strongest.layers)
+    assert list(strongest.refusals) == list(sandbox.LEVELS[: sandbox.LEVELS.index(strongest.level)])
 
 
 def test_limits_alone_are_refused_unless_said_to_be_unsafe():
-    with pytest.raises(UserError, match="no sandbox holds"):
+    with pytest.raises(UserError, match="no sandbox is available"):
         run("1", "rlimits")
     assert run("1", "rlimits", unsafe=True).level == "rlimits"
 
 
 def test_a_machine_without_any_sandbox_refuses_too(monkeypatch):
-    nothing = sandbox.Reached("rlimits", ("rlimits",), {"namespaces": "unshare: Operation not permitted"})
-    monkeypatch.setattr(sandbox, "reached", lambda: nothing)
+    nothing = sandbox.SupportedLevel(
+        "rlimits", ("rlimits",), {"namespaces": "unshare: Operation not permitted"}
+    )
+    monkeypatch.setattr(sandbox, "strongest_level", lambda: nothing)
     with pytest.raises(UserError, match=r"unshare: Operation not permitted.*--unsafe"):
         run_programs(["1"])
     assert run_programs(["1"], unsafe=True)[0].level == "rlimits"
@@ -219,7 +221,7 @@ def test_an_unknown_level_is_answered_with_the_known_ones():
 
 
 def test_no_room_for_temporary_files_is_one_line(monkeypatch, tmp_path):
-    sandbox.reached()
+    sandbox.strongest_level()
     monkeypatch.setattr(sandbox.tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(UserError, match="No such file or directory") as caught:
         run("1")
@@ -232,11 +234,11 @@ def test_what_solutions_import_is_there(level):
     assert (done.success, done.stdout) == (True, "0cc1\n"), done
 
 
-def test_a_level_that_cannot_be_reached_is_never_replaced_silently(monkeypatch):
-    monkeypatch.setattr(sandbox, "_BOOT", "raise SystemExit('no walls here')")
-    with pytest.raises(UserError, match=r"'landlock' cannot be reached: no walls here"):
-        sandbox.reached.cache_clear()
-        monkeypatch.setattr(sandbox, "reached", lambda: sandbox.Reached("rlimits", (), {}))
+def test_an_unavailable_level_is_never_replaced_silently(monkeypatch):
+    monkeypatch.setattr(sandbox, "_BOOT", "raise SystemExit('no setup here')")
+    with pytest.raises(UserError, match=r"'landlock' is not available: no setup here"):
+        sandbox.strongest_level.cache_clear()
+        monkeypatch.setattr(sandbox, "strongest_level", lambda: sandbox.SupportedLevel("rlimits", (), {}))
         run("1", "landlock")
 
 
