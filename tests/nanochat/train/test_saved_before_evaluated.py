@@ -11,8 +11,9 @@ import torch
 from training_data import TINY, error_line, events_of, of_kind, stage_process
 
 from nanochat.checkpoint.figures import add_figures, bpb_of_step
-from nanochat.checkpoint.files import MODEL, OPTIM, Checkpoint, list_checkpoints, save_checkpoint
+from nanochat.checkpoint.files import MODEL, OPTIM, Checkpoint, list_checkpoints
 from nanochat.checkpoint.saver import RetentionPolicy, Saver, prune
+from nanochat.checkpoint.write import save_checkpoint
 from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
 from nanochat.run.stage_run import main
