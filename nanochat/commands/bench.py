@@ -1,15 +1,14 @@
-"""`nanochat bench infer`: latency, throughput and how near they come to what the machine could do.
+"""`nanochat bench infer`: latency and throughput of decoding, and how close they are to the machine's limits.
 
-Reading a prompt is bound by arithmetic, so its figure is the part of the peak FLOP/s (MFU). Decoding reads
-all weights and caches for a little arithmetic a token, so its figure is the part of the memory bandwidth
-(MBU); here that is the bandwidth of a large copy, measured on the spot.
+Prefill is bound by arithmetic, so it is given as a share of the peak FLOP/s (MFU, model FLOPs utilisation).
+Decoding reads all weights and caches for a little arithmetic a token, so it is given as a share of the memory
+bandwidth (MBU, model bandwidth utilisation); the bandwidth is that of a large copy, measured first.
 """
 
 import json
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nanochat.common.errors import Exit, UserError
@@ -17,7 +16,7 @@ from nanochat.common.paths import Layout
 from nanochat.config.command_parser import Parser, add_arguments, add_base_dir, command_parser, parse_options
 from nanochat.config.eval_options import CheckpointOptions
 from nanochat.config.options import option
-from nanochat.model.architecture import decode_bytes, parameter_counts, prefill_flops
+from nanochat.model.architecture import ModelConfig, decode_bytes, parameter_counts, prefill_flops
 
 if TYPE_CHECKING:
     from nanochat.compute.device import Runtime
@@ -25,12 +24,13 @@ if TYPE_CHECKING:
     from nanochat.model.gpt import GPT
 
 _COPY_BYTES = 1 << 26
+"""More than the caches of common processors hold."""
 _ROW = "{:>6} {:>9} {:>9} {:>9} {:>9} {:>7} {:>9}"
 
 
 @dataclass(frozen=True)
 class InferBenchOptions(CheckpointOptions):
-    """Which model, and how long its prompts and answers are."""
+    """Which model, and how long its prompts and completions are."""
 
     depth: int = option(
         -1, "An untrained model of this depth", minus_one="a checkpoint", minimum=1, group="Shape"
@@ -42,7 +42,9 @@ class InferBenchOptions(CheckpointOptions):
     window_pattern: str = option("SSSL", "Its attention windows", group="Shape")
     prompt_tokens: int = option(2048, "Length of the prompt", minimum=1, group="Load")
     decode_tokens: int = option(256, "Tokens generated a row", minimum=2, group="Load")
-    batch_sizes: tuple[str, ...] = option(("1", "8", "32", "128"), "Rows of each sweep", group="Load")
+    batch_sizes: tuple[str, ...] = option(
+        ("1", "8", "32", "128"), "Batch sizes to measure, in rows", group="Load"
+    )
     temperature: float = option(0.0, "Of the sampling; 0: greedy", short="-t", minimum=0, group="Load")
     device_type: str = option(
         "", "Device; empty: the best there is", choices=("", "cpu", "cuda", "mps"), group="Load"
@@ -53,7 +55,7 @@ class InferBenchOptions(CheckpointOptions):
 
 def parser() -> Parser:
     """The parser of `nanochat bench`."""
-    top = command_parser("nanochat bench", "Measure how fast a model answers on this machine.")
+    top = command_parser("nanochat bench", "Measure how fast a model generates on this machine.")
     infer = top.add_subparsers(dest="what", required=True).add_parser(
         "infer", description=__doc__, help="latency, tokens a second, utilisation by batch size"
     )
@@ -76,16 +78,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def batch_sizes(options: InferBenchOptions) -> list[int]:
-    """The sizes asked for. Raises `UserError` on anything but numbers from 1 up."""
+    """The batch sizes. Raises `UserError` on anything but numbers from 1 up."""
     if not options.batch_sizes or not all(s.strip().isdecimal() and int(s) > 0 for s in options.batch_sizes):
         raise UserError(
-            f"--batch-sizes {','.join(options.batch_sizes)} is no list of numbers from 1 up", "such as 1,8,32"
+            f"--batch-sizes {','.join(options.batch_sizes)} is not a list of numbers from 1 up",
+            "such as 1,8,32",
         )
     return [int(size) for size in options.batch_sizes]
 
 
 def find_model(options: InferBenchOptions, layout: Layout, device: Any, dtype: Any) -> "tuple[GPT, str]":
-    """The checkpoint's model, or an untrained one of the shape given; and what to call it."""
+    """The checkpoint's model, or an untrained one of the given shape; and its name."""
     import torch
 
     from nanochat.checkpoint.files import find_checkpoint
@@ -94,7 +97,7 @@ def find_model(options: InferBenchOptions, layout: Layout, device: Any, dtype: A
     from nanochat.scaling.horizon import config_from_depth
 
     if options.depth == 0:
-        raise UserError("--depth: 0 layers are no model", "at least 1; leave it out to take a checkpoint")
+        raise UserError("--depth: a model needs at least 1 layer", "leave --depth out to take a checkpoint")
     if options.depth < 0:
         checkpoint = find_checkpoint(layout.checkpoints(options.source), options.model_tag, options.step)
         return load_model(checkpoint, device, dtype), str(checkpoint.path)
@@ -109,75 +112,118 @@ def find_model(options: InferBenchOptions, layout: Layout, device: Any, dtype: A
     model = build_model(config, device, dtype)
     model.init_weights(1)
     with torch.no_grad():
-        for parameter in model.parameters():  # no matrix is left zero, so that nothing is free
+        for parameter in model.parameters():  # no matrix stays zero: zeros may be faster
             parameter.add_(torch.randn_like(parameter), alpha=0.01)
     return model, f"an untrained model of depth {options.depth}"
 
 
 def measure(model: "GPT", named: str, options: InferBenchOptions, sizes: list[int]) -> dict[str, Any]:
-    """Prints the figures as they come; returns them all."""
+    """Measures prefill and every batch size; prints the results as they come and returns them all."""
     from nanochat.compute.device import Runtime
     from nanochat.infer.engine import Engine
 
     config, runtime = model.config, Runtime(model.device, model.compute_dtype)
+    load = fitting_load(options, config)
+    bandwidth = copy_bandwidth(runtime)
+    engine = Engine(model, capture="auto" if options.cuda_graphs else None)
+    result = describe(engine, runtime, named, load, bandwidth)
+    print_card(result, config)
+    result["prefill"] = prefill(engine, runtime, load.prompt_tokens)
+    print(_ROW.format("batch", "TTFT ms", "ms/step", "tok/s", "GB/s", "MBU %", "memory MB"))
+    result["sweep"] = []
+    for size in sizes:
+        row = measure_batch(engine, runtime, load, size, bandwidth)
+        result["sweep"].append(row)
+        print_row(row)
+    return result
+
+
+@dataclass(frozen=True)
+class Load:
+    """What every batch size is measured with."""
+
+    prompt_tokens: int
+    decode_tokens: int
+    temperature: float
+
+    @property
+    def mean_length(self) -> int:
+        """Tokens of a row in the middle of decoding."""
+        return self.prompt_tokens + self.decode_tokens // 2
+
+
+def fitting_load(options: InferBenchOptions, config: ModelConfig) -> Load:
+    """The load of the options, with a prompt that leaves room for the decoded tokens in the context."""
     prompt_tokens = min(options.prompt_tokens, max(1, config.sequence_len - options.decode_tokens))
     if prompt_tokens < options.prompt_tokens:
         print(
             f"note: the prompt is cut to {prompt_tokens} tokens, so that it and the {options.decode_tokens} "
-            f"decoded ones stay in the context of {config.sequence_len}"
+            f"decoded ones fit the context of {config.sequence_len}"
         )
-    bandwidth = copy_bandwidth(runtime)
-    engine = Engine(model, capture="auto" if options.cuda_graphs else None)
-    item = engine.decoder.like.dtype.itemsize
-    middle = prompt_tokens + options.decode_tokens // 2
-    result: dict[str, Any] = {
+    return Load(prompt_tokens, options.decode_tokens, options.temperature)
+
+
+def describe(
+    engine: "Engine", runtime: "Runtime", named: str, load: Load, bandwidth: float
+) -> dict[str, Any]:
+    """What is measured, on what, and how many bytes a step must read."""
+    config = engine.model.config
+    itemsize = engine.decoder.like.dtype.itemsize
+    weights = decode_bytes(config, 0, 0, itemsize)
+    return {
         "model": named,
         "model_config": config.to_meta(),
         "num_params": parameter_counts(config)["total"],
         "device": runtime.name,
-        "dtype": str(model.compute_dtype).removeprefix("torch."),
+        "dtype": str(engine.model.compute_dtype).removeprefix("torch."),
         "threads": threads(runtime),
         "copy_bandwidth_bytes_per_sec": bandwidth,
         "peak_flops_per_sec": runtime.peak_flops,
-        "prompt_tokens": prompt_tokens,
-        "decode_tokens": options.decode_tokens,
-        "temperature": options.temperature,
+        "prompt_tokens": load.prompt_tokens,
+        "decode_tokens": load.decode_tokens,
+        "temperature": load.temperature,
         "decoder": engine.decoder.backend,
-        "weight_bytes_read": decode_bytes(config, 0, 0, item),
-        "kv_bytes_read_per_row": decode_bytes(config, 1, middle, item) - decode_bytes(config, 0, 0, item),
+        "weight_bytes_read": weights,
+        "kv_bytes_read_per_row": decode_bytes(config, 1, load.mean_length, itemsize) - weights,
     }
+
+
+def print_card(result: dict[str, Any], config: ModelConfig) -> None:
     print(
-        f"{named}: width {config.n_embd}, {config.n_head} heads over {config.n_kv_head}, "
+        f"{result['model']}: width {config.n_embd}, {config.n_head} heads over {config.n_kv_head}, "
         f"{result['num_params'] / 1e6:,.1f}M parameters, {result['dtype']}\n"
-        f"{runtime.name}, {result['threads']} threads, copy bandwidth {bandwidth / 1e9:,.1f} GB/s; "
+        f"{result['device']}, {result['threads']} threads, "
+        f"copy bandwidth {result['copy_bandwidth_bytes_per_sec'] / 1e9:,.1f} GB/s; "
         f"a step reads {result['weight_bytes_read'] / 1e6:,.1f} MB of weights and "
         f"{result['kv_bytes_read_per_row'] / 1e6:,.2f} MB of cache a row; {result['decoder']}"
     )
-    result["prefill"] = prefill(engine, runtime, prompt_tokens)
-    print(_ROW.format("batch", "TTFT ms", "ms/step", "tok/s", "GB/s", "MBU %", "memory MB"))
-    result["sweep"] = []
-    for size in sizes:
-        run_once(engine, runtime, prompt_tokens, size, 4, options.temperature)
-        ttft, steps = run_once(
-            engine, runtime, prompt_tokens, size, options.decode_tokens, options.temperature
-        )
-        moved = decode_bytes(config, size, middle, item)
-        row = summarise(size, ttft, steps, step_bytes=moved, bandwidth=bandwidth)
-        row["peak_memory_bytes"] = runtime.peak_memory()
-        result["sweep"].append(row)
-        print(
-            _ROW.format(
-                size,
-                f"{1e3 * ttft:.1f}",
-                f"{1e3 * row['step_sec']:.2f}",
-                f"{row['tok_per_sec']:,.0f}",
-                f"{row['bytes_per_sec'] / 1e9:.1f}",
-                f"{row['mbu_percent']:.0f}",
-                f"{row['peak_memory_bytes'] / 1e6:,.0f}",
-            )
-        )
-        sys.stdout.flush()
-    return result
+
+
+def measure_batch(
+    engine: "Engine", runtime: "Runtime", load: Load, size: int, bandwidth: float
+) -> dict[str, Any]:
+    """The results of one batch size."""
+    run_once(engine, runtime, replace(load, decode_tokens=4), size)  # warms up, and captures graphs
+    ttft, steps = run_once(engine, runtime, load, size)
+    itemsize = engine.decoder.like.dtype.itemsize
+    step_bytes = decode_bytes(engine.model.config, size, load.mean_length, itemsize)
+    row = summarise(size, ttft, steps, step_bytes=step_bytes, bandwidth=bandwidth)
+    return row | {"peak_memory_bytes": runtime.peak_memory()}
+
+
+def print_row(row: dict[str, Any]) -> None:
+    print(
+        _ROW.format(
+            row["batch_size"],
+            f"{1e3 * row['ttft_sec']:.1f}",
+            f"{1e3 * row['step_sec']:.2f}",
+            f"{row['tok_per_sec']:,.0f}",
+            f"{row['bytes_per_sec'] / 1e9:.1f}",
+            f"{row['mbu_percent']:.0f}",
+            f"{row['peak_memory_bytes'] / 1e6:,.0f}",
+        ),
+        flush=True,
+    )
 
 
 def summarise(
@@ -201,8 +247,9 @@ def summarise(
 
 
 def prefill(engine: "Engine", runtime: "Runtime", tokens: int) -> dict[str, Any]:
-    """Time to the first token of one prompt, prints it."""
-    seconds = min(run_once(engine, runtime, tokens, 1, 2, 0.0)[0] for _ in range(3))
+    """Measures and prints the time to the first token of one prompt."""
+    load = Load(tokens, decode_tokens=2, temperature=0.0)
+    seconds = min(run_once(engine, runtime, load, 1)[0] for _ in range(3))
     flops = prefill_flops(engine.model.config, tokens) / seconds
     peak = runtime.peak_flops
     mfu = 100 * flops / peak if peak else None
@@ -218,22 +265,16 @@ def prefill(engine: "Engine", runtime: "Runtime", tokens: int) -> dict[str, Any]
     }
 
 
-def run_once(
-    engine: "Engine",
-    runtime: "Runtime",
-    prompt_tokens: int,
-    rows: int,
-    decode_tokens: int,
-    temperature: float,
-) -> tuple[float, list[float]]:
+def run_once(engine: "Engine", runtime: "Runtime", load: Load, rows: int) -> tuple[float, list[float]]:
     """Seconds to the first token of `rows` rows of one prompt, and of each step after it."""
     import random
 
     from nanochat.infer.sampling import Sampling
 
     vocab = engine.model.config.vocab_size
-    prompt = random.Random(0).choices(range(vocab), k=prompt_tokens)
-    steps = engine.generate(prompt, samples=rows, max_tokens=decode_tokens, sampling=Sampling(temperature))
+    prompt = random.Random(0).choices(range(vocab), k=load.prompt_tokens)
+    sampling = Sampling(temperature=load.temperature)
+    steps = engine.generate(prompt, samples=rows, max_tokens=load.decode_tokens, sampling=sampling)
     times = []
     runtime.synchronize()
     last = time.perf_counter()
@@ -246,7 +287,7 @@ def run_once(
 
 
 def copy_bandwidth(runtime: "Runtime") -> float:
-    """Bytes a second, read and written, of a copy too large for any cache: the best of five."""
+    """Bytes a second, read and written, of a copy too large for any cache: the best of six."""
     import torch
 
     source = torch.ones(_COPY_BYTES, dtype=torch.uint8, device=runtime.device)

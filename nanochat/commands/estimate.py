@@ -43,7 +43,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Answers `nanochat estimate …`: every option of base_train is taken too."""
+    """Runs `nanochat estimate …`: every option of base_train is taken too."""
     given, layout = parse(parser(), argv)
     wanted, options = collect(EstimateOptions, given), collect(BaseTrainOptions, given)
     folder = layout.tokenizer_dir(options.tokenizer_dir)

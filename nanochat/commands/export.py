@@ -61,7 +61,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Answers `nanochat export …` and returns its exit code."""
+    """Runs `nanochat export …` and returns its exit code."""
     options, layout = parse_options(ExportOptions, parser(), argv)
     if not options.out:
         raise UserError("nanochat export: no --out", "name the folder to write, for example --out d20-hf")

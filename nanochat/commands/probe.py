@@ -1,4 +1,4 @@
-"""`nanochat probe`: what a checkpoint makes of a prompt, down to the logits."""
+"""`nanochat probe`: inspects a checkpoint: next-token logits and the greedy continuation of a prompt."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ _LABEL = 14
 
 @dataclass(frozen=True)
 class ProbeOptions(CheckpointOptions):
-    """Which checkpoint, which prompt, how much of the answer."""
+    """Which checkpoint, which prompt, how much of the prediction to show."""
 
     prompt: str = option("", "The text the model reads, after bos", short="-p")
     top: int = option(8, "How many of the likeliest next tokens to show", minimum=1)
@@ -35,7 +35,7 @@ class ProbeOptions(CheckpointOptions):
 
 @dataclass(frozen=True)
 class Probe:
-    """What a model makes of a prompt."""
+    """A model's prediction after a prompt."""
 
     ids: list[int]
     """The prompt's tokens, bos first."""
@@ -52,9 +52,9 @@ class Probe:
 
 
 def probe(model: "GPT", tokenizer: "Tokenizer", prompt: str, *, top: int = 8, greedy: int = 24) -> Probe:
-    """Reads `prompt` with `model`: the `top` next tokens and `greedy` tokens of continuation.
+    """The `top` likeliest next tokens after `prompt` and `greedy` tokens of continuation.
 
-    Raises `UserError` when `top` is more than the vocabulary holds.
+    Raises `UserError` when `top` exceeds the vocabulary.
     """
     import torch
 
@@ -64,8 +64,8 @@ def probe(model: "GPT", tokenizer: "Tokenizer", prompt: str, *, top: int = 8, gr
         raise UserError(f"--top {top} is more than the vocabulary's {model.config.vocab_size:,} tokens")
     ids = tokenizer.encode(prompt, bos=True)
     with torch.inference_mode():
-        hidden = model.hidden(torch.tensor([ids], device=model.device))
-        logits = model.logits(hidden[0, -1])
+        hidden = model.hidden(torch.tensor([ids], device=model.device))  # (1, T, C)
+        logits = model.logits(hidden[0, -1])  # (V,)
     best = logits.topk(top)
     greedy_ids = generate_batch(model, ids, max_tokens=greedy, temperature=0)[0] if greedy else []
     return Probe(
@@ -82,13 +82,14 @@ def parser() -> Parser:
     """The parser of `nanochat probe`."""
     return command_parser(
         "nanochat probe",
-        "What a checkpoint makes of a prompt. The base directory may be upstream nanochat's.",
+        "Show a checkpoint's next-token logits and continuation for a prompt. "
+        "The base directory may be upstream nanochat's.",
         ProbeOptions,
     )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Answers `nanochat probe …` and returns its exit code. Makes no run and writes nothing."""
+    """Runs `nanochat probe …` and returns its exit code. Makes no run and writes nothing."""
     given, layout = parse(parser(), argv)
     if not hasattr(given, "prompt"):
         raise UserError("nanochat probe: no --prompt", 'for example --prompt "The capital of France is"')
@@ -107,34 +108,34 @@ def main(argv: Sequence[str]) -> int:
         device=device,
         dtype=pick_dtype(options.dtype, device),
     )
-    seen = probe(opened.model, opened.tokenizer, options.prompt, top=options.top, greedy=options.greedy)
+    found = probe(opened.model, opened.tokenizer, options.prompt, top=options.top, greedy=options.greedy)
     if options.json:
-        print(json.dumps(dataclasses.asdict(seen)))
+        print(json.dumps(dataclasses.asdict(found)))
     else:
         config, checkpoint = opened.model.config, opened.checkpoint
         what = f"{options.source} {checkpoint.path.parent.name}, step {checkpoint.step}"
         shape = f"{config.n_layer} layers, width {config.n_embd}, context {config.sequence_len}"
-        print("\n".join([f"{'model':<{_LABEL}}{what}: {shape}", *table(seen, opened.tokenizer)]))
+        print("\n".join([f"{'model':<{_LABEL}}{what}: {shape}", *table(found, opened.tokenizer)]))
     return Exit.OK
 
 
-def table(seen: Probe, tokenizer: "Tokenizer") -> list[str]:
-    """The probe for people, in lines of at most 80 columns."""
+def table(found: Probe, tokenizer: "Tokenizer") -> list[str]:
+    """The probe as text, in lines of at most 80 columns."""
     from math import exp
 
-    lines = _wrapped(f"prompt ({len(seen.ids)})", seen.ids, tokenizer)
+    lines = _wrapped(f"prompt ({len(found.ids)})", found.ids, tokenizer)
     lines += ["", f"{'rank':>4}  {'id':>7}  {'logit':>9}  {'probability':>11}  token"]
-    for rank, (token, logit) in enumerate(zip(seen.top_ids, seen.top_logits, strict=True), 1):
-        chance = exp(logit - seen.logsumexp)
+    for rank, (token, logit) in enumerate(zip(found.top_ids, found.top_logits, strict=True), 1):
+        chance = exp(logit - found.logsumexp)
         lines.append(f"{rank:>4}  {token:>7}  {logit:>9.5f}  {chance:>11.5f}  {_shown(token, tokenizer)}")
-    lines += ["", f"{'logsumexp':<{_LABEL}}{seen.logsumexp:.5f}"]
-    if seen.greedy_ids:
-        lines += ["", *_wrapped(f"greedy ({len(seen.greedy_ids)})", seen.greedy_ids, tokenizer)]
+    lines += ["", f"{'logsumexp':<{_LABEL}}{found.logsumexp:.5f}"]
+    if found.greedy_ids:
+        lines += ["", *_wrapped(f"greedy ({len(found.greedy_ids)})", found.greedy_ids, tokenizer)]
     return lines
 
 
 def _shown(token: int, tokenizer: "Tokenizer") -> str:
-    """A token with its spaces visible; bytes that are no whole character as hexadecimal."""
+    """A token with its spaces visible; bytes that are not a complete character as hexadecimal."""
     raw = tokenizer.decode_bytes([token])
     try:
         text = raw.decode()
@@ -145,7 +146,7 @@ def _shown(token: int, tokenizer: "Tokenizer") -> str:
 
 
 def _wrapped(label: str, ids: Sequence[int], tokenizer: "Tokenizer") -> list[str]:
-    """The tokens apart by bars, wrapped to the terminal, under a label."""
+    """The tokens separated by bars, wrapped to the terminal, under a label."""
     from rich.cells import cell_len
 
     lines, line = [], ""

@@ -1,4 +1,4 @@
-"""`nanochat tasks`: list the tasks, look at their conversations, fetch their data."""
+"""`nanochat tasks`: list the tasks, show their conversations, fetch their data."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Answers `nanochat tasks …` and returns its exit code."""
+    """Runs `nanochat tasks …` and returns its exit code."""
     options, layout = parse(parser(), argv)
     if options.action == "ls":
         return _list()
@@ -39,18 +39,18 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> Parser:
     """The parser of `nanochat tasks`."""
-    made = command_parser("nanochat tasks", "List the tasks, look at their conversations, fetch their data.")
+    made = command_parser("nanochat tasks", "List the tasks, show their conversations, fetch their data.")
     actions = made.add_subparsers(dest="action", required=True)
-    actions.add_parser("ls", help="every task, what it is and its splits")
+    actions.add_parser("ls", help="list every task with its splits")
     show = actions.add_parser("show", help="print conversations of a task")
     show.add_argument("name")
-    show.add_argument("-n", type=int, default=3, help="how many (3)")
-    show.add_argument("--start", type=int, default=0, help="the first (0)")
-    show.add_argument("--json", action="store_true", help="a JSON document a line")
-    fetch = actions.add_parser("fetch", help="fetch what tasks read, and check the sha256 of what is there")
+    show.add_argument("-n", type=int, default=3, help="how many [3]")
+    show.add_argument("--start", type=int, default=0, help="index of the first [0]")
+    show.add_argument("--json", action="store_true", help="one JSON document a line")
+    fetch = actions.add_parser("fetch", help="download the data of tasks, and verify its sha256")
     fetch.add_argument("names", nargs="+", metavar="name")
     for action in (show, fetch):
-        action.add_argument("--split", default="", help="which part; the task's first unless given")
+        action.add_argument("--split", default="", help="which split [the task's first]")
         action.add_argument(
             "--task-data", default="", metavar="DIR", help="a folder of data sets that are at hand"
         )
@@ -106,7 +106,7 @@ def _show(options: argparse.Namespace, data: "TaskData") -> int:
 
 
 def transcript(conversation: "Conversation") -> str:
-    """A conversation for people: tool calls as `<<expression=result>>`, no control characters."""
+    """A conversation as text: tool calls as `<<expression=result>>`, control characters replaced."""
     lines = []
     for message in conversation["messages"]:
         content = message["content"]

@@ -1,7 +1,7 @@
 """`nanochat tensorboard`: runs' event logs as TensorBoard event files, one folder a run.
 
-A file is made whole in memory and put in place at once under a name that follows from the run alone, so
-doing it again replaces it. Values are float32 there, as in every TensorBoard scalar.
+A file is built in memory and written atomically under a name that depends only on the run, so that a second
+call replaces it. Values are float32 there, as in every TensorBoard scalar.
 """
 
 import io
@@ -31,7 +31,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Answers `nanochat tensorboard …` and returns its exit code."""
+    """Runs `nanochat tensorboard …` and returns its exit code."""
     given, layout = parse(parser(), argv)
     out = layout.resolve(given.out) if given.out else layout.base / "tensorboard"
     require_package()
@@ -82,12 +82,13 @@ def run_events(path: Path) -> list[Event]:
     except OSError as error:
         raise UserError(f"cannot read {path / 'events.jsonl'}: {error.strerror}") from error
     if not events:
-        raise UserError(f"the event log of {path} holds no events yet")
+        raise UserError(f"the event log of {path} has no events yet")
     return without_superseded(events)
 
 
 def without_superseded(events: Iterable[Event]) -> list[Event]:
-    """`events` less those at steps that a later attempt did again: it resumed from step k, so all ≥ k."""
+    """`events` without those at steps that a later attempt repeated: one resumed from step k repeats all ≥
+    k."""
     kept: list[Event] = []
     for event in events:
         if event.kind == "stage_start":
@@ -119,9 +120,9 @@ def write_run(run_id: str, events: Sequence[Event], out: Path) -> Path:
 
 
 def summaries(run_id: str, events: Iterable[Event]) -> Iterator[tuple[float, int, Any]]:
-    """Time, step and `Summary` of everything shown.
+    """Time, step and `Summary` of everything that is written.
 
-    A point without a step takes the count of its metric's points before it; a text, the last step seen.
+    A value without a step gets the number of its metric's values before it; a text, the last step so far.
     """
     counted: dict[str, int] = {}
     last = 0
@@ -147,7 +148,7 @@ def summaries(run_id: str, events: Iterable[Event]) -> Iterator[tuple[float, int
 
 
 def _start(run_id: str, event: Event) -> Iterator[Any]:
-    """What an attempt began with: its options as text and as hyperparameters, what it announced as text."""
+    """The start of an attempt: its options as text and as hyperparameters, its `info` as text."""
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
     options, info = event.data.get("options"), event.data.get("info")
@@ -178,12 +179,12 @@ def _text(tag: str, text: str) -> Any:
 
 
 def _literal(text: str) -> str:
-    """`text` as a block that Markdown leaves alone."""
+    """`text` as a block that Markdown does not interpret."""
     return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def _table(values: Any) -> str:
-    """A mapping as a Markdown table, one name a row; mappings inside by their own names."""
+    """A mapping as a Markdown table, one name a row; values that are lists or mappings as JSON."""
     rows = []
     for name, value in values.items():
         shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)

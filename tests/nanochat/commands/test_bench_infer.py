@@ -42,8 +42,8 @@ def test_an_untrained_shape_is_measured_and_the_last_line_is_json(capsys: pytest
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--batch-sizes", "1,x", *SHAPE], "is no list of numbers"),
-        (["--batch-sizes", "0", *SHAPE], "is no list of numbers"),
+        (["--batch-sizes", "1,x", *SHAPE], "is not a list of numbers"),
+        (["--batch-sizes", "0", *SHAPE], "is not a list of numbers"),
         (["-g", "d9"], "no checkpoints in"),
         (["--prompt-token", "5"], "did you mean '--prompt-tokens'"),
     ],
