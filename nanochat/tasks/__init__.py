@@ -1,4 +1,4 @@
-"""Tasks: conversations to train on and to be judged by. docs/tasks.md shows how to add one."""
+"""Tasks: conversations to train on and to evaluate with. docs/tasks.md shows how to add one."""
 
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tasks.registry import Request, TaskData, TaskSpec, make_task, task_spec, task_specs

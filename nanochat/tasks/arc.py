@@ -10,7 +10,7 @@ from nanochat.tasks.scoring import ChoiceTask, choice_conversation
 
 
 class Arc(HubTask, ChoiceTask):
-    """`subset` is ARC-Easy or ARC-Challenge. A row brings its own letters: some are digits, some go to E."""
+    """`subset` is ARC-Easy or ARC-Challenge. Each row has its own letters: some are digits, some go to E."""
 
     def __init__(self, data: TaskData, request: Request, subset: str) -> None:
         wanted = HubSet("allenai/ai2_arc", subset, request.split, ("question", "choices", "answerKey"))

@@ -1,8 +1,7 @@
 """Arithmetic: short word problems with calculator calls, in GSM8K's form, that a tiny model can learn.
 
-Generated, and needs no download: it stands in for GSM8K where there is none, and a score on it says nothing
-about GSM8K. Questions are dealt to the splits by a hash of their text, so that no question of the test is
-ever trained on.
+It is generated and needs no download: a stand-in for GSM8K, and a score on it says nothing about GSM8K. A
+hash of a question's text decides its split, so that no test question is ever trained on.
 """
 
 import random
@@ -15,14 +14,14 @@ from nanochat.tasks.scoring import NumberTask
 from nanochat.tools.calculator import calculate
 
 TEST_SHARE = 10
-"""One question in so many belongs to the test."""
+"""One question in this many belongs to the test split."""
 TEST_SIZE, TRAIN_SIZE = 256, 8_000
 
 _NAMES = ("Ana", "Ben", "Chen", "Dina", "Emre", "Fatou", "Goran", "Hana", "Ivo", "Jun", "Kofi", "Lena")
 _THINGS = ("apples", "books", "coins", "cards", "pens", "shells", "stones", "eggs", "stamps", "cups")
 
 Step = tuple[str, str]
-"""`(what is found, expression)` of one step of a solution."""
+"""`(what is computed, expression)` of one step of a solution."""
 Problem = tuple[str, list[Step]]
 
 
@@ -72,7 +71,7 @@ _KINDS: tuple[Callable[[random.Random, str, str], Problem], ...] = (
 
 
 class Arithmetic(NumberTask):
-    """Problems of one or two steps, each step a call of the calculator."""
+    """Problems of one or two steps; each step calls the calculator."""
 
     def __init__(self, data: TaskData, request: Request) -> None:
         super().__init__(request.start, request.stop, request.step)

@@ -1,4 +1,4 @@
-"""A task: a sequence of conversations, and for some a verdict on what a model answered."""
+"""A task: a sequence of conversations, and for most the evaluation of a model's completions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,31 +11,32 @@ EvalType = Literal["categorical", "generative"]
 
 
 class Conversation(TypedDict):
-    """One item of a task. The messages end with the assistant's right answer; the rest is for scoring."""
+    """One item of a task. The messages end with the assistant's correct answer; the rest is for scoring."""
 
     messages: list[dict[str, Any]]
     letters: NotRequired[Sequence[str]]
-    """Multiple choice: the letters that may be answered."""
+    """Multiple choice: the letters to choose from."""
     subject: NotRequired[str]
     entry_point: NotRequired[str]
-    """HumanEval: the function that `test` checks."""
+    """HumanEval: the function that `test` calls."""
     test: NotRequired[str]
 
 
 class Task(ABC):
     """`task[i]` is the i-th conversation of the slice `start:stop:step` of all examples.
 
-    A `stop` beyond the end is the end. Raises `UserError` for a slice that makes no sense.
+    A `stop` beyond the end is the end. Raises `UserError` for an invalid slice.
     """
 
     eval_type: EvalType | None = None
-    """How a model is judged on it: by the letters' logits, or by what it writes. None: for training only."""
+    """How a model is evaluated on it: by the letters' logits, or by what it generates. None: training
+    only."""
 
     def __init__(self, start: int = 0, stop: int | None = None, step: int = 1) -> None:
         if start < 0 or step < 1 or (stop is not None and stop < start):
             shown = f"{start}:{'' if stop is None else stop}:{step}"
             raise UserError(
-                f"the slice {shown} of {type(self).__name__} makes no sense", "0 <= start <= stop, step >= 1"
+                f"the slice {shown} of {type(self).__name__} is invalid", "0 <= start <= stop, step >= 1"
             )
         self.start, self.stop, self.step = start, stop, step
         self.hub_sets: tuple[HubSet, ...] = ()
@@ -46,7 +47,7 @@ class Task(ABC):
 
     @abstractmethod
     def example(self, index: int) -> Conversation:
-        """The conversation `index` (0 … `num_examples()` - 1), the same whenever it is asked for."""
+        """The conversation `index` (0 … `num_examples()` − 1), the same at every call."""
 
     def indices(self) -> range:
         """The indices, before slicing, of the examples in the slice."""
@@ -62,21 +63,22 @@ class Task(ABC):
         return map(self.example, self.indices())
 
     def evaluate(self, conversation: Conversation, completion: str) -> bool:
-        """Whether `completion`, the assistant's letter or its text with tool calls and outputs, is right."""
+        """Whether `completion`, the assistant's letter or its text with tool calls and outputs, is
+        correct."""
         raise NotImplementedError(f"{type(self).__name__} is for training only")
 
     def evaluate_all(self, conversations: Sequence[Conversation], completions: Sequence[str]) -> list[bool]:
-        """`evaluate` for each pair; at once where a task can."""
+        """`evaluate` for each pair; in parallel where a task can."""
         pairs = zip(conversations, completions, strict=True)
         return [self.evaluate(conversation, completion) for conversation, completion in pairs]
 
     def reward(self, conversation: Conversation, completion: str) -> float:
-        """The reward of reinforcement learning: 1 when right, else 0."""
+        """The reward of reinforcement learning: 1 when correct, else 0."""
         return float(self.evaluate(conversation, completion))
 
 
 class HubTask(Task):
-    """A task whose examples are the rows of one set of the hub, in shuffled order."""
+    """A task whose examples are the rows of one data set of the hub, in shuffled order."""
 
     def __init__(
         self, hub: Hub, wanted: HubSet, start: int = 0, stop: int | None = None, step: int = 1
@@ -100,12 +102,12 @@ def assistant(content: str | list[dict[str, str]]) -> dict[str, Any]:
 
 
 def text_part(text: str) -> dict[str, str]:
-    """A part of an assistant's message that it says."""
+    """A part of an assistant's message that is text."""
     return {"type": "text", "text": text}
 
 
 def tool_call(expression: str, result: str) -> list[dict[str, str]]:
-    """The two parts of a calculator call: what the assistant writes, and what the tool answers."""
+    """The two parts of a calculator call: the expression the assistant writes, and the tool's result."""
     return [{"type": "python", "text": expression}, {"type": "python_output", "text": result}]
 
 
@@ -116,7 +118,7 @@ def question_text(conversation: Conversation) -> str:
 
 
 def last_text(conversation: Conversation) -> str:
-    """The text of the last part of the last message, where the right answer stands."""
+    """The text of the last part of the last message, where the correct answer is."""
     content = conversation["messages"][-1]["content"]
     if isinstance(content, str):
         return content

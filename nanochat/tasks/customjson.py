@@ -13,7 +13,7 @@ from nanochat.tasks.base import Conversation, Task
 from nanochat.tasks.registry import Request, TaskData, TaskSpec
 from nanochat.tokenizer.tokenizer import check_conversation
 
-USUAL_NAME = "identity_conversations.jsonl"
+DEFAULT_NAME = "identity_conversations.jsonl"
 
 
 class CustomJson(Task):
@@ -74,7 +74,7 @@ def _conversation(line: bytes, where: str) -> list[dict[str, Any]]:
 
 
 def _build(data: TaskData, request: Request) -> Task:
-    path = data.path(data.conversations, USUAL_NAME)
+    path = data.path(data.conversations, DEFAULT_NAME)
     return CustomJson(path, request.start, request.stop, request.step)
 
 

@@ -1,4 +1,4 @@
-"""HumanEval, functions to write from their docstring, judged by running their tests (arXiv 2107.03374)."""
+"""HumanEval: functions to write from their docstring, scored by running their tests (arXiv 2107.03374)."""
 
 import re
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def assemble(conversation: Conversation, completion: str) -> str:
 
 
 def leading_imports(prompt: str) -> str:
-    """The import lines at the head of `prompt`, up to its first other line; blank lines and comments pass."""
+    """The import lines at the start of `prompt`, up to its first line that is no import, comment or blank."""
     found = []
     for line in map(str.strip, prompt.split("\n")):
         if line.startswith(("import ", "from ")):
@@ -67,4 +67,4 @@ def first_code_block(completion: str) -> str:
     return (match[1] if match else completion).strip()
 
 
-SPECS = (TaskSpec("HumanEval", "Python functions, judged by their tests in a sandbox", ("test",), HumanEval),)
+SPECS = (TaskSpec("HumanEval", "Python functions, scored by their tests in a sandbox", ("test",), HumanEval),)

@@ -11,16 +11,16 @@ from nanochat.common.errors import UserError, nearest
 from nanochat.tasks.base import Conversation, Task, assistant, user
 from nanochat.tasks.registry import Request, TaskData, TaskSpec
 
-USUAL_NAME = "identity.toml"
+DEFAULT_NAME = "identity.toml"
 SHIPPED = Path(__file__).with_name("identity.toml")
 DEFAULT_SIZE = 1000
 _MORE_TURNS = 0.3
-"""How often another question follows."""
+"""Probability that another question follows."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """Questions that mean the same, and answers that fit each of them."""
+    """Questions with the same meaning, and answers that fit each of them."""
 
     questions: tuple[str, ...]
     answers: tuple[str, ...]
@@ -28,7 +28,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a template says."""
+    """The content of a template."""
 
     about: dict[str, str]
     facts: tuple[str, ...]
@@ -36,14 +36,14 @@ class Identity:
 
 
 def read_identity(path: Path) -> Identity:
-    """The template in `path`. Raises `UserError` that names what is wrong in it."""
+    """Reads a template. Raises `UserError` that names the mistake in it."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(f"cannot read the identity template {path}: {reason}", f"copy {SHIPPED}") from error
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is no valid TOML: {error}") from error
+        raise UserError(f"{path} is not valid TOML: {error}") from error
     unknown = sorted(data.keys() - {"about", "facts", "topic"})
     if unknown:
         raise UserError(
@@ -67,7 +67,7 @@ def read_identity(path: Path) -> Identity:
 
 def _topic(topic: Any, where: str) -> Topic:
     if not isinstance(topic, dict):
-        raise UserError(f"{where} is no table", "write [[topic]] above its questions and answers")
+        raise UserError(f"{where} is not a table", "write [[topic]] above its questions and answers")
     return Topic(_texts(topic, "questions", where), _texts(topic, "answers", where))
 
 
@@ -123,7 +123,7 @@ class IdentityConversations(Task):
 
 
 def _build(data: TaskData, request: Request) -> Task:
-    path = data.path(data.identity, USUAL_NAME)
+    path = data.path(data.identity, DEFAULT_NAME)
     if not data.identity and not path.is_file():
         path = SHIPPED
     size = request.size or DEFAULT_SIZE

@@ -1,6 +1,6 @@
 """Several tasks as one, mixed so that every part of training sees them all.
 
-A mixture is written as a list of parts `NAME/SPLIT:SIZE*EPOCHS`, of which only the name must be there:
+A mixture is written as a list of parts `NAME/SPLIT:SIZE*EPOCHS`, of which only the name is required:
 `SmolTalk`, `MMLU/test:5200`, `GSM8K*4`, `SimpleSpelling:20_000`.
 """
 
@@ -17,6 +17,7 @@ from nanochat.tasks.base import Conversation, Task
 from nanochat.tasks.registry import TaskData, make_task, task_spec
 
 SHUFFLE_SEED = 42
+"""Upstream nanochat's: the same examples in the same order."""
 
 
 class Mixture(Task):
@@ -61,7 +62,7 @@ class MixturePart:
         return f"{self.name}/{self.split}{size}" + (f"*{self.epochs}" if self.epochs > 1 else "")
 
     def make(self, data: TaskData) -> Task:
-        """The task. A generated one makes `size` examples, another gives its first `size`."""
+        """The task. A generated one makes `size` examples, any other is cut to its first `size`."""
         return make_task(self.name, data, self.split, size=self.size, stop=self.size or None)
 
 

@@ -1,4 +1,4 @@
-"""Every task by name. A module of this package that has `SPECS` is found; there is no list to keep."""
+"""Every task by name. A module of this package that has `SPECS` is found; there is no list to maintain."""
 
 import importlib
 import pkgutil
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskData:
-    """Where tasks find what they read. Empty means the usual place under the base directory."""
+    """Where tasks find their data. Empty means the default place under the base directory."""
 
     layout: Layout
     hub: Hub
     words: str = ""
-    """A word list, a word a line."""
+    """A word list, one word a line."""
     corpus: str = ""
-    """Pretraining shards, whose words serve where there is no word list."""
+    """Pretraining shards, whose words are used where there is no word list."""
     identity: str = ""
     """The template of the identity conversations."""
     conversations: str = ""
@@ -51,7 +51,7 @@ class TaskData:
         identity: str = "",
         conversations: str = "",
     ) -> "TaskData":
-        """The data under a base directory; `folder` is one of data sets that are at hand already."""
+        """The data under a base directory; `folder` holds data sets that were downloaded elsewhere."""
         from nanochat.data.download import Policy
 
         hub = Hub(
@@ -63,7 +63,7 @@ class TaskData:
             note=note,
             should_stop=should_stop,
         )
-        return cls(layout, hub, words, corpus, identity, conversations)
+        return cls(layout, hub, words=words, corpus=corpus, identity=identity, conversations=conversations)
 
     @classmethod
     def of_stage(cls, options: "TaskDataOptions", run: "StageRun") -> "TaskData":
@@ -88,7 +88,7 @@ class TaskData:
 
 @dataclass(frozen=True)
 class Request:
-    """Which part of a task is wanted."""
+    """Which split of a task, and which slice of it."""
 
     split: str = ""
     """Empty: the task's first."""
@@ -101,7 +101,7 @@ class Request:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """A task by name. `build` makes it; the first of `splits` is the one it is judged on."""
+    """A task by name. `build` makes it; the first of `splits` is the one it is evaluated on."""
 
     name: str
     summary: str
@@ -120,7 +120,7 @@ def task_specs() -> dict[str, TaskSpec]:
 
 
 def task_spec(name: str) -> TaskSpec:
-    """The task called `name`, in any case. Raises `UserError` with the nearest names."""
+    """The task called `name`, ignoring case. Raises `UserError` with the nearest names."""
     folded = {known.lower(): spec for known, spec in task_specs().items()}
     spec = folded.get(name.lower())
     if spec is None:

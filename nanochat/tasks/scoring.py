@@ -1,4 +1,4 @@
-"""Scoring that needs no model: letters of multiple choice, numbers after `####`, ChatCORE."""
+"""Scoring without a model: letters of multiple choice, numbers after `####`, ChatCORE."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,8 @@ CHAT_CORE_TASKS = {
     "ChatCORE_classic": tuple(CHAT_CORE_BASELINES),
     "ChatCORE_cat": ("ARC-Easy", "ARC-Challenge", "MMLU"),
 }
-"""The modern mean, the classic one (with SpellingBee: not comparable), and that of multiple choice."""
+"""The mean of upstream nanochat's modern era, that of its classic era (with SpellingBee, so the two are not
+comparable), and that of multiple choice."""
 
 
 def chat_core(accuracies: Mapping[str, float]) -> dict[str, float]:
@@ -48,8 +49,8 @@ def chat_core(accuracies: Mapping[str, float]) -> dict[str, float]:
 def render_choices(question: str, letters: Sequence[str], choices: Sequence[str]) -> str:
     """The user's message of a multiple-choice question.
 
-    The letter follows its choice, which small models bind better, with no space before it, so that it is
-    the very token the assistant answers with.
+    The letter follows its choice, which small models associate better, with no space before it, so that it is
+    the same token as the assistant's answer.
     """
     listed = "".join(f"- {choice}={letter}\n" for letter, choice in zip(letters, choices, strict=True))
     return (
@@ -97,18 +98,18 @@ class Letters:
 
 
 def best_letter(scores: Sequence[float], letters: Sequence[str]) -> str:
-    """The letter with the highest score (its logit where the answer begins); the first among equals."""
+    """The letter with the highest score (its logit at the start of the answer); the first among equals."""
     best = max(range(len(letters)), key=lambda index: (scores[index], -index))
     return letters[best]
 
 
 class ChoiceTask(Task):
-    """A task that is answered with one letter."""
+    """A task whose answer is one letter."""
 
     eval_type = "categorical"
 
     def evaluate(self, conversation: Conversation, completion: str) -> bool:
-        """Whether the letter is the right one. ValueError when it is none of the item's letters."""
+        """Whether the letter is the correct one. ValueError when it is none of the item's letters."""
         if completion not in conversation["letters"]:
             raise ValueError(f"{completion!r} is none of the letters {conversation['letters']}")
         return completion == last_text(conversation)
@@ -120,17 +121,17 @@ class ChoiceTask(Task):
 def extract_answer(text: str) -> str | None:
     """The number after the first `#### `, commas removed; None where there is none.
 
-    Answers are compared as text, as the reference does: "5.0" is not "5".
+    Answers are compared as text, as in upstream nanochat: "5.0" is not "5".
     """
     match = _ANSWER.search(text)
     return match[1].replace(",", "") if match else None
 
 
 class NumberTask(Task):
-    """A task that is answered with text that ends in `#### ` and a number."""
+    """A task whose answer is text that ends in `#### ` and a number."""
 
     eval_type = "generative"
 
     def evaluate(self, conversation: Conversation, completion: str) -> bool:
-        """Whether `completion` gives the number that the conversation ends with."""
+        """Whether `completion` has the number that the conversation ends with."""
         return extract_answer(completion) == extract_answer(last_text(conversation))

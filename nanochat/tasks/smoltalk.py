@@ -22,7 +22,7 @@ class SmolTalk(HubTask):
         except UserError as error:
             raise UserError(f"SmolTalk item {index}: {error.message}") from error
         if len(turns) < 2:
-            raise UserError(f"SmolTalk item {index}: nobody answers")
+            raise UserError(f"SmolTalk item {index}: there is no answer")
         return {"messages": messages}
 
 

@@ -1,9 +1,9 @@
 """SpellingBee: how often a letter occurs in a word; SimpleSpelling: the letters of a word.
 
-Both are generated, each item from a seed of its own. The reference once numbered its test seeds
+Both are generated, each item from a seed of its own. Upstream nanochat once numbered its test seeds
 -(index + 1); Python seeds by absolute value, so its test item i was its training item i + 1. Here test
-seeds begin at ten million and no item of one split is made from a seed of the other. Words are drawn from
-the same list in both, so a word may occur in both.
+seeds begin at ten million and no item of one split uses a seed of the other. The words of both splits are
+from the same list, so a word may occur in both.
 """
 
 import random
@@ -114,7 +114,8 @@ def _answer(word: str, letter: str) -> list[dict[str, str]]:
 
 
 class SimpleSpelling(_Generated):
-    """Spells a word. The words are in another order than SpellingBee's, so that equal seeds meet others."""
+    """Spells a word. The words are in another order than SpellingBee's, so that equal seeds pick different
+    ones."""
 
     def __init__(self, data: TaskData, request: Request) -> None:
         super().__init__(data, request)

@@ -232,7 +232,7 @@ def report_start(job: Training, start: StartingPoint, info: Mapping[str, Any]) -
 
 def identity_task(options: ChatTrainOptions, run: StageRun) -> str:
     """The task that says who the model is: the user's own conversations if there are any, else generated."""
-    own = TaskData.of_stage(options, run).path(options.conversations, customjson.USUAL_NAME)
+    own = TaskData.of_stage(options, run).path(options.conversations, customjson.DEFAULT_NAME)
     return "CustomJSON" if options.conversations or own.is_file() else "Identity"
 
 

@@ -98,7 +98,7 @@ def test_logits_are_those_of_transformers(tmp_path: Path, sizes: dict[str, int])
     assert (rounded - unrounded).abs().max() > 1e-4
 
 
-def test_the_reference_s_classic_checkpoint(shared_reference: Path, tmp_path: Path) -> None:
+def test_upstreams_classic_checkpoint(shared_reference: Path, tmp_path: Path) -> None:
     base = shared_reference / "checkpoints/classic"
     assert export(base, tmp_path / "out") == 0
     other = theirs(tmp_path / "out")
@@ -187,7 +187,7 @@ def test_ids_are_ours_for_any_text(trained: Tokenizer, exported: Any, text: str)
 
 
 def test_ids_are_ours_over_a_corpus(shared_reference: Path, shared_data: Path) -> None:
-    """Every document of one row group of each shard, with the reference's vocabulary of 4,096."""
+    """Every document of one row group of each shard, with upstream's vocabulary of 4,096."""
     tokenizer = Tokenizer.load(shared_reference / "checkpoints/modern/tokenizer")
     other = tokenizers.Tokenizer.from_str(json.dumps(tokenizer_json(tokenizer)))
     count = 0

@@ -1,4 +1,4 @@
-"""`nanochat probe` and the files it reads: both eras of the reference, ours, and what is no model."""
+"""`nanochat probe` and the files it reads: both eras of upstream, ours, and files that are no model."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 @pytest.mark.parametrize("era", ["modern", "classic"])
-def test_the_reference_checkpoints_as_they_lie_on_disk(
+def test_upstreams_checkpoints_as_they_are_on_disk(
     shared_reference: Path, capsys: pytest.CaptureFixture[str], era: str
 ) -> None:
     base = shared_reference / "checkpoints" / era
@@ -92,7 +92,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("config", SHAPES, ids=lambda c: f"{c.n_layer}-{c.n_kv_head}-{c.window_pattern}")
-def test_models_of_other_shapes_in_the_reference_format(tmp_path: Path, config: ModelConfig) -> None:
+def test_models_of_other_shapes_in_upstreams_format(tmp_path: Path, config: ModelConfig) -> None:
     model = random_model(config)
     reference_base(tmp_path, config, dict(model.state_dict()))
     same(seen_by(model), tmp_path)

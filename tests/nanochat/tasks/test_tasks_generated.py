@@ -92,7 +92,7 @@ def test_spelling_bee_answers_are_right_in_every_line(data, split):
     assert 350 < letters_of_the_word < 400
 
 
-def test_spelling_bee_draws_in_the_references_order(data):
+def test_spelling_bee_draws_in_upstreams_order(data):
     """Word, nine in ten a letter of it, template, case, quotes, question mark: from Random(seed)."""
     for index, conversation in enumerate(make_task("SpellingBee", data, "train", size=200)):
         source = random.Random(index)
@@ -124,7 +124,7 @@ def test_test_and_training_items_never_share_a_seed():
 
 
 def test_the_next_training_item_is_not_the_test_item(data):
-    """The reference's leak: its test item i was its training item i + 1."""
+    """Upstream's leak: its test item i was its training item i + 1."""
     train = make_task("SpellingBee", data, "train", size=200)
     test = make_task("SpellingBee", data, "test", size=200)
     assert sum(test[i] == train[i + 1] for i in range(199)) < 5
@@ -249,7 +249,7 @@ GOOD = 'facts = ["f"]\n[about]\nname = "N"\n[[topic]]\nquestions = ["q"]\nanswer
         (("[[topic]]", "[topic]"), r"has no \[\[topic\]\]"),
         (('facts = ["f"]', "facts = 1"), "facts must be a list"),
         (('facts = ["f"]', ""), "asks for {fact}"),
-        (('["q"]', '["q"'), "no valid TOML"),
+        (('["q"]', '["q"'), "not valid TOML"),
     ],
 )
 def test_a_template_that_is_wrong_says_where(tmp_path, change, complaint):

@@ -68,7 +68,7 @@ def questions(count: int, begin: int = 0) -> pa.Table:
     )
 
 
-def test_a_set_is_fetched_once_through_the_mirror_into_the_references_cache(server, layout):
+def test_a_set_is_fetched_once_through_the_mirror_into_upstreams_cache(server, layout):
     listing, first, second = offer(server, [questions(5), questions(3, 5)])
     rows = hub(server, layout).rows(GSM8K)
     place = layout.base / "task_data" / "openai--gsm8k" / "main" / "test"
@@ -84,7 +84,7 @@ def test_a_set_is_fetched_once_through_the_mirror_into_the_references_cache(serv
     assert [path for path, _ in server.requests] == [listing, first, second]
 
 
-def test_a_cache_of_the_references_own_is_read(layout):
+def test_a_cache_of_upstreams_is_read(layout):
     place = layout.base / "task_data" / "openai--gsm8k" / "main" / "test"
     place.mkdir(parents=True)
     pq.write_table(questions(4), place / "00000.parquet")
@@ -215,7 +215,7 @@ def of_the_hub(layout: Layout, **changes: object) -> Hub:
     return Hub(layout.base / "task_data", policy=QUICK, **changes)  # type: ignore[arg-type]
 
 
-def test_a_set_comes_from_the_hub_into_the_references_cache(server, layout, published):
+def test_a_set_comes_from_the_hub_into_upstreams_cache(server, layout, published):
     rows = of_the_hub(layout).rows(GSM8K)
     assert sorted(rows[i]["question"] for i in range(8)) == sorted([f"{n}?" for n in [*range(5), *range(3)]])
     place = layout.base / "task_data" / "openai--gsm8k" / "main" / "test"

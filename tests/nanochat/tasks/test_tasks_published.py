@@ -1,4 +1,4 @@
-"""Tasks of published sets: conversations and tokens are the reference's, their own answers are right."""
+"""Tasks of published sets: conversations and tokens are upstream's, their own answers are correct."""
 
 import json
 from itertools import pairwise
@@ -39,11 +39,11 @@ def tokenizer(shared_reference: Path) -> Tokenizer:
     return Tokenizer.load(shared_reference / "checkpoints" / "modern" / "tokenizer")
 
 
-# -- equal to the reference -------------------------------------------------------------------------
+# -- parity with upstream ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_conversations_and_their_tokens_are_the_references(name, data, shared_reference, tokenizer):
+def test_conversations_and_their_tokens_are_upstreams(name, data, shared_reference, tokenizer):
     oracle = json.loads((shared_reference / "oracles" / "tasks.json").read_bytes())["tasks"][name]
     task = make_task(ORACLES[name][0], data, ORACLES[name][1])
     assert len(task) == oracle["length"]

@@ -36,7 +36,7 @@ DANGEROUS = [
 
 
 def reference(expression: str) -> str | None:
-    """What the reference's calculator answers: Python's eval behind its checks."""
+    """What upstream's calculator answers: Python's eval behind its checks."""
     source = expression.replace(",", "")
     if set(source) <= set("0123456789*+-/.() "):
         if "**" in source:
