@@ -138,6 +138,8 @@ class Link:
     retry_in: float | None = None
     latency_ms: float | None = None
     error: str = ""
+    clock_ahead: float = 0.0
+    """Seconds that the host's clock is ahead of ours, as it told last."""
 
     def silence(self, now: float | None = None) -> float | None:
         """Seconds since the host was last heard, None if never."""
@@ -193,6 +195,8 @@ class Probe:
     driver: str = ""
     nvml_error: str = ""
     interpreter: Interpreter | None = None
+    clock_ahead: float = 0.0
+    """Seconds that its clock is ahead of ours, to within what an answer takes."""
 
 
 def run_key(host: str, run_id: str) -> str:
@@ -206,6 +210,17 @@ def split_key(key: str) -> tuple[str, str]:
     if not (host and slash and run_id):
         raise ValueError(f"not a run key: {key!r}")
     return host, run_id
+
+
+def host_time(run: RunRow, link: Link | None, now: float) -> float:
+    """What the clock of a run's host shows at `now` (ours), or showed when the host was last heard.
+
+    Everything that a run notes is told by its host's clock, which need not be ours: how long it has taken is
+    the difference of two times of that clock.
+    """
+    if link is not None and link.status == "up":
+        return now + link.clock_ahead
+    return run.heartbeat or run.last_contact
 
 
 def superseded_from(attempts: list[Attempt]) -> dict[int, int]:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ def probe(base: Path, python: str) -> Json:
     }
     if not problem:
         answer.update(gpus=gpus.describe(), driver=gpus.driver())
+    answer["now"] = time.time()  # last: the nearer to the answer's arrival, the truer
     return answer
 
 

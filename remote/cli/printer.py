@@ -216,10 +216,11 @@ def figures(run: RunRow) -> str:
 
 
 def spent(run: RunRow) -> str:
-    """How long a run took, or has taken so far."""
+    """How long a run took, or has taken so far: by its host's clock alone, which need not be ours."""
     if run.started_at is None:
         return ""
-    return duration((run.ended_at or time.time()) - run.started_at)
+    end = run.heartbeat if run.live or run.ended_at is None else run.ended_at
+    return duration(max(0.0, (end or time.time()) - run.started_at))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -115,7 +115,7 @@ class Fleet:
         """What a host is: processors, memory, disk, GPUs, and whether its interpreter has nanochat."""
         agent = await self._agent(name)
         answer = await agent.call("probe", "--python", agent.stage_python, within=120)
-        return _probe(name, answer)
+        return _probe(name, answer, time.time())
 
     def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
         """Calls `callback` in the event loop after each committed change; returns what ends it."""
@@ -311,7 +311,7 @@ def _log_sizes(answer: dict[str, Any]) -> dict[str, int]:
     return sizes
 
 
-def _probe(name: str, answer: dict[str, Any]) -> Probe:
+def _probe(name: str, answer: dict[str, Any], now: float) -> Probe:
     try:
         asked = answer.get("interpreter")
         interpreter = None
@@ -338,6 +338,7 @@ def _probe(name: str, answer: dict[str, Any]) -> Probe:
             driver=str(answer.get("driver") or ""),
             nvml_error=str(answer.get("nvml_error") or ""),
             interpreter=interpreter,
+            clock_ahead=float(answer.get("now") or now) - now,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(

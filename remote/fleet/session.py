@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
@@ -192,7 +194,7 @@ class HostSession:
                 if frame is None:
                     return
                 now = time.time()
-                self.link = replace(self.link, last_contact=now)
+                self.link = replace(self.link, last_contact=now, clock_ahead=self._clock_ahead(frame, now))
                 for change in await asyncio.to_thread(follower.take, frame):
                     self._notify(change)
                 if now - noted > _CONTACT_NOTED:
@@ -200,6 +202,13 @@ class HostSession:
                     await asyncio.to_thread(self._store.contact, name, now)
                 if self._anew:
                     return
+
+    def _clock_ahead(self, frame: dict[str, Any], now: float) -> float:
+        """By the newest ping; a frame of another kind tells no time."""
+        told = frame.get("t") if frame.get("type") == "ping" else None
+        if isinstance(told, (int, float)) and not isinstance(told, bool) and math.isfinite(told):
+            return told - now
+        return self.link.clock_ahead
 
     async def _pulse(self, agent: AgentClient) -> None:
         while True:

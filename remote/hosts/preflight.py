@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from nanochat.common.text import sanitize, size_bytes
+from nanochat.common.text import duration, sanitize, size_bytes
 
 if TYPE_CHECKING:
     from remote.runs import Probe
 
 LITTLE_DISK = 10 << 30
+MUCH_SKEW = 60.0
 
 
 class Check(NamedTuple):
@@ -40,6 +41,13 @@ def checks(probe: Probe) -> Iterator[Check]:
     )
     yield Check("good", f"{probe.cores:g} cores, {size_bytes(probe.ram_total)} memory")
     yield _gpus(probe)
+    if abs(probe.clock_ahead) > MUCH_SKEW:
+        where = "ahead of" if probe.clock_ahead > 0 else "behind"
+        yield Check(
+            "warn",
+            f"its clock is {duration(abs(probe.clock_ahead))} {where} this machine's",
+            "times of its runs are by its own clock; set both by NTP (timedatectl set-ntp true)",
+        )
 
 
 def _interpreter(probe: Probe) -> Check:

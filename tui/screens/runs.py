@@ -56,7 +56,7 @@ class RunsScreen(RunActions, ControlScreen):
         self.map.show(rows)
         shown = ordered([run for run in rows if self.keep(run)], self.order, self.reverse)
         table = self.table
-        table.silent = self.room.silent_hosts()
+        table.silent, table.links = self.room.silent_hosts(), self.room.links
         table.show(shown, {self.order: " ▲" if self.reverse else " ▼"})
         count = f"{len(shown)} of {len(rows)}" if len(shown) != len(rows) else f"{len(rows)}"
         table.border_title = f"runs · {count}"
@@ -65,7 +65,7 @@ class RunsScreen(RunActions, ControlScreen):
 
     def tick(self) -> None:
         if any(run.live for run in self.room.rows):
-            self.table.silent = self.room.silent_hosts()
+            self.table.silent, self.table.links = self.room.silent_hosts(), self.room.links
             self.table.refresh()
 
     def default_focus(self) -> Widget:

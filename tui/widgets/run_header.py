@@ -11,6 +11,7 @@ from textual.widget import Widget
 
 from nanochat.common.text import duration, percent, sanitize
 from remote.key_metric import key_figure
+from remote.runs import host_time
 from tui.data.run_summary import elapsed, eta, extent, progress, speed
 from tui.style.status import ROLE_STYLES, status_style
 
@@ -64,7 +65,7 @@ class RunHeader(Widget):
         done = progress(run)
         words = [
             extent(run),
-            duration(elapsed(run, run.last_contact if self.stale else now)),
+            duration(elapsed(run, host_time(run, self.link, now))),
             f"ETA {eta(run)}" if eta(run) else "",
             f"{speed(run).text} {speed(run).name}" if speed(run).text else "",
             f"⚠ {run.alerts}" if run.alerts else "",

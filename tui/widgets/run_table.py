@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nanochat.common.text import duration, percent, sanitize, when
 from remote.key_metric import key_figure
+from remote.runs import host_time
 from tui.data.run_summary import elapsed, eta, mfu, progress, speed, steps
 from tui.style.status import status_style
 from tui.widgets.table import Cell, Column, VirtualTable
 
 if TYPE_CHECKING:
-    from remote.runs import RunRow
+    from remote.runs import Link, RunRow
 
 COLUMNS = (
     Column("status", "status", 11),
@@ -60,7 +61,7 @@ ORDERS: dict[str, Order] = {
     "speed": lambda run: _number(_value(run, "train/tok_per_sec")),
     "mfu": lambda run: _number(_value(run, "train/mfu")),
     "eta": lambda run: (1, 0.0) if run.eta_s is None else (0, run.eta_s),
-    "elapsed": lambda run: _number(elapsed(run, time.time())),
+    "elapsed": lambda run: _number(elapsed(run, run.heartbeat or time.time())),
 }
 
 
@@ -73,9 +74,9 @@ def ordered(rows: Sequence[RunRow], column: str, reverse: bool = False) -> list[
     return sorted(known, key=lambda run: not run.pinned)
 
 
-def cells(run: RunRow, silent: bool) -> dict[str, Cell]:
+def cells(run: RunRow, silent: bool, link: Link | None = None) -> dict[str, Cell]:
     """One run as cells. `silent`: its host is out of contact, so a live run's state is the last one known."""
-    now = run.last_contact if silent and run.live else time.time()
+    now = time.time()
     status = status_style(run.status)
     stale = silent and run.live
     word = f"{status.word}?" if stale else status.word
@@ -92,9 +93,9 @@ def cells(run: RunRow, silent: bool) -> dict[str, Cell]:
         "speed": (f"{rate.text} {rate.name[:2]}" if rate.name == "MB/s" else rate.text, dim),
         "mfu": (mfu(run), dim),
         "eta": (eta(run), dim),
-        "elapsed": (duration(elapsed(run, now)), dim),
+        "elapsed": (duration(elapsed(run, host_time(run, link, now))), dim),
         "plan": (sanitize(run.plan_name), "muted"),
-        "started": (when(run.created_at, time.time()), "muted"),
+        "started": (when(run.created_at, now), "muted"),
         "note": (sanitize(" ".join([*(f"#{tag}" for tag in run.tags), run.note, run.reason])), "muted"),
     }
 
@@ -105,9 +106,10 @@ class RunTable(VirtualTable["RunRow"]):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(
             COLUMNS,
-            lambda run: cells(run, run.host in self.silent),
+            lambda run: cells(run, run.host in self.silent, self.links.get(run.host)),
             lambda run: run.key,
             empty="no runs here yet: n launches a stage, p runs a plan",
             id=id,
         )
         self.silent: frozenset[str] = frozenset()
+        self.links: Mapping[str, Link] = {}
