@@ -47,7 +47,7 @@ def submit(base: Path, content: Json) -> Json:
                     raise os_error(f"cannot create the run {asked['run_id']}", error) from error
                 raise
         if created:
-            recovery.start_supervisor(runs, created)
+            _start_all(runs, created)
     states = {entry["run"]["run_id"]: entry["state"] for entry in ls(base)["runs"]}
     return {"runs": [states[run["run_id"]] for run in request.runs]}
 
@@ -74,6 +74,18 @@ def _undo(runs: Runs, created: dict[str, int]) -> None:
     for run_id, lock in created.items():
         shutil.rmtree(runs.path / run_id, ignore_errors=True)
         os.close(lock)
+
+
+def _start_all(runs: Runs, created: dict[str, int]) -> None:
+    """Starts the supervisor of new runs. Told as failed, they are gone: nothing may start them later."""
+    try:
+        recovery.start_supervisor(runs, created)
+    except (AgentError, OSError) as error:
+        for run_id in created:
+            shutil.rmtree(runs.path / run_id, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise os_error("cannot start a supervisor", error) from error
+        raise
 
 
 def ls(base: Path, only: list[str] | None = None) -> Json:
@@ -159,6 +171,7 @@ def resume(base: Path, content: Json) -> Json:
         lock = directory.try_lock(patience=2.0)  # its supervisor may be about to let go
         if lock is None:
             raise AgentError(f"run {request.run_id} still has a supervisor: try again", "alive")
+        before = directory.read_state() or {}
         try:
             state = _begin_attempt(directory, request)
         except (AgentError, OSError) as error:
@@ -166,7 +179,14 @@ def resume(base: Path, content: Json) -> Json:
             if isinstance(error, OSError):
                 raise os_error(f"cannot resume {request.run_id}", error) from error
             raise
-        recovery.start_supervisor(runs, {request.run_id: lock})
+        try:
+            recovery.start_supervisor(runs, {request.run_id: lock})
+        except (AgentError, OSError) as error:
+            directory.forget("launch.json")  # the run has ended as before: nothing may start it later
+            directory.write_state(before)
+            if isinstance(error, OSError):
+                raise os_error(f"cannot resume {request.run_id}", error) from error
+            raise
     return {"state": state}
 
 

@@ -11,6 +11,7 @@ import base64
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from nanochat.common.paths import Layout
 from nanochat.common.text import sanitize
 from nanochat.config.pass_env import collect, missing_line
 from nanochat.run.run_directory import ENV_PREFIXES
-from remote.fleet.agent_client import AgentClient
+from remote.fleet.agent_client import AgentClient, AgentError
 from remote.fleet.follower import run_id_of
 from remote.fleet.session import HostSession
-from remote.fleet.submission import plan_ref, submission
+from remote.fleet.submission import Submission, plan_ref, submission
 from remote.hosts.book import HostBook
 from remote.runs import (
     RUN_ID,
@@ -44,6 +45,8 @@ from remote.transport.base import AskHostKey, HostUnreachable, UnknownHostKey
 
 STOP_GRACE = 20.0
 _QUIET = 5.0
+_SUBMISSIONS = 3  # how often one document is sent before its answer is given up
+_RESEND = 1.0
 
 
 class Fleet:
@@ -68,6 +71,7 @@ class Fleet:
         self._own_store = store is None
         self._sessions: dict[str, HostSession] = {}
         self._subscribers: list[Callable[[Change], None]] = []
+        self._unanswered: dict[tuple[str, str], Submission] = {}
 
     async def start(self, names: Iterable[str] | None = None) -> None:
         """Begins to follow hosts in the background: all in the book, or only those named."""
@@ -147,11 +151,39 @@ class Fleet:
         folder = Path.cwd() if agent.host.kind == "local" else None
         env = self._passed((*await self._names_of(name), *pass_env))
         asked = await asyncio.to_thread(submission, requests, agent.stage_python, reference, folder, env)
-        await agent.call("submit", request=asked.document)
-        await self._refresh(name, agent)
+        asked = await self._submit(name, reference, asked)
+        await self._refresh(name, await self._agent(name))
         keys = [run_key(name, run_id) for run_id in asked.run_ids]
         await asyncio.to_thread(self.store.let_have, keys, pass_env)
         return keys
+
+    async def _submit(self, name: str, plan: PlanRef | None, asked: Submission) -> Submission:
+        """Sends a submission until it is answered, the same document each time, which is no second start.
+
+        One that stays unanswered is kept, and sent when the same is asked for again.
+        """
+        same = (name, asked.fingerprint(None if plan is None else plan.name))
+        waiting = self._unanswered.get(same)
+        if waiting is not None:
+            asked = replace(waiting, document={**waiting.document, "env": asked.document["env"]})
+        self._unanswered[same] = asked
+        for left in reversed(range(_SUBMISSIONS)):
+            try:
+                await (await self._agent(name)).call("submit", request=asked.document)
+                break
+            except (HostUnreachable, AgentError) as error:
+                if isinstance(error, AgentError) and error.code != "no_answer":
+                    del self._unanswered[same]
+                    raise
+                if not left:
+                    raise UserError(
+                        f"{error.message}; whether the runs have started is not known",
+                        f"see nanochat runs ls --host {name} before they are started again",
+                        Exit.UNREACHABLE,
+                    ) from error
+                await asyncio.sleep(_RESEND)
+        del self._unanswered[same]
+        return asked
 
     async def stop(self, key: str, grace: float = STOP_GRACE) -> None:
         """Asks a run to end: SIGINT, after `grace` seconds SIGTERM, after as many again SIGKILL."""

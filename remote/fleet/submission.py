@@ -5,6 +5,7 @@ The whole plan goes over at once, so it runs to its end whatever becomes of the 
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,15 @@ class Submission:
 
     run_ids: tuple[str, ...]
     document: Json
+
+    def fingerprint(self, plan: str | None) -> str:
+        """Equal for two submissions that ask for the same stages, options, needs, plan and interpreter."""
+        position = {run_id: index for index, run_id in enumerate(self.run_ids)}
+        runs = [
+            {**run, "run_id": position[run["run_id"]], "needs": [position[need] for need in run["needs"]]}
+            for run in self.document["runs"]
+        ]
+        return json.dumps([plan, self.document["python"], runs], sort_keys=True, default=str)
 
 
 def plan_ref(name: str) -> PlanRef:

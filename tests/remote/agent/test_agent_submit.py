@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from agenthost import AgentHost, until
 
-from remote.agent import procs
+from remote.agent import control, procs
+from remote.agent.files import AgentError
 
 
 def test_a_plan_runs_in_order_and_every_end_is_recorded(agent: AgentHost) -> None:
@@ -270,3 +271,32 @@ def test_a_base_directory_that_cannot_be_made_is_told(pyz: Path, tmp_path: Path)
     request = {"plan": None, "python": "python3", "env": {}, "runs": [agent.stage()]}
     told = agent.refused("submit", request=request)
     assert told["code"] == "os" and "file" in told["error"]
+
+
+def test_a_submission_whose_supervisor_cannot_start_is_taken_back(
+    agent: AgentHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = {"plan": None, "python": sys.executable, "env": {}, "runs": [agent.stage(), agent.stage()]}
+    with monkeypatch.context() as broken:
+        broken.setattr("remote.agent.recovery.agent_argv", lambda: ["/no/such/python", "agent"])
+        with pytest.raises(AgentError, match="cannot start a supervisor"):
+            control.submit(agent.base, request)
+    assert agent.call("ls")["runs"] == []  # nothing that a later look could start
+    assert [path.name for path in (agent.base / "runs").iterdir()] == [".lock"]
+    agent.call("submit", request=request)
+    assert [agent.wait(run["run_id"])["status"] for run in request["runs"]] == ["succeeded"] * 2
+
+
+def test_a_resume_whose_supervisor_cannot_start_leaves_the_run_as_it_ended(
+    agent: AgentHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run_id,) = agent.submit(agent.stage(end="failed", exit=1))
+    ended = agent.wait(run_id)
+    until(lambda: not agent.supervisors(), "the supervisor to end")
+    request = {"run_id": run_id, "python": sys.executable, "env": {}}
+    with monkeypatch.context() as broken:
+        broken.setattr("remote.agent.recovery.agent_argv", lambda: ["/no/such/python", "agent"])
+        with pytest.raises(AgentError, match="cannot start a supervisor"):
+            control.resume(agent.base, request)
+    assert agent.listed(run_id) == ended == agent.state(run_id)
+    assert not (agent.dir(run_id) / "launch.json").exists() and not agent.supervisors()
