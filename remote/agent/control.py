@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import procs, recovery, rundirs
+from . import machine, procs, recovery, rundirs
 from .files import AgentError, os_error, write_json
 from .requests import Resume, Submission
 from .rundirs import ENDED, RunDir, Runs
@@ -108,7 +108,12 @@ def ls(base: Path, only: list[str] | None = None) -> Json:
         run, state = entries[run_id]
         entries[run_id] = (run, runs.get(run_id).read_state() or state)
     listed = [
-        {"run": run, "state": recovery.displayed_state(run, state), "sizes": runs.get(run_id).sizes()}
+        {
+            "run": run,
+            "state": recovery.displayed_state(run, state),
+            "sizes": runs.get(run_id).sizes(),
+            "here": recovery.is_local(run, state),
+        }
         for run_id, (run, state) in entries.items()
     ]
     return {"now": time.time(), "boot_id": procs.boot_id(), "runs": listed, "problems": problems}
@@ -216,8 +221,7 @@ def _begin_attempt(directory: RunDir, request: Resume) -> Json:
         reason="",
         supervisor=None,
         heartbeat=time.time(),
-        boot_id=procs.boot_id(),
-        host=os.uname().nodename,
+        **machine.identity(),
     )
     directory.forget("stop.json")
     try:

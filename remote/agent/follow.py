@@ -200,7 +200,9 @@ class Follower:
         seen = recovery.displayed_state(track.run, track.state)
         if seen != track.shown:
             track.shown = seen
-            yield {"type": "state", "run": track.run, "state": seen, "sizes": track.directory.sizes()}
+            here = recovery.is_local(track.run, track.state)
+            sizes = track.directory.sizes()
+            yield {"type": "state", "run": track.run, "state": seen, "sizes": sizes, "here": here}
 
     def _read(self, track: Track, name: str) -> Iterator[Json]:
         """At most one frame of one file."""

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import logs, procs
+from . import logs, machine, procs
 from .files import AgentError, agent_argv, os_error
 from .outcome import outcome_of
 from .rundirs import ENDED, RunDir, Runs
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     Json = dict[str, Any]
-
-ELSEWHERE_SILENCE = 60.0
 
 
 def supervised(state: Json) -> bool:
@@ -41,7 +39,7 @@ def host_of(run: Json, state: Json) -> str:
 
 def is_local(run: Json, state: Json) -> bool:
     """False for a run of another machine that shares this base directory."""
-    return host_of(run, state) == os.uname().nodename
+    return machine.belongs(state, host_of(run, state))
 
 
 def is_orphan(directory: RunDir, run: Json, state: Json) -> bool:
@@ -65,10 +63,10 @@ def is_unsupervised(run: Json, state: Json) -> bool:
 
 def displayed_state(run: Json, state: Json) -> Json:
     """`state` as it must be shown: a silent run of another machine counts as lost until it is heard again."""
-    if is_local(run, state) or state.get("status") not in ("starting", "running"):
+    if state.get("status") not in ("starting", "running") or is_local(run, state):
         return state
     silent = time.time() - float(state.get("heartbeat") or 0)
-    if silent < ELSEWHERE_SILENCE:
+    if silent < machine.ELSEWHERE_SILENCE:
         return state
     reason = f"no heartbeat from {host_of(run, state)} for {silent:.0f} s"
     return dict(state, status="lost", reason=reason)

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import procs
+from . import machine
 from .files import DISK_FULL, AgentError, fsync_dir, lock_file, read_json, write_all, write_json
 
 if TYPE_CHECKING:
@@ -167,7 +167,6 @@ def new_state(run_id: str) -> Json:
         "attempt": 1,
         "pid": None,
         "pid_start": None,
-        "boot_id": procs.boot_id(),
         "heartbeat": time.time(),
         "started_at": None,
         "ended_at": None,
@@ -176,7 +175,7 @@ def new_state(run_id: str) -> Json:
         "reason": "",
         "supervisor": None,
         "events_offset": 0,
-        "host": os.uname().nodename,
+        **machine.identity(),
     }
 
 
