@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,29 @@ def make_dir(path: Path) -> Path:
         raise UserError(
             f"cannot create the folder {path}: {error.strerror}",
             "choose another with --base-dir or NANOCHAT_BASE_DIR",
+            Exit.FAILED,
+        ) from error
+    return path
+
+
+def make_run_dir(path: Path) -> Path:
+    """Creates a run directory, which is its owner's alone (mode 0700), as is the folder of all runs.
+
+    Where that folder has its set-group-ID bit, a group shares it: the new directory is the group's, too
+    (2770). Raises `UserError` when it cannot be made.
+    """
+    parent = path.parent
+    if not parent.is_dir():
+        make_dir(parent.parent)
+    try:
+        for folder in (parent, path):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        if parent.stat().st_mode & stat.S_ISGID:
+            path.chmod(0o2770)
+    except OSError as error:
+        raise UserError(
+            f"cannot create the run directory {path}: {error.strerror}",
+            "choose another base directory with --base-dir or NANOCHAT_BASE_DIR",
             Exit.FAILED,
         ) from error
     return path

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from nanochat.common.errors import Exit, UserError, one_line
-from nanochat.common.paths import Layout, make_dir
+from nanochat.common.paths import Layout, make_dir, make_run_dir
 from nanochat.common.streams import ensure_streams, on_stop_signals, say
 from nanochat.config.command_parser import Parser, collect, command_parser, parse
 from nanochat.config.options import Options
@@ -229,7 +229,7 @@ def _run_here(spec: StageSpec, options: Options, layout: Layout, given: str) -> 
 
 def _run_standalone(spec: StageSpec, options: Options, layout: Layout) -> int:
     """Runs the stage in a new run directory of its own, and keeps `state.json` itself."""
-    path = make_dir(layout.run(new_run_id(spec.name)))
+    path = make_run_dir(layout.run(new_run_id(spec.name)))
     write_run_json(path, spec.name, options)
     state = StandaloneState(path)
     run = StageRun(layout, path, spec.name, options, 1)

@@ -29,7 +29,7 @@ def submit(base: Path, content: Json) -> Json:
     """Makes the run directories and one supervisor for them. The same runs again are no second start."""
     request = Submission.parse(content)
     runs = Runs(base)
-    os.makedirs(runs.path, exist_ok=True)
+    runs.make()
     group = hashlib.sha256(" ".join(run["run_id"] for run in request.runs).encode()).hexdigest()[:16]
     created: dict[str, int] = {}
     with runs.exclusive():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import sys
@@ -75,27 +74,6 @@ def fsync_dir(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def lock_file(path: Path, wait: bool) -> int | None:
-    """An open descriptor that holds `path` locked (flock), or None when another holds it.
-
-    Raises OSError, and AgentError where the file system has no locks.
-    """
-    descriptor = os.open(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except OSError as error:
-        os.close(descriptor)
-        raise AgentError(
-            f"{path.parent}: this file system cannot lock files ({error.strerror}): "
-            "use a base directory on a local disk, or mount it with flock",
-            "lock",
-        ) from error
-    return descriptor
 
 
 def agent_argv() -> list[str]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
+TAKE_OVER_PATIENCE = 5.0  # whoever follows the host waits with us
+
 
 def supervised(state: Json) -> bool:
     """True while the supervisor named in `state` lives."""
@@ -83,7 +85,7 @@ def recover(runs: Runs, suspects: Iterable[str]) -> dict[str, str]:
     if not suspects:
         return problems
     try:
-        with runs.exclusive():
+        with runs.exclusive(TAKE_OVER_PATIENCE):
             for locks in _orphan_groups(runs, suspects, problems):
                 try:
                     start_supervisor(runs, locks)

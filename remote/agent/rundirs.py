@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import machine
-from .files import DISK_FULL, AgentError, fsync_dir, lock_file, read_json, write_all, write_json
+from .files import DISK_FULL, AgentError, fsync_dir, read_json, write_all, write_json
+from .locks import holder, is_shared, lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,8 @@ STREAMS = ("events.jsonl", "telemetry.jsonl")
 SIZED = ("events.jsonl", "telemetry.jsonl", "console.log")
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 SPARE_SIZE = 4096
+LOCK_PATIENCE = 30.0
+PRIVATE, SHARED_FOLDER = 0o700, 0o2770
 
 
 class RunDir:
@@ -106,12 +109,7 @@ class RunDir:
         The lock belongs to the open file, so a supervisor inherits it from whoever starts it: it is never
         free in between.
         """
-        deadline = time.monotonic() + patience
-        while True:
-            descriptor = lock_file(self.path / "lock", wait=False)
-            if descriptor is not None or time.monotonic() >= deadline:
-                return descriptor
-            time.sleep(0.05)
+        return lock_file(self.path / "lock", patience, is_shared(self.path))
 
 
 class Runs:
@@ -140,11 +138,26 @@ class Runs:
             return []
         return sorted(name for name in names if RUN_ID.fullmatch(name))
 
+    def make(self) -> None:
+        """Makes the folder, which is its owner's alone, unless it is there."""
+        if not self.path.is_dir():
+            os.makedirs(self.base, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self.path, PRIVATE)
+
     @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Held by whoever takes over or starts runs, so that one supervisor gets a whole plan."""
-        descriptor = lock_file(self.path / ".lock", wait=True)
-        assert descriptor is not None
+    def exclusive(self, patience: float = LOCK_PATIENCE) -> Iterator[None]:
+        """Held by whoever takes over or starts runs, so that one supervisor gets a whole plan.
+
+        Raises AgentError that names the holder when it is not to be had within `patience` seconds.
+        """
+        path = self.path / ".lock"
+        descriptor = lock_file(path, patience, is_shared(self.path))
+        if descriptor is None:
+            raise AgentError(
+                f"{path} is held for more than {patience:g} s by {holder(path)}: end that, or try again",
+                "lock",
+            )
         try:
             yield
         finally:
@@ -189,7 +202,9 @@ def create(runs: Runs, run: Json, launch: Json) -> int:
     if final.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final))
     shutil.rmtree(draft.path, ignore_errors=True)
-    os.makedirs(draft.path)
+    os.mkdir(draft.path, PRIVATE)
+    if is_shared(runs.path):
+        os.chmod(draft.path, SHARED_FOLDER)
     lock = draft.try_lock()
     assert lock is not None
     try:

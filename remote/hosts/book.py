@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from nanochat.config.pass_env import check_names
 
 LOCAL = "local"
 DEFAULT_BASE = "~/.cache/nanochat"
+LOCK_PATIENCE = 30.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 _ADDRESS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,253})\Z")
 _USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@\\-]{0,63}\Z")
@@ -104,10 +106,24 @@ class HostBook:
         make_dir(self._path.parent)
         descriptor = os.open(self._path.parent / ".hosts.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._wait_for(descriptor)
             yield
         finally:
             os.close(descriptor)
+
+    def _wait_for(self, descriptor: int) -> None:
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise UserError(
+                        f"{self._path} is held by another nanochat for more than {LOCK_PATIENCE:g} s",
+                        "end that, or try again",
+                        Exit.FAILED,
+                    ) from None
+            time.sleep(0.05)
 
     def _read(self) -> list[Host]:
         try:
