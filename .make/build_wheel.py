@@ -26,7 +26,7 @@ LINUX = sys.platform == "linux"
 def audit(wheel: Path) -> str:
     """The platform tag that the symbols of `wheel` earn. Exits with one line unless it keeps to `GLIBC`."""
     command = [sys.executable, "-m", "auditwheel", "show", "--json", str(wheel)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, encoding="utf-8")
     tag = str(json.loads(done.stdout)["overall_tag"]) if done.returncode == 0 else "unreadable"
     version = re.match(r"manylinux_(\d+)_(\d+)_", tag)
     if version is None or tuple(map(int, version.groups())) > GLIBC:

@@ -55,6 +55,7 @@ def run(command: Sequence[str], log: Path, extra_env: Mapping[str, str] | None =
             text=True,
             errors="replace",
             check=False,
+            encoding="utf-8",
         )
     except OSError as error:
         raise CommandError(str(error), log) from error
@@ -93,7 +94,9 @@ def wanted_rust() -> str:
 def has_rust() -> bool:
     """Whether cargo and a new enough rustc are on the PATH and run (rustup's stand-ins may not)."""
     try:
-        told = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=False).stdout
+        told = subprocess.run(
+            ["rustc", "--version"], capture_output=True, text=True, check=False, encoding="utf-8"
+        ).stdout
     except OSError:
         return False
     version = re.match(r"rustc (\d+)\.(\d+)", told)
@@ -160,7 +163,11 @@ def fetch_zig() -> None:
     pip_install("maturin")
     place = "import pathlib, ziglang; print(pathlib.Path(ziglang.__file__).with_name('zig'))"
     zig = subprocess.run(
-        [sys.executable, "-c", place], capture_output=True, text=True, check=True
+        [sys.executable, "-c", place],
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     ).stdout.strip()
     write_script("zig", [f'exec {shlex.quote(zig)} "$@"'])
 

@@ -42,7 +42,7 @@ def read_documents(folder: Path) -> list[str]:
 
         return list(iter_documents(list_shards(folder)))
     files = (path for path in sorted(folder.rglob("*")) if path.suffix in TEXT_SUFFIXES and path.is_file())
-    return [path.read_text(errors="replace") for path in files]
+    return [path.read_text(errors="replace", encoding="utf-8") for path in files]
 
 
 def serve(folder: Path) -> None:
@@ -119,6 +119,7 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": search},
+            encoding="utf-8",
         )
         self.read = self._answer()
 

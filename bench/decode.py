@@ -171,7 +171,9 @@ def main() -> None:
                 "PYTHONPATH": "",
             }
             command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, env=environment, encoding="utf-8"
+            )
             if done.returncode:
                 print(f"{name}: {(done.stderr.strip() or 'ended').splitlines()[-1]}")
                 asked.remove(name)

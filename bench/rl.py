@@ -64,7 +64,7 @@ def train(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         *arguments.rest,
     ]
     began = time.perf_counter()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, encoding="utf-8")
     if done.returncode:
         sys.exit(f"bench/rl.py: seed {seed} failed: {done.stderr.strip().splitlines()[-1]}")
     [run] = set((base / "runs").glob("*-chat_rl-*")) - before

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from nanochat import __version__
 from nanochat.commands.table import COMMANDS, CONTROL_ROOM, DATA, HEADLESS, load
 from nanochat.common.errors import Exit, UserError, nearest
+from nanochat.common.streams import ensure_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code; an error the user can fix is printed as one line."""
     words = list(sys.argv[1:] if argv is None else argv)
+    ensure_streams()
     try:
         return dispatch(words)
     except UserError as error:

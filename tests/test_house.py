@@ -278,3 +278,72 @@ def test_links_between_the_docs_lead_somewhere() -> None:
     links = {(page, target) for page in pages for target in link.findall(page.read_text(encoding="utf-8"))}
     assert links
     assert not sorted((page.name, target) for page, target in links if not (page.parent / target).exists())
+
+
+def locale_bound(path: Path) -> list[str]:
+    """The calls in a file that read, write or decode text in whatever encoding the locale has."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and "encoding" not in {word.arg for word in node.keywords}:
+            words = {word.arg: word.value for word in node.keywords}
+            called = node.func
+            if isinstance(called, ast.Attribute):
+                name, owner = called.attr, ast.unparse(called.value)
+            else:
+                name, owner = ast.unparse(called), ""
+            if name in ("read_text", "write_text") or (name == "open" and _opens_text(node, words, owner)):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno} {name}")
+            elif {"text", "universal_newlines"} & words.keys() and owner == "subprocess":
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno} subprocess.{name}")
+    return found
+
+
+def _opens_text(call: ast.Call, words: Mapping[str | None, ast.expr], owner: str) -> bool:
+    """Whether a call of something named `open` opens a file as text: `open(path)`, `path.open("w")`."""
+    if owner in ("os", "webbrowser", "tarfile", "zipfile", "archive", "self.log_pane.view"):
+        return False
+    place = 0 if owner and owner not in ("io", "gzip") else 1
+    mode = call.args[place] if len(call.args) > place else words.get("mode")
+    if mode is None:
+        return owner != "gzip"
+    said = [part.value for part in ast.walk(mode) if isinstance(part, ast.Constant)]
+    return not all("b" in str(part) for part in said if str(part).strip("0123456789"))
+
+
+def product_files() -> list[Path]:
+    folders = (*ROOMS, "bench", ".make")
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def test_files_are_read_and_written_in_utf_8_whatever_the_locale_is() -> None:
+    files = product_files()
+    assert len(files) > 200
+    assert not [line for path in files for line in locale_bound(path)]
+
+
+@pytest.mark.parametrize(
+    ("call", "found"),
+    [
+        ("open(p)", True),
+        ("open(p, 'w')", True),
+        ("open(p, mode='a')", True),
+        ("p.open()", True),
+        ("p.open('w')", True),
+        ("p.read_text()", True),
+        ("p.write_text('x')", True),
+        ("subprocess.run(a, text=True)", True),
+        ("subprocess.Popen(a, universal_newlines=True)", True),
+        ("open(p, 'rb')", False),
+        ("p.open('ab' if x else 'wb')", False),
+        ("os.open(p, 3)", False),
+        ("p.read_text(encoding='utf-8')", False),
+        ("subprocess.run(a, text=True, encoding='utf-8')", False),
+    ],
+)
+def test_a_planted_call_without_an_encoding_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, found: bool
+) -> None:
+    monkeypatch.setattr("test_house.ROOT", tmp_path)
+    file = tmp_path / "a.py"
+    file.write_text(f"x = {call}\n", encoding="utf-8")
+    assert bool(locale_bound(file)) == found

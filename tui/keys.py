@@ -278,7 +278,7 @@ def read_keymap(path: Path) -> dict[str, str]:
     import tomllib
 
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -4,6 +4,10 @@ import difflib
 from collections.abc import Iterable
 from enum import IntEnum
 
+from nanochat.common.text import sanitize
+
+_LONGEST = 20_000  # characters of one line
+
 
 class Exit(IntEnum):
     """Exit codes of every `nanochat` command."""
@@ -34,8 +38,11 @@ class UserError(Exception):
 
 
 def one_line(text: str) -> str:
-    """`text` with every run of white space, newlines included, folded to one space."""
-    return " ".join(str(text).split())
+    """`text` with every run of white space, newlines included, folded to one space, safe to print.
+
+    What a user typed or a file held may carry control sequences: they are shown, never acted on.
+    """
+    return sanitize(" ".join(str(text).split()), _LONGEST)
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> str:

@@ -1,6 +1,8 @@
 """Console output that may be closed at any time, and the signals that ask a stage to stop."""
 
+import contextlib
 import errno
+import io
 import os
 import signal
 import stat
@@ -13,10 +15,25 @@ _GONE = (errno.EPIPE, errno.EIO)
 
 
 def ensure_streams() -> None:
-    """Opens the null device as output of a process that was started with its output closed (`>&-`)."""
+    """Makes both outputs ones that nothing printed can end the process by.
+
+    Opens the null device for one that was closed when the process started (`>&-`). A letter that the locale
+    cannot spell becomes "?" on a terminal, where cells count, and an escape elsewhere. A file, such as a
+    run's console log, is UTF-8 like every other file.
+    """
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - for as long as the process lives
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as long as the process
+            setattr(sys, name, nowhere)
+        elif isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(OSError, ValueError):  # closed, or no descriptor behind it
+                number = stream.fileno()
+                regular = stat.S_ISREG(os.fstat(number).st_mode)
+                encoding = "utf-8" if regular else stream.encoding
+                stream.reconfigure(
+                    encoding=encoding, errors="replace" if os.isatty(number) else "backslashreplace"
+                )
 
 
 def say(text: str, stream: TextIO) -> bool:

@@ -75,6 +75,8 @@ def code_sha() -> str:
             text=True,
             timeout=5,
             check=False,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
@@ -164,7 +166,7 @@ class StandaloneState:
 def process_start(pid: int) -> int | None:
     """When the process started, in clock ticks since boot (/proc/<pid>/stat field 22); None where unknown."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
         return None
     return int(stat.rpartition(")")[2].split()[19])
@@ -173,7 +175,7 @@ def process_start(pid: int) -> int | None:
 def boot_id() -> str:
     """The kernel's name for this boot, "" where there is none."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 

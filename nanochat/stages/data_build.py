@@ -53,7 +53,7 @@ def run(options: DataBuildOptions, run: StageRun) -> dict[str, float | int | str
                 row_group=options.row_group,
                 report=lambda share: _report_written(run, progress, share),
             )
-        (new.content / MANIFEST).write_text(_manifest(options, summary, skips))
+        (new.content / MANIFEST).write_text(_manifest(options, summary, skips), encoding="utf-8")
         run.check_stop()
         new.commit()
     return _report(run, out, summary, skips, sort.chars_added, time.monotonic() - started)

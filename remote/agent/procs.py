@@ -44,7 +44,7 @@ def start_time(pid: int) -> int | None:
 def boot_id() -> str:
     """The kernel's name for this boot, "" where there is none."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 
@@ -131,7 +131,7 @@ def signal_name(number: int) -> str:
 def oom_kills() -> int | None:
     """How many processes the kernel has killed for want of memory since boot; None where not told."""
     try:
-        for line in Path("/proc/vmstat").read_text().splitlines():
+        for line in Path("/proc/vmstat").read_text(encoding="utf-8").splitlines():
             if line.startswith("oom_kill "):
                 return int(line.split()[1])
     except (OSError, ValueError):

@@ -14,7 +14,7 @@ class Settings:
     def __init__(self, layout: Layout) -> None:
         self._path = layout.base / "control-room.json"
         try:
-            loaded = json.loads(self._path.read_text())
+            loaded = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             loaded = {}
         self._values: dict[str, Any] = loaded if isinstance(loaded, dict) else {}

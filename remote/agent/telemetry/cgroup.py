@@ -83,7 +83,7 @@ def _own_paths(path: Path) -> dict[str, str]:
     """Controller name → path of our group; "" names the unified hierarchy."""
     found = {}
     try:
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             _, names, group = line.split(":", 2)
             for name in names.split(","):
                 found[name] = group
@@ -94,7 +94,7 @@ def _own_paths(path: Path) -> dict[str, str]:
 
 def _words(path: Path) -> list[str]:
     try:
-        return path.read_text().split()
+        return path.read_text(encoding="utf-8").split()
     except OSError:
         return []
 

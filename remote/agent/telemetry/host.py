@@ -109,7 +109,7 @@ class Host:
 
     def _proc_stat(self) -> tuple[float | None, float | None]:
         try:
-            first = (self.root / "proc/stat").read_text().partition("\n")[0].split()
+            first = (self.root / "proc/stat").read_text(encoding="utf-8").partition("\n")[0].split()
             ticks = [int(value) for value in first[1:9]]
         except (OSError, ValueError):
             return None, None
@@ -120,7 +120,7 @@ class Host:
     def _meminfo(self) -> dict[str, int]:
         found = {}
         try:
-            for line in (self.root / "proc/meminfo").read_text().splitlines():
+            for line in (self.root / "proc/meminfo").read_text(encoding="utf-8").splitlines():
                 name, _, rest = line.partition(":")
                 if name in ("MemTotal", "MemAvailable"):
                     found[name] = int(rest.split()[0]) * 1024
@@ -130,7 +130,7 @@ class Host:
 
     def _load(self) -> float | None:
         try:
-            return float((self.root / "proc/loadavg").read_text().split()[0])
+            return float((self.root / "proc/loadavg").read_text(encoding="utf-8").split()[0])
         except (OSError, ValueError, IndexError):
             return None
 
@@ -138,7 +138,7 @@ class Host:
         """Bytes over all real interfaces: no loopback, no bridges' and bonds' members counted twice."""
         received = sent = 0
         try:
-            lines = (self.root / "proc/net/dev").read_text().splitlines()[2:]
+            lines = (self.root / "proc/net/dev").read_text(encoding="utf-8").splitlines()[2:]
             for line in lines:
                 name, _, rest = line.partition(":")
                 if self._counts(name.strip()):
@@ -176,7 +176,7 @@ def in_container(root: Path, cgroup: Cgroup) -> bool:
     if any((root / name).exists() for name in CONTAINER_FILES) or cgroup.root_is_limited():
         return True
     try:
-        names = (root / "proc/1/cgroup").read_text()
+        names = (root / "proc/1/cgroup").read_text(encoding="utf-8")
     except OSError:
         return False
     return any(word in names for word in CONTAINER_WORDS)
