@@ -34,6 +34,7 @@ RETRY_SECONDS = 1.0
 """Between two tries to write what waits."""
 CUT_MARK = " … [cut]"
 """Ends a string that was cut."""
+_MOST_EVENTS = 1 << 53
 
 
 @dataclass(frozen=True)
@@ -275,18 +276,28 @@ class EventWriter:
 
 
 def _recover(descriptor: int) -> int:
-    """Removes an incomplete last line and returns the next seq: one more than the last event's."""
-    size = os.fstat(descriptor).st_size
-    window = MAX_LINE * 2
-    start = max(0, size - window)
-    tail = os.pread(descriptor, size - start, start)
-    complete = tail.rfind(b"\n") + 1
-    if complete < len(tail):
-        os.ftruncate(descriptor, start + complete)
-    for line in reversed(tail[:complete].splitlines()):
-        event = parse_line(line)
-        if event is not None:
-            return event.seq + 1
+    """Removes an incomplete last line and returns the next seq: one more than the last event's.
+
+    Damaged lines are passed over, however many of them there are: numbering never begins again.
+    """
+    end = os.fstat(descriptor).st_size
+    rest, last = b"", True
+    while end > 0:
+        start = max(0, end - 2 * MAX_LINE)
+        block = os.pread(descriptor, end - start, start) + rest
+        if last:
+            complete = block.rfind(b"\n") + 1
+            if complete < len(block) and (complete or start == 0):
+                os.ftruncate(descriptor, start + complete)
+            if complete or start == 0:
+                block, last = block[:complete], False
+        # The first line may begin in the block before; one too long for any event is given up.
+        head = block.find(b"\n") + 1 if start else 0
+        for line in reversed(block[head:].splitlines()):
+            event = parse_line(line)
+            if event is not None and 0 <= event.seq < _MOST_EVENTS:
+                return event.seq + 1
+        rest, end = (block[:head] if head and head <= MAX_LINE else b""), start
     return 0
 
 

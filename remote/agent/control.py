@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import machine, procs, recovery, rundirs
-from .files import AgentError, os_error, write_json
+from .documents import LONGEST_GRACE, is_grace
+from .files import AgentError, open_regular, os_error, write_json
 from .requests import Resume, Submission
 from .rundirs import ENDED, RunDir, Runs
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 READ_LIMIT = 4 * 1024 * 1024
-LONGEST_GRACE = 86400.0
 READABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 SECRET = ("launch.json",)
 
@@ -48,7 +48,7 @@ def submit(base: Path, content: Json) -> Json:
                 raise
         if created:
             _start_all(runs, created)
-    states = {entry["run"]["run_id"]: entry["state"] for entry in ls(base)["runs"]}
+    states = {entry["run_id"]: entry["state"] for entry in ls(base)["runs"]}
     return {"runs": [states[run["run_id"]] for run in request.runs]}
 
 
@@ -93,15 +93,21 @@ def ls(base: Path, only: list[str] | None = None) -> Json:
     runs = Runs(base)
     ids = runs.ids() if only is None else only
     entries: dict[str, tuple[Json, Json]] = {}
-    problems = []
+    problems: list[Json] = []
+    orphans = []
     for run_id in ids:
         directory = runs.get(run_id)
-        run, state = directory.read_run(), directory.read_state()
-        if run is None or state is None:
-            problems.append({"run_id": run_id, "error": "run.json or state.json is missing or damaged"})
-        else:
+        try:
+            run, state = directory.read_run(), directory.read_state()
+            if run is None or state is None:
+                told = {"run_id": run_id, "error": directory.fault() or "it is being written"}
+                problems.append(dict(told, damaged=directory.settled()))
+                continue
+            if recovery.is_orphan(directory, run, state):
+                orphans.append(run_id)
             entries[run_id] = (run, state)
-    orphans = [i for i, (run, state) in entries.items() if recovery.is_orphan(runs.get(i), run, state)]
+        except Exception as error:  # whatever is wrong with one run is that run's alone
+            problems.append({"run_id": run_id, "error": f"{type(error).__name__}: {error}", "damaged": True})
     stuck = recovery.recover(runs, orphans)
     problems.extend({"run_id": run_id, "error": why} for run_id, why in stuck.items())
     for run_id in orphans:
@@ -109,10 +115,11 @@ def ls(base: Path, only: list[str] | None = None) -> Json:
         entries[run_id] = (run, runs.get(run_id).read_state() or state)
     listed = [
         {
+            "run_id": run_id,
+            "here": recovery.is_local(run, state),
             "run": run,
             "state": recovery.displayed_state(run, state),
             "sizes": runs.get(run_id).sizes(),
-            "here": recovery.is_local(run, state),
         }
         for run_id, (run, state) in entries.items()
     ]
@@ -127,7 +134,7 @@ def read(base: Path, run_id: str, name: str, offset: int, limit: int) -> Json:
     if not directory.path.is_dir():
         raise AgentError(f"no run {run_id} under {base}", "no_run")
     try:
-        descriptor = os.open(str(directory.path / name), os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = open_regular(directory.path / name, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return {"offset": 0, "size": 0, "b64": ""}
     except OSError as error:
@@ -143,12 +150,13 @@ def read(base: Path, run_id: str, name: str, offset: int, limit: int) -> Json:
 
 def stop(base: Path, run_id: str, grace: float) -> Json:
     """Asks for an end and returns: SIGINT, after `grace` seconds SIGTERM, after as many again SIGKILL."""
-    if not 0 <= grace <= LONGEST_GRACE:
+    if not is_grace(grace):
         raise AgentError(f"--grace must be from 0 to {LONGEST_GRACE:g} seconds, not {grace:g}", "usage")
     runs = Runs(base)
     directory = runs.existing(run_id)
-    state = ls(base, [run_id])["runs"][0]["state"]
-    if state["status"] in ENDED:
+    ls(base, [run_id])
+    state = recovery.displayed_state(directory.read_run() or {}, directory.read_state() or {})
+    if state.get("status") in ENDED:
         return {"state": state}
     run = directory.read_run() or {}
     if not recovery.is_local(run, state):

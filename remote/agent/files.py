@@ -6,15 +6,20 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from .documents import too_deep
 
 if TYPE_CHECKING:
     Json = dict[str, Any]
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+MOST_BYTES = 1 << 20
+"""Of a document. What the agent itself writes is far below."""
 
 
 class AgentError(Exception):
@@ -32,13 +37,33 @@ def os_error(what: str, error: OSError) -> AgentError:
     return AgentError(f"{what}: {error.strerror or error}{where}", code)
 
 
-def read_json(path: Path) -> Json | None:
-    """The JSON object in `path`, or None when it is missing, torn or no object."""
+def open_regular(path: Path | str, flags: int = os.O_RDONLY) -> int:
+    """An open descriptor of a regular file. Raises OSError for anything else: a FIFO would be waited for."""
+    descriptor = os.open(str(path), flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     try:
-        content = json.loads(path.read_bytes())
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        os.set_blocking(descriptor, True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_bytes(path: Path | str) -> BinaryIO:
+    """A regular file, to be read. Raises OSError."""
+    return os.fdopen(open_regular(path), "rb")
+
+
+def read_json(path: Path) -> Json | None:
+    """The JSON object in `path`, or None when it is missing, torn, no object, too large or too deep."""
+    try:
+        with open_bytes(path) as file:
+            raw = file.read(MOST_BYTES + 1)
+        content = json.loads(raw) if len(raw) <= MOST_BYTES else None
     except (OSError, ValueError, RecursionError):
         return None
-    return content if isinstance(content, dict) else None
+    return content if isinstance(content, dict) and not too_deep(content) else None
 
 
 def write_json(path: Path, content: Json, mode: int = 0o644) -> None:
@@ -80,5 +105,5 @@ def agent_argv() -> list[str]:
     """The command line that starts this same agent again, from its zipapp or from the source tree."""
     archive = Path(__file__).absolute().parent.parent
     if archive.is_file():
-        return [sys.executable, str(archive)]
-    return [sys.executable, "-m", __package__ or "remote.agent"]
+        return [sys.executable, "-X", "utf8", str(archive)]
+    return [sys.executable, "-X", "utf8", "-m", __package__ or "remote.agent"]

@@ -6,7 +6,8 @@ Frames are JSON objects, one a line:
 - `chunk`: whole lines of one file: `offset`, `next` (where the following chunk begins) and `data`;
 - `skip`: a line longer than a chunk, passed over from `offset` to `next`;
 - `reset`: a file that is shorter than what was read of it (`offset`): it is read again from 0;
-- `problem`: `run_id` and `error`, once, for a run that nobody watches and that cannot be taken over;
+- `problem`: `run_id` and `error`, once, for a run that nobody watches and that cannot be taken over, and
+  for one whose documents cannot be used (`damaged`);
 - `ping`: every two seconds.
 
 While it follows it also samples telemetry for stages run directly, which nobody else does.
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from . import recovery
-from .files import AgentError
+from .files import AgentError, open_bytes
 from .rundirs import ENDED, STREAMS, RunDir, Runs
 from .telemetry.sampler import Sampler
 
@@ -54,6 +55,7 @@ class Track:
         self.run: Json | None = None
         self.state: Json | None = None
         self.shown: Json | None = None
+        self.reported = ""
         self._state_path = str(directory.path / "state.json")
         self._next_look = 0.0
         self._next_read = 0.0
@@ -86,16 +88,20 @@ class Track:
     def refresh(self) -> bool:
         """Reads the state again when its file was replaced; False while the run is not whole yet."""
         signature = self._signature()
-        if signature is None:
-            return self.state is not None
-        if signature != self.signature:
-            state = self.directory.read_state()
+        if signature is not None and (signature != self.signature or self.run is None or self.state is None):
+            self.state = self.directory.read_state()
             if self.run is None:
                 self.run = self.directory.read_run()
-            if state is not None:
-                self.state = state
-                self.signature = signature
+            self.signature = signature
         return self.run is not None and self.state is not None
+
+    def fault(self) -> str:
+        """What is newly wrong with the run's documents, to be reported once; "" when nothing is."""
+        fault = self.directory.fault() if self.directory.settled() else ""
+        before, self.reported = self.reported, fault
+        self.shown = None
+        self._next_look = time.monotonic() + ENDED_STATE
+        return "" if fault == before else fault
 
 
 class Follower:
@@ -117,15 +123,15 @@ class Follower:
         tracks = [track for _, track in sorted(self.tracks.items()) if track.is_due(now)]
         yield from self._maintenance(now, tracks)
         for track in tracks:
-            yield from self._state(track)
+            yield from self._alone(track, self._state(track))
         pending = [track for track in tracks if track.run is not None]
         while pending:
             still = []
             for track in pending:
                 busy = False
                 for name in STREAMS:
-                    for frame in self._read(track, name):
-                        busy = True
+                    for frame in self._alone(track, self._read(track, name)):
+                        busy = frame["type"] != "problem"
                         yield frame
                 if busy:
                     still.append(track)
@@ -166,7 +172,11 @@ class Follower:
         self._next_maintenance = now + MAINTENANCE_SECONDS
         orphans, unsupervised = [], []
         for track in tracks:
-            if not track.refresh() or track.run is None or track.state is None:
+            try:
+                whole = track.refresh()
+            except Exception:  # told where its state is
+                continue
+            if not whole or track.run is None or track.state is None:
                 continue
             if recovery.is_orphan(track.directory, track.run, track.state):
                 orphans.append(track.directory.run_id)
@@ -195,14 +205,29 @@ class Follower:
         self._sample([], 0.0)
 
     def _state(self, track: Track) -> Iterator[Json]:
+        run_id = track.directory.run_id
         if not track.refresh() or track.run is None or track.state is None:
+            fault = track.fault()
+            if fault:
+                yield {"type": "problem", "run_id": run_id, "error": fault, "damaged": True}
             return
+        track.reported = ""
         seen = recovery.displayed_state(track.run, track.state)
         if seen != track.shown:
             track.shown = seen
             here = recovery.is_local(track.run, track.state)
-            sizes = track.directory.sizes()
-            yield {"type": "state", "run": track.run, "state": seen, "sizes": sizes, "here": here}
+            frame = {"type": "state", "run_id": run_id, "here": here, "run": track.run, "state": seen}
+            yield dict(frame, sizes=track.directory.sizes())
+
+    def _alone(self, track: Track, frames: Iterator[Json]) -> Iterator[Json]:
+        """`frames` of one run; an error that nobody foresaw is that run's problem, reported once."""
+        try:
+            yield from frames
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            if track.reported != why:
+                track.reported = why
+                yield {"type": "problem", "run_id": track.directory.run_id, "error": why, "damaged": False}
 
     def _read(self, track: Track, name: str) -> Iterator[Json]:
         """At most one frame of one file."""
@@ -217,7 +242,7 @@ class Follower:
                 track.offsets[name] = track.scanned[name] = 0
                 yield dict(frame, type="reset", size=size)
                 return
-            with path.open("rb") as file:
+            with open_bytes(path) as file:
                 file.seek(offset)
                 raw = file.read(CHUNK)
         except OSError:
@@ -233,7 +258,7 @@ class Follower:
     def _skip(self, track: Track, name: str, frame: Json) -> Iterator[Json]:
         """Passes over a line too long for a chunk, once its newline is there."""
         start = max(track.scanned[name], frame["offset"] + CHUNK)
-        with (track.directory.path / name).open("rb") as file:
+        with open_bytes(track.directory.path / name) as file:
             file.seek(start)
             while True:
                 raw = file.read(CHUNK)
@@ -291,8 +316,9 @@ def _request(line: bytes) -> tuple[Json, float]:
         interval = float(content.get("interval", 0.5))
         for wanted in offsets.values():
             for value in wanted.values():
-                int(value)
-    except (ValueError, TypeError, AttributeError) as error:
+                if not 0 <= int(value) < 1 << 62:
+                    raise ValueError("an offset is out of range")
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise AgentError(
             f"follow needs one line of JSON with 'offsets' and 'interval': {error}", "usage"
         ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import logs, procs, spawn
+from .files import open_regular
 from .outcome import Exited, outcome_of
 from .rundirs import ENDED, RunDir, disk_is_full
 from .stop_signals import Escalation
@@ -186,6 +187,7 @@ class Job:
             NANOCHAT_RUN_DIR=str(self.directory.path),
             NANOCHAT_ATTEMPT=str(self.state["attempt"]),
             PYTHONUNBUFFERED="1",
+            PYTHONUTF8="1",  # console.log and every file are UTF-8, whatever the host's locale is
         )
         env[procs.MARK] = self._mark
         return env
@@ -323,7 +325,8 @@ class Job:
 
 def _append(path: Path, line: str) -> None:
     try:
-        with path.open("a", encoding="utf-8") as file:
+        descriptor = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with os.fdopen(descriptor, "a", encoding="utf-8", errors="replace") as file:
             file.write(line + "\n")
     except OSError:
         pass

@@ -8,6 +8,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from .files import open_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 BLOCK = 256 * 1024
+LONGEST = 4 * 1024 * 1024
+_MOST_SEQ = 1 << 53
 
 
 def lines_backwards(path: Path, floor: int = 0) -> Iterator[bytes]:
@@ -22,7 +26,7 @@ def lines_backwards(path: Path, floor: int = 0) -> Iterator[bytes]:
 
     A last line without its newline is torn and left out. Raises OSError.
     """
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         end = file.seek(0, os.SEEK_END)
         tail = b""
         torn = True
@@ -36,6 +40,8 @@ def lines_backwards(path: Path, floor: int = 0) -> Iterator[bytes]:
                     yield parts[index]
             torn = torn and last == 0
             tail = parts[0]
+            if len(tail) > LONGEST:  # no line of ours: it is passed over like a torn one
+                tail, torn = b"", True
             end = start
         if not torn:
             yield tail
@@ -44,7 +50,7 @@ def lines_backwards(path: Path, floor: int = 0) -> Iterator[bytes]:
 def whole_size(path: Path) -> int:
     """The bytes of `path` up to and with its last newline; 0 when there is no file."""
     try:
-        with path.open("rb") as file:
+        with open_bytes(path) as file:
             end = file.seek(0, os.SEEK_END)
             while end > 0:
                 start = max(0, end - BLOCK)
@@ -89,7 +95,7 @@ def last_stage_end(path: Path, floor: int) -> Json | None:
 def last_console_line(path: Path, limit: int = 300) -> str:
     """The last line of a console that says something, printable and cut to `limit` characters."""
     try:
-        with path.open("rb") as file:
+        with open_bytes(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 8192))
             text = file.read().decode("utf-8", "replace")
@@ -124,8 +130,9 @@ class SeqLog:
     def _next_seq(path: Path) -> int:
         for line in lines_backwards(path):
             event = parse(line)
-            if event is not None and isinstance(event.get("seq"), int):
-                return int(event["seq"]) + 1
+            seq = None if event is None else event.get("seq")
+            if type(seq) is int and 0 <= seq < _MOST_SEQ:
+                return seq + 1
         return 0
 
     def append(self, kind: str, data: Json) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import logs, machine, procs
-from .files import AgentError, agent_argv, os_error
+from .files import AgentError, agent_argv, open_regular, os_error
 from .outcome import outcome_of
 from .rundirs import ENDED, RunDir, Runs
 
@@ -105,7 +105,7 @@ def _orphan_groups(runs: Runs, suspects: list[str], problems: dict[str, str]) ->
         try:
             lock = directory.try_lock()
             group = _settle(directory) if lock is not None else None
-        except (OSError, AgentError) as error:
+        except Exception as error:  # whatever is wrong with one run is that run's alone
             problems[run_id] = _why(error)
             group = None
         if lock is not None and group is not None:
@@ -115,8 +115,10 @@ def _orphan_groups(runs: Runs, suspects: list[str], problems: dict[str, str]) ->
     return list(groups.values())
 
 
-def _why(error: OSError | AgentError) -> str:
-    return str(error if isinstance(error, AgentError) else os_error("it cannot be taken over", error))
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return str(os_error("it cannot be taken over", error))
+    return str(error) if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
 
 
 def _settle(directory: RunDir) -> str | None:
@@ -172,7 +174,7 @@ def _spawn_and_leave(argv: list[str], env: dict[str, str], log: Path, descriptor
     code = 1
     try:
         try:
-            output = os.open(str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            output = open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         except OSError:
             output = os.open(os.devnull, os.O_WRONLY)
         subprocess.Popen(

@@ -16,43 +16,78 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import machine
-from .files import DISK_FULL, AgentError, fsync_dir, read_json, write_all, write_json
+from . import documents, machine
+from .files import DISK_FULL, AgentError, fsync_dir, open_regular, read_json, write_all, write_json
 from .locks import holder, is_shared, lock_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     Json = dict[str, Any]
 
 SCHEMA = 1
-ENDED = frozenset(("succeeded", "failed", "stopped", "lost"))
+ENDED = documents.ENDED
 STREAMS = ("events.jsonl", "telemetry.jsonl")
 SIZED = ("events.jsonl", "telemetry.jsonl", "console.log")
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 SPARE_SIZE = 4096
 LOCK_PATIENCE = 30.0
 PRIVATE, SHARED_FOLDER = 0o700, 0o2770
+BEING_MADE = 10.0
 
 
 class RunDir:
-    """One run's directory. Reading returns None for what is missing or torn; writing raises OSError."""
+    """One run's directory. Reading returns None for what is missing, torn or cannot be used; writing raises
+    OSError. The folder's name is the run's id, whatever its documents say.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.run_id = path.name
 
     def read_run(self) -> Json | None:
-        return read_json(self.path / "run.json")
+        return self._read("run.json", documents.run_fault)
 
     def read_state(self) -> Json | None:
-        return read_json(self.path / "state.json")
+        state = self._read("state.json", documents.state_fault)
+        if state is not None:
+            state["attempt"] = state.get("attempt") or 1
+            state["events_offset"] = state.get("events_offset") or 0
+        return state
 
     def read_launch(self) -> Json | None:
-        return read_json(self.path / "launch.json")
+        return self._read("launch.json", documents.launch_fault)
 
     def read_stop(self) -> Json | None:
-        return read_json(self.path / "stop.json")
+        """What asks for a stop, its grace left out where it is no number of seconds."""
+        stop = read_json(self.path / "stop.json")
+        if stop is not None and documents.stop_fault(self.run_id, stop):
+            return {}
+        return stop
+
+    def _read(self, name: str, fault: Callable[[str, Json], str]) -> Json | None:
+        document = read_json(self.path / name)
+        return document if document is not None and not fault(self.run_id, document) else None
+
+    def fault(self) -> str:
+        """What is wrong with the documents, in a line; "" when both can be used."""
+        checks = (("run.json", documents.run_fault), ("state.json", documents.state_fault))
+        for name, check in checks:
+            document = read_json(self.path / name)
+            if document is None:
+                there = os.path.lexists(self.path / name)
+                return f"{name} {'is damaged' if there else 'is missing'}"
+            why = check(self.run_id, document)
+            if why:
+                return why
+        return ""
+
+    def settled(self) -> bool:
+        """False for a directory so new that its maker may still be writing its documents."""
+        try:
+            return time.time() - os.stat(self.path).st_mtime > BEING_MADE
+        except OSError:
+            return False
 
     def forget(self, *names: str) -> None:
         """Removes files that have served, if they are there."""
@@ -71,7 +106,7 @@ class RunDir:
         if len(raw) >= SPARE_SIZE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         spare = self.path / ".state.spare"
-        descriptor = os.open(str(spare), os.O_WRONLY)
+        descriptor = open_regular(spare, os.O_WRONLY)
         try:
             write_all(descriptor, raw.ljust(SPARE_SIZE - 1) + b"\n")
             os.fsync(descriptor)
@@ -126,8 +161,11 @@ class Runs:
     def existing(self, run_id: str) -> RunDir:
         """The run called `run_id`. Raises AgentError when there is none."""
         run = self.get(run_id)
-        if run.read_run() is None or run.read_state() is None:
+        if not run.path.is_dir():
             raise AgentError(f"no run {run_id} under {self.base}", "no_run")
+        fault = run.fault()
+        if fault:
+            raise AgentError(f"run {run_id} under {self.base} is damaged: {fault}", "damaged")
         return run
 
     def ids(self) -> list[str]:

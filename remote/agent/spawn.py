@@ -11,6 +11,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from .files import open_regular
 from .procs import start_time
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def hold(argv: Sequence[str], env: Mapping[str, str], cwd: Path, console: Path) 
     The stage gets /dev/null as input, the console for both outputs, default signal actions, its own
     session, and no other descriptor of ours: they all are close-on-exec.
     """
-    output = os.open(str(console), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    output = open_regular(console, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     go_read, go_write = os.pipe()
     error_read, error_write = os.pipe()
     pid = os.fork()

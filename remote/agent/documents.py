@@ -1,0 +1,127 @@
+"""What the agent acts on in a run's documents, checked where they are read.
+
+A run directory may be copied, written by hand, or come from a disk that lost half of it. What is wrong with
+one is said in a line and costs that run only. Fields that the agent only passes on are the reader's to check.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Json = dict[str, Any]
+
+LIVE = frozenset(("created", "starting", "running"))
+ENDED = frozenset(("succeeded", "failed", "stopped", "lost"))
+LONGEST_GRACE = 86400.0
+MOST_DEPTH = 40
+_PID = (1 << 31) - 1
+_INT64 = (1 << 63) - 1
+_LATEST = 1e11
+
+
+def run_fault(run_id: str, run: Json) -> str:
+    """What is wrong with a `run.json` in the folder called `run_id`, or ""."""
+    plan = run.get("plan")
+    needs = plan.get("needs") if isinstance(plan, dict) else None
+    fine = {
+        "stage": _is_text(run.get("stage", "")),
+        "argv": _is_texts(run.get("argv", [])),
+        "host": _is_text(run.get("host", "")),
+        "plan": plan is None or isinstance(plan, dict),
+        "needs": needs is None or _is_texts(needs),
+    }
+    return _named("run.json", run_id, run, fine)
+
+
+def state_fault(run_id: str, state: Json) -> str:
+    """What is wrong with a `state.json` in the folder called `run_id`, or ""."""
+    keeper = state.get("supervisor")
+    fine = {
+        "status": state.get("status", "") in LIVE | ENDED if _is_text(state.get("status", "")) else False,
+        "attempt": _is_whole(state.get("attempt", 1), 0, _PID),
+        "pid": _is_whole(state.get("pid"), 1, _PID),
+        "pid_start": _is_whole(state.get("pid_start"), 0, _INT64),
+        "boot_id": _is_text(state.get("boot_id", "")),
+        "host": _is_text(state.get("host", "")),
+        "heartbeat": _is_moment(state.get("heartbeat")),
+        "started_at": _is_moment(state.get("started_at")),
+        "events_offset": _is_whole(state.get("events_offset"), 0, _INT64),
+        "supervisor": keeper is None or (isinstance(keeper, dict) and _is_process(keeper)),
+    }
+    return _named("state.json", run_id, state, fine)
+
+
+def launch_fault(run_id: str, launch: Json) -> str:
+    """What is wrong with a `launch.json`, or ""."""
+    env = launch.get("env")
+    fine = {
+        "python": isinstance(launch.get("python"), str),
+        "argv": _is_texts(launch.get("argv")) and launch.get("argv") is not None,
+        "env": isinstance(env, dict) and all(isinstance(value, str) for value in env.values()),
+        "group": _is_text(launch.get("group", "")),
+    }
+    return _named("launch.json", run_id, launch, fine)
+
+
+def stop_fault(run_id: str, stop: Json) -> str:
+    """What is wrong with a `stop.json`, or "". It asks for a stop all the same."""
+    return _named("stop.json", run_id, stop, {"grace": is_grace(stop.get("grace"))})
+
+
+def is_grace(value: object) -> bool:
+    """Whether `value` is a number of seconds to wait between two signals."""
+    return _is_number(value) and 0 <= value <= LONGEST_GRACE  # type: ignore[operator]
+
+
+def too_deep(content: object) -> bool:
+    """Whether a JSON value is nested deeper than anything of ours; writing it again could fail."""
+    level = [content]
+    for _ in range(MOST_DEPTH):
+        inner: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+        level = [item for item in inner if isinstance(item, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _named(name: str, run_id: str, document: Json, fine: dict[str, bool]) -> str:
+    said = document.get("run_id", run_id)
+    if said != run_id:
+        other = said if isinstance(said, str) else repr(said)
+        return f"{name} says it is {other[:80]}'s: a copied folder?"
+    bad = [field for field, whole in fine.items() if not whole]
+    return f"{', '.join(bad)} of {name} cannot be used" if bad else ""
+
+
+def _is_process(keeper: Json) -> bool:
+    return _is_whole(keeper.get("pid"), 1, _PID) and _is_whole(keeper.get("pid_start"), 0, _INT64)
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_texts(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(word, str) for word in value))
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    """None, or a whole number in range: a pid of -1 would be every process there is."""
+    return value is None or (type(value) is int and low <= value <= high)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_moment(value: object) -> bool:
+    if value is None:
+        return True
+    return _is_number(value) and not math.isnan(value) and 0 <= value < _LATEST  # type: ignore[arg-type,operator]
