@@ -275,13 +275,13 @@ def read_keymap(path: Path) -> dict[str, str]:
 
     Raises `UserError` for a file that is not TOML, an unknown id or a value that is not text.
     """
-    import tomllib
+    from nanochat.common.fields import parse_toml
 
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"keymap {path}: {error}", "fix it or move it away") from error
     for name, keys in table.items():
         if name not in BY_ID:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nanochat.common.errors import Exit, UserError
+from nanochat.common.fields import parse_int
 from nanochat.common.paths import Layout
 from nanochat.config.command_parser import Parser, add_arguments, add_base_dir, command_parser, parse_options
 from nanochat.config.eval_options import CheckpointOptions
@@ -79,12 +80,16 @@ def main(argv: Sequence[str]) -> int:
 
 def batch_sizes(options: InferBenchOptions) -> list[int]:
     """The batch sizes. Raises `UserError` on anything but numbers from 1 up."""
-    if not options.batch_sizes or not all(s.strip().isdecimal() and int(s) > 0 for s in options.batch_sizes):
+    try:
+        sizes = [parse_int(size) for size in options.batch_sizes]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 1:
         raise UserError(
-            f"--batch-sizes {','.join(options.batch_sizes)} is not a list of numbers from 1 up",
+            f"--batch-sizes {','.join(options.batch_sizes)[:200]} is not a list of numbers from 1 up",
             "such as 1,8,32",
         )
-    return [int(size) for size in options.batch_sizes]
+    return sizes
 
 
 def find_model(options: InferBenchOptions, layout: Layout, device: Any, dtype: Any) -> "tuple[GPT, str]":

@@ -4,9 +4,7 @@ import difflib
 from collections.abc import Iterable
 from enum import IntEnum
 
-from nanochat.common.text import sanitize
-
-_LONGEST = 20_000  # characters of one line
+from nanochat.common.text import LINE_CAP, sanitize
 
 
 class Exit(IntEnum):
@@ -42,7 +40,7 @@ def one_line(text: str) -> str:
 
     What a user typed or a file held may carry control sequences: they are shown, never acted on.
     """
-    return sanitize(" ".join(str(text).split()), _LONGEST)
+    return sanitize(" ".join(str(text).split()), LINE_CAP).strip()
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,6 +94,29 @@ def parse_int(word: str) -> int:
     if not -INT64 <= number < INT64:
         raise ValueError(f"not a whole number of 64 bits: {sanitize(stripped, 40)!r}")
     return number
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """A TOML document whose whole numbers fit 64 bits, as the format says. Raises ValueError for any other.
+
+    The standard parser takes numbers of any length, and fails in ways of its own on the longest and deepest.
+    """
+    try:
+        document = tomllib.loads(text)
+        _check_numbers(document)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    return document
+
+
+def _check_numbers(value: object) -> None:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            _check_numbers(item)
+    elif isinstance(value, int) and whole(int(value)) is None:
+        raise ValueError("it holds a whole number of more than 64 bits")
 
 
 def json_int(digits: str) -> int | float:

@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from nanochat.common import fields
 from nanochat.common.errors import UserError, nearest
 
 Value = int | float | str | bool | tuple[str, ...] | None
@@ -174,26 +175,40 @@ def _convert(field: OptionField, raw: object) -> Value:
         number = _number(text)
         if field.type is float and number is not None:
             return float(number)
-        if field.type is int and number is not None and float(number).is_integer():
+        if field.type is int and number is not None and (isinstance(number, int) or number.is_integer()):
             return int(number)
-    raise UserError(f"{field.flag}: {raw!r} is not {TYPE_NAMES[field.type]}", _example(field))
+    raise UserError(f"{field.flag}: {_shown(raw)} is not {TYPE_NAMES[field.type]}", _example(field))
+
+
+def _shown(raw: object) -> str:
+    """A value as it was given, in a length that a line holds; a number may have thousands of digits."""
+    try:
+        said = repr(raw)
+    except (ValueError, RecursionError):
+        return "what was given"
+    return said if len(said) <= 120 else f"{said[:120]}…"
+
+
+_DIGITS = 300
+"""Digits of the longest whole number that is taken: a float can still hold it."""
 
 
 def _number(text: object) -> int | float | None:
-    """The finite number `text` spells, exact for integers of any size, or None."""
-    if isinstance(text, int | float):
-        return text if text == text and abs(text) != float("inf") else None
-    if not isinstance(text, str):
+    """The finite number `text` spells, exact for whole ones, or None; none has thousands of digits."""
+    if isinstance(text, int):
+        return text if abs(text) < 10**_DIGITS else None
+    if isinstance(text, float):
+        return fields.real(text)
+    if not isinstance(text, str) or len(text) > 2 * _DIGITS:
         return None
     try:
-        return int(text)
+        return _number(int(text))
     except ValueError:
         pass
     try:
-        number = float(text)
+        return fields.real(float(text))
     except ValueError:
         return None
-    return number if number == number and abs(number) != float("inf") else None
 
 
 def _example(field: OptionField) -> str:

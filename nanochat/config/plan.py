@@ -13,13 +13,13 @@ options = { vocab_size = 4096 }
 ```
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 from nanochat.common.errors import UserError, nearest
+from nanochat.common.fields import parse_toml
 from nanochat.common.paths import Layout
 from nanochat.config.options import Options, changed, from_mapping
 from nanochat.config.pass_env import check_names
@@ -95,8 +95,8 @@ def _read(name_or_path: str, layout: Layout) -> tuple[str, str]:
 def parse_plan(text: str, where: str) -> Plan:
     """The plan in `text`; `where` names it in errors."""
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = parse_toml(text)
+    except ValueError as error:
         raise UserError(f"{where} is not TOML: {error}") from error
     _only_known(document, PLAN_KEYS, where)
     entries = document.get("stage", [])

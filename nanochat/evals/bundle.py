@@ -90,7 +90,15 @@ def read_bundle(folder: Path, names: Sequence[str] = ()) -> list[CoreTask]:
         tasks = [_task(folder, entry, baselines) for entry in config["icl_tasks"]]
     except OSError as error:
         raise UserError(f"the CORE bundle lacks {error.filename}", _HINT) from error
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (
+        yaml.YAMLError,
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         reason = f"{type(error).__name__}: {one_line(str(error))[:200]}"
         raise UserError(f"the CORE bundle in {folder} is damaged: {reason}", _HINT) from error
     known = {task.label for task in tasks}

@@ -39,7 +39,7 @@ class RecordFile:
         try:
             record = json.loads(line)
             self.records[(record["task"], int(record["index"]))] = record
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise UserError(
                 f"{self.path}, line {number}: not a record of an evaluation", "delete the file to start over"
             ) from error

@@ -2,12 +2,12 @@
 
 import random
 import string
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nanochat.common.errors import UserError, nearest
+from nanochat.common.fields import parse_toml
 from nanochat.tasks.base import Conversation, Task, assistant, user
 from nanochat.tasks.registry import Request, TaskData, TaskSpec
 
@@ -38,11 +38,11 @@ class Identity:
 def read_identity(path: Path) -> Identity:
     """Reads a template. Raises `UserError` that names the mistake in it."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = parse_toml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(f"cannot read the identity template {path}: {reason}", f"copy {SHIPPED}") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid TOML: {error}") from error
     unknown = sorted(data.keys() - {"about", "facts", "topic"})
     if unknown:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from nanochat.common.errors import UserError
+from nanochat.common.fields import parse_int
 from nanochat.tasks.base import Conversation, Task
 from nanochat.tasks.registry import TaskData, make_task, task_spec
 
@@ -78,7 +79,10 @@ def parse_part(text: str) -> MixturePart:
     split = match["split"] or default
     if split not in spec.splits:
         raise UserError(f"{text}: {spec.name} has no split '{split}'", f"it has {', '.join(spec.splits)}")
-    size, epochs = int(match["size"] or 0), int(match["epochs"] or 1)
+    try:
+        size, epochs = parse_int(match["size"] or "0"), parse_int(match["epochs"] or "1")
+    except ValueError as error:
+        raise UserError(f"{text[:80]}: {error}") from error
     if (match["size"] and not size) or not epochs:
         raise UserError(f"{text}: a size and a number of epochs are at least 1")
     return MixturePart(spec.name, split, size, epochs)

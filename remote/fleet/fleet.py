@@ -217,7 +217,14 @@ class Fleet:
         agent = await self._agent(name)
         arguments = ["--run", run_id, "--file", file, f"--offset={offset}", "--max", str(size)]
         answer = await agent.call("read", *arguments)
-        return base64.b64decode(str(answer["b64"])), int(answer["offset"]), int(answer["size"])
+        start, length = (fields.whole(answer.get(word), 0) for word in ("offset", "size"))
+        try:
+            raw = base64.b64decode(str(answer.get("b64")), validate=True)
+        except ValueError:
+            start = None
+        if start is None or length is None:
+            raise UserError(f"host '{name}' gave an answer we cannot read: no bytes", exit_code=Exit.FAILED)
+        return raw, start, length
 
     async def console(self, key: str, offset: int = -65536, size: int = 65536) -> tuple[bytes, int, int]:
         """The same of what the stage printed."""
@@ -349,30 +356,45 @@ def _probe(name: str, answer: dict[str, Any], now: float) -> Probe:
         interpreter = None
         if isinstance(asked, dict):
             interpreter = Interpreter(
-                path=str(asked["path"]),
+                path=_word(asked["path"]),
                 ok=bool(asked["ok"]),
-                python=str(asked.get("python") or ""),
-                nanochat=str(asked.get("nanochat") or ""),
-                error=str(asked.get("error") or ""),
+                python=_word(asked.get("python") or ""),
+                nanochat=_word(asked.get("nanochat") or ""),
+                error=_word(asked.get("error") or ""),
             )
         return Probe(
             host=name,
-            hostname=str(answer["hostname"]),
-            python=str(answer["python"]),
-            agent=str(answer["version"]),
+            hostname=_word(answer["hostname"]),
+            python=_word(answer["python"]),
+            agent=_word(answer["version"]),
             cores=float(answer["cores"]),
-            ram_total=int(answer["ram_total"] or 0),
-            disk_free=int(answer["disk_free"]),
-            disk_total=int(answer["disk_total"]),
+            ram_total=_size(answer["ram_total"] or 0),
+            disk_free=_size(answer["disk_free"]),
+            disk_total=_size(answer["disk_total"]),
             in_container=bool(answer["in_container"]),
-            boot_id=str(answer.get("boot_id") or ""),
-            gpus=tuple(Gpu(str(gpu["name"]), int(gpu["mem_total"] or 0)) for gpu in answer.get("gpus") or ()),
-            driver=str(answer.get("driver") or ""),
-            nvml_error=str(answer.get("nvml_error") or ""),
+            boot_id=_word(answer.get("boot_id") or ""),
+            gpus=tuple(
+                Gpu(_word(gpu["name"]), _size(gpu["mem_total"] or 0)) for gpu in answer.get("gpus") or ()
+            ),
+            driver=_word(answer.get("driver") or ""),
+            nvml_error=_word(answer.get("nvml_error") or ""),
             interpreter=interpreter,
             clock_ahead=float(answer.get("now") or now) - now,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise UserError(
             f"host '{name}' gave an answer we cannot read: {error}", exit_code=Exit.FAILED
         ) from error
+
+
+def _word(value: object) -> str:
+    """A text of a host's, clean: versions, paths and names are shown on screens and in tables."""
+    return sanitize(str(value or ""), 500)
+
+
+def _size(value: object) -> int:
+    """A number of bytes. Raises ValueError for what is none."""
+    size = fields.whole(value, 0)
+    if size is None:
+        raise ValueError("a size is no number of bytes")
+    return size

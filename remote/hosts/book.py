@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nanochat.common.errors import Exit, UserError, nearest
+from nanochat.common.fields import real, whole
 from nanochat.common.paths import Layout, atomic_write, make_dir
 from nanochat.config.pass_env import check_names
 
 LOCAL = "local"
 DEFAULT_BASE = "~/.cache/nanochat"
 LOCK_PATIENCE = 30.0
+_PORT_DIGITS = 5
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 _ADDRESS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,253})\Z")
 _USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@\\-]{0,63}\Z")
@@ -137,7 +139,7 @@ class HostBook:
             return [_host(entry) for entry in document["hosts"]]
         except UserError as error:
             raise UserError(f"{self._path}: {error.message}", "mend it by hand") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{self._path} is damaged: {error}", "mend it by hand or move it away") from error
 
     def _write(self, hosts: list[Host]) -> None:
@@ -158,19 +160,23 @@ def parse_ssh_target(target: str) -> tuple[str, str, int]:
     how = "write it as user@host:port"
     user, at, rest = text.rpartition("@")
     if at and not _USER.match(user):
-        raise UserError(f"bad user name in the SSH target '{target}'", how)
+        raise UserError(f"bad user name in the SSH target '{target[:200]}'", how)
     if rest.startswith("["):
         address, closed, tail = rest[1:].partition("]")
         if not closed or not _is_ipv6(address) or (tail and not tail.startswith(":")):
-            raise UserError(f"bad IPv6 address in the SSH target '{target}'", "write it as user@[::1]:port")
+            raise UserError(
+                f"bad IPv6 address in the SSH target '{target[:200]}'", "write it as user@[::1]:port"
+            )
         return user, address, _port(tail[1:], target) if tail else 0
     if rest.count(":") > 1:
         if not _is_ipv6(rest):
-            raise UserError(f"bad address in the SSH target '{target}'", "an IPv6 one is written [::1]:port")
+            raise UserError(
+                f"bad address in the SSH target '{target[:200]}'", "an IPv6 one is written [::1]:port"
+            )
         return user, rest, 0
     address, colon, port = rest.partition(":")
     if not _ADDRESS.match(address):
-        raise UserError(f"bad host name in the SSH target '{target}'", how)
+        raise UserError(f"bad host name in the SSH target '{target[:200]}'", how)
     return user, address, _port(port, target) if colon else 0
 
 
@@ -183,9 +189,9 @@ def _is_ipv6(address: str) -> bool:
 
 
 def _port(text: str, target: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
+    if text.isascii() and text.isdigit() and len(text) <= _PORT_DIGITS and 0 < int(text) < 65536:
         return int(text)
-    raise UserError(f"bad port '{text}' in the SSH target '{target}'", "a port is 1 to 65535")
+    raise UserError(f"bad port '{text[:40]}' in the SSH target '{target[:200]}'", "a port is 1 to 65535")
 
 
 def check_host(host: Host) -> None:
@@ -219,6 +225,10 @@ def _host(entry: dict[str, Any]) -> Host:
         wanted: tuple[type, ...] = (int, float) if name in ("port", "price_per_hour") else (str,)
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise UserError(f"host field '{name}' has a value of the wrong type: {value!r}")
+        if name == "port" and whole(value, 0, 65535) is None:
+            raise UserError("host field 'port' is no port: 1 to 65535")
+        if name == "price_per_hour" and real(value, 0, 1e6) is None:
+            raise UserError("host field 'price_per_hour' is no price")
     host = Host(**fields, pass_env=check_names(names, "host field 'pass_env'"))
     if not _NAME.match(host.name) or host.name == LOCAL or host.kind != "ssh" or not host.address:
         raise UserError(f"'{host.name}' is not a usable host entry")

@@ -15,7 +15,7 @@ class Settings:
         self._path = layout.base / "control-room.json"
         try:
             loaded = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             loaded = {}
         self._values: dict[str, Any] = loaded if isinstance(loaded, dict) else {}
 
