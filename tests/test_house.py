@@ -300,7 +300,7 @@ def locale_bound(path: Path) -> list[str]:
 
 def _opens_text(call: ast.Call, words: Mapping[str | None, ast.expr], owner: str) -> bool:
     """Whether a call of something named `open` opens a file as text: `open(path)`, `path.open("w")`."""
-    if owner in ("os", "webbrowser", "tarfile", "zipfile", "archive", "self.log_pane.view"):
+    if owner in ("os", "webbrowser", "tarfile", "zipfile", "archive", "login", "self.log_pane.view"):
         return False
     place = 0 if owner and owner not in ("io", "gzip") else 1
     mode = call.args[place] if len(call.args) > place else words.get("mode")

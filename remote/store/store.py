@@ -5,21 +5,21 @@ All methods may be called from any thread, and two processes may use one file at
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
-import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from nanochat.common import fields
 from nanochat.common.errors import UserError, nearest
-from nanochat.common.text import amount, clean_json, sanitize
+from nanochat.common.text import sanitize
 from nanochat.run.events import Event
-from remote.runs import RUN_ID, Attempt, RunRow, run_key, split_key, superseded_from
+from remote.runs import RUN_ID, Attempt, RunRow, split_key, superseded_from
 from remote.store.database import Database
 from remote.store.documents import read_documents, stored_documents
 from remote.store.ingest import (
@@ -32,13 +32,12 @@ from remote.store.ingest import (
     read_summary,
     read_tail,
 )
+from remote.store.rows import event_of, once, run_row
 from remote.store.series import Series
-from remote.store.summary import MOST_METRICS, Summary, stored_summary
+from remote.store.summary import Summary
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_TO_CLEAN = re.compile(r"\\[ubfr]|\x7f")
 
 _RUN_COLUMNS = (
     "runs.id, runs.host, runs.run_id, runs.run, runs.state, runs.summary, coalesce(hosts.last_contact, 0),"
@@ -71,11 +70,11 @@ class Store:
 
     @_reads
     def runs(self) -> list[RunRow]:
-        """Every known run, newest first."""
+        """Every known run, newest first; one that several hosts see, once: where it runs."""
         db = self._database.connection()
         marks = _marks(db)
         rows = db.execute(f"{_RUNS} ORDER BY runs.created_at DESC, runs.run_id DESC")
-        return [_run_row(row, marks.get(row[0], [])) for row in rows.fetchall()]
+        return once(run_row(row, marks.get(row[0], [])) for row in rows.fetchall())
 
     @_reads
     def run(self, key: str) -> RunRow | None:
@@ -83,16 +82,19 @@ class Store:
         db = self._database.connection()
         host, run_id = split_key(key)
         row = db.execute(f"{_RUNS} WHERE runs.host = ? AND runs.run_id = ?", (host, run_id)).fetchone()
-        return None if row is None else _run_row(row, _marks(db, row[0]).get(row[0], []))
+        return None if row is None else run_row(row, _marks(db, row[0]).get(row[0], []))
 
     def find(self, name: str) -> RunRow:
         """The one run meant by a key, a run id, its name, or the unambiguous start of a run id.
 
         Raises `UserError` when none or several are meant.
         """
+        with contextlib.suppress(ValueError):
+            row = self.run(name)  # a whole key, of whichever host
+            if row is not None:
+                return row
         rows = self.runs()
         tests: list[Callable[[RunRow], bool]] = [
-            lambda row: row.key == name,
             lambda row: row.run_id == name,
             lambda row: bool(name) and row.name == name,
             lambda row: bool(name) and row.run_id.startswith(name),
@@ -130,7 +132,7 @@ class Store:
         row = db.execute(
             "SELECT seq, t, kind, step, data FROM telemetry WHERE run = ? ORDER BY seq DESC LIMIT 1", (run,)
         ).fetchone()
-        return None if row is None else _event(row)
+        return None if row is None else event_of(row)
 
     def _events(
         self, table: str, key: str, after_seq: int, where: str, values: list[str], limit: int | None
@@ -141,7 +143,7 @@ class Store:
             f" WHERE run = ? AND seq > ?{where} ORDER BY seq LIMIT ?",
             (run, after_seq, *values, -1 if limit is None else limit),
         )
-        return [_event(row) for row in rows]
+        return [event_of(row) for row in rows]
 
     @_reads
     def series(self, key: str, name: str, after_seq: int = -1) -> Series:
@@ -376,77 +378,6 @@ def _marks(db: sqlite3.Connection, run: int | None = None) -> dict[int, list[tup
     ):
         marks.setdefault(number, []).append((kind, value))
     return marks
-
-
-def _event(row: tuple[int, float, str, int | None, str]) -> Event:
-    seq, t, kind, step, data = row
-    return Event(seq, t, kind, step, _event_data(data))
-
-
-def _event_data(data: str) -> dict[str, Any]:
-    """An event's data, its texts clean: nothing in them that a terminal would act on."""
-    found = fields.json_object(data) or {}
-    # Stored as ASCII, where anything to clean shows as an escape; most events have none.
-    if not _TO_CLEAN.search(data):
-        return found
-    cleaned = clean_json(found)
-    assert isinstance(cleaned, dict)
-    return cleaned
-
-
-def _run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
-    _, host, run_id, run_json, state_json, summary_json, contact, last_seq, passed, problem, _, bad = row
-    found = stored_documents(run_json, state_json, run_id)
-    summary = stored_summary(summary_json)
-    problem = "; ".join(filter(None, (problem or found.problem, _counted(bad, summary.left_out))))
-    return RunRow(
-        key=run_key(host, run_id),
-        host=host,
-        run_id=run_id,
-        name=found.name,
-        stage=found.stage,
-        status=found.status,
-        attempt=summary.attempt or found.attempt,
-        created_at=found.created_at,
-        started_at=found.started_at,
-        ended_at=found.ended_at,
-        heartbeat=found.heartbeat,
-        exit_code=found.exit_code,
-        signal=found.signal,
-        reason=found.reason or (problem if found.status == "lost" else ""),
-        plan_id=found.plan_id,
-        plan_name=found.plan_name,
-        plan_index=found.plan_index,
-        needs=found.needs,
-        options=found.options,
-        argv=found.argv,
-        env=found.env,
-        pass_env=tuple(sorted(passed.split(","))) if passed else (),
-        step=summary.step,
-        total_steps=summary.total_steps,
-        unit=summary.unit,
-        progress=summary.progress,
-        eta_s=summary.eta_s,
-        latest=summary.latest,
-        first=summary.first,
-        results=summary.results,
-        alerts=summary.alerts,
-        last_contact=contact,
-        last_seq=last_seq,
-        tags=tuple(value for kind, value in marks if kind == "tag"),
-        note=next((value for kind, value in marks if kind == "note"), ""),
-        pinned=any(kind == "pin" for kind, _ in marks),
-        problem=problem,
-    )
-
-
-def _counted(bad_lines: int, left_out: int) -> str:
-    """What of a run's logs was passed over, in words."""
-    lines = f"{amount(bad_lines, 'line')} of its logs could not be read" if bad_lines else ""
-    metrics = (
-        f"{amount(left_out, 'value')} of more than {MOST_METRICS:,} metrics left out" if left_out else ""
-    )
-    return ", ".join(filter(None, (lines, metrics)))
 
 
 def _said_id(document: object) -> str:

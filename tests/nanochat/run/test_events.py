@@ -162,7 +162,7 @@ def test_a_log_goes_on_counting_behind_any_damage(tmp_path, damage):
     whole = path.read_bytes()
     path.write_bytes(whole + damage)
     with EventWriter(path) as log:
-        assert log.emit("log").seq == 5
+        log.emit("log")
     raw = path.read_bytes()
     assert raw.startswith(whole + damage[: damage.rfind(b"\n") + 1]) and raw.endswith(b"\n")
     assert [event.seq for event in read_events(path)[0]] == list(range(6))
@@ -176,4 +176,5 @@ def test_a_line_with_a_strange_number_is_no_place_to_go_on_from(tmp_path, seq):
     with path.open("ab") as file:
         file.write(b'{"seq":%s,"t":1,"kind":"log","data":{}}\n' % seq.encode())
     with EventWriter(path) as log:
-        assert log.emit("log").seq == 1
+        log.emit("log")
+    assert read_events(path)[0][-1].seq == 1

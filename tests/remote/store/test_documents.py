@@ -328,3 +328,25 @@ def test_the_fleet_takes_each_entry_of_an_answer_by_itself(tmp_path: Path) -> No
     rows = {row.run_id: row for row in asyncio.run(refresh())}
     assert set(rows) == {GOOD, BAD, "r3"}
     assert rows[BAD].problem == "damaged: attempt of state.json" and not rows[GOOD].problem
+
+
+def test_a_run_that_two_hosts_see_is_listed_once_where_it_runs(tmp_path: Path) -> None:
+    with Store(tmp_path / "c.sqlite") as store:
+        run = {**RUN, "run_id": GOOD, "host": "node-b"}
+        for host, here in (("a", False), ("b", True), ("c", False)):
+            frame = {
+                "type": "state",
+                "run_id": GOOD,
+                "here": here,
+                "run": run,
+                "state": {**STATE, "run_id": GOOD},
+            }
+            Follower(store, host).take(frame)
+        store.ingest_state("other", {**RUN, "run_id": GOOD, "created_at": 1.5e9}, STATE, run_id=GOOD)
+        assert [row.key for row in store.runs()] == [f"b/{GOOD}", f"other/{GOOD}"]
+        assert store.find(f"a/{GOOD}").host == "a"
+        assert store.find(f"b/{GOOD}").host == "b"
+    with Store(tmp_path / "d.sqlite") as store:
+        for host in ("y", "x"):
+            store.ingest_state(host, {**RUN, "run_id": GOOD}, {**STATE, "run_id": GOOD})
+        assert [row.host for row in store.runs()] == ["x"]
