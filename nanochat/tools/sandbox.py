@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
 from nanochat.common.errors import Exit, UserError, nearest, one_line
+from nanochat.tools.scratch import held_folder
 
 Level = Literal["namespaces", "landlock", "seccomp", "rlimits"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -169,7 +170,7 @@ def _execute(program: str, level: Level, timeout: float, memory: int) -> Executi
     try:
         with (
             tempfile.TemporaryFile() as source,
-            tempfile.TemporaryDirectory(prefix="nanochat-sandbox-") as folder,
+            held_folder() as folder,
         ):
             source.write(program.encode("utf-8", "replace"))
             source.seek(0)

@@ -19,18 +19,22 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 def enter() -> str:
     """Moves this process into new namespaces; its next child begins the new pid namespace.
 
-    Without privilege this needs user namespaces; where those are switched off, root can do without and
-    must call `become_nobody` afterwards. Returns "user" or "nobody". Raises `OSError`.
+    Root needs no user namespace, and must call `become_nobody` once the root is built: in a namespace that
+    calls it nobody it would still own all that root owns. Where root may not do that (a container without
+    the privilege), it becomes nobody first. Anybody else needs user namespaces. Returns "user" or "nobody".
+    Raises `OSError`.
     """
-    uid, gid = os.getuid(), os.getgid()
     rest = libc.CLONE_NEWNS | libc.CLONE_NEWNET | libc.CLONE_NEWPID | libc.CLONE_NEWIPC | libc.CLONE_NEWUTS
-    try:
-        libc.unshare(libc.CLONE_NEWUSER | rest)
-    except OSError:
-        if uid != 0:
-            raise
-        libc.unshare(rest)
-        return "nobody"
+    if os.getuid() == 0:
+        try:
+            libc.unshare(rest)
+        except OSError:
+            become_nobody()
+            libc.prctl(libc.PR_SET_DUMPABLE, 1)  # else /proc/self is root's, and the maps cannot be written
+        else:
+            return "nobody"
+    uid, gid = os.getuid(), os.getgid()
+    libc.unshare(libc.CLONE_NEWUSER | rest)
     _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"{NOBODY} {uid} 1")
     _write("/proc/self/gid_map", f"{NOBODY} {gid} 1")
@@ -55,7 +59,7 @@ def build_root(mount_point: str, readable: list[str]) -> None:
     for path in readable:
         _show(path, mount_point + path)
     for device in _DEVICES:
-        _bind(device, mount_point + device, 0)
+        _bind(device, mount_point + device, libc.MS_RDONLY)  # its mode and owner; it can be written to
     os.mkdir(mount_point + "/tmp")
     libc.mount(
         "tmp", mount_point + "/tmp", "tmpfs", libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC, TMP_OPTIONS
@@ -106,7 +110,7 @@ def _mount_flags(path: str) -> int:
 
 
 def become_nobody() -> None:
-    """For root where user namespaces are disabled: gives up its identity once the root is built."""
+    """Root gives up its identity, for good."""
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)

@@ -186,6 +186,79 @@ def test_a_root_of_its_own():
     assert seen.stdout.splitlines() == ["1 0 65534 65534 []", "[]", "[]", "8"], seen
 
 
+CHANGES_WHAT_IT_SEES = """
+    import os, stat
+    changed = []
+    def attempt(path):
+        try: seen = os.stat(path)
+        except OSError: return
+        changes = {
+            'mode': lambda: os.chmod(path, stat.S_IMODE(seen.st_mode)),
+            'owner': lambda: os.chown(path, seen.st_uid, seen.st_gid),
+            'times': lambda: os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns)),
+        }
+        for name, change in changes.items():
+            try: change()
+            except (OSError, NotImplementedError): continue
+            changed.append(name + ' of ' + path)
+    attempt('/')
+    for path in ('/dev', '/dev/null', '/dev/zero', '/dev/urandom', '/dev/shm', '/usr', '/lib', '/etc'):
+        attempt(path)
+    looked = 0
+    for folder, folders, files in os.walk('/'):
+        folders[:] = [name for name in folders if folder != '/' or name not in ('tmp', 'proc', 'sys')]
+        for name in folders + files:
+            attempt(os.path.join(folder, name))
+            looked += 1
+        if looked > 3000: break
+    print(changed)
+"""
+
+
+def test_mode_owner_and_times_of_all_it_sees_are_not_its_to_change(level):
+    tried = run(CHANGES_WHAT_IT_SEES, level)
+    assert tried.stdout == "[]\n", tried
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: anybody else owns nothing of the machine's")
+def test_of_root_the_program_gets_neither_identity_nor_devices():
+    need("namespaces")
+    before = {path: path.stat() for path in map(Path, ("/dev/null", "/dev/zero", "/dev/urandom"))}
+    program = """
+        import os
+        owners = {os.stat(path).st_uid for path in ('/dev/null', '/dev/zero', '/dev/urandom')}
+        print(os.getuid() in owners, os.access('/dev/null', os.X_OK), os.getgroups())
+        for path in ('/dev/null', '/dev/zero', '/dev/urandom'):
+            for change in (lambda: os.chmod(path, 0o777), lambda: os.utime(path, (1, 1))):
+                try: change()
+                except OSError as error: print(error.errno in (1, 13, 30))
+                else: print('ESCAPED')
+    """
+    tried = run(program, "namespaces")
+    assert tried.stdout.splitlines() == ["False False []", *["True"] * 6], tried
+    for path, stat in before.items():
+        now = path.stat()
+        assert (stat.st_mode, stat.st_uid, stat.st_mtime) == (now.st_mode, now.st_uid, now.st_mtime)
+
+
+def test_folders_of_killed_callers_are_swept(tmp_path, monkeypatch):
+    from nanochat.tools import scratch
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left, young, other = (tmp_path / f"{scratch.PREFIX}{name}" for name in ("left", "young", "file"))
+    for folder in (left, young):
+        folder.mkdir()
+        (folder / "x").write_text("x", encoding="utf-8")
+    other.write_text("not a folder", encoding="utf-8")
+    (tmp_path / f"{scratch.PREFIX}link").symlink_to(tmp_path)
+    os.utime(left, (time.time() - 1000,) * 2)
+    with scratch.held_folder() as held:
+        os.utime(held, (time.time() - 1000,) * 2)
+        scratch.sweep(tmp_path)
+        assert Path(held).is_dir() and young.is_dir() and other.is_file() and not left.exists()
+    assert not Path(held).exists()
+
+
 def test_the_home_folder_shows_nothing_but_the_way_to_pythons_library():
     program = f"""
         import os
