@@ -11,7 +11,7 @@ class DataBuildOptions:
 
     paths: tuple[str, ...] = option(
         (),
-        "Files and folders to pack: text, Markdown, HTML, code, jsonl, parquet, gz",
+        "Files and folders to pack: text, Markdown, HTML, code, JSON records, parquet; gz, zst, xz, bz2",
         group="Input",
         path=True,
         positional=True,
@@ -27,7 +27,7 @@ class DataBuildOptions:
         "Pack the demo corpus: this Python's library sources, docstrings and help topics",
         group="Input",
     )
-    text_key: str = option("text", "Field that holds the text in jsonl and parquet input", group="Input")
+    text_key: str = option("text", "Field that holds the text in JSON and parquet records", group="Input")
     doc_chars: int = option(
         10_000,
         "Split files longer than this many characters at blank lines; 0: never. Records are never split",

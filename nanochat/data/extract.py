@@ -1,16 +1,15 @@
 """Documents of a file, whatever its kind: text, Markdown and code as they are, HTML stripped, the text
-field of jsonl and parquet records; each of them (but parquet) also gzipped.
+field of JSON and parquet records; each of them (but parquet) also compressed. Records and compression are
+known by content, whatever the name says.
 
 Memory is bounded whatever the size of the file: a long file is read in blocks and split into documents,
 records come one by one.
 """
 
 import codecs
-import gzip
 import io
-import json
 import re
-import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -19,8 +18,10 @@ from typing import Self
 
 from nanochat.common.errors import UserError
 from nanochat.data.html_worker import MAX_PAGE, PageTexts
+from nanochat.data.json_records import as_utf8, may_be_json, read_array, read_lines, records_shape
 from nanochat.data.shards import check_text_column
 from nanochat.data.sources import Skips, Source
+from nanochat.data.unpacked import BUFFER, Damaged, compression, kind_suffix, unpacked
 
 BLOCK = 1 << 20
 """Bytes read at a time."""
@@ -28,11 +29,11 @@ WHOLE_FILE = 32 << 20
 """Up to this many bytes a text file is kept while it is checked; a longer one is read twice."""
 MAX_DOC_CHARS = 1 << 24
 """No document is longer, whatever the options say: it bounds memory."""
-MAX_LINE = 64 << 20
-"""Bytes of a jsonl line."""
 
 _HTML = frozenset({".html", ".htm", ".xhtml"})
 _JSONL = frozenset({".jsonl", ".ndjson"})
+_PARQUET = b"PAR1"
+_NO_RECORDS = "text (JSON that holds no records)"
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -78,6 +79,8 @@ class Extractor:
         self._finished = 0
         self._position: Callable[[], int] = lambda: 0
         self._pages = PageTexts()
+        self.kinds: Counter[str] = Counter()
+        """How the files were read, for people: "JSON lines", "text" …; what is skipped is in none."""
 
     def __enter__(self) -> Self:
         return self
@@ -113,23 +116,76 @@ class Extractor:
             self._position = lambda: 0
 
     def _documents(self, path: Path) -> Iterator[str]:
-        suffixes = [suffix.lower() for suffix in path.suffixes]
-        gzipped = suffixes[-1:] == [".gz"]
-        kind = suffixes[-2] if gzipped and len(suffixes) > 1 else "" if gzipped else "".join(suffixes[-1:])
-        if kind == ".parquet" and not gzipped:
+        stream = self._open(path)
+        try:
+            suffix, head = kind_suffix(path), stream.peek(4096)
+        except Damaged as error:
+            stream.close()
+            raise _damaged(error) from error
+        except BaseException:
+            stream.close()
+            raise
+        if head.startswith(_PARQUET) or suffix == ".parquet":
+            compressed = not isinstance(stream.raw, io.FileIO)
+            stream.close()
+            if compressed:
+                raise Unusable("parquet in a compressed file", "unpack it first")
+            self.kinds["parquet"] += 1
             yield from self._parquet(path)
-        elif kind in _JSONL:
-            yield from self._records(_jsonl(self._open(path, gzipped), self.text_key, self.skips, path))
-        else:
-            texts = verified_text(lambda: self._open(path, gzipped), html=kind in _HTML)
-            yield from split_document([self._page(texts)] if kind in _HTML else texts, self.doc_chars)
+            return
+        shape = "lines" if suffix in _JSONL else ""
+        if not shape and suffix not in _HTML and may_be_json(head):
+            shape = self._shape(path)
+        elif shape and head.lstrip().startswith(b"[") and self._shape(path) == "array":
+            shape = "array"
+        if shape:
+            self.kinds["JSON lines" if shape == "lines" else "JSON arrays"] += 1
+            yield from self._records(self._json(stream, shape, path))
+            return
+        html = suffix in _HTML
+        waiting = [stream]
+        texts = verified_text(lambda: waiting.pop() if waiting else self._open(path), html)
+        kind = "HTML" if html else _NO_RECORDS if suffix == ".json" else "text"
+        try:
+            for piece in split_document([self._page(texts)] if html else texts, self.doc_chars):
+                if kind:
+                    self.kinds[kind] += 1
+                    kind = ""
+                yield piece
+        finally:
+            stream.close()
 
-    def _open(self, path: Path, gzipped: bool) -> io.BufferedIOBase:
-        raw = path.open("rb")
+    def _open(self, path: Path) -> io.BufferedReader:
+        raw: io.BufferedReader = io.BufferedReader(io.FileIO(path), BUFFER)
         self._position = lambda: 0 if raw.closed else raw.tell()
-        if not gzipped:
-            return raw
-        return _GzipFile(raw)
+        return unpacked(raw, compression(path, raw))
+
+    def _shape(self, path: Path) -> str:
+        try:
+            return records_shape(as_utf8(self._open(path)))
+        except Damaged as error:
+            raise _damaged(error) from error
+
+    def _json(self, stream: io.BufferedReader, shape: str, path: Path) -> Iterator[str]:
+        """The text field of each record. Records without one are counted in `skips`."""
+        whole, name = ("jsonl", "jsonl line") if shape == "lines" else ("JSON array", "record")
+        found, other_keys = 0, ""
+        read = read_lines if shape == "lines" else read_array
+        try:
+            with closing(as_utf8(stream)) as utf8:
+                for record in read(utf8, self.skips, path):
+                    text = record.get(self.text_key)
+                    if isinstance(text, str):
+                        found += 1
+                        yield text
+                    else:
+                        other_keys = other_keys or ", ".join(list(record)[:8])
+                        self.skips.add(f"{name} without a text field '{self.text_key}'", path)
+        except Damaged as error:
+            raise _damaged(error, f"{found} records came before the damage") from error
+        if not found and other_keys:
+            reason = f"{whole} without a text field '{self.text_key}'"
+            raise Unusable(reason, f"its fields: {other_keys}", wrong_field=True)
 
     def _page(self, blocks: Iterable[str]) -> str:
         """The text of an HTML page, which is parsed as a whole."""
@@ -178,23 +234,15 @@ class Extractor:
             raise Unusable("damaged parquet", "it is truncated or not parquet") from error
 
 
-class _GzipFile(gzip.GzipFile):
-    """A gzip reader that closes the file below it as well."""
-
-    def __init__(self, raw: io.BufferedIOBase) -> None:
-        super().__init__(fileobj=raw, mode="rb")
-        self._raw_file = raw
-
-    def close(self) -> None:
-        super().close()
-        self._raw_file.close()
+def _damaged(error: Damaged, detail: str = "") -> Unusable:
+    return Unusable(f"damaged {error.kind}", detail or f"it is truncated or not {error.kind}")
 
 
-def verified_text(open_stream: Callable[[], io.BufferedIOBase], html: bool = False) -> Iterator[str]:
+def verified_text(open_stream: Callable[[], io.BufferedReader], html: bool = False) -> Iterator[str]:
     """The decoded blocks of a file that is text to its last byte, with `\\n` line ends.
 
     Nothing is yielded before the whole file is known to decode; a long file is read a second time for
-    that rather than kept. Raises `Unusable`: binary (it holds NUL), not UTF-8, damaged gzip, empty.
+    that rather than kept. Raises `Unusable`: binary (it holds NUL), not UTF-8, damaged, empty.
     """
     kept: list[str] | None = []
     size, blank = 0, True
@@ -209,7 +257,7 @@ def verified_text(open_stream: Callable[[], io.BufferedIOBase], html: bool = Fal
     yield from _decoded(open_stream, html) if kept is None else kept
 
 
-def _decoded(open_stream: Callable[[], io.BufferedIOBase], html: bool) -> Iterator[str]:
+def _decoded(open_stream: Callable[[], io.BufferedReader], html: bool) -> Iterator[str]:
     try:
         with closing(open_stream()) as stream:
             block = stream.read(BLOCK)
@@ -226,8 +274,8 @@ def _decoded(open_stream: Callable[[], io.BufferedIOBase], html: bool) -> Iterat
                 yield rest
     except UnicodeError as error:
         raise Unusable("not UTF-8 text") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise Unusable("damaged gzip", "it is truncated or not gzip") from error
+    except Damaged as error:
+        raise _damaged(error) from error
 
 
 def _codec(head: bytes, html: bool) -> str:
@@ -270,45 +318,3 @@ def _cut(text: str, start: int, limit: int) -> int:
         if found >= 0:
             return found + len(boundary)
     return limit
-
-
-def _jsonl(stream: io.BufferedIOBase, key: str, skips: Skips, path: Path) -> Iterator[str]:
-    """The `key` field of each line's object. Bad lines are counted in `skips`."""
-    found, other_keys = 0, ""
-    try:
-        with closing(stream):
-            while line := stream.readline(MAX_LINE):
-                record = _parse_line(line, stream, skips, path)
-                if record is None:
-                    continue
-                text = record.get(key)
-                if isinstance(text, str):
-                    found += 1
-                    yield text
-                else:
-                    other_keys = other_keys or ", ".join(list(record)[:8])
-                    skips.add(f"jsonl line without a text field '{key}'", path)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise Unusable("damaged gzip", f"{found} records came before the damage") from error
-    if not found and other_keys:
-        raise Unusable(f"jsonl without a text field '{key}'", f"its fields: {other_keys}", wrong_field=True)
-
-
-def _parse_line(line: bytes, stream: io.BufferedIOBase, skips: Skips, path: Path) -> dict[str, object] | None:
-    if len(line) == MAX_LINE and not line.endswith(b"\n"):
-        while line and not line.endswith(b"\n"):
-            line = stream.readline(MAX_LINE)
-        skips.add("jsonl line over 64 MiB", path)
-        return None
-    line = line.removeprefix(codecs.BOM_UTF8).strip()
-    if not line:
-        return None
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        skips.add("jsonl line that is not JSON", path)
-        return None
-    if not isinstance(record, dict):
-        skips.add("jsonl line that is not an object", path)
-        return None
-    return record

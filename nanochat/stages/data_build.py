@@ -19,6 +19,8 @@ from nanochat.run.stage_run import StageRun, main
 MANIFEST = "build.json"
 READING_SHARE = 0.6
 """Fraction of the progress bar for reading; writing is the rest."""
+ALERT_SHARE = 0.01
+"""Data dropped or skipped beyond this fraction is an alert."""
 _OURS = re.compile(rf"shard_\d+\.parquet|{re.escape(MANIFEST)}|\.\S+\.(part|tmp|lock)|\S+\.(part|tmp)")
 
 
@@ -38,8 +40,7 @@ def run(options: DataBuildOptions, run: StageRun) -> dict[str, float | int | str
         run.start(total_steps=reader.total_bytes, unit="bytes", info={"out": str(out)})
         sort = BucketSort(new.scratch, options.seed)
         reader.read_into(sort)
-        for line in skips.lines():
-            run.log(line)
+        report_input(run, reader.kinds, skips, sort.added)
         if sort.added == 0:
             raise UserError(
                 f"no document came out of the input; {_why(skips)}", "see `nanochat data build --help`"
@@ -53,6 +54,7 @@ def run(options: DataBuildOptions, run: StageRun) -> dict[str, float | int | str
                 row_group=options.row_group,
                 report=lambda share: _report_written(run, progress, share),
             )
+        report_duplicates(run, summary)
         (new.content / MANIFEST).write_text(_manifest(options, summary, skips), encoding="utf-8")
         run.check_stop()
         new.commit()
@@ -88,6 +90,11 @@ class Reader:
                     self._run.check_stop()
                     self._report_read(progress, sort)
 
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many files were read as what, the most frequent first."""
+        return dict(self._extractor.kinds.most_common())
+
     def _documents(self) -> Iterator[tuple[str, str]]:
         for source in self._sources():
             for text in self._extractor.documents(source):
@@ -109,6 +116,28 @@ class Reader:
             {"data/docs": sort.added, "data/bytes": read, "data/skipped": self._skips.total},
             note=f"{sort.added:,} documents",
         )
+
+
+def report_input(run: StageRun, kinds: dict[str, int], skips: Skips, documents: int) -> None:
+    """Says how the files were read and what was left out; an alert when that is more than 1 %."""
+    if kinds:
+        run.log("files read as: " + ", ".join(f"{kind} {count:,}" for kind, count in kinds.items()))
+    for line in skips.lines():
+        run.log(line)
+    if documents:  # none at all is an error, which says why
+        alert_loss(run, "data_skipped", skips.total, documents + skips.total, "files and records are skipped")
+
+
+def report_duplicates(run: StageRun, summary: CorpusSummary) -> None:
+    """An alert when more than 1 % of the documents were exact duplicates."""
+    read = summary.documents + summary.duplicates
+    alert_loss(run, "data_duplicates", summary.duplicates, read, "documents are exact duplicates, dropped")
+
+
+def alert_loss(run: StageRun, what: str, lost: int, of: int, text: str) -> None:
+    """An alert `what` when more than 1 % of `of` is lost."""
+    if lost > ALERT_SHARE * of:
+        run.alert(what, f"{lost:,} of {of:,} {text} ({100 * lost / of:.1f} %)")
 
 
 def _report_written(run: StageRun, progress: Progress, share: float) -> None:

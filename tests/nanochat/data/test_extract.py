@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sandbox_levels import linux_only
 
 from nanochat.common.errors import UserError
-from nanochat.data import extract, html_worker
+from nanochat.data import extract, html_worker, json_records
 from nanochat.data.extract import Extractor, split_document
 from nanochat.data.html_text import page_text
 from nanochat.data.html_worker import PageTexts
@@ -333,7 +333,7 @@ def test_a_jsonl_without_the_field_names_what_it_has(tmp_path: Path) -> None:
 
 
 def test_a_jsonl_line_without_end_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extract, "MAX_LINE", 1000)
+    monkeypatch.setattr(json_records, "MAX_LINE", 1000)
     path = write(tmp_path / "a.jsonl", f'{{"text": "{"x" * 5000}"}}\n{{"text": "ok"}}\n')
     texts, skips = read(path)
     assert texts == ["ok"]

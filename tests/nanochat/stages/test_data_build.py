@@ -49,7 +49,13 @@ def test_mixed_files_become_shards(
     found = set(iter_documents(list_shards(tmp_path / "out")))
     assert len(found) == 43
     assert {"a page", "a record", "packed away"} < found
-    shown = capsys.readouterr().out
+    captured = capsys.readouterr()
+    shown = captured.out
+    assert "files read as: text 42, JSON lines 1, HTML 1" in shown
+    assert captured.err.splitlines() == [
+        "warn: 2 of 46 files and records are skipped (4.3 %)",
+        "warn: 1 of 44 documents are exact duplicates, dropped (2.3 %)",
+    ]
     assert "skipped 1 × binary file" in shown
     assert "skipped 1 × not UTF-8 text" in shown
     assert "1 exact duplicates dropped" in shown
