@@ -16,6 +16,7 @@ from nanochat.data.sources import Skips
 MAX_LINE = 64 << 20
 """Bytes of a line, and of a record of an array."""
 LINES_LOOKED_AT = 8
+_PIECE = 1 << 16
 
 Shape = Literal["lines", "array", ""]
 Record = dict[str, object]
@@ -123,17 +124,32 @@ def read_lines(stream: io.BufferedReader, skips: Skips, path: Path) -> Iterator[
 
 
 def read_array(stream: io.BufferedReader, skips: Skips, path: Path) -> Iterator[Record]:
-    """The objects of an array, or of arrays that follow each other, within `MAX_LINE` characters each.
+    """The objects of an array, or of arrays that follow each other.
 
     What is no object is counted in `skips`, and so is, once, where an array breaks off.
     """
+    for value in array_values(stream):
+        if isinstance(value, dict):
+            yield value
+        elif value is None:
+            skips.add("JSON array that breaks off or is damaged, the rest of it", path)
+        else:
+            skips.add("element of a JSON array that is not an object", path)
+
+
+def array_values(stream: io.BufferedReader) -> Iterator[object]:
+    """The elements of an array, or of arrays that follow each other, one by one.
+
+    The last is None where an array breaks off, is damaged, or has an element over `MAX_LINE` characters. An
+    element `null` is `False`.
+    """
     decoder, text = json.JSONDecoder(), io.TextIOWrapper(stream, "utf-8-sig", errors="replace")
-    rest, position = text.read(1 << 16).lstrip()[1:], 0
+    rest, position = text.read(_PIECE).lstrip()[1:], 0
     while True:
         position = _after(rest, position, " \t\r\n,")
         if rest.startswith("]", position):
             rest, position = rest[position + 1 :].lstrip(), 0
-            while not rest and (more := text.read(1 << 16)):
+            while not rest and (more := text.read(_PIECE)):
                 rest = more.lstrip()
             if not rest:
                 return
@@ -141,19 +157,16 @@ def read_array(stream: io.BufferedReader, skips: Skips, path: Path) -> Iterator[
                 position = 1
                 continue
         try:
-            record, position = decoder.raw_decode(rest, position)
+            value, position = decoder.raw_decode(rest, position)
         except (ValueError, RecursionError):
-            # As much again each time, so that a long record is parsed a few times only.
-            more = "" if len(rest) - position > MAX_LINE else text.read(max(1 << 16, len(rest) - position))
+            # As much again each time, so that a long element is parsed a few times only.
+            more = "" if len(rest) - position > MAX_LINE else text.read(max(_PIECE, len(rest) - position))
             if not more:
-                skips.add("JSON array that breaks off or is damaged, the rest of it", path)
+                yield None
                 return
             rest, position = rest[position:] + more, 0
             continue
-        if isinstance(record, dict):
-            yield record
-        else:
-            skips.add("element of a JSON array that is not an object", path)
+        yield False if value is None else value
 
 
 def _after(text: str, position: int, skipped: str) -> int:

@@ -1,27 +1,39 @@
-"""A user's own conversations: JSON lines, read strictly.
+"""A user's own conversations: JSON lines or one JSON array, maybe compressed, in any common form.
 
-A line is `[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}, …]`, or an object with
-that list under `messages`. Roles alternate, the user first; contents are text; blank lines are skipped.
+A line is `[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}, …]`, or one of the forms
+of `own_formats`. A line that cannot be read is left out, and counted by reason with the first of each.
 """
 
+import io
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from nanochat.common.errors import UserError
+from nanochat.data.json_records import MAX_LINE, array_values, as_utf8, parse
+from nanochat.data.sources import Skips
+from nanochat.data.unpacked import BUFFER, Damaged, compression, unpacked
 from nanochat.tasks.base import Conversation, Task
+from nanochat.tasks.own_formats import Messages, Unreadable, conversation
 from nanochat.tasks.registry import Request, TaskData, TaskSpec
-from nanochat.tokenizer.tokenizer import check_conversation
 
 DEFAULT_NAME = "identity_conversations.jsonl"
+ALERT_SHARE = 0.01
+"""More than this fraction left out is an alert."""
+_FORM = "one JSON list of messages a line"
 
 
 class CustomJson(Task):
-    """The conversations of a file, in its order. Raises `UserError` that names the first bad line."""
+    """The conversations of a file, in its order; `skips` counts those left out.
+
+    Raises `UserError` that names the file where there is none, with the first bad line.
+    """
 
     def __init__(self, path: Path, start: int = 0, stop: int | None = None, step: int = 1) -> None:
         super().__init__(start, stop, step)
-        self._conversations = read_conversations(path)
+        self.skips = Skips()
+        self._conversations = read_conversations(path, self.skips)
 
     def num_examples(self) -> int:
         return len(self._conversations)
@@ -30,52 +42,98 @@ class CustomJson(Task):
         return {"messages": self._conversations[index]}
 
 
-def read_conversations(path: Path) -> list[list[dict[str, Any]]]:
-    """Every conversation of the file. Raises `UserError` that names the file and the first bad line."""
-    found: list[list[dict[str, Any]]] = []
+def read_conversations(path: Path, skips: Skips) -> list[Messages]:
+    """Every conversation of the file that can be read; the others are counted in `skips`, by reason.
+
+    Raises `UserError` that names the file, and the first bad line where none can be read.
+    """
+    found: list[Messages] = []
+    first_bad = ""
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    found.append(_conversation(line, f"{path}, line {number}"))
+        for where, value in _values(path):
+            try:
+                if isinstance(value, Unreadable):
+                    raise value
+                found.append(conversation(value))
+            except Unreadable as error:
+                first_bad = first_bad or f"{where}: {error.detail}"
+                skips.add(error.reason, f"{where}: {error.detail}")
     except OSError as error:
         raise UserError(
             f"cannot read the conversations in {path}: {error.strerror}",
-            "one JSON list of messages a line; name the file with --conversations",
+            f"{_FORM}; name the file with --conversations",
         ) from error
+    except Damaged as error:
+        raise UserError(f"{path}: damaged {error.kind}, after {len(found):,} conversations") from error
     if not found:
-        raise UserError(f"{path} holds no conversation", "one JSON list of messages a line")
+        complaint = f"{path}, {first_bad}" if first_bad else f"{path} holds no conversation"
+        raise UserError(complaint, f"a line is {_EXAMPLE}" if first_bad else _FORM)
     return found
 
 
-def _conversation(line: bytes, where: str) -> list[dict[str, Any]]:
+_EXAMPLE = '[{"role": "user", "content": …}, …]'
+
+
+def _values(path: Path) -> Iterator[tuple[str, object]]:
+    """Each line's JSON value, or the array's, with where it is; an `Unreadable` for what is not JSON."""
+    raw: io.BufferedReader = io.BufferedReader(io.FileIO(path), BUFFER)
+    with closing(raw), closing(as_utf8(unpacked(raw, compression(path, raw)))) as stream:
+        first = stream.peek(BUFFER).removeprefix(b"\xef\xbb\xbf").lstrip()
+        if first.startswith(b"[") and not _is_conversation(first):
+            for number, value in enumerate(array_values(stream), 1):
+                broken = value is None
+                yield f"record {number}", Unreadable("no valid JSON") if broken else value
+            return
+        number = 0
+        while line := stream.readline(MAX_LINE):
+            number += 1
+            if len(line) == MAX_LINE and not line.endswith(b"\n"):
+                while line and not line.endswith(b"\n"):
+                    line = stream.readline(MAX_LINE)
+                yield f"line {number}", Unreadable(f"a line over {MAX_LINE >> 20} MiB")
+            elif line.strip():
+                yield f"line {number}", _value(line.removeprefix(b"\xef\xbb\xbf"))
+
+
+def _value(line: bytes) -> object:
     try:
-        value = json.loads(line)
+        return json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: no valid JSON: {error}", "one JSON list of messages a line") from error
-    messages = value.get("messages") if isinstance(value, dict) else value
-    if not isinstance(messages, list):
-        raise UserError(f"{where}: no list of messages", 'a line is [{"role": …, "content": …}, …]')
-    if len(messages) < 2:
-        raise UserError(f"{where}: {len(messages)} messages, where at least 2 make a conversation")
-    for index, message in enumerate(messages):
-        content = message.get("content") if isinstance(message, dict) else None
-        if not isinstance(content, str):
-            raise UserError(f"{where}: message {index} has no content that is text")
-        if message.get("role") == "system":
-            raise UserError(
-                f"{where}: message {index} is a system message", "put it into the first user message"
-            )
-    try:
-        check_conversation(messages)
-    except UserError as error:
-        raise UserError(f"{where}: {error.message}") from error
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
+        return Unreadable("no valid JSON", f"no valid JSON: {error}")
+
+
+def _is_conversation(head: bytes) -> bool:
+    """Whether a file that begins with this `[` is lines, each a list of messages: not one array of all.
+
+    A first line that is longer than `head` is one: arrays of everything on one line begin with an object that
+    has a list of messages, or with a list.
+    """
+    line, end, _ = head.partition(b"\n")
+    value = parse(line)
+    if isinstance(value, list):
+        return not value or (isinstance(value[0], dict) and bool({"role", "from"} & value[0].keys()))
+    start = head[1:].lstrip()
+    if end or not start.startswith(b"{"):
+        return not start.startswith((b"{", b"[")) and bool(start)
+    key = start[1:].lstrip()
+    return key.startswith((b'"role"', b'"from"', b'"content"', b'"value"'))
+
+
+def report_skipped(data: TaskData, path: Path, skips: Skips, found: int) -> None:
+    """Says once what was left out of `path`; an alert when it is more than 1 %."""
+    for line in skips.lines():
+        data.note(f"{path}: {line}")
+    of = found + skips.total
+    if skips.total > ALERT_SHARE * of:
+        count = f"{skips.total:,} of {of:,} conversations ({100 * skips.total / of:.1f} %)"
+        data.alert("conversations_skipped", f"{path}: {count} cannot be read and are left out")
 
 
 def _build(data: TaskData, request: Request) -> Task:
     path = data.path(data.conversations, DEFAULT_NAME)
-    return CustomJson(path, request.start, request.stop, request.step)
+    task = CustomJson(path, request.start, request.stop, request.step)
+    report_skipped(data, path, task.skips, task.num_examples())
+    return task
 
 
-SPECS = (TaskSpec("CustomJSON", "your own conversations from a file of JSON lines", ("train",), _build),)
+SPECS = (TaskSpec("CustomJSON", "your own conversations from a file of JSON", ("train",), _build),)

@@ -34,6 +34,10 @@ class TaskData:
     """The template of the identity conversations."""
     conversations: str = ""
     """A file of the user's own conversations."""
+    report: Callable[[str, str], None] = field(default=lambda what, message: None, compare=False)
+    """Hears of alerts: what, and a line."""
+    told: set[str] = field(default_factory=set, compare=False)
+    """The lines that were said already: a file is read once an epoch."""
 
     @classmethod
     def at(
@@ -50,6 +54,7 @@ class TaskData:
         corpus: str = "",
         identity: str = "",
         conversations: str = "",
+        alert: Callable[[str, str], None] = lambda what, message: None,
     ) -> "TaskData":
         """The data under a base directory; `folder` holds data sets that were downloaded elsewhere."""
         from nanochat.data.download import Policy
@@ -63,7 +68,15 @@ class TaskData:
             note=note,
             should_stop=should_stop,
         )
-        return cls(layout, hub, words=words, corpus=corpus, identity=identity, conversations=conversations)
+        return cls(
+            layout,
+            hub,
+            words=words,
+            corpus=corpus,
+            identity=identity,
+            conversations=conversations,
+            alert=alert,
+        )
 
     @classmethod
     def of_stage(cls, options: "TaskDataOptions", run: "StageRun") -> "TaskData":
@@ -79,7 +92,20 @@ class TaskData:
             corpus=options.data_dir,
             identity=options.identity,
             conversations=options.conversations,
+            alert=run.alert,
         )
+
+    def note(self, line: str) -> None:
+        """Logs `line`, once."""
+        if line not in self.told:
+            self.told.add(line)
+            self.hub.note(line)
+
+    def alert(self, what: str, message: str) -> None:
+        """Raises the alert `what`, once."""
+        if message not in self.told:
+            self.told.add(message)
+            self.report(what, message)
 
     def path(self, given: str, default: str) -> Path:
         """The file `given`, else `default` under the base directory."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
+from nanochat.data.sources import Skips
 from nanochat.tasks import Conversation, TaskData, make_task
 from nanochat.tasks.arithmetic import is_test_question
 from nanochat.tasks.customjson import CustomJson, read_conversations
@@ -292,11 +293,12 @@ def test_real_conversations_are_read(layout, shared_data):
         (json.dumps(FINE[:1]), "1 messages"),
         (json.dumps(FINE[::-1]), "turn 0 is from 'assistant'"),
         (json.dumps([FINE[0], FINE[0]]), "turn 1 is from 'user'"),
-        (json.dumps([{"role": "system", "content": "s"}, *FINE]), "message 0 is a system message"),
+        (json.dumps([*FINE, {"role": "system", "content": "s"}]), "message 2 is a system message"),
+        (json.dumps([{"role": "system", "content": "s"}, FINE[0]]), "a system and a user message, and no"),
         (json.dumps([FINE[0], {"role": "tool", "content": "s"}]), "turn 1 is from 'tool'"),
         (
-            json.dumps([FINE[0], {"role": "assistant", "content": ["a"]}]),
-            "message 1 has no content that is text",
+            json.dumps([FINE[0], {"role": "assistant", "content": [{"type": "image_url"}]}]),
+            "message 1 has no content that is text: a content part of the kind 'image_url'",
         ),
         (json.dumps([FINE[0], {"role": "assistant"}]), "message 1 has no content"),
         (json.dumps([FINE[0], {"content": "a"}]), "message 1 has no role"),
@@ -307,10 +309,14 @@ def test_real_conversations_are_read(layout, shared_data):
 def test_a_bad_line_is_named(tmp_path, line, complaint):
     path = tmp_path / "own.jsonl"
     raw = line if isinstance(line, bytes) else line.encode()
-    path.write_bytes(json.dumps(FINE).encode() + b"\n\n" + raw + b"\n")
-    with pytest.raises(UserError, match=f"own.jsonl, line 3: {complaint}") as caught:
-        read_conversations(path)
+    path.write_bytes(b"\n\n" + raw + b"\n")
+    with pytest.raises(UserError, match=f"own.jsonl, (line 3|record 1): {complaint}") as caught:
+        read_conversations(path, Skips())
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    path.write_bytes(json.dumps(FINE).encode() + b"\n\n" + raw + b"\n")
+    skips = Skips()
+    assert read_conversations(path, skips) == [FINE]
+    assert skips.total == 1 and next(iter(skips.examples.values())).startswith("line 3: ")
 
 
 @given(st.binary(max_size=60))
@@ -318,15 +324,15 @@ def test_noise_never_gives_a_traceback(tmp_path_factory, noise):
     path = tmp_path_factory.getbasetemp() / "noise.jsonl"
     path.write_bytes(noise)
     with pytest.raises(UserError):
-        read_conversations(path)
+        read_conversations(path, Skips())
 
 
 def test_a_missing_or_empty_file(tmp_path: Path):
     with pytest.raises(UserError, match="No such file"):
-        read_conversations(tmp_path / "none.jsonl")
+        read_conversations(tmp_path / "none.jsonl", Skips())
     (tmp_path / "empty.jsonl").write_text("\n\n")
     with pytest.raises(UserError, match="holds no conversation"):
-        read_conversations(tmp_path / "empty.jsonl")
+        read_conversations(tmp_path / "empty.jsonl", Skips())
 
 
 # -- the command -----------------------------------------------------------------------------------
