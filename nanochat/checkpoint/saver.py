@@ -39,7 +39,8 @@ class Saver:
     """Writes the checkpoints of one tag, one at a time, in the background or at once.
 
     With more than one of `ranks` every process calls each method at the same point. `saving` is entered for
-    as long as a checkpoint is being written.
+    as long as a checkpoint is being written. `extra` are further files of every checkpoint: path inside its
+    folder → content.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Saver:
         *,
         resumed: Checkpoint | None = None,
         saving: Block = contextlib.nullcontext,
+        extra: Mapping[str, bytes] | None = None,
     ) -> None:
         self.tag, self.ranks, self.retention, self.run_id = tag, ranks, retention, run_id
         self.last = resumed
@@ -59,6 +61,7 @@ class Saver:
         self._token = ranks.broadcast(new_token())
         self._saves = 0
         self._writer = Writer()
+        self._extra = extra
         self._thread: threading.Thread | None = None
         self._outcome: Checkpoint | UserError | None = None
         self._figures: dict[str, Any] = {}
@@ -161,7 +164,7 @@ class Saver:
         # Ranks call at the same points, so they count the same and agree on the token.
         self._saves += 1
         self._writer = Writer(self.ranks.rank, self.ranks.world, f"{self._token}-{self._saves}")
-        return save_checkpoint(self.tag, step, files, meta, self._writer)
+        return save_checkpoint(self.tag, step, files, meta, self._writer, self._extra)
 
     def _prune(self) -> None:
         if self.ranks.is_main and self.retention.last > 0:

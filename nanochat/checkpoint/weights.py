@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nanochat.checkpoint.files import MODEL, Checkpoint, find_checkpoint
+from nanochat.checkpoint.tokenizer import check_tokenizer, find_tokenizer
 from nanochat.common.errors import UserError, one_line
 from nanochat.common.paths import Layout
 from nanochat.model.architecture import ArchitectureFlags, ModelConfig, config_from_checkpoint
@@ -44,30 +45,15 @@ def open_model(
 ) -> OpenedModel:
     """Opens the checkpoint of `source` (base, mid, sft, rl) in a base directory of ours or upstream's.
 
-    No tag: the deepest model; no step: the last saved. Nothing is written. Raises `UserError` when there
+    No tag: the deepest model; no step: the last saved; no `tokenizer_dir`: the tokenizer it was trained with.
+    Nothing is written. Raises `UserError` when there
     is no such checkpoint, a file is damaged, or the tokenizer is not the one it was trained with.
     """
-    folder = layout.checkpoints(source)
-    checkpoint = find_checkpoint(folder, tag, step)
-    tokenizer = Tokenizer.load(layout.tokenizer_dir(tokenizer_dir))
+    checkpoint = find_checkpoint(layout.checkpoints(source), tag, step)
+    tokenizer = find_tokenizer(checkpoint, layout, tokenizer_dir)
     model = load_model(checkpoint, device, dtype)
     check_tokenizer(checkpoint, model.config, tokenizer)
     return OpenedModel(checkpoint, model.eval(), tokenizer)
-
-
-def check_tokenizer(checkpoint: Checkpoint, config: ModelConfig, tokenizer: Tokenizer) -> None:
-    """Raises `UserError` when the model's ids are not this tokenizer's."""
-    if tokenizer.vocab_size != config.vocab_size:
-        raise UserError(
-            f"{checkpoint.path} has a vocabulary of {config.vocab_size:,}, "
-            f"the tokenizer {tokenizer.vocab_size:,}",
-            "restore the tokenizer it was trained with, or name it with --tokenizer-dir",
-        )
-    if checkpoint.meta.get("tokenizer_sha256", tokenizer.sha256) != tokenizer.sha256:
-        raise UserError(
-            f"{checkpoint.path} was trained with another tokenizer than the present one",
-            "its ids would mean other text; restore that tokenizer, or name it with --tokenizer-dir",
-        )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -56,14 +56,20 @@ class Writer:
 
 
 def save_checkpoint(
-    tag: Path, step: int, files: Files, meta: Mapping[str, Any], writer: Writer | None = None
+    tag: Path,
+    step: int,
+    files: Files,
+    meta: Mapping[str, Any],
+    writer: Writer | None = None,
+    extra: Mapping[str, bytes] | None = None,
 ) -> Checkpoint:
     """Writes `<tag>/step_<step>/` from `files` and `meta`; returns the checkpoint.
 
     Each of several ranks calls it with its own files. Rank 0's `meta` counts, except for
-    `dataloader_state_dict`, which is stored for each rank. All ranks must see the same folder. A checkpoint
-    of the same step is replaced. Raises `UserError` (exit 1) when the disk is full or the folder cannot be
-    written; what was there before is then unchanged.
+    `dataloader_state_dict`, which is stored for each rank. `extra` are rank 0's further files: path inside the
+    folder → content. All ranks must see the same folder. A checkpoint of the same step is replaced. Raises
+    `UserError` (exit 1) when the disk is full or the folder cannot be written; what was there before is then
+    unchanged.
     """
     writer = writer or Writer()
     folder = make_dir(tag) / f"step_{step:06d}"
@@ -82,6 +88,9 @@ def save_checkpoint(
             return Checkpoint(folder, step, record)
         _collect_parts(temp, writer.world, record)
         record |= {"format": FORMAT, "version": 1, "step": step, "saved_at": time.time()}
+        for name, content in (extra or {}).items():
+            (temp / name).parent.mkdir(exist_ok=True)
+            (temp / name).write_bytes(content)  # made durable by `commit`
         _write_json(temp / META, record)
         commit(temp, folder)
     except (OSError, SafetensorError) as error:

@@ -14,6 +14,7 @@ import torch
 
 from nanochat.checkpoint.files import MODEL, Checkpoint
 from nanochat.checkpoint.saver import RetentionPolicy, Saver
+from nanochat.checkpoint.tokenizer import find_tokenizer, tokenizer_files
 from nanochat.checkpoint.weights import load_weights, read_weights
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
@@ -37,6 +38,7 @@ from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
 from nanochat.train.resume import (
     alert_if_tag_in_use,
     check_same_model,
+    named_tokenizer,
     restore_training,
     resume_point,
     resumes_exactly,
@@ -48,9 +50,11 @@ from nanochat.train.validation import ValidationSet
 
 def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str]:
     """The stage. Results: val_bpb, min_val_bpb, train_loss, steps, tokens, flops, seconds, checkpoint …"""
-    # 1. Where it runs, and on what text.
+    # 1. Where it runs, from which checkpoint, and on what text.
     runtime = setup_runtime(options.device_type, options.dtype)
-    tokenizer = Tokenizer.load(run.layout.tokenizer_dir(options.tokenizer_dir))
+    tag = run.layout.checkpoints("base") / tag_name(options)
+    resumed = find_checkpoint_to_resume(options, run, runtime, tag)
+    tokenizer = find_stage_tokenizer(options, run, runtime, resumed)
     shards = split_shards(run.layout.data_dir(options.data_dir))
 
     # 2. How big, and how long: all from the depth, the one dial.
@@ -60,8 +64,6 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
 
     # 3. From which weights and optimizer state: drawn, of a file, or of a checkpoint it resumes from.
     torch.manual_seed(options.seed)
-    tag = run.layout.checkpoints("base") / tag_name(options)
-    resumed = find_checkpoint_to_resume(options, run, runtime, tag)
     model = make_model(options, config, runtime, resumed)
     optimizer = make_optimizer(options, model, horizon, runtime)
     job = Training(
@@ -70,7 +72,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
         tokenizer=tokenizer,
         model=model,
         optimizer=optimizer,
-        saver=make_saver(options, run, runtime, tag, resumed),
+        saver=make_saver(options, run, runtime, tag, resumed, tokenizer),
         state=make_state(options, runtime, tokenizer, optimizer, resumed),
         length=TrainingLength.of_steps(horizon.steps),
         accumulation=horizon.total_batch // (rows * context * runtime.world),
@@ -132,6 +134,16 @@ def find_checkpoint_to_resume(
     return runtime.ranks.broadcast(found)
 
 
+def find_stage_tokenizer(
+    options: BaseTrainOptions, run: StageRun, runtime: Runtime, resumed: Checkpoint | None
+) -> Tokenizer:
+    """The tokenizer the options name, or the one that the checkpoint it resumes from was trained with."""
+    if resumed is None:
+        return Tokenizer.load(run.layout.tokenizer_dir(options.tokenizer_dir))
+    attempt = runtime.ranks.broadcast(run.attempt)
+    return find_tokenizer(resumed, run.layout, named_tokenizer(options, attempt, resumed=True))
+
+
 def make_model(
     options: BaseTrainOptions, config: ModelConfig, runtime: Runtime, resumed: Checkpoint | None
 ) -> GPT:
@@ -182,7 +194,12 @@ def make_state(
 
 
 def make_saver(
-    options: BaseTrainOptions, run: StageRun, runtime: Runtime, tag: Path, resumed: Checkpoint | None
+    options: BaseTrainOptions,
+    run: StageRun,
+    runtime: Runtime,
+    tag: Path,
+    resumed: Checkpoint | None,
+    tokenizer: Tokenizer,
 ) -> Saver:
     return Saver(
         tag,
@@ -191,6 +208,7 @@ def make_saver(
         runtime.ranks.broadcast(run.run_id),
         resumed=resumed,
         saving=lambda: run.activity.during(SAVING),
+        extra=tokenizer_files(tokenizer),
     )
 
 

@@ -10,7 +10,8 @@ import torch
 
 from nanochat.checkpoint.files import Checkpoint, find_checkpoint
 from nanochat.checkpoint.saver import RetentionPolicy, Saver
-from nanochat.checkpoint.weights import check_tokenizer, load_model
+from nanochat.checkpoint.tokenizer import check_tokenizer, find_tokenizer, tokenizer_files
+from nanochat.checkpoint.weights import load_model
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
 from nanochat.config.chat_options import ChatTrainOptions
@@ -31,7 +32,7 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.loop import Training, TrainingLength
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
-from nanochat.train.resume import alert_if_tag_in_use, restore_training, resume_point
+from nanochat.train.resume import alert_if_tag_in_use, named_tokenizer, restore_training, resume_point
 from nanochat.train.step import LoopState, prepare_for_training
 
 O = TypeVar("O", bound=ChatTrainOptions)  # noqa: E741 - the conventional single letter
@@ -86,7 +87,6 @@ def find_starting_point(
     Raises `UserError` when there is none, with the stage to run first.
     """
     ranks = runtime.ranks
-    tokenizer = Tokenizer.load(run.layout.tokenizer_dir(options.tokenizer_dir))
 
     def find() -> tuple[Checkpoint, str, bool]:
         origin = find_checkpoint(run.layout.checkpoints(source), options.model_tag, options.model_step)
@@ -103,6 +103,9 @@ def find_starting_point(
     # Rank 0 looks and the others follow: while one looks, a checkpoint may appear or vanish.
     checkpoint, name, resumed = ranks.broadcast(find() if ranks.is_main else (None, "", False))
     assert checkpoint is not None
+    tokenizer = find_tokenizer(
+        checkpoint, run.layout, named_tokenizer(options, ranks.broadcast(run.attempt), resumed)
+    )
     model = load_model(checkpoint, runtime.device, runtime.dtype)
     check_tokenizer(checkpoint, model.config, tokenizer)
     prepare_for_training(model, runtime, options.compile)
@@ -115,6 +118,7 @@ def find_starting_point(
         ranks.broadcast(run.run_id),
         resumed=checkpoint if resumed else None,
         saving=lambda: run.activity.during(SAVING),
+        extra=tokenizer_files(tokenizer),
     )
     return StartingPoint(checkpoint, resumed, model, tokenizer, saver)
 

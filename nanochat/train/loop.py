@@ -15,6 +15,7 @@ from torch import Tensor
 from nanochat.checkpoint.figures import FIGURES
 from nanochat.checkpoint.files import Checkpoint
 from nanochat.checkpoint.saver import Saver
+from nanochat.checkpoint.tokenizer import tokenizer_meta
 from nanochat.common.errors import Exit, UserError
 from nanochat.compute.device import GC_EVERY, Runtime, freeze_garbage_collector
 from nanochat.data.dataloader import Batch
@@ -289,7 +290,7 @@ class Training:
             "dataloader_state_dict": state.loader.to_meta(),
             "loop_state": state.to_meta(),
             "optimizer_steps": self.optimizer.steps,
-            "tokenizer_sha256": self.tokenizer.sha256,
+            **tokenizer_meta(self.tokenizer),
             "run_id": self.saver.run_id,
         }
         return training_files(self.model, self.optimizer, state.loader), meta

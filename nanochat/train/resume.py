@@ -15,8 +15,10 @@ from nanochat.checkpoint.files import (
     restore_random_state,
     state_file,
 )
+from nanochat.checkpoint.tokenizer import is_tokenizer_of
 from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
+from nanochat.config.train_options import TrainingOptions
 from nanochat.data.dataloader import LoaderState, Position
 from nanochat.model.architecture import ModelConfig
 from nanochat.model.gpt import GPT
@@ -58,6 +60,14 @@ def alert_if_tag_in_use(run: StageRun, tag: Path) -> None:
         )
 
 
+def named_tokenizer(options: TrainingOptions, attempt: int, resumed: bool) -> str:
+    """The folder of the tokenizer that the options ask for; "" for the checkpoint's own.
+
+    A later attempt inherits its options: where it has a checkpoint to resume from, that one's counts.
+    """
+    return "" if resumed and attempt > 1 else options.tokenizer_dir
+
+
 def check_same_model(found: Checkpoint, config: ModelConfig) -> None:
     """Raises `UserError` when the checkpoint's sizes are not those of `config`."""
     saved, wanted = found.meta.get("model_config", {}), config.to_meta()
@@ -79,7 +89,7 @@ def restore_training(
     trained with another tokenizer or a file is damaged.
     """
     meta = dict(found.meta)
-    if meta["tokenizer_sha256"] != tokenizer.sha256:
+    if not is_tokenizer_of(meta, tokenizer):
         raise UserError(
             f"{found.path} was trained with another tokenizer than the present one",
             "its token ids stand for other text: restore that tokenizer, or start without resuming",
