@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from nanochat.checkpoint.files import Checkpoint, find_checkpoint
+from nanochat.checkpoint.files import Checkpoint
 from nanochat.checkpoint.saver import RetentionPolicy, Saver
 from nanochat.checkpoint.tokenizer import check_tokenizer, find_tokenizer, tokenizer_files
 from nanochat.checkpoint.weights import load_model
@@ -32,7 +32,8 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.loop import Training, TrainingLength
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
-from nanochat.train.resume import alert_if_tag_in_use, named_tokenizer, restore_training, resume_point
+from nanochat.train.resume import alert_if_tag_in_use, named_tokenizer, restore_training
+from nanochat.train.starting_checkpoint import find_start
 from nanochat.train.step import LoopState, prepare_for_training
 
 O = TypeVar("O", bound=ChatTrainOptions)  # noqa: E741 - the conventional single letter
@@ -87,22 +88,10 @@ def find_starting_point(
     Raises `UserError` when there is none, with the stage to run first.
     """
     ranks = runtime.ranks
-
-    def find() -> tuple[Checkpoint, str, bool]:
-        origin = find_checkpoint(run.layout.checkpoints(source), options.model_tag, options.model_step)
-        name = options.out_tag or origin.path.parent.name
-        own = resume_point(
-            run.layout.checkpoints(target) / name,
-            step=options.resume_from_step,
-            newest=options.resume,
-            attempt=run.attempt,
-            run_id=run.run_id,
-        )
-        return own or origin, name, own is not None
-
     # Rank 0 looks and the others follow: while one looks, a checkpoint may appear or vanish.
-    checkpoint, name, resumed = ranks.broadcast(find() if ranks.is_main else (None, "", False))
-    assert checkpoint is not None
+    found = ranks.broadcast(find_start(options, run, source, target) if ranks.is_main else None)
+    assert found is not None
+    checkpoint, name, resumed = found
     tokenizer = find_tokenizer(
         checkpoint, run.layout, named_tokenizer(options, ranks.broadcast(run.attempt), resumed)
     )

@@ -31,17 +31,18 @@ from nanochat.train.step import LoopState
 def resume_point(tag: Path, *, step: int, newest: bool, attempt: int, run_id: str) -> Checkpoint | None:
     """The checkpoint that training resumes from; None to start from the first step.
 
-    `step` ≥ 0 names one, `newest` takes the last complete one of the tag. A later attempt of the same run
-    resumes from that run's own newest by itself. Raises `UserError` when the one asked for does not exist.
+    A later attempt of the same run resumes from that run's own newest, whatever its options say: it inherits
+    them, they are no new wish. Else `step` ≥ 0 names one, and `newest` takes the last complete one of the
+    tag. Raises `UserError` when the one asked for does not exist.
     """
+    if attempt > 1 and (own := newest_complete(tag, run_id)) is not None:
+        return own
     if step >= 0:
         found = find_checkpoint(tag.parent, tag.name, step)
         if not found.can_resume:
             raise UserError(f"{found.path} has no optimizer state to resume from", "use it as --init-from")
         found.check_files()
         return found
-    if attempt > 1 and (own := newest_complete(tag, run_id)) is not None:
-        return own
     if newest:
         last = newest_complete(tag)
         if last is None:
@@ -58,6 +59,13 @@ def alert_if_tag_in_use(run: StageRun, tag: Path) -> None:
             f"{tag} also holds {len(others)} checkpoints of other runs; without a step, stages load the last "
             "one saved",
         )
+
+
+def newest_of_run(folder: Path, run_id: str) -> Checkpoint | None:
+    """The last saved checkpoint of a run that training can resume from, under any tag of `folder`."""
+    tags = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    found = [own for tag in tags if run_id and (own := newest_complete(tag, run_id)) is not None]
+    return max(found, key=lambda own: own.saved_at, default=None)
 
 
 def named_tokenizer(options: TrainingOptions, attempt: int, resumed: bool) -> str:
