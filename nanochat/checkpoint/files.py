@@ -7,7 +7,6 @@ each. `write.py` writes them.
 
 import contextlib
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from nanochat.checkpoint.meta import read_meta
 from nanochat.common import atomic_folder
 from nanochat.common.errors import UserError, one_line
 from nanochat.common.paths import CHECKPOINT_FOLDERS
@@ -83,6 +83,8 @@ class Checkpoint:
         if expected is None:
             raise UserError(f"checkpoint {self.path} has no {name}")
         try:
+            if not path.is_file():  # a pipe would be waited for
+                raise UserError(f"checkpoint file {path} is missing, or no file", "take another step")
             if path.stat().st_size != expected["bytes"] or file_sha256(path) != expected["sha256"]:
                 raise UserError(
                     f"checkpoint file {path} is damaged: its checksum differs", "take another step"
@@ -129,15 +131,6 @@ def list_checkpoints(tag: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda c: (not c.is_upstream, c.saved_at, c.step))
 
 
-def read_meta(path: Path) -> dict[str, Any] | None:
-    """The metadata in `path`, None when it is missing or no JSON object."""
-    try:
-        meta = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return meta if isinstance(meta, dict) else None
-
-
 def find_checkpoint(folder: Path, tag: str = "", step: int = -1) -> Checkpoint:
     """The checkpoint of `folder` (base_checkpoints or another stage's) with that tag and step.
 
@@ -155,8 +148,23 @@ def find_checkpoint(folder: Path, tag: str = "", step: int = -1) -> Checkpoint:
     if not chosen:
         steps = ", ".join(str(c.step) for c in sorted(found, key=lambda c: c.step)[-12:])
         what = f"no checkpoint of step {step}" if step >= 0 else "no complete checkpoint"
+        damaged = [path for path in _damaged(folder / tag, found) if step < 0 or step == _step_of(path)]
+        if damaged:
+            what = f"{what}, as the metadata of {damaged[-1].name} is missing or damaged,"
         raise UserError(f"{what} in {folder / tag}", f"there are: {steps}" if steps else "")
     return chosen[-1]
+
+
+def _damaged(tag: Path, found: Iterable[Checkpoint]) -> list[Path]:
+    """The checkpoints of a tag that `list_checkpoints` left out."""
+    whole = {checkpoint.path for checkpoint in found}
+    return sorted(path for path in tag.iterdir() if _step_of(path) >= 0 and path not in whole)
+
+
+def _step_of(path: Path) -> int:
+    """The step of a checkpoint's path; -1 for anything else."""
+    match = _STEP_FOLDER.fullmatch(path.name) or _UPSTREAM_FILE.fullmatch(path.name)
+    return int(match[1]) if match else -1
 
 
 def _how_to_get(folder: Path) -> str:

@@ -133,7 +133,7 @@ def _config(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> ModelConfi
     if not isinstance(model_config, dict):
         raise UserError(f"the metadata of {checkpoint.path} has no model_config")
     config = config_from_checkpoint(model_config, weights)
-    if parts is not None:
+    if isinstance(parts, dict):
         try:
             config = replace(config, parts=ArchitectureFlags(**parts))
         except TypeError as error:

@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nanochat.checkpoint.files import FORMAT, META, Checkpoint, file_sha256, read_meta, sweep
+from nanochat.checkpoint.files import FORMAT, META, Checkpoint, file_sha256, sweep
+from nanochat.checkpoint.meta import read_meta
 from nanochat.common.atomic_folder import FolderLock, commit, new_token, temp_folder
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import make_dir
@@ -66,10 +67,10 @@ def save_checkpoint(
     """Writes `<tag>/step_<step>/` from `files` and `meta`; returns the checkpoint.
 
     Each of several ranks calls it with its own files. Rank 0's `meta` counts, except for
-    `dataloader_state_dict`, which is stored for each rank. `extra` are rank 0's further files: path inside the
-    folder → content. All ranks must see the same folder. A checkpoint of the same step is replaced. Raises
-    `UserError` (exit 1) when the disk is full or the folder cannot be written; what was there before is then
-    unchanged.
+    `dataloader_state_dict`, which is stored for each rank. `extra` are rank 0's further files: path
+    inside the folder → content. All ranks must see the same folder. A checkpoint of the same step is
+    replaced. Raises `UserError` (exit 1) when the disk is full or the folder cannot be written; what was
+    there before is then unchanged.
     """
     writer = writer or Writer()
     folder = make_dir(tag) / f"step_{step:06d}"

@@ -45,6 +45,15 @@ class ArchitectureFlags:
     vocab_multiple: int = 64
     """Embedding and head rows are padded to a multiple of this, which matrix kernels prefer."""
 
+    def __post_init__(self) -> None:
+        for name, default in ((f.name, f.default) for f in fields(self)):
+            value = getattr(self, name)
+            numeric = isinstance(value, int | float) and not isinstance(value, bool)
+            right = type(value) is type(default) or (isinstance(default, float) and numeric)
+            if right and (not numeric or 0 < value < 1e9):
+                continue
+            raise UserError(f"model config: {name} is {str(value)[:40]}, such as {default} was expected")
+
 
 MODERN = ArchitectureFlags()
 CLASSIC = ArchitectureFlags(
@@ -87,6 +96,8 @@ class ModelConfig:
             raise UserError(
                 f"model config: {self.n_head} query heads do not divide by {self.n_kv_head} key-value heads"
             )
+        if not isinstance(self.window_pattern, str):
+            raise UserError(f"model config: window_pattern is {type(self.window_pattern).__name__}, not text")
         if not self.window_pattern or set(self.window_pattern.upper()) - {"S", "L"}:
             raise UserError(
                 f"window pattern '{self.window_pattern}' holds more than S and L", "for example SSSL or L"

@@ -16,7 +16,7 @@ from nanochat.checkpoint.files import (
     state_file,
 )
 from nanochat.checkpoint.tokenizer import is_tokenizer_of
-from nanochat.common.errors import UserError
+from nanochat.common.errors import UserError, one_line
 from nanochat.compute.ranks import Ranks
 from nanochat.config.train_options import TrainingOptions
 from nanochat.data.dataloader import LoaderState, Position
@@ -102,7 +102,17 @@ def restore_training(
             f"{found.path} was trained with another tokenizer than the present one",
             "its token ids stand for other text: restore that tokenizer, or start without resuming",
         )
-    ranks = optimizer.ranks
+    try:
+        return _restore(found, optimizer, shard_by)
+    except (TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
+        raise UserError(
+            f"the metadata of {found.path} is damaged: {type(error).__name__} {one_line(str(error))[:80]}",
+            "resume from another step",
+        ) from error
+
+
+def _restore(found: Checkpoint, optimizer: MuonAdamW, shard_by: str) -> LoopState:
+    meta, ranks = dict(found.meta), optimizer.ranks
     states = [found.tensors(name) for name in found.optimizer_files]
     optimizer.load_state_tensors(states, int(meta["optimizer_steps"]))
     # Each rank has a random state of its own; another number of ranks starts with fresh ones.
