@@ -32,6 +32,7 @@ from nanochat.run.activity import SAVING
 from nanochat.run.stage_run import StageRun, main
 from nanochat.scaling.horizon import Horizon, plan_run
 from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.train.continuity import alert_if_changed
 from nanochat.train.loop import Periodic, Training, TrainingLength, check_batch
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
@@ -86,6 +87,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
         },
         logs_shard=True,
         save_patience=options.save_patience,
+        batch=f"{horizon.total_batch:,} tokens",
     )
     report_start(job, options, horizon, shards, resumed)
 
@@ -341,6 +343,7 @@ def report_start(
         alert_if_tag_in_use(run, job.saver.tag)
         return
     run.log(f"resuming from step {resumed.step} of {resumed.path}")
+    alert_if_changed(job, resumed)
     if resumed.step >= horizon.steps:
         run.log(f"that is the end of {horizon.steps:,} steps or later: nothing is left to train")
     if not resumes_exactly(resumed, runtime.ranks, options.shard_by):

@@ -68,6 +68,7 @@ def run(options: ChatRlOptions, run: StageRun) -> dict[str, float | int | str]:
         optimizer,
         length=TrainingLength.of_steps(steps),
         accumulation=passes,
+        batch=f"{options.examples_per_step:,} questions × {options.num_samples:,} answers",
         metadata={"source": "rl", "mixture": [f"{options.task}/train"], "conversations": len(task)},
     )
     info = {

@@ -29,6 +29,7 @@ from nanochat.tasks.base import Task, user
 from nanochat.tasks.registry import TaskData
 from nanochat.tasks.scoring import chat_core
 from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.train.continuity import alert_if_changed
 from nanochat.train.loop import Training, TrainingLength
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
@@ -160,6 +161,7 @@ def make_training(
     *,
     length: TrainingLength,
     accumulation: int,
+    batch: str,
     metadata: Mapping[str, Any],
 ) -> Training:
     """The training, from its first step or from where the checkpoint left it.
@@ -191,6 +193,7 @@ def make_training(
         flops_per_token=flops_per_token(start.model.config),
         metadata={"user_config": asdict(options), **metadata},
         save_patience=options.save_patience,
+        batch=batch,
     )
 
 
@@ -219,6 +222,7 @@ def report_start(job: Training, start: StartingPoint, info: Mapping[str, Any]) -
     )
     if start.resumed:
         run.log(f"resuming from step {start.checkpoint.step} of {start.checkpoint.path}")
+        alert_if_changed(job, start.checkpoint)
     else:
         alert_if_tag_in_use(run, job.saver.tag)
 

@@ -132,6 +132,7 @@ def train(
         optimizer,
         length=training_length(options, plain),
         accumulation=accumulation,
+        batch=batch_size(options),
         metadata={
             "device_batch_size": options.device_batch_size,
             "max_seq_len": options.max_seq_len,
@@ -225,6 +226,13 @@ def micro_batches(options: ConversationOptions, world: int) -> int:
         return wanted // (rows * world)
     check_batch(rows, options.max_seq_len, options.total_batch_size, world)
     return options.total_batch_size // (rows * options.max_seq_len * world)
+
+
+def batch_size(options: ConversationOptions) -> str:
+    """The size of an optimizer step, for people."""
+    if options.rows == "padded":
+        return f"{options.target_examples_per_step:,} conversations"
+    return f"{options.total_batch_size:,} tokens"
 
 
 def training_length(options: ConversationOptions, loader: ConversationLoader) -> TrainingLength:
@@ -348,11 +356,6 @@ def log_plan(job: Training, options: ConversationOptions, conversations: Convers
         for part, task in parts_with_tasks(conversations.parts, conversations.train)
     )
     job.run.log(f"{len(conversations.train):,} conversations: {listed}")
-    size = (
-        f"{options.target_examples_per_step} conversations"
-        if options.rows == "padded"
-        else f"{options.total_batch_size:,} tokens"
-    )
     length = f"{job.length.steps:,} steps" if job.length.steps else "one epoch"
     passes, context = job.accumulation, options.max_seq_len
-    job.run.log(f"{length} of {size} ({passes} micro-batches), {options.rows} rows of {context:,}")
+    job.run.log(f"{length} of {job.batch} ({passes} micro-batches), {options.rows} rows of {context:,}")

@@ -105,6 +105,8 @@ class Training:
     flops_per_token: int
     metadata: Mapping[str, Any]
     """The stage's own fields of a checkpoint's metadata; the loop adds those that every stage has."""
+    batch: str
+    """The size of an optimizer step, for people: tokens, conversations or answers."""
     logs_shard: bool = False
     """Whether the training line names the shard that is read."""
     save_patience: float = SAVE_PATIENCE
@@ -287,6 +289,8 @@ class Training:
             "model_config": config.to_meta(),
             "parts": flags_to_meta(config.parts),
             **self.metadata,
+            "total_steps": self.length.steps,
+            "batch": self.batch,
             "dataloader_state_dict": state.loader.to_meta(),
             "loop_state": state.to_meta(),
             "optimizer_steps": self.optimizer.steps,
