@@ -18,6 +18,7 @@ from typing import NamedTuple, TextIO
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import Layout, make_dir, make_run_dir
 from nanochat.common.streams import ensure_streams, on_stop_signals, say
+from nanochat.compute.peer_errors import is_lost_connection, leave_error, peer_error
 from nanochat.config.command_parser import Parser, collect, command_parser, parse
 from nanochat.config.options import Options
 from nanochat.config.stages import StageSpec, stage_spec
@@ -30,6 +31,8 @@ from nanochat.run.wandb_log import WandbLog, open_wandb_log
 PEER_ERROR_WAIT = 10.0
 """Seconds another rank waits before it prints an error: rank 0, on a busy machine, may take as long to print
 the same one and end the group."""
+LOST_PEER_WAIT = 2.0
+"""Seconds for the line of a process that has just closed its connection to come."""
 END_PATIENCE = 30.0
 """Seconds the end of a run is written again while the disk does not take it."""
 DEBUG = "NANOCHAT_DEBUG"
@@ -262,8 +265,11 @@ def _execute(spec: StageSpec, options: Options, run: StageRun) -> Outcome:
         _keep_traceback(run)
         return _fail(spec, run, f"{error.strerror or error}{where}", Exit.FAILED)
     except Exception as error:
+        if is_lost_connection(error):
+            return _fail(spec, run, _lost_peer(error), Exit.FAILED, own=False)
         _keep_traceback(run)
-        message = f"{type(error).__name__}: {one_line(str(error))[:500]} (the traceback is in {run.path})"
+        where = f" (the traceback is in {run.path})" if run.path is not None else ""
+        message = f"{type(error).__name__}: {one_line(str(error))[:500]}{where}"
         return _fail(spec, run, message, Exit.FAILED)
 
 
@@ -280,17 +286,33 @@ def _run_to_end(spec: StageSpec, options: Options, run: StageRun) -> Outcome:
     return Outcome("succeeded", "", Exit.OK)
 
 
-def _fail(spec: StageSpec, run: StageRun, message: str, code: int) -> Outcome:
+def _lost_peer(error: Exception) -> str:
+    """The line of the process that failed; of one that could not say anything, what is known."""
+    until = time.monotonic() + LOST_PEER_WAIT
+    while not (found := peer_error()) and time.monotonic() < until:
+        time.sleep(0.05)
+    known = one_line(str(error)).partition("] ")[2] or one_line(str(error))
+    unknown = "another process of the group ended without a word, killed or out of memory"
+    return found or f"{unknown}: {known[:300]}"
+
+
+def _fail(spec: StageSpec, run: StageRun, message: str, code: int, *, own: bool = True) -> Outcome:
+    """Reports the end of a stage that failed; `own` is False where it only follows another rank's."""
     if run.is_main:
         say(f"{spec.name}: error: {message}", sys.stderr)
-    else:
+    elif own:
         _report_peer_error(spec, run, message)
     run.end("failed", message)
     return Outcome("failed", message, code)
 
 
 def _report_peer_error(spec: StageSpec, run: StageRun, message: str) -> None:
-    """Prints an error of this rank alone. One that all ranks have ends rank 0 too, which prints it."""
+    """Leaves an error of this rank to rank 0, which prints and logs it, and prints it where that cannot.
+
+    One that all ranks have ends rank 0 too, which prints it.
+    """
+    if leave_error(message):
+        return
     until = time.monotonic() + PEER_ERROR_WAIT
     while time.monotonic() < until and not run.stop_requested:
         time.sleep(0.05)
@@ -309,13 +331,15 @@ def _keep_traceback(run: StageRun) -> None:
 
 
 def _handle_signals(run: StageRun) -> None:
-    """The first signal asks the stage to save and stop; the second SIGINT interrupts at once."""
+    """The first signal asks the stage to save and stop; the second SIGINT interrupts at once, unless it saves."""
     requested_at = 0.0
 
     def on_signal(number: int, _frame: object) -> None:
         nonlocal requested_at
         # One press of Ctrl-C may arrive twice, from the terminal and from a parent that forwards it.
-        if run.stop_requested and number == signal.SIGINT and time.monotonic() - requested_at > 1.0:
+        again = run.stop_requested and number == signal.SIGINT and time.monotonic() - requested_at > 1.0
+        # Nor is a checkpoint broken off: a supervisor that took over begins its stop anew.
+        if again and not run.activity.saving:
             raise KeyboardInterrupt
         requested_at = requested_at if run.stop_requested else time.monotonic()
         if number == signal.SIGHUP and not run.stop_requested:
