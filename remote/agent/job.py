@@ -12,7 +12,7 @@ from . import logs, procs, spawn
 from .files import open_regular
 from .outcome import Exited, outcome_of
 from .rundirs import ENDED, RunDir, disk_is_full
-from .stop_signals import Escalation
+from .stop_signals import Escalation, puts_off_kill
 from .telemetry.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Job:
         self.stop_reason = ""
         self.sampler: Sampler | None = None
         self.unsaved = False
+        self._waits_for = ""
         self._own = False
         self._exited: Exited | None = None
         self._gone_at: float | None = None
@@ -273,7 +274,9 @@ class Job:
         return True
 
     def _escalate(self, now: float) -> None:
-        number = self.stop.due(now) if self.stop is not None else None
+        if self.stop is None or self._wait_for_activity(self.stop, now):
+            return
+        number = self.stop.due(now)
         if number is None:
             return
         pid = self.state["pid"]
@@ -284,6 +287,14 @@ class Job:
         procs.signal_group(pid, number)
         if number == signal.SIGKILL:
             procs.signal_each(procs.members(pid, self._mark, True), number)
+
+    def _wait_for_activity(self, stop: Escalation, now: float) -> bool:
+        """Whether SIGKILL is due and the stage does what must not be broken off; logged once."""
+        doing = puts_off_kill(self.directory, stop.overdue(now)) if stop.kills(now) else ""
+        if doing and doing != self._waits_for:
+            self.log(f"{self.directory.run_id}: not killed while it is {doing}")
+        self._waits_for = doing
+        return bool(doing)
 
     def _clean_up(self, now: float) -> None:
         """Ends what the stage left behind (workers of a killed torchrun keep their GPUs), then records."""

@@ -89,6 +89,10 @@ class RunDir:
         except OSError:
             return False
 
+    def read_activity(self) -> Json | None:
+        """What the stage says it is doing (`nanochat.run.activity`)."""
+        return read_json(self.path / "activity.json")
+
     def forget(self, *names: str) -> None:
         """Removes files that have served, if they are there."""
         for name in names:

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from agenthost import AgentHost, until
 
+from nanochat.run import activity as run_activity
 from remote.agent import procs
-from remote.agent.stop_signals import AGAIN, Escalation
+from remote.agent.rundirs import RunDir
+from remote.agent.stop_signals import AGAIN, PATIENCE, SAVING, Escalation, puts_off_kill
 
 
 def stop(agent: AgentHost, run_id: str, grace: float) -> None:
@@ -228,3 +231,66 @@ def test_the_signals_of_a_stop_come_a_grace_apart() -> None:
     sent = [(t, number) for t in range(100, 150) if (number := stop_.due(float(t))) is not None]
     assert sent[:3] == [(100, signal.SIGINT), (120, signal.SIGTERM), (140, signal.SIGKILL)]
     assert sent[3:] == [(140 + int(AGAIN) * k, signal.SIGKILL) for k in range(1, 5)]
+
+
+BUSY = """
+import json, os, signal, time
+from pathlib import Path
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+run = Path(os.environ["NANOCHAT_RUN_DIR"])
+
+def doing(what):
+    (run / "activity.json").write_text(json.dumps({"doing": what, "pid": PID}).ljust(256))
+
+doing(WHAT)
+(run / "ready").touch()
+while not (run / "go").exists():
+    time.sleep(0.02)
+doing("")
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("doing", ["saving", "evaluating"])
+def test_a_stage_is_not_killed_while_it_saves_or_evaluates(agent: AgentHost, doing: str) -> None:
+    script = BUSY.replace("PID", "os.getpid()").replace("WHAT", repr(doing))
+    (run_id,) = agent.submit(dict(agent.stage(), argv=["-c", script]))
+    until(lambda: (agent.dir(run_id) / "ready").exists(), "the stage to be busy")
+    stop(agent, run_id, grace=0.2)
+    log = agent.dir(run_id) / "supervisor.log"
+    until(lambda: f"not killed while it is {doing}" in log.read_text(encoding="utf-8"), "the kill to wait")
+    time.sleep(0.5)
+    assert signals_sent(agent, run_id) == ["SIGINT", "SIGTERM"]
+    (agent.dir(run_id) / "go").touch()
+    assert agent.wait(run_id)["signal"] == signal.SIGKILL
+
+
+def activity(folder: Path, content: object) -> RunDir:
+    (folder / "activity.json").write_text(json.dumps(content), encoding="utf-8")
+    return RunDir(folder)
+
+
+def test_what_puts_off_a_kill_and_for_how_long(tmp_path: Path) -> None:
+    here = os.getpid()
+    saving = activity(tmp_path, {"doing": "saving", "pid": here})
+    assert puts_off_kill(saving, 1e9) == "saving"
+    evaluating = activity(tmp_path, {"doing": "evaluating", "pid": here})
+    assert puts_off_kill(evaluating, PATIENCE["evaluating"] - 1) == "evaluating"
+    assert puts_off_kill(evaluating, PATIENCE["evaluating"]) == ""
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    for content in (
+        {"doing": "", "pid": here},
+        {"doing": "saving", "pid": done.pid},
+        {"doing": ["saving"], "pid": here},
+        {"doing": "saving", "pid": "1"},
+        ["saving"],
+    ):
+        assert puts_off_kill(activity(tmp_path, content), 0.0) == ""
+    (tmp_path / "activity.json").unlink()
+    assert puts_off_kill(RunDir(tmp_path), 0.0) == ""
+
+
+def test_the_names_of_activities_are_those_of_the_stage() -> None:
+    assert {SAVING, *PATIENCE} == {run_activity.SAVING, run_activity.EVALUATING}
