@@ -84,6 +84,12 @@ async def read_settings(address: str, user: str = "", port: int = 0) -> SSHSetti
     return _settings(address, out.decode(errors="surrogateescape"))
 
 
+def config_word(text: str) -> str:
+    """`text` as one word of an option of OpenSSH's that takes several, such as UserKnownHostsFile."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
+
+
 def _config_file() -> list[str]:
     """OpenSSH looks in the account's home whatever $HOME says; everything else of ours goes by $HOME."""
     with contextlib.suppress(KeyError):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
 from nanochat.common.text import sanitize
+from remote.transport.login_shell import script_line
+from remote.transport.ssh_config import config_word
 from tui.actions import clipboard
 from tui.actions.command_line import quote, reproduce
 
@@ -88,12 +90,14 @@ def shell_on(room: Room, name: str, folder: str = "") -> None:
     host = room.host(name)
     where = f"{host.base_dir.rstrip('/')}/{folder}".rstrip("/")
     inside = f'cd {quote(where)} && exec "${{SHELL:-/bin/sh}}" -i'
-    argv = ["sh", "-c", inside]
+    argv = shown = ["sh", "-c", inside]
     if host.kind == "ssh":
-        argv = ["ssh", "-t", *_ssh_options(room, name), "--", host.address, inside]
+        ssh = ["ssh", "-t", *_ssh_options(room, name), "--", host.address]
+        # The login shell there may be fish or csh, which read such a line otherwise than sh does.
+        argv, shown = [*ssh, script_line(inside)], [*ssh, inside]
     try:
         with room.suspend():
-            print(f"\n{shlex.join(argv)}\nexit returns to the control room\n", flush=True)
+            print(f"\n{shlex.join(shown)}\nexit returns to the control room\n", flush=True)
             try:
                 code = subprocess.run(argv, check=False).returncode
             except OSError as error:
@@ -110,7 +114,7 @@ def shell_on(room: Room, name: str, folder: str = "") -> None:
 
 def _ssh_options(room: Room, name: str) -> list[str]:
     host = room.host(name)
-    options = ["-o", f"UserKnownHostsFile={room.layout.known_hosts} ~/.ssh/known_hosts"]
+    options = ["-o", f"UserKnownHostsFile={config_word(str(room.layout.known_hosts))} ~/.ssh/known_hosts"]
     if host.port:
         options += ["-p", str(host.port)]
     if host.user:
