@@ -162,10 +162,14 @@ class CommandRecord:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU as the host's NVML names it; memory in bytes."""
+    """One GPU as the host's NVML names it; memory in bytes, None where it is not told.
+
+    One that has no memory of its own shares the host's (`mem_shared`).
+    """
 
     name: str
-    mem_total: int
+    mem_total: int | None
+    mem_shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ class Interpreter:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a host said about itself. Sizes in bytes."""
+    """What a host said about itself. Sizes in bytes, 0 where it could not tell."""
 
     host: str
     hostname: str

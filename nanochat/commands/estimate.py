@@ -144,7 +144,8 @@ def _batch(made: Estimate) -> str:
 def _machine(made: Estimate) -> str:
     machine = made.machine
     what = "float8 products" if made.compute.fp8 else made.compute.dtype
-    return f"{machine.label}, {machine.memory / GIB:,.1f} GiB, {what}"[:68]
+    memory = "memory unknown" if machine.memory is None else f"{machine.memory / GIB:,.1f} GiB"
+    return f"{machine.label}, {memory}, {what}"[:68]
 
 
 def _memory(made: Estimate) -> list[str]:
@@ -185,6 +186,8 @@ def _unit(machine: Machine) -> str:
 def memory_verdict(made: Estimate) -> str:
     """Whether the micro-batch fits, and which would."""
     other = f"--device-batch-size {made.fits}"
+    if made.enough_memory is None:
+        return "whether it fits is unknown: so is the memory"
     if made.enough_memory:
         return f"fits; the largest that does is {other}" if made.fits else "fits"
     return f"does not fit; {other} does" if made.fits else "does not fit, nor does any that divides the batch"

@@ -38,7 +38,7 @@ class Estimate:
     """Micro-batches of an optimizer step; 0 where they do not add up to the batch."""
     memory: Memory
     fits: int
-    """The largest micro-batch, in rows, that fits and divides the batch; 0: none does."""
+    """The largest micro-batch, in rows, that fits and divides the batch; 0: none does, or it is unknown."""
     utilisation: float
     evaluation_tokens: int
 
@@ -47,7 +47,10 @@ class Estimate:
         return float(self.horizon.flops_per_token) * self.horizon.tokens
 
     @property
-    def enough_memory(self) -> bool:
+    def enough_memory(self) -> bool | None:
+        """None where the device's memory is not known."""
+        if self.machine.memory is None:
+            return None
         return self.memory.total <= HEADROOM * self.machine.memory
 
     @property
@@ -126,9 +129,11 @@ def estimate(
     config, horizon = plan_run(options, vocab_size)
     compute = compute_of(options, machine)
     world = machine.count
-    fits = device_batch_that_fits(
-        config, compute, machine.memory, world=world, total_batch=horizon.total_batch
-    )
+    fits = 0
+    if machine.memory is not None:
+        fits = device_batch_that_fits(
+            config, compute, machine.memory, world=world, total_batch=horizon.total_batch
+        )
     if rows is None:
         rows = options.device_batch_size
     elif rows == 0:

@@ -15,8 +15,8 @@ class Machine:
 
     name: str
     count: int
-    memory: int
-    """Bytes of one device."""
+    memory: int | None
+    """Bytes of one device; None where it is not known: then neither is what fits."""
     peak: float | None
     """None where it is not known: then neither is the time."""
     kind: str = "cuda"
@@ -32,7 +32,9 @@ class Machine:
         return f"{self.count} × {self.name}" if self.kind == "cuda" else self.name
 
 
-def gpu_machine(model: GpuModel, count: int, price: float | None = None, memory: int = 0) -> Machine:
+def gpu_machine(
+    model: GpuModel, count: int, price: float | None = None, memory: int | None = None
+) -> Machine:
     """`count` GPUs of a known model. `memory` bytes of one, where it was looked up, else its usual size."""
     if price is None and model.name == PUBLISHED_PRICE[0]:
         price = PUBLISHED_PRICE[1]

@@ -350,6 +350,11 @@ def _log_sizes(answer: dict[str, Any]) -> dict[str, int]:
     return sizes
 
 
+def _gpu(reported: dict[str, Any]) -> Gpu:
+    shared = reported.get("mem_shared") is True
+    return Gpu(_word(reported["name"]), _size(reported["mem_total"] or 0) or None, shared)
+
+
 def _probe(name: str, answer: dict[str, Any], now: float) -> Probe:
     try:
         asked = answer.get("interpreter")
@@ -373,9 +378,7 @@ def _probe(name: str, answer: dict[str, Any], now: float) -> Probe:
             disk_total=_size(answer["disk_total"]),
             in_container=bool(answer["in_container"]),
             boot_id=_word(answer.get("boot_id") or ""),
-            gpus=tuple(
-                Gpu(_word(gpu["name"]), _size(gpu["mem_total"] or 0)) for gpu in answer.get("gpus") or ()
-            ),
+            gpus=tuple(_gpu(gpu) for gpu in answer.get("gpus") or ()),
             driver=_word(answer.get("driver") or ""),
             nvml_error=_word(answer.get("nvml_error") or ""),
             interpreter=interpreter,

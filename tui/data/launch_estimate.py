@@ -40,7 +40,7 @@ def machine_of(
     machine = Machine(
         "its CPU",
         count=1,
-        memory=probe.ram_total,
+        memory=probe.ram_total or None,
         peak=None if speed is None else speed / CPU_UTILISATION,
         kind="cpu",
         dtype="float32",
@@ -53,10 +53,11 @@ def _gpus_of(host: Host, probe: Probe, processes: int) -> tuple[Machine, str]:
     count, gpu = len(probe.gpus), probe.gpus[0]
     price = None if host.price_per_hour is None else host.price_per_hour / processes
     model = find_gpu(gpu.name)
+    memory = gpu.mem_total or (probe.ram_total if gpu.mem_shared else 0) or None
     if model is not None:
-        machine = gpu_machine(model, processes, price, gpu.mem_total)
+        machine = gpu_machine(model, processes, price, memory)
     else:
-        machine = Machine(sanitize(gpu.name, 24), processes, gpu.mem_total, peak=None, price=price)
+        machine = Machine(sanitize(gpu.name, 24), processes, memory, peak=None, price=price)
     if processes > count:
         return machine, f"its {count} {machine.name} are too few for {processes} processes"
     used = "one" if processes == 1 else str(processes)
@@ -102,13 +103,14 @@ def estimate_text(
 
 
 def _memory(result: Estimate) -> Content:
-    needs = f"{size_bytes(result.memory.total)} of {size_bytes(result.machine.memory)}"
+    there = "unknown memory" if result.machine.memory is None else size_bytes(result.machine.memory)
+    needs = f"{size_bytes(result.memory.total)} of {there}"
     if not result.accumulation:
         hint = f", {result.fits} does" if result.fits else ""
         return Content.styled(
             f"batch {result.device_batch} does not divide {result.horizon.total_batch:,}{hint}", "$warning"
         )
-    if not result.enough_memory:
+    if result.enough_memory is False:
         hint = f"batch {result.fits} fits" if result.fits else "no batch fits"
         return Content.styled(f"{needs}: too much, {hint}", "$warning")
     return Content(f"{needs}" + (f", up to batch {result.fits} fits" if result.fits else ""))

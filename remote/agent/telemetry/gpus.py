@@ -66,16 +66,31 @@ class Gpus:
         return values
 
     def describe(self) -> list[dict[str, Any]]:
-        """Name and memory in bytes of every card."""
+        """Name and memory in bytes of every card.
+
+        Memory that is not told is None; `mem_shared` marks a card that has none of its own, such as NVIDIA's
+        GB10 and Jetsons: it works in the host's.
+        """
         cards: dict[str, dict[str, Any]] = {}
         for key, value in self.sample(time.monotonic()).items():
             _, index, name = key.split("/", 2)
-            if name in ("name", "mem_total"):
-                cards.setdefault(index, {})[name] = value
-        return [
-            {"name": card.get("name", "GPU"), "mem_total": card.get("mem_total", 0)}
-            for card in cards.values()
-        ]
+            cards.setdefault(index, {})[name] = value
+        found = []
+        for index, card in cards.items():
+            told = {"name": card.get("name", "GPU"), "mem_total": card.get("mem_total")}
+            if told["mem_total"] is None and self._shares_memory(int(index)):
+                told["mem_shared"] = True
+            found.append(told)
+        return found
+
+    def _shares_memory(self, index: int) -> bool:
+        """NVML says "not supported" for the memory of a card without its own; other errors say nothing."""
+        if self._nvml is None:
+            return False
+        try:
+            return not _memory(self._nvml, self._nvml.nvmlDeviceGetHandleByIndex(index))
+        except self._nvml.NVMLError as error:
+            return bool(error.value == self._nvml.NVML_ERROR_NOT_SUPPORTED)
 
     def driver(self) -> str | None:
         """The driver's version, None while NVML is not there."""
@@ -196,7 +211,8 @@ def _memory(nvml: Any, handle: Any) -> Values:
         if error.value not in (*absent, nvml.NVML_ERROR_NOT_SUPPORTED):
             raise
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    return {"mem_used": int(memory.used), "mem_total": int(memory.total)}
+    # A card without memory of its own may also tell of none.
+    return {"mem_used": int(memory.used), "mem_total": int(memory.total)} if memory.total else {}
 
 
 def _power(nvml: Any, handle: Any) -> Values:

@@ -312,6 +312,20 @@ def test_probe_names_gpus_driver_and_host(agent: AgentHost, machine: Machine) ->
     assert 0 < answer["disk_free"] <= answer["disk_total"] and answer["ram_total"] > 0 and answer["cores"] > 0
 
 
+def test_a_card_without_memory_of_its_own_shares_the_hosts(agent: AgentHost, machine: Machine) -> None:
+    """NVIDIA's GB10 as its driver tells of it: memory, power limit and ECC are "not supported"."""
+    agent.env.update(machine.env)
+    machine.set(
+        count=1, name_0="NVIDIA GB10", mem__error_0=NOT_SUPPORTED, limit__error_0=NOT_SUPPORTED,
+        ecc__error_0=NOT_SUPPORTED,
+    )  # fmt: skip
+    assert agent.call("probe")["gpus"] == [{"name": "NVIDIA GB10", "mem_total": None, "mem_shared": True}]
+    machine.set(count=1, name_0="NVIDIA GB10", mem_total_0=0)
+    assert agent.call("probe")["gpus"] == [{"name": "NVIDIA GB10", "mem_total": None, "mem_shared": True}]
+    machine.set(count=1, mem__error_0=UNKNOWN)
+    assert agent.call("probe")["gpus"] == [{"name": "NVIDIA H100 80GB HBM3", "mem_total": None}]
+
+
 def test_probe_says_why_there_are_no_gpus(agent: AgentHost, machine: Machine) -> None:
     agent.env.update(machine.env)
     machine.set(init=DRIVER_NOT_LOADED)

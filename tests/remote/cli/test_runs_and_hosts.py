@@ -148,3 +148,14 @@ def test_checks_of_a_host_name_what_fails_and_the_fix() -> None:
     assert [check.level for check in found].count("bad") == 1
     assert all(check.fix for check in found if check.level != "good")
     assert not any("\x1b" in check.what + check.fix for check in found)
+
+
+def test_what_a_host_does_not_tell_is_unknown_and_gives_no_verdict() -> None:
+    shared = (Gpu("NVIDIA GB10", None, mem_shared=True),)
+    found = {check.what: check.level for check in checks(probe(gpus=shared, ram_total=128 << 30))}
+    assert found["1 × NVIDIA GB10 (shares the host's memory), driver unknown"] == "good"
+    silent = list(checks(probe(gpus=(Gpu("GPU", None),), ram_total=0, disk_free=0, disk_total=0)))
+    told = " · ".join(check.what for check in silent)
+    assert "GPU (memory unknown)" in told and "8 cores, memory unknown" in told
+    assert "free space where the base directory lies is unknown" in told
+    assert "0B" not in told and not any("free some" in check.fix for check in silent)

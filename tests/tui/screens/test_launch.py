@@ -12,7 +12,7 @@ from nanochat.config.options import from_mapping
 from nanochat.config.stages import STAGES
 from nanochat.scaling.estimate import estimate
 from remote.hosts.book import Host
-from remote.runs import Probe, RunRow
+from remote.runs import Gpu, Probe, RunRow
 from tests.tui.conftest import Bench, settle
 from tui.actions.command_line import headless_line, reproduce, stage_line
 from tui.actions.plan import next_to_show
@@ -266,6 +266,22 @@ async def test_a_pretraining_run_is_foreseen_on_the_chosen_host(bench: Bench) ->
         await settle(pilot, lambda: "how long to train" in shown_estimate(screen))
         screen.query_one("#stage", Choice).value = "tok_train"
         await settle(pilot, lambda: not screen.query_one("#estimate").display)
+
+
+def test_memory_that_is_shared_is_the_hosts_and_unknown_memory_gives_no_verdict() -> None:
+    host = Host("box", "box")
+    options = STAGES["base_train"].options(depth=4, num_iterations=10, eval_tokens=1)  # type: ignore[call-arg]
+
+    def told(gpu: Gpu) -> str:
+        probe = Probe("box", "node7", "3.11.7", "abc", 20, 128 << 30, 5 << 30, 100 << 30, False, gpus=(gpu,))
+        machine, where = machine_of(host, probe, [])
+        return str(estimate_text(options, machine, where, 1000, None))  # type: ignore[arg-type]
+
+    shared = told(Gpu("NVIDIA GB10", None, mem_shared=True))
+    assert "of 128G" in shared and "up to batch" in shared and "too much" not in shared
+    unknown = told(Gpu("NVIDIA GB10", None))
+    assert "of unknown memory" in unknown and "fits" not in unknown and "too much" not in unknown
+    assert " 0B" not in shared + unknown
 
 
 def test_a_cpu_is_as_fast_as_in_its_last_run_and_unknown_before() -> None:
