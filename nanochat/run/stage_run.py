@@ -331,7 +331,7 @@ def _keep_traceback(run: StageRun) -> None:
 
 
 def _handle_signals(run: StageRun) -> None:
-    """The first signal asks the stage to save and stop; the second SIGINT interrupts at once, unless it saves."""
+    """The first signal asks the stage to save and stop; a second SIGINT interrupts, unless it is saving."""
     requested_at = 0.0
 
     def on_signal(number: int, _frame: object) -> None:

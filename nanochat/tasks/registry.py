@@ -75,7 +75,7 @@ class TaskData:
             corpus=corpus,
             identity=identity,
             conversations=conversations,
-            alert=alert,
+            report=alert,
         )
 
     @classmethod
