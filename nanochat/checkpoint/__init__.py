@@ -1,1 +1,1 @@
-"""Checkpoints on disk: their files, saving them beside the training, reading their weights."""
+"""Checkpoints on disk: their files, saving them during training, loading their weights."""

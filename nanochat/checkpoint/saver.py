@@ -56,7 +56,7 @@ class Saver:
     ) -> None:
         self.tag, self.ranks, self.retention, self.run_id = tag, ranks, retention, run_id
         self.last = resumed
-        """The last checkpoint that is whole on disk: what was resumed from, or saved since."""
+        """The last checkpoint that is complete on disk: the one resumed from, or saved since."""
         self._saving = saving
         self._token = ranks.broadcast(new_token())
         self._saves = 0

@@ -1,1 +1,1 @@
-"""The commands beside the stages, and the table that finds them."""
+"""The commands other than the stages, and the table that lists them."""
