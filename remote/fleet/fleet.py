@@ -382,7 +382,7 @@ def _probe(name: str, answer: dict[str, Any], now: float) -> Probe:
             driver=_word(answer.get("driver") or ""),
             nvml_error=_word(answer.get("nvml_error") or ""),
             interpreter=interpreter,
-            clock_ahead=float(answer.get("now") or now) - now,
+            clock_ahead=(fields.moment(answer.get("now")) or now) - now,
         )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise UserError(

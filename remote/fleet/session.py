@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from nanochat.common import fields
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
 from remote.fleet.agent_client import AgentClient, AgentError
@@ -205,10 +205,8 @@ class HostSession:
 
     def _clock_ahead(self, frame: dict[str, Any], now: float) -> float:
         """By the newest ping; a frame of another kind tells no time."""
-        told = frame.get("t") if frame.get("type") == "ping" else None
-        if isinstance(told, (int, float)) and not isinstance(told, bool) and math.isfinite(told):
-            return told - now
-        return self.link.clock_ahead
+        told = fields.moment(frame.get("t")) if frame.get("type") == "ping" else None
+        return self.link.clock_ahead if told is None else told - now
 
     async def _pulse(self, agent: AgentClient) -> None:
         while True:
