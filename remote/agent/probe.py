@@ -64,7 +64,7 @@ def probe(base: Path, python: str) -> Json:
 
 def version() -> str:
     """The first 12 hex digits of the zipapp's SHA-256; "source" when run from the source tree."""
-    archive = Path(agent_argv()[1])
+    archive = Path(agent_argv()[-1])
     return hashlib.sha256(archive.read_bytes()).hexdigest()[:12] if archive.is_file() else "source"
 
 
