@@ -110,6 +110,13 @@ class BaseTrainOptions(TrainingOptions):
         choices=("batches", "row-groups"),
         aliases=("data_split",),
     )
+    long_documents: str = option(
+        "auto",
+        "What does not fit a row of the context: crop (upstream nanochat's rule: the rest is dropped) or "
+        "continue (the rest goes into the next row); auto: continue where cropping would drop over half",
+        group="Run",
+        choices=("auto", "crop", "continue"),
+    )
     model_tag: str = option("", "Name of the checkpoint folder; default d<depth>", group="Model")
     era: str = option(
         "modern",

@@ -17,11 +17,20 @@ import torch
 from torch import Tensor
 
 from nanochat.common.errors import UserError
-from nanochat.data.packing import IGNORE_INDEX, DocumentBuffer, Tokens, pack_row
+from nanochat.data.packing import (
+    IGNORE_INDEX,
+    DocumentBuffer,
+    LongDocuments,
+    Tokens,
+    continue_row,
+    pack_row,
+)
 from nanochat.data.shards import iter_row_groups, shard_info
 
 BUFFER_DOCUMENTS = 1000
 TOKENIZE_DOCUMENTS = 128
+BUFFER_TOKENS = 1 << 26
+"""Buffered tokens (256 MiB) beyond which a loader that keeps documents whole reads no more of them."""
 
 
 class Encoder(Protocol):
@@ -52,6 +61,8 @@ class LoaderState:
     tokens_cut: int = 0
     epoch_tokens: int = 0
     """Tokens read in the epoch so far."""
+    rest: Tokens = field(default_factory=lambda: np.empty(0, dtype=np.int32))
+    """What the last row left of its last document, where long documents continue in the next row."""
 
     @property
     def tokens_taken(self) -> int:
@@ -68,15 +79,19 @@ class LoaderState:
         return asdict(self.position) | counts
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """The buffered documents: their full lengths, how many tokens of each are kept, and those tokens."""
+        """The buffered documents: their full lengths, how many tokens of each are kept, and those tokens.
+
+        And `rest`, where there is one.
+        """
         lengths = [length for length, _ in self.documents]
         kept = [len(tokens) for _, tokens in self.documents]
         flat = np.concatenate([tokens for _, tokens in self.documents]) if self.documents else np.empty(0)
-        return {
+        tensors = {
             "lengths": torch.tensor(lengths, dtype=torch.int64),
             "kept": torch.tensor(kept, dtype=torch.int64),
             "tokens": torch.from_numpy(flat.astype(np.int32)),
         }
+        return tensors | ({"rest": torch.from_numpy(self.rest.copy())} if len(self.rest) else {})
 
     @classmethod
     def restore(cls, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
@@ -87,7 +102,9 @@ class LoaderState:
             documents = tuple(zip(tensors["lengths"].tolist(), pieces, strict=True))
             names = ("pq_idx", "rg_idx", "epoch", "taken")
             counts = {name: int(meta[name]) for name in ("tokens_used", "tokens_cut", "epoch_tokens")}
-            return cls(Position(**{name: int(meta[name]) for name in names}), documents, **counts)
+            rest = tensors["rest"].numpy() if "rest" in tensors else np.empty(0, dtype=np.int32)
+            position = Position(**{name: int(meta[name]) for name in names})
+            return cls(position, documents, **counts, rest=rest)
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(f"the data loader's state is damaged: {error}") from error
 
@@ -151,6 +168,9 @@ class PackedLoader(RowLoader):
     reads documents r, r+w, … of every row group. Raises `UserError` from `next` when a shard is damaged, when
     this rank has no documents, or when an epoch has fewer tokens than one row.
 
+    A document that fits no row is cropped, upstream nanochat's rule, or with `long_documents` "continue" goes
+    on in the next row, which then does not start with bos (see `packing`).
+
     Processes share the text in one of two ways: `rank` and `world` split the reading, `interleave` the
     batches of one reading order.
     """
@@ -168,9 +188,11 @@ class PackedLoader(RowLoader):
         state: LoaderState | None = None,
         buffer_documents: int = BUFFER_DOCUMENTS,
         interleave: tuple[int, int] = (0, 1),
+        long_documents: LongDocuments = "crop",
     ) -> None:
         super().__init__(device, state, interleave)
         self.tokenizer, self.paths = tokenizer, paths
+        self.continues = long_documents == "continue"
         self.rows, self.capacity = rows, context + 1
         self.rank, self.world = rank, world
         self.buffer_documents = buffer_documents
@@ -181,9 +203,17 @@ class PackedLoader(RowLoader):
 
     def next_rows(self) -> Tokens:
         rows = np.empty((self.rows, self.capacity), dtype=np.int32)
-        cut = sum(pack_row(self._buffer, row, self._refill) for row in rows)
+        rest, cut = self.state.rest, 0
+        if self.continues:
+            for row in rows:
+                rest, lost = continue_row(self._buffer, row, rest, self._refill)
+                cut += lost
+        else:  # a rest is there only where the rule has changed at a resume
+            cut = len(rest) + sum(pack_row(self._buffer, row, self._refill) for row in rows)
+            rest = rest[:0]
         self.state = replace(
             self.state,
+            rest=rest,
             documents=tuple(self._buffer.documents()),
             tokens_used=self.state.tokens_used + rows.size,
             tokens_cut=self.state.tokens_cut + cut,
@@ -191,20 +221,25 @@ class PackedLoader(RowLoader):
         return rows
 
     def _refill(self) -> None:
-        while len(self._buffer) < self.buffer_documents:
+        while self._has_room():
             texts, position = next(self._texts)
             documents = self.tokenizer.encode_batch(texts, bos=True)
             for ids in documents:
-                # Of a document longer than a row only a row's worth is ever used: keep that and its length.
-                self._buffer.add(len(ids), np.asarray(ids[: self.capacity], dtype=np.int32))
+                # Cropped, only a row's worth of a longer document is ever used: keep that and its length.
+                kept = ids if self.continues else ids[: self.capacity]
+                self._buffer.add(len(ids), np.asarray(kept, dtype=np.int32))
             read = sum(map(len, documents))
             if position.epoch == self.state.position.epoch:
                 read += self.state.epoch_tokens
             self.state = replace(self.state, position=position, epoch_tokens=read)
 
+    def _has_room(self) -> bool:
+        full = self.continues and len(self._buffer) > 0 and self._buffer.tokens >= BUFFER_TOKENS
+        return len(self._buffer) < self.buffer_documents and not full
+
     def _read(self, position: Position) -> Iterator[tuple[list[str], Position]]:
         """Batches of texts from `position` on, without end, each with the position after it."""
-        by_document = self.world > 1 and self.world > max(shard_info(path).row_groups for path in self.paths)
+        by_document = self.world > 1 and not self._enough_row_groups()
         while True:
             start = (position.pq_idx, position.rg_idx)
             groups = iter_row_groups(self.paths, *((0, 1) if by_document else (self.rank, self.world)), start)
@@ -216,6 +251,12 @@ class PackedLoader(RowLoader):
                     yield texts[first:last], Position(shard, group, position.epoch, last)
             self._check_epoch()
             position = Position(epoch=position.epoch + 1)
+
+    def _enough_row_groups(self) -> bool:
+        """Whether any shard has a row group for each rank. The first one usually has, and no other is opened:
+        on a network disk the footers of thousands take minutes.
+        """
+        return any(shard_info(path).row_groups >= self.world for path in self.paths)
 
     def _check_epoch(self) -> None:
         """Raises `UserError` for data so short that a single row would repeat it."""

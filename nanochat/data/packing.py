@@ -1,17 +1,27 @@
 """Best-fit packing of documents into rows of fixed length, without padding.
 
-Each row is filled with the longest buffered document that still fits; when none fits, the shortest is cropped
-to the space left and its rest dropped. Among equal lengths the first to arrive goes first.
+Each row is filled with the longest buffered document that still fits. When none fits, one of two rules holds:
+
+- crop, upstream nanochat's: the shortest is cropped to the space left and its rest dropped;
+- continue: the longest fills the space left, and its rest goes into the next rows, without bos. Nothing is
+  lost. The longest, so that what waits in the buffer is short: every document is read in time.
+
+Among equal lengths the first to arrive goes first.
 """
 
+import itertools
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Tokens = NDArray[np.int32]
+
+LongDocuments = Literal["crop", "continue"]
+"""What is done with a document that does not fit what is left of a row."""
 
 IGNORE_INDEX = -1
 """The target of a position that does not count in the loss: `ignore_index` of torch's cross entropy."""
@@ -28,6 +38,8 @@ class DocumentBuffer:
         self._queues: dict[int, deque[Tokens]] = {}
         self._lengths: list[int] = []
         self._size = 0
+        self.tokens = 0
+        """Tokens kept of all documents."""
 
     def __len__(self) -> int:
         return self._size
@@ -40,11 +52,16 @@ class DocumentBuffer:
             insort(self._lengths, length)
         queue.append(tokens)
         self._size += 1
+        self.tokens += len(tokens)
 
     def take_longest(self, limit: int) -> Tokens | None:
         """The longest document of at most `limit` tokens, or None."""
         index = bisect_right(self._lengths, limit)
         return self._take(self._lengths[index - 1])[1] if index else None
+
+    def take_any_longest(self) -> tuple[int, Tokens]:
+        """(length, tokens) of the longest document. IndexError when there is none."""
+        return self._take(self._lengths[-1])
 
     def take_shortest(self) -> tuple[int, Tokens]:
         """(length, tokens) of the shortest document. IndexError when there is none."""
@@ -54,6 +71,7 @@ class DocumentBuffer:
         queue = self._queues[length]
         tokens = queue.popleft()
         self._size -= 1
+        self.tokens -= len(tokens)
         if not queue:
             del self._queues[length]
             del self._lengths[bisect_left(self._lengths, length)]
@@ -88,3 +106,48 @@ def pack_row(buffer: DocumentBuffer, row: Tokens, refill: Callable[[], None]) ->
         row[filled : filled + len(tokens)] = tokens
         filled += len(tokens)
     return cut
+
+
+def continue_row(
+    buffer: DocumentBuffer, row: Tokens, rest: Tokens, refill: Callable[[], None]
+) -> tuple[Tokens, int]:
+    """Fills `row` with `rest`, what the row before left of its last document, then from `buffer`.
+
+    Returns what is left over for the next row, and the number of tokens lost: of documents that were cropped
+    when they were buffered, by a loader that crops.
+    """
+    filled, lost = min(len(rest), len(row)), 0
+    row[:filled] = rest[:filled]
+    rest = rest[filled:]
+    while filled < len(row):
+        refill()
+        room = len(row) - filled
+        tokens = buffer.take_longest(room)
+        if tokens is None:
+            length, tokens = buffer.take_any_longest()
+            lost += length - len(tokens)
+            rest = tokens[room:]
+            tokens = tokens[:room]
+        row[filled : filled + len(tokens)] = tokens
+        filled += len(tokens)
+    return rest, lost
+
+
+def cropped_share(lengths: Sequence[int], capacity: int, buffered: int, rows: int) -> float:
+    """The fraction of the tokens, 0 … 1, that the rule crop drops while it packs `rows` rows.
+
+    The documents are of these lengths, which come round again. Raises ValueError without documents.
+    """
+    if not lengths or rows < 1:
+        raise ValueError("no documents, or no rows")
+    buffer, row = DocumentBuffer(), np.empty(capacity, dtype=np.int32)
+    blank = np.zeros(capacity, dtype=np.int32)
+    source = itertools.cycle(lengths)
+
+    def refill() -> None:
+        while len(buffer) < buffered:
+            length = next(source)
+            buffer.add(length, blank[:length])
+
+    cut = sum(pack_row(buffer, row, refill) for _ in range(rows))
+    return cut / (rows * capacity + cut)

@@ -20,7 +20,7 @@ from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.data.dataloader import Batch, LoaderState, PackedLoader, Prefetcher
-from nanochat.data.packing import Tokens
+from nanochat.data.packing import LongDocuments, Tokens
 from nanochat.data.shards import ShardSet, split_shards
 from nanochat.evals.bundle import CoreTask
 from nanochat.evals.samples import write_samples
@@ -33,6 +33,7 @@ from nanochat.run.stage_run import StageRun, main
 from nanochat.scaling.horizon import Horizon, plan_run
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.continuity import alert_if_changed
+from nanochat.train.cropping import choose_long_documents
 from nanochat.train.loop import Periodic, Training, TrainingLength, check_batch
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
@@ -65,6 +66,8 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
 
     # 3. From which weights and optimizer state: drawn, of a file, or of a checkpoint it resumes from.
     torch.manual_seed(options.seed)
+    all_rows = horizon.steps * horizon.total_batch // context
+    long_documents, said = choose_long_documents(options, runtime, tokenizer, shards, all_rows, resumed)
     model = make_model(options, config, runtime, resumed)
     optimizer = make_optimizer(options, model, horizon, runtime)
     job = Training(
@@ -83,6 +86,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
             "device_batch_size": rows,
             "max_seq_len": context,
             "total_batch_size": horizon.total_batch,
+            "long_documents": long_documents,
             "source": "base",
         },
         logs_shard=True,
@@ -90,13 +94,14 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
         batch=f"{horizon.total_batch:,} tokens",
     )
     report_start(job, options, horizon, shards, resumed)
+    said.tell(run)
 
     # 4. What is evaluated, and how often.
     core: dict[str, float | int | str] = {}
     periodic = periodic_tasks(job, options, shards, core)
 
     # 5. Train.
-    batches = Prefetcher(training_loader(options, job, shards))
+    batches = Prefetcher(training_loader(options, job, shards, long_documents))
     try:
         last = job.train(
             one_batch(batches, job.accumulation) if options.overfit_one_batch else batches,
@@ -107,7 +112,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
         )
     finally:
         batches.close()
-    return job.results(last) | {"cropped_percent": cropped_percent(job.state.loader)} | core
+    return job.results(last) | reading_results(job.state.loader, long_documents) | core
 
 
 # -- weights, optimizer, state ---------------------------------------------------------------------
@@ -217,7 +222,9 @@ def make_saver(
 # -- text ------------------------------------------------------------------------------------------
 
 
-def training_loader(options: BaseTrainOptions, job: Training, shards: ShardSet) -> PackedLoader:
+def training_loader(
+    options: BaseTrainOptions, job: Training, shards: ShardSet, long_documents: LongDocuments
+) -> PackedLoader:
     """Packed rows of this rank from where the state is.
 
     Sharded by batches, every rank packs the whole text and takes every world-th batch, which keeps the order
@@ -236,6 +243,7 @@ def training_loader(options: BaseTrainOptions, job: Training, shards: ShardSet) 
         device=runtime.device,
         # Sanity mode always trains on the first batch, also when it is resumed.
         state=None if options.overfit_one_batch else job.state.loader,
+        long_documents=long_documents,
     )
 
 
@@ -244,10 +252,18 @@ def one_batch(batches: Iterator[Batch], accumulation: int) -> Iterator[Batch]:
     return itertools.cycle(list(itertools.islice(batches, accumulation)))
 
 
-def cropped_percent(loader: LoaderState) -> float:
-    """How much of the text best-fit packing cropped away so far."""
-    used, cut = loader.tokens_used, loader.tokens_cut
-    return 100 * cut / (used + cut) if used else 0.0
+def reading_results(loader: LoaderState, long_documents: LongDocuments) -> dict[str, float | int | str]:
+    """What became of the text: how much of it best-fit packing cropped away, and the epoch it came to.
+
+    Nothing is said of what was never read.
+    """
+    if not loader.tokens_taken:
+        return {}
+    return {
+        "cropped_percent": 100 * loader.tokens_cut / loader.tokens_taken,
+        "long_documents": long_documents,
+        "epoch": loader.position.epoch,
+    }
 
 
 def validation_rows(options: BaseTrainOptions, tokenizer: Tokenizer, shards: ShardSet) -> Iterator[Tokens]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from training_data import byte_tokenizer, documents, write_shards
 
 from nanochat.common.errors import UserError
+from nanochat.data import dataloader
 from nanochat.data.dataloader import LoaderState, PackedLoader, Prefetcher
 
 TOKENIZER = byte_tokenizer()
@@ -137,3 +138,59 @@ def test_a_damaged_state_is_refused() -> None:
     state = LoaderState()
     with pytest.raises(UserError, match="loader's state is damaged"):
         LoaderState.restore({"pq_idx": 0}, state.to_tensors())
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@given(before=st.integers(0, 60), rank=st.integers(0, 1))
+def test_long_documents_continue_over_rows_batches_and_a_resume(
+    shards: list[Path], before: int, rank: int
+) -> None:
+    def reading(state: LoaderState | None = None, interleave: tuple[int, int] = (0, 1)) -> PackedLoader:
+        return PackedLoader(
+            TOKENIZER, shards, 3, 48, state=state, buffer_documents=50, interleave=interleave,
+            long_documents="continue",
+        )  # fmt: skip
+
+    whole = reading()
+    for _ in range(before):
+        whole.next_rows()
+    state = LoaderState.restore(whole.state.to_meta(), whole.state.to_tensors())
+    resumed, half = reading(state), reading(state, (rank, 2))
+    for _ in range(6):
+        two = [whole.next_rows() for _ in range(2)]
+        assert all(np.array_equal(rows, resumed.next_rows()) for rows in two)
+        assert np.array_equal(next(half).inputs.numpy(), two[rank][:, :-1])
+    assert whole.state.tokens_cut == 0
+    assert whole.state.to_meta() == resumed.state.to_meta() == half.state.to_meta()
+
+
+def test_what_another_rule_left_at_a_resume_is_counted_as_cut(shards: list[Path]) -> None:
+    cropping = loader(shards)
+    cropping.next_rows()
+    missing = sum(length - len(tokens) for length, tokens in cropping.state.documents)
+    cut = cropping.state.tokens_cut
+    going_on = PackedLoader(
+        TOKENIZER, shards, 3, 48, state=cropping.state, buffer_documents=50, long_documents="continue"
+    )
+    while going_on.state.tokens_used < 40_000:
+        going_on.next_rows()
+    assert 0 < going_on.state.tokens_cut - cut <= missing
+    state = going_on.state
+    back = loader(shards, state)
+    back.next_rows()
+    assert back.state.tokens_cut >= state.tokens_cut + len(state.rest)
+
+
+def test_only_the_footers_that_are_needed_are_read(
+    shards: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    real = dataloader.shard_info
+    monkeypatch.setattr(dataloader, "shard_info", lambda path: opened.append(path) or real(path))
+    loader(shards, world=2).next_rows()
+    assert opened == shards[:1]
+    opened.clear()
+    loader(shards).next_rows()
+    assert opened == []
+    PackedLoader(TOKENIZER, shards, 3, 48, world=5, buffer_documents=5).next_rows()
+    assert opened == shards

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.data.packing import DocumentBuffer, pack_row
+from nanochat.data.packing import DocumentBuffer, continue_row, cropped_share, pack_row
 
 
 def packed_plainly(stream: list[list[int]], capacity: int, rows: int, buffered: int) -> list[list[int]]:
@@ -68,3 +68,43 @@ def test_what_is_cut_away_is_counted() -> None:
     row = np.empty(10, dtype=np.int32)
     assert pack_row(buffer, row, lambda: None) == 29
     assert row.tolist() == [*range(9), 0]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=10, max_size=60), st.integers(2, 30), st.integers(1, 12))
+def test_long_documents_that_continue_lose_nothing(lengths: list[int], capacity: int, buffered: int) -> None:
+    """Every document comes out whole, and in one piece where the rows are put end to end."""
+    stream = [np.arange(n, dtype=np.int32) + 1000 * (i + 1) for i, n in enumerate(lengths * 20)]
+    source, buffer, rest = iter(stream), DocumentBuffer(), np.empty(0, dtype=np.int32)
+
+    def refill() -> None:
+        while len(buffer) < buffered:
+            document = next(source)
+            buffer.add(len(document), document)
+
+    flat: list[int] = []
+    for _ in range(8):
+        row = np.empty(capacity, dtype=np.int32)
+        rest, lost = continue_row(buffer, row, rest, refill)
+        assert lost == 0
+        flat += row.tolist()
+    flat += rest.tolist()
+    while flat:
+        document = stream[flat[0] // 1000 - 1].tolist()
+        assert flat[: len(document)] == document
+        flat = flat[len(document) :]
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(2, 30), st.integers(1, 12))
+def test_the_share_that_is_cropped(lengths: list[int], capacity: int, buffered: int) -> None:
+    """By the definition: what left the buffer and is in no row."""
+    stream = [[i] * n for i, n in enumerate(lengths * 600)]
+    rows = packed_plainly(stream, capacity, 10, buffered)
+    used = {document for row in rows for document in row}
+    read = sum(len(stream[document]) for document in used)
+    assert cropped_share(lengths, capacity, buffered, 10) == (read - 10 * capacity) / read
+
+
+def test_documents_that_all_fit_are_not_cropped_and_books_nearly_whole() -> None:
+    assert cropped_share([1] * 50, 10, 20, 100) == 0
+    assert cropped_share([1000] * 50, 10, 20, 100) == 0.99
