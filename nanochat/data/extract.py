@@ -19,7 +19,7 @@ from typing import Self
 from nanochat.common.errors import UserError
 from nanochat.data.html_worker import MAX_PAGE, PageTexts
 from nanochat.data.json_records import as_utf8, may_be_json, read_array, read_lines, records_shape
-from nanochat.data.shards import check_text_column
+from nanochat.data.shards import MAX_ROW_GROUP, RowGroupTooLarge, check_text_column, row_group_values
 from nanochat.data.sources import Skips, Source
 from nanochat.data.unpacked import BUFFER, Damaged, compression, kind_suffix, unpacked
 
@@ -222,12 +222,14 @@ class Extractor:
                     reason = f"parquet without a text column '{self.text_key}'"
                     raise Unusable(reason, f"its columns: {columns}", wrong_field=True) from error
                 rows, seen = max(1, file.metadata.num_rows), 0
-                for batch in file.iter_batches(batch_size=256, columns=[self.text_key]):
-                    seen += batch.num_rows
+                for group in range(file.num_row_groups):
                     done = size * seen // rows
                     self._position = lambda done=done: done  # type: ignore[misc]
-                    values: list[str | None] = batch.column(0).to_pylist()
-                    yield from self._records(value for value in values if value is not None)
+                    seen += file.metadata.row_group(group).num_rows
+                    try:
+                        yield from self._records(row_group_values(file, group, self.text_key))
+                    except RowGroupTooLarge:
+                        self.skips.add(f"parquet row group over {MAX_ROW_GROUP >> 30} GiB", path)
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 TEXT_COLUMN = "text"
 
+MAX_ROW_GROUP = 2 << 30
+"""Bytes of text in a row group at most: it is held in memory as a whole."""
+BATCH_BYTES = 1 << 30
+"""Bytes that a batch of rows may unpack to at worst, where a value is stored once and repeated."""
+BATCH_ROWS = 256
 _SHARD_NAME = re.compile(r"shard_(\d{5,})\.parquet")
 _HOW_TO_GET_DATA = (
     "make some with `nanochat data build PATH… --out DIR` or get some with `nanochat data download`"
@@ -155,11 +160,65 @@ def read_row_group(file: "pq.ParquetFile", path: Path, index: int) -> list[str]:
     """
     import pyarrow as pa
 
+    column = file.schema_arrow.names.index(TEXT_COLUMN)
     try:
-        values: list[str | None] = file.read_row_group(index, columns=[TEXT_COLUMN]).column(0).to_pylist()
+        if not _may_repeat(file, index, column):
+            values: list[str | None] = file.read_row_group(index, columns=[TEXT_COLUMN]).column(0).to_pylist()
+            return [value for value in values if value is not None]
+        found, size = [], 0
+        for value in row_group_values(file, index, TEXT_COLUMN):
+            found.append(value)
+            size += len(value)
+            if size > MAX_ROW_GROUP:
+                raise RowGroupTooLarge
+    except RowGroupTooLarge:
+        raise UserError(
+            f"{path}: row group {index} holds more than {MAX_ROW_GROUP >> 30} GiB of text",
+            "pack it again with `nanochat data build`",
+        ) from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error, f" in row group {index}") from error
-    return [value for value in values if value is not None]
+    return found
+
+
+class RowGroupTooLarge(Exception):  # noqa: N818 - a bound, told as it suits where it is met
+    """A row group that unpacks to more than `MAX_ROW_GROUP` bytes."""
+
+
+def _may_repeat(file: "pq.ParquetFile", group: int, column: int) -> bool:
+    """Whether the column's text may be more than the footer says, for a dictionary stores a value once.
+
+    Raises `RowGroupTooLarge` for one that is too large by the footer.
+    """
+    stored = file.metadata.row_group(group).column(_leaf(file, column))
+    if stored.total_uncompressed_size > MAX_ROW_GROUP:
+        raise RowGroupTooLarge
+    by_dictionary = any("DICTIONARY" in encoding for encoding in stored.encodings)
+    return by_dictionary and stored.num_values * stored.total_uncompressed_size > MAX_ROW_GROUP
+
+
+def _leaf(file: "pq.ParquetFile", column: int) -> int:
+    """The number among the stored columns of the `column`-th field: a nested field before it has several."""
+    name = file.schema_arrow.names[column]
+    paths = [file.schema.column(index).path for index in range(len(file.schema.names))]
+    return paths.index(name)
+
+
+def row_group_values(file: "pq.ParquetFile", group: int, column: str) -> Iterator[str]:
+    """The texts of a row group one by one, nulls left out, within a bound of memory.
+
+    At most `BATCH_ROWS` rows are unpacked at a time, fewer where they could be more than `BATCH_BYTES`.
+    Raises `RowGroupTooLarge`, and what pyarrow raises for a damaged file.
+    """
+    index = file.schema_arrow.names.index(column)
+    stored = file.metadata.row_group(group).column(_leaf(file, index))
+    rows = BATCH_ROWS
+    if _may_repeat(file, group, index):
+        rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, stored.total_uncompressed_size)))
+    for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=[column]):
+        for value in batch.column(0):
+            if (text := value.as_py()) is not None:
+                yield text
 
 
 def _damaged(path: Path, error: Exception, where: str = "") -> UserError:

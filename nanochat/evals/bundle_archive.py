@@ -9,6 +9,9 @@ from nanochat.common.atomic_folder import AtomicFolder
 from nanochat.common.errors import UserError
 from nanochat.evals.bundle import BUNDLE_URL, read_bundle
 
+MAX_UNPACKED = 4 << 30
+"""Bytes that a bundle may unpack to; the published one takes some hundred MB."""
+MAX_FILES = 10_000
 _RETRY = f"fetch it again, or look at {BUNDLE_URL}"
 
 
@@ -25,13 +28,19 @@ def check_archive(path: Path) -> None:
 def members(path: Path) -> dict[str, zipfile.ZipInfo]:
     """The bundle's files in the zip, by their paths inside the bundle.
 
-    Raises `UserError` when it is not a zip, has no core.yaml, or names a path outside its folder.
+    Raises `UserError` when it is not a zip, has no core.yaml, names a path outside its folder, or unpacks to
+    more than `MAX_UNPACKED` bytes (a member never unpacks to more than its entry says).
     """
     try:
         with zipfile.ZipFile(path) as archive:
             files = [item for item in archive.infolist() if not item.is_dir()]
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a complete zip: {error}", _RETRY) from error
+    size = sum(item.file_size for item in files)
+    if size > MAX_UNPACKED or len(files) > MAX_FILES:
+        much = f"{len(files):,} files of {size:,} bytes"
+        most = f"{MAX_FILES:,} files, {MAX_UNPACKED >> 30} GiB"
+        raise UserError(f"{path} is refused: it unpacks to {much}, more than a bundle may ({most})", _RETRY)
     roots = [PurePosixPath(item.filename).parent for item in files if item.filename.endswith("core.yaml")]
     if not roots:
         raise UserError(f"{path} holds no CORE bundle: it has no core.yaml", _RETRY)

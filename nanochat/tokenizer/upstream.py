@@ -17,6 +17,9 @@ from nanochat.common.errors import UserError
 from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
 
 MAX_PICKLE_BYTES = 256 << 20
+MAX_TENSOR_BYTES = 256 << 20
+"""Bytes of `token_bytes.pt`, and of what it unpacks to."""
+MAX_VOCABULARY = 1 << 24
 
 _STRUCTURE = {"PROTO", "FRAME", "STOP", "MARK", "STACK_GLOBAL", "NEWOBJ", "BUILD"}
 _MEMO = {"MEMOIZE", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"}
@@ -114,9 +117,13 @@ def read_token_bytes(path: Path) -> list[int]:
     import torch
 
     try:
+        if path.stat().st_size > MAX_TENSOR_BYTES:
+            raise OSError("it is larger than a tokenizer's")
         # torch does not verify the archive's checksums: other counts would be read, and bpb be wrong.
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
+                if sum(item.file_size for item in archive.infolist()) > MAX_TENSOR_BYTES:
+                    raise OSError("it unpacks to more than a tokenizer has")
                 if (damaged := archive.testzip()) is not None:
                     raise OSError(f"{damaged} in it does not match its checksum")
         tensor = torch.load(path, map_location="cpu", weights_only=True)
@@ -124,4 +131,6 @@ def read_token_bytes(path: Path) -> list[int]:
         raise UserError(f"{path} is refused: not a plain tensor file: {type(error).__name__}") from error
     if not isinstance(tensor, torch.Tensor) or tensor.dim() != 1 or tensor.is_floating_point():
         raise UserError(f"{path} is not a one-dimensional integer tensor")
+    if tensor.numel() > MAX_VOCABULARY:  # a few bytes may stand for any number of elements
+        raise UserError(f"{path} has {tensor.numel():,} byte counts, more than any vocabulary")
     return [int(count) for count in tensor.tolist()]

@@ -9,16 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
 from nanochat.data.shards import iter_documents, split_shards
+from nanochat.tokenizer import upstream
 from nanochat.tokenizer.round_trip import check_pattern
 from nanochat.tokenizer.special_tokens import MIN_VOCAB, SPECIAL_TOKENS
 from nanochat.tokenizer.tokenizer import SPLIT_PATTERN, Tokenizer
@@ -379,6 +382,20 @@ def test_a_hostile_token_bytes_file_is_refused(
     with pytest.raises(UserError, match=r"token_bytes\.pt is refused"):
         Tokenizer.load(tmp_path)
     assert not (tmp_path / "OWNED").exists()
+
+
+def test_token_bytes_that_unpack_to_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A KB on disk: a tensor of a billion elements that share one, and an archive that is mostly zeros."""
+    path = tmp_path / "token_bytes.pt"
+    torch.save(torch.zeros(1, dtype=torch.int32).expand(1 << 30), path)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(UserError, match="1,073,741,824 byte counts, more than any vocabulary"):
+        read_token_bytes(path)
+    monkeypatch.setattr(upstream, "MAX_TENSOR_BYTES", 1 << 20)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(2 << 20))
+    with pytest.raises(UserError, match=r"token_bytes\.pt is refused"):
+        read_token_bytes(path)
 
 
 def test_a_flipped_bit_in_token_bytes_changes_no_count(shared_reference: Path, tmp_path: Path) -> None:
