@@ -27,7 +27,8 @@ from nanochat.config.stages import STAGES
 FORMAT = "nanochat-checkpoint"
 META, MODEL, OPTIM = "meta.json", "model.safetensors", "optim.safetensors"
 
-_STEP_FOLDER = re.compile(r"step_(\d{6,})")
+_STEP_FOLDER = re.compile(r"step_(\d{6,})(?:-[0-9a-f]{6})?")
+"""With letters after it where another run has the same step."""
 _UPSTREAM_FILE = re.compile(r"model_(\d{6,})\.pt")
 
 

@@ -53,6 +53,7 @@ class Saver:
         resumed: Checkpoint | None = None,
         saving: Block = contextlib.nullcontext,
         extra: Mapping[str, bytes] | None = None,
+        overwrite: bool = False,
     ) -> None:
         self.tag, self.ranks, self.retention, self.run_id = tag, ranks, retention, run_id
         self.last = resumed
@@ -61,7 +62,7 @@ class Saver:
         self._token = ranks.broadcast(new_token())
         self._saves = 0
         self._writer = Writer()
-        self._extra = extra
+        self._extra, self._overwrite = extra, overwrite
         self._thread: threading.Thread | None = None
         self._outcome: Checkpoint | UserError | None = None
         self._figures: dict[str, Any] = {}
@@ -164,7 +165,7 @@ class Saver:
         # Ranks call at the same points, so they count the same and agree on the token.
         self._saves += 1
         self._writer = Writer(self.ranks.rank, self.ranks.world, f"{self._token}-{self._saves}")
-        return save_checkpoint(self.tag, step, files, meta, self._writer, self._extra)
+        return save_checkpoint(self.tag, step, files, meta, self._writer, self._extra, self._overwrite)
 
     def _prune(self) -> None:
         if self.ranks.is_main and self.retention.last > 0:

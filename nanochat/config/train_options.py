@@ -69,6 +69,11 @@ class TrainingOptions:
         group="Checkpoint",
         minimum=0,
     )
+    overwrite: bool = option(
+        False,
+        "Replace the checkpoints that other runs have at the same steps of the tag",
+        group="Checkpoint",
+    )
     resume: bool = option(
         False,
         "Resume from the newest complete checkpoint of the tag it writes",

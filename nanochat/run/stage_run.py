@@ -65,6 +65,7 @@ class StageRun:
         self.started = False
         self.activity = Activity(path if self.is_main else None)
         self._lock = threading.Lock()
+        self._held = contextlib.ExitStack()
         self._wandb: WandbLog | None = None
         self._events = EventWriter(path / "events.jsonl") if path is not None and self.is_main else None
 
@@ -153,7 +154,12 @@ class StageRun:
     def end(self, status: str, error: str = "", results: Mapping[str, JSON] | None = None) -> None:
         self.emit("stage_end", None, {"status": status, "error": error, "results": dict(results or {})})
 
+    def hold(self, context: contextlib.AbstractContextManager[None]) -> None:
+        """Enters `context` until the run ends."""
+        self._held.enter_context(context)
+
     def close(self) -> None:
+        self._held.close()
         self.activity.close()
         if self._events is not None:
             self._events.close()

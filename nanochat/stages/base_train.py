@@ -14,7 +14,7 @@ import torch
 
 from nanochat.checkpoint.files import MODEL, Checkpoint
 from nanochat.checkpoint.saver import RetentionPolicy, Saver
-from nanochat.checkpoint.tokenizer import find_tokenizer, tokenizer_files
+from nanochat.checkpoint.tokenizer import tokenizer_files
 from nanochat.checkpoint.weights import load_weights, read_weights
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
@@ -38,15 +38,15 @@ from nanochat.train.loop import Periodic, Training, TrainingLength, check_batch
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
 from nanochat.train.resume import (
-    alert_if_tag_in_use,
     check_same_model,
-    named_tokenizer,
     restore_training,
     resume_point,
     resumes_exactly,
+    training_tokenizer,
 )
 from nanochat.train.schedule import classic_momentum, lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.train.step import LoopState, prepare_for_training
+from nanochat.train.tag import alert_if_tag_in_use, check_steps, claim_tag
 from nanochat.train.validation import ValidationSet
 
 
@@ -55,8 +55,9 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     # 1. Where it runs, from which checkpoint, and on what text.
     runtime = setup_runtime(options.device_type, options.dtype)
     tag = run.layout.checkpoints("base") / tag_name(options)
+    claim_tag(run, runtime.ranks, tag)
     resumed = find_checkpoint_to_resume(options, run, runtime, tag)
-    tokenizer = find_stage_tokenizer(options, run, runtime, resumed)
+    tokenizer = training_tokenizer(options, run, runtime.ranks, resumed)
     shards = split_shards(run.layout.data_dir(options.data_dir))
 
     # 2. How big, and how long: all from the depth, the one dial.
@@ -93,6 +94,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
         save_patience=options.save_patience,
         batch=f"{horizon.total_batch:,} tokens",
     )
+    check_steps(job, options)
     report_start(job, options, horizon, shards, resumed)
     said.tell(run)
 
@@ -139,16 +141,6 @@ def find_checkpoint_to_resume(
             run_id=run.run_id,
         )
     return runtime.ranks.broadcast(found)
-
-
-def find_stage_tokenizer(
-    options: BaseTrainOptions, run: StageRun, runtime: Runtime, resumed: Checkpoint | None
-) -> Tokenizer:
-    """The tokenizer the options name, or the one that the checkpoint it resumes from was trained with."""
-    if resumed is None:
-        return Tokenizer.load(run.layout.tokenizer_dir(options.tokenizer_dir))
-    attempt = runtime.ranks.broadcast(run.attempt)
-    return find_tokenizer(resumed, run.layout, named_tokenizer(options, attempt, resumed=True))
 
 
 def make_model(
@@ -216,6 +208,7 @@ def make_saver(
         resumed=resumed,
         saving=lambda: run.activity.during(SAVING),
         extra=tokenizer_files(tokenizer),
+        overwrite=options.overwrite,
     )
 
 

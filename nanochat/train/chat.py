@@ -33,9 +33,10 @@ from nanochat.train.continuity import alert_if_changed
 from nanochat.train.loop import Training, TrainingLength
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
-from nanochat.train.resume import alert_if_tag_in_use, named_tokenizer, restore_training
+from nanochat.train.resume import named_tokenizer, restore_training
 from nanochat.train.starting_checkpoint import find_start
 from nanochat.train.step import LoopState, prepare_for_training
+from nanochat.train.tag import alert_if_tag_in_use, check_steps, claim_tag
 
 O = TypeVar("O", bound=ChatTrainOptions)  # noqa: E741 - the conventional single letter
 
@@ -93,6 +94,7 @@ def find_starting_point(
     found = ranks.broadcast(find_start(options, run, source, target) if ranks.is_main else None)
     assert found is not None
     checkpoint, name, resumed = found
+    claim_tag(run, ranks, run.layout.checkpoints(target) / name)
     tokenizer = find_tokenizer(
         checkpoint, run.layout, named_tokenizer(options, ranks.broadcast(run.attempt), resumed)
     )
@@ -109,6 +111,7 @@ def find_starting_point(
         resumed=checkpoint if resumed else None,
         saving=lambda: run.activity.during(SAVING),
         extra=tokenizer_files(tokenizer),
+        overwrite=options.overwrite,
     )
     return StartingPoint(checkpoint, resumed, model, tokenizer, saver)
 
@@ -180,7 +183,7 @@ def make_training(
     else:
         state = LoopState()
     state.loss_scale = (state.loss_scale or LossScale()) if runtime.dtype == torch.float16 else None
-    return Training(
+    job = Training(
         run=run,
         runtime=runtime,
         tokenizer=start.tokenizer,
@@ -195,6 +198,8 @@ def make_training(
         save_patience=options.save_patience,
         batch=batch,
     )
+    check_steps(job, options)
+    return job
 
 
 def report_start(job: Training, start: StartingPoint, info: Mapping[str, Any]) -> None:

@@ -8,14 +8,13 @@ from nanochat.checkpoint.files import (
     MODEL,
     Checkpoint,
     find_checkpoint,
-    list_checkpoints,
     newest_complete,
     optimizer_file,
     random_state,
     restore_random_state,
     state_file,
 )
-from nanochat.checkpoint.tokenizer import is_tokenizer_of
+from nanochat.checkpoint.tokenizer import find_tokenizer, is_tokenizer_of
 from nanochat.common.errors import UserError, one_line
 from nanochat.compute.ranks import Ranks
 from nanochat.config.train_options import TrainingOptions
@@ -51,16 +50,6 @@ def resume_point(tag: Path, *, step: int, newest: bool, attempt: int, run_id: st
     return None
 
 
-def alert_if_tag_in_use(run: StageRun, tag: Path) -> None:
-    """Alerts a run that starts from its first step in a folder where other runs have checkpoints."""
-    if others := [c for c in list_checkpoints(tag) if c.meta.get("run_id") != run.run_id]:
-        run.alert(
-            "tag_in_use",
-            f"{tag} also holds {len(others)} checkpoints of other runs; without a step, stages load the last "
-            "one saved",
-        )
-
-
 def newest_of_run(folder: Path, run_id: str) -> Checkpoint | None:
     """The last saved checkpoint of a run that training can resume from, under any tag of `folder`."""
     tags = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
@@ -74,6 +63,16 @@ def named_tokenizer(options: TrainingOptions, attempt: int, resumed: bool) -> st
     A later attempt inherits its options: where it has a checkpoint to resume from, that one's counts.
     """
     return "" if resumed and attempt > 1 else options.tokenizer_dir
+
+
+def training_tokenizer(
+    options: TrainingOptions, run: StageRun, ranks: Ranks, resumed: Checkpoint | None
+) -> Tokenizer:
+    """The tokenizer the options name, or the one that the checkpoint it resumes from was trained with."""
+    if resumed is None:
+        return Tokenizer.load(run.layout.tokenizer_dir(options.tokenizer_dir))
+    named = named_tokenizer(options, ranks.broadcast(run.attempt), resumed=True)
+    return find_tokenizer(resumed, run.layout, named)
 
 
 def check_same_model(found: Checkpoint, config: ModelConfig) -> None:

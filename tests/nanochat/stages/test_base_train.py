@@ -86,7 +86,7 @@ def test_validation_text_is_read_once_unless_a_number_of_tokens_is_given(base: P
         batches += 1
 
     def first_bpb(tokens: int) -> float:
-        options = ("--num-iterations=1", "--sample-every=-1", f"--eval-tokens={tokens}")
+        options = ("--num-iterations=1", "--sample-every=-1", f"--eval-tokens={tokens}", "--overwrite")
         assert train(base, *options) == 0
         return float(of_kind(events_of(base), "eval")[0].data["val/bpb"])
 
@@ -208,7 +208,8 @@ def test_init_from_starts_from_the_given_weights(base: Path) -> None:
     assert train(base, "--num-iterations=1", "--seed=1") == 0
     weights = load_file(find_checkpoint(base / "base_checkpoints").path / "model.safetensors")
     save_file({f"_orig_mod.{name}": tensor for name, tensor in weights.items()}, base / "given.safetensors")
-    assert train(base, "--num-iterations=1", "--seed=2", f"--init-from={base / 'given.safetensors'}") == 0
+    given = ("--seed=2", f"--init-from={base / 'given.safetensors'}", "--overwrite")
+    assert train(base, "--num-iterations=1", *given) == 0
     first = of_kind(events_of(base), "eval")[0].data["val/bpb"]
     trained, started = (of_kind(read_events(run / "events.jsonl")[0], "eval") for run in runs_of(base))
     assert started[0].data["val/bpb"] == trained[-1].data["val/bpb"]
@@ -296,7 +297,7 @@ def test_a_loss_spike_is_reported_once(base: Path) -> None:
 
 def test_a_tag_that_other_runs_used_raises_an_alert(base: Path) -> None:
     assert train(base, "--num-iterations=1") == 0
-    assert train(base, "--num-iterations=1") == 0
+    assert train(base, "--num-iterations=2") == 0
     alerts = of_kind(events_of(base), "alert")
     assert [event.data["what"] for event in alerts] == ["tag_in_use"]
 

@@ -47,7 +47,7 @@ def weights(base: Path) -> dict[str, torch.Tensor]:
 
 def alone(base: Path, *options: str) -> list[Event]:
     """The events of one process with the same options, in a run of its own."""
-    assert main("base_train", [f"--base-dir={base}", *TINY, *options]) == 0
+    assert main("base_train", [f"--base-dir={base}", *TINY, "--overwrite", *options]) == 0
     newest = [path for path in runs_of(base) if path.name != "the-run"][-1]
     return read_events(newest / "events.jsonl")[0]
 

@@ -116,7 +116,7 @@ def test_a_run_in_float16_learns_and_resumes_with_its_scale(
     logged = [event.data["train/loss_scale"] for event in events if event.kind == "metric"]
     assert logged[-1] == state["scale"]
     assert math.isfinite(saved[-1].meta["val_bpb"])
-    assert main("base_train", [*options, "--resume-from-step=6"]) == 0
+    assert main("base_train", [*options, "--resume-from-step=6", "--overwrite"]) == 0
     again = list_checkpoints(base / "base_checkpoints/d2")[-1].meta
     assert again["loop_state"]["loss_scale"] == state
     assert again["val_bpb"] == saved[-1].meta["val_bpb"]
