@@ -105,6 +105,9 @@ class TokTrainOptions:
         "Folder to save the tokenizer in; default tokenizer under the base directory",
         path=True,
     )
+    overwrite: bool = option(
+        False, "Replace a tokenizer that checkpoints were trained with; the old one is kept beside it"
+    )
 
 
 @dataclass(frozen=True)

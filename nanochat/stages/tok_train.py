@@ -1,10 +1,14 @@
 """Trains the tokenizer on the first characters of the training shards and measures its compression."""
 
+import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from nanochat.common.errors import UserError
+from nanochat.common.name_lock import NameTakenError, hold_name
+from nanochat.common.paths import Layout
 from nanochat.config.data_options import TokTrainOptions
 from nanochat.data.shards import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
 from nanochat.run.progress import Progress
@@ -24,6 +28,14 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
         raise UserError(f"--vocab-size {options.vocab_size} is too small", f"at least {MIN_VOCAB}")
     out = run.layout.tokenizer_dir(options.tokenizer_dir)
     shards = split_shards(run.layout.data_dir(options.data_dir))
+    trained_on: dict[str, Any] = {
+        "data": shards.folder.name,
+        "max_chars": options.max_chars,
+        "doc_cap": options.doc_cap,
+    }
+    run.hold(only_tok_train(out, run.run_id))
+    if not options.overwrite:
+        check_replaceable(run.layout, out, options.vocab_size, trained_on)
     if shards.gap_warning:
         run.alert("missing shards", shards.gap_warning)
     expected = min(options.max_chars, expected_chars(shards))
@@ -38,11 +50,7 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
         tokenizer = Tokenizer.train_from_iterator(
             reader.counted(documents),
             options.vocab_size,
-            trained_on={
-                "data": shards.folder.name,
-                "max_chars": options.max_chars,
-                "doc_cap": options.doc_cap,
-            },
+            trained_on=trained_on,
             progress=reader.merging,
         )
     seconds = time.monotonic() - reader.started
@@ -56,9 +64,66 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
             f"not {options.vocab_size}",
         )
     tokenizer.trained_on |= {"chars": reader.chars, "documents": reader.documents}
-    tokenizer.save(out)
+    used = used_tokenizer(run.layout, out, tokenizer)
+    if used and not options.overwrite:
+        raise used
+    tokenizer.save(out, keep=used is not None)
     run.log(f"saved to {out}")
+    if used:
+        run.log("the tokenizer that was there is kept beside it: checkpoints were trained with it")
     return {**report(run, tokenizer, reader, seconds, shards), "path": str(out)}
+
+
+@contextlib.contextmanager
+def only_tok_train(out: Path, run_id: str) -> Iterator[None]:
+    """Holds the tokenizer folder `out`. Raises `UserError` with the run of another tok_train that does."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(hold_name(out, f"run {run_id or 'without a directory'}"))
+        except NameTakenError as error:
+            raise UserError(
+                f"{error.holder or 'another run'} is training the tokenizer in {out}",
+                "wait for it, or save to another folder with --tokenizer-dir",
+            ) from None
+        yield
+
+
+def check_replaceable(layout: Layout, out: Path, vocab_size: int, trained_on: Mapping[str, Any]) -> None:
+    """Raises `UserError` when the tokenizer in `out` is one that checkpoints need and another would come out.
+
+    The same size from the same text is the same one again, most likely: that is seen once it is trained.
+    """
+    present = _tokenizer_in(out)
+    if present is None:
+        return
+    same = present.vocab_size == vocab_size and trained_on.items() <= present.trained_on.items()
+    if not same and (refusal := used_tokenizer(layout, out)) is not None:
+        raise refusal
+
+
+def used_tokenizer(layout: Layout, out: Path, successor: Tokenizer | None = None) -> UserError | None:
+    """Why the tokenizer in `out` may not be replaced by `successor`; None when it may."""
+    present = _tokenizer_in(out)
+    if present is None or (successor is not None and present.fingerprint == successor.fingerprint):
+        return None
+    from nanochat.checkpoint.tokenizer import trained_with  # with torch, which is not needed otherwise
+
+    count = len(trained_with(layout, present))
+    if not count:
+        return None
+    checkpoints = "1 checkpoint was" if count == 1 else f"{count:,} checkpoints were"
+    return UserError(
+        f"{checkpoints} trained with the tokenizer in {out}, and this one would be another",
+        "save to another folder with --tokenizer-dir, or add --overwrite: the old one is kept beside it",
+    )
+
+
+def _tokenizer_in(folder: Path) -> Tokenizer | None:
+    """The tokenizer in a folder, None when there is none that can be loaded."""
+    try:
+        return Tokenizer.load(folder)
+    except UserError:
+        return None
 
 
 def capped(documents: Iterable[str], max_chars: int, doc_cap: int) -> Iterator[str]:

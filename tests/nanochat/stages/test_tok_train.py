@@ -12,14 +12,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nanochat.checkpoint.tokenizer import tokenizer_meta
+from nanochat.checkpoint.write import save_checkpoint
 from nanochat.common.paths import Layout
 from nanochat.data.shards import iter_documents, list_shards, shard_name
 from nanochat.run.events import Event, read_events
 from nanochat.run.stage_run import main
-from nanochat.stages.tok_train import capped
+from nanochat.stages.tok_train import capped, only_tok_train
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 
@@ -140,3 +143,44 @@ def test_a_stop_while_reading_saves_nothing(layout: Layout, tmp_path: Path, shar
     [run] = layout.runs.iterdir()
     assert json.loads((run / "state.json").read_text())["status"] == "stopped"
     assert os.environ["NANOCHAT_BASE_DIR"] == str(layout.base)
+
+
+def name_in_checkpoints(layout: Layout, tokenizer: Tokenizer, count: int) -> None:
+    """Checkpoints whose metadata says that they were trained with it."""
+    for step in range(count):
+        files = {"model.safetensors": {"w": torch.ones(1)}}
+        save_checkpoint(layout.checkpoints("base") / "d2", step, files, tokenizer_meta(tokenizer))
+
+
+def test_a_tokenizer_that_checkpoints_name_is_replaced_only_where_asked(
+    layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_shards(tmp_path / "data", ["aaaa bbbb cccc dddd"] * 3, ["held out"])
+    argv = [f"--data-dir={data}", "--vocab-size=268"]
+    assert main("tok_train", argv) == 0
+    assert main("tok_train", [*argv[:1], "--vocab-size=266"]) == 0  # nothing names the first
+    assert main("tok_train", argv) == 0
+    old = Tokenizer.load(layout.tokenizer)
+    name_in_checkpoints(layout, old, 3)
+    assert main("tok_train", argv) == 0  # the same once more
+    capsys.readouterr()
+    assert main("tok_train", [*argv[:1], "--vocab-size=267"]) == 2
+    assert "3 checkpoints were trained with the tokenizer in" in capsys.readouterr().err
+    other = write_shards(tmp_path / "other" / "data", ["eeee ffff gggg hhhh"] * 3, ["held out"])
+    assert main("tok_train", [f"--data-dir={other}", "--vocab-size=268"]) == 2  # known once it is trained
+    assert Tokenizer.load(layout.tokenizer).fingerprint == old.fingerprint
+    assert main("tok_train", [*argv[:1], "--vocab-size=267", "--overwrite"]) == 0
+    assert Tokenizer.load(layout.tokenizer).vocab_size == 267
+    kept = Tokenizer.load_kept(layout.tokenizer, old.sha256)
+    assert kept is not None
+    assert kept.fingerprint == old.fingerprint
+
+
+def test_two_at_once_are_not_both_saved(
+    layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_shards(tmp_path / "data", ["aaaa bbbb"] * 3, ["held out"])
+    with only_tok_train(layout.tokenizer, "the-first"):
+        assert main("tok_train", [f"--data-dir={data}", "--vocab-size=266"]) == 2
+    assert "run the-first is training the tokenizer" in capsys.readouterr().err
+    assert main("tok_train", [f"--data-dir={data}", "--vocab-size=266"]) == 0
