@@ -2,13 +2,14 @@
 #   make demo [ARGS=--no-tui]   train a small model here, live
 #   make test [ARGS=…]          the whole test suite          make lint    ruff, mypy, cargo fmt, clippy
 #   make test-fast [ARGS=…]     without the slow tests        make bench   every claim of speed, as a table
+#   make fuzz [ARGS=…]          a million broken inputs over every reader of foreign bytes
 #   make wheel [DIST=dist]      a wheel for machines with no Rust and no compiler
 #   make demo TORCH=cpu         take PyTorch's small CPU build instead of the default one
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint bench wheel clean
+.PHONY: help demo test test-fast fuzz lint bench wheel clean
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -60,6 +61,9 @@ test: $(VENV)/.dev ## the whole test suite
 
 test-fast: $(VENV)/.dev ## the test suite without its slow tests: under 4 minutes on 2 cores
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+
+fuzz: $(VENV)/.dev ## a million broken inputs over every reader of foreign bytes; prints the counts
+	@$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, cargo fmt, clippy
 	@$(BIN)/python .make/toolchain.py --lint

@@ -52,7 +52,10 @@ def parser() -> Parser:
     for action in (show, fetch):
         action.add_argument("--split", default="", help="which split [the task's first]")
         action.add_argument(
-            "--task-data", default="", metavar="DIR", help="folder of data sets that were downloaded elsewhere"
+            "--task-data",
+            default="",
+            metavar="DIR",
+            help="folder of data sets that were downloaded elsewhere",
         )
         action.add_argument("--mirror", default="", help="address that stands for https://huggingface.co")
         action.add_argument("--offline", action="store_true", help="fetch nothing")

@@ -128,13 +128,14 @@ def json_int(digits: str) -> int | float:
     return float(digits)
 
 
+_BOM = b"\xef\xbb\xbf"
 _DECODER = json.JSONDecoder(parse_int=json_int)
 
 
 def parse_json(raw: bytes | str) -> Any:
     """A JSON text whose whole numbers fit 64 bits. Raises ValueError for what is none, however deep."""
     try:
-        text = raw.decode("utf-8", "surrogatepass") if isinstance(raw, bytes) else raw
+        text = raw.removeprefix(_BOM).decode("utf-8", "surrogatepass") if isinstance(raw, bytes) else raw
         return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None

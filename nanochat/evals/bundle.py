@@ -139,7 +139,7 @@ def _read_rows(task: CoreTask) -> list[Row]:
 def _parsed(task: CoreTask, line: str, number: int) -> Any:
     try:
         return json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{task.path}, line {number}: {one_line(str(error))[:200]}", _HINT) from error
 
 

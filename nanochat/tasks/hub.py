@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from nanochat.common.errors import Exit, UserError
+from nanochat.common.fields import parse_json
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.data.download import Policy, RefusedByServer, Transfer, locked, sha256_of
 from nanochat.data.hub_client import warnings_to
@@ -181,7 +182,7 @@ class Hub:
             if error.status == 404 and self._root != HUB:
                 return None
             raise
-        listed: list[str] = json.loads((place / LISTING).read_bytes())
+        listed: list[str] = parse_json((place / LISTING).read_bytes())
         return [self._through_mirror(url) for url in listed]
 
     @property
@@ -235,7 +236,7 @@ def _how_to_give(wanted: HubSet) -> str:
 
 def _check_listing(path: Path) -> None:
     try:
-        listed = json.loads(path.read_bytes())
+        listed = parse_json(path.read_bytes())
     except ValueError:
         listed = None
     if not isinstance(listed, list) or not listed or not all(isinstance(url, str) for url in listed):
@@ -270,8 +271,8 @@ class _Stored:
 def _stored(place: Path) -> list[_Stored]:
     """The files a manifest names. Raises `UserError` when it is damaged."""
     try:
-        names = json.loads((place / MANIFEST).read_bytes())
-        known = json.loads((place / FILES).read_bytes()) if (place / FILES).is_file() else {}
+        names = parse_json((place / MANIFEST).read_bytes())
+        known = parse_json((place / FILES).read_bytes()) if (place / FILES).is_file() else {}
         found = [_Stored(place / Path(name).name, **known.get(name, {})) for name in names]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise _damaged(place, f"its lists of files cannot be read: {error}") from error

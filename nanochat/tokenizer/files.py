@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.common.errors import UserError, one_line
+from nanochat.common.fields import parse_json
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.tokenizer.round_trip import check_pattern
 from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
@@ -179,7 +180,7 @@ def load_kept(folder: Path, sha256: str) -> Vocabulary | None:
 
 def _load_own(folder: Path, meta_name: str) -> Vocabulary:
     try:
-        meta = json.loads(_read(folder / meta_name))
+        meta = parse_json(_read(folder / meta_name))
         if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
             raise UserError(
                 f"{folder / meta_name} is not a nanochat tokenizer", "train one: nanochat tok_train"

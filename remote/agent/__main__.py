@@ -120,7 +120,7 @@ def _answer(args: argparse.Namespace, base: Path) -> Json:
 def _request() -> Json:
     try:
         content = json.loads(sys.stdin.buffer.read())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AgentError(f"the request on standard input is no JSON: {error}", "usage") from error
     if not isinstance(content, dict):
         raise AgentError("the request on standard input must be a JSON object", "usage")

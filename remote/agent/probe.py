@@ -88,7 +88,7 @@ def check_interpreter(python: str, base: Path) -> Json:
         answer["error"] = f"cannot run {path}: {error.strerror}"
     except subprocess.TimeoutExpired:
         answer["error"] = f"{path} did not answer within {INTERPRETER_PATIENCE:.0f} s"
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, TypeError, RecursionError):
         printed = asked.stderr.decode("utf-8", "replace").strip().splitlines()
         answer["error"] = f"{path} is no working Python: {printed[-1] if printed else 'it printed nothing'}"
     answer["error"] = " ".join(str(answer["error"]).split())

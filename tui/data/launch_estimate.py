@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from nanochat.common.errors import UserError
+from nanochat.common.fields import parse_json
 from nanochat.common.text import duration, sanitize, short, size_bytes
 from nanochat.compute.gpus import PUBLISHED_PRICE, find_gpu, named_gpu
 from nanochat.config.train_options import BaseTrainOptions
@@ -80,7 +80,7 @@ def cpu_speed(host: str, runs: Iterable[RunRow]) -> float | None:
 def tokenizer_size(folder: Path) -> int:
     """The vocabulary size of the tokenizer in a folder on this machine, else the default."""
     try:
-        size = json.loads((folder / "tokenizer.json").read_bytes())["vocab_size"]
+        size = parse_json((folder / "tokenizer.json").read_bytes())["vocab_size"]
     except (OSError, ValueError, KeyError, TypeError):
         return VOCABULARY
     return size if type(size) is int and size > 0 else VOCABULARY
