@@ -180,7 +180,13 @@ def prune(tag: Path, run_id: str, retention: RetentionPolicy) -> list[Path]:
     kept = {c.path for c in own[-retention.last :]}
     if (complete := last_complete(own)) is not None:
         kept.add(complete.path)
-    rated = [(bpb, number) for number, c in enumerate(own) if (bpb := bpb_of_step(c)) is not None]
+    # Bits per byte of another text, from before a resume on other data, compare with nothing.
+    data = own[-1].meta.get("data") if own else None
+    rated = [
+        (bpb, number)
+        for number, c in enumerate(own)
+        if (bpb := bpb_of_step(c)) is not None and c.meta.get("data") == data
+    ]
     if retention.best and rated:
         kept.add(own[min(rated)[1]].path)
     deleted = [c.path for c in own if c.path not in kept]

@@ -20,6 +20,7 @@ from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.data.dataloader import Batch, LoaderState, PackedLoader, Prefetcher
+from nanochat.data.fingerprint import shards_fingerprint
 from nanochat.data.packing import LongDocuments, Tokens
 from nanochat.data.shards import ShardSet, split_shards
 from nanochat.evals.bundle import CoreTask
@@ -39,6 +40,8 @@ from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
 from nanochat.train.resume import (
     check_same_model,
+    forget_best_of_other_data,
+    other_data,
     restore_training,
     resume_point,
     resumes_exactly,
@@ -54,8 +57,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
     """The stage. Results: val_bpb, min_val_bpb, train_loss, steps, tokens, flops, seconds, checkpoint …"""
     # 1. Where it runs, from which checkpoint, and on what text.
     runtime = setup_runtime(options.device_type, options.dtype)
-    tag = run.layout.checkpoints("base") / tag_name(options)
-    claim_tag(run, runtime.ranks, tag)
+    tag = claim_tag(run, runtime.ranks, run.layout.checkpoints("base") / tag_name(options))
     resumed = find_checkpoint_to_resume(options, run, runtime, tag)
     tokenizer = training_tokenizer(options, run, runtime.ranks, resumed)
     shards = split_shards(run.layout.data_dir(options.data_dir))
@@ -89,11 +91,13 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
             "total_batch_size": horizon.total_batch,
             "long_documents": long_documents,
             "source": "base",
+            "data": shards_fingerprint(shards),
         },
         logs_shard=True,
         save_patience=options.save_patience,
         batch=f"{horizon.total_batch:,} tokens",
     )
+    forget_best_of_other_data(resumed, job.metadata["data"], job.state)
     check_steps(job, options)
     report_start(job, options, horizon, shards, resumed)
     said.tell(run)
@@ -353,6 +357,8 @@ def report_start(
         return
     run.log(f"resuming from step {resumed.step} of {resumed.path}")
     alert_if_changed(job, resumed)
+    if changed := other_data(resumed, job.metadata["data"]):
+        run.alert("other_data", changed)
     if resumed.step >= horizon.steps:
         run.log(f"that is the end of {horizon.steps:,} steps or later: nothing is left to train")
     if not resumes_exactly(resumed, runtime.ranks, options.shard_by):

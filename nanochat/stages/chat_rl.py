@@ -14,6 +14,7 @@ from nanochat.infer.engine import Engine
 from nanochat.infer.scheduler import FinishReason
 from nanochat.run.stage_run import StageRun, main
 from nanochat.tasks.base import Task, question_text
+from nanochat.tasks.fingerprint import tasks_fingerprint
 from nanochat.tasks.registry import TaskData, make_task
 from nanochat.train.chat import (
     Rates,
@@ -69,7 +70,12 @@ def run(options: ChatRlOptions, run: StageRun) -> dict[str, float | int | str]:
         length=TrainingLength.of_steps(steps),
         accumulation=passes,
         batch=f"{options.examples_per_step:,} questions × {options.num_samples:,} answers",
-        metadata={"source": "rl", "mixture": [f"{options.task}/train"], "conversations": len(task)},
+        metadata={
+            "source": "rl",
+            "mixture": [f"{options.task}/train"],
+            "conversations": len(task),
+            "data": tasks_fingerprint(options.task, [task, val_task]),
+        },
     )
     info = {
         "task": options.task,

@@ -24,6 +24,7 @@ from nanochat.data.packing import Tokens
 from nanochat.evals.chat import evaluation_tasks
 from nanochat.run.stage_run import StageRun
 from nanochat.tasks.base import Task
+from nanochat.tasks.fingerprint import tasks_fingerprint
 from nanochat.tasks.mixture import Mixture, MixturePart, make_mixture, parse_part
 from nanochat.tasks.registry import TaskData, task_spec
 from nanochat.train.chat import (
@@ -141,6 +142,9 @@ def train(
             "mixture": [str(part) for part in conversations.parts],
             "conversations": len(conversations.train),
             "rows": options.rows,
+            "data": tasks_fingerprint(
+                ", ".join(map(str, conversations.parts)), [conversations.train, conversations.val]
+            ),
         },
     )
     report_start(job, start, start_info(options, conversations, accumulation))

@@ -1,6 +1,8 @@
 """Resuming: from which checkpoint, and what of it makes the next step the one that would have come."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from nanochat.common.errors import UserError, one_line
 from nanochat.compute.ranks import Ranks
 from nanochat.config.train_options import TrainingOptions
 from nanochat.data.dataloader import LoaderState, Position
+from nanochat.data.fingerprint import describe
 from nanochat.model.architecture import ModelConfig
 from nanochat.model.gpt import GPT
 from nanochat.run.stage_run import StageRun
@@ -63,6 +66,26 @@ def named_tokenizer(options: TrainingOptions, attempt: int, resumed: bool) -> st
     A later attempt inherits its options: where it has a checkpoint to resume from, that one's counts.
     """
     return "" if resumed and attempt > 1 else options.tokenizer_dir
+
+
+def other_data(found: Checkpoint, data: Mapping[str, Any]) -> str:
+    """What to alert of when `found` was trained on other data than `data`, a fingerprint; else "".
+
+    Version 0.1.0 recorded none.
+    """
+    before = found.meta.get("data")
+    if not isinstance(before, dict) or before.get("sha256") == data["sha256"]:
+        return ""
+    return (
+        f"{found.path} was trained on {describe(before)}, this goes on with {describe(data)}: bits per byte "
+        "of the two cannot be compared, the best starts anew"
+    )
+
+
+def forget_best_of_other_data(found: Checkpoint | None, data: Mapping[str, Any], state: LoopState) -> None:
+    """Drops the bits per byte of another text than that of the checkpoint it resumes from, if any."""
+    if found is not None and other_data(found, data):
+        state.val_bpb = state.min_val_bpb = None
 
 
 def training_tokenizer(

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from nanochat.train.loop import Training
 
 
-def claim_tag(run: StageRun, ranks: Ranks, tag: Path) -> None:
-    """Makes this run the only writer of `tag` until it ends. Raises `UserError`, on all ranks, when another
+def claim_tag(run: StageRun, ranks: Ranks, tag: Path) -> Path:
+    """Makes this run the only writer of `tag` until it ends; returns `tag`. Raises `UserError`, on all ranks, when another
     live run is."""
     error = None
     if ranks.is_main:
@@ -25,6 +25,7 @@ def claim_tag(run: StageRun, ranks: Ranks, tag: Path) -> None:
             error = refused
     if (error := ranks.broadcast(error)) is not None:
         raise error
+    return tag
 
 
 def check_steps(job: "Training", options: TrainingOptions) -> None:

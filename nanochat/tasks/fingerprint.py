@@ -1,0 +1,24 @@
+"""What a chat stage reads, in a few words and one digest: so that a resume on other data is noticed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from nanochat.data.fingerprint import digest
+from nanochat.tasks.base import Task
+
+SAMPLED = 64
+"""Conversations of a task that are hashed, spread over all: a whole set would take minutes."""
+
+
+def tasks_fingerprint(name: str, tasks: Sequence[Task]) -> dict[str, Any]:
+    """`name`, `size` and `sha256` of what is trained and validated on, for a checkpoint's metadata."""
+    content = [[len(task), [task[index] for index in _spread(len(task))]] for task in tasks]
+    return {
+        "name": name,
+        "size": f"{' + '.join(f'{len(task):,}' for task in tasks)} conversations",
+        "sha256": digest(content),
+    }
+
+
+def _spread(count: int) -> list[int]:
+    return sorted({count * number // SAMPLED for number in range(SAMPLED)}) if count else []
