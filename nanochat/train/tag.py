@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 def claim_tag(run: StageRun, ranks: Ranks, tag: Path) -> Path:
-    """Makes this run the only writer of `tag` until it ends; returns `tag`. Raises `UserError`, on all ranks, when another
-    live run is."""
+    """Makes this run the only writer of `tag` until it ends; returns `tag`.
+
+    Raises `UserError`, on all ranks, when another live run is its writer.
+    """
     error = None
     if ranks.is_main:
         try:
