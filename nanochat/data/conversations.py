@@ -16,6 +16,10 @@ from nanochat.data.dataloader import LoaderState, Position, RowLoader
 from nanochat.data.packing import DocumentBuffer, Tokens
 
 BUFFER_CONVERSATIONS = 100
+_WHOLE = 1 << 40
+"""More tokens than any conversation has: it is rendered whole, so that what is cut can be counted."""
+STREAM_TOKENS = 2048
+"""Tokens of a conversation that a stream takes, as classic nanochat rendered them."""
 
 
 class Renderer(Protocol):
@@ -61,6 +65,8 @@ class ConversationLoader(RowLoader):
         super().__init__(device, state, interleave)
         self.tokenizer, self.conversations = tokenizer, conversations
         self.rows, self.capacity, self.size = rows, context + 1, len(conversations)
+        self.cut = 0
+        """Tokens that the last rendering cut away."""
         if not self.size:
             raise UserError("there are no conversations to train on", "choose tasks that have some")
 
@@ -75,9 +81,11 @@ class ConversationLoader(RowLoader):
         return taken > 0 and taken % self.size == 0
 
     def render(self, messages: Sequence[Any]) -> Tokens:
-        """One conversation as signed ids, truncated to T+1 tokens."""
-        ids, mask = self.tokenizer.render_conversation(messages, self.capacity)
-        tokens = np.asarray(ids, dtype=np.int32)
+        """One conversation as signed ids, truncated to T+1 tokens; `cut` is then how many were lost."""
+        ids, mask = self.tokenizer.render_conversation(messages, _WHOLE)
+        self.cut = max(0, len(ids) - self.capacity)
+        tokens = np.asarray(ids[: self.capacity], dtype=np.int32)
+        mask = mask[: self.capacity]
         return np.where(np.asarray(mask, dtype=bool), tokens, ~tokens).astype(np.int32)
 
     def read(self) -> Tokens:
@@ -85,8 +93,9 @@ class ConversationLoader(RowLoader):
         taken = self.state.position.taken
         conversation = self.conversations[taken % self.size]
         position = Position(epoch=1 + taken // self.size, taken=taken + 1)
-        self.state = replace(self.state, position=position)
-        return self.render(conversation["messages"])
+        tokens = self.render(conversation["messages"])
+        self.state = replace(self.state, position=position, tokens_cut=self.state.tokens_cut + self.cut)
+        return tokens
 
 
 class PackedConversations(ConversationLoader):
@@ -131,7 +140,9 @@ class ConversationStream(ConversationLoader):
     """
 
     def render(self, messages: Sequence[Any]) -> Tokens:
-        return np.asarray(self.tokenizer.render_conversation(messages)[0], dtype=np.int32)
+        ids, _ = self.tokenizer.render_conversation(messages, _WHOLE)
+        self.cut = max(0, len(ids) - STREAM_TOKENS)
+        return np.asarray(ids[:STREAM_TOKENS], dtype=np.int32)
 
     def next_rows(self) -> Tokens:
         context = self.capacity - 1

@@ -19,9 +19,9 @@ from nanochat.checkpoint.weights import load_weights, read_weights
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.train_options import BaseTrainOptions
-from nanochat.data.dataloader import Batch, LoaderState, PackedLoader, Prefetcher
+from nanochat.data.dataloader import Batch, PackedLoader, Prefetcher
 from nanochat.data.fingerprint import shards_fingerprint
-from nanochat.data.packing import LongDocuments, Tokens
+from nanochat.data.packing import LongDocuments
 from nanochat.data.shards import ShardSet, split_shards
 from nanochat.evals.bundle import CoreTask
 from nanochat.evals.samples import write_samples
@@ -34,10 +34,10 @@ from nanochat.run.stage_run import StageRun, main
 from nanochat.scaling.horizon import Horizon, plan_run
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.continuity import alert_if_changed
-from nanochat.train.cropping import choose_long_documents
 from nanochat.train.loop import Periodic, Training, TrainingLength, check_batch
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
+from nanochat.train.pretraining_text import choose_long_documents, reading_results, validation_rows
 from nanochat.train.resume import (
     check_same_model,
     forget_best_of_other_data,
@@ -247,30 +247,6 @@ def training_loader(
 def one_batch(batches: Iterator[Batch], accumulation: int) -> Iterator[Batch]:
     """The micro-batches of the first step, for every step."""
     return itertools.cycle(list(itertools.islice(batches, accumulation)))
-
-
-def reading_results(loader: LoaderState, long_documents: LongDocuments) -> dict[str, float | int | str]:
-    """What became of the text: how much of it best-fit packing cropped away, and the epoch it came to.
-
-    Nothing is said of what was never read.
-    """
-    if not loader.tokens_taken:
-        return {}
-    return {
-        "cropped_percent": 100 * loader.tokens_cut / loader.tokens_taken,
-        "long_documents": long_documents,
-        "epoch": loader.position.epoch,
-    }
-
-
-def validation_rows(options: BaseTrainOptions, tokenizer: Tokenizer, shards: ShardSet) -> Iterator[Tokens]:
-    """The validation shard's rows, packed, a batch (B, T+1) at a time.
-
-    Without `--eval-tokens` they end when as many tokens as the shard has were packed or cropped.
-    """
-    loader = PackedLoader(tokenizer, [shards.val], options.device_batch_size, options.max_seq_len)
-    while options.eval_tokens > 0 or not loader.epoch_size or loader.state.tokens_taken < loader.epoch_size:
-        yield loader.next_rows()
 
 
 # -- on the way ------------------------------------------------------------------------------------

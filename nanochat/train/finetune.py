@@ -19,7 +19,7 @@ from nanochat.data.conversations import (
     PackedConversations,
     PaddedConversations,
 )
-from nanochat.data.dataloader import Prefetcher
+from nanochat.data.dataloader import LoaderState, Prefetcher
 from nanochat.data.packing import Tokens
 from nanochat.evals.chat import evaluation_tasks
 from nanochat.run.stage_run import StageRun
@@ -175,7 +175,14 @@ def train(
         )
     finally:
         batches.close()
-    return job.results(last) | chat.results
+    return job.results(last) | reading_results(job.state.loader) | chat.results
+
+
+def reading_results(state: LoaderState) -> dict[str, float | int | str]:
+    """What became of the conversations: the share of tokens cut away, and the epoch."""
+    if not state.tokens_taken:
+        return {}
+    return {"cropped_percent": 100 * state.tokens_cut / state.tokens_taken, "epoch": state.position.epoch}
 
 
 def resolve_options(

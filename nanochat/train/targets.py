@@ -20,17 +20,22 @@ class TargetCount:
     checked: int
     empty: int
     targets: int
+    tokens: int = 0
+    """Tokens of all of them, those that are cut away as well."""
+    cut: int = 0
+    """Tokens cut away."""
 
 
 def count_targets(loader: ConversationLoader, indices: Iterable[int]) -> TargetCount:
     """Counts the tokens to learn in the conversations at `indices`, each cut as `loader` cuts it."""
-    checked = empty = targets = 0
+    checked = empty = targets = kept = cut = 0
     for index in indices:
         tokens = loader.render(loader.conversations[index]["messages"])
         # The first token of a row is an input only.
         found = int((tokens[1:] >= 0).sum())
         checked, empty, targets = checked + 1, empty + (not found), targets + found
-    return TargetCount(checked, empty, targets)
+        kept, cut = kept + len(tokens), cut + loader.cut
+    return TargetCount(checked, empty, targets, kept + cut, cut)
 
 
 def check_targets(run: StageRun, loader: ConversationLoader, context: int) -> None:
@@ -52,6 +57,7 @@ def check_targets(run: StageRun, loader: ConversationLoader, context: int) -> No
             f"none of the {loader.size:,} conversations has anything left to learn {cut}",
             "give a larger --max-seq-len, or conversations whose answers come earlier",
         )
+    alert_of_cut(run, count, context)
     if count.empty == 0:
         return
     looked = "" if count.checked == loader.size else f" looked at (of {loader.size:,})"
@@ -61,5 +67,18 @@ def check_targets(run: StageRun, loader: ConversationLoader, context: int) -> No
     )
     if count.empty > ALERT_SHARE * count.checked:
         run.alert("nothing_to_learn", text)
+    else:
+        run.log(text)
+
+
+def alert_of_cut(run: StageRun, count: TargetCount, context: int) -> None:
+    """Says what share of the conversations' tokens is cut away; an alert from 1 %. Nothing where none is."""
+    if not count.cut:
+        return
+    share = 100 * count.cut / count.tokens
+    of = f"the tokens of {count.checked:,} conversations"
+    text = f"{share:.1f} % of {of} lie beyond {context:,} and are cut away"
+    if count.cut > ALERT_SHARE * count.tokens:
+        run.alert("conversations_cut", text)
     else:
         run.log(text)

@@ -144,3 +144,16 @@ def test_processes_deal_the_batches_of_one(
 def test_no_conversations_is_one_line() -> None:
     with pytest.raises(UserError, match="no conversations to train on"):
         loader(PackedConversations, [])
+
+
+@pytest.mark.parametrize("form", [PackedConversations, PaddedConversations])
+def test_what_is_cut_of_conversations_is_counted(form: type[ConversationLoader]) -> None:
+    """With bos 41 and 6 tokens, of which a row takes 16: 25 are cut of each long one."""
+    reading = loader(form, [40, 5, 40, 5])
+    while reading.state.position.taken < 40:
+        next(reading)
+    state = reading.state
+    long = -(-state.position.taken // 2)
+    assert state.tokens_cut == 25 * long
+    assert LoaderState.restore(state.to_meta(), state.to_tensors()).tokens_cut == state.tokens_cut
+    assert not loader(form, [5, 5]).state.tokens_cut

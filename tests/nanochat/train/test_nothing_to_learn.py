@@ -70,6 +70,11 @@ def test_some_are_an_alert_with_counts_before_the_first_step(base: Path) -> None
     [alert] = [e for e in of_kind(events, "alert") if e.data["what"] == "nothing_to_learn"]
     assert "5 of 20 conversations have nothing left to learn" in str(alert.data["message"])
     assert alert.seq < of_kind(events, "metric")[0].seq
+    [cut] = [e for e in of_kind(events, "alert") if e.data["what"] == "conversations_cut"]
+    assert "of the tokens of 20 conversations lie beyond 64 and are cut away" in str(cut.data["message"])
+    assert cut.seq < of_kind(events, "metric")[0].seq
+    results = of_kind(events, "stage_end")[0].data["results"]
+    assert isinstance(results, dict) and 50 < results["cropped_percent"] < 95
 
 
 def test_none_of_many_is_found_by_looking_at_all(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,14 @@
-"""What a pretraining does with documents longer than a row, chosen and said before the first step."""
+"""The text a pretraining reads: what becomes of long documents, what was cropped, and the validation rows."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nanochat.checkpoint.files import Checkpoint
 from nanochat.compute.device import Runtime
 from nanochat.config.train_options import BaseTrainOptions
+from nanochat.data.dataloader import LoaderState, PackedLoader
 from nanochat.data.long_documents import CONTINUE_FROM, estimate_cropping
-from nanochat.data.packing import LongDocuments
+from nanochat.data.packing import LongDocuments, Tokens
 from nanochat.data.shards import ShardSet
 from nanochat.run.stage_run import StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -53,3 +55,27 @@ def choose_long_documents(
         return "crop", CroppingNote("")
     hint = "; --long-documents continue reads them on" if large else ""
     return "crop", CroppingNote(f"packing crops away {found}{hint}", alert=found.share >= CONTINUE_FROM)
+
+
+def reading_results(loader: LoaderState, long_documents: LongDocuments) -> dict[str, float | int | str]:
+    """What became of the text: how much of it best-fit packing cropped away, and the epoch it came to.
+
+    Nothing is said of what was never read.
+    """
+    if not loader.tokens_taken:
+        return {}
+    return {
+        "cropped_percent": 100 * loader.tokens_cut / loader.tokens_taken,
+        "long_documents": long_documents,
+        "epoch": loader.position.epoch,
+    }
+
+
+def validation_rows(options: BaseTrainOptions, tokenizer: Tokenizer, shards: ShardSet) -> Iterator[Tokens]:
+    """The validation shard's rows, packed, a batch (B, T+1) at a time.
+
+    Without `--eval-tokens` they end when as many tokens as the shard has were packed or cropped.
+    """
+    loader = PackedLoader(tokenizer, [shards.val], options.device_batch_size, options.max_seq_len)
+    while options.eval_tokens > 0 or not loader.epoch_size or loader.state.tokens_taken < loader.epoch_size:
+        yield loader.next_rows()
