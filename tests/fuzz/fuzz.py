@@ -12,7 +12,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,8 +175,10 @@ def fuzz(name: str, reader: Reader, inputs: int, seed: int) -> Tally:
     return tally
 
 
-def fuzz_all(inputs: int, seed: int, only: str = "") -> tuple[dict[str, Tally], list[str]]:
-    """The tally of every reader that stood, and what was found."""
+def fuzz_all(
+    inputs: int, seed: int, only: str = "", tell: Callable[[str, Tally], None] = lambda name, tally: None
+) -> tuple[dict[str, Tally], list[str]]:
+    """The tally of every reader that stood, told as it is known, and what was found."""
     chosen = {name: reader for name, reader in readers().items() if only in ("", name)}
     shares = sum(reader.share for reader in chosen.values())
     tallies, found = {}, []
@@ -185,7 +187,15 @@ def fuzz_all(inputs: int, seed: int, only: str = "") -> tuple[dict[str, Tally], 
             tallies[name] = fuzz(name, reader, max(1, round(inputs * reader.share / shares) + 1), seed)
         except Found as what:
             found.append(str(what))
+        else:
+            tell(name, tallies[name])
     return tallies, found
+
+
+def _print_row(name: str, tally: Tally) -> None:
+    slowest, grown = 1000 * tally.slowest, tally.grown / (1 << 20)
+    row = f"| {name:<26} | {tally.inputs:>9,} | {tally.refused:>9,} | {slowest:>11.1f} | {grown:>10.1f} |"
+    print(row, flush=True)
 
 
 def main() -> int:
@@ -196,14 +206,9 @@ def main() -> int:
     parser.add_argument("--reader", default="")
     given = parser.parse_args()
     began = time.monotonic()
-    tallies, found = fuzz_all(given.inputs, given.seed, given.reader)
     print(f"| {'reader':<26} | {'inputs':>9} | {'refused':>9} | slowest, ms | grown, MiB |")
-    print("|---|---|---|---|---|")
-    for name, tally in tallies.items():
-        print(
-            f"| {name:<26} | {tally.inputs:>9,} | {tally.refused:>9,} | {1000 * tally.slowest:>11.1f}"
-            f" | {tally.grown / (1 << 20):>10.1f} |"
-        )
+    print("|---|---|---|---|---|", flush=True)
+    tallies, found = fuzz_all(given.inputs, given.seed, given.reader, _print_row)
     total = sum(tally.inputs for tally in tallies.values())
     took = time.monotonic() - began
     print(f"\n{total:,} inputs over {len(tallies)} readers in {took:.0f} s, seed {given.seed}")
