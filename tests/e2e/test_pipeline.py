@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sshd import Sshd
 
 from nanochat.common.paths import Layout
+from nanochat.common.text import clean_json
 from nanochat.run.events import read_events
 from remote.hosts.book import HostBook
 from remote.store.store import Store
@@ -109,7 +111,8 @@ def test_the_app_killed_in_the_middle_loses_nothing_of_a_run_behind_ssh(person: 
         kept = store.events(f"box/{train.parent.name}")
         there, _ = read_events(train)
         assert [event.seq for event in kept] == list(range(len(there)))
-        assert kept == there
+        # As it is read, text is clean: what a model samples may hold control characters.
+        assert kept == [replace(event, data=clean_json(event.data)) for event in there]
         assert bpb(store, f"box/{train.parent.name}")[-1] < bpb(store, f"box/{train.parent.name}")[0]
         assert sum(event.kind == "metric" for event in kept) >= 60
 
