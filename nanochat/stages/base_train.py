@@ -41,7 +41,6 @@ from nanochat.train.pretraining_text import choose_long_documents, reading_resul
 from nanochat.train.resume import (
     check_same_model,
     forget_best_of_other_data,
-    other_data,
     restore_training,
     resume_point,
     resumes_exactly,
@@ -333,8 +332,6 @@ def report_start(
         return
     run.log(f"resuming from step {resumed.step} of {resumed.path}")
     alert_if_changed(job, resumed)
-    if changed := other_data(resumed, job.metadata["data"]):
-        run.alert("other_data", changed)
     if resumed.step >= horizon.steps:
         run.log(f"that is the end of {horizon.steps:,} steps or later: nothing is left to train")
     if not resumes_exactly(resumed, runtime.ranks, options.shard_by):

@@ -33,7 +33,7 @@ from nanochat.train.continuity import alert_if_changed
 from nanochat.train.loop import Training, TrainingLength
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
-from nanochat.train.resume import forget_best_of_other_data, named_tokenizer, other_data, restore_training
+from nanochat.train.resume import forget_best_of_other_data, named_tokenizer, restore_training
 from nanochat.train.starting_checkpoint import find_start
 from nanochat.train.step import LoopState, prepare_for_training
 from nanochat.train.tag import alert_if_tag_in_use, check_steps, claim_tag
@@ -229,8 +229,6 @@ def report_start(job: Training, start: StartingPoint, info: Mapping[str, Any]) -
     if start.resumed:
         run.log(f"resuming from step {start.checkpoint.step} of {start.checkpoint.path}")
         alert_if_changed(job, start.checkpoint)
-        if changed := other_data(start.checkpoint, job.metadata["data"]):
-            run.alert("other_data", changed)
     else:
         alert_if_tag_in_use(run, job.saver.tag)
 

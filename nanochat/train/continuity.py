@@ -5,13 +5,16 @@ from typing import Any
 
 from nanochat.checkpoint.files import Checkpoint
 from nanochat.train.loop import Training
+from nanochat.train.resume import other_data
 
 
 def alert_if_changed(job: Training, resumed: Checkpoint) -> None:
-    """Alerts when the batch or the horizon is another than the checkpoint was trained with, naming both.
+    """Alerts when batch, horizon or data are others than the checkpoint was trained with, naming both.
 
-    Both are allowed: a longer training is how one goes on. But rates and losses are then not comparable.
+    All are allowed: a longer training is how one goes on. But rates and losses are then not comparable.
     """
+    if told := other_data(resumed, job.metadata["data"]):
+        job.run.alert("other_data", told)
     before, now = resumed.meta, job.batch
     batch = batch_of(before)
     if batch and batch != now:
