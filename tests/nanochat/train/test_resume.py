@@ -52,7 +52,7 @@ def test_another_batch_or_horizon_is_an_alert_that_names_both(
 ) -> None:
     options = [f"--base-dir={base}", *TINY, "--num-iterations=6", "--sample-every=-1", "--eval-every=-1"]
     assert main("base_train", [*options, "--save-every=3"]) == 0
-    assert main("base_train", [*options, changed, "--resume-from-step=3"]) == 0
+    assert main("base_train", [*options, changed, "--resume-from-step=3", "--overwrite"]) == 0
     alerts = [e.data for e in of_kind(events_of(base), "alert") if str(e.data["what"]).startswith("other_")]
     assert [alert["what"] for alert in alerts] == ([what] if what else [])
     assert all(name in str(alerts[0]["message"]) for name in named)
