@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,34 @@ def open_shard(path: Path) -> Iterator["pq.ParquetFile"]:
     """
     with open_parquet(path) as file:
         check_text_column(path, file.schema_arrow, TEXT_COLUMN)
+        _check_footer(path, file)
         yield file
+
+
+def _check_footer(path: Path, file: "pq.ParquetFile") -> None:
+    """Raises `UserError` when the footer contradicts itself: its row groups do not add up to its rows, or two
+    of them are the same pages of the file, whose documents would be read twice.
+
+    A footer has no checksum of its own.
+    """
+    footer, size = file.metadata, path.stat().st_size
+    spans, rows = [], 0
+    for index in range(footer.num_row_groups):
+        group = footer.row_group(index)
+        rows += group.num_rows
+        for number in range(group.num_columns):
+            column = group.column(number)
+            if column.path_in_schema == TEXT_COLUMN:
+                first = column.dictionary_page_offset or column.data_page_offset
+                spans.append((first, first + column.total_compressed_size))
+    spans.sort()
+    apart = all(end <= start for (_, end), (start, _) in pairwise(spans))
+    inside = not spans or (spans[0][0] >= 4 and spans[-1][1] <= size)
+    if rows != footer.num_rows or len(spans) != footer.num_row_groups or not apart or not inside:
+        raise UserError(
+            f"{path} is damaged: its footer does not fit its content",
+            "delete it and build or download it again",
+        )
 
 
 def check_text_column(path: Path, schema: object, column: str) -> None:

@@ -17,6 +17,7 @@ from nanochat.data.shards import (
     iter_documents,
     iter_row_groups,
     list_shards,
+    open_shard,
     shard_info,
     shard_name,
     split_shards,
@@ -188,3 +189,25 @@ def test_reading_no_shard_needs_no_pyarrow() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "set()"
+
+
+def test_a_footer_that_gives_a_row_group_twice_is_damaged(tmp_path: Path) -> None:
+    """It has no checksum, and pages of another row group pass theirs."""
+
+    def varint(offset: int) -> bytes:
+        number, out = 2 * offset, b""  # zigzag
+        while number >= 128:
+            out, number = out + bytes([number % 128 + 128]), number // 128
+        return out + bytes([number])
+
+    path = tmp_path / "shard_00000.parquet"
+    table = pa.table({"text": [f"document {number:04d}" for number in range(40)]})
+    pq.write_table(table, path, row_group_size=10, use_dictionary=False, write_statistics=False)
+    with open_shard(path) as file:
+        second, third = (file.metadata.row_group(i).column(0).data_page_offset for i in (1, 2))
+    raw = path.read_bytes()
+    footer = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    assert len(varint(second)) == len(varint(third))
+    path.write_bytes(raw[:footer] + raw[footer:].replace(varint(third), varint(second)))
+    with pytest.raises(UserError, match="its footer does not fit its content"), open_shard(path):
+        pass
