@@ -254,7 +254,7 @@ def _run_standalone(spec: StageSpec, options: Options, layout: Layout) -> int:
         problem = state.end(
             outcome.status, outcome.error, outcome.exit_code, patience=until - time.monotonic()
         )
-        if problem:
+        if problem and outcome.status != "failed":  # of a failure one line has been printed
             say(f"{spec.name}: the end of the run is not recorded: {problem}", sys.stderr)
     return outcome.exit_code
 

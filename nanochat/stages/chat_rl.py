@@ -4,6 +4,7 @@ The gradient estimator is Williams's (Machine Learning 8, 1992) with the mean re
 as its baseline; see `nanochat.train.rollouts`.
 """
 
+import contextlib
 import math
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.chat_options import ChatRlOptions
 from nanochat.infer.engine import Engine
 from nanochat.infer.scheduler import FinishReason
+from nanochat.run.activity import EVALUATING
 from nanochat.run.stage_run import StageRun, main
 from nanochat.tasks.base import Task, question_text
 from nanochat.tasks.fingerprint import tasks_fingerprint
@@ -162,7 +164,7 @@ def rollout_loader(
         rows=options.rollout_rows,
     )
     return RolloutLoader(
-        RolloutGenerator(engine, job.tokenizer, config, metrics.check_stop),
+        RolloutGenerator(engine, job.tokenizer, config, metrics.check_stop, metrics.sampling),
         task,
         questions=options.examples_per_step,
         rows=options.device_batch_size,
@@ -189,6 +191,12 @@ class RolloutMetrics:
         """Between two steps of decoding. Several processes agree to stop between two steps of training."""
         if self.job.runtime.world == 1:
             self.job.check_stop()
+
+    def sampling(self) -> contextlib.AbstractContextManager[None]:
+        """Says that several processes sample together, which nobody should break off."""
+        if self.job.runtime.world == 1:
+            return contextlib.nullcontext()
+        return self.job.run.activity.during(EVALUATING)
 
     def record(self, rollouts: list[Rollout]) -> None:
         """Logs the rollouts of a step, of all ranks, and now and then the best answer to two questions."""

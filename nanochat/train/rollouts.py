@@ -7,6 +7,7 @@ of tools are not. No value network, no ratio clipping, no KL term: the policy th
 is trained, so importance ratios are 1.
 """
 
+import contextlib
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +69,7 @@ class RolloutGenerator:
     """Samples answers from a model and rewards them.
 
     Keep one: its weights are prepared once, and again when the model has been trained. `between_steps` is
-    called between two steps of decoding and may raise.
+    called between two steps of decoding and may raise; `during` is entered while answers are sampled.
     """
 
     def __init__(
@@ -77,9 +78,10 @@ class RolloutGenerator:
         tokenizer: Tokenizer,
         config: SamplingConfig,
         between_steps: Callable[[], None],
+        during: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self.engine, self.tokenizer, self.config = engine, tokenizer, config
-        self.between_steps = between_steps
+        self.between_steps, self.during = between_steps, during
         self._stop = tokenizer.answer_ends
 
     def generate(self, task: Task, indices: Sequence[int], salt: str) -> list[Rollout]:
@@ -93,7 +95,8 @@ class RolloutGenerator:
         requests = [
             self._request(prompt, salt, index) for index, prompt in zip(indices, prompts, strict=True)
         ]
-        sampled = self.engine.complete(requests, self.config.rows, self.between_steps)
+        with self.during():
+            sampled = self.engine.complete(requests, self.config.rows, self.between_steps)
         rollouts = []
         for index, question, prompt, completions in zip(indices, questions, prompts, sampled, strict=True):
             texts = [completion_text(self.tokenizer, completion) for completion in completions]
