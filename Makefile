@@ -9,7 +9,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast fuzz lint bench wheel clean
+.PHONY: help demo test test-fast fuzz chaos lint bench wheel clean
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -64,6 +64,9 @@ test-fast: $(VENV)/.dev ## the test suite without its slow tests: under 4 minute
 
 fuzz: $(VENV)/.dev ## a million broken inputs over every reader of foreign bytes; prints the counts
 	@$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
+
+chaos: $(VENV)/.dev ## every step of saving fails in turn, in every stage (docs/reliability.md)
+	@NANOCHAT_CHAOS=long $(BIN)/python -m pytest -n $(JOBS) tests/nanochat/stages/test_chaos.py $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, cargo fmt, clippy
 	@$(BIN)/python .make/toolchain.py --lint
