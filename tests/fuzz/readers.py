@@ -19,9 +19,10 @@ from nanochat.config.options import from_mapping
 from nanochat.config.plan import parse_plan
 from nanochat.config.stages import stage_spec
 from nanochat.data.html_text import page_text
+from nanochat.data.sources import Skips
 from nanochat.evals.records import RecordFile
 from nanochat.run.events import EventWriter, parse_line, read_events
-from nanochat.tasks.customjson import _conversation
+from nanochat.tasks.customjson import read_conversations
 from nanochat.tasks.identity import SHIPPED, read_identity
 from nanochat.tasks.mixture import parse_part
 from nanochat.tools.calculator import calculate
@@ -306,7 +307,9 @@ def readers() -> dict[str, Reader]:
             files.of(RecordFile), (b'{"task": "t", "index": 3, "correct": true}\n',), few
         ),
         "checkpoint metadata": Reader(files.of(read_meta), dumped({"step": 1, "files": {}}), few),
-        "conversation": Reader(lambda raw: _conversation(raw, "file, line 1"), dumped(conversation)),
+        "conversation": Reader(
+            files.of(lambda path: read_conversations(path, Skips())), dumped(conversation), few
+        ),
         "page": Reader(
             page_text,
             (b"<!doctype html><svg><p>a<table><b>x</b></svg><!-- c -->d",),
