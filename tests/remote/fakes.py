@@ -4,7 +4,11 @@ Everything around it is real: agent, supervisor, transports, store.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+from nanochat.common.text import clean_json
+from nanochat.run.events import Event, read_events
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,3 +63,9 @@ def fake_python(
     path.write_text(text)
     path.chmod(0o755)
     return path
+
+
+def clean_events(path: Path) -> list[Event]:
+    """The events of a log as a store hands them out: their texts clean."""
+    events, _ = read_events(path)
+    return [replace(event, data=clean_json(event.data)) for event in events]

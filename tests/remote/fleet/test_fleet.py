@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from fakes import fake_python
+from fakes import clean_events, fake_python
 from sshd import Relay, Sshd
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from nanochat.run.events import read_events
 from remote.fleet.fleet import Fleet
 from remote.hosts.book import HostBook
 from remote.runs import Change, RunRequest, split_key
@@ -58,7 +57,7 @@ def complete(fleet: Fleet, key: str, base: Path) -> bool:
 
 def same_as_the_host(fleet: Fleet, key: str, base: Path) -> None:
     """The store's events are the host's, `seq` from 0 without gap or repeat."""
-    there, _ = read_events(base / "runs" / split_key(key)[1] / "events.jsonl")
+    there = clean_events(base / "runs" / split_key(key)[1] / "events.jsonl")
     here = fleet.store.events(key)
     assert [event.seq for event in here] == list(range(len(there)))
     assert here == there
