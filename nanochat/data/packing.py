@@ -3,8 +3,8 @@
 Each row is filled with the longest buffered document that still fits. When none fits, one of two rules holds:
 
 - crop, upstream nanochat's: the shortest is cropped to the space left and its rest dropped;
-- continue: the longest fills the space left, and its rest goes into the next rows, without bos. Nothing is
-  lost. The longest, so that what waits in the buffer is short: every document is read in time.
+- continue: any of them fills the space left, and its rest goes into the next rows, without bos. Nothing is
+  lost. Neither the longest nor the shortest: a short training would see nothing but tables, or snippets.
 
 Among equal lengths the first to arrive goes first.
 """
@@ -59,9 +59,12 @@ class DocumentBuffer:
         index = bisect_right(self._lengths, limit)
         return self._take(self._lengths[index - 1])[1] if index else None
 
-    def take_any_longest(self) -> tuple[int, Tokens]:
-        """(length, tokens) of the longest document. IndexError when there is none."""
-        return self._take(self._lengths[-1])
+    def take_any(self) -> tuple[int, Tokens]:
+        """(length, tokens) of a document of any length, drawn by what is in the buffer: an equal one draws
+        the same. ZeroDivisionError when there is none.
+        """
+        drawn = (self.tokens * 2_654_435_761 % (1 << 32)) >> 8  # Knuth's multiplicative hash
+        return self._take(self._lengths[drawn % len(self._lengths)])
 
     def take_shortest(self) -> tuple[int, Tokens]:
         """(length, tokens) of the shortest document. IndexError when there is none."""
@@ -124,7 +127,7 @@ def continue_row(
         room = len(row) - filled
         tokens = buffer.take_longest(room)
         if tokens is None:
-            length, tokens = buffer.take_any_longest()
+            length, tokens = buffer.take_any()
             lost += length - len(tokens)
             rest = tokens[room:]
             tokens = tokens[:room]
