@@ -273,7 +273,7 @@ def readers() -> dict[str, Reader]:
             files.frame, dumped(state_frame, problem, chunk), few / 2, (UserError, Resync)
         ),
         "answer of ls": Reader(_parsed(_log_sizes), dumped(listing)),
-        "answer of probe": Reader(_parsed(lambda answer: _probe("box", answer)), dumped(PROBE)),
+        "answer of probe": Reader(_parsed(lambda answer: _probe("box", answer, 0.0)), dumped(PROBE)),
         "agent: documents": Reader(_agent_document, dumped(RUN, STATE)),
         "agent: a file": Reader(files.of(read_json), dumped(RUN), few),
         "agent: submit": Reader(_request_of(Submission), dumped({"plan": None, "runs": RUNS}), errors=agent),
