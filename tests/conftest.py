@@ -59,3 +59,8 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     monkeypatch.delenv("NANOCHAT_RUN_DIR", raising=False)
     (tmp_path / "base").mkdir()
     return Layout(tmp_path / "base")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are numbered, not spelled: a gzip header holds the time, and workers must collect the same names."""
+    return argname if isinstance(val, bytes) else None
