@@ -62,5 +62,5 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Bytes are numbered, not spelled: a gzip header holds the time, and workers must collect the same names."""
+    """Bytes are numbered, not spelled: gzip writes the time, and workers must collect the same ids."""
     return argname if isinstance(val, bytes) else None
