@@ -178,7 +178,7 @@ def test_no_words_at_all_says_where_a_list_is_to_be_had(layout):
 )
 def test_a_word_list_with_a_bad_line_names_it(layout, content, line):
     (layout.base / "words_alpha.txt").write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match=f"line {line}: .* is no word"):
+    with pytest.raises(UserError, match=f"line {line}: .* is not a word"):
         make_task("SpellingBee", TaskData.at(layout))
 
 
