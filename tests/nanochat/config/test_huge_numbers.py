@@ -96,7 +96,7 @@ def test_a_probe_with_any_value_is_a_probe_or_one_line(name: str, value: object)
     }
     answer[name] = [{"name": "\x1b]0;x\x07", "mem_total": value}] if name == "gpus" else value
     try:
-        probe = _probe("box", answer)
+        probe = _probe("box", answer, 0.0)
     except UserError as error:
         assert "cannot read" in str(error) and "\n" not in str(error)
     else:
