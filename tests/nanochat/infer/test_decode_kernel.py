@@ -94,7 +94,7 @@ assert not logits.any()
     ("given", "said"),
     [
         ({"logits": zeros(1, VOCAB - 1)}, "too small"),
-        ({"logits": zeros(VOCAB, 2).T[:1]}, "gaps"),
+        ({"logits": zeros(VOCAB, 2).T[:1]}, "not contiguous"),
         ({"logits": frozen(zeros(1, VOCAB))}, "read-only"),
         ({"tracks": [track(values=zeros(1, HEADS, SLOTS - 1, DIM))]}, "too small"),
         ({"tracks": [track(keys=zeros(1, HEADS, SLOTS, 2 * DIM))]}, "another head"),
@@ -106,7 +106,7 @@ assert not logits.any()
         ({"positions": [4]}, "without a rotation"),
         ({"positions": []}, "a position a row"),
         ({"tokens": [1, 2], "positions": [0, 0], "logits": zeros(2, VOCAB)}, "so many rows"),
-        ({"tracks": [track(keys=ONE, values=ONE)]}, "one array"),
+        ({"tracks": [track(keys=ONE, values=ONE)]}, "the same array"),
     ],
 )
 def test_arrays_that_do_not_fit_a_step(given: dict[str, Any], said: str) -> None:
@@ -120,7 +120,7 @@ def test_arrays_that_do_not_fit_a_step(given: dict[str, Any], said: str) -> None
         (lambda: kernel(layer(qkv=zeros(WIDTH, 2 * WIDTH))), "too few columns"),
         (lambda: kernel(layer(qkv=zeros(WIDTH + 1, 3 * WIDTH))), "another height"),
         (lambda: kernel(layer(down=zeros(3 * WIDTH, WIDTH))), "do not fit"),
-        (lambda: kernel(layer(down=zeros(WIDTH))), "rows and columns"),
+        (lambda: kernel(layer(down=zeros(WIDTH))), "two dimensions"),
         (lambda: kernel(layer(out=zeros(WIDTH, WIDTH + 1))), "give what it takes"),
         (lambda: kernel(layer(qkv=zeros(WIDTH, 4 * WIDTH), value_table=zeros(VOCAB, 3))), "another width"),
         (lambda: kernel(layer(value_table=zeros(VOCAB, WIDTH))), "too few columns"),
