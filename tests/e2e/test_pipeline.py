@@ -17,6 +17,8 @@ from nanochat.run.events import read_events
 from remote.hosts.book import HostBook
 from remote.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     f"--set={item}"

@@ -4,6 +4,8 @@ import pytest
 from fuzz import Found, broken, fuzz, fuzz_all
 from readers import Reader
 
+pytestmark = pytest.mark.slow
+
 INPUTS = 15_000
 
 

@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 NOT_BARE = ("safetensors", "textual", "plotext", "transformers", "asyncssh", "rustbpe", "psutil")
 """What a machine with torch, pyarrow and tiktoken alone does not have."""

@@ -15,6 +15,8 @@ from tui.screens.run import RunScreen
 from tui.widgets.choice import Choice
 from tui.widgets.log_view import LogView
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:

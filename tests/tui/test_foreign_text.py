@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 RUN_ID = "20260101-000000-base_train-0001"
 EVIL = "\x1b]1337;EVIL\x07\x1b[5;6H\x9b7mEVIL\x1bPq\x07\x0e\u202e\x85\x7f"

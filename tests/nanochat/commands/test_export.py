@@ -25,6 +25,8 @@ from nanochat.tokenizer.huggingface import merge_pair, tokenizer_json
 from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
 from nanochat.tokenizer.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.slow
+
 transformers = pytest.importorskip("transformers", reason="needs transformers: pip install '.[test]'")
 tokenizers = pytest.importorskip("tokenizers", reason="needs transformers: pip install '.[test]'")
 

@@ -23,6 +23,8 @@ from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
 from nanochat.train.schedule import lr_multiplier, muon_momentum, muon_weight_decay
 from nanochat.train.step import train_step
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tokenizer(shared_reference: Path) -> Tokenizer:

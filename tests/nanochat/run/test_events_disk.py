@@ -19,6 +19,8 @@ from nanochat.run import events as events_module
 from nanochat.run.events import Event, EventWriter, read_events
 from nanochat.run.stage_run import StageRun, run_stage
 
+pytestmark = pytest.mark.slow
+
 ERRORS = [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.ESTALE]
 
 

@@ -23,6 +23,8 @@ from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun
 from nanochat.stages import base_loss
 
+pytestmark = pytest.mark.slow
+
 VOCAB = byte_tokenizer().vocab_size
 MODERN = ModelConfig(64, VOCAB, 2, 2, 1, 32, "SL")
 OLD = ModelConfig(64, VOCAB, 2, 2, 1, 32, "L", CLASSIC)

@@ -34,6 +34,8 @@ from nanochat.run.stage_run import main
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.step import LossTracker, StepResult, train_step
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

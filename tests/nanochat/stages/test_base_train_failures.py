@@ -14,6 +14,8 @@ from training_data import TINY, write_shards
 from nanochat.checkpoint.files import MODEL, OPTIM, list_checkpoints, newest_complete
 from nanochat.run.events import Event, read_events
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -16,6 +16,8 @@ from nanochat.checkpoint.files import MODEL, find_checkpoint, list_checkpoints
 from nanochat.run.events import Event, read_events
 from nanochat.run.stage_run import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 STEPS = 12
 

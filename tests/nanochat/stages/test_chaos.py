@@ -20,6 +20,8 @@ from training_data import TINY, link_base, make_base
 from nanochat.checkpoint.files import MODEL, OPTIM, Checkpoint, list_checkpoints
 from nanochat.run.stage_run import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 LONG = os.environ.get("NANOCHAT_CHAOS") == "long"
 SAVED, LAST = 2, 4

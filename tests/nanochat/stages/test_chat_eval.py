@@ -16,6 +16,8 @@ from nanochat.run.stage_run import main
 from nanochat.tasks.base import Conversation, Task, assistant, user
 from nanochat.tasks.scoring import choice_conversation
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:

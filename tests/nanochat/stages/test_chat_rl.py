@@ -34,6 +34,8 @@ from nanochat.train.rollouts import (
 )
 from nanochat.train.step import train_step
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = [
     "--task=Arithmetic", "--dtype=float32", "--num-iterations=3", "--examples-per-step=4", "--num-samples=4",

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from training_data import TINY, events_of, of_kind
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 FAILING = """
 import os, sys

@@ -29,6 +29,8 @@ from nanochat.tasks.mixture import MixturePart, make_mixture, parse_part
 from nanochat.tasks.registry import TaskData
 from nanochat.train.schedule import progress_multiplier
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 MIXTURE = "--mixture=Identity:40*2,Arithmetic:120"
 QUICK = ["--dtype=float32", "--offline", MIXTURE, "--val-mixture=Arithmetic/test:16", "--init-lr-frac=0.3"]

@@ -8,6 +8,8 @@ from training_data import TINY, byte_tokenizer, documents, events_of, of_kind, w
 
 from nanochat.run.stage_run import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def books(tmp_path: Path) -> Path:

@@ -17,6 +17,8 @@ from nanochat.run.stage_run import main
 from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
 from nanochat.train.step import train_step
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = 64
 TUNE = [
     "--dtype=float32", "--offline", "--mixture=CustomJSON", f"--max-seq-len={CONTEXT}", "--sample-every=-1",

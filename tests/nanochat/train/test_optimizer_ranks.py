@@ -12,6 +12,8 @@ from torch import nn
 from nanochat.compute.ranks import Ranks
 from nanochat.train.optimizer import MuonAdamW
 
+pytestmark = pytest.mark.slow
+
 STEPS = 3
 
 Shapes = tuple[list[tuple[int, ...]], list[tuple[int, int]], int]

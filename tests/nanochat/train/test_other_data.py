@@ -17,6 +17,8 @@ from nanochat.tasks.fingerprint import tasks_fingerprint
 from nanochat.tasks.mixture import make_mixture, parse_part
 from nanochat.tasks.registry import TaskData
 
+pytestmark = pytest.mark.slow
+
 
 def test_other_sizes_names_or_another_build_are_another_fingerprint(tmp_path: Path) -> None:
     folder = tmp_path / "data"

@@ -19,6 +19,8 @@ from nanochat.compute.ranks import Ranks
 from nanochat.run.stage_run import main
 from nanochat.train.validation import ValidationSet
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = [*TINY, "--num-iterations=6", "--sample-every=-1"]
 
 

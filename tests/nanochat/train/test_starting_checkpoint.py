@@ -17,6 +17,8 @@ from nanochat.run.stage_run import StageRun
 from nanochat.train.resume import resume_point
 from nanochat.train.starting_checkpoint import find_start
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ChatSftOptions()
 
 

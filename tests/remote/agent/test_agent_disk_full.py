@@ -14,6 +14,8 @@ from agenthost import AgentHost, until
 
 from remote.agent import procs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def small(pyz: Path, tmp_path: Path) -> Iterator[AgentHost]:

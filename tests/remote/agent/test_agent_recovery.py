@@ -15,6 +15,8 @@ from agenthost import ENDED, AgentHost, until
 
 from remote.agent import procs
 
+pytestmark = pytest.mark.slow
+
 SUCCEEDED = ("stage_end", {"status": "succeeded", "error": "", "results": {}})
 
 

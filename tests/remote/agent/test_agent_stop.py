@@ -16,6 +16,8 @@ from remote.agent import procs
 from remote.agent.rundirs import RunDir
 from remote.agent.stop_signals import AGAIN, PATIENCE, SAVING, Escalation, puts_off_kill
 
+pytestmark = pytest.mark.slow
+
 
 def stop(agent: AgentHost, run_id: str, grace: float) -> None:
     agent.call("stop", "--run", run_id, "--grace", str(grace))

@@ -13,6 +13,8 @@ from agenthost import AgentHost, until
 from remote.agent import control, procs
 from remote.agent.files import AgentError
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_plan_runs_in_order_and_every_end_is_recorded(agent: AgentHost) -> None:
     first = agent.stage(steps=3)

@@ -16,6 +16,8 @@ from remote.hosts.book import HostBook
 from remote.runs import Change, RunRequest, split_key
 from remote.transport.base import ChangedHostKey, HostUnreachable, UnknownHostKey
 
+pytestmark = pytest.mark.slow
+
 TWO = [RunRequest("tok_train", {"vocab_size": 512}), RunRequest("base_train", {"depth": 2}, needs=(0,))]
 
 

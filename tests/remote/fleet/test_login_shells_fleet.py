@@ -17,6 +17,8 @@ from remote.hosts.book import HostBook
 from remote.runs import CommandRecord, RunRequest
 from remote.transport.ssh import SSHTransport
 
+pytestmark = pytest.mark.slow
+
 AWKWARD_BASE = "a b/it's \\ back\\\\slash $HOME !x"
 INTERPRETER = '#!/bin/sh\nprintf "ran in %s" "$NANOCHAT_BASE_DIR"\n'
 

@@ -23,6 +23,8 @@ from remote.fleet.submission import plan_requests
 from remote.hosts.book import HostBook
 from remote.runs import split_key
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 PLAN = """
 pass_env = ["WANDB_API_KEY", "NOWHERE"]

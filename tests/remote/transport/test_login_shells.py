@@ -17,6 +17,8 @@ from remote.transport.base import Completed, LoginShellFailed
 from remote.transport.login_shell import command_line, script_line
 from remote.transport.ssh import SSHTransport
 
+pytestmark = pytest.mark.slow
+
 AWKWARD = [
     "it's", 'say "hi"', "$HOME", "${HOME:-x}", "a  b", "`id`", "*", "new\nline", "ünï", "-n", "", "\\",
     "\\\\", "\\'", "!x", "!!", "a\\nb", "%s%n", "~", "\t", "{a,b}", "#x", "x" * 5000, "'" * 300,

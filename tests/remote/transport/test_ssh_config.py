@@ -17,6 +17,8 @@ from remote.transport.base import AuthenticationFailed, UnknownHostKey
 from remote.transport.ssh import SSHTransport
 from remote.transport.ssh_config import read_settings
 
+pytestmark = pytest.mark.slow
+
 ME = getpass.getuser()
 
 

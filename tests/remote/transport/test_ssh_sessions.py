@@ -13,6 +13,8 @@ from remote.hosts.book import HostBook
 from remote.transport.base import HostUnreachable
 from remote.transport.ssh import SSHTransport
 
+pytestmark = pytest.mark.slow
+
 
 def limit(sshd: Sshd, sessions: int) -> None:
     sshd.kill()

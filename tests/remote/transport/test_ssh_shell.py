@@ -17,6 +17,8 @@ from nanochat.common.paths import Layout
 from remote.hosts.book import Host
 from tui.actions.run import shell_on
 
+pytestmark = pytest.mark.slow
+
 
 class Screen:
     """What `shell_on` asks of the app."""
