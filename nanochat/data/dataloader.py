@@ -51,7 +51,7 @@ class Position:
     taken: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoaderState:
     """All a loader needs to resume: position, buffered documents, and counts since the start."""
 
@@ -63,6 +63,16 @@ class LoaderState:
     """Tokens read in the epoch so far."""
     rest: Tokens = field(default_factory=lambda: np.empty(0, dtype=np.int32))
     """What the last row left of its last document, where long documents continue in the next row."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LoaderState):
+            return NotImplemented
+        ours, theirs = self.to_tensors(), other.to_tensors()
+        return (
+            self.to_meta() == other.to_meta()
+            and ours.keys() == theirs.keys()
+            and all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+        )
 
     @property
     def tokens_taken(self) -> int:
