@@ -73,6 +73,7 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, cargo fmt, clippy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@MYPYPATH=.make $(BIN)/mypy .make/*.py
 	@$(BIN)/mypy .make
 	@for crate in $(CRATES); do \
 	  cargo fmt --manifest-path $$crate/Cargo.toml --check; \

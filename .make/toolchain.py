@@ -130,16 +130,21 @@ def fetch_rust() -> None:
 
 
 def add_lint_tools() -> None:
-    """Give the fetched Rust, which has the compiler only, what `make lint` calls; another is left alone."""
+    """Give a Rust that was fetched, the compiler alone, what `make lint` calls. Another is left as it is."""
+    rustup = FOLDER / "rustup"
     for component, command in LINT_TOOLS.items():
         if succeeds("cargo", command, "--version"):
             continue
+        if not rustup.exists():
+            raise SystemExit(
+                f"cargo {command} is missing: rustup component add {component}, then run make lint again."
+            )
         try:
-            run(["rustup", "component", "add", component], FOLDER / f"{component}.log")
+            run([str(rustup), "component", "add", component], FOLDER / f"{component}.log")
         except CommandError as error:
             raise SystemExit(
-                f"cargo {command} is missing and could not be fetched ({error}): "
-                f"rustup component add {component}, then run make again. Log: {error.log}"
+                f"cargo {command} is missing and could not be fetched ({error}): run make lint again "
+                f"where rustup's host can be reached. Log: {error.log}"
             ) from error
 
 

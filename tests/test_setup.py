@@ -331,3 +331,19 @@ def test_the_wheel_is_built_without_a_compiler_and_runs_without_rust(tmp_path: P
         )
         assert checked.returncode == 1
         assert "is no manylinux_2_5 wheel: auditwheel calls it manylinux_2_17_" in checked.stderr
+
+
+def test_lint_adds_what_a_fetched_rust_lacks_and_names_what_another_lacks(checkout: Path, tmp_path: Path):
+    venv = environment(checkout / ".venv")
+    path = commands(tmp_path / "bin", without=(*RUST, "cc"))
+    script(path / "cc", "exit 0")
+    new_rust(path)
+    script(path / "cargo", f'[ "$1" = fmt ] && ! [ -e "{tmp_path}/added" ] && exit 1; exit 0')
+    setup = [str(venv / "bin" / "python"), ".make/toolchain.py", "--lint"]
+    env = {"PATH": str(path), "HOME": str(tmp_path)}
+    own = subprocess.run(setup, cwd=checkout, env=env, capture_output=True, text=True, check=False)
+    assert own.returncode == 1
+    assert own.stderr == "cargo fmt is missing: rustup component add rustfmt, then run make lint again.\n"
+    script(venv / "toolchain" / "rustup", f'echo "$@" >> "{tmp_path}/added"')
+    subprocess.run(setup, cwd=checkout, env=env, check=True)
+    assert (tmp_path / "added").read_text() == "component add rustfmt\n"
