@@ -187,6 +187,7 @@ for step in range(1, 10_000):
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
     """The writer saves over the same three steps without pause and is killed at odd moments."""
     for attempt in range(6):

@@ -113,6 +113,7 @@ def base(tmp_path: Path) -> Path:
     return make_base(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_training_resumes_with_the_tokenizer_of_its_checkpoint(
     base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
