@@ -74,7 +74,6 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, cargo fmt, clippy
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@MYPYPATH=.make $(BIN)/mypy .make/*.py
-	@$(BIN)/mypy .make
 	@for crate in $(CRATES); do \
 	  cargo fmt --manifest-path $$crate/Cargo.toml --check; \
 	  cargo clippy --quiet --manifest-path $$crate/Cargo.toml --all-targets -- -D warnings; done
