@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
-from nanochat.common.errors import Exit, UserError
 from remote.transport.base import Completed, HostUnreachable, read_all, split_lines
+from remote.transport.child import end_child, start_child
 
 _GRACE = 5.0
 _STDERR_KEPT = 4096
@@ -33,7 +31,7 @@ class LocalTransport:
 
     async def run(self, argv: Sequence[str], input: bytes = b"", within: float = 60.0) -> Completed:
         """Runs a command to its end; killed, with `HostUnreachable`, after `within` seconds."""
-        process = await _spawn(argv)
+        process = await start_child(argv)
         try:
             async with asyncio.timeout(within):
                 stdout, stderr, _ = await asyncio.gather(
@@ -45,13 +43,13 @@ class LocalTransport:
         except TimeoutError:
             raise HostUnreachable(self.name, f"{Path(argv[0]).name} gave no answer in {within:g} s") from None
         finally:
-            await _kill(process)
+            await end_child(process)
         assert process.returncode is not None
         return Completed(process.returncode, stdout, stderr)
 
     async def stream(self, argv: Sequence[str]) -> LocalStream:
         """Starts a command that goes on."""
-        stream = LocalStream(self.name, await _spawn(argv), self._streams)
+        stream = LocalStream(self.name, await start_child(argv), self._streams)
         self._streams.append(stream)
         return stream
 
@@ -92,26 +90,14 @@ class LocalStream:
         assert self._process.stdin is not None
         try:
             self._process.stdin.close()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GRACE):
-                    await self._process.wait()
-                    await self._listening
+            await end_child(self._process, within=_GRACE)
+            await asyncio.wait({self._listening}, timeout=_GRACE)
         finally:
-            await _kill(self._process)
+            await end_child(self._process)
             self._listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._listening
         return self._said.decode(errors="replace")
-
-
-async def _spawn(argv: Sequence[str]) -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
-    try:
-        return await asyncio.create_subprocess_exec(
-            *argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
-        )
-    except OSError as error:
-        raise UserError(f"cannot run {argv[0]}: {error.strerror}", exit_code=Exit.FAILED) from error
 
 
 def _reader(stream: asyncio.StreamReader | None) -> Callable[[int], Awaitable[bytes]]:
@@ -126,10 +112,3 @@ async def _feed(process: asyncio.subprocess.Process, input: bytes) -> None:
         process.stdin.write(input)
         await process.stdin.drain()
     process.stdin.close()
-
-
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()

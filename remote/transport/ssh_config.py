@@ -6,7 +6,6 @@ right only until it is not. Without an `ssh` on this machine asyncssh reads ~/.s
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fnmatch
 import getpass
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.text import sanitize
+from remote.transport.child import end_child, start_child
 
 _NO_TERMINAL = "Pseudo-terminal will not be allocated"
 #: the host's own locale decides there; a laptop's may not exist on it
@@ -59,21 +59,11 @@ async def read_settings(address: str, user: str = "", port: int = 0) -> SSHSetti
     words = [program, "-T", "-G", *_config_file()]
     words += ["-l", user] if user else []
     words += ["-p", str(port)] if port else []
-    process = await asyncio.create_subprocess_exec(
-        *words,
-        "--",
-        address,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    process = await start_child([*words, "--", address])
     try:
         out, err = await process.communicate()
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        await end_child(process)
     if process.returncode != 0:
         said = [line for line in err.decode(errors="replace").splitlines() if _NO_TERMINAL not in line]
         raise UserError(

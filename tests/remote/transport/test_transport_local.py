@@ -86,6 +86,19 @@ async def test_an_answer_without_end_is_cut_off_by_its_bytes(monkeypatch: pytest
         await LocalTransport().run(["yes"], within=20)
 
 
+async def test_a_command_that_prints_what_nobody_reads_ends_at_once() -> None:
+    """asyncio stops to read a full pipe, and takes a process for alive until its pipes are at their end."""
+    transport = LocalTransport()
+    stream = await transport.stream(["yes"])
+    await anext(stream.lines())
+    await asyncio.sleep(0.2)
+    async with asyncio.timeout(20):
+        await stream.close()
+    silent = await transport.stream(["sh", "-c", "yes | head -c 10000000; echo last words >&2"])
+    async with asyncio.timeout(20):
+        assert await silent.close() == "last words\n"
+
+
 async def test_a_long_line_is_read_in_linear_time_and_cut_off_by_its_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
