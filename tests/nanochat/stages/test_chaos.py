@@ -9,7 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ STAGES = {
 BREAK = """
 import errno, os, shutil, signal, sys
 from pathlib import Path
-from nanochat.checkpoint import files, saver
+from nanochat.checkpoint import saver, write
 from nanochat.run.stage_run import StageRun, main
 from nanochat.train import loop
 
@@ -80,8 +82,8 @@ def step_of_path(path, *_):
     name = path.name if path.name.lstrip(".").startswith("step_") else path.parent.name
     return int(name.lstrip(".").split(".")[0].removeprefix("step_"))
 
-before(files, "_write", "write", step_of_path)
-before(files, "_move_into_place", "commit", lambda temp, final: step_of_path(final))
+before(write, "_write_file", "write", step_of_path)
+before(write, "commit", "commit", lambda temp, final: step_of_path(final))
 before(loop.Training, "_evaluate", "evaluate", lambda self, item: self.state.step)
 before(saver, "add_figures", "figures", lambda checkpoint, figures: checkpoint.step)
 before(StageRun, "end", "end", lambda *_, **__: int(os.environ["BREAK_STEP"]))
@@ -152,6 +154,19 @@ def start_base(pretrained: Path, base: Path, stage: str) -> Path:
     return base
 
 
+@pytest.fixture(scope="module")
+def undisturbed(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
+    """The base directory of a training of a stage, on a number of processes, that nothing happened to."""
+
+    @cache
+    def train(stage: str, world: int) -> Path:
+        base = start_base(pretrained, tmp_path_factory.mktemp("undisturbed") / "base", stage)
+        assert run(base, stage, world, 1, None) == 0
+        return base
+
+    return train
+
+
 def run(base: Path, stage: str, world: int, attempt: int, failure: Failure | None) -> int:
     env = os.environ | {
         "PYTHONPATH": f"{ROOT}", "NANOCHAT_RUN_DIR": str(base / "runs/the-run"), "OMP_NUM_THREADS": "1",
@@ -194,7 +209,12 @@ def tensors(checkpoint: Checkpoint) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("stage", "world", "failure"), CASES)
 def test_what_can_be_resumed_from(
-    pretrained: Path, tmp_path: Path, stage: str, world: int, failure: Failure
+    pretrained: Path,
+    undisturbed: Callable[[str, int], Path],
+    tmp_path: Path,
+    stage: str,
+    world: int,
+    failure: Failure,
 ) -> None:
     base = start_base(pretrained, tmp_path / "base", stage)
     code = run(base, stage, world, 1, failure)
@@ -212,8 +232,6 @@ def test_what_can_be_resumed_from(
     last = checkpoints(base, stage)[-1]
     assert last.step == LAST
     assert last.meta["figures"]
-    other = start_base(pretrained, tmp_path / "other", stage)
-    assert run(other, stage, world, 1, None) == 0
-    a, b = tensors(last), tensors(checkpoints(other, stage)[-1])
+    a, b = tensors(last), tensors(checkpoints(undisturbed(stage, world), stage)[-1])
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
