@@ -221,9 +221,17 @@ class CorpusSummary:
     documents: int
     chars: int
     duplicates: int
-    shards: int
-    val_documents: int
+    rows: tuple[int, ...]
+    """Documents of each shard, in order; the last is for validation."""
     val_chars: int
+
+    @property
+    def shards(self) -> int:
+        return len(self.rows)
+
+    @property
+    def val_documents(self) -> int:
+        return self.rows[-1]
 
 
 def write_shards(
@@ -247,12 +255,14 @@ def write_shards(
             "add files, or split a long one with a smaller --doc-chars",
         )
     cutter = ShardCutter(plan_shards(chars, shard_chars, val_chars), documents)
+    rows: list[int] = []
     shard, done = 0, 0
     writer = ShardWriter(folder / shard_name(shard), row_group)
     try:
         for length, text in sort.sorted_documents():
             if cutter.next(length) != shard:
                 writer.close()
+                rows.append(writer.documents)
                 shard += 1
                 writer = ShardWriter(folder / shard_name(shard), row_group)
             writer.add(length, text)
@@ -262,4 +272,5 @@ def write_shards(
     except BaseException:
         writer.discard()
         raise
-    return CorpusSummary(documents, chars, sort.added - documents, shard + 1, writer.documents, writer.chars)
+    rows.append(writer.documents)
+    return CorpusSummary(documents, chars, sort.added - documents, tuple(rows), writer.chars)

@@ -10,9 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from nanochat.data.manifest import MANIFEST
 from nanochat.data.shards import ShardSet
-
-BUILD_FILE = "build.json"
 
 
 def shards_fingerprint(shards: ShardSet) -> dict[str, Any]:
@@ -21,8 +20,8 @@ def shards_fingerprint(shards: ShardSet) -> dict[str, Any]:
     sizes = [path.stat().st_size for path in paths]
     build = ""
     with contextlib.suppress(OSError):
-        if (shards.folder / BUILD_FILE).is_file():
-            build = hashlib.sha256((shards.folder / BUILD_FILE).read_bytes()).hexdigest()
+        if (shards.folder / MANIFEST).is_file():
+            build = hashlib.sha256((shards.folder / MANIFEST).read_bytes()).hexdigest()
     listed = [[path.name, size] for path, size in zip(paths, sizes, strict=True)]
     return {
         "name": shards.folder.name,

@@ -12,11 +12,12 @@ from nanochat.config.data_options import DataBuildOptions
 from nanochat.data.corpus import BucketSort, CorpusSummary, write_shards
 from nanochat.data.demo_corpus import demo_texts, source_files
 from nanochat.data.extract import MAX_DOC_CHARS, Extractor, split_document
+from nanochat.data.manifest import FORMAT, MANIFEST
+from nanochat.data.shards import shard_name
 from nanochat.data.sources import Skips, Source, walk
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, main
 
-MANIFEST = "build.json"
 READING_SHARE = 0.6
 """Fraction of the progress bar for reading; writing is the rest."""
 ALERT_SHARE = 0.01
@@ -153,7 +154,7 @@ def _why(skips: Skips) -> str:
 def _manifest(options: DataBuildOptions, summary: CorpusSummary, skips: Skips) -> str:
     """What the shards are made of; without times and paths, so that equal builds are equal files."""
     content = {
-        "format": "nanochat-shards",
+        "format": FORMAT,
         "version": 1,
         "sources": [Path(path).name for path in options.paths] + (["demo"] if options.demo else []),
         "seed": options.seed,
@@ -162,6 +163,7 @@ def _manifest(options: DataBuildOptions, summary: CorpusSummary, skips: Skips) -
         "chars": summary.chars,
         "duplicates": summary.duplicates,
         "shards": summary.shards,
+        "rows": {shard_name(number): rows for number, rows in enumerate(summary.rows)},
         "val_documents": summary.val_documents,
         "val_chars": summary.val_chars,
         "skipped": dict(sorted(skips.counts.items())),

@@ -1,8 +1,10 @@
 """Shards on disk: the last validates, ranks share row groups, a bad file is named in one line."""
 
+import json
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
@@ -211,3 +213,25 @@ def test_a_footer_that_gives_a_row_group_twice_is_damaged(tmp_path: Path) -> Non
     path.write_bytes(raw[:footer] + raw[footer:].replace(varint(third), varint(second)))
     with pytest.raises(UserError, match="its footer does not fit its content"), open_shard(path):
         pass
+
+
+@pytest.mark.parametrize(("listed", "is_damaged"), [(7, False), (8, True)])
+def test_a_shard_holds_the_documents_that_were_built(tmp_path: Path, listed: int, is_damaged: bool) -> None:
+    """A footer that fits itself and lost a row group says nothing; `build.json` counted them."""
+    path = tmp_path / "shard_00000.parquet"
+    pq.write_table(pa.table({"text": [f"document {number}" for number in range(7)]}), path)
+    content = {"format": "nanochat-shards", "version": 1, "rows": {path.name: listed}}
+    (tmp_path / "build.json").write_text(json.dumps(content), encoding="utf-8")
+    expected = pytest.raises(UserError, match="its footer does not fit") if is_damaged else nullcontext()
+    with expected, open_shard(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "manifest", ["", "{", "[]", "{}", '{"format": "other", "rows": {"shard_00000.parquet": 1}}']
+)
+def test_a_manifest_of_another_tool_says_nothing(tmp_path: Path, manifest: str) -> None:
+    path = tmp_path / "shard_00000.parquet"
+    pq.write_table(pa.table({"text": ["one", "two"]}), path)
+    (tmp_path / "build.json").write_text(manifest, encoding="utf-8")
+    assert shard_info(path).documents == 2

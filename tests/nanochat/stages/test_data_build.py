@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nanochat.common.paths import Layout
+from nanochat.data.manifest import documents_of_shards
 from nanochat.data.shards import iter_documents, list_shards, split_shards
 from nanochat.run.events import read_events
 from nanochat.run.stage_run import main
@@ -75,7 +76,10 @@ def test_real_shards_in_are_the_same_documents_out(layout: Layout, shared_data: 
     shards = list_shards(shared_data / "text")[:2]
     assert build(*shards, "--out", tmp_path / "out", "--shard-chars", "1_000_000") == 0
     assert set(iter_documents(list_shards(tmp_path / "out"))) == set(iter_documents(shards))
-    assert len(list_shards(tmp_path / "out")) > 5
+    shards = list_shards(tmp_path / "out")
+    assert len(shards) > 5
+    written = {path.name: pq.ParquetFile(path).metadata.num_rows for path in shards}
+    assert documents_of_shards(tmp_path / "out") == written
 
 
 def test_a_long_file_is_split_and_nothing_lost(layout: Layout, tmp_path: Path) -> None:
