@@ -3,13 +3,15 @@
 #   make test [ARGS=…]          the whole test suite          make lint    ruff, mypy, cargo fmt, clippy
 #   make test-fast [ARGS=…]     without the slow tests        make bench   every claim of speed, as a table
 #   make fuzz [ARGS=…]          a million broken inputs over every reader of foreign bytes
+#   make chaos [ARGS=…]         every step of saving fails in turn, in every stage
+#   make nightly                the long forms of all of these
 #   make wheel [DIST=dist]      a wheel for machines with no Rust and no compiler
 #   make demo TORCH=cpu         take PyTorch's small CPU build instead of the default one
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast fuzz chaos lint bench wheel clean
+.PHONY: help demo test test-fast fuzz chaos nightly lint bench wheel clean
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -67,6 +69,9 @@ fuzz: $(VENV)/.dev ## a million broken inputs over every reader of foreign bytes
 
 chaos: $(VENV)/.dev ## every step of saving fails in turn, in every stage (docs/reliability.md)
 	@NANOCHAT_CHAOS=long $(BIN)/python -m pytest -n $(JOBS) tests/nanochat/stages/test_chaos.py $(ARGS)
+
+nightly: ## lint, the whole suite, and the long forms of what it has a part of
+	@$(MAKE) --no-print-directory lint test chaos fuzz
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, cargo fmt, clippy
 	@$(BIN)/python .make/toolchain.py --lint
