@@ -34,6 +34,11 @@ stage = "base_train"
 options = { depth = 1, head_dim = 16, max_seq_len = 64, device_batch_size = 8, total_batch_size = 512, num_iterations = 60, eval_every = 20, eval_tokens = 2048, warmup_steps = 2 }
 """  # noqa: E501
 
+FAR_LOCALE = os.environ.get(
+    "NANOCHAT_FAR_LOCALE", "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 PYTHONIOENCODING=ascii:strict"
+)
+"""What the host's login sets: no UTF-8, and Python does not replace it."""
+
 
 @pytest.fixture
 def env(layout: Layout, home: Path, tmp_path: Path, known_sshd: Sshd) -> dict[str, str]:
@@ -41,6 +46,9 @@ def env(layout: Layout, home: Path, tmp_path: Path, known_sshd: Sshd) -> dict[st
     python = tmp_path / "stage python"
     python.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" OMP_NUM_THREADS=1 exec {sys.executable} "$@"\n')
     python.chmod(0o755)
+    known_sshd.kill()
+    known_sshd.more_config = f"SetEnv {FAR_LOCALE}\n"
+    known_sshd.start()
     HostBook(layout).add(known_sshd.host(base=tmp_path / "far", python=str(python)))
     text = tmp_path / "texts"
     text.mkdir()
