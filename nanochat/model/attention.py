@@ -16,7 +16,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from nanochat.common.errors import UserError, one_line
 from nanochat.model.attention_cpu import (
@@ -144,6 +143,8 @@ def attend(
     elif queries == 1:
         y = _sdpa(q, k, v, scale)
     elif window is not None and queries == keys and kernel.name == "flex":
+        from nanochat.model.attention_flex import flex_window
+
         y = flex_window(q, k, v, window, scale)
     elif window is not None and queries == keys and 0 < 2 * window <= keys:
         y = _blocked(q, k, v, window, scale)
@@ -179,40 +180,6 @@ def _sdpa(
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=grouped
     )
-
-
-# Training asks for the same masks at every step.
-_block_masks: dict[tuple[int, int, torch.device], BlockMask] = {}
-
-
-def block_mask(length: int, window: int, device: torch.device) -> BlockMask:
-    """Which blocks of a (length, length) square a left window touches; made once for a shape."""
-    key = (length, window, device)
-    if key not in _block_masks:
-
-        def allowed(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return (key <= query) & (query - key <= window)
-
-        _block_masks[key] = create_block_mask(allowed, None, None, length, length, device=str(device))
-    return _block_masks[key]
-
-
-@functools.cache
-def _compiled_flex() -> Callable[..., Any]:
-    compiled: Callable[..., Any] = torch.compile(flex_attention, dynamic=False)
-    return compiled
-
-
-def flex_window(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> Tensor:
-    """FlexAttention (arXiv 2412.05496) over a left window: blocks outside it are skipped. (B, H, T, D).
-
-    On a CPU it is computed plainly and has no gradient.
-    """
-    mask = block_mask(q.size(2), window, q.device)
-    plain = q.device.type == "cpu" or torch.compiler.is_compiling()
-    attention: Any = flex_attention if plain else _compiled_flex()
-    y: Tensor = attention(q, k, v, block_mask=mask, scale=scale, enable_gqa=q.size(1) != k.size(1))
-    return y
 
 
 def _blocked(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> Tensor:

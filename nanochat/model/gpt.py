@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nanochat.model.architecture import SMEAR_CHANNELS, VALUE_GATE_CHANNELS, ModelConfig
-from nanochat.model.attention import SDPA, Kernel, attend, block_mask, choose_kernel
+from nanochat.model.attention import SDPA, Kernel, attend, choose_kernel
 from nanochat.model.fp8 import fits_float8, float8_linear
 from nanochat.model.loss import capped_logits, chunked_loss, token_losses
 from nanochat.model.ops import norm, relu_squared, rotary_tables, rotate
@@ -48,10 +48,20 @@ class Linear(nn.Linear):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
 
+    def reset_parameters(self) -> None:
+        """Draws nothing: `GPT.init_weights` does."""
+
     def forward(self, x: Tensor) -> Tensor:
         if self.float8 and torch.is_grad_enabled():
             return float8_linear(x, self.weight)
         return F.linear(x, self.weight.to(x.dtype))
+
+
+class Embedding(nn.Embedding):
+    """A table (rows, width)."""
+
+    def reset_parameters(self) -> None:
+        """Draws nothing: `GPT.init_weights` does."""
 
 
 class Attention(nn.Module):
@@ -150,7 +160,7 @@ class GPT(nn.Module):
         parts, width, rows = config.parts, config.n_embd, config.padded_vocab
         layers = range(config.n_layer)
         self.transformer = nn.ModuleDict(
-            {"wte": nn.Embedding(rows, width), "h": nn.ModuleList(Block(config, i) for i in layers)}
+            {"wte": Embedding(rows, width), "h": nn.ModuleList(Block(config, i) for i in layers)}
         )
         self.lm_head = Linear(width, rows)
         if parts.layer_scales:
@@ -161,7 +171,7 @@ class GPT(nn.Module):
             self.smear_lambda = nn.Parameter(torch.empty(1))
         if parts.backout:
             self.backout_lambda = nn.Parameter(torch.empty(1))
-        tables = {str(i): nn.Embedding(rows, config.kv_dim) for i in layers if config.has_value_embed(i)}
+        tables = {str(i): Embedding(rows, config.kv_dim) for i in layers if config.has_value_embed(i)}
         self.value_embeds = nn.ModuleDict(tables)
         self._tables: tuple[Tensor, Tensor] | None = None
 
@@ -254,6 +264,8 @@ class GPT(nn.Module):
                 cache.last_embedding = x[:, -1:]  # not smeared: the next token takes the plain one
             x = self.smear(x, before)
         if self.attention.name == "flex" and cache is None:
+            from nanochat.model.attention_flex import block_mask
+
             # Built here, ahead of compiled blocks, which only look them up.
             for window in {w for w in self.config.windows if w is not None and w + 1 < ids.size(1)}:
                 block_mask(ids.size(1), window, x.device)
@@ -384,12 +396,11 @@ def build_model(
     compute_dtype: torch.dtype = torch.float32,
     attention: str = "auto",
 ) -> GPT:
-    """An uninitialised model on `device`, built on meta first so that no weight is drawn twice.
+    """An uninitialised model on `device`: no weight is drawn before `init_weights`.
 
     `attention` names a kernel of `nanochat.model.attention.KERNELS`.
     """
-    with torch.device("meta"):
+    with torch.device(device):
         model = GPT(config, compute_dtype)
-    model.to_empty(device=device)
     model.use_attention(choose_kernel(torch.device(device), compute_dtype, attention))
     return model

@@ -5,6 +5,7 @@ parameters, gets the gradients of that shard only, updates it, and sends it to t
 during the backward pass, parameters while the rest is updated.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -144,12 +145,15 @@ def _with_parameters(groups: list[dict[str, Any]], named: Mapping[str, Tensor]) 
     return [group for group in groups if group["names"]]
 
 
-class MuonAdamW(torch.optim.Optimizer):
+class MuonAdamW:
     """Muon and AdamW behind one `step`.
 
     Groups come from `parameter_groups`. `matmul_dtype` is the type of Muon's matmuls; states are float32
     for Muon and the parameter's type for AdamW. With more than one of `ranks`, every process calls each
     method at the same point; `reduce_on_backward` goes before the last backward pass of a step.
+
+    No `torch.optim.Optimizer`: of that it would use nothing but the names, and pay with a second at each
+    start, for it loads torch's compiler.
     """
 
     def __init__(
@@ -158,7 +162,9 @@ class MuonAdamW(torch.optim.Optimizer):
         matmul_dtype: torch.dtype = torch.float32,
         ranks: Ranks | None = None,
     ) -> None:
-        super().__init__(groups, {})
+        self.param_groups = groups
+        self.state: dict[Tensor, dict[str, Tensor]] = defaultdict(dict)
+        """By the first parameter of what is updated together."""
         self.matmul_dtype = matmul_dtype
         self.ranks = ranks or Ranks()
         self.steps = 0
@@ -210,7 +216,7 @@ class MuonAdamW(torch.optim.Optimizer):
     # -- the update --------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:
         """Updates every parameter from its gradient; calls `reduce_gradients` unless it was called."""
         if any(unit.grad is None for unit in self._all_units()):
             self.reduce_gradients()
@@ -228,8 +234,11 @@ class MuonAdamW(torch.optim.Optimizer):
         # Fused updates do not count as writes by themselves, and decoding asks whether there were any.
         torch.autograd.graph.increment_version([p for group in self.param_groups for p in group["params"]])
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        super().zero_grad(set_to_none)
+    def zero_grad(self) -> None:
+        """Drops every gradient."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None
         for unit in self._all_units():
             unit.drop_grad()
 
@@ -267,7 +276,7 @@ class MuonAdamW(torch.optim.Optimizer):
         )
 
     def _adamw_state(self, unit: ShardedTensor) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = self.state[unit.params[0]]
+        state = self.state[unit.params[0]]
         if not state:
             like: dict[str, Any] = {"dtype": unit.params[0].dtype, "device": unit.params[0].device}
             state["exp_avg"] = torch.zeros(unit.local_shape, **like)
@@ -292,7 +301,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def _muon_state(self, unit: ShardedTensor) -> dict[str, Tensor]:
         """Momentum (n, rows, columns) and second moment of this rank's matrices, under the first matrix."""
-        state: dict[str, Tensor] = self.state[unit.params[0]]
+        state = self.state[unit.params[0]]
         if not state:
             n, rows, columns = unit.local_shape
             # NorMuon's moment is of the longer side, whose norms orthogonalisation leaves uneven.

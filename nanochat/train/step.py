@@ -96,7 +96,7 @@ def train_step(
         if 0 < grad_clip < norm:
             optimizer.scale_gradients(grad_clip / norm)
         optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     return StepResult(
         loss=loss,
         grad_norm=norm,

@@ -11,12 +11,13 @@ from torch import Tensor
 from nanochat.common.errors import UserError
 from nanochat.model import attention
 from nanochat.model.architecture import ModelConfig
-from nanochat.model.attention import Kernel, attend, choose_kernel, flex_window
+from nanochat.model.attention import Kernel, attend, choose_kernel
 from nanochat.model.attention_cpu import (
     custom_attention_supported,
     inference_attention_supported,
     shared_prefix_attention,
 )
+from nanochat.model.attention_flex import flex_window
 from nanochat.model.gpt import build_model
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -394,3 +395,15 @@ def test_only_the_newest_and_the_best_checkpoints_are_kept(base: Path) -> None:
     assert len(found) <= 3
     assert min(c.meta["val_bpb"] for c in found) == best
     assert not [path for path in found[0].path.parent.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_training_on_a_cpu_loads_no_compiler(base: Path, precision: str) -> None:
+    """torch's costs a second at each start, and many a call of torch would load it."""
+    code = (
+        "import sys; from nanochat.run.stage_run import main; code = main('base_train', sys.argv[1:]);"
+        "print('loaded', {'torch._dynamo', 'torch._inductor', 'sympy'} & set(sys.modules)); sys.exit(code)"
+    )
+    options = [f"--base-dir={base}", *TINY, "--num-iterations=2", f"--dtype={precision}"]
+    done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded set()"
