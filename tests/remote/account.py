@@ -79,6 +79,7 @@ class Account:
                 break
             time.sleep(0.1)
         shutil.rmtree(self.folder, ignore_errors=True)
+        assert gone, f"the user {self.name} is still there"
 
 
 def _needs(shell: str) -> str:

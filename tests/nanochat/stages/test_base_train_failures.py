@@ -82,7 +82,8 @@ def test_a_disk_full_at_the_end_ends_in_one_line_and_keeps_what_was_saved(
 ) -> None:
     assert finish(base, "--num-iterations=10", "--sample-every=-1") == (0, "")
     filler = fill(small_disk, 20_000)
-    code, line = finish(base, "--num-iterations=20", "--sample-every=-1", "--resume")
+    options = ["--num-iterations=20", "--sample-every=-1", "--resume"]
+    code, line = finish(base, *options, "--save-patience=2")
     assert code == 1
     assert "cannot save the checkpoint" in line
     assert "earlier checkpoints are untouched" in line
@@ -91,20 +92,23 @@ def test_a_disk_full_at_the_end_ends_in_one_line_and_keeps_what_was_saved(
     [kept] = list_checkpoints(small_disk / "d2")
     assert kept.step == 10
     kept.tensors(MODEL), kept.tensors(OPTIM)
-    assert finish(base, "--num-iterations=20", "--sample-every=-1", "--resume") == (0, "")
+    assert finish(base, *options) == (0, "")
 
 
-@pytest.mark.parametrize("name", [MODEL, OPTIM, "state_rank0.safetensors"])
-def test_a_damaged_file_is_named_and_another_step_is_taken(base: Path, name: str) -> None:
+def test_a_damaged_file_is_named_and_another_step_is_taken(base: Path) -> None:
     assert finish(base, "--num-iterations=8", "--save-every=4", "--sample-every=-1") == (0, "")
-    damaged = base / "base_checkpoints/d2/step_000008" / name
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2] ^= 1
+    for name in (MODEL, OPTIM, "state_rank0.safetensors"):
+        damaged = base / "base_checkpoints/d2/step_000008" / name
+        whole = damaged.read_bytes()
+        content = bytearray(whole)
+        content[len(content) // 2] ^= 1
+        damaged.write_bytes(content)
+        code, line = finish(base, "--num-iterations=12", "--sample-every=-1", "--resume")
+        assert code == 2
+        assert f"checkpoint file {damaged} is damaged" in line
+        assert "take another step" in line
+        damaged.write_bytes(whole)
     damaged.write_bytes(content)
-    code, line = finish(base, "--num-iterations=12", "--sample-every=-1", "--resume")
-    assert code == 2
-    assert f"checkpoint file {damaged} is damaged" in line
-    assert "take another step" in line
     assert finish(base, "--num-iterations=12", "--sample-every=-1", "--resume-from-step=4") == (0, "")
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from ranks import on_ranks
 from torch import nn
@@ -76,25 +76,32 @@ def trained(rank: int, world: int, shapes: Shapes, save: bool = False) -> dict[s
     }
 
 
-@pytest.mark.parametrize("world", [2, 3])
-@settings(max_examples=2)
-@given(
-    adam=st.lists(
+def all_trained(rank: int, world: int, models: list[Shapes]) -> list[dict[str, Any]]:
+    return [trained(rank, world, shapes) for shapes in models]
+
+
+SHAPES = st.tuples(
+    st.lists(
         st.one_of(st.tuples(st.integers(1, 70), st.integers(1, 60)), st.tuples(st.integers(1, 2100))),
-        min_size=1, max_size=3,
+        min_size=1,
+        max_size=3,
     ),
-    muon=st.lists(st.tuples(st.integers(2, 20), st.integers(2, 20)), min_size=1, max_size=2, unique=True),
-    count=st.integers(1, 5),
-)  # fmt: skip
-def test_any_number_of_ranks_updates_as_one_does(
-    world: int, adam: list[tuple[int, ...]], muon: list[tuple[int, int]], count: int
-) -> None:
-    shapes = (adam, muon, count)
-    alone = trained(0, 1, shapes)
-    for result in on_ranks(world, trained, shapes):
-        for key, expected in alone["weights"].items():
-            torch.testing.assert_close(result["weights"][key], expected, rtol=2e-4, atol=2e-5)
-        assert result["norms"] == pytest.approx(alone["norms"], rel=1e-4)
+    st.lists(st.tuples(st.integers(2, 20), st.integers(2, 20)), min_size=1, max_size=2, unique=True),
+    st.integers(1, 5),
+)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@settings(max_examples=1, phases=[Phase.explicit, Phase.generate])
+@given(models=st.lists(SHAPES, min_size=5, max_size=5))
+def test_any_number_of_ranks_updates_as_one_does(world: int, models: list[Shapes]) -> None:
+    """Five models at a time: what costs is to start the processes."""
+    alone = all_trained(0, 1, models)
+    for results in on_ranks(world, all_trained, models):
+        for result, single in zip(results, alone, strict=True):
+            for key, expected in single["weights"].items():
+                torch.testing.assert_close(result["weights"][key], expected, rtol=2e-4, atol=2e-5)
+            assert result["norms"] == pytest.approx(single["norms"], rel=1e-4)
 
 
 def test_states_are_sharded_and_restored_on_any_number_of_ranks() -> None:

@@ -47,9 +47,10 @@ def opened(monkeypatch: pytest.MonkeyPatch, layout: Layout, host: Host) -> tuple
         printed.append(done.stdout)
         return SimpleNamespace(returncode=done.returncode)
 
-    monkeypatch.setattr("tui.actions.run.subprocess.run", typed)
     room = Screen(layout, host)
-    shell_on(room, "box", "runs")  # type: ignore[arg-type]
+    with monkeypatch.context() as patched:  # of the whole module: not while the account is taken away
+        patched.setattr("tui.actions.run.subprocess.run", typed)
+        shell_on(room, "box", "runs")  # type: ignore[arg-type]
     return printed[0], room.said
 
 
