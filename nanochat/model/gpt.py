@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nanochat.model.architecture import SMEAR_CHANNELS, VALUE_GATE_CHANNELS, ModelConfig
 from nanochat.model.attention import SDPA, Kernel, attend, choose_kernel
-from nanochat.model.fp8 import fits_float8, float8_linear
+from nanochat.model.fp8 import fits_float8
+from nanochat.model.layers import Embedding, Linear
 from nanochat.model.loss import capped_logits, chunked_loss, token_losses
 from nanochat.model.ops import norm, relu_squared, rotary_tables, rotate
 
@@ -35,33 +35,6 @@ class Cache(Protocol):
 
 ResidualMix = tuple[Tensor, Tensor, Tensor]
 """A layer's λs of the stream and of the first embedding (0-d), and that embedding (B, T, C)."""
-
-
-class Linear(nn.Linear):
-    """A matrix (outputs, inputs) kept in its own dtype and multiplied in its input's, or in float8.
-
-    Weights in float32 under products in bfloat16: small updates would be lost in bfloat16's eight bits.
-    """
-
-    float8 = False
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, bias=False)
-
-    def reset_parameters(self) -> None:
-        """Draws nothing: `GPT.init_weights` does."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.float8 and torch.is_grad_enabled():
-            return float8_linear(x, self.weight)
-        return F.linear(x, self.weight.to(x.dtype))
-
-
-class Embedding(nn.Embedding):
-    """A table (rows, width)."""
-
-    def reset_parameters(self) -> None:
-        """Draws nothing: `GPT.init_weights` does."""
 
 
 class Attention(nn.Module):
