@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanochat.common.errors import UserError
+from nanochat.data.manifest import BuiltShard, footer_sha256
 from nanochat.data.shards import TEXT_COLUMN, shard_name
 
 BUCKETS = 256
@@ -169,6 +170,7 @@ class ShardWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        self._path = path
         self.documents = self.chars = 0
         self._row_group = row_group
         self._rows: list[bytes] = []
@@ -207,6 +209,10 @@ class ShardWriter:
             self._write_row_group()
         self._writer.close()
 
+    def built(self) -> BuiltShard:
+        """What was written, once it is closed."""
+        return BuiltShard(self.documents, footer_sha256(self._path))
+
     def discard(self) -> None:
         """Closes the file after an error; its content is not usable."""
         self._rows.clear()
@@ -221,17 +227,17 @@ class CorpusSummary:
     documents: int
     chars: int
     duplicates: int
-    rows: tuple[int, ...]
-    """Documents of each shard, in order; the last is for validation."""
+    built: tuple[BuiltShard, ...]
+    """The shards in order; the last is for validation."""
     val_chars: int
 
     @property
     def shards(self) -> int:
-        return len(self.rows)
+        return len(self.built)
 
     @property
     def val_documents(self) -> int:
-        return self.rows[-1]
+        return self.built[-1].documents
 
 
 def write_shards(
@@ -255,14 +261,14 @@ def write_shards(
             "add files, or split a long one with a smaller --doc-chars",
         )
     cutter = ShardCutter(plan_shards(chars, shard_chars, val_chars), documents)
-    rows: list[int] = []
+    built: list[BuiltShard] = []
     shard, done = 0, 0
     writer = ShardWriter(folder / shard_name(shard), row_group)
     try:
         for length, text in sort.sorted_documents():
             if cutter.next(length) != shard:
                 writer.close()
-                rows.append(writer.documents)
+                built.append(writer.built())
                 shard += 1
                 writer = ShardWriter(folder / shard_name(shard), row_group)
             writer.add(length, text)
@@ -272,5 +278,5 @@ def write_shards(
     except BaseException:
         writer.discard()
         raise
-    rows.append(writer.documents)
-    return CorpusSummary(documents, chars, sort.added - documents, tuple(rows), writer.chars)
+    built.append(writer.built())
+    return CorpusSummary(documents, chars, sort.added - documents, tuple(built), writer.chars)

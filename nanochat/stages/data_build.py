@@ -163,7 +163,10 @@ def _manifest(options: DataBuildOptions, summary: CorpusSummary, skips: Skips) -
         "chars": summary.chars,
         "duplicates": summary.duplicates,
         "shards": summary.shards,
-        "rows": {shard_name(number): rows for number, rows in enumerate(summary.rows)},
+        "files": {
+            shard_name(number): {"documents": built.documents, "footer_sha256": built.footer}
+            for number, built in enumerate(summary.built)
+        },
         "val_documents": summary.val_documents,
         "val_chars": summary.val_chars,
         "skipped": dict(sorted(skips.counts.items())),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
 from nanochat.data.corpus import ShardWriter
+from nanochat.data.manifest import footer_sha256
 from nanochat.data.shards import (
     iter_documents,
     iter_row_groups,
@@ -215,20 +216,38 @@ def test_a_footer_that_gives_a_row_group_twice_is_damaged(tmp_path: Path) -> Non
         pass
 
 
+def build(path: Path, documents: int = 7) -> None:
+    """A shard of seven documents and the `build.json` that says it has `documents`."""
+    pq.write_table(pa.table({"text": [f"document {number}" for number in range(7)]}), path)
+    entry = {"documents": documents, "footer_sha256": footer_sha256(path)}
+    content = {"format": "nanochat-shards", "version": 1, "files": {path.name: entry}}
+    (path.parent / "build.json").write_text(json.dumps(content), encoding="utf-8")
+
+
 @pytest.mark.parametrize(("listed", "is_damaged"), [(7, False), (8, True)])
 def test_a_shard_holds_the_documents_that_were_built(tmp_path: Path, listed: int, is_damaged: bool) -> None:
     """A footer that fits itself and lost a row group says nothing; `build.json` counted them."""
-    path = tmp_path / "shard_00000.parquet"
-    pq.write_table(pa.table({"text": [f"document {number}" for number in range(7)]}), path)
-    content = {"format": "nanochat-shards", "version": 1, "rows": {path.name: listed}}
-    (tmp_path / "build.json").write_text(json.dumps(content), encoding="utf-8")
+    build(tmp_path / "shard_00000.parquet", listed)
     expected = pytest.raises(UserError, match="its footer does not fit") if is_damaged else nullcontext()
-    with expected, open_shard(path):
+    with expected, open_shard(tmp_path / "shard_00000.parquet"):
         pass
 
 
+def test_every_flipped_bit_of_a_footer_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "shard_00000.parquet"
+    build(path)
+    whole = path.read_bytes()
+    footer = 8 + int.from_bytes(whole[-8:-4], "little")
+    for bit in range(8 * footer):
+        damaged = bytearray(whole)
+        damaged[len(whole) - footer + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged"), open_shard(path):
+            pass
+
+
 @pytest.mark.parametrize(
-    "manifest", ["", "{", "[]", "{}", '{"format": "other", "rows": {"shard_00000.parquet": 1}}']
+    "manifest", ["", "{", "[]", "{}", '{"format": "other", "files": {"shard_00000.parquet": 1}}']
 )
 def test_a_manifest_of_another_tool_says_nothing(tmp_path: Path, manifest: str) -> None:
     path = tmp_path / "shard_00000.parquet"
