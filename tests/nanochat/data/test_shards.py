@@ -233,14 +233,14 @@ def test_a_shard_holds_the_documents_that_were_built(tmp_path: Path, listed: int
         pass
 
 
-def test_every_flipped_bit_of_a_footer_is_told(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_any_byte_of_a_footer_is_told(tmp_path: Path) -> None:
     path = tmp_path / "shard_00000.parquet"
     build(path)
     whole = path.read_bytes()
     footer = 8 + int.from_bytes(whole[-8:-4], "little")
-    for bit in range(8 * footer):
+    for byte in range(footer):
         damaged = bytearray(whole)
-        damaged[len(whole) - footer + bit // 8] ^= 1 << bit % 8
+        damaged[len(whole) - footer + byte] ^= 1 << byte % 8
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="damaged"), open_shard(path):
             pass
