@@ -43,11 +43,15 @@ def one_line(text: str) -> str:
     return sanitize(" ".join(str(text).split()), LINE_CAP).strip()
 
 
+def _fold(word: str) -> str:
+    return word.lower().lstrip("-").replace("-", "_")
+
+
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> str:
     """A hint that names the known words closest to `name`, or lists them when none is close."""
     words = sorted(set(known))
-    folded = {word.lower().replace("-", "_"): word for word in words}
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), list(folded), n=limit, cutoff=0.55)
+    folded = {_fold(word): word for word in words}
+    close = difflib.get_close_matches(_fold(name), list(folded), n=limit, cutoff=0.55)
     if close:
         return "did you mean " + " or ".join(f"'{folded[word]}'" for word in close) + "?"
     if not words:

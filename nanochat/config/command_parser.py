@@ -67,7 +67,7 @@ class Parser(argparse.ArgumentParser):
             return
         if action.option_strings:
             raise not_allowed(action.option_strings[0], value, action.choices)
-        raise UserError(f"{self.prog}: unknown word '{value}'", nearest(str(value), map(str, action.choices)))
+        raise UserError(f"unknown word '{value}'", nearest(str(value), map(str, action.choices)))
 
     def _get_nargs_pattern(self, action: argparse.Action) -> str:
         if isinstance(action, OptionalSwitch):
@@ -75,7 +75,7 @@ class Parser(argparse.ArgumentParser):
         return super()._get_nargs_pattern(action)
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog}: {message}", f"see {self.prog} --help")
+        raise UserError(message, f"see {self.prog} --help")
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         known, unknown = self.parse_known_args(args, namespace)
@@ -83,10 +83,9 @@ class Parser(argparse.ArgumentParser):
             word = unknown[0]
             flags = [flag for flag in _flags(self, known) if flag.startswith("--")]
             if word.startswith("-"):
-                raise UserError(
-                    f"{self.prog}: unknown option '{word.split('=')[0]}'", nearest(word.split("=")[0], flags)
-                )
-            raise UserError(f"{self.prog}: unexpected argument '{word}'", f"see {self.prog} --help")
+                name = word.split("=")[0]
+                raise UserError(f"unknown option '{name}'", nearest(name, flags))
+            raise UserError(f"unexpected argument '{word}'", f"see {self.prog} --help")
         return known
 
 
