@@ -5,7 +5,7 @@ The key bar, the help page and the command palette are all made from this one ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from textual.binding import Binding, BindingType
@@ -88,14 +88,18 @@ KEYS: dict[str, tuple[Key, ...]] = {
         ),
     ),
     "run": (
-        Key("run.log", "tab", "next_pane", "next pane", "Go to the next pane"),
+        Key("run.log", "tab", "next_pane", "next pane", "Go to the next pane: plots, machine, samples, log"),
+        Key("run.previous_pane", "shift+tab", "previous_pane", "previous pane", "Go to the previous pane"),
         Key("run.stop", "s", "stop", "stop", "Stop this run (asks first)", bar=True, changes=True),
         Key(
             "run.resume", "r", "resume", "resume", "Resume this run once it has ended", bar=True, changes=True
         ),
-        Key("run.smooth", "e", "smooth", "smooth", "Smooth the curves: next EMA decay, or none", bar=True),
+        Key("run.smooth", "e", "smooth", "smooth", "Smooth the curves more, or not at all", bar=True),
         Key("run.logy", "l", "log_y", "log y", "Logarithmic y axis, or linear", bar=True),
-        Key("run.zoom", "z", "zoom", "zoom", "One plot on the whole panel, or all", bar=True),
+        Key("run.zoom", "z", "zoom", "full screen", "One plot on the whole screen, or all of them", bar=True),
+        Key(
+            "run.overlay", "o", "overlay", "overlay", "Draw another run over this one, or remove it", bar=True
+        ),
         Key(
             "run.filter",
             "slash",
@@ -124,6 +128,10 @@ KEYS: dict[str, tuple[Key, ...]] = {
         ),
     ),
     "plot": (
+        Key("plot.go_left", "left", "go(-1, 0)", "plot left", "The plot at the left, else the one before"),
+        Key("plot.go_right", "right", "go(1, 0)", "plot right", "The plot at the right, else the next one"),
+        Key("plot.go_up", "up", "go(0, -1)", "plot above", "The plot above, else the previous page"),
+        Key("plot.go_down", "down", "go(0, 1)", "plot below", "The plot below, else the next page"),
         Key(
             "plot.zoom_in",
             "plus,equals_sign",
@@ -132,24 +140,12 @@ KEYS: dict[str, tuple[Key, ...]] = {
             "Zoom the x axis in around the cursor",
         ),
         Key("plot.zoom_out", "minus", "zoom_x(2)", "zoom out", "Zoom the x axis out"),
-        Key("plot.left", "left", "pan(-1)", "left", "Pan a zoomed plot to the left, else move the cursor"),
-        Key("plot.right", "right", "pan(1)", "right", "Pan a zoomed plot to the right, else move the cursor"),
-        Key(
-            "plot.cursor_left",
-            "comma,shift+left",
-            "cursor(-1)",
-            "cursor left",
-            "Cursor one column left in all plots",
-        ),
-        Key(
-            "plot.cursor_right",
-            "full_stop,shift+right",
-            "cursor(1)",
-            "cursor right",
-            "Cursor one column right",
-        ),
+        Key("plot.left", "less_than_sign,shift+left", "pan(-1)", "pan left", "Move the zoomed range left"),
+        Key("plot.right", "greater_than_sign,shift+right", "pan(1)", "pan right", "Move the range right"),
+        Key("plot.cursor_left", "comma", "cursor(-1)", "cursor left", "Cursor one column left in all plots"),
+        Key("plot.cursor_right", "full_stop", "cursor(1)", "cursor right", "Cursor one column right"),
         Key("plot.all", "0", "show_all", "whole run", "Show the whole run again and drop the cursor"),
-        Key("plot.full", "enter", "full", "full screen", "This plot on the whole panel, or all plots"),
+        Key("plot.full", "enter", "full", "full screen", "This plot on the whole screen, or all plots"),
     ),
     "plots": (
         Key("plots.axis", "a", "next_axis", "x axis", "Next x axis: step, tokens, FLOPs, active time, clock"),
@@ -162,6 +158,13 @@ KEYS: dict[str, tuple[Key, ...]] = {
         ),
         Key("plots.next", "pagedown", "page(1)", "next plots", "The next page of metrics"),
         Key("plots.previous", "pageup", "page(-1)", "previous plots", "The previous page of metrics"),
+        Key(
+            "plots.columns",
+            "C",
+            "columns",
+            "columns",
+            "Plots side by side: 1, 2, 3, 4, or as many as fit well",
+        ),
     ),
     "gpus": (
         Key(
@@ -267,6 +270,16 @@ def bindings(group: str) -> list[BindingType]:
     return [
         Binding(key.keys, key.action, key.label, show=key.bar, tooltip=key.help, id=key.id)
         for key in KEYS[group]
+    ]
+
+
+def plot_bindings() -> list[BindingType]:
+    """The keys of plots for the screen around them, which runs their actions through its own `plot`."""
+    return [
+        replace(binding, action=f"plot({binding.action!r})")
+        for group in ("plots", "plot")
+        for binding in bindings(group)
+        if isinstance(binding, Binding)
     ]
 
 

@@ -35,7 +35,8 @@ class Band:
     def dot(self, point: Point) -> Dot:
         """The dot that holds a point of the canvas; its upper and right edges belong to the last dots."""
         column, row = point
-        return min(self.columns - 1, max(0, int(column))), min(self.rows - 1, max(0, int(row)))
+        # A value on a tick lies between two dots: rounding must not put it below the gridline.
+        return min(self.columns - 1, max(0, int(column))), min(self.rows - 1, max(0, int(row + 1e-6)))
 
 
 def polylines(

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.style import Style
 
+from nanochat.common.smoothing import decay
 from tui.plots.canvas import Band, polylines
+from tui.plots.figures import legend_of
 from tui.plots.frame import MAX_RUNS, Frame, Legend, PlotSpec
-from tui.plots.layout import ASCII, UNICODE, Layout, strips
+from tui.plots.layout import ASCII, UNICODE, Layout, place_labels, strips
 from tui.plots.marks import Trace, marks
 from tui.plots.raster import Polyline, dots_per_cell, rasterise
-from tui.plots.run_metrics import better
-from tui.plots.series import Columns, Reading, Series
-from tui.plots.ticks import LABEL_WIDTH, Tick, clock_ticks, duration_ticks, linear_ticks, log_ticks, nice_step
+from tui.plots.run_metrics import noisy
+from tui.plots.scale import Scale, fitted, given
+from tui.plots.series import Columns, Series
+from tui.plots.ticks import LABEL_WIDTH, Tick, clock_ticks, duration_ticks, linear_ticks
 from tui.style.palette import Palette
 
 FAINT, DIMMED = MAX_RUNS, 2 * MAX_RUNS
@@ -53,8 +55,8 @@ def draw_frame(spec: PlotSpec) -> Frame:
     x = spec.view.x or extent
     across, up = dots_per_cell(spec.unicode)
     traces = _traces(spec, x, across * columns)
-    y = _y_limits(spec, traces)
-    band = Band(across * columns, up * rows, y, spec.view.log)
+    scale = _y_scale(spec, traces, rows, max(1, left - 1))
+    band = Band(across * columns, up * rows, (scale.low, scale.high), spec.view.log)
     frame = Frame(
         width=spec.width,
         height=spec.height,
@@ -62,15 +64,15 @@ def draw_frame(spec: PlotSpec) -> Frame:
         columns=columns,
         rows=rows,
         x=x,
-        y=y,
+        y=band.y,
         extent=extent,
         view=spec.view,
-        legends=[_legend(spec, trace, x, columns) for trace in traces],
+        legends=[legend_of(spec, trace, x, columns) for trace in traces],
         notes=_notes([trace.series for trace in traces], sum(trace.raw.dropped for trace in traces)),
         approximate=any(trace.series.stepless for trace in traces) and spec.view.axis != "clock",
     )
-    canvas = rasterise(_lines(spec, traces, band, x), columns, rows, unicode=spec.unicode)
-    layout = _layout(spec, frame, below)
+    canvas = rasterise(_lines(traces, band, x, spec.view.axis), columns, rows, unicode=spec.unicode)
+    layout = _layout(spec, frame, scale, below)
     laid_over = marks(spec, frame, traces, layout.glyphs)
     return replace(frame, strips=strips(canvas, _roles(spec.palette), laid_over, layout))
 
@@ -94,9 +96,9 @@ def _roles(palette: Palette) -> dict[int, Style]:
 
 def _label_margin(spec: PlotSpec, room: int) -> int:
     """Columns kept free at the right for the names of overlaid runs."""
-    if len(spec.runs) < 2 or room < 40:
+    if len(spec.runs) < 2 or room < 24:
         return 0
-    return min(12, max(len(run.label) for run in spec.runs)) + 1
+    return min(12 if room >= 40 else 7, max(len(run.label) for run in spec.runs)) + 1
 
 
 def _extent(spec: PlotSpec) -> tuple[float, float] | None:
@@ -121,50 +123,44 @@ def _edges(limits: tuple[float, float], columns: int) -> list[float]:
 
 def _traces(spec: PlotSpec, x: tuple[float, float], columns: int) -> list[Trace]:
     view, xs, traces = spec.view, _edges(x, columns), []
+    share = view.smoothing if noisy(spec.metric) else 0.0
     for index, run in enumerate(spec.runs):
         series = run.series.get(spec.metric, _NOTHING)
-        series.set_smoothing(view.smoothing)
         edges, by = run.edges(series, view.axis, xs)
+        beta = decay(len(series.within(edges[0], edges[-1], by)), share)
+        series.set_smoothing(beta)
         raw = series.downsample(edges, by, positive=view.log)
-        smooth = series.downsample(edges, by, smooth=True, positive=view.log) if view.smoothing else None
+        smooth = series.downsample(edges, by, smooth=True, positive=view.log) if beta else None
         aside = series.superseded if view.superseded else ()
         old = [part.downsample(edges, by, positive=view.log) for part in aside]
         traces.append(Trace(index, run, series, raw=raw, smooth=smooth, superseded=old))
     return traces
 
 
-def _y_limits(spec: PlotSpec, traces: Sequence[Trace]) -> tuple[float, float]:
-    """The visible values with a small margin, rounded outwards so that ticks stay in place as points come."""
+def _y_scale(spec: PlotSpec, traces: Sequence[Trace], rows: int, width: int) -> Scale:
+    """Limits that hold every point in view, so that no spike is lost, and stay as long as points fit."""
+    log = spec.view.log
     if spec.view.y is not None:
-        return spec.view.y
-    shown = [columns for trace in traces for columns in trace.shown(spec.view) if columns.column]
+        return given(*spec.view.y, rows=rows, log=log, width=width)
+    shown = [columns for trace in traces for columns in trace.shown() if columns.column]
     if not shown:
-        return (0.1, 1.0) if spec.view.log else (0.0, 1.0)
+        return fitted(0.1 if log else 0.0, 1.0, rows=rows, log=log, width=width)
     low, high = _bounded(min(min(c.low) for c in shown), max(max(c.high) for c in shown))
-    if spec.view.log:
-        bottom, top = math.log10(low), math.log10(high)
-        margin = max(0.02, 0.04 * (top - bottom))
-        return 10 ** max(-307.0, bottom - margin), 10 ** min(307.0, top + margin)
-    span = max(high - low, 2e-4 * max(abs(low), abs(high)), 1e-300)
-    middle = low / 2 + high / 2
-    step = nice_step(span / 16, 1)
-    floor = math.floor((middle - 0.53 * span) / step) * step
-    return (0.0 if low >= 0 > floor else floor), math.ceil((middle + 0.53 * span) / step) * step
+    return fitted(low, high, rows=rows, log=log, width=width)
 
 
-def _lines(spec: PlotSpec, traces: Sequence[Trace], band: Band, x: tuple[float, float]) -> list[Polyline]:
+def _lines(traces: Sequence[Trace], band: Band, x: tuple[float, float], axis: str) -> list[Polyline]:
     """Superseded dots, then raw, then smoothed lines, the first run last: a braille cell has one colour."""
     lines: list[Polyline] = []
     for trace in traces:
         for columns in trace.superseded:
             lines += polylines(columns, band, DIMMED + trace.index, before=None, after=None, joined=False)
     for trace in reversed(traces):
-        if trace.smooth is None or spec.view.raw:
-            role = trace.index if trace.smooth is None else FAINT + trace.index
-            lines += _curve(trace, trace.raw, role, band, x=x, axis=spec.view.axis)
+        role = trace.index if trace.smooth is None else FAINT + trace.index
+        lines += _curve(trace, trace.raw, role, band, x=x, axis=axis)
     for trace in reversed(traces):
         if trace.smooth is not None:
-            lines += _curve(trace, trace.smooth, trace.index, band, x=x, axis=spec.view.axis)
+            lines += _curve(trace, trace.smooth, trace.index, band, x=x, axis=axis)
     return lines
 
 
@@ -183,34 +179,6 @@ def _curve(
     return polylines(columns, band, role, before=place(columns.before), after=place(columns.after))
 
 
-def _legend(spec: PlotSpec, trace: Trace, x: tuple[float, float], columns: int) -> Legend:
-    series, stats = trace.series, trace.series.stats()
-    readings: list[Reading | None] = [None] * columns
-    if stats is not None:
-        width = (x[1] - x[0]) / columns
-        centres = [x[0] + width * (column + 0.5) for column in range(columns)]
-        keys, by = trace.run.edges(series, spec.view.axis, centres)
-        known = series.keys(by)
-        reach = max(keys[-1] - keys[0], known[-1] - known[0]) / min(columns, max(1, len(series)))
-        readings = [
-            series.value_at(key, by) if known[0] - reach <= key <= known[-1] + reach else None for key in keys
-        ]
-    direction = better(spec.metric)
-    best = None if stats is None or direction == 0 else stats.lowest if direction < 0 else stats.highest
-    return Legend(
-        trace.run.label, trace.index, stats=stats, best=best, readings=readings, trend=_trend(series)
-    )
-
-
-def _trend(series: Series) -> float:
-    size = min(500, max(1, len(series) // 20))
-    if len(series) < 2 * size:
-        return 0.0
-    latest, earlier = sum(series.values[-size:]) / size, sum(series.values[-2 * size : -size]) / size
-    scale = max(abs(latest), abs(earlier))
-    return (latest - earlier) / scale if math.isfinite(scale) and scale > 0 else 0.0
-
-
 def _notes(shown: Sequence[Series], dropped: int = 0) -> list[str]:
     """What the plot cannot show: non-finite values by kind, and values that a log axis leaves out."""
     kinds = Counter(mark.kind for series in shown for mark in series.marks)
@@ -218,43 +186,42 @@ def _notes(shown: Sequence[Series], dropped: int = 0) -> list[str]:
     return [*notes, f"{dropped:,} ≤ 0 left out"] if dropped else notes
 
 
-def _layout(spec: PlotSpec, frame: Frame, below: int) -> Layout:
-    band = Band(frame.columns, frame.rows, frame.y, frame.view.log)
-    y_labels = {}
-    for tick in _y_ticks(frame):
-        row = band.row(tick.value)
-        if 0 <= row <= frame.rows:
-            y_labels[frame.rows - 1 - min(frame.rows - 1, int(row))] = tick.label
-    x_labels = {}
-    for tick in _x_ticks(frame):
-        column = frame.column_at(tick.value)
-        if column is not None:
-            x_labels[column] = tick.label
+def _layout(spec: PlotSpec, frame: Frame, scale: Scale, below: int) -> Layout:
     name = {"active time": "active"}.get(frame.view.axis, frame.view.axis)
-    return Layout(
+    layout = Layout(
         width=frame.width,
         left=frame.left,
         columns=frame.columns,
         below=below,
-        y_labels=y_labels,
-        x_labels=x_labels,
+        y_labels=scale.labels,
+        grid=scale.grid,
+        x_labels={},
         axis_name=name,
         glyphs=UNICODE if spec.unicode else ASCII,
         text=spec.palette.muted,
         rule=spec.palette.rule,
     )
+    return replace(layout, x_labels=_x_labels(frame, layout)) if below else layout
 
 
-def _y_ticks(frame: Frame) -> list[Tick]:
-    count = max(1, min(6, frame.rows // 2))
-    width = max(1, frame.left - 1)
-    return log_ticks(*frame.y, count, width) if frame.view.log else linear_ticks(*frame.y, count, width)
+def _x_labels(frame: Frame, layout: Layout) -> dict[int, str]:
+    """As many labels as have two cells of air between them, by canvas column."""
+    labels: dict[int, str] = {}
+    for count in range(max(1, frame.columns // 5), 0, -1):
+        labels = {}
+        for tick in _x_ticks(frame, count):
+            column = frame.column_at(tick.value)
+            if column is not None:
+                labels[column] = tick.label
+        places = place_labels(replace(layout, x_labels=labels), gap=2)
+        if len(places) == len(labels):
+            break
+    return labels
 
 
-def _x_ticks(frame: Frame) -> list[Tick]:
-    count = max(1, min(10, frame.columns // 14))
+def _x_ticks(frame: Frame, count: int) -> list[Tick]:
     if frame.view.axis == "clock":
         return clock_ticks(*frame.x, count)
-    return (
-        duration_ticks(*frame.x, count) if frame.view.axis == "active time" else linear_ticks(*frame.x, count)
-    )
+    if frame.view.axis == "active time":
+        return duration_ticks(*frame.x, count)
+    return linear_ticks(*frame.x, count)

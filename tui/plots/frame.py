@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from textual.strip import Strip
 
 from tui.plots.run_metrics import RunMetrics
-from tui.plots.series import Reading, Stats
+from tui.plots.series import Reading
 from tui.style.palette import Palette
 
 MAX_RUNS = 4
@@ -21,14 +21,17 @@ MAX_RUNS = 4
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a plot shows its metric. `x` and `y` are the limits asked for, None for everything."""
+    """How a plot shows its metric. `x` and `y` are the limits asked for, None for everything.
+
+    `smoothing` is the time constant of the moving average of noisy metrics as a share of the points in view,
+    0 for none.
+    """
 
     axis: str = "step"
     x: tuple[float, float] | None = None
     y: tuple[float, float] | None = None
     log: bool = False
     smoothing: float = 0.0
-    raw: bool = True
     superseded: bool = False
 
 
@@ -56,15 +59,31 @@ class PlotSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Legend:
-    """One run in one plot: its label, statistics, best point, a reading per cell column, and its trend.
+class Figures:
+    """The last, lowest and highest value of a line within the limits shown."""
 
-    `trend` is the relative change from the twentieth of its points before last to the last twentieth.
+    last: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Legend:
+    """One run in one plot: its label, and what the title says of it. Every figure is one of what is drawn.
+
+    `points` counts the finite points of the whole run. `line` are the figures of the line in full colour,
+    None when no point is in view; `raw` those of the faint line behind a smoothed one. `decay` is that of
+    the smoothing, 0 for none. `best` is the best evaluation where it is in view. `readings` has the drawn
+    point nearest to each cell column. `trend` is the relative change from the twentieth of the run's points
+    before last to the last twentieth.
     """
 
     label: str
     role: int
-    stats: Stats | None = None
+    points: int = 0
+    line: Figures | None = None
+    raw: Figures | None = None
+    decay: float = 0.0
     best: Reading | None = None
     readings: Sequence[Reading | None] = ()
     trend: float = 0.0
@@ -93,7 +112,7 @@ class Frame:
 
     @property
     def empty(self) -> bool:
-        return all(legend.stats is None for legend in self.legends)
+        return all(legend.points == 0 for legend in self.legends)
 
     def x_at(self, column: float) -> float:
         """The x in data units at the centre of a canvas column (0 = leftmost)."""
@@ -104,4 +123,5 @@ class Frame:
         low, high = self.x
         if not low <= x <= high:
             return None
-        return min(self.columns - 1, int((x - low) / (high - low) * self.columns))
+        # What lies on a column's left edge is drawn in it: rounding must not put it into the one before.
+        return min(self.columns - 1, int((x - low) / (high - low) * self.columns + 1e-9))

@@ -28,6 +28,8 @@ class Glyphs:
     best: str
     alert: str
     broken: str
+    above: str
+    below: str
 
 
 UNICODE = Glyphs(
@@ -41,6 +43,8 @@ UNICODE = Glyphs(
     best="★",
     alert="▲",
     broken="✖",
+    above="↑",
+    below="↓",
 )
 ASCII = Glyphs(
     axis="|",
@@ -53,6 +57,8 @@ ASCII = Glyphs(
     best="@",
     alert="^",
     broken="X",
+    above="A",
+    below="V",
 )
 
 
@@ -68,13 +74,17 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What surrounds a canvas of `columns` cells: tick labels by canvas row and by canvas column."""
+    """What surrounds a canvas of `columns` cells: tick labels by canvas row and by canvas column.
+
+    `grid` are the canvas rows with a gridline.
+    """
 
     width: int
     left: int
     columns: int
     below: int
     y_labels: Mapping[int, str]
+    grid: frozenset[int]
     x_labels: Mapping[int, str]
     axis_name: str
     glyphs: Glyphs
@@ -101,7 +111,7 @@ def _canvas_row(
     row: int, runs: Sequence[Run], roles: Mapping[int, Style], marks: Sequence[Mark], layout: Layout
 ) -> Strip:
     label = layout.y_labels.get(row)
-    blank = layout.glyphs.grid if label is not None else " "
+    blank = layout.glyphs.grid if row in layout.grid else " "
     cells: list[Cell] = []
     for text, role in runs:
         style = roles[role]
@@ -132,17 +142,28 @@ def _floor(layout: Layout) -> Strip:
     return Strip([Segment(text, layout.rule)], layout.width)
 
 
-def _x_labels(layout: Layout) -> Strip:
-    text = [" "] * layout.width
-    name = layout.axis_name[: max(0, layout.left - 1)]
-    text[: len(name)] = name
-    free = len(name) + 1 if name else 0
+def place_labels(layout: Layout, gap: int = 1) -> list[tuple[int, str]]:
+    """(cell, label) of the x labels that fit, each centred under its column, `gap` cells between two."""
+    free = len(_axis_name(layout)) + 1 if layout.axis_name else 0
+    placed = []
     for column, label in sorted(layout.x_labels.items()):
         start = min(layout.left + column - (len(label) - 1) // 2, layout.width - len(label))
-        if start < free:
-            continue
+        if start >= free:
+            placed.append((start, label))
+            free = start + len(label) + gap
+    return placed
+
+
+def _axis_name(layout: Layout) -> str:
+    return layout.axis_name[: max(0, layout.left - 1)]
+
+
+def _x_labels(layout: Layout) -> Strip:
+    text = [" "] * layout.width
+    name = _axis_name(layout)
+    text[: len(name)] = name
+    for start, label in place_labels(layout):
         text[start : start + len(label)] = label
-        free = start + len(label) + 1
     return Strip([Segment("".join(text), layout.text)], layout.width)
 
 

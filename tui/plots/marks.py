@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from rich.style import Style
 
 from tui.plots.canvas import Band
-from tui.plots.frame import Frame, Legend, PlotSpec, View
+from tui.plots.frame import Frame, Legend, PlotSpec
 from tui.plots.layout import Glyphs, Mark
-from tui.plots.run_metrics import RunMetrics, noisy
+from tui.plots.run_metrics import RunMetrics
 from tui.plots.series import Columns, Reading, Series
 
 SPARSE = 0.7
@@ -28,11 +28,10 @@ class Trace:
     smooth: Columns | None
     superseded: list[Columns] = field(default_factory=list)
 
-    def shown(self, view: View) -> list[Columns]:
-        curves = [self.smooth] if self.smooth is not None else []
-        if self.smooth is None or view.raw:
-            curves.append(self.raw)
-        return curves + self.superseded
+    def shown(self) -> list[Columns]:
+        """Everything that is drawn of the run. The raw line always is: an average hides spikes."""
+        smooth = [] if self.smooth is None else [self.smooth]
+        return [*smooth, self.raw, *self.superseded]
 
 
 def marks(spec: PlotSpec, frame: Frame, traces: Sequence[Trace], glyphs: Glyphs) -> list[Mark]:
@@ -40,9 +39,10 @@ def marks(spec: PlotSpec, frame: Frame, traces: Sequence[Trace], glyphs: Glyphs)
     placed: list[Mark] = []
     for trace, legend in zip(traces, frame.legends, strict=True):
         line = spec.palette.line[trace.index]
-        if 0 < trace.raw.points <= SPARSE * frame.columns:
+        if trace.smooth is None and 0 < trace.raw.points <= SPARSE * frame.columns:
             placed += _points(spec, frame, trace, glyphs.point, line)
-        if legend.best is not None and not noisy(spec.metric):
+        placed += _outside(spec, frame, trace, glyphs)
+        if legend.best is not None:
             placed += _at(frame, trace.run, legend.best, glyphs.best, line + Style(bold=True))
         for broken in trace.series.marks:
             reading = Reading(broken.step, broken.t, 0.0)
@@ -61,6 +61,19 @@ def _points(spec: PlotSpec, frame: Frame, trace: Trace, glyph: str, style: Style
     return [Mark(row, column, glyph, style) for column, row in rows if row is not None]
 
 
+def _outside(spec: PlotSpec, frame: Frame, trace: Trace, glyphs: Glyphs) -> list[Mark]:
+    """An arrow at the edge for each column with a point beyond limits that were asked for."""
+    dots = 2 if spec.unicode else 1
+    style, (low, high) = spec.palette.line[trace.index], frame.y
+    placed = []
+    for column, bottom, top in zip(trace.raw.column, trace.raw.low, trace.raw.high, strict=True):
+        if top > high:
+            placed.append(Mark(0, column // dots, glyphs.above, style))
+        if bottom < low:
+            placed.append(Mark(frame.rows - 1, column // dots, glyphs.below, style))
+    return placed
+
+
 def _at(
     frame: Frame, run: RunMetrics, reading: Reading, glyph: str, style: Style, *, row: int | None = None
 ) -> list[Mark]:
@@ -73,7 +86,7 @@ def _at(
 def _row(frame: Frame, value: float) -> int | None:
     """The canvas row (0 = top) that shows a value; None when it lies outside the limits."""
     height = Band(frame.columns, frame.rows, frame.y, frame.view.log).row(value)
-    return frame.rows - 1 - min(frame.rows - 1, int(height)) if 0 <= height <= frame.rows else None
+    return frame.rows - 1 - min(frame.rows - 1, int(height + 1e-6)) if 0 <= height <= frame.rows else None
 
 
 def _end_label(

@@ -43,6 +43,8 @@ _HIGHER = ("tok_per_sec", "mb_per_sec", "mfu", "acc", "reward", "pass@", "core/"
 
 def better(metric: str) -> int:
     """-1 where lower is better (losses), 1 where higher is (throughput, scores), 0 where neither is."""
+    if metric.endswith("_stderr"):
+        return 0
     if any(part in metric for part in _LOWER):
         return -1
     return 1 if any(part in metric for part in _HIGHER) else 0
@@ -52,6 +54,13 @@ def noisy(metric: str) -> bool:
     """Whether smoothing helps: per-step measurements, not evaluations, schedules or running totals."""
     evaluated = metric.startswith(("rl/pass@", "rl/held_out"))
     return metric.startswith(("train/", "rl/", "gpu/", "host/")) and metric not in _EXACT and not evaluated
+
+
+def evaluated(metric: str) -> bool:
+    """Whether the metric judges the model, so that it has a best: not a measurement of single steps."""
+    if metric == "train/bpb" or metric.startswith(("rl/pass@", "rl/held_out")):
+        return True
+    return not metric.startswith(("train/", "rl/", "gpu/", "host/", "tok/", "data/"))
 
 
 def by_importance(names: Iterable[str]) -> list[str]:

@@ -39,11 +39,15 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One point read off a series: step (NaN when the series has none), unix time in s, value."""
+    """One point read off a series: step (NaN when the series has none), unix time in s, value.
+
+    `raw` is the measured value where `value` is read off the smoothed line.
+    """
 
     step: float
     t: float
     value: float
+    raw: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,11 @@ class Series:
     def smoothed(self) -> array[float]:
         """The debiased EMA at every point; the raw values while smoothing is off."""
         return self.raw.values if self._ema is None else self._ema.values
+
+    @property
+    def decay(self) -> float:
+        """The decay of the smoothing, 0 while it is off."""
+        return self._beta
 
     # growing
 
@@ -266,6 +275,18 @@ class Series:
     def at(self, index: int) -> Reading:
         step = math.nan if self.stepless else self.steps[index]
         return Reading(step, self.times[index], self.values[index])
+
+    def drawn_at(self, index: int) -> Reading:
+        """The point as the line shows it: the smoothed value, with the raw one, where smoothing is on."""
+        if self._ema is None:
+            return self.at(index)
+        step = math.nan if self.stepless else self.steps[index]
+        return Reading(step, self.times[index], self._ema.values[index], self.values[index])
+
+    def within(self, low: float, high: float, by: Key = "step") -> range:
+        """The indices of the points with low <= key <= high."""
+        keys = self.keys(by)
+        return range(bisect_left(keys, low), bisect_right(keys, high))
 
     def keys(self, by: Key) -> array[float]:
         return self.times if by == "time" or self.stepless else self.steps

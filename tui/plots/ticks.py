@@ -72,8 +72,10 @@ def log_ticks(low: float, high: float, count: int, width: int = 0) -> list[Tick]
         all_decades = range(math.floor(bottom), math.floor(top) + 1)
         split = [_power(factor, exponent) for exponent in all_decades for factor in (1, 2, 5)]
         decades = [value for value in split if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
-    if len(decades) < 2:
-        return linear_ticks(low, high, count, width)
+    if len(decades) < 3:
+        linear = linear_ticks(low, high, count, width)
+        if len(linear) > len(decades):
+            return linear
     return [Tick(value, number_labels([value], value)[0]) for value in decades]
 
 

@@ -10,7 +10,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from nanochat.common.text import clock, number
-from tui.plots.frame import Frame, Legend
+from tui.plots.frame import Figures, Frame, Legend
 from tui.plots.run_metrics import better
 from tui.plots.series import Reading
 from tui.style.palette import Palette
@@ -22,9 +22,19 @@ _FLAT = 1e-4
 
 
 def title(
-    metric: str, frame: Frame | None, *, cursor: float | None, width: int, colours: Palette, focused: bool
+    metric: str,
+    frame: Frame | None,
+    *,
+    cursor: float | None,
+    width: int,
+    colours: Palette,
+    focused: bool,
+    run: str = "",
 ) -> Strip:
-    """Name at the left, statistics or readings at the right; the least important are left out first."""
+    """Name at the left, statistics or readings at the right; the least important are left out first.
+
+    `run` is the name of the run where nothing around the plot tells it.
+    """
     name: Part = [
         ("▌" if focused else " ", colours.focus),
         (metric, colours.focus if focused else colours.title),
@@ -33,20 +43,29 @@ def title(
     if frame is None:
         return _fit([([name], [])], width, colours)
     modes = _modes(frame, colours)
+    if run:
+        modes.append([(f"  {run}", colours.muted)])
     lefts = [[name, *modes[:count]] for count in range(len(modes), -1, -1)]
     if column is not None:
         readings = _readings(frame, column, colours)
         return _fit([(left, right) for right in readings for left in lefts], width, colours)
-    statistics = _statistics(metric, frame, colours)
-    rights = [statistics[:count] for count in range(len(statistics), 0, -1)]
+    if len(frame.legends) > 1:
+        rights = _overlaid(frame, colours)
+    else:
+        statistics = _statistics(metric, frame, colours, brackets=focused)
+        rights = [statistics[:count] for count in range(len(statistics), 0, -1)]
+        rights.append(_statistics(metric, frame, colours, brackets=False)[:1])
     return _fit([(left, right) for left in lefts for right in rights] or [(lefts[0], [])], width, colours)
 
 
 def _modes(frame: Frame, colours: Palette) -> list[Part]:
     parts: list[Part] = []
     view = frame.view
-    if view.smoothing:
-        parts.append([(f" ⟨ema {view.smoothing:g}⟩".replace("0.", "."), colours.muted)])
+    decays = {legend.decay for legend in frame.legends if legend.points}
+    if decays - {0.0}:
+        # Runs of different lengths are smoothed over the same share of what is in view.
+        word = f"{100 * view.smoothing:g} %" if len(decays) > 1 else f"{decays.pop():g}".lstrip("0")
+        parts.append([(f" ⟨ema {word}⟩", colours.muted)])
     if view.log:
         parts.append([(" log", colours.muted)])
     if view.superseded:
@@ -55,26 +74,49 @@ def _modes(frame: Frame, colours: Palette) -> list[Part]:
     return parts
 
 
-def _statistics(metric: str, frame: Frame, colours: Palette) -> list[Part]:
-    if len(frame.legends) > 1:
-        return [
-            _named(legend, legend.stats.last if legend.stats else None, colours) for legend in frame.legends
-        ]
+def _statistics(metric: str, frame: Frame, colours: Palette, *, brackets: bool) -> list[Part]:
+    """What is told of the line in view, the most important first; with `brackets` the raw figures too."""
     legend = frame.legends[0] if frame.legends else None
-    if legend is None or legend.stats is None:
+    if legend is None or legend.line is None:
         return []
-    stats = legend.stats
-    arrow = "" if abs(legend.trend) < _FLAT else " ▲" if legend.trend > 0 else " ▼"
+    line, raw = legend.line, legend.raw if brackets else None
     wanted = better(metric)
-    style = colours.muted if not wanted else colours.good if legend.trend * wanted > 0 else colours.warning
-    parts: list[Part] = [[(number(stats.last.value), colours.title), (arrow, style)]]
+    parts = [_last(legend, raw, wanted, colours)]
     if legend.best is not None:
         parts.append([("  best ", colours.muted), *_at(legend.best, colours)])
-    if wanted >= 0:
-        parts.append([("  min ", colours.muted), (number(stats.lowest.value), colours.text)])
-    if wanted <= 0:
-        parts.append([("  max ", colours.muted), (number(stats.highest.value), colours.text)])
+    if wanted >= 0 or legend.best is None:  # else the lowest is the best
+        parts.append(_named_value("min", line.low, raw.low if raw else None, colours))
+    if wanted <= 0 or legend.best is None:
+        parts.append(_named_value("max", line.high, raw.high if raw else None, colours))
     return parts
+
+
+def _overlaid(frame: Frame, colours: Palette) -> list[list[Part]]:
+    """The last value of every run, with its name, else in its colour alone, else of as many as fit."""
+    lines = [(legend, legend.line.last if legend.line else None) for legend in frame.legends]
+    bare = [_named(legend, value, colours, label=False) for legend, value in lines]
+    named = [_named(legend, value, colours) for legend, value in lines]
+    return [named, *(bare[:count] for count in range(len(bare), 0, -1))]
+
+
+def _last(legend: Legend, raw: Figures | None, wanted: int, colours: Palette) -> Part:
+    """The line's last value, the measured one behind it, and where the run is heading."""
+    assert legend.line is not None
+    arrow = "" if abs(legend.trend) < _FLAT else " ▲" if legend.trend > 0 else " ▼"
+    style = colours.muted if not wanted else colours.good if legend.trend * wanted > 0 else colours.warning
+    part: Part = [(number(legend.line.last), colours.title)]
+    if raw is not None:
+        part.append(_bracketed(raw.last, colours))
+    return [*part, (arrow, style)]
+
+
+def _named_value(word: str, value: float, measured: float | None, colours: Palette) -> Part:
+    part: Part = [(f"  {word} ", colours.muted), (number(value), colours.text)]
+    return part if measured is None else [*part, _bracketed(measured, colours)]
+
+
+def _bracketed(value: float, colours: Palette) -> tuple[str, Style]:
+    return f" ({number(value)})", colours.muted
 
 
 def _at(reading: Reading, colours: Palette) -> Part:
@@ -84,10 +126,10 @@ def _at(reading: Reading, colours: Palette) -> Part:
     return text
 
 
-def _named(legend: Legend, reading: Reading | None, colours: Palette, label: bool = True) -> Part:
-    value = "–" if reading is None else number(reading.value)
+def _named(legend: Legend, value: float | None, colours: Palette, label: bool = True) -> Part:
+    shown = "–" if value is None else number(value)
     name = legend.label + " " if label else ""
-    return [("  ● ", colours.line[legend.role]), (name, colours.muted), (value, colours.title)]
+    return [("  ● ", colours.line[legend.role]), (name, colours.muted), (shown, colours.title)]
 
 
 def _readings(frame: Frame, column: int, colours: Palette) -> list[list[Part]]:
@@ -101,9 +143,11 @@ def _readings(frame: Frame, column: int, colours: Palette) -> list[list[Part]]:
     pairs = list(zip(frame.legends, readings, strict=True))
     if len(pairs) == 1:
         value: Part = [("  " + number(first.value), colours.title)]
-        return [[where, value], [value]]
-    named = [_named(legend, reading, colours) for legend, reading in pairs]
-    bare = [_named(legend, reading, colours, label=False) for legend, reading in pairs]
+        raw: list[Part] = [[_bracketed(first.raw, colours)]] if first.raw is not None else []
+        return [[where, value, *raw], [where, value], [value]]
+    values = [(legend, None if reading is None else reading.value) for legend, reading in pairs]
+    named = [_named(legend, shown, colours) for legend, shown in values]
+    bare = [_named(legend, shown, colours, label=False) for legend, shown in values]
     return [[where, *named], [where, *bare], bare]
 
 

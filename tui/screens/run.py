@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Input
 
-from nanochat.common.text import sanitize
+from nanochat.common.smoothing import UNSMOOTHED
+from nanochat.common.text import sanitize, when
 from tui.actions.run_bindings import RunActions
 from tui.data.console_source import console_of
-from tui.data.run_reader import RunReader, RunUpdate
-from tui.keys import bindings
-from tui.plots.frame import Alert
+from tui.data.overlays import Overlays
+from tui.data.run_reader import Row, RunReader, RunUpdate
+from tui.keys import bindings, plot_bindings
+from tui.plots.frame import MAX_RUNS, Alert
 from tui.screens.base import ControlScreen
 from tui.widgets.alerts import Alerts, alert_step
 from tui.widgets.gpu_grid import GpuGrid
@@ -46,12 +49,14 @@ class RunScreen(RunActions, ControlScreen):
     tab = "run"
     groups = ("run", "plots", "plot", "gpus", "alerts", "log")
     about = (
-        "One run, live. Curves are smoothed (e); the focused plot also shows its raw line. One cursor reads "
-        "all plots at once. In the log / finds, & filters and f follows. On a narrow screen the panes are "
-        "tabs: tab shows the next one."
+        "One run, live. Curves are smoothed (e) over the faint raw line, and figures are those of the bright "
+        "line, the raw ones in brackets. Arrow keys go from plot to plot, z gives one the whole screen; one "
+        "cursor (, and .) reads all of them. In the log / finds, & filters and f follows. On a narrow screen "
+        "the panes are tabs: tab shows the next one."
     )
-    BINDINGS = bindings("run")
-    AUTO_FOCUS = ""
+    # The keys of plots work from everywhere on the screen; a pane with focus takes its own keys first.
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("run"), *plot_bindings()]
+    AUTO_FOCUS = "Plot"
     PANE_ORDER: ClassVar[tuple[str, ...]] = tuple(name for name, _ in PANES)
 
     def __init__(self) -> None:
@@ -71,6 +76,7 @@ class RunScreen(RunActions, ControlScreen):
         self._alerts: list[Event] = []
         self._log_polled = 0.0
         self._log_until = 0.0
+        self._overlays = Overlays(lambda: self.room.store, self._draw_overlay)
 
     def body(self) -> Iterable[Widget]:
         yield self.header
@@ -99,6 +105,8 @@ class RunScreen(RunActions, ControlScreen):
     def _show_pane(self, pane: str, focus: bool = True) -> None:
         self.pane = pane
         wanted = {"-narrow", f"-pane-{pane}"} if self._narrow else {f"-pane-{pane}"}
+        if self.plots.full is not None:
+            wanted.add("-full")
         if self.classes != wanted:
             self.set_classes(wanted)  # all at once: each change of a class restyles the whole screen
         self.panes.show(pane)
@@ -111,12 +119,29 @@ class RunScreen(RunActions, ControlScreen):
         if pane == "log":
             return self.log_pane.view
         if pane == "plots":
-            return next(iter(self.plots.query("Plot")), self.plots)
+            return self.plots.current or self.plots
         return self.gpus if pane == "machine" else self.samples
 
     def action_next_pane(self) -> None:
-        order = self.PANE_ORDER
-        self._show_pane(order[(order.index(self.pane) + 1) % len(order)])
+        self._turn_pane(1)
+
+    def action_previous_pane(self) -> None:
+        self._turn_pane(-1)
+
+    def _turn_pane(self, direction: int) -> None:
+        """Goes to the next pane in sight. A plot on the whole screen gives it back first."""
+        if self.plots.full is not None:
+            self.plots.toggle_full()
+            return
+        order = [*self.PANE_ORDER]
+        if self.alerts.display:
+            order.insert(-1, "alerts")
+        here = "alerts" if self.alerts.has_focus else self.pane
+        to = order[(order.index(here) + direction) % len(order)]
+        if to == "alerts":
+            self.alerts.focus()
+        else:
+            self._show_pane(to)
 
     def action_pane(self, pane: str) -> None:
         self._show_pane(pane)
@@ -139,6 +164,8 @@ class RunScreen(RunActions, ControlScreen):
             return
         if self._reader is None or self._reader.key != run.key:
             self._open(run)
+        if self._overlays.note(change.key for change in changes):
+            self.run_worker(self._overlays.read(), group="overlays")
         if not changes or any(change.key == run.key for change in changes):
             self._request_update()
             self._poll_log()
@@ -162,6 +189,7 @@ class RunScreen(RunActions, ControlScreen):
 
     def _open(self, run: RunRow) -> None:
         """Switches to another run, after removing everything of the previous one."""
+        self._overlays.clear()
         for key in self.plots.run_keys:
             self.plots.unload(key)
         self.plots.set_alerts(())
@@ -214,6 +242,17 @@ class RunScreen(RunActions, ControlScreen):
             self._log_polled = time.monotonic()
             self.log_pane.view.poll()
 
+    async def _draw_overlay(self, key: str, metrics: Mapping[str, Sequence[Row]]) -> None:
+        run = next((run for run in self.room.rows if run.key == key), None)
+        if key in self.plots.run_keys:
+            self.plots.extend(key, metrics)
+        elif run is not None:
+            drawn = {self.room.run_key, *self._overlays.keys} - {key}
+            taken = {other.label for other in self.room.rows if other.key in drawn}
+            # Runs of one plan have one name: what tells them apart is when they were made.
+            name = run.label if run.label not in taken else f"{run.label} {when(run.created_at, time.time())}"
+            self.plots.load(key, sanitize(name, 40), metrics)
+
     # ---- keys ----------------------------------------------------------------------------------------
 
     def default_focus(self) -> Widget:
@@ -231,15 +270,59 @@ class RunScreen(RunActions, ControlScreen):
             return True
         return False
 
+    async def action_plot(self, action: str) -> None:
+        """Runs an action of the plots: one of the grid's, else of the current plot."""
+        name = "action_" + action.partition("(")[0]
+        target = self.plots if hasattr(self.plots, name) else self.plots.current
+        if target is not None:
+            await self.app.run_action(action, target)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        hidden = self._narrow and self.pane in ("log", "machine", "samples")
+        return super().check_action(action, parameters) and not (action == "plot" and hidden)
+
+    def on_plot_grid_full_changed(self) -> None:
+        self._show_pane("plots" if self.plots.full is not None else self.pane)
+
     def action_smooth(self) -> None:
-        decay = self.plots.next_smoothing()
-        self.room.say(f"smoothing: EMA {decay:g}" if decay else "smoothing off: raw values")
+        share = self.plots.next_smoothing()
+        over = f"over {100 * share:g} % of the points in view; fewer than {UNSMOOTHED} stay as they are"
+        self.room.say(f"smoothing: moving average {over}" if share else "smoothing off: raw values")
 
     def action_log_y(self) -> None:
         self.room.say("logarithmic y axis" if self.plots.toggle_log() else "linear y axis")
 
     def action_zoom(self) -> None:
         self.plots.toggle_full()
+
+    def action_overlay(self) -> None:
+        """Asks for a run to draw over this one; one that is drawn already is removed."""
+        from tui.screens.overlay import Overlay
+
+        here, drawn = self.chosen_run, self._overlays.keys
+        if here is None:
+            return
+        others = sorted(
+            (run for run in self.room.rows if run.key != here.key and run.last_seq >= 0),
+            key=lambda run: run.stage != here.stage,
+        )
+        if not others:
+            self.room.say("there is no other run to draw over this one", "warning")
+            return
+
+        def chosen(key: str | None) -> None:
+            if key is None:
+                return
+            if key in drawn:
+                self._overlays.remove(key)
+                self.plots.unload(key)
+            elif len(drawn) + 1 >= MAX_RUNS:
+                self.room.say(f"{MAX_RUNS} runs are drawn already: remove one first (o)", "warning")
+            else:
+                self._overlays.add(key)
+                self.run_worker(self._overlays.read(), group="overlays")
+
+        self.app.push_screen(Overlay(others, drawn), chosen)
 
     def action_find(self) -> None:
         from tui.screens.ask import Ask

@@ -66,9 +66,17 @@ class Plot(Widget, can_focus=True):
 
     @dataclass
     class FullScreen(Message):
-        """The plot wants the whole panel, or wants to return it."""
+        """The plot wants the whole screen, or wants to return it."""
 
         plot: Plot
+
+    @dataclass
+    class Left(Message):
+        """Focus is to go to the plot `across` columns and `down` rows from this one."""
+
+        plot: Plot
+        across: int
+        down: int
 
     def __init__(self, *, unicode: bool = True, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
@@ -79,6 +87,8 @@ class Plot(Widget, can_focus=True):
         self.cursor: float | None = None
         self.alerts: tuple[Alert, ...] = ()
         self.unicode = unicode
+        self.named = False
+        """Whether the title tells the run too: for a plot that has the screen to itself."""
         self.frozen = False
         self.drawn = 0
         self._dirty = False
@@ -88,6 +98,8 @@ class Plot(Widget, can_focus=True):
         self._last_draw = 0.0
         self._drag: tuple[int, int] | None = None
         self._title: Strip | None = None
+        self._palette: Palette | None = None
+        """The colours of the last drawing."""
 
     # What is shown
 
@@ -109,6 +121,12 @@ class Plot(Widget, can_focus=True):
         if tuple(alerts) != self.alerts:
             self.alerts = tuple(alerts)
             self.data_changed()
+
+    def set_named(self, named: bool) -> None:
+        """Tell the run in the title, or not."""
+        if named != self.named:
+            self.named = named
+            self._repaint()
 
     def set_cursor(self, x: float | None) -> None:
         """Move the crosshair; only styles change, nothing is redrawn."""
@@ -152,6 +170,7 @@ class Plot(Widget, can_focus=True):
                 self._wanted = self._dirty = False
                 self._last_draw = monotonic()
                 spec = self._spec()
+                self._palette = spec.palette
                 frame = await asyncio.wrap_future(submit(draw_frame, spec))
                 if (spec.metric, spec.runs, spec.width) == (self.metric, self.runs, self.size.width):
                     self.frame = frame
@@ -185,7 +204,7 @@ class Plot(Widget, can_focus=True):
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        if self.is_mounted:
+        if self.is_mounted and self.palette != self._palette:  # focus is a change of style too
             self._redraw()
 
     def on_mount(self) -> None:
@@ -219,6 +238,7 @@ class Plot(Widget, can_focus=True):
                     width=width,
                     colours=self.palette,
                     focused=self.has_focus,
+                    run=self.runs[0].label if self.named and len(self.runs) == 1 else "",
                 )
             return self._title
         frame = self.frame
@@ -255,6 +275,9 @@ class Plot(Widget, can_focus=True):
 
     # Keys and mouse
 
+    def action_go(self, across: int, down: int) -> None:
+        self.post_message(self.Left(self, across, down))
+
     def action_zoom_x(self, factor: float) -> None:
         frame = self.frame
         if frame is None or frame.empty:
@@ -282,9 +305,6 @@ class Plot(Widget, can_focus=True):
     def action_pan(self, direction: int) -> None:
         frame = self.frame
         if frame is None or frame.empty:
-            return
-        if self.view.x is None:
-            self.action_cursor(direction)
             return
         low, high = frame.x
         step = (high - low) / 5 * direction

@@ -6,26 +6,35 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from math import ceil
+from math import ceil, log
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
+from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
 from nanochat.common.errors import UserError
+from nanochat.common.smoothing import SHARE
 from tui.keys import bindings
 from tui.plots.frame import MAX_RUNS, Alert, View
 from tui.plots.raster import submit
-from tui.plots.run_metrics import AXES, RunMetrics, by_importance, noisy
+from tui.plots.run_metrics import AXES, RunMetrics, by_importance
 from tui.plots.series import Row
 from tui.widgets.plot import Plot
 
-SMOOTHINGS = (0.0, 0.9, 0.98, 0.995)
-PLOT_COLUMNS = 42
-PLOT_ROWS = 9
+SMOOTHINGS = (0.0, SHARE, 0.05, 0.15)
+"""Time constants of the average that `e` walks through, as shares of the points in view."""
+PLOT_WIDTH, PLOT_HEIGHT = 32, 8
+"""The smallest plot that tells a curve, in cells with its title and labels."""
+NARROWEST = 20
+"""The smallest width that the columns chosen by key may give a plot."""
+GOOD_SHAPE = 4.5
+"""Width by height of a plot in cells that is read best, about 2:1 on the screen."""
+MOST_COLUMNS = 4
 NOT_PLOTTED = ("progress", "eta_s")
 
 
@@ -37,9 +46,13 @@ class PlotGrid(Widget):
     unload(run_key)                remove a run
     metrics maps a name to rows of (seq, step, t, value, attempt), as the store gives them.
 
-    next_smoothing, next_axis, toggle_log, toggle_superseded, toggle_full, set_filter, set_alerts, go_to and
-    freeze are what a screen's keys call. Messages of its plots (`Plot.CursorMoved`) bubble to the screen.
+    next_smoothing, next_axis, toggle_log, toggle_superseded, toggle_full, next_columns, set_filter,
+    set_alerts, go_to and freeze are what a screen's keys call; `current` is the plot that the keys of one
+    plot act on. Messages of its plots (`Plot.CursorMoved`) bubble to the screen.
     """
+
+    class FullChanged(Message):
+        """One plot was given the whole screen, or gave it back."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("plots")]
     DEFAULT_CSS = """
@@ -51,10 +64,13 @@ class PlotGrid(Widget):
     def __init__(self, *, unicode: bool = True, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.unicode = unicode
-        self.view = View(smoothing=SMOOTHINGS[1])
+        self.view = View(smoothing=SHARE)
         self.cursor: float | None = None
         self.full: str | None = None
         self.page = 0
+        self.columns = 0
+        """Plots side by side; 0 for as many as fit well."""
+        self._current = ""
         self._runs: dict[str, RunMetrics] = {}
         self._names: dict[str, set[str]] = {}
         self._filter = ""
@@ -131,7 +147,7 @@ class PlotGrid(Widget):
             plot.set_alerts(self._alerts)
 
     def next_smoothing(self) -> float:
-        """The next EMA decay of 0, .9, .98, .995; returns it."""
+        """The next of `SMOOTHINGS`; returns it."""
         at = SMOOTHINGS.index(self.view.smoothing) if self.view.smoothing in SMOOTHINGS else -1
         self._set_view(replace(self.view, smoothing=SMOOTHINGS[(at + 1) % len(SMOOTHINGS)]))
         return self.view.smoothing
@@ -153,14 +169,29 @@ class PlotGrid(Widget):
         self._set_view(replace(self.view, axis=axes[(at + 1) % len(axes)], x=None))
         return self.view.axis
 
+    @property
+    def current(self) -> Plot | None:
+        """The plot that was focused last, else the first in sight."""
+        shown = self._plots()
+        return next((plot for plot in shown if plot.metric == self._current), shown[0] if shown else None)
+
     def toggle_full(self, plot: Plot | None = None) -> None:
-        """Give one plot the whole grid (the focused, else the first), or show all again."""
-        if self.full is None:
-            chosen = plot or next((p for p in self._plots() if p.has_focus), None)
-            self.full = chosen.metric if chosen is not None else next(iter(self.metrics), None)
-        else:
+        """Give one plot (`plot`, else the current one) the whole grid, or show all again."""
+        chosen = plot or self.current
+        if self.full is not None:
             self.full = None
+        elif chosen is not None and chosen.metric:
+            self.full = self._current = chosen.metric
+        else:
+            return
         self._arrange()
+        self.post_message(self.FullChanged())
+
+    def next_columns(self) -> int:
+        """One more plot side by side, up to four, then as many as fit well (0); returns the number."""
+        self.columns = (self.columns + 1) % (MOST_COLUMNS + 1)
+        self._arrange()
+        return self.columns
 
     def go_to(self, x: float | None) -> None:
         """Put the cursor of every plot at x on the current axis; None removes it."""
@@ -184,21 +215,38 @@ class PlotGrid(Widget):
         return [plot for plot in self.query(Plot) if plot.display]
 
     def shape(self, count: int) -> tuple[int, int]:
-        """(columns, rows) of the grid for `count` plots at the present size."""
-        columns = max(1, min(3, self.size.width // PLOT_COLUMNS))
-        rows = max(1, self.size.height // PLOT_ROWS)
-        columns = max(1, min(columns, count))
-        return columns, max(1, min(rows, ceil(count / columns)))
+        """(columns, rows) of the grid for `count` plots at the present size.
+
+        As many plots as fit; among the grids that show as many, the one whose plots are shaped best.
+        """
+        (width, height), count = self.size, max(1, count)
+        most_rows = max(1, height // PLOT_HEIGHT)
+        if self.columns:
+            wanted = range(1, 1 + max(1, min(self.columns, width // NARROWEST, count)))[-1:]
+        else:
+            wanted = range(1, 1 + max(1, min(MOST_COLUMNS, width // PLOT_WIDTH, count)))
+
+        def merit(columns: int) -> tuple[int, float]:
+            rows = min(most_rows, ceil(count / columns))
+            shape = width / columns / max(1, height / rows)
+            return min(count, columns * rows), -abs(log(max(shape, 1e-3) / GOOD_SHAPE))
+
+        best = max(wanted, key=merit)
+        return best, max(1, min(most_rows, ceil(count / best)))
 
     def _arrange(self) -> None:
+        """Put the plots of one page in place: the one with the current plot, else the present one."""
         if not self.is_mounted or not self.size.width:
             return
         names = [self.full] if self.full in self.metrics else self.metrics
         columns, rows = self.shape(len(names))
-        pages = max(1, ceil(len(names) / (columns * rows)))
+        size = columns * rows
+        pages = max(1, ceil(len(names) / size))
+        if self._current in names:
+            self.page = names.index(self._current) // size
         self.page = min(self.page, pages - 1)
-        first = self.page * columns * rows
-        here = names[first : first + columns * rows]
+        first = self.page * size
+        here = names[first : first + size]
         box = self.query_one("#plots", Container)
         box.styles.grid_size_columns, box.styles.grid_size_rows = columns, rows
         self._show(box, here or [""])
@@ -211,18 +259,22 @@ class PlotGrid(Widget):
         missing = [Plot(unicode=self.unicode) for _ in range(len(names) - len(plots))]
         if missing:
             box.mount(*missing)
+        focused = any(plot.has_focus for plot in plots)
         for index, plot in enumerate([*plots, *missing]):
-            plot.display = index < len(names)
-            if not plot.display:
+            if index >= len(names):
                 continue
+            plot.display = True
             plot.set_series(names[index], tuple(self._runs.values()))
-            smoothing = self.view.smoothing if noisy(names[index]) else 0.0
-            plot.set_view(
-                replace(self.view, smoothing=smoothing, raw=self.full is not None or plot.has_focus)
-            )
+            plot.set_view(self.view)
             plot.set_alerts(self._alerts)
+            plot.set_named(self.full is not None)
             plot.set_cursor(self.cursor)
             plot.freeze(self._frozen)
+        if focused:  # before plots are hidden: focus would go elsewhere
+            chosen = names.index(self._current) if self._current in names else 0
+            [*plots, *missing][chosen].focus()
+        for plot in plots[len(names) :]:
+            plot.display = False
 
     def on_mount(self) -> None:
         self.call_after_refresh(self._arrange)
@@ -230,11 +282,9 @@ class PlotGrid(Widget):
     def on_resize(self) -> None:
         self._arrange()
 
-    def on_descendant_focus(self) -> None:
-        self._arrange()
-
-    def on_descendant_blur(self) -> None:
-        self._arrange()
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        if isinstance(event.widget, Plot) and event.widget.display:
+            self._current = event.widget.metric
 
     # Messages and keys
 
@@ -248,12 +298,46 @@ class PlotGrid(Widget):
         event.stop()
         self.toggle_full(event.plot)
 
+    def on_plot_left(self, event: Plot.Left) -> None:
+        event.stop()
+        self.go(event.plot, event.across, event.down)
+
+    def go(self, plot: Plot, across: int, down: int) -> None:
+        """Focus the plot `across` columns and `down` rows from `plot`; over the edge the page turns.
+
+        From the end of a row it goes on to the next one. A plot on the whole screen gives way to the next.
+        """
+        names = self.metrics
+        if plot.metric not in names:
+            return
+        columns, _ = self.shape(len(names))
+        at = names.index(plot.metric)
+        to = at + (across + down if self.full is not None else across + down * columns)
+        if self.full is None and to >= len(names) and at // columns < (len(names) - 1) // columns:
+            to = len(names) - 1  # the last row is not full
+        if not 0 <= to < len(names):
+            return
+        self._current = names[to]
+        if self.full is not None:
+            self.full = names[to]
+        self._arrange()
+        here = self.current
+        if here is not None:
+            here.focus()
+
     async def action_next_axis(self) -> None:
         await self.next_axis()
 
     def action_superseded(self) -> None:
         self.toggle_superseded()
 
+    def action_columns(self) -> None:
+        self.next_columns()
+
     def action_page(self, direction: int) -> None:
-        self.page = max(0, self.page + direction)
-        self._arrange()
+        names = self.metrics
+        columns, rows = self.shape(len(names))
+        to = (self.page + direction) * columns * rows
+        if self.full is None and 0 <= to < len(names):
+            self._current = names[to]
+            self._arrange()

@@ -1,20 +1,28 @@
 """plotext draws exactly the dots it is given, is never fed what kills it, and is imported late."""
 
+import math
 import random
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from textual.color import Color
 
-from tui.plots.canvas import clip
+from tests.tui.plots.test_ticks import meaning
+from tui.plots.canvas import Band, clip
 from tui.plots.draw import draw_frame
 from tui.plots.frame import Alert, Frame, PlotSpec, View
 from tui.plots.raster import Dot, Polyline, Run, rasterise, submit
 from tui.plots.run_metrics import RunMetrics
+from tui.plots.scale import fitted
+from tui.plots.ticks import LABEL_WIDTH
 from tui.style.palette import Palette, palette
 from tui.style.themes import THEMES
 
@@ -177,6 +185,82 @@ def test_evaluations_are_marked_and_the_best_starred() -> None:
     assert row.index("★") - frame.left == frame.column_at(1)
 
 
+def test_a_spike_is_seen_behind_the_smoothed_line() -> None:
+    """An average shows a spike of one point in ten thousand as a bump: the raw line shows it as it is."""
+    values = [2.0 + 0.01 * math.sin(i * 1.7) for i in range(10_000)]
+    values[6_100] = 25.0
+    frame = draw(spec(run_of(*values), View(smoothing=0.02)))
+    assert frame.legends[0].decay > 0.99
+    assert frame.y[1] >= 25
+    column = frame.left + (frame.column_at(6_100) or 0)
+    top = next(i for i, line in enumerate(text(frame)) if line[column] not in " ┈")
+    assert top <= 2
+    (segment,) = frame.strips[top].crop(column, column + 1)
+    assert segment.style is not None and segment.style.color == colours().faint[0].color
+
+
+def test_what_lies_outside_of_chosen_limits_is_told_at_the_edge() -> None:
+    values = [2.0] * 40
+    values[7], values[30] = 9.0, -4.0
+    frame = draw(spec(run_of(*values), View(y=(1.0, 3.0))))
+    lines = text(frame)
+    assert lines[0][frame.left + (frame.column_at(7) or 0)] == "↑"
+    assert lines[frame.rows - 1][frame.left + (frame.column_at(30) or 0)] == "↓"
+    assert "".join(lines).count("↑") == "".join(lines).count("↓") == 1
+
+
+@given(st.floats(-1e6, 1e6), st.one_of(st.just(0.0), st.floats(1e-6, 1e9)), st.integers(1, 40), st.booleans())
+def test_limits_hold_the_values_and_gridlines_stand_on_ticks(
+    low: float, span: float, rows: int, log: bool
+) -> None:
+    if log:
+        low = abs(low) + 1e-3
+    high = low + span
+    scale = fitted(low, high, rows=rows, log=log, width=LABEL_WIDTH)
+    slack = 1e-6 * max(abs(low), abs(high))
+    assert scale.low <= low + slack and high - slack <= scale.high
+    band = Band(1, rows, (scale.low, scale.high), log)
+    grid = sorted(scale.grid)
+    for row in grid:
+        value = meaning(scale.labels[row])
+        centre = rows - row - 0.5
+        cell = band.row(value) if value > 0 or not log else math.inf
+        assert abs(cell - centre) < 0.13 or len(scale.labels[row]) > 4, "a rounded label is near its line"
+    apart = {after - before for before, after in pairwise(sorted(scale.labels))}
+    assert log or len(apart) <= 1, "labels are evenly spaced"
+    if rows >= 4 and not log and span > 1e-3 * (abs(low) + abs(high)):
+        assert len(scale.labels) >= 2
+
+
+@pytest.mark.parametrize("rows", range(2, 40))
+def test_no_value_is_drawn_under_the_line_of_zero(rows: int) -> None:
+    for top in (1.0, 0.3, 7.0, 2.5e5, 1.9e9):
+        scale = fitted(0.0, top, rows=rows, log=False, width=LABEL_WIDTH)
+        (zero,) = [row for row, label in scale.labels.items() if label == "0"]
+        assert zero in scale.grid
+        band = Band(2, 4 * rows, (scale.low, scale.high))
+        for share in (0.0, 1e-9, 0.01, 0.06, 0.2):
+            _, dot = band.dot((0.0, band.row(share * top)))
+            assert dot >= 4 * (rows - 1 - zero) + 2, "in the upper half of the line's cell, or above"
+
+
+def test_a_constant_is_not_blown_up_to_the_height_of_the_plot() -> None:
+    scale = fitted(1.0, 1.0, rows=10, log=False, width=LABEL_WIDTH)
+    assert scale.high - scale.low > 0.05
+    assert "1.00" in scale.labels.values()
+
+
+def test_a_wide_plot_has_as_many_x_labels_as_read_well() -> None:
+    frame = draw(spec(run_of(*[1.0] * 100_001), width=64))
+    labels = text(frame)[-1].split()
+    assert labels[:6] == ["step", "0", "20k", "40k", "60k", "80k"]
+    for width in (20, 30, 47, 90, 140):
+        frame = draw(spec(run_of(*[1.0] * 3_001), width=width))
+        found = list(re.finditer(r"\S+", text(frame)[-1]))[1:]
+        assert len(found) >= min(6, 1 + frame.columns // 16)
+        assert all(after.start() - before.end() >= 2 for before, after in pairwise(found))
+
+
 def test_alerts_are_marked_at_their_step() -> None:
     alerts = (Alert(50, 1050.0), Alert(1000, 2000.0))
     frame = draw(replace(spec(run_of(*[1.0] * 100)), alerts=alerts))
@@ -201,7 +285,8 @@ def test_superseded_points_are_hidden_until_asked_for() -> None:
         for frame in (hidden, shown)
     ]
     assert count[1] > count[0]
-    assert hidden.legends[0].best is not None and hidden.legends[0].best.value == 1.0
+    line = hidden.legends[0].line
+    assert line is not None and (line.low, line.last, line.high) == (1.0, 1.0, 5.0)
 
 
 def test_readings_are_the_points_nearest_to_each_column() -> None:
@@ -266,7 +351,7 @@ for _ in range(300):
     runs = tuple(run() for _ in range(rng.randint(0, 4)))
     log = rng.random() < 0.3
     y = None if log else limits()
-    looks = (log, rng.choice([0, 0.9, 0.999]), rng.random() < 0.5, rng.random() < 0.5)
+    looks = (log, rng.choice([0, 0.02, 0.15]), rng.random() < 0.5)
     view = View(rng.choice(AXES), limits(), y, *looks)
     alerts = (Alert(rng.randrange(100), 1e9),) if runs else ()
     size = rng.choice([(1, 1), (3, 2), (20, 4), (60, 12), (200, 50)])

@@ -334,3 +334,102 @@ async def test_a_log_that_cannot_be_read_says_why(bench: Bench, monkeypatch: pyt
     async with bench.open() as (app, pilot):
         pane = app.screen.query_one(LogPane)
         await settle(pilot, lambda: "unreachable" in str(pane.border_subtitle))
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["just opened", "focus on the samples"])
+async def test_the_keys_of_plots_work_at_once(bench: Bench, elsewhere: bool) -> None:
+    key = bench.run("demo", status="running")
+    bench.training(key, steps=60)
+    metrics = {f"train/extra_{index}": 1.0 * index for index in range(6)} | {"train/total_tokens": 4096.0}
+    bench.events(key, [{"kind": "metric", "step": 60 + step, "data": metrics} for step in (0, 1)])
+    async with bench.open() as (app, pilot):
+        await drawn(app, pilot)
+        grid = app.screen.query_one(PlotGrid)
+        if elsewhere:
+            app.screen.query_one(Samples).focus()
+            await settle(pilot)
+        await pilot.press("plus")
+        await settle(pilot, lambda: grid.view.x is not None)
+        await pilot.press("0")
+        await settle(pilot, lambda: grid.view.x is None)
+        await pilot.press("full_stop")
+        await settle(pilot, lambda: grid.cursor is not None)
+        await pilot.press("a")
+        await settle(pilot, lambda: grid.view.axis == "tokens")
+        await pilot.press("u")
+        assert grid.view.superseded
+        if not elsewhere:  # samples scroll with these
+            await pilot.press("right")
+            await settle(pilot, lambda: isinstance(app.focused, Plot) and app.focused.metric == "val/bpb")
+            await pilot.press("pagedown")
+            await settle(pilot, lambda: grid.page == 1)
+        await pilot.press("C")
+        assert grid.columns == 1
+
+
+async def test_a_plot_takes_the_whole_screen_and_gives_it_back(bench: Bench) -> None:
+    key = bench.run("demo", status="running")
+    bench.training(key, steps=60)
+    async with bench.open() as (app, pilot):
+        await drawn(app, pilot)
+        screen, grid = screen_of(app), app.screen.query_one(PlotGrid)
+        for opens, closes in (("z", "escape"), ("enter", "z"), ("z", "tab")):
+            await pilot.press(opens)
+            await settle(pilot, lambda: grid.size.height >= 38)
+            (plot,) = [plot for plot in grid.query(Plot) if plot.display]
+            assert plot.region.width == 120 and plot.region.height >= 37
+            assert not any(
+                pane.region.area for pane in (screen.log_pane, screen.samples, screen.gpus, screen.header)
+            )
+            await pilot.press(closes)
+            await settle(pilot, lambda: grid.full is None and bool(screen.log_pane.region.area))
+            assert isinstance(app.screen, RunScreen)
+
+
+async def test_tab_goes_through_every_pane_in_order_and_shift_tab_back(bench: Bench) -> None:
+    key = bench.run("demo", status="running")
+    bench.training(key, steps=20)
+    bench.events(key, [{"kind": "alert", "step": 5, "data": {"message": "spike"}}])
+    async with bench.open() as (app, pilot):
+        await drawn(app, pilot)
+        await settle(pilot, lambda: app.screen.query_one(Alerts).display)
+        seen = []
+        for key in ["tab"] * 5 + ["shift+tab"] * 5:
+            await pilot.press(key)
+            await pilot.pause()
+            seen.append(type(app.focused).__name__)
+        there = ["GpuGrid", "Samples", "Alerts", "LogView", "Plot"]
+        assert seen == [*there, *reversed(there[:-1]), "Plot"]
+
+
+async def test_another_run_is_drawn_over_this_one_and_follows_live(bench: Bench) -> None:
+    old = bench.run("old", age=5000)
+    bench.training(old, steps=30)
+    other = bench.run("other", status="running", age=2000)
+    bench.training(other, steps=40)
+    key = bench.run("demo", status="running")
+    bench.training(key, steps=20)
+    async with bench.open() as (app, pilot):
+        await drawn(app, pilot)
+        grid = app.screen.query_one(PlotGrid)
+        await pilot.press("o")
+        await settle(pilot, lambda: type(app.screen).__name__ == "Overlay")
+        await pilot.press(*"other", "enter")
+        await settle(pilot, lambda: grid.run_keys == (key, other))
+        bench.events(other, [{"kind": "metric", "step": 40, "data": {"train/loss": 2.5}}])
+        note(app, other)
+        await settle(pilot, lambda: len(grid._runs[other].series["train/loss"]) == 41)
+        plot = grid.query(Plot).first()
+
+        def shown() -> str:
+            return "".join(plot.render_line(y).text for y in range(plot.size.height))
+
+        await settle(pilot, lambda: plot.render_line(0).text.count("●") == 2 and "other" in shown())
+        await pilot.press("o")
+        await settle(pilot, lambda: type(app.screen).__name__ == "Overlay")
+        await pilot.press("enter")
+        await settle(pilot, lambda: grid.run_keys == (key,))
+        await pilot.press("o", *"old", "enter")
+        await settle(pilot, lambda: grid.run_keys == (key, old))
+        await pilot.press("left_square_bracket")
+        await settle(pilot, lambda: grid.run_keys == (other,))

@@ -68,13 +68,35 @@ async def settled(pilot: Pilot[None], plots: int | None = None) -> list[Plot]:
     raise AssertionError("the plots never came to rest")
 
 
-@pytest.mark.parametrize(("size", "shape"), [((80, 24), (1, 2)), ((120, 40), (2, 2)), ((200, 60), (3, 2))])
+@pytest.mark.parametrize(
+    ("size", "count", "shape"),
+    [
+        ((72, 24), 10, (2, 3)),  # what 120×40 leaves beside machine and log
+        ((72, 19), 10, (2, 2)),  # and with alerts
+        ((72, 24), 2, (1, 2)),
+        ((80, 19), 10, (2, 2)),  # 80×24
+        ((139, 38), 10, (3, 4)),  # 200×60
+        ((120, 38), 10, (3, 4)),
+        ((198, 57), 3, (2, 2)),
+        ((20, 5), 10, (1, 1)),
+    ],
+)
+async def test_as_many_plots_are_shown_as_read_well(
+    size: tuple[int, int], count: int, shape: tuple[int, int]
+) -> None:
+    app = Room()
+    async with app.run_test(size=size):
+        grid = app.query_one(PlotGrid)
+        assert grid.shape(count) == shape
+
+
+@pytest.mark.parametrize(("size", "shape"), [((80, 24), (2, 2)), ((120, 40), (2, 2)), ((200, 60), (2, 2))])
 async def test_the_grid_uses_the_room_there_is(size: tuple[int, int], shape: tuple[int, int]) -> None:
     app = Room()
     async with app.run_test(size=size) as pilot:
         grid = app.query_one(PlotGrid)
         grid.load("here/a", "d4", training())
-        shown = await settled(pilot, shape[0] * shape[1] if size[0] == 80 else 4)
+        shown = await settled(pilot, 4)
         assert shown[0].metric == "train/loss" and shown[1].metric == "val/bpb"
         assert "progress" not in grid.metrics
         assert grid.shape(len(grid.metrics)) == shape
@@ -86,7 +108,10 @@ async def test_the_grid_uses_the_room_there_is(size: tuple[int, int], shape: tup
 async def test_the_mouse_reads_the_value_under_it_in_all_plots() -> None:
     app = Room()
     async with app.run_test(size=(120, 40)) as pilot:
-        app.query_one(PlotGrid).load("here/a", "d4", training())
+        grid = app.query_one(PlotGrid)
+        grid.load("here/a", "d4", training())
+        while grid.next_smoothing():
+            pass
         loss, bpb, *_ = await settled(pilot, 4)
         assert loss.frame is not None and bpb.frame is not None
         for column in (0, 7, loss.frame.columns - 1):
@@ -118,16 +143,16 @@ async def test_keys_zoom_pan_and_show_all_again() -> None:
         await settled(pilot)
         assert loss.frame is not None and bpb.frame is not None
         assert loss.frame.x == pytest.approx((250, 750)) == bpb.frame.x
-        await pilot.press("right")
+        await pilot.press("greater_than_sign")
         await settled(pilot)
         assert loss.frame.x == pytest.approx((350, 850))
-        await pilot.press(*["right"] * 5)
+        await pilot.press(*["shift+right"] * 5)
         await settled(pilot)
         assert loss.frame.x == pytest.approx((500, 1000)), "panning stops at the end of the run"
         await pilot.press("minus", "minus")
         await settled(pilot)
         assert loss.frame.x == (0, 1000) and grid.view.x is None
-        await pilot.press("right", "left", "left")
+        await pilot.press("full_stop", "comma", "comma")
         await pilot.pause()
         assert loss.cursor == pytest.approx(loss.frame.x_at(loss.frame.columns - 3))
         await pilot.press("0")
@@ -169,7 +194,7 @@ async def test_live_points_appear_and_redraws_stay_few() -> None:
         await settled(pilot)
         assert loss.drawn - before <= elapsed * 4 + 2
         assert loss.frame is not None and loss.frame.x[1] == 160
-        assert "  1  best 1 @101" in lines(loss)[0]
+        assert " 1  min 1  max 10" in lines(loss)[0]
 
 
 async def test_a_frozen_display_keeps_its_picture_until_thawed() -> None:
@@ -265,7 +290,7 @@ async def test_looks_are_switched_for_all_plots() -> None:
         grid.load("here/a", "d4", metrics)
         loss, bpb, *_ = await settled(pilot, 4)
         assert "⟨ema .9⟩" in lines(loss)[0] and "ema" not in lines(bpb)[0], "evaluations are not smoothed"
-        assert grid.next_smoothing() == 0.98
+        assert grid.next_smoothing() == 0.05
         assert grid.toggle_log() and grid.toggle_superseded()
         await settled(pilot)
         assert " log +superseded" in lines(loss)[0]
@@ -294,16 +319,105 @@ async def test_one_plot_takes_the_whole_panel_and_gives_it_back() -> None:
 
 async def test_metrics_beyond_the_panel_are_on_further_pages() -> None:
     app = Room()
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with app.run_test(size=(60, 20)) as pilot:
         app.query_one(PlotGrid).load("here/a", "d4", training())
         shown = await settled(pilot, 2)
         shown[0].focus()
         await pilot.press("pagedown")
         shown = await settled(pilot, 2)
         assert [plot.metric for plot in shown] == ["train/tok_per_sec", "train/total_tokens"]
+        await pilot.press("pagedown")
+        shown = await settled(pilot, 2)
+        assert shown[0].metric == "train/tok_per_sec", "there is no further page"
         await pilot.press("pageup")
         shown = await settled(pilot, 2)
         assert shown[0].metric == "train/loss"
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40)])
+async def test_arrow_keys_reach_every_plot_over_all_pages(size: tuple[int, int]) -> None:
+    app = Room()
+    async with app.run_test(size=size) as pilot:
+        grid = app.query_one(PlotGrid)
+        names = [f"train/m{index}" for index in range(7)]
+        grid.load("here/a", "d4", {name: rows(lambda i: float(i), range(20)) for name in names})
+        shown = await settled(pilot)
+        shown[0].focus()
+
+        async def walk(key: str) -> list[str]:
+            seen = []
+            for _ in names:
+                await pilot.pause()
+                assert isinstance(app.focused, Plot) and app.focused.region.area > 0
+                seen.append(app.focused.metric)
+                await pilot.press(key)
+                await settled(pilot)
+            return seen
+
+        assert await walk("right") == names
+        assert await walk("left") == names[::-1]
+        columns, _ = grid.shape(len(names))
+        await pilot.press("down")
+        await settled(pilot)
+        assert app.focused is grid.current and grid.current is not None
+        assert grid.current.metric == names[columns]
+        await pilot.press("up")
+        await settled(pilot)
+        assert grid.current.metric == names[0]
+        for _ in names:
+            await pilot.press("down")
+            await settled(pilot)
+        assert grid.current.metric in names[-columns:], "down ends in the last row, on the last page"
+
+
+async def test_in_full_screen_arrow_keys_go_to_the_next_metric() -> None:
+    app = Room()
+    async with app.run_test(size=(80, 24)) as pilot:
+        grid = app.query_one(PlotGrid)
+        grid.load("here/a", "d4", training())
+        (first, *_) = await settled(pilot, 4)
+        first.focus()
+        await pilot.press("enter", "right")
+        (shown,) = await settled(pilot, 1)
+        assert shown.metric == "val/bpb" and shown.has_focus
+        assert "d4" in lines(shown)[0], "the title tells the run where nothing else does"
+        await pilot.press("enter")
+        shown_again = await settled(pilot, 4)
+        assert [plot.metric for plot in shown_again if plot.has_focus] == ["val/bpb"]
+
+
+async def test_the_number_of_columns_is_chosen_by_key() -> None:
+    app = Room()
+    async with app.run_test(size=(120, 40)) as pilot:
+        grid = app.query_one(PlotGrid)
+        grid.load("here/a", "d4", training())
+        shown = await settled(pilot, 4)
+        shown[0].focus()
+        widths = []
+        for _ in range(5):
+            await pilot.press("C")
+            shown = await settled(pilot)
+            widths.append(
+                (grid.columns, grid.shape(4)[0], shown[0].size.width >= 120 // grid.shape(4)[0] - 1)
+            )
+        assert widths == [(1, 1, True), (2, 2, True), (3, 3, True), (4, 4, True), (0, 2, True)]
+
+
+async def test_the_raw_line_is_behind_every_plot_and_its_value_in_the_focused_ones_title() -> None:
+    app = Room()
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.query_one(PlotGrid).load("here/a", "d4", training())
+        loss, bpb, *_ = await settled(pilot, 4)
+        bpb.focus()
+        await pilot.pause()
+        faint = loss.palette.faint[0].color
+        assert any(s.style and s.style.color == faint for y in range(9) for s in loss.render_line(y + 1))
+        assert "5.095 ▼" in lines(loss)[0] and "(5)" not in lines(loss)[0]
+        drawn = loss.drawn
+        loss.focus()
+        await pilot.pause()
+        assert "5.095 (5) ▼" in lines(loss)[0]
+        assert loss.drawn == drawn, "focus changes the title alone"
 
 
 @pytest.mark.parametrize("theme", list(THEMES))
