@@ -34,7 +34,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "remote": (
         ("__init__", "agent", "runs"),
         ("hosts", "store", "key_metric"),
-        ("transport",),
+        ("transport", "run_summary"),
         ("fleet",),
         ("cli",),
     ),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nanochat.common.text import sanitize
-from tui.data.run_summary import title
+from remote.run_summary import title
 
 if TYPE_CHECKING:
     from remote.runs import RunRow

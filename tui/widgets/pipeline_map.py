@@ -15,7 +15,7 @@ from textual.widget import Widget
 from nanochat.common.text import percent
 from nanochat.config.stages import STAGES
 from remote.key_metric import key_figure
-from tui.data.run_summary import progress
+from remote.run_summary import progress
 from tui.style.status import ROLE_STYLES, status_style
 from tui.widgets.table import fit
 

@@ -11,8 +11,8 @@ from textual.widget import Widget
 
 from nanochat.common.text import duration, percent, sanitize
 from remote.key_metric import key_figure
+from remote.run_summary import elapsed, eta, extent, progress, speed
 from remote.runs import host_time
-from tui.data.run_summary import elapsed, eta, extent, progress, speed
 from tui.style.status import ROLE_STYLES, status_style
 
 if TYPE_CHECKING:

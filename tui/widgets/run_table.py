@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from nanochat.common.text import duration, percent, sanitize, when
 from remote.key_metric import key_figure
+from remote.run_summary import elapsed, eta, mfu, progress, speed, steps
 from remote.runs import host_time
-from tui.data.run_summary import elapsed, eta, mfu, progress, speed, steps
 from tui.style.status import status_style
 from tui.widgets.table import Cell, Column, VirtualTable
 

@@ -4,8 +4,8 @@ import pytest
 
 from remote.cli.printer import figures
 from remote.key_metric import key_figure
+from remote.run_summary import elapsed, extent, progress, steps, title
 from remote.runs import RunRow
-from tui.data.run_summary import elapsed, extent, progress, steps, title
 from tui.data.window_title import window_title
 
 
