@@ -55,8 +55,8 @@ class RunRow:
     `first` holds the first value of each evaluated metric, `results` what the stage ended with. `env` are
     names of variables that it was given at first, as the host tells; `pass_env` those that were let it have
     from here, which alone are passed on again. `problem` is one line about files of the run that are damaged
-    or cannot be read, empty where nothing is wrong. `here` is False for a run of another machine that shares
-    this host's base directory.
+    or cannot be read, empty where nothing is wrong. `archived` runs are left out of lists. `here` is False
+    for a run of another machine that shares this host's base directory.
     """
 
     key: str
@@ -95,6 +95,7 @@ class RunRow:
     tags: tuple[str, ...] = ()
     note: str = ""
     pinned: bool = False
+    archived: bool = False
     problem: str = ""
     here: bool = True
 

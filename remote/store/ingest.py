@@ -14,6 +14,7 @@ from typing import Literal
 
 from nanochat.common.fields import LATEST
 from nanochat.run.events import Event, parse_line
+from remote.store.run_rows import touch
 from remote.store.series import BLOCK, Point, blocks_of, pack
 from remote.store.summary import MOST_METRICS, Summary, series_values
 
@@ -87,6 +88,8 @@ def ingest_chunk(
         "UPDATE files SET offset = ?, last_seq = ?, bad_lines = bad_lines + ? WHERE run = ? AND file = ?",
         (stop, last, len(lines) - len(events), run, file),
     )
+    if file == EVENTS or len(lines) > len(events):
+        touch(db, run)
     return Ingested("ok", stop, len(events))
 
 
@@ -103,6 +106,7 @@ def forget_file(db: sqlite3.Connection, run: int, file: str) -> None:
         " WHERE run = ? AND file = ?",
         (run, file),
     )
+    touch(db, run)
 
 
 def _file(db: sqlite3.Connection, run: int, file: str) -> _File:

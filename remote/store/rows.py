@@ -76,6 +76,7 @@ def run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
         tags=tuple(value for kind, value in marks if kind == "tag"),
         note=next((value for kind, value in marks if kind == "note"), ""),
         pinned=any(kind == "pin" for kind, _ in marks),
+        archived=any(kind == "archive" for kind, _ in marks),
         problem=problem,
         here=bool(here),
     )

@@ -100,8 +100,24 @@ ALTER TABLE runs ADD COLUMN problem TEXT NOT NULL DEFAULT '';
 ALTER TABLE runs ADD COLUMN here INTEGER NOT NULL DEFAULT 1;
 """  # problem: what is wrong with the run's files; here: whether it runs on this host, not on one beside it
 
+# `changed` numbers the rows in the order of their last change, so that a reader of a long list asks only for
+# what is new to it, whichever process wrote it. SQLite cannot widen a CHECK: the marks move to a new table.
+_V5 = """
+ALTER TABLE runs ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX runs_by_change ON runs (changed);
+CREATE TABLE new_marks (                   -- the person's own: tag, note, pin, archive
+    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL CHECK (kind IN ('tag', 'note', 'pin', 'archive')),
+    value TEXT NOT NULL,
+    PRIMARY KEY (run, kind, value)
+) WITHOUT ROWID;
+INSERT INTO new_marks SELECT run, kind, value FROM marks;
+DROP TABLE marks;
+ALTER TABLE new_marks RENAME TO marks;
+"""
+
 #: One script a version, applied in order; a script once released never changes.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
 
 
 def migrate(db: sqlite3.Connection, path: str) -> None:

@@ -32,20 +32,22 @@ from remote.store.ingest import (
     read_summary,
     read_tail,
 )
-from remote.store.rows import event_of, once, run_row
+from remote.store.rows import event_of, once
+from remote.store.run_rows import (
+    ChangedRows,
+    MarkKind,
+    read_changed,
+    read_row,
+    read_rows,
+    set_mark,
+    set_note,
+    touch,
+)
 from remote.store.series import Series
 from remote.store.summary import Summary
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_RUN_COLUMNS = (
-    "runs.id, runs.host, runs.run_id, runs.run, runs.state, runs.summary, coalesce(hosts.last_contact, 0),"
-    " coalesce((SELECT last_seq FROM files WHERE files.run = runs.id AND file = 'events.jsonl'), -1),"
-    " (SELECT group_concat(name) FROM passed WHERE passed.run = runs.id), runs.problem, runs.here,"
-    " coalesce((SELECT sum(bad_lines) FROM files WHERE files.run = runs.id), 0)"
-)
-_RUNS = f"SELECT {_RUN_COLUMNS} FROM runs LEFT JOIN hosts ON hosts.name = runs.host"
 
 
 def _reads(method: Callable[Concatenate[Store, P], R]) -> Callable[Concatenate[Store, P], R]:
@@ -71,18 +73,25 @@ class Store:
     @_reads
     def runs(self) -> list[RunRow]:
         """Every known run, newest first; one that several hosts see, once: where it runs."""
+        return once(read_rows(self._database.connection()))
+
+    @_reads
+    def changed_runs(self, since: int) -> ChangedRows:
+        """The rows that changed after version `since`, which an earlier call gave; -1 gives all.
+
+        A run that several hosts see is among them once for each: see `remote.store.run_list`.
+        """
         db = self._database.connection()
-        marks = _marks(db)
-        rows = db.execute(f"{_RUNS} ORDER BY runs.created_at DESC, runs.run_id DESC")
-        return once(run_row(row, marks.get(row[0], [])) for row in rows.fetchall())
+        db.execute("BEGIN")
+        try:
+            return read_changed(db, since)
+        finally:
+            db.execute("COMMIT")
 
     @_reads
     def run(self, key: str) -> RunRow | None:
         """The run of that key, or None."""
-        db = self._database.connection()
-        host, run_id = split_key(key)
-        row = db.execute(f"{_RUNS} WHERE runs.host = ? AND runs.run_id = ?", (host, run_id)).fetchone()
-        return None if row is None else run_row(row, _marks(db, row[0]).get(row[0], []))
+        return read_row(self._database.connection(), *split_key(key))
 
     def find(self, name: str) -> RunRow:
         """The one run meant by a key, a run id, its name, or the unambiguous start of a run id.
@@ -241,6 +250,7 @@ class Store:
                 "UPDATE runs SET run = ?, state = ?, created_at = ?, problem = ?, here = ? WHERE id = ?",
                 (*fresh, number),
             )
+            touch(db, number)
             return True
 
     def ingest_problem(self, host: str, run_id: str, problem: str, damaged: bool) -> bool:
@@ -260,6 +270,7 @@ class Store:
             if (fresh, told) == (raw, known):
                 return False
             db.execute("UPDATE runs SET state = ?, problem = ? WHERE id = ?", (fresh, told, number))
+            touch(db, number)
             return True
 
     def ingest(
@@ -308,6 +319,7 @@ class Store:
         with self._database.write() as db:
             for run, name in itertools.product([self._known(key) for key in keys], names):
                 db.execute("INSERT INTO passed (run, name) VALUES (?, ?) ON CONFLICT DO NOTHING", (run, name))
+                touch(db, run)
 
     def tag(self, key: str, tag: str, on: bool = True) -> None:
         """Adds a tag to a run, or takes it away."""
@@ -316,25 +328,19 @@ class Store:
     def note(self, key: str, text: str) -> None:
         """Sets a run's note; empty text removes it."""
         with self._database.write() as db:
-            run = self._known(key)
-            db.execute("DELETE FROM marks WHERE run = ? AND kind = 'note'", (run,))
-            if text:
-                db.execute("INSERT INTO marks (run, kind, value) VALUES (?, 'note', ?)", (run, text))
+            set_note(db, self._known(key), text)
 
     def pin(self, key: str, on: bool = True) -> None:
         """Pins a run to the top of the table, or lets it go."""
         self._mark(key, "pin", "", on)
 
-    def _mark(self, key: str, kind: str, value: str, on: bool) -> None:
+    def archive(self, key: str, on: bool = True) -> None:
+        """Leaves a run out of lists, or takes it back into them."""
+        self._mark(key, "archive", "", on)
+
+    def _mark(self, key: str, kind: MarkKind, value: str, on: bool) -> None:
         with self._database.write() as db:
-            run = self._known(key)
-            if on:
-                db.execute(
-                    "INSERT INTO marks (run, kind, value) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                    (run, kind, value),
-                )
-            else:
-                db.execute("DELETE FROM marks WHERE run = ? AND kind = ? AND value = ?", (run, kind, value))
+            set_mark(db, self._known(key), kind, value, on)
 
     def _locate(self, key: str) -> tuple[sqlite3.Connection, int]:
         db = self._database.connection()
@@ -365,19 +371,12 @@ def _ensure_run(db: sqlite3.Connection, host: str, run_id: str) -> int:
     query = "SELECT id FROM runs WHERE host = ? AND run_id = ?"
     row = db.execute(query, (host, run_id)).fetchone()
     if row is None:
-        db.execute("INSERT INTO runs (host, run_id) VALUES (?, ?)", (host, run_id))
+        db.execute(
+            "INSERT INTO runs (host, run_id, changed) SELECT ?, ?, coalesce(max(changed), 0) + 1 FROM runs",
+            (host, run_id),
+        )
         row = db.execute(query, (host, run_id)).fetchone()
     return int(row[0])
-
-
-def _marks(db: sqlite3.Connection, run: int | None = None) -> dict[int, list[tuple[str, str]]]:
-    where, values = ("", ()) if run is None else (" WHERE run = ?", (run,))
-    marks: dict[int, list[tuple[str, str]]] = {}
-    for number, kind, value in db.execute(
-        f"SELECT run, kind, value FROM marks{where} ORDER BY value", values
-    ):
-        marks.setdefault(number, []).append((kind, value))
-    return marks
 
 
 def _said_id(document: object) -> str:

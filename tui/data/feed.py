@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from remote.fleet.fleet import Fleet
     from remote.hosts.book import Host
     from remote.runs import Change, Link, RunRow
+    from remote.store.run_list import RunList
     from remote.store.store import Store
     from remote.transport.base import AskHostKey
 
@@ -36,6 +37,7 @@ class Feed:
         self._changes: set[Change] = set()
         self._reading = False
         self._own_store: Store | None = None
+        self._runs: RunList | None = None
         self._unsubscribe: Callable[[], None] | None = None
 
     @property
@@ -51,8 +53,18 @@ class Feed:
         return self._own_store
 
     async def rows(self) -> list[RunRow]:
-        """Every run, newest first, read in a worker thread."""
-        return await asyncio.to_thread(lambda: self.store.runs())
+        """Every run, newest first, read in a worker thread: only what changed since the last time.
+
+        The list is a new one, a row that did not change the same object as before.
+        """
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> list[RunRow]:
+        if self._runs is None:
+            from remote.store.run_list import RunList
+
+            self._runs = RunList(self.store)
+        return self._runs.update()
 
     async def start(self, ask_host_key: AskHostKey, warn: Callable[[str], None]) -> None:
         """Starts the fleet, which asks and warns through these two.

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from nanochat.common.errors import UserError
 from nanochat.run.events import EventWriter, parse_line
 from remote.runs import Attempt, superseded_from
-from remote.store import schema
 from remote.store.schema import MIGRATIONS
 from remote.store.series import BLOCK
 from remote.store.store import Store
@@ -354,11 +353,16 @@ def test_tags_notes_and_pins_stay(tmp_path: Path) -> None:
         store.note(KEY, "one")
         store.note(KEY, "two")
         store.pin(KEY)
+        store.archive(KEY)
         with pytest.raises(UserError, match="no run"):
             store.pin("box/unknown")
     with Store(tmp_path / "c.sqlite") as store:
         run = store.run(KEY)
         assert run is not None and (run.tags, run.note, run.pinned) == (("good",), "two", True)
+        assert run.archived
+        store.archive(KEY, on=False)
+        run = store.run(KEY)
+        assert run is not None and not run.archived
 
 
 def test_what_a_run_may_be_handed_is_kept_apart_from_what_its_host_tells(tmp_path: Path) -> None:
@@ -375,19 +379,36 @@ def test_what_a_run_may_be_handed_is_kept_apart_from_what_its_host_tells(tmp_pat
     assert rows["r2"].pass_env == ("A", "B")
 
 
-def test_a_store_of_an_older_version_is_brought_up_with_all_it_holds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as older:
-        older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
-        with Store(tmp_path / "c.sqlite") as store:
-            feed(store, training_log(5))
-            store.tag(KEY, "good")
+def copy_as_first_version(new: Path, old: Path) -> None:
+    """What a store holds, as the first version of the program would have written it."""
+    db = sqlite3.connect(old)
+    db.executescript(MIGRATIONS[0])
+    db.execute("ATTACH ? AS new", (str(new),))
+    for (table,) in db.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall():
+        columns = ", ".join(column[1] for column in db.execute(f"PRAGMA main.table_info({table})"))
+        db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}")
+    db.execute("PRAGMA main.user_version = 1")
+    db.commit()
+    db.close()
+
+
+def test_a_store_of_an_older_version_is_brought_up_with_all_it_holds(tmp_path: Path) -> None:
+    with Store(tmp_path / "new.sqlite") as store:
+        feed(store, training_log(5))
+        store.tag(KEY, "good")
+        store.note(KEY, "well")
+        store.pin(KEY)
+    copy_as_first_version(tmp_path / "new.sqlite", tmp_path / "c.sqlite")
     with Store(tmp_path / "c.sqlite") as store:
         check_whole(store, training_log(5))
         run = store.run(KEY)
-        assert run is not None and (run.tags, run.pass_env) == (("good",), ())
+        assert run is not None and (run.tags, run.note, run.pinned) == (("good",), "well", True)
+        assert (run.pass_env, run.archived) == ((), False)
+        assert [row.key for row in store.changed_runs(-1).rows] == [KEY]
         store.let_have([KEY], ["A"])
+        store.archive(KEY)
+        run = store.run(KEY)
+        assert run is not None and (run.pass_env, run.archived) == (("A",), True)
 
 
 def test_a_file_that_is_no_store_and_one_of_a_newer_version_are_one_line(tmp_path: Path) -> None:
