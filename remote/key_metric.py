@@ -29,11 +29,12 @@ SCORES = ("chat/", "core/")
 
 
 class Figure(NamedTuple):
-    """A number with its short name, ready to show; `metric` is where it is from."""
+    """A number with its short name, ready to show; `metric` is where it is from, `value` the number."""
 
     name: str
     text: str
     metric: str = ""
+    value: float | None = None
 
     def __str__(self) -> str:
         return f"{self.name} {self.text}" if self.name else self.text
@@ -45,8 +46,9 @@ def key_figure(run: RunRow) -> Figure:
     for metric, name in KEY_FIGURES:
         if metric in values:
             value = values[metric]
-            large = isinstance(value, float | int) and abs(value) >= 1e5
-            return Figure(name, short(float(value)) if large else number(value), metric)
+            known = float(value) if isinstance(value, float | int) else None
+            large = known is not None and abs(known) >= 1e5
+            return Figure(name, short(known) if large else number(value), metric, known)
     return _of_tasks(values)
 
 
@@ -61,6 +63,5 @@ def _of_tasks(values: Mapping[str, float | str]) -> Figure:
         return Figure("", "")
     first = next(iter(scores))
     name = first.partition("/")[2] if len(scores) == 1 else f"{len(scores)} tasks"
-    return Figure(
-        name, f"{100 * sum(scores.values()) / len(scores):.1f} %", first if len(scores) == 1 else ""
-    )
+    mean = sum(scores.values()) / len(scores)
+    return Figure(name, f"{100 * mean:.1f} %", first if len(scores) == 1 else "", mean)

@@ -46,7 +46,7 @@ def speed(run: RunRow) -> Figure:
     ):
         value = run.latest.get(metric)
         if isinstance(value, float | int):
-            return Figure(unit, short(float(value)))
+            return Figure(unit, short(float(value)), metric, float(value))
     return Figure("", "")
 
 

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from nanochat.common.errors import Exit, UserError, one_line
+from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
 from nanochat.common.text import percent, sanitize, when
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 from nanochat.config.pass_env import option_names
+from remote.cli.marks import MARKS, add_mark_parsers, mark
 from remote.cli.printer import GLYPHS, describe, figures, make_printer, spent, table
+from remote.filter.run_filter import parse as parse_filter
 
 if TYPE_CHECKING:
     from remote.fleet.fleet import Fleet
@@ -28,11 +30,18 @@ def runs_parser() -> Parser:
     """`nanochat runs …`."""
     parser = command_parser("nanochat runs", "The runs of every host.")
     words = parser.add_subparsers(
-        dest="word", metavar="{ls,show,follow,stop,resume,mark}", parser_class=Parser
+        dest="word", metavar="{ls,show,follow,stop,resume,tag,untag,note,archive,…}", parser_class=Parser
     )
     ls = words.add_parser("ls", help="a table of all runs, newest first (the default)")
     ls.add_argument("--host", default="", metavar="NAME", help="only this host")
     ls.add_argument("--status", default="", metavar="WORD", help="only runs with this status")
+    ls.add_argument(
+        "--filter",
+        default="",
+        metavar="TEXT",
+        help="only runs that match, as in the control room: 'stage:base bpb<0.9 not tag:old'",
+    )
+    ls.add_argument("--all", action="store_true", help="archived runs too")
     ls.add_argument("--json", action="store_true", help="a JSON list")
     show = words.add_parser("show", help="all that is known of one run")
     show.add_argument("--json", action="store_true", help="one JSON document")
@@ -48,12 +57,8 @@ def runs_parser() -> Parser:
         metavar="NAME",
         help="hand it this variable of your shell too; may be given again",
     )
-    mark = words.add_parser("mark", help="tag a run, note something about it, pin it: kept here only")
-    mark.add_argument("--tag", action="append", default=[], metavar="WORD", help="may be given again")
-    mark.add_argument("--untag", action="append", default=[], metavar="WORD", help="take a tag away")
-    mark.add_argument("--note", default=None, metavar="TEXT", help="one line; an empty one takes it away")
-    mark.add_argument("--pin", action=argparse.BooleanOptionalAction, help="to the top of the table, or not")
-    for name in ("show", "follow", "stop", "resume", "mark"):
+    add_mark_parsers(words)
+    for name in ("show", "follow", "stop", "resume"):
         words.choices[name].add_argument("run", metavar="RUN", help="a run id, its start, or host/run_id")
     for word in words.choices.values():
         add_base_dir(word, sub_command=True)
@@ -74,19 +79,16 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
     if not layout.base.is_dir():
         if given.word == "ls":
             return list_runs([], getattr(given, "json", False))
-        raise UserError(f"no run '{given.run}': {layout.base} does not exist", "give another --base-dir")
+        name = given.run if isinstance(given.run, str) else given.run[0]
+        raise UserError(f"no run '{name}': {layout.base} does not exist", "give another --base-dir")
     fleet = Fleet(layout, ask_host_key=ask_host_key, warn=_warn)
     try:
         if given.word == "ls":
             await _look(fleet, getattr(given, "host", ""))
             rows = await asyncio.to_thread(fleet.store.runs)
-            host, status = getattr(given, "host", ""), getattr(given, "status", "")
-            rows = [
-                run for run in rows if (not host or run.host == host) and (not status or run.status == status)
-            ]
-            return list_runs(rows, getattr(given, "json", False))
-        if given.word == "mark":
-            return _mark(fleet, given)
+            return list_runs(_chosen(rows, given), getattr(given, "json", False))
+        if given.word in MARKS:
+            return mark(fleet.store, given)
         run = await _find(fleet, given.run)
         if given.word == "show":
             return _show(fleet, run, given.json)
@@ -137,6 +139,18 @@ async def _find(fleet: Fleet, name: str) -> RunRow:
     return await asyncio.to_thread(fleet.store.find, name)
 
 
+def _chosen(rows: Sequence[RunRow], given: argparse.Namespace) -> list[RunRow]:
+    """The rows that the options of `ls` leave. Raises `UserError` for a filter that is not understood."""
+    host, status = getattr(given, "host", ""), getattr(given, "status", "")
+    keep = parse_filter(getattr(given, "filter", ""), rows)
+    keeps = keep.test if getattr(given, "all", False) else keep.keeps
+    return [
+        run
+        for run in rows
+        if (not host or run.host == host) and (not status or run.status == status) and keeps(run)
+    ]
+
+
 def list_runs(rows: Sequence[RunRow], as_json: bool) -> int:
     """Prints runs as a table, or as JSON; below the table a line for each run whose files are damaged."""
     if as_json:
@@ -163,30 +177,6 @@ def list_runs(rows: Sequence[RunRow], as_json: bool) -> int:
                 print(sanitize(f"⚠ {run.key}: {run.problem}"))
     else:
         print("no runs yet; nanochat demo makes one", file=sys.stderr)
-    return Exit.OK
-
-
-def _mark(fleet: Fleet, given: argparse.Namespace) -> int:
-    """Tags, notes and pins are ours: no host is asked."""
-    if not (given.tag or given.untag or given.note is not None or given.pin is not None):
-        raise UserError("nothing to mark", "give --tag, --untag, --note, --pin or --no-pin")
-    for word in (*given.tag, *given.untag):
-        if not word or any(letter.isspace() for letter in word):
-            raise UserError(f"'{word}' is no tag", "a tag is one word, for the filter's tag:WORD")
-    store = fleet.store
-    key = store.find(given.run).key
-    for word in given.tag:
-        store.tag(key, word)
-    for word in given.untag:
-        store.tag(key, word, on=False)
-    if given.note is not None:
-        store.note(key, one_line(given.note))
-    if given.pin is not None:
-        store.pin(key, given.pin)
-    run = store.run(key)
-    assert run is not None
-    words = [*(["pinned"] if run.pinned else []), *(f"#{tag}" for tag in run.tags), run.note]
-    print(sanitize(f"{run.run_id}: {' '.join(filter(None, words)) or 'no mark'}"))
     return Exit.OK
 
 

@@ -32,6 +32,8 @@ from remote.agent.files import AgentError, read_json
 from remote.agent.follow import _request
 from remote.agent.requests import Resume, Submission
 from remote.cli.printer import describe, progress_line
+from remote.filter.completion import complete
+from remote.filter.run_filter import parse as parse_filter
 from remote.fleet.fleet import _log_sizes, _probe
 from remote.fleet.follower import Follower, Resync
 from remote.hosts.book import HostBook, parse_ssh_target
@@ -42,7 +44,6 @@ from remote.store.store import Store
 from remote.store.summary import Summary
 from remote.transport.known_hosts import _read as read_known_hosts
 from tui.data.console import _split as console_lines
-from tui.data.run_filter import parse as parse_filter
 from tui.data.settings import Settings
 from tui.keys import read_keymap
 
@@ -204,7 +205,9 @@ def _option(raw: bytes) -> None:
 
 
 def _filter(raw: bytes) -> None:
-    parse_filter(raw.decode("utf-8", "replace"))(RunRow("a/b", "a", "b", name="n"))
+    text, run = raw.decode("utf-8", "replace"), RunRow("a/b", "a", "b", name="n", latest={"train/loss": 1.0})
+    complete(text, len(text), [run])
+    parse_filter(text, [run]).keeps(run)
 
 
 def _words(read: Callable[[str], object]) -> Callable[[bytes], object]:

@@ -1,0 +1,1 @@
+"""The filter language of runs, for the Runs screen and for `nanochat runs ls --filter`."""
