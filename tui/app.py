@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from remote.transport.base import UnknownHostKey
     from tui.room import Room, Severity
 
-WIDGET_GROUPS = {"log": "LogView", "plots": "PlotGrid", "plot": "Plot", "gpus": "GpuGrid", "alerts": "Alerts"}
+WIDGET_GROUPS = {
+    "log": "LogView",
+    "plots": "PlotGrid",
+    "plot": "Plot",
+    "gpus": "GpuGrid",
+    "alerts": "Alerts",
+    "columns": "RunTable",
+    "host_columns": "HostTable",
+    "filter": "FilterField",
+}
 """The class of the widget that handles each key group; the other groups belong to the screen or the app."""
 
 BASE_SCREENS = 2
@@ -133,6 +142,14 @@ class ControlRoom(App[str]):
         """Hosts whose link is not up: what is shown of them may be out of date."""
         hosts = {run.host for run in self.rows}
         return frozenset(name for name in hosts if name not in self.links or self.links[name].status != "up")
+
+    def setting(self, name: str) -> Any:
+        """What was remembered under `name`, at this start or an earlier one; None for nothing."""
+        return self.settings.get(name)
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keeps a JSON value for the next start, in the background; that it cannot be written is said."""
+        self.do(asyncio.to_thread(self.settings.set, name, value))
 
     @property
     def shown_run(self) -> RunRow | None:
@@ -275,6 +292,14 @@ class ControlRoom(App[str]):
         if isinstance(self.screen, Confirm):
             return False
         return await self.push_screen_wait(Confirm(title, text, key=key, verb=verb, word=word))
+
+    async def ask(self, title: str, placeholder: str = "", value: str = "") -> str | None:
+        """Asks for a line of text. While a question is open, a second one is answered with None."""
+        from tui.screens.ask import Ask
+
+        if isinstance(self.screen, Ask):
+            return None
+        return await self.push_screen_wait(Ask(title, placeholder, value))
 
     async def _ask_host_key(self, unknown: UnknownHostKey) -> bool:
         from tui.screens.host_key import HostKey

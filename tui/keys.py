@@ -30,6 +30,40 @@ class Key:
     changes: bool = False
 
 
+_COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
+    "columns": {
+        "status": ("U", "status; again: the other way round, as for every column"),
+        "name": ("N", "name"),
+        "stage": ("A", "stage"),
+        "host": ("H", "host"),
+        "step": ("S", "step"),
+        "done": ("D", "how much is done"),
+        "figure": ("R", "result"),
+        "speed": ("K", "tokens a second"),
+        "mfu": ("M", "model FLOPs utilisation"),
+        "eta": ("E", "time left"),
+        "elapsed": ("I", "time taken"),
+        "plan": ("L", "plan"),
+        "started": ("C", "date"),
+    },
+    "host_columns": {
+        "name": ("H", "name; again: the other way round, as for every column"),
+        "link": ("L", "link"),
+        "latency": ("Y", "latency"),
+        "live": ("V", "number of live runs"),
+        "gpus": ("U", "number of GPUs"),
+        "disk": ("D", "free disk"),
+        "cores": ("C", "cores"),
+        "target": ("W", "address"),
+        "python": ("I", "interpreter"),
+        "price": ("P", "price per hour"),
+    },
+}
+"""The letter that sorts a table by a column, together with shift, and what that is called."""
+COLUMN_KEYS: dict[str, dict[str, str]] = {
+    group: {name: letter for name, (letter, _) in columns.items()} for group, columns in _COLUMNS.items()
+}
+
 KEYS: dict[str, tuple[Key, ...]] = {
     "app": (
         Key("app.runs", "f1,1", "go('runs')", "Runs", "Go to Runs"),
@@ -76,7 +110,23 @@ KEYS: dict[str, tuple[Key, ...]] = {
         ),
         Key("runs.sort", "o", "sort", "sort", "Sort by the next column", bar=True),
         Key("runs.reverse", "O", "reverse", "reverse", "Reverse the order"),
+        Key("runs.mark", "space", "mark", "mark", "Mark the run: what follows is done to all marked ones"),
+        Key("runs.mark_all", "ctrl+a", "mark_all", "mark all", "Mark every run that is shown, or none"),
+        Key("runs.tag", "t", "tag", "tags", "Tags of the run: words that the filter finds as tag:WORD"),
+        Key("runs.note", "w", "note", "note", "Write a note about the run"),
         Key("runs.pin", "P", "pin", "pin", "Pin the run to the top, or unpin it"),
+        Key(
+            "runs.archive",
+            "x",
+            "archive",
+            "archive",
+            "Archive the ended run (is:archived shows it), or unarchive it",
+        ),
+        Key(
+            "runs.group", "b", "group", "group", "Group by the next of plan, stage, host, tag, or not at all"
+        ),
+        Key("runs.fold", "B", "fold", "fold", "Fold every group, or unfold them; enter folds one"),
+        Key("runs.header", "ctrl+e", "header", "header", "Fold the pipeline away, or bring it back"),
         Key("runs.copy", "y", "copy", "copy command", "Copy the shell command that reproduces this run"),
         Key(
             "runs.shell",
@@ -116,6 +166,10 @@ KEYS: dict[str, tuple[Key, ...]] = {
             "Copy the shell command that reproduces this run",
             bar=True,
         ),
+        Key(
+            "run.tag", "t", "tag", "tags", "Tags of this run: words that the filter of Runs finds as tag:WORD"
+        ),
+        Key("run.note", "w", "note", "note", "Write a note about this run"),
         Key("run.previous", "left_square_bracket", "neighbour(-1)", "previous run", "The next older run"),
         Key("run.next", "right_square_bracket", "neighbour(1)", "next run", "The next newer run"),
         Key(
@@ -190,7 +244,22 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("log.left", "left", "scroll_columns(-8)", "left", "Scroll left in long lines"),
         Key("log.right", "right", "scroll_columns(8)", "right", "Scroll right in long lines"),
     ),
-    "alerts": (Key("alerts.go", "enter", "select", "go there", "Move the plots to the alert", bar=True),),
+    "filter": (
+        Key(
+            "filter.complete",
+            "tab",
+            "complete(1)",
+            "complete",
+            "Complete the term; again: the next one",
+            bar=True,
+        ),
+        Key("filter.back", "shift+tab", "complete(-1)", "back", "Complete with the one before"),
+    ),
+    "alerts": (
+        Key("alerts.go", "enter", "select", "go there", "Move the plots to the alert", bar=True),
+        Key("alerts.sort", "o", "sort", "sort", "Sort by the next column"),
+        Key("alerts.reverse", "O", "reverse", "reverse", "Reverse the order"),
+    ),
     "hosts": (
         Key(
             "hosts.connect", "enter", "connect", "connect", "Connect to the host, or try again now", bar=True
@@ -223,6 +292,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
             bar=True,
             changes=True,
         ),
+        Key("hosts.sort", "o", "sort", "sort", "Sort by the next column"),
+        Key("hosts.reverse", "O", "reverse", "reverse", "Reverse the order"),
         Key(
             "hosts.shell",
             "exclamation_mark",
@@ -250,6 +321,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
     "plan": (
         Key("plan.start", "ctrl+s", "start", "start", "Start the plan", bar=True, changes=True),
         Key("plan.copy", "ctrl+y", "copy", "copy command", "Copy the headless command", bar=True),
+        Key("plan.sort", "o", "sort", "sort", "Sort the plans by the next column"),
+        Key("plan.reverse", "O", "reverse", "reverse", "Reverse the order"),
     ),
     "welcome": (Key("welcome.choose", "enter", "choose", "choose", "Choose the entry", bar=True),),
     "table": (
@@ -259,7 +332,17 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("table.page_down", "pagedown", "page(1)", "page down", "One page down"),
         Key("table.first", "home,g", "first", "first", "First row"),
         Key("table.last", "end,G", "last", "last", "Last row"),
+        Key("table.wide", "ctrl+w", "wide", "wide", "Every column in full, or those that fit"),
+        Key("table.left", "left", "columns(-1)", "left", "In the wide mode: columns further left"),
+        Key("table.right", "right", "columns(1)", "right", "In the wide mode: columns further right"),
     ),
+    **{
+        group: tuple(
+            Key(f"{group}.{name}", letter, f"sort_by('{name}')", f"by {name}", f"Sort by {about}")
+            for name, (letter, about) in columns.items()
+        )
+        for group, columns in _COLUMNS.items()
+    },
 }
 
 BY_ID: dict[str, Key] = {key.id: key for group in KEYS.values() for key in group}

@@ -83,7 +83,13 @@ class Room(Protocol):
     async def reread(self) -> None:
         """Reads every run again and updates the screen in front."""
 
+    def setting(self, name: str) -> Any:
+        """What was remembered under `name`, at this start or an earlier one; None for nothing."""
+
     # ---- doing things --------------------------------------------------------------------------------
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keeps a JSON value for the next start, in the background; that it cannot be written is said."""
 
     def say(self, text: str, severity: Severity = "information") -> None:
         """Shows one line for a few seconds. The text is never read as markup."""
@@ -93,6 +99,12 @@ class Room(Protocol):
 
     async def confirm(self, title: str, text: str, *, key: str = "", verb: str, word: str = "") -> bool:
         """Asks before something is lost. True when `key` was pressed, or `word` typed and entered.
+
+        Only work given to `do` may await it.
+        """
+
+    async def ask(self, title: str, placeholder: str = "", value: str = "") -> str | None:
+        """Asks for a line of text, which begins as `value`; None when it is not given.
 
         Only work given to `do` may await it.
         """

@@ -12,17 +12,19 @@ from tui.app import ControlRoom
 from tui.command_palette import Actions
 from tui.keys import BY_ID, KEYS, bindings, read_keymap
 from tui.screens.help import TITLES
-from tui.screens.hosts import HostsScreen
+from tui.screens.hosts import HostsScreen, HostTable
 from tui.screens.launch import LaunchScreen
 from tui.screens.plan import PlanScreen
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.welcome import Welcome
 from tui.widgets.alerts import Alerts
+from tui.widgets.filter_field import FilterField
 from tui.widgets.gpu_grid import GpuGrid
 from tui.widgets.log_view import LogView
 from tui.widgets.plot import Plot
 from tui.widgets.plot_grid import PlotGrid
+from tui.widgets.run_table import RunTable
 from tui.widgets.table import VirtualTable
 
 OWNERS = {
@@ -35,6 +37,9 @@ OWNERS = {
     "plan": PlanScreen,
     "welcome": Welcome,
     "table": VirtualTable,
+    "columns": RunTable,
+    "host_columns": HostTable,
+    "filter": FilterField,
     "plot": Plot,
     "plots": PlotGrid,
     "gpus": GpuGrid,

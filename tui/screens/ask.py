@@ -18,14 +18,15 @@ class Ask(ModalScreen[str | None]):
         Binding("escape,alt+escape", "dismiss(None)", "cancel", show=False)
     ]
 
-    def __init__(self, title: str, placeholder: str = "") -> None:
+    def __init__(self, title: str, placeholder: str = "", value: str = "") -> None:
         super().__init__()
+        self._value = value
         self._title = title
         self._placeholder = placeholder
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="ask"):
-            field = Input(placeholder=self._placeholder)
+            field = Input(self._value, placeholder=self._placeholder, select_on_focus=False)
             field.border_title = self._title
             field.border_subtitle = "enter: accept · esc: cancel"
             yield field

@@ -28,6 +28,9 @@ TITLES = {
     "plot": "The focused plot",
     "gpus": "GPUs",
     "table": "Tables",
+    "columns": "Sort by a column",
+    "host_columns": "Sort by a column",
+    "filter": "The filter",
     "plots": "Plots",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,28 +16,65 @@ from nanochat.common.errors import UserError
 from nanochat.common.text import clock, duration, sanitize, size_bytes
 from remote.hosts.preflight import Check, checks
 from tui.actions import run as run_actions
+from tui.data.ordering import SortValue, natural
 from tui.data.passed_variables import passing
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 from tui.style.status import ROLE_STYLES, link_style
+from tui.widgets.columns import Cell, Column
 from tui.widgets.run_header import stale_words
-from tui.widgets.table import Cell, Column, VirtualTable
+from tui.widgets.table import VirtualTable
 
 if TYPE_CHECKING:
     from remote.hosts.book import Host
     from remote.runs import Change, CommandRecord, Link, Probe
 
+LINKS = ("up", "connecting", "down")
+Order = Callable[["Entry"], SortValue | None]
+
+
+def _of_probe(read: Callable[[Probe], float]) -> Order:
+    return lambda entry: None if entry.probe is None else (0, read(entry.probe))
+
+
 COLUMNS = (
-    Column("name", "host", 10, grow=1),
-    Column("link", "link", 12),
-    Column("latency", "latency", 7, "right"),
-    Column("live", "live", 4, "right"),
-    Column("gpus", "GPUs", 14, grow=2),
-    Column("disk", "disk free", 9, "right"),
-    Column("cores", "cores", 5, "right", min_table_width=92),
-    Column("target", "where", 18, grow=1, min_table_width=112),
-    Column("python", "interpreter", 18, grow=1, min_table_width=150),
-    Column("price", "$/h", 6, "right", min_table_width=120),
+    Column("name", "host", 10, grow=1, ideal=16, sort=lambda entry: natural(entry.host.name), frozen=True),
+    Column(
+        "link", "link", 12, sort=lambda entry: (0, LINKS.index(entry.link.status)) if entry.link else None
+    ),
+    Column("latency", "latency", 8, "right", rank=1, sort=lambda entry: entry.latency),
+    Column("live", "live", 5, "right", rank=2, sort=lambda entry: (0, entry.live), descending=True),
+    Column(
+        "gpus",
+        "GPUs",
+        14,
+        grow=2,
+        rank=1,
+        ideal=28,
+        sort=_of_probe(lambda probe: len(probe.gpus)),
+        descending=True,
+    ),
+    Column(
+        "disk",
+        "disk free",
+        10,
+        "right",
+        rank=3,
+        sort=_of_probe(lambda probe: probe.disk_free),
+        descending=True,
+    ),
+    Column("cores", "cores", 6, "right", rank=4, sort=_of_probe(lambda probe: probe.cores), descending=True),
+    Column("target", "where", 18, grow=1, rank=5, ideal=30, sort=lambda entry: natural(entry.host.target)),
+    Column(
+        "python",
+        "interpreter",
+        18,
+        grow=1,
+        rank=7,
+        ideal=40,
+        sort=lambda entry: natural(entry.host.python or "python3"),
+    ),
+    Column("price", "price", 6, "right", rank=6, sort=lambda entry: entry.price),
 )
 GLYPHS = {"good": "✓", "warn": "!", "bad": "✗"}
 
@@ -50,6 +87,27 @@ class Entry:
     link: Link | None
     probe: Probe | None
     live: int
+
+    @property
+    def latency(self) -> SortValue | None:
+        """In ms; None while the link is not up."""
+        up = self.link is not None and self.link.status == "up"
+        known = self.link.latency_ms if self.link is not None and up else None
+        return None if known is None else (0, known)
+
+    @property
+    def price(self) -> SortValue | None:
+        """Per hour, where it is given."""
+        return None if self.host.price_per_hour is None else (0, self.host.price_per_hour)
+
+
+class HostTable(VirtualTable[Entry]):
+    """The hosts, in the order of the host book until sorted otherwise."""
+
+    BINDINGS = bindings("host_columns")
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(COLUMNS, cells, lambda entry: entry.host.name, keys="host_columns", id=id)
 
 
 def cells(entry: Entry) -> dict[str, Cell]:
@@ -76,7 +134,7 @@ class HostsScreen(ControlScreen):
     """The inventory and, below it, the host under the cursor."""
 
     tab = "hosts"
-    groups = ("hosts", "table")
+    groups = ("hosts", "table", "host_columns")
     about = (
         "Every machine that stages can run on. An unreachable host is retried automatically; a refused key "
         "or login waits for you. c shows every command that was run on the host."
@@ -86,9 +144,7 @@ class HostsScreen(ControlScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table: VirtualTable[Entry] = VirtualTable(
-            COLUMNS, cells, lambda entry: entry.host.name, id="hosts"
-        )
+        self.table = HostTable(id="hosts")
         self._detail = Static(id="detail")
         self._box = VerticalScroll(self._detail, id="host-detail", can_focus=True)
         self._probes: dict[str, Probe] = {}
@@ -177,6 +233,12 @@ class HostsScreen(ControlScreen):
     def action_commands(self) -> None:
         self._commands = not self._commands
         self._show_detail()
+
+    def action_sort(self) -> None:
+        self.table.action_sort()
+
+    def action_reverse(self) -> None:
+        self.table.action_reverse()
 
     def action_add(self) -> None:
         from tui.screens.add_host import AddHost

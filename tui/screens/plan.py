@@ -19,20 +19,22 @@ from nanochat.config.plan import Plan, builtin_plans, load_plan
 from tui.actions import run as run_actions
 from tui.actions.command_line import headless_line
 from tui.actions.plan import start_plan
+from tui.data.ordering import SortValue, natural
 from tui.data.passed_variables import passing
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 from tui.widgets.choice import Choice
+from tui.widgets.columns import Cell, Column
 from tui.widgets.form import format_value
-from tui.widgets.table import Cell, Column, VirtualTable
+from tui.widgets.table import VirtualTable
 
 if TYPE_CHECKING:
     from nanochat.common.paths import Layout
 
 COLUMNS = (
-    Column("name", "plan", 14, grow=1),
-    Column("kind", "from", 8),
-    Column("stages", "stages", 6, "right"),
+    Column("name", "plan", 14, grow=1, sort=lambda entry: natural(entry.name)),
+    Column("kind", "from", 8, sort=lambda entry: natural(entry.kind)),
+    Column("stages", "stages", 7, "right", sort=lambda entry: entry.length),
 )
 SIDE_BY_SIDE = 110
 LOW = 30
@@ -46,6 +48,11 @@ class Entry:
     kind: str
     plan: Plan | None
     error: str = ""
+
+    @property
+    def length(self) -> SortValue | None:
+        """How many stages the plan has; None when it cannot be read."""
+        return None if self.plan is None else (0, len(self.plan.stages))
 
 
 def entries(layout: Layout) -> list[Entry]:
@@ -120,6 +127,12 @@ class PlanScreen(ControlScreen):
 
     def default_focus(self) -> Widget:
         return self.table
+
+    def action_sort(self) -> None:
+        self.table.action_sort()
+
+    def action_reverse(self) -> None:
+        self.table.action_reverse()
 
     def on_virtual_table_highlighted(self, event: VirtualTable.Highlighted) -> None:
         self._show(event.table.current)

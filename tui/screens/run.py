@@ -15,6 +15,7 @@ from textual.widgets import Input
 
 from nanochat.common.smoothing import UNSMOOTHED
 from nanochat.common.text import sanitize, when
+from tui.actions.mark_bindings import MarkActions
 from tui.actions.run_bindings import RunActions
 from tui.data.console_source import console_of
 from tui.data.overlays import Overlays
@@ -43,7 +44,7 @@ TELEMETRY_SLICE = 200
 PANES = (("plots", "plots"), ("machine", "machine"), ("samples", "samples"), ("log", "log"))
 
 
-class RunScreen(RunActions, ControlScreen):
+class RunScreen(MarkActions, RunActions, ControlScreen):
     """The run that `ControlRoom.run_key` names."""
 
     tab = "run"
@@ -95,6 +96,11 @@ class RunScreen(RunActions, ControlScreen):
     def chosen_run(self) -> RunRow | None:
         """The run shown, as last read."""
         return self.room.shown_run
+
+    @property
+    def chosen_runs(self) -> list[RunRow]:
+        """The run shown."""
+        return [run for run in (self.chosen_run,) if run is not None]
 
     # ---- layout --------------------------------------------------------------------------------------
 

@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from textual.widget import Widget
-from textual.widgets import Input
 
-from nanochat.common.errors import UserError
-from tui.actions import run as run_actions
+from remote.filter.run_filter import understood
+from tui.actions import marks, several
+from tui.actions.mark_bindings import MarkActions
 from tui.actions.run_bindings import RunActions
-from tui.data import run_filter
+from tui.data.run_view import GROUPINGS
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
+from tui.widgets.filter_field import FilterField, Offers
 from tui.widgets.pipeline_map import PipelineMap
-from tui.widgets.run_table import ORDERS, RunTable, ordered
+from tui.widgets.run_table import EMPTY, ORDERS, RunTable
 from tui.widgets.table import VirtualTable
 
 if TYPE_CHECKING:
     from remote.runs import Change, RunRow
+    from tui.room import Room
+
+SETTING = "runs"
+ASKED_AGAIN = 5.0
+"""Seconds after which a filter or an order that depends on the time is applied again."""
 
 
-class RunsScreen(RunActions, ControlScreen):
-    """All runs, newest first until sorted otherwise."""
+class RunsScreen(MarkActions, RunActions, ControlScreen):
+    """All runs but archived ones, newest first until sorted otherwise."""
 
     tab = "runs"
-    groups = ("runs", "table")
+    groups = ("runs", "table", "columns", "filter")
     about = (
         "Every run of every host, newest first. The boxes on top are the pipeline with the newest run of "
-        "each stage; click one for its runs. The filter takes words, key:value (name stage host status plan "
-        "tag id has) and -term; all must hold."
+        "each stage; click one for its runs. The filter takes words, field:value, comparisons such as loss<2 "
+        "and config.depth>12, and, or, not and parentheses; tab completes. Fields: name stage host status "
+        "plan tag note reason id, has: (alerts note tags pin plan reason problem), is: (live ended pinned "
+        "archived any), step done speed mfu eta time age attempt alerts, created ended, every metric, "
+        "config.OPTION."
     )
     BINDINGS = bindings("runs")
     AUTO_FOCUS = "#runs"
@@ -39,59 +49,119 @@ class RunsScreen(RunActions, ControlScreen):
         super().__init__()
         self.map = PipelineMap(id="pipeline")
         self.table = RunTable(id="runs")
-        self.search = Input(placeholder="words, stage:base, host:box, status:running, -word …", id="filter")
+        self.offers = Offers(id="offers")
+        self.search = FilterField(lambda: self.room.rows, self.offers, id="filter")
         self.search.display = False
-        self.search.border_title = "filter"
-        self.order = "started"
-        self.reverse = False
-        self.keep: run_filter.Predicate = lambda run: True
+        self._marked: frozenset[str] = frozenset()
+        self._asked = 0.0
 
     def body(self) -> Iterable[Widget]:
         yield self.map
         yield self.table
         yield self.search
+        yield self.offers
+
+    def on_mount(self) -> None:
+        kept = self.room.setting(SETTING)
+        if not isinstance(kept, dict):
+            return
+        table = self.table
+        self.map.display = kept.get("header") is not False
+        table.wide = kept.get("wide") is True
+        if kept.get("group") in GROUPINGS:
+            table.view.group_by = kept["group"]
+        if kept.get("order") in ORDERS:
+            table.set_order(kept["order"], kept.get("descending") is True)
+
+    def _remember(self) -> None:
+        """Keeps how the table is looked at for the next start."""
+        table = self.table
+        kept = {
+            "order": table.order,
+            "descending": table.descending,
+            "wide": table.wide,
+            "group": table.view.group_by,
+            "header": bool(self.map.display),
+        }
+        if kept != self.room.setting(SETTING):
+            self.room.remember(SETTING, kept)
 
     def changed(self, changes: frozenset[Change]) -> None:
         rows = self.room.rows
-        self.map.show(rows)
-        shown = ordered([run for run in rows if self.keep(run)], self.order, self.reverse)
+        if self.map.display:
+            self.map.show([run for run in rows if run.live or not run.archived])
         table = self.table
         table.silent, table.links = self.room.silent_hosts(), self.room.links
-        table.show(shown, {self.order: " ▲" if self.reverse else " ▼"})
-        count = f"{len(shown)} of {len(rows)}" if len(shown) != len(rows) else f"{len(rows)}"
-        table.border_title = f"runs · {count}"
+        table.show(rows)
+        self._titles()
+
+    def _titles(self) -> None:
+        rows, kept, table = self.room.rows, len(self.table.view.kept), self.table
+        count = f"{kept} of {len(rows)}" if kept != len(rows) else f"{kept}"
+        words = [f"runs · {count}"]
+        if table.view.group_by:
+            words.append(f"by {table.view.group_by}")
+        if self._marked:
+            words.append(f"{len(self._marked)} marked")
+        if table.wide:
+            words.append("wide")
+        title = " · ".join(words)
+        if table.border_title != title:
+            table.border_title = title
         running = sum(run.status == "running" for run in rows)
-        table.border_subtitle = f"{running} running" if running else ""
+        subtitle = f"{running} running" if running else ""
+        if table.border_subtitle != subtitle:
+            table.border_subtitle = subtitle
 
     def tick(self) -> None:
-        if any(run.live for run in self.room.rows):
-            self.table.silent, self.table.links = self.room.silent_hosts(), self.room.links
-            self.table.refresh()
+        table = self.table
+        if table.view.filter.timed and time.monotonic() - self._asked > ASKED_AGAIN:
+            self._asked = time.monotonic()
+            table.view.forget()
+            self.changed(frozenset())
+        if self.search.has_class("-wrong"):  # a run may have got the metric by now that none had
+            self._apply_filter()
+        silent = self.room.silent_hosts()
+        if silent != table.silent:
+            table.silent = silent
+            table.refresh()
+        table.links = self.room.links
+        table.redraw_live()
 
     def default_focus(self) -> Widget:
         return self.table
 
     @property
     def chosen_run(self) -> RunRow | None:
-        return self.table.current
+        return self.table.run
+
+    @property
+    def chosen_runs(self) -> list[RunRow]:
+        """The marked runs that are shown, else what is under the cursor."""
+        return self.table.chosen_runs
+
+    # ---- opening -------------------------------------------------------------------------------------
 
     def action_open(self) -> None:
-        run = self.chosen_run
-        if run is not None:
+        group, run = self.table.group, self.table.run
+        if group is not None:
+            self.table.view.fold(group.key)
+            self.table.rearrange()
+        elif run is not None:
             self.room.open_run(run.key)
 
     def on_virtual_table_selected(self, event: VirtualTable.Selected) -> None:
-        self.room.open_run(event.key)
-
-    def on_virtual_table_header_clicked(self, event: VirtualTable.HeaderClicked) -> None:
-        if event.column == self.order:
-            self.action_reverse()
-        elif event.column in ORDERS:
-            self.order, self.reverse = event.column, False
-            self.changed(frozenset())
+        self.action_open()
 
     def on_pipeline_map_picked(self, event: PipelineMap.Picked) -> None:
         self._set_filter(f"stage:{event.stages[0]}")
+
+    def action_header(self) -> None:
+        self.map.display = not self.map.display
+        self._remember()
+        self.changed(frozenset())
+
+    # ---- filter --------------------------------------------------------------------------------------
 
     def action_filter(self) -> None:
         self.search.display = True
@@ -101,14 +171,21 @@ class RunsScreen(RunActions, ControlScreen):
         self.search.value = text
         self.search.display = bool(text)
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        try:
-            self.keep = run_filter.parse(event.value)
-        except UserError as error:
-            event.input.border_subtitle = str(error)
-            return
-        event.input.border_subtitle = ""
-        self.changed(frozenset())
+    def on_input_changed(self) -> None:
+        self._apply_filter()
+        self.search.show_offers()
+
+    def _apply_filter(self) -> None:
+        """Applies the filter; what it does not understand is said in a line and left out."""
+        keep, error = understood(self.search.value, self.room.rows)
+        self.search.border_subtitle = str(error) if error is not None else ""
+        self.search.set_class(error is not None, "-wrong")
+        if keep.text != self.table.view.filter.text:
+            self.table.view.filter = keep
+            self.table.empty = (
+                f"no run matches {keep.text}: esc takes the filter away" if keep.text else EMPTY
+            )
+            self.changed(frozenset())
 
     def on_input_submitted(self) -> None:
         self.leave_field()
@@ -120,23 +197,74 @@ class RunsScreen(RunActions, ControlScreen):
         return left
 
     def go_back(self) -> bool:
-        """Removes the filter first."""
+        """Takes marks away first, then the filter."""
+        if self._marked:
+            self._mark(frozenset())
+            return True
         if self.search.value:
             self._set_filter("")
             return True
         return False
 
+    # ---- order and groups ----------------------------------------------------------------------------
+
     def action_sort(self) -> None:
-        names = [column.name for column in self.table.columns if column.name in ORDERS]
-        self.order = names[(names.index(self.order) + 1) % len(names)]
-        self.reverse = False
-        self.changed(frozenset())
+        self.table.action_sort()
 
     def action_reverse(self) -> None:
-        self.reverse = not self.reverse
-        self.changed(frozenset())
+        self.table.action_reverse()
+
+    def on_virtual_table_arranged(self) -> None:
+        self._remember()
+        self._titles()
+
+    def action_group(self) -> None:
+        by = self.table.view.next_grouping()
+        self.table.rearrange()
+        self.room.say(f"grouped by {by}; enter folds a group, B all of them" if by else "not grouped")
+        self._remember()
+        self._titles()
+
+    def action_fold(self) -> None:
+        if self.table.view.group_by:
+            self.table.view.fold_all()
+            self.table.rearrange()
+        else:
+            self.room.say("no groups to fold: b groups the runs", "warning")
+
+    # ---- marks ---------------------------------------------------------------------------------------
+
+    def action_mark(self) -> None:
+        keys = {run.key for run in self.table.group.runs} if self.table.group else set()
+        if self.table.run is not None:
+            keys = {self.table.run.key}
+        self._mark(self._marked - keys if keys <= self._marked else self._marked | keys)
+        self.table.action_move(1)
+
+    def action_mark_all(self) -> None:
+        shown = frozenset(run.key for run in self.table.view.kept)
+        self._mark(frozenset() if shown <= self._marked else shown)
+
+    def _mark(self, keys: frozenset[str]) -> None:
+        self._marked = self.table.chosen = keys
+        self.table.refresh()
+        self._titles()
+
+    def _of_chosen(self, work: Callable[[Room, Sequence[RunRow]], Coroutine[Any, Any, None]]) -> None:
+        if self.chosen_runs:
+            self.room.do(work(self.room, self.chosen_runs))
+
+    def action_stop(self) -> None:
+        self._of_chosen(several.stop)
+
+    def action_resume(self) -> None:
+        self._of_chosen(several.resume)
+
+    def action_copy(self) -> None:
+        self._of_chosen(several.copy_commands)
 
     def action_pin(self) -> None:
-        run = self.chosen_run
-        if run is not None:
-            self.room.do(run_actions.pin(self.room, run))
+        self._of_chosen(marks.pin)
+
+    def action_archive(self) -> None:
+        self._of_chosen(marks.archive)

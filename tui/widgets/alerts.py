@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING
 
 from nanochat.common.text import clock, sanitize
 from tui.keys import bindings
-from tui.widgets.table import Cell, Column, VirtualTable
+from tui.widgets.columns import Cell, Column
+from tui.widgets.table import VirtualTable
 
 if TYPE_CHECKING:
     from nanochat.run.events import Event
 
 COLUMNS = (
-    Column("level", "alert", 7),
-    Column("time", "time", 8),
-    Column("step", "step", 7, "right"),
+    Column("level", "alert", 7, sort=lambda event: (0, event.data.get("level") != "error")),
+    Column("time", "time", 8, sort=lambda event: (0, event.t), descending=True),
+    Column(
+        "step",
+        "step",
+        7,
+        "right",
+        sort=lambda event: None if event.step is None else (0, event.step),
+        descending=True,
+    ),
     Column("message", "what happened", 20, grow=1),
 )
 
@@ -43,10 +51,10 @@ class Alerts(VirtualTable["Event"]):
     BINDINGS = bindings("alerts")
 
     def __init__(self, id: str | None = None) -> None:
-        super().__init__(COLUMNS, cells, lambda event: str(event.seq), id=id)
+        super().__init__(COLUMNS, cells, lambda event: str(event.seq), order="time", id=id)
         self.display = False
 
-    def show(self, items: Sequence[Event], marks: object = None) -> None:
+    def show(self, items: Sequence[Event]) -> None:
         self.display = bool(items)
         self.border_title = f"alerts · {len(items)}"
         self.styles.height = min(6, len(items) + 3)

@@ -17,7 +17,7 @@ from nanochat.config.stages import STAGES
 from remote.key_metric import key_figure
 from remote.run_summary import progress
 from tui.style.status import ROLE_STYLES, status_style
-from tui.widgets.table import fit
+from tui.widgets.columns import fit
 
 if TYPE_CHECKING:
     from remote.runs import RunRow

@@ -55,6 +55,9 @@ class RunHeader(Widget):
         ]
         if run.attempt > 1:
             left.append((f" · attempt {run.attempt}", "$muted"))
+        left += [(f" #{sanitize(tag, 30)}", "$accent") for tag in run.tags]
+        if run.note:
+            left.append((f" · {sanitize(run.note, 120)}", "$muted"))
         if self.stale:
             return left, [(stale_words(self.link, now) + " ", "bold $warning")]
         if run.reason and not run.live:

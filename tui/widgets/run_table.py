@@ -2,76 +2,143 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nanochat.common.text import duration, percent, sanitize, when
-from remote.key_metric import key_figure
+from nanochat.common.text import amount, clock, duration, percent, sanitize, when
+from remote.key_metric import KEY_FIGURES, Figure, key_figure
 from remote.run_summary import elapsed, eta, mfu, progress, speed, steps
 from remote.runs import host_time
-from tui.style.status import status_style
-from tui.widgets.table import Cell, Column, VirtualTable
+from remote.store.summary import as_number
+from tui.data.ordering import SortValue, natural
+from tui.data.run_view import RunGroup, RunView
+from tui.keys import bindings
+from tui.style.status import STATUS_STYLES, status_style
+from tui.widgets.columns import Cell, Column
+from tui.widgets.table import VirtualTable
 
 if TYPE_CHECKING:
     from remote.runs import Link, RunRow
 
+EMPTY = "no runs here yet: n launches a stage, p runs a plan"
+SEVERITY = ("running", "starting", "created", "failed", "lost", "stopped", "succeeded")
+"""Statuses in the order in which they want to be looked at."""
+_KINDS = [metric for metric, _ in KEY_FIGURES]
+_UNITS = ("tok/s", "MB/s")
+
+
+def _real(value: float | None) -> SortValue | None:
+    return None if value is None or math.isnan(value) else (0, value)
+
+
+def _text(text: str) -> SortValue | None:
+    return natural(text) if text else None
+
+
+def _figure(run: RunRow) -> SortValue | None:
+    """The figure that is shown, with its like: a loss is never compared with an accuracy."""
+    figure = key_figure(run)
+    kind = _KINDS.index(figure.metric) if figure.metric in _KINDS else len(_KINDS)
+    return _in_kind(kind, figure)
+
+
+def _speed(run: RunRow) -> SortValue | None:
+    figure = speed(run)
+    return _in_kind(_UNITS.index(figure.name) if figure.name in _UNITS else len(_UNITS), figure)
+
+
+def _in_kind(kind: int, figure: Figure) -> SortValue | None:
+    return None if figure.value is None or math.isnan(figure.value) else (kind, figure.value)
+
+
+def _elapsed(run: RunRow) -> SortValue | None:
+    return _real(elapsed(run, host_time(run, None, 0.0)))
+
+
+ORDERS: dict[str, Callable[[RunRow], SortValue | None]] = {
+    "status": lambda run: (0, SEVERITY.index(run.status) if run.status in SEVERITY else len(SEVERITY)),
+    "name": lambda run: _text(run.label),
+    "stage": lambda run: _text(run.stage),
+    "host": lambda run: _text(run.host),
+    "step": lambda run: _real(run.step),
+    "done": lambda run: _real(progress(run)),
+    "figure": _figure,
+    "speed": _speed,
+    "mfu": lambda run: _real(as_number(run.latest.get("train/mfu"))),
+    "eta": lambda run: _real(run.eta_s) if eta(run) else None,
+    "elapsed": _elapsed,
+    "plan": lambda run: _text(run.plan_name),
+    "started": lambda run: _real(run.created_at or None),
+}
+"""What each column sorts by: what it shows. None stands last in both directions."""
+
+
+def _column(
+    name: str,
+    title: str,
+    width: int,
+    rank: int,
+    *,
+    ideal: int = 0,
+    grow: int = 0,
+    right: bool = False,
+    descending: bool = False,
+    wider: tuple[int, int] = (0, 0),
+) -> Column:
+    sort = ORDERS.get(name)
+    return Column(
+        name,
+        title,
+        width,
+        "right" if right else "left",
+        grow,
+        rank,
+        ideal,
+        None if sort is None else lambda line: None if isinstance(line, RunGroup) else sort(line),
+        descending,
+        name == "name",
+        wider,
+    )
+
+
 COLUMNS = (
-    Column("status", "status", 11),
-    Column("name", "name", 10, grow=3),
-    Column("stage", "stage", 10, grow=1),
-    Column("host", "host", 7, grow=1, min_table_width=100),
-    Column("step", "step", 15, "right", min_table_width=116),
-    Column("done", "done", 4, "right"),
-    Column("figure", "result", 13),
-    Column("speed", "speed", 9, "right"),
-    Column("mfu", "MFU %", 5, "right", min_table_width=108),
-    Column("eta", "ETA", 6, "right"),
-    Column("elapsed", "time", 6, "right", min_table_width=90),
-    Column("plan", "plan", 8, grow=1, min_table_width=150),
-    Column("started", "started", 12, "right", min_table_width=140),
-    Column("note", "note", 10, grow=3, min_table_width=170),
+    _column("status", "status", 11, 0),
+    _column("name", "name", 10, 0, ideal=16, grow=2),
+    _column("stage", "stage", 10, 2, ideal=13),
+    _column("host", "host", 7, 5, ideal=12),
+    _column("step", "step", 15, 9, ideal=17, right=True, descending=True),
+    _column("done", "done", 5, 1, right=True, descending=True),
+    _column("figure", "result", 13, 0, ideal=15),
+    _column("speed", "tok/s", 8, 7, right=True, descending=True),
+    _column("mfu", "MFU", 4, 10, right=True, descending=True),
+    _column("eta", "ETA", 6, 6, right=True),
+    _column("elapsed", "time", 6, 8, right=True, descending=True),
+    _column("plan", "plan", 8, 11, ideal=16, grow=1),
+    _column("started", "created", 8, 3, ideal=12, right=True, descending=True),
+    _column("note", "reason, note", 18, 4, ideal=48, grow=3, wider=(8, 34)),
 )
 
-Order = Callable[["RunRow"], tuple[int, float | str]]
+
+def ordered(rows: Sequence[RunRow], column: str, descending: bool = False) -> list[RunRow]:
+    """`rows` by one column, pinned ones first, those without a value last; equal ones stay as they were."""
+    view = RunView()
+    view.lines(rows, ORDERS[column], descending)
+    return view.kept
 
 
-def _number(value: float | None) -> tuple[int, float]:
-    return (1, 0.0) if value is None else (0, -value)
-
-
-def _value(run: RunRow, metric: str) -> float | None:
-    value = run.latest.get(metric)
-    return float(value) if isinstance(value, float | int) else None
-
-
-#: The sort key of each column; the most interesting runs come first.
-ORDERS: dict[str, Order] = {
-    "started": lambda run: _number(run.created_at),
-    "status": lambda run: (
-        (0, ("running", "starting", "created", "failed", "lost").index(run.status) * 1.0)
-        if run.status in ("running", "starting", "created", "failed", "lost")
-        else (1, run.status)
-    ),
-    "name": lambda run: (0, run.name.lower()),
-    "stage": lambda run: (0, run.stage),
-    "host": lambda run: (0, run.host),
-    "done": lambda run: _number(progress(run)),
-    "figure": lambda run: (0, _value(run, "val/bpb") or _value(run, "train/loss") or float("inf")),
-    "speed": lambda run: _number(_value(run, "train/tok_per_sec")),
-    "mfu": lambda run: _number(_value(run, "train/mfu")),
-    "eta": lambda run: (1, 0.0) if run.eta_s is None else (0, run.eta_s),
-    "elapsed": lambda run: _number(elapsed(run, run.heartbeat or time.time())),
-}
-
-
-def ordered(rows: Sequence[RunRow], column: str, reverse: bool = False) -> list[RunRow]:
-    """`rows` by one column, pinned ones first; equal ones stay newest first."""
-    key = ORDERS[column]
-    known = sorted(rows, key=key)
-    if reverse:
-        known.reverse()
-    return sorted(known, key=lambda run: not run.pinned)
+def day(t: float, now: float) -> str:
+    """Time of day, or the day when it was not within the last 20 hours, with the year when in another."""
+    if not t:
+        return ""
+    if abs(now - t) < 20 * 3600:
+        return clock(t)[:5]
+    try:
+        same_year = time.localtime(t).tm_year == time.localtime(now).tm_year
+        return time.strftime("%b %d" if same_year else "%Y-%m", time.localtime(t))
+    except (OverflowError, ValueError, OSError):
+        return ""
 
 
 def cells(run: RunRow, silent: bool, link: Link | None = None) -> dict[str, Cell]:
@@ -82,9 +149,10 @@ def cells(run: RunRow, silent: bool, link: Link | None = None) -> dict[str, Cell
     word = f"{status.word}?" if stale else status.word
     dim = "muted" if stale else ""
     figure, rate = key_figure(run), speed(run)
+    shown = ("⌃ " if run.pinned else "") + ("▫ " if run.archived else "") + sanitize(run.label)
     return {
         "status": (f"{status.glyph} {word}", "muted" if stale else status.role),
-        "name": (("⌃ " if run.pinned else "") + sanitize(run.label), dim or "strong"),
+        "name": (shown, "muted" if run.archived else dim or "strong"),
         "stage": (sanitize(run.stage), dim),
         "host": (sanitize(run.host), dim),
         "step": (steps(run), dim),
@@ -95,21 +163,98 @@ def cells(run: RunRow, silent: bool, link: Link | None = None) -> dict[str, Cell
         "eta": (eta(run), dim),
         "elapsed": (duration(elapsed(run, host_time(run, link, now))), dim),
         "plan": (sanitize(run.plan_name), "muted"),
-        "started": (when(run.created_at, now), "muted"),
-        "note": (sanitize(" ".join([*(f"#{tag}" for tag in run.tags), run.note, run.reason])), "muted"),
+        "started": (when(run.created_at, now), "muted", day(run.created_at, now)),
+        "note": (_words(run), "bad" if run.reason and run.status in ("failed", "lost") else "muted"),
     }
 
 
-class RunTable(VirtualTable["RunRow"]):
-    """The runs, with those of silent hosts dimmed."""
+def _words(run: RunRow) -> str:
+    """Why the run ended as it did, then what the person has written about it."""
+    reason = run.reason if not run.live else ""
+    return sanitize(" · ".join(filter(None, (reason, " ".join(f"#{tag}" for tag in run.tags), run.note))))
+
+
+def group_cells(group: RunGroup) -> dict[str, Cell]:
+    """A group as cells: how many runs it has and how they stand."""
+    runs = group.runs
+    counts = {status: sum(run.status == status for run in runs) for status in SEVERITY}
+    standing = " ".join(f"{STATUS_STYLES[status].glyph}{count}" for status, count in counts.items() if count)
+    foremost = next((status for status, count in counts.items() if count), "")
+    done = [share for share in map(progress, runs) if share is not None]
+    name = sanitize(group.name) or f"no {group.by}"
+    return {
+        "status": (standing, status_style(foremost).role),
+        "name": (f"{'▸' if group.folded else '▾'} {name}", "accent"),
+        "stage": (amount(len(runs), "run"), "muted"),
+        "done": (percent(sum(done) / len(done)) if done else "", "muted"),
+        "started": _since(max(run.created_at for run in runs)),
+    }
+
+
+def _since(t: float) -> Cell:
+    now = time.time()
+    return when(t, now), "muted", day(t, now)
+
+
+class RunTable(VirtualTable["RunRow | RunGroup"]):
+    """The runs that `view` keeps, newest first until sorted otherwise, those of silent hosts dimmed."""
+
+    BINDINGS = bindings("columns")
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(
             COLUMNS,
-            lambda run: cells(run, run.host in self.silent, self.links.get(run.host)),
-            lambda run: run.key,
-            empty="no runs here yet: n launches a stage, p runs a plan",
+            self._line,
+            lambda line: line.key,
+            empty=EMPTY,
+            order="started",
+            keys="columns",
             id=id,
         )
+        self.view = RunView()
         self.silent: frozenset[str] = frozenset()
         self.links: Mapping[str, Link] = {}
+
+    def _line(self, line: RunRow | RunGroup) -> Mapping[str, Cell]:
+        if isinstance(line, RunGroup):
+            return group_cells(line)
+        return cells(line, line.host in self.silent, self.links.get(line.host))
+
+    def in_order(self, items: Sequence[RunRow | RunGroup]) -> list[RunRow | RunGroup]:
+        """The lines of the view; `items` are all runs. A column that would tell nothing is left out."""
+        rows = [item for item in items if not isinstance(item, RunGroup)]
+        told = {
+            "host": len({run.host for run in rows}) > 1,
+            "plan": any(run.plan_name for run in rows),
+            "mfu": any("train/mfu" in run.latest for run in rows),
+        }
+        self.columns = [
+            column for column in COLUMNS if told.get(column.name, True) or column.name == self.order
+        ]
+        return self.view.lines(rows, ORDERS.get(self.order), self.descending)
+
+    def redraw_live(self) -> None:
+        """Draws the live runs again: the time that they have taken goes on."""
+        self.redraw(index for index, line in enumerate(self.items) if isinstance(line, RunGroup) or line.live)
+
+    @property
+    def run(self) -> RunRow | None:
+        """The run under the cursor; None on a group."""
+        line = self.current
+        return None if isinstance(line, RunGroup) else line
+
+    @property
+    def group(self) -> RunGroup | None:
+        """The group under the cursor; None on a run."""
+        line = self.current
+        return line if isinstance(line, RunGroup) else None
+
+    @property
+    def chosen_runs(self) -> list[RunRow]:
+        """The marked runs that are shown, else the one under the cursor, else those of the group there."""
+        marked = [run for run in self.view.kept if run.key in self.chosen]
+        if marked:
+            return marked
+        if self.group is not None:
+            return list(self.group.runs)
+        return [self.run] if self.run is not None else []

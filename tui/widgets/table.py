@@ -2,68 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.keys import bindings
+from tui.data.ordering import arranged
+from tui.keys import COLUMN_KEYS, bindings
+from tui.widgets.columns import (
+    DOWN,
+    GAP,
+    UP,
+    Cell,
+    Column,
+    Placed,
+    fit,
+    fit_cell,
+    layout,
+    most_skipped,
+    wide_layout,
+)
 
 Item = TypeVar("Item")
-Cell = tuple[str, str]
-GAP = 2
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of `width` cells. Cells left over are shared out by `grow`.
-
-    A table narrower than `min_table_width` cells leaves the column out.
-    """
-
-    name: str
-    title: str
-    width: int
-    align: Literal["left", "right"] = "left"
-    grow: int = 0
-    min_table_width: int = 0
-
-
-def fit(text: str, width: int, align: str = "left") -> str:
-    """`text` in exactly `width` cells, cut with an ellipsis when it is longer."""
-    if width <= 0:
-        return ""
-    length = cell_len(text)
-    if length > width:
-        return set_cell_size(text, width - 1) + "…"
-    return " " * (width - length) + text if align == "right" else text + " " * (width - length)
-
-
-def layout(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
-    """The columns that fit into `width` cells with their widths; what is left goes to those that grow."""
-    shown = [column for column in columns if width >= column.min_table_width]
-    left = width - sum(column.width for column in shown) - GAP * (len(shown) - 1)
-    shares = sum(column.grow for column in shown)
-    widths = []
-    for column in shown:
-        extra = left * column.grow // shares if left > 0 and shares else 0
-        left, shares = left - extra, shares - column.grow
-        widths.append((column, column.width + extra))
-    return widths
+CURSOR, CHOSEN = "▌", "◆"
 
 
 class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     """Rows of `Item`s under a fixed header; the cursor stays on its item when rows move.
 
-    `cells` gives an item's cells as `{column name: (text, role)}`; `key` identifies an item.
+    `cells` gives an item's cells as `{column name: (text, role)}`; `key` identifies an item. The rows stand
+    in the order in which they are given, or in that of the column `order`; `keys` is the group of keys that
+    sort by a column. `chosen` are the keys of rows that are marked.
     """
 
     ROLES: ClassVar[tuple[str, ...]] = ("good", "live", "warn", "bad", "muted", "accent", "strong")
@@ -75,7 +51,9 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     }
     BINDINGS = bindings("table")
     DEFAULT_CSS = """
-    VirtualTable { height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
+    VirtualTable {
+        height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; scrollbar-gutter: stable;
+    }
     """
 
     class Highlighted(Message):
@@ -94,12 +72,23 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         """A row was clicked twice."""
 
     class HeaderClicked(Message):
-        """A column's title was clicked."""
+        """A column's title was clicked; the rows are sorted by it already if it has an order."""
 
         def __init__(self, table: VirtualTable[Any], column: str) -> None:
             super().__init__()
             self.table = table
             self.column = column
+
+    class Arranged(Message):
+        """The order, or which columns are shown, is another."""
+
+        def __init__(self, table: VirtualTable[Any]) -> None:
+            super().__init__()
+            self.table = table
+
+        @property
+        def control(self) -> VirtualTable[Any]:
+            return self.table
 
     def __init__(
         self,
@@ -108,6 +97,8 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         key: Callable[[Item], str],
         *,
         empty: str = "",
+        order: str = "",
+        keys: str = "",
         id: str | None = None,
     ) -> None:
         super().__init__(id=id)
@@ -115,9 +106,15 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         self.items: list[Item] = []
         self.cursor = 0
         self.empty = empty
-        self.marks: dict[str, str] = {}
+        self.order = order
+        self.descending = any(column.descending for column in columns if column.name == order)
+        self.wide = False
+        self.chosen: Collection[str] = frozenset()
+        self._skip = 0
+        self._given: Sequence[Item] = ()
         self._cells = cells
         self._key = key
+        self._letters = COLUMN_KEYS.get(keys, {})
 
     @property
     def current(self) -> Item | None:
@@ -130,17 +127,39 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         item = self.current
         return "" if item is None else self._key(item)
 
-    def show(self, items: Sequence[Item], marks: Mapping[str, str] | None = None) -> None:
-        """Replaces the rows, keeping the cursor on its item. `marks` are put behind column titles."""
-        before = self.current_key
-        self.items = list(items)
-        self.marks = dict(marks or {})
+    def show(self, items: Sequence[Item]) -> None:
+        """Replaces the rows, keeping the cursor on its item; redraws the rows that are other than before."""
+        before, was = self.current_key, self.items
+        self._given = items
+        self.items = self.in_order(items)
+        fresh = [
+            self._key(item) if item is not old else "" for item, old in zip(self.items, was, strict=False)
+        ]
+        if len(self.items) == len(was) and not any(
+            key and key != self._key(old) for key, old in zip(fresh, was, strict=True)
+        ):
+            self.redraw(index for index, key in enumerate(fresh) if key)
+            return
         keys = [self._key(item) for item in self.items]
         self.cursor = keys.index(before) if before in keys else max(0, min(self.cursor, len(keys) - 1))
         self._resized()
         self.refresh()
         if self.current_key != before:
             self.post_message(self.Highlighted(self, self.current_key))
+
+    def in_order(self, items: Sequence[Item]) -> list[Item]:
+        """`items` in the order of the column that is sorted by."""
+        column = self._column(self.order)
+        if column is None or column.sort is None:
+            return list(items)
+        return arranged(items, column.sort, self.descending)
+
+    def redraw(self, indices: Iterable[int]) -> None:
+        """Draws these rows again, those that are in sight."""
+        top, width, height = self.scroll_offset.y, *self.size
+        lines = [Region(0, index - top + 1, width, 1) for index in indices if 0 <= index - top < height - 1]
+        if lines:
+            self.refresh(*lines)
 
     def move_to_key(self, key: str) -> None:
         """Puts the cursor on the item named `key`, if it is there."""
@@ -159,9 +178,9 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     def _move_to(self, index: int) -> None:
         index = max(0, min(index, len(self.items) - 1))
         if index != self.cursor and self.items:
-            self.cursor = index
+            left, self.cursor = self.cursor, index
             self._reveal()
-            self.refresh()
+            self.redraw((left, index))
             self.post_message(self.Highlighted(self, self.current_key))
 
     def _reveal(self) -> None:
@@ -188,10 +207,72 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     def action_last(self) -> None:
         self._move_to(len(self.items) - 1)
 
+    # ---- order ---------------------------------------------------------------------------------------
+
+    def _column(self, name: str) -> Column | None:
+        return next((column for column in self.columns if column.name == name), None)
+
+    def set_order(self, name: str, descending: bool | None = None) -> None:
+        """Sorts by a column, in the direction it has at first unless one is given."""
+        column = self._column(name)
+        if column is not None and column.sort is not None:
+            self.order = name
+            self.descending = column.descending if descending is None else descending
+            self.rearrange()
+            self.post_message(self.Arranged(self))
+
+    def rearrange(self) -> None:
+        """Puts the rows into order anew and draws all of them."""
+        self.show(self._given)
+        self.refresh()
+
+    def action_sort_by(self, name: str) -> None:
+        """Sorts by a column; by the one that is sorted by already, in the other direction."""
+        if name == self.order:
+            self.action_reverse()
+        else:
+            self.set_order(name)
+
+    def action_sort(self) -> None:
+        """Sorts by the next column that has an order."""
+        names = [column.name for column in self.columns if column.sort is not None]
+        if names:
+            self.set_order(
+                names[(names.index(self.order) + 1) % len(names)] if self.order in names else names[0]
+            )
+
+    def action_reverse(self) -> None:
+        self.set_order(self.order, not self.descending)
+
+    # ---- columns -------------------------------------------------------------------------------------
+
+    def action_wide(self) -> None:
+        """Shows every column in full, or those that fit."""
+        self.wide, self._skip = not self.wide, 0
+        self.refresh()
+        self.post_message(self.Arranged(self))
+
+    def action_columns(self, by: int) -> None:
+        """In the wide mode, goes to the columns further right or left."""
+        if self.wide:
+            most = most_skipped(self.columns, self._inner_width)
+            self._skip = max(0, min(self._skip + by, most))
+            self.refresh()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self.wide if action == "columns" else True
+
+    def _placed(self) -> Placed:
+        width = self._inner_width
+        if self.wide:
+            return wide_layout(self.columns, width, self._skip)
+        return layout(self.columns, width, self.order)
+
     def on_click(self, event: events.Click) -> None:
         if event.y == 0:
             column = self._column_at(event.x)
             if column:
+                self.action_sort_by(column)
                 self.post_message(self.HeaderClicked(self, column))
             return
         index = self.scroll_offset.y + event.y - 1
@@ -202,7 +283,7 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
 
     def _column_at(self, x: int) -> str:
         left = 1
-        for column, width in layout(self.columns, self._inner_width):
+        for column, width in self._placed():
             if x < left + width + GAP:
                 return column.name
             left += width + GAP
@@ -211,6 +292,8 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     @property
     def _inner_width(self) -> int:
         return max(0, self.scrollable_content_region.width - 2)
+
+    # ---- drawing -------------------------------------------------------------------------------------
 
     def _role(self, role: str) -> Style:
         return (
@@ -235,11 +318,27 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         return self.rich_style + self.get_component_rich_style(f"table--{name}", partial=True)
 
     def _header(self) -> Strip:
-        titles = [
-            fit(column.title + self.marks.get(column.name, ""), width, column.align)
-            for column, width in layout(self.columns, self._inner_width)
-        ]
-        return Strip([Segment(" " + (" " * GAP).join(titles) + " ", self._style("header"))])
+        style = self._style("header")
+        segments = [Segment(" ", style)]
+        for place, (column, width) in enumerate(self._placed()):
+            if place:
+                segments.append(Segment(" " * GAP, style))
+            segments += self._title(column, width, style)
+        return Strip([*segments, Segment(" ", style)])
+
+    def _title(self, column: Column, width: int, style: Style) -> list[Segment]:
+        """A title with its arrow; the letter that sorts by the column, together with shift, is underlined."""
+        arrow = (DOWN if self.descending else UP) if column.name == self.order else ""
+        text = fit(column.title, min(cell_len(column.title), max(0, width - len(arrow)))) + arrow
+        letter = self._letters.get(column.name, "")
+        at = text.upper().find(letter) if letter and column.sort is not None else -1
+        pad = Segment(" " * max(0, width - cell_len(text)), style)
+        if at < 0:
+            parts = [Segment(text, style)]
+        else:
+            underlined = style + Style(underline=True)
+            parts = [Segment(text[:at], style), Segment(text[at], underlined), Segment(text[at + 1 :], style)]
+        return [pad, *parts] if column.align == "right" else [*parts, pad]
 
     def _row(self, index: int) -> Strip:
         item = self.items[index]
@@ -249,13 +348,13 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
             base += self.get_component_rich_style(
                 "table--cursor" if self.has_focus else "table--cursor-blurred", partial=True
             )
-        segments = [
-            Segment("▌" if index == self.cursor and self.has_focus else " ", base + self._role("live"))
-        ]
-        for place, (column, width) in enumerate(layout(self.columns, self._inner_width)):
-            text, role = cells.get(column.name, ("", ""))
+        chosen = bool(self.chosen) and self._key(item) in self.chosen
+        gutter = CHOSEN if chosen else CURSOR if index == self.cursor and self.has_focus else " "
+        segments = [Segment(gutter, base + self._role("accent" if chosen else "live"))]
+        for place, (column, width) in enumerate(self._placed()):
+            cell = cells.get(column.name, ("", ""))
             if place:
                 segments.append(Segment(" " * GAP, base))
-            segments.append(Segment(fit(text, width, column.align), base + self._role(role)))
+            segments.append(Segment(fit_cell(cell, width, column.align), base + self._role(cell[1])))
         segments.append(Segment(" ", base))
         return Strip(segments)

@@ -1,0 +1,113 @@
+"""The field that filters runs, with what can be written there in a line below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Input
+
+from nanochat.common.text import sanitize
+from remote.filter.completion import Completion, complete
+from tui.keys import bindings
+
+if TYPE_CHECKING:
+    from remote.runs import RunRow
+
+NONE = Completion(0, 0, ())
+
+
+class FilterField(Input):
+    """An input whose term `tab` completes: the first option, then the next, round and round.
+
+    `rows` gives the runs whose values are offered; `offers` shows them.
+    """
+
+    BINDINGS = bindings("filter")
+
+    def __init__(self, rows: Callable[[], Sequence[RunRow]], offers: Offers, id: str | None = None) -> None:
+        super().__init__(
+            placeholder="words, stage:base, status:failed, loss<2, config.depth>12, a or b, not …", id=id
+        )
+        self.border_title = "filter"
+        self._rows = rows
+        self._offers = offers
+        self._completion = NONE
+        self._at = -1
+        self._written = ""
+
+    def show_offers(self) -> None:
+        """Offers what can stand where the cursor is, unless an option has just been put there."""
+        if self._at >= 0 and self.value == self._written:
+            return
+        self._at = -1
+        self._completion = complete(self.value, self.cursor_position, self._rows())
+        self._offers.show(self._completion.options, -1)
+
+    def watch_selection(self) -> None:
+        if self.has_focus:
+            self.show_offers()
+
+    def on_focus(self) -> None:
+        self._offers.display = True
+        self.show_offers()
+
+    def on_blur(self) -> None:
+        self._offers.display = False
+
+    def action_complete(self, by: int) -> None:
+        """Puts an option in place of the term at the cursor."""
+        if self._at < 0 or self.value != self._written:
+            self._at = -1
+            self._completion = complete(self.value, self.cursor_position, self._rows())
+        options = self._completion.options
+        if not options:
+            return
+        self._at = (self._at + by) % len(options) if self._at >= 0 else (0 if by > 0 else len(options) - 1)
+        start, end = self._completion.start, self._completion.end
+        option = options[self._at]
+        self._written = self.value[:start] + option + self.value[end:]
+        self._completion = Completion(start, start + len(option), options)
+        self.value = self._written
+        self.cursor_position = start + len(option)
+        self._offers.show(options, self._at)
+        if len(options) == 1:  # nothing to choose from: the next tab completes what follows
+            self._at = -1
+            self.show_offers()
+
+
+class Offers(Widget):
+    """One line of options, the one that is taken lit."""
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._options: Sequence[str] = ()
+        self._at = -1
+        self.display = False
+
+    def show(self, options: Sequence[str], at: int) -> None:
+        """Offers `options`; the one at index `at` stands in the field, -1: none does."""
+        self._options, self._at = options, at
+        self.refresh()
+
+    def render(self) -> Content:
+        if not self._options:
+            return Content.styled("  ", "$muted")
+        pieces: list[tuple[str, str]] = [(" tab ", "bold $accent")]
+        room = self.size.width - 8
+        first = self._at if self._at > 0 and self._width(self._at) > room else 0
+        for index in range(first, len(self._options)):
+            text = sanitize(self._options[index], 60)
+            room -= cell_len(text) + 2
+            if room < 0:
+                pieces.append((" …", "$muted"))
+                break
+            style = "bold $block-cursor-foreground on $block-cursor-background" if index == self._at else ""
+            pieces += [(" ", ""), (text, style), (" ", "")]
+        return Content.assemble(*pieces)
+
+    def _width(self, upto: int) -> int:
+        return sum(cell_len(sanitize(option, 60)) + 2 for option in self._options[: upto + 1])
