@@ -16,7 +16,8 @@ from textual.widgets import Input
 from nanochat.common.text import sanitize, when
 from remote.key_metric import key_figure
 from tui.style.status import status_style
-from tui.widgets.table import Cell, Column, VirtualTable
+from tui.widgets.columns import Cell, Column
+from tui.widgets.table import VirtualTable
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
