@@ -150,17 +150,17 @@ def _y_scale(spec: PlotSpec, traces: Sequence[Trace], rows: int, width: int) -> 
 
 
 def _lines(traces: Sequence[Trace], band: Band, x: tuple[float, float], axis: str) -> list[Polyline]:
-    """Superseded dots, then raw, then smoothed lines, the first run last: a braille cell has one colour."""
+    """Superseded dots, then faint, then bright lines, the first run last: a braille cell has one colour."""
     lines: list[Polyline] = []
     for trace in traces:
         for columns in trace.superseded:
             lines += polylines(columns, band, DIMMED + trace.index, before=None, after=None, joined=False)
     for trace in reversed(traces):
-        role = trace.index if trace.smooth is None else FAINT + trace.index
-        lines += _curve(trace, trace.raw, role, band, x=x, axis=axis)
-    for trace in reversed(traces):
         if trace.smooth is not None:
-            lines += _curve(trace, trace.smooth, trace.index, band, x=x, axis=axis)
+            lines += _curve(trace, trace.raw, FAINT + trace.index, band, x=x, axis=axis)
+    for trace in reversed(traces):
+        bright = trace.raw if trace.smooth is None else trace.smooth
+        lines += _curve(trace, bright, trace.index, band, x=x, axis=axis)
     return lines
 
 

@@ -109,7 +109,7 @@ def _nearest(ticks: Iterable[Tick], band: Band) -> Scale:
 
 def _few(ticks: int, rows: int) -> float:
     """How much worse a scale is that has room for more than two labels and no more than that."""
-    return 1.25 if ticks < 3 and rows >= 7 else 1.0
+    return 1.25 if ticks < 3 and rows >= 5 else 1.0
 
 
 def _strides(rows: int) -> range:

@@ -50,11 +50,11 @@ def title(
         readings = _readings(frame, column, colours)
         return _fit([(left, right) for right in readings for left in lefts], width, colours)
     if len(frame.legends) > 1:
-        rights = _overlaid(frame, colours)
-    else:
-        statistics = _statistics(metric, frame, colours, brackets=focused)
-        rights = [statistics[:count] for count in range(len(statistics), 0, -1)]
-        rights.append(_statistics(metric, frame, colours, brackets=False)[:1])
+        overlaid = _overlaid(frame, colours)
+        return _fit([(left, right) for right in overlaid for left in lefts], width, colours)
+    statistics = _statistics(metric, frame, colours, brackets=focused)
+    rights = [statistics[:count] for count in range(len(statistics), 0, -1)]
+    rights.append(_statistics(metric, frame, colours, brackets=False)[:1])
     return _fit([(left, right) for left in lefts for right in rights] or [(lefts[0], [])], width, colours)
 
 

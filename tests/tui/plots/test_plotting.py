@@ -275,6 +275,18 @@ def test_overlaid_runs_are_named_beside_their_lines() -> None:
     assert [tail for tail in tails if tail.startswith("run-")] == ["run-4.0", "run-3.0", "run-2.0", "run-1.0"]
 
 
+def test_a_faint_line_never_covers_a_bright_one() -> None:
+    long = run_of(*[3.0 + 0.5 * math.sin(i * 1.7) for i in range(3000)])
+    short = run_of(*[3.0] * 150, label="short")
+    frame = draw(PlotSpec("train/loss", (long, short), View(smoothing=0.02), 100, 16, colours()))
+    assert [legend.decay > 0 for legend in frame.legends] == [True, False]
+    seen = {segment.style.color for strip in frame.strips for segment in strip if segment.style}
+    assert colours().line[1].color in seen
+    height = Band(1, frame.rows, frame.y).row(3.0)
+    row = frame.strips[frame.rows - 1 - int(height)].crop(frame.left, frame.left + frame.columns)
+    assert colours().faint[0].color not in {segment.style.color for segment in row if segment.style}
+
+
 def test_superseded_points_are_hidden_until_asked_for() -> None:
     run = run_of(*[5.0] * 100)
     run.ingest({"train/loss": [(200 + i, 50 + i, 2000.0, 1.0, 2) for i in range(50)]})

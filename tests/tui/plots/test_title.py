@@ -165,7 +165,8 @@ def test_tables_and_headers_tell_what_the_title_of_the_plot_tells(values: list[f
     figures = plot.frame.legends[0].line
     assert figures is not None
     assert average.value == pytest.approx(figures.last, rel=1e-9, abs=1e-9)
-    assert f" {number(average.value)}" in plot.text("train/loss")
+    told = f" {number(average.value)}" in plot.text("train/loss")
+    assert told or abs(average.value) < 1e-9, "what is left of a spike after 25 time constants"
 
 
 def test_short_runs_are_not_smoothed_and_long_ones_over_a_share_of_what_is_in_view() -> None:
