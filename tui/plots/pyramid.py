@@ -90,9 +90,10 @@ def ema(
     return smoothed, mean, weight
 
 
-def ema_state(smoothed: array[float], beta: float) -> tuple[float, float]:
-    """The (mean, weight) with which `ema` continues after `smoothed`."""
-    if not smoothed:
+def ema_state(smoothed: array[float], beta: float, length: int | None = None) -> tuple[float, float]:
+    """The (mean, weight) with which `ema` continues after `smoothed`, or after its first `length` values."""
+    length = len(smoothed) if length is None else length
+    if not length:
         return 0.0, 0.0
-    weight = 1.0 - math.pow(beta, len(smoothed))
-    return smoothed[-1] * weight, weight
+    weight = 1.0 - math.pow(beta, length)
+    return smoothed[length - 1] * weight, weight

@@ -70,9 +70,7 @@ def test_a_base_directory_after_the_word_overrides_one_before_it(argv: list[str]
 
 
 def test_what_a_command_does_not_take_is_one_line():
-    with pytest.raises(
-        UserError, match=r"^unknown option '--nam' \(did you mean '--name'\?\)$"
-    ):
+    with pytest.raises(UserError, match=r"^unknown option '--nam' \(did you mean '--name'\?\)$"):
         parse_options(Greeting, command_parser("nanochat greet", "Greet.", Greeting), ["--nam=you"])
 
 

@@ -93,9 +93,38 @@ def test_smoothing_goes_over_the_surviving_points_only(rows: list[Row], beta: fl
     mean = weight = 0.0
     for index, row in enumerate(finite(surviving(rows))):
         mean, weight = beta * mean + (1 - beta) * row[3], beta * weight + (1 - beta)
-        assert late.smoothed[index] == pytest.approx(mean / weight, rel=1e-9, abs=1e-3)
-        assert live.smoothed[index] == pytest.approx(mean / weight, rel=1e-9, abs=1e-3)
-    assert len(live.smoothed) == len(late.smoothed) == len(live)
+        assert late.smoothed_at(index) == pytest.approx(mean / weight, rel=1e-9, abs=1e-3)
+        assert live.smoothed_at(index) == pytest.approx(mean / weight, rel=1e-9, abs=1e-3)
+
+
+@pytest.mark.parametrize("split", [0, 1, 63, 64, 1000, 8_000])
+def test_a_long_average_goes_over_blocks_and_draws_the_same(split: int) -> None:
+    """A time constant of 2,000 points: kept at every 64th, told at each, wherever points were added."""
+    rng, beta = random.Random(split), 1 - 1 / 2000
+    values = [2 + 3 * math.exp(-i / 900) + rng.gauss(0, 0.1) for i in range(9_000)]
+    rows: list[Row] = [(i, i, float(i), value, 1) for i, value in enumerate(values)]
+    series = series_of(rows[:split])
+    series.set_smoothing(beta)
+    for start in range(split, len(rows), 517):
+        series.extend(rows[start : start + 517])
+    cut = 7_001
+    series.extend([(10_000 + i, cut + i, 10_000.0 + i, 5.0, 2) for i in range(400)])
+    kept = values[:cut] + [5.0] * 400
+    exact, _, _ = ema(kept, beta)
+    worst = max(abs(series.smoothed_at(index) - exact[index]) for index in range(len(kept)))
+    assert len(series) == len(kept)
+    assert worst < 1e-3, "less than a thousandth of the smallest plot"
+    edges = [len(kept) * i / 60 for i in range(61)]
+    shrunk = series.downsample(edges, smooth=True)
+    exactly = series_of([(i, i, float(i), value, 1) for i, value in enumerate(exact)]).downsample(edges)
+    for name in (
+        "first",
+        "low",
+        "high",
+        "last",
+    ):  # the first points' average is of a few: it jumps in a block
+        assert getattr(shrunk, name)[1:] == pytest.approx(getattr(exactly, name)[1:], abs=1e-2)
+    assert shrunk.last == pytest.approx(exactly.last, abs=1e-3)
 
 
 def test_the_average_of_a_constant_is_that_constant_from_the_first_point_on() -> None:
