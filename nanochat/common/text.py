@@ -9,8 +9,10 @@ from typing import Any
 
 SGR = re.compile(r"\x1b\[[0-9;:]*m")
 UNSAFE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+    r"[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    r"\u3164\ud800-\udfff\ufeff\uffa0\U000e0000-\U000e007f]"
 )
+"""Control characters, and those that take no cell, look like nothing, or reorder what is around them."""
 _UNSAFE_IN_LINES = re.compile(UNSAFE.pattern.replace("\\x00-\\x1f", "\\x00-\\x08\\x0b-\\x1f"))
 
 LINE_CAP = 2_000

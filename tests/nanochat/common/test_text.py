@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from nanochat.common.text import (
     LINE_CAP,
     UNSAFE,
+    clean_text,
     clock,
     duration,
     number,
@@ -85,3 +86,14 @@ def test_sizes_shares_and_times(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [size_bytes(n) for n in (0, 512, 71.2 * 2**30, 1000 * 2**20)] == ["0B", "512B", "71.2G", "1.0G"]
     assert [percent(part) for part in (None, 0.0, 0.664)] == ["", "0%", "66%"]
     assert clock(None) == ""
+
+
+@pytest.mark.parametrize(
+    "character",
+    ["\u200b", "\u200c", "\u200d", "\u2060", "\u00ad", "\u180e", "\u3164", "\ufeff", "\U000e0041"],
+)
+def test_characters_of_no_width_are_made_visible(character: str) -> None:
+    shown = f"a⟨{ord(character):04x}⟩b"
+    assert sanitize(f"a{character}b") == shown
+    assert clean_text(f"a{character}b\n") == shown + "\n"
+    assert sanitize("e\u0301 ☕️ नि") == "e\u0301 ☕️ नि"  # accents and vowel signs stay
