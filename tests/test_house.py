@@ -40,6 +40,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "tui": (
         ("__init__", "style", "keys", "room"),
+        ("keymap",),
         ("data", "plots", "actions"),
         ("widgets",),
         ("screens",),

@@ -15,6 +15,7 @@ from nanochat.common.paths import Layout
 from tui.data.feed import REDRAW_SECONDS, Feed
 from tui.data.notices import NotificationTracker
 from tui.data.settings import Settings
+from tui.keymap import without_clashes
 from tui.keys import bindings, read_keymap
 from tui.screens.base import CHANGING_ACTIONS, ControlScreen
 from tui.style.themes import THEMES
@@ -39,6 +40,8 @@ WIDGET_GROUPS = {
     "columns": "RunTable",
     "host_columns": "HostTable",
     "filter": "FilterField",
+    "samples": "Samples",
+    "welcome": "Choices",
 }
 """The class of the widget that handles each key group; the other groups belong to the screen or the app."""
 
@@ -187,7 +190,10 @@ class ControlRoom(App[str]):
 
     def on_mount(self) -> None:
         try:
-            self.keymap = read_keymap(self.layout.base / "keymap.toml")
+            self.keymap, wrong = without_clashes(read_keymap(self.layout.base / "keymap.toml"))
+            if wrong:
+                more = f" ({len(wrong) - 1} more: nanochat doctor)" if len(wrong) > 1 else ""
+                self.say(f"keymap.toml: {wrong[0]}{more}", "warning")
         except UserError as error:
             self.say(str(error), "error")
         self.set_keymap(self.keymap)
@@ -355,6 +361,21 @@ class ControlRoom(App[str]):
         screen = self.screen
         if isinstance(screen, ControlScreen):
             self.push_screen(Help(screen.about, screen.groups, self.keymap))
+
+    def action_jump(self) -> None:
+        from tui.screens.jump import Jump, Place, places
+
+        screen = self.screen
+
+        def chosen(place: Place | None) -> None:
+            if place is None:
+                return
+            if place.action:
+                self.call_later(self.run_action, place.action, screen)
+            else:
+                screen.set_focus(place.widget)
+
+        self.push_screen(Jump(places(screen)), chosen)
 
     async def action_freeze(self) -> None:
         self.feed.frozen = not self.feed.frozen

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import punctuation as PUNCTUATION
 
 from textual.binding import Binding, BindingType
+from textual.keys import Keys
 
 from nanochat.common.errors import UserError, nearest
 
@@ -72,6 +74,13 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("app.back", "escape,backspace,alt+escape", "back", "back", "Leave the text field, else go back"),
         Key("app.help", "question_mark", "help", "help", "Help for this screen"),
         Key("app.palette", "ctrl+p", "command_palette", "palette", "Command palette: every action by name"),
+        Key(
+            "app.jump",
+            "ctrl+o",
+            "jump",
+            "jump",
+            "A letter over every pane, field and tab: press it to go there",
+        ),
         Key("app.freeze", "F", "freeze", "freeze", "Freeze the display while data keeps coming, or resume"),
         Key("app.theme", "T", "next_theme", "theme", "Next theme: dark, light, high contrast"),
         Key("app.launch", "n", "launch", "launch", "Launch one stage on a host", changes=True),
@@ -170,6 +179,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
             "run.tag", "t", "tag", "tags", "Tags of this run: words that the filter of Runs finds as tag:WORD"
         ),
         Key("run.note", "w", "note", "note", "Write a note about this run"),
+        Key("run.hide_log", "L", "hide('log')", "log", "Hide the log, or show it"),
+        Key("run.hide_side", "S", "hide('side')", "side", "Hide machine and samples, or show them"),
         Key("run.previous", "left_square_bracket", "neighbour(-1)", "previous run", "The next older run"),
         Key("run.next", "right_square_bracket", "neighbour(1)", "next run", "The next newer run"),
         Key(
@@ -179,6 +190,33 @@ KEYS: dict[str, tuple[Key, ...]] = {
             "shell",
             "Open a shell in the run's directory; exit returns here",
             changes=True,
+        ),
+    ),
+    "panes": (
+        Key("panes.up", "ctrl+up", "move_line('rows', -1)", "line up", "Move the line between panes up"),
+        Key(
+            "panes.down", "ctrl+down", "move_line('rows', 1)", "line down", "Move the line between panes down"
+        ),
+        Key(
+            "panes.left",
+            "ctrl+left",
+            "move_line('columns', -2)",
+            "line left",
+            "Move the line between panes left",
+        ),
+        Key(
+            "panes.right",
+            "ctrl+right",
+            "move_line('columns', 2)",
+            "line right",
+            "Move the line between panes right",
+        ),
+        Key(
+            "panes.reset",
+            "ctrl+0,alt+0",
+            "reset_panes",
+            "reset panes",
+            "Every pane shown, in the size it had at first",
         ),
     ),
     "plot": (
@@ -219,6 +257,13 @@ KEYS: dict[str, tuple[Key, ...]] = {
             "columns",
             "Plots side by side: 1, 2, 3, 4, or as many as fit well",
         ),
+    ),
+    "samples": (Key("samples.open", "enter", "open", "open", "Open the samples at full width", bar=True),),
+    "sample": (
+        Key("sample.older", "n", "step(1)", "older", "The next older sample", bar=True),
+        Key("sample.newer", "N", "step(-1)", "newer", "The next newer sample", bar=True),
+        Key("sample.markdown", "m", "markdown", "Markdown", "As Markdown, or as it was written", bar=True),
+        Key("sample.copy", "y", "copy", "copy", "Copy the sample", bar=True),
     ),
     "gpus": (
         Key(
@@ -324,7 +369,10 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("plan.sort", "o", "sort", "sort", "Sort the plans by the next column"),
         Key("plan.reverse", "O", "reverse", "reverse", "Reverse the order"),
     ),
-    "welcome": (Key("welcome.choose", "enter", "choose", "choose", "Choose the entry", bar=True),),
+    "welcome": (
+        Key("welcome.choose", "enter", "choose", "choose", "Choose the entry", bar=True),
+        Key("welcome.leave", "q", "app.quit", "leave", "Leave the control room", bar=True),
+    ),
     "table": (
         Key("table.up", "up,k", "move(-1)", "up", "One row up"),
         Key("table.down", "down,j", "move(1)", "down", "One row down"),
@@ -364,6 +412,34 @@ def plot_bindings() -> list[BindingType]:
         for binding in bindings(group)
         if isinstance(binding, Binding)
     ]
+
+
+NAMED_KEYS = frozenset(key.value for key in Keys)
+"""The keys that have a name, such as `f5`, `enter` and `pageup`."""
+_MODIFIERS = frozenset({"ctrl", "shift", "alt", "super", "hyper", "meta"})
+
+
+def split_keys(keys: str) -> list[str]:
+    """`"?, ctrl+x"` as Textual names its keys: `question_mark`, `ctrl+x`."""
+    return [_named(key) for key in keys.split(",")]
+
+
+def _named(key: str) -> str:
+    key = key.strip()
+    if not key:
+        return ""
+    (binding,) = Binding.make_bindings([Binding(key, "named")])
+    return binding.key
+
+
+def is_key(key: str) -> bool:
+    """Whether a terminal can send a key of this name."""
+    *held, last = key.split("+")
+    if not _MODIFIERS.issuperset(held):
+        return key in NAMED_KEYS
+    if len(last) == 1 or key in NAMED_KEYS or last in NAMED_KEYS:
+        return True
+    return last == "comma" or any(last == _named(sign) for sign in PUNCTUATION.replace(",", ""))
 
 
 def read_keymap(path: Path) -> dict[str, str]:

@@ -60,6 +60,10 @@ class Room(Protocol):
         """Number, name and title of every screen in the top bar."""
 
     @property
+    def keymap(self) -> Mapping[str, str]:
+        """The keys that the keymap file remaps, by the id of their action."""
+
+    @property
     def frozen(self) -> bool:
         """True while the display does not follow the data."""
 

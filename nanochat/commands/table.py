@@ -6,9 +6,14 @@ Targets are named as text and loaded when needed: the table refers to every pack
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 HEADLESS = "remote.cli.headless:main"
 CONTROL_ROOM = "tui.cli:main"
+
+KEYMAP_PROBLEMS = "tui.keymap:problems"
+"""What is wrong with a keymap file, for `nanochat doctor`."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,16 @@ DATA = {"build": "data_build", "download": "data_download"}
 
 def load(target: str) -> Callable[[Sequence[str]], int]:
     """The function that `module:function` names."""
-    module, _, name = target.partition(":")
-    function: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
+    function: Callable[[Sequence[str]], int] = _named(target)
     return function
+
+
+def keymap_problems(path: Path) -> list[str]:
+    """What is wrong with a keymap file of the control room, a sentence each."""
+    found: list[str] = _named(KEYMAP_PROBLEMS)(path)
+    return found
+
+
+def _named(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat import __version__
+from nanochat.commands.table import keymap_problems
 from nanochat.common.errors import Exit, one_line
 from nanochat.common.paths import Layout
 from nanochat.common.text import size_bytes
@@ -39,6 +40,7 @@ def machine_checks(layout: Layout) -> Iterator[Check]:
     yield _memory()
     yield _ssh()
     yield _terminal()
+    yield from _keymap(layout.base / "keymap.toml")
 
 
 def _extension() -> Check:
@@ -139,6 +141,13 @@ def _terminal() -> Check:
             "set a UTF-8 locale for braille plots",
         )
     return Check("good", f"terminal {os.environ.get('TERM', 'unknown')}, UTF-8")
+
+
+def _keymap(path: Path) -> Iterator[Check]:
+    """Lines of the control room's keymap file that are not applied, or that hide another key."""
+    if path.exists() and importlib.util.find_spec("textual"):
+        for text in keymap_problems(path):
+            yield Check("warn", f"keymap: {text}", "docs/tui.md says how keys are remapped")
 
 
 def doctor_parser() -> Parser:

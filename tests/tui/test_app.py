@@ -332,6 +332,25 @@ async def test_tabs_keys_and_boxes_work_by_mouse(bench: Bench) -> None:
         await settle(pilot, lambda: isinstance(app.screen, LaunchScreen))
         await pilot.press("escape", "escape")
         await settle(pilot, lambda: tab(app) == "runs")
-        await pilot.click("#pipeline", offset=(25, 1))
+        at = str(app.screen.query_one("#pipeline").render()).index("tok_train")
+        await pilot.click("#pipeline", offset=(at, 0))
         await settle(pilot, lambda: app.screen.query_one("#filter").value == "stage:tok_train")  # type: ignore[attr-defined]
         assert [run.name for run in app.screen.query_one("#runs").items] == ["one"]  # type: ignore[attr-defined]
+
+
+async def test_the_first_use_page_says_its_keys_and_has_one_ground(bench: Bench) -> None:
+    async with bench.open((80, 24)) as (app, _):
+        assert isinstance(app.screen, Welcome)
+        bar = str(app.screen.query_one(KeyBar).render())
+        assert "⏎ choose" in bar
+        assert "q leave" in bar
+        choices = app.screen.query_one("Choices")
+        assert choices.has_focus
+        grounds = {
+            segment.style.bgcolor.name
+            for y in range(choices.size.height)
+            for segment in choices.render_line(y)
+            if segment.style is not None and segment.style.bgcolor is not None
+        }
+        assert len(grounds) == 2  # its own and that of the row under the cursor
+        assert choices.styles.background_tint.a == 0

@@ -14,10 +14,12 @@ from tui.keys import BY_ID, KEYS, bindings, read_keymap
 from tui.screens.help import TITLES
 from tui.screens.hosts import HostsScreen, HostTable
 from tui.screens.launch import LaunchScreen
+from tui.screens.panes import PaneScreen
 from tui.screens.plan import PlanScreen
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
-from tui.screens.welcome import Welcome
+from tui.screens.sample import SampleScreen
+from tui.screens.welcome import Choices
 from tui.widgets.alerts import Alerts
 from tui.widgets.filter_field import FilterField
 from tui.widgets.gpu_grid import GpuGrid
@@ -25,6 +27,7 @@ from tui.widgets.log_view import LogView
 from tui.widgets.plot import Plot
 from tui.widgets.plot_grid import PlotGrid
 from tui.widgets.run_table import RunTable
+from tui.widgets.samples import Samples
 from tui.widgets.table import VirtualTable
 
 OWNERS = {
@@ -35,7 +38,10 @@ OWNERS = {
     "hosts": HostsScreen,
     "launch": LaunchScreen,
     "plan": PlanScreen,
-    "welcome": Welcome,
+    "welcome": Choices,
+    "panes": PaneScreen,
+    "samples": Samples,
+    "sample": SampleScreen,
     "table": VirtualTable,
     "columns": RunTable,
     "host_columns": HostTable,
@@ -123,7 +129,7 @@ async def test_a_remapped_key_works_and_help_shows_it(bench: Bench) -> None:
         await settle(pilot)
         assert type(app.screen).__name__ == "Help"
         shown = " ".join(str(widget.render()) for widget in app.screen.query("Static"))
-        assert "^f" in shown
+        assert "ctrl+f" in shown
         assert BY_ID["runs.filter"].help in shown
 
 

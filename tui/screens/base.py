@@ -26,10 +26,11 @@ CHANGING_ACTIONS = frozenset(
 
 
 class ControlScreen(Screen[None]):
-    """A full screen. `tab` is its name in the top bar, `groups` are its key groups for help and palette, and
-    `about` is its text on the help page."""
+    """A full screen. `tab` is its name in the top bar; `place` is what the top bar calls a screen without a
+    tab. `groups` are its key groups for help and palette, and `about` is its text on the help page."""
 
     tab: ClassVar[str] = ""
+    place: ClassVar[str] = ""
     groups: ClassVar[tuple[str, ...]] = ()
     about: ClassVar[str] = ""
 

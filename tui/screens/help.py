@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.keys import KEYS, Key
-from tui.widgets.bars import key_name
+from tui.keymap import keys_text
+from tui.keys import KEYS
 
 TITLES = {
     "app": "Everywhere",
@@ -25,7 +25,10 @@ TITLES = {
     "launch": "Launch",
     "plan": "Run a plan",
     "welcome": "First use",
+    "panes": "Panes",
     "plot": "The focused plot",
+    "samples": "Samples",
+    "sample": "A sample",
     "gpus": "GPUs",
     "table": "Tables",
     "columns": "Sort by a column",
@@ -57,9 +60,7 @@ class Help(ModalScreen[None]):
                 yield Static(Content.styled(TITLES[group], "bold $primary"), classes="group")
                 for key in KEYS[group]:
                     with Horizontal(classes="key"):
-                        yield Static(Content.styled(self._keys(key), "bold $accent"), classes="keys")
+                        yield Static(
+                            Content.styled(keys_text(key, self._keymap), "bold $accent"), classes="keys"
+                        )
                         yield Static(Content(key.help))
-
-    def _keys(self, key: Key) -> str:
-        keys = self._keymap.get(key.id, key.keys).split(",")
-        return " ".join(key_name(name) for name in keys if name != "alt+escape")

@@ -19,7 +19,7 @@ from tui.actions import run as run_actions
 from tui.data.ordering import SortValue, natural
 from tui.data.passed_variables import passing
 from tui.keys import bindings
-from tui.screens.base import ControlScreen
+from tui.screens.panes import PaneScreen, Split
 from tui.style.status import ROLE_STYLES, link_style
 from tui.widgets.columns import Cell, Column
 from tui.widgets.run_header import stale_words
@@ -130,11 +130,12 @@ def cells(entry: Entry) -> dict[str, Cell]:
     }
 
 
-class HostsScreen(ControlScreen):
+class HostsScreen(PaneScreen):
     """The inventory and, below it, the host under the cursor."""
 
     tab = "hosts"
-    groups = ("hosts", "table", "host_columns")
+    groups = ("hosts", "table", "host_columns", "panes")
+    splits = (Split("hosts", "#hosts", "rows", before=True, least=5, leave=5),)
     about = (
         "Every machine that stages can run on. An unreachable host is retried automatically; a refused key "
         "or login waits for you. c shows every command that was run on the host."

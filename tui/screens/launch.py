@@ -22,8 +22,9 @@ from tui.actions import run as run_actions
 from tui.actions.command_line import stage_line
 from tui.data.launch_estimate import estimate_text, machine_of, tokenizer_size
 from tui.data.passed_variables import passing
+from tui.keymap import hint
 from tui.keys import bindings
-from tui.screens.base import ControlScreen
+from tui.screens.panes import PaneScreen, Split
 from tui.widgets.choice import Choice
 from tui.widgets.form import OptionForm, describe
 
@@ -34,14 +35,22 @@ if TYPE_CHECKING:
 FIRST_STAGE = "base_train"
 SIDE_BY_SIDE = 110
 LOW = 30
+ESTIMATED = "base_train"
+"""The stage whose memory, time and cost are estimated."""
+ESTIMATE_ROWS = 2
+FORM_ROWS = 5
+"""Rows that the form keeps, with its border, however long the command is."""
+THIS_WILL_RUN = "exactly this will run"
 TYPING_PAUSE = 0.15
 """Seconds without a key press before the estimate is renewed."""
 
 
-class LaunchScreen(ControlScreen):
+class LaunchScreen(PaneScreen):
     """A stage's form. What was typed for one stage is kept while another is chosen."""
 
-    groups = ("launch",)
+    place = "Launch"
+    groups = ("launch", "panes")
+    splits = (Split("about", "#about-command", "columns", least=30, leave=50),)
     about = (
         "Options at their defaults are not written into the command; a dot marks what you changed. 10_000 "
         "and 2e9 are whole numbers too. The command below the form is exactly what runs on the host."
@@ -57,6 +66,7 @@ class LaunchScreen(ControlScreen):
         self._starting = False
         self._probes: dict[str, Probe | None] = {}
         self._timer: Timer | None = None
+        self._first_host = host
 
     def body(self) -> Iterable[Widget]:
         hosts = [host.name for host in self.room.hosts]
@@ -81,7 +91,7 @@ class LaunchScreen(ControlScreen):
                     yield Static(id="option-help")
                 yield Static(id="estimate")
                 with VerticalScroll(id="command-box", can_focus=True) as box:
-                    box.border_title = "exactly this will run"
+                    box.border_title = THIS_WILL_RUN
                     yield Static(id="command")
 
     def on_mount(self) -> None:
@@ -90,6 +100,34 @@ class LaunchScreen(ControlScreen):
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.width >= SIDE_BY_SIDE, "-side")
         self.set_class(event.size.height < LOW, "-low")
+        self.call_after_refresh(self._fit)
+
+    def side_by_side(self) -> bool:
+        return self.has_class("-side")
+
+    def _fit(self) -> None:
+        """Keeps the command whole: where it is below the form, help and estimate give way."""
+        if not self.is_attached or not self.is_running:
+            return
+        about, estimate, box = self.query_one("#about-option"), self.query_one("#estimate"), self._box
+        about.display = True
+        estimate.display = self._stage == ESTIMATED
+        if self.has_class("-side"):
+            box.styles.max_height = None
+            return
+        low = self.has_class("-low")
+        room = self.size.height - 2 - self.query_one("#what").outer_size.height - FORM_ROWS
+        command = self.query_one("#command", Static)
+        needed = 2 + command.get_content_height(self.size, self.size, max(10, self.size.width - 4))
+        left = room - needed
+        about.display = left >= (2 if low else 4)
+        left -= (2 if low else 4) if about.display else 0
+        estimate.display = estimate.display and left >= ESTIMATE_ROWS
+        box.styles.max_height = max(3, room)
+
+    @property
+    def _box(self) -> VerticalScroll:
+        return self.query_one("#command-box", VerticalScroll)
 
     @property
     def form(self) -> OptionForm:
@@ -124,8 +162,7 @@ class LaunchScreen(ControlScreen):
 
     def _show_estimate(self) -> None:
         shown = self.query_one("#estimate", Static)
-        shown.display = self._stage == "base_train"
-        if not shown.display or self.form.errors():
+        if self._stage != ESTIMATED or self.form.errors():
             return
         options, host = self.form.instance(), self._target()
         assert isinstance(options, BaseTrainOptions)
@@ -149,8 +186,10 @@ class LaunchScreen(ControlScreen):
     def _show_command(self) -> None:
         self._schedule_estimate()
         errors = self.form.errors()
-        box = self.query_one("#command-box", VerticalScroll)
-        box.border_subtitle = f"{len(errors)} to fix first" if errors else "ctrl+s starts it"
+        box = self._box
+        start = hint("launch.start", self.room.keymap)
+        box.border_subtitle = f"{len(errors)} to fix first" if errors else f"{start} starts it"
+        self.call_after_refresh(self._fit)
         box.set_class(bool(errors), "-errors")
         if errors:
             self.query_one("#command", Static).update(
@@ -159,8 +198,8 @@ class LaunchScreen(ControlScreen):
             return
         host = self._target()
         where = "on this machine" if host.kind == "local" else f"on {host.name} ({host.target})"
-        parts = (where + "\n", "$muted"), passing(host.pass_env), self.command()
-        self.query_one("#command", Static).update(Content.assemble(*parts))
+        box.border_title = f"{THIS_WILL_RUN} {where}"
+        self.query_one("#command", Static).update(Content.assemble(passing(host.pass_env), self.command()))
 
     def on_choice_changed(self, event: Choice.Changed) -> None:
         if event.choice.id == "stage":
@@ -179,9 +218,13 @@ class LaunchScreen(ControlScreen):
         self.focus_next()
 
     def action_reset_field(self) -> None:
-        row = self.form.current()
+        row, focused = self.form.current(), self.focused
         if row is not None:
             row.reset()
+        elif isinstance(focused, Input):
+            focused.value = ""  # the run's name: its default is the stage's
+        elif isinstance(focused, Choice):
+            focused.value = FIRST_STAGE if focused.id == "stage" else self._first_host
 
     def action_copy(self) -> None:
         self.room.do(run_actions.copy_text(self.room, self.command(), "the command"))

@@ -22,7 +22,7 @@ from tui.actions.plan import start_plan
 from tui.data.ordering import SortValue, natural
 from tui.data.passed_variables import passing
 from tui.keys import bindings
-from tui.screens.base import ControlScreen
+from tui.screens.panes import PaneScreen, Split
 from tui.widgets.choice import Choice
 from tui.widgets.columns import Cell, Column
 from tui.widgets.form import format_value
@@ -77,10 +77,12 @@ def cells(entry: Entry) -> dict[str, Cell]:
     return {"name": (sanitize(entry.name), "strong"), "kind": (entry.kind, "muted"), "stages": stages}
 
 
-class PlanScreen(ControlScreen):
+class PlanScreen(PaneScreen):
     """Choose a plan and a host, read what will run, start it."""
 
-    groups = ("plan", "table")
+    place = "Plan"
+    groups = ("plan", "table", "panes")
+    splits = (Split("plans", "#plan-left", "columns", before=True, least=30, leave=40),)
     about = (
         "A plan is a TOML file that lists stages. The whole plan is sent to the host at once and runs to its "
         "end even if the control room is closed; a stage starts when the stages it needs have succeeded."
@@ -120,6 +122,9 @@ class PlanScreen(ControlScreen):
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.width >= SIDE_BY_SIDE, "-side")
         self.set_class(event.size.height < LOW, "-low")
+
+    def side_by_side(self) -> bool:
+        return self.has_class("-side")
 
     @property
     def table(self) -> VirtualTable[Entry]:

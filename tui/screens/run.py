@@ -22,8 +22,9 @@ from tui.data.overlays import Overlays
 from tui.data.run_reader import Row, RunReader, RunUpdate
 from tui.keys import bindings, plot_bindings
 from tui.plots.frame import MAX_RUNS, Alert
-from tui.screens.base import ControlScreen
+from tui.screens.panes import PaneScreen, Split
 from tui.widgets.alerts import Alerts, alert_step
+from tui.widgets.ended_summary import EndedSummary, Outcome
 from tui.widgets.gpu_grid import GpuGrid
 from tui.widgets.log_view import LogPane
 from tui.widgets.pane_tabs import PaneTabs
@@ -44,11 +45,17 @@ TELEMETRY_SLICE = 200
 PANES = (("plots", "plots"), ("machine", "machine"), ("samples", "samples"), ("log", "log"))
 
 
-class RunScreen(MarkActions, RunActions, ControlScreen):
+class RunScreen(MarkActions, RunActions, PaneScreen):
     """The run that `ControlRoom.run_key` names."""
 
     tab = "run"
-    groups = ("run", "plots", "plot", "gpus", "alerts", "log")
+    groups = ("run", "plots", "plot", "panes", "samples", "gpus", "alerts", "log")
+    splits = (
+        Split("machine", "#machine", "rows", before=True, least=4, leave=5, near="#side"),
+        Split("log", "LogPane", "rows", least=5, leave=14),
+        Split("side", "#side", "columns", least=30, leave=44),
+    )
+    hideable: ClassVar[dict[str, str]] = {"log": "LogPane", "side": "#side"}
     about = (
         "One run, live. Curves are smoothed (e) over the faint raw line, and figures are those of the bright "
         "line, the raw ones in brackets. Arrow keys go from plot to plot, z gives one the whole screen; one "
@@ -67,6 +74,8 @@ class RunScreen(MarkActions, RunActions, ControlScreen):
         self.panes = PaneTabs(PANES, id="panes")
         self.plots = PlotGrid(unicode=self.room.unicode, id="plots")
         self.gpus = GpuGrid(unicode=self.room.unicode, id="gpus")
+        self.summary = EndedSummary(id="summary")
+        self.outcome = Outcome()
         self.samples = Samples(id="samples")
         self.alerts = Alerts(id="alerts")
         self.log_pane = LogPane(id="log")
@@ -85,6 +94,7 @@ class RunScreen(MarkActions, RunActions, ControlScreen):
         with Horizontal(id="upper"):
             yield self.plots
             with Vertical(id="side"):
+                yield self.summary
                 machine = VerticalScroll(self.gpus, id="machine", can_focus=False)
                 machine.border_title = "machine"
                 yield machine
@@ -110,7 +120,7 @@ class RunScreen(MarkActions, RunActions, ControlScreen):
 
     def _show_pane(self, pane: str, focus: bool = True) -> None:
         self.pane = pane
-        wanted = {"-narrow", f"-pane-{pane}"} if self._narrow else {f"-pane-{pane}"}
+        wanted = {f"-pane-{pane}"} | ({"-narrow"} if self._narrow else self.hidden_classes())
         if self.plots.full is not None:
             wanted.add("-full")
         if self.classes != wanted:
@@ -128,6 +138,13 @@ class RunScreen(MarkActions, RunActions, ControlScreen):
             return self.plots.current or self.plots
         return self.gpus if pane == "machine" else self.samples
 
+    def side_by_side(self) -> bool:
+        return not self._narrow
+
+    def show_panes(self) -> None:
+        self._show_pane(self.pane, focus=False)
+        self.fit_panes()
+
     def action_next_pane(self) -> None:
         self._turn_pane(1)
 
@@ -139,11 +156,12 @@ class RunScreen(MarkActions, RunActions, ControlScreen):
         if self.plots.full is not None:
             self.plots.toggle_full()
             return
-        order = [*self.PANE_ORDER]
+        order = [name for name in self.PANE_ORDER if self._narrow or self._pane_widget(name).region]
         if self.alerts.display:
-            order.insert(-1, "alerts")
+            order.insert(len(order) - ("log" in order), "alerts")
         here = "alerts" if self.alerts.has_focus else self.pane
-        to = order[(order.index(here) + direction) % len(order)]
+        at = order.index(here) if here in order else 0
+        to = order[(at + direction) % len(order)]
         if to == "alerts":
             self.alerts.focus()
         else:
@@ -185,7 +203,7 @@ class RunScreen(MarkActions, RunActions, ControlScreen):
         self.header.show(run, self.room.links.get(run.host) if run else None)
         link = self.header.link
         self.gpus.set_stale((link.silence() or 0.0) if link and self.header.stale else None)
-        self.gpus.set_ended(run is not None and not run.live)
+        self._show_end()
         if run is None:
             return
         if run.live:
@@ -201,6 +219,7 @@ class RunScreen(MarkActions, RunActions, ControlScreen):
         self.plots.set_alerts(())
         self.gpus.clear()
         self.samples.clear()
+        self.outcome = Outcome()
         self._alerts = []
         self.alerts.show([])
         self._reader = RunReader(self.room.store, run.key)
@@ -229,6 +248,8 @@ class RunScreen(MarkActions, RunActions, ControlScreen):
         else:
             self.plots.extend(key, update.metrics)
         self.samples.add(update.events)
+        self.outcome.add(update.events)
+        self._show_end()
         fresh = [event for event in update.events if event.kind == "alert"]
         if fresh:
             self._alerts += fresh
@@ -242,6 +263,12 @@ class RunScreen(MarkActions, RunActions, ControlScreen):
             part = update.telemetry[at : at + TELEMETRY_SLICE]
             self.gpus.load((event.t, event.data) for event in part)  # type: ignore[misc]
             await asyncio.sleep(0)  # an hour of telemetry at once would block the event loop
+
+    def _show_end(self) -> None:
+        """What an ended run came to, in place of gauges that no longer move."""
+        run = self.chosen_run
+        self.gpus.set_ended(run is not None and not run.live)
+        self.summary.show(run, self.outcome)
 
     def _poll_log(self) -> None:
         if self.log_pane.region and time.monotonic() - self._log_polled > LOG_SECONDS:
@@ -350,6 +377,11 @@ class RunScreen(MarkActions, RunActions, ControlScreen):
 
     def on_pane_tabs_picked(self, event: PaneTabs.Picked) -> None:
         self._show_pane(event.pane)
+
+    def on_samples_opened(self, event: Samples.Opened) -> None:
+        from tui.screens.sample import SampleScreen
+
+        self.app.push_screen(SampleScreen(event.samples))
 
     def on_virtual_table_selected(self, event: VirtualTable.Selected) -> None:
         self._go_to_alert(event.key)

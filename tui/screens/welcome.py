@@ -27,12 +27,20 @@ CHOICES = (
 )
 
 
+class Choices(OptionList):
+    """The list of things to do first."""
+
+    BINDINGS = bindings("welcome")
+
+    def action_choose(self) -> None:
+        self.action_select()
+
+
 class Welcome(ControlScreen):
     """Offers the demo, adding a host and opening another base directory."""
 
     tab = "runs"
     groups = ("welcome",)
-    BINDINGS = bindings("welcome")
     about = "Nothing has run in this base directory yet. Choose with the arrow keys and enter."
     AUTO_FOCUS = "OptionList"
 
@@ -47,7 +55,7 @@ class Welcome(ControlScreen):
             yield Static(
                 Content.assemble(("base directory  ", "$muted"), str(self.room.layout.base)), id="where"
             )
-            yield OptionList(
+            yield Choices(
                 *(
                     Option(Content.assemble((f"{title}\n", "bold"), (text, "$muted")), id=name)
                     for name, title, text in shown
@@ -74,9 +82,6 @@ class Welcome(ControlScreen):
     async def _leave(self) -> None:
         if self.is_current:
             await self.app.pop_screen()
-
-    def action_choose(self) -> None:
-        self.query_one(OptionList).action_select()
 
     async def _demo(self) -> None:
         from nanochat.config.plan import load_plan

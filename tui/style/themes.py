@@ -11,7 +11,7 @@ from textual.theme import Theme
 from tui.style.theme_names import THEME_NAMES
 
 OKABE_ITO = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#999999")
-OKABE_ITO_ON_WHITE = ("#0072B2", "#B87A00", "#007A59", "#A6487C", "#8A7F00", "#2B7BB0", "#D55E00", "#666666")
+OKABE_ITO_ON_WHITE = ("#0072B2", "#9C6800", "#007A59", "#A6487C", "#8A7F00", "#2B7BB0", "#D55E00", "#666666")
 
 DARK = Theme(
     name="dark",
@@ -27,7 +27,7 @@ DARK = Theme(
     error="#FF7A59",
     dark=True,
     variables={
-        "muted": "#7D8896",
+        "muted": "#96A2B0",
         "faint": "#4A5462",
         "rule": "#2F3945",
         "cursor-row": "#24384A",
@@ -49,15 +49,15 @@ DARK = Theme(
 LIGHT = Theme(
     name="light",
     primary="#0068A6",
-    secondary="#3F6E8E",
-    accent="#9A5B00",
+    secondary="#37637F",
+    accent="#925600",
     foreground="#1D242C",
     background="#FAFBFC",
     surface="#F1F4F7",
     panel="#E4EAF0",
     success="#00704F",
     warning="#8A5A00",
-    error="#B83A00",
+    error="#B33800",
     dark=False,
     variables={
         "muted": "#5A6673",
@@ -96,7 +96,7 @@ CONTRAST = Theme(
         "muted": "#D0D0D0",
         "faint": "#8A8A8A",
         "rule": "#B0B0B0",
-        "cursor-row": "#005F87",
+        "cursor-row": "#003F5A",
         "block-cursor-background": "#FFFFFF",
         "block-cursor-foreground": "#000000",
         "block-cursor-text-style": "bold",

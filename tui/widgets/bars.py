@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.dom import DOMNode
 from textual.widget import Widget
 
+from tui.keymap import key_name
 from tui.keys import BY_ID
 from tui.style.status import ROLE_STYLES, link_style
 
@@ -18,35 +19,8 @@ if TYPE_CHECKING:
     from tui.room import Room
 
 BAR_KEYS = 7
-
-KEY_NAMES = {
-    "enter": "⏎",
-    "escape": "esc",
-    "slash": "/",
-    "question_mark": "?",
-    "exclamation_mark": "!",
-    "ampersand": "&",
-    "left_square_bracket": "[",
-    "right_square_bracket": "]",
-    "less_than_sign": "<",
-    "greater_than_sign": ">",
-    "pageup": "pgup",
-    "pagedown": "pgdn",
-    "up": "↑",
-    "down": "↓",
-    "left": "←",
-    "right": "→",
-    "plus": "+",
-    "minus": "-",
-    "space": "space",
-}
-
-
-def key_name(key: str) -> str:
-    """How a key is written on screen: `ctrl+s` as `^s`, `slash` as `/`."""
-    if key.startswith("ctrl+"):
-        return "^" + key_name(key[5:])
-    return KEY_NAMES.get(key, key)
+HERE = "bold $block-cursor-foreground on $block-cursor-background"
+"""The style of the place in front."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +51,12 @@ class ClickBar(Widget):
             at += width
         return Content.assemble(*((piece.text, piece.style) for piece in pieces))
 
+    def places(self) -> list[tuple[int, str]]:
+        """The column and the action of each piece that goes somewhere, for the jump labels."""
+        return [
+            (start, piece.action) for start, _, piece in self._spans if piece.action.startswith("app.go(")
+        ]
+
     async def on_click(self, event: events.Click) -> None:
         for start, end, piece in self._spans:
             if start <= event.x < end:
@@ -96,8 +76,11 @@ class TopBar(ClickBar):
         pieces = [Piece(" nanochat ", "bold $primary"), Piece(" ")]
         here = getattr(self.screen, "tab", "")
         for number, name, title in room.tabs:
-            style = "bold $block-cursor-foreground on $block-cursor-background" if name == here else "$muted"
+            style = HERE if name == here else "$muted"
             pieces += [Piece(f" {number} {title} ", style, f"app.go('{name}')"), Piece(" ")]
+        place = getattr(self.screen, "place", "")
+        if place:
+            pieces += [Piece(f" {place} ", HERE), Piece(" ")]
         right = self._right(room, self.size.width - _width(pieces))
         pad = self.size.width - _width(pieces) - _width(right)
         return self.line([*pieces, Piece(" " * max(0, pad)), *right])

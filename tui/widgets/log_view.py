@@ -305,6 +305,8 @@ class LogView(ScrollView, can_focus=True):
 class LogPane(Vertical):
     """The log with its text field, which is shown only while it is used."""
 
+    ALLOW_SELECT = False  # its border is dragged to size it
+
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.border_title = "log"

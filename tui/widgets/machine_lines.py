@@ -16,6 +16,7 @@ Line = list[tuple[str, Style]]
 NO_GPU = "no NVIDIA GPU seen by NVML"
 WAITING = "waiting for the first telemetry…"
 NO_TELEMETRY = "no telemetry: this run was not monitored"
+WHEN_ENDED = "when the run ended"
 BARS = "·▁▂▃▄▅▆▇"
 ASCII_BARS = " .:-=+*#"
 HOT = 85
@@ -61,6 +62,9 @@ def machine_lines(
         lines.append([(f"{mark}no contact for {_silence(machine.stale)}", panel.colours.warning)])
     if not machine.data:
         return [*lines, [(NO_TELEMETRY if machine.ended else WAITING, panel.colours.muted)]]
+    if machine.ended:
+        panel = replace(panel, colours=panel.colours.dimmed())
+        lines.append([(WHEN_ENDED, panel.colours.title)])
     slow = machine.history.stragglers()
     lines += gpu_lines(machine.gpus, slow, panel) or [[(NO_GPU, panel.colours.muted)]]
     lines += host_lines(machine.data, panel)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 from textual import events
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
+
+from tui.keymap import hint
+
+if TYPE_CHECKING:
+    from tui.room import Room
 
 
 class PaneTabs(Widget):
@@ -37,7 +43,16 @@ class PaneTabs(Widget):
                 (f" {title} ", "bold underline $primary" if name == self._current else "$muted"),
                 (" ", ""),
             ]
-        return Content.assemble(*parts, ("  tab: next", "$faint"))
+        keymap = cast("Room", self.app).keymap
+        return Content.assemble(*parts, (f"  {hint('run.log', keymap)}: next", "$muted"))
+
+    def places(self) -> list[tuple[int, str]]:
+        """The column of each pane's name, and the screen's action that shows it, for the jump labels."""
+        found, left = [], 1
+        for name, title in self._panes:
+            found.append((left, f"pane('{name}')"))
+            left += len(title) + 3
+        return found
 
     def on_click(self, event: events.Click) -> None:
         left = 1

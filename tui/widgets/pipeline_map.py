@@ -1,4 +1,5 @@
-"""The pipeline as boxes from left to right, each with the newest run of its stage, evaluations below."""
+"""The pipeline from left to right with the newest run of each stage, evaluations below: boxes where their
+words fit, else a line of words each."""
 
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ from remote.key_metric import key_figure
 from remote.run_summary import progress
 from tui.style.status import ROLE_STYLES, status_style
 from tui.widgets.columns import fit
+from tui.widgets.pipeline_line import EVALS, Span, Stop, fitted
+from tui.widgets.pipeline_line import STAGES as STAGE_DETAILS
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
@@ -42,6 +45,9 @@ PIPELINE: tuple[StageBox, ...] = (
 )
 ARROW = " → "
 MAX_BOX_WIDTH = 64
+BOXES_FROM = (150, 40)
+"""The least width and height of the screen for boxes: below it their words would be cut, or take rows that
+the table of runs needs more."""
 
 
 def boxes(known: Iterable[str] = STAGES) -> list[StageBox]:
@@ -77,6 +83,7 @@ class PipelineMap(Widget):
         super().__init__(id=id)
         self.boxes = boxes()
         self.rows: Sequence[RunRow] = ()
+        self._spans: list[list[Span]] = []
 
     def show(self, rows: Sequence[RunRow]) -> None:
         """Shows `rows`, newest first."""
@@ -84,7 +91,10 @@ class PipelineMap(Widget):
         self.refresh()
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return 4 + max(len(box.evals) for box in self.boxes)
+        return 4 + max(len(box.evals) for box in self.boxes) if self._in_boxes(width) else 2
+
+    def _in_boxes(self, width: int) -> bool:
+        return width >= BOXES_FROM[0] and self.app.size.height >= BOXES_FROM[1]
 
     @property
     def _box_width(self) -> int:
@@ -92,6 +102,18 @@ class PipelineMap(Widget):
         return min(MAX_BOX_WIDTH, (self.size.width - len(ARROW) * (count - 1)) // count)
 
     def render(self) -> Content:
+        return self._boxes() if self._in_boxes(self.size.width) else self._lines()
+
+    def _lines(self) -> Content:
+        """The stages on one line, their evaluations on a second one."""
+        stages = [Stop(box.title, newest(self.rows, box.stages), box.stages) for box in self.boxes]
+        evals = [Stop(name, newest(self.rows, (name,)), (name,)) for box in self.boxes for name in box.evals]
+        width = self.size.width
+        drawn = [fitted(stages, STAGE_DETAILS, width, " "), fitted(evals, EVALS, width, " evals  ")]
+        self._spans = [spans for _, spans in drawn]
+        return Content("\n").join(Content.assemble(*parts) for parts, _ in drawn)
+
+    def _boxes(self) -> Content:
         height = self.size.height
         lines: list[Line] = [[] for _ in range(height)]
         for index, box in enumerate(self.boxes):
@@ -113,6 +135,11 @@ class PipelineMap(Widget):
         return lines[:height]
 
     def on_click(self, event: events.Click) -> None:
+        if not self._in_boxes(self.size.width):
+            for span in self._spans[event.y] if event.y < len(self._spans) else ():
+                if span.start <= event.x < span.stop:
+                    self.post_message(self.Picked(span.stages))
+            return
         index, x = divmod(event.x, self._box_width + len(ARROW))
         if index < len(self.boxes) and x < self._box_width:
             self.post_message(self.Picked(self.boxes[index].stages))

@@ -3,28 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import Static
 
 from nanochat.common.text import sanitize, size_bytes
 from remote.cli.printer import judged
+from tui.keymap import hint
+from tui.keys import bindings
 
 if TYPE_CHECKING:
     from nanochat.run.events import Event
+    from tui.room import Room
 
 KEPT = 60
+LONGEST = 100_000
+"""Characters kept of one sample."""
 NOTHING = Content.styled("nothing yet: samples, evaluations and checkpoints appear here", "$muted")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a model wrote after a prompt, as it came: not safe to print as it is."""
+
+    step: int | None
+    prompt: str
+    text: str
 
 
 class Samples(VerticalScroll, can_focus=True):
     """The entries, newest on top. Text from the model is shown as plain text, whatever it contains."""
 
+    BINDINGS = bindings("samples")
+    ALLOW_SELECT = False
+
+    class Opened(Message):
+        """The user wants to read the samples at full width; they come newest first."""
+
+        def __init__(self, samples: list[Sample]) -> None:
+            super().__init__()
+            self.samples = samples
+
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
+        self.samples: list[Sample] = []
         self.border_title = "samples and results"
         self._entries: list[Content] = []
         self._text = Static(NOTHING)
@@ -34,18 +62,36 @@ class Samples(VerticalScroll, can_focus=True):
 
     def clear(self) -> None:
         """Removes all entries, before another run is shown."""
-        self._entries = []
+        self._entries, self.samples = [], []
         self._draw()
 
-    def add(self, events: Iterable[Event]) -> None:
-        """Puts the entries of `events` on top, the newest first."""
-        fresh = [entry for entry in map(_entry, events) if entry is not None]
+    def add(self, found: Iterable[Event]) -> None:
+        """Puts the entries of the events `found` on top, the newest first."""
+        found = list(found)
+        samples = [_sample(event) for event in found if event.kind == "sample"]
+        self.samples = [*reversed(samples), *self.samples][:KEPT]
+        fresh = [entry for entry in map(_entry, found) if entry is not None]
         if fresh:
             self._entries = [*reversed(fresh), *self._entries][:KEPT]
             self._draw()
 
+    def action_open(self) -> None:
+        if self.samples:
+            self.post_message(self.Opened(self.samples))
+
+    def on_click(self, event: events.Click) -> None:
+        if event.chain == 2:
+            self.action_open()
+
     def _draw(self) -> None:
+        key = hint("samples.open", cast("Room", self.app).keymap)
+        self.border_subtitle = f"{key} opens them" if self.samples else ""
         self._text.update(Content("\n").join(self._entries) if self._entries else NOTHING)
+
+
+def _sample(event: Event) -> Sample:
+    data = event.data
+    return Sample(event.step, str(data.get("prompt", ""))[:LONGEST], str(data.get("text", ""))[:LONGEST])
 
 
 def _entry(event: Event) -> Content | None:

@@ -20,6 +20,7 @@ from tui.app import ControlRoom
 from tui.data.launch_estimate import estimate_text, machine_of
 from tui.screens.launch import LaunchScreen
 from tui.screens.plan import PlanScreen
+from tui.widgets.bars import TopBar
 from tui.widgets.choice import Choice
 from tui.widgets.form import FieldRow, OptionForm
 
@@ -298,3 +299,69 @@ def test_a_cpu_is_as_fast_as_in_its_last_run_and_unknown_before() -> None:
     assert made.seconds == pytest.approx(made.flops / (2000 * 3e12 / 1e5))
     assert "as fast as in its last run" in where
     assert machine_of(host, None, runs)[1] == "on one H100, until the host is probed"
+
+
+def command_shown(screen: LaunchScreen) -> bool:
+    """Whether every line of the command is in sight, and nothing of its box is cut."""
+    box, text = screen.query_one("#command-box"), screen.query_one("#command")
+    return box.size.height >= text.virtual_size.height > 0 and box.region.bottom <= screen.size.height - 1
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 20), (100, 28), (120, 40)])
+async def test_exactly_this_will_run_is_whole_at_every_size(bench: Bench, size: tuple[int, int]) -> None:
+    bench.run("one")
+    async with bench.open(size) as (app, pilot):
+        screen = await launch_screen(app, pilot)
+        await settle(pilot, lambda: command_shown(screen))
+        for name, text in (("depth", "4"), ("total_batch_size", "65536"), ("window_pattern", "SSSL")):
+            row(screen, name).text = text
+        row(screen, "data_dir").text = "/a/rather/long/folder/with/shards/of/text"
+        await settle(pilot, lambda: "--data-dir" in screen.command() and command_shown(screen))
+        await settle(pilot, lambda: screen.query_one("#form").size.height >= 3)
+        row(screen, "depth").text = "4x"
+        await settle(
+            pilot, lambda: command_shown(screen) and "4x" in str(screen.query_one("#command").render())
+        )
+
+
+@pytest.mark.parametrize("width", [60, 80, 109, 110, 120, 126, 140, 200])
+async def test_a_field_that_is_wrong_is_still_seen(bench: Bench, width: int) -> None:
+    bench.run("one")
+    async with bench.open((width, 40)) as (app, pilot):
+        screen = await launch_screen(app, pilot)
+        for name, text in (("depth", "4x"), ("seed", "what is this"), ("model_tag", "changed")):
+            field = row(screen, name)
+            field.text = text
+            await settle(pilot, lambda field=field: bool(str(field.query_one(".note").render())))  # type: ignore[misc]
+            assert field.query_one(Input).size.width >= 14, name
+
+
+async def test_ctrl_r_puts_every_field_back_to_its_default(bench: Bench) -> None:
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        screen = await launch_screen(app, pilot)
+        name, stage = screen.query_one("#name", Input), screen.query_one("#stage", Choice)
+        name.focus()
+        await pilot.press(*"try", "ctrl+r")
+        await settle(pilot, lambda: name.value == "")
+        stage.focus()
+        await pilot.press("right", "ctrl+r")
+        await settle(pilot, lambda: stage.value == "base_train")
+        for field in screen.form.rows():
+            editor = next(iter(field.query("Input, Choice")))
+            editor.focus()
+            before = field.text
+            if isinstance(editor, Input):
+                editor.value = "9"
+            else:
+                await pilot.press("right")
+            await pilot.press("ctrl+r")
+            await settle(pilot, lambda field=field, before=before: field.text == before)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("key", "place"), [("n", " Launch "), ("p", " Plan ")])
+async def test_the_top_bar_says_that_one_is_on_launch_or_plan(bench: Bench, key: str, place: str) -> None:
+    bench.run("one")
+    async with bench.open((80, 24)) as (app, pilot):
+        await pilot.press(key)
+        await settle(pilot, lambda: place in str(app.screen.query_one(TopBar).render()))
