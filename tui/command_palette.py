@@ -28,8 +28,8 @@ WIDE = 80
 def rank(query: str, key: Key) -> float:
     """How well an action answers what was typed, 0 for not at all.
 
-    Its id and label count most, then words and initials of its description, then letters in order: those
-    within one word before those spread over the whole line.
+    Its id and label count most, then words and initials of its description, then letters in order within a
+    word, then the text in the middle of one, then letters that begin words.
     """
     typed = " ".join(query.casefold().split())
     own = key.id.partition(".")[2].replace("_", " ")
@@ -43,38 +43,33 @@ def rank(query: str, key: Key) -> float:
         return 0.95
     if words[:1] and words[0].startswith(typed):
         return 0.9
-    letters = "".join(part[0] for part in re.split(r"\W+|_", key.id) if part)
-    if len(typed) > 1 and typed == letters:
+    initials = "".join(part[0] for part in re.split(r"\W+|_", key.id) if part)
+    if len(typed) > 1 and typed == initials:
         return 0.88
     known = [*words, *own.split(), *key.label.casefold().split()]
     if all(any(word.startswith(part) for word in known) for part in typed.split()):
         return 0.85
     if len(typed) > 1 and any(
-        text.startswith(typed) for text in (letters, "".join(word[0] for word in words))
+        text.startswith(typed) for text in (initials, "".join(word[0] for word in words))
     ):
         return 0.8
     line = f"{key.help} {key.id}".casefold()
-    if typed in line:
+    if re.search(rf"\b{re.escape(typed)}", line):
         return 0.7
-    return _letters(typed.replace(" ", ""), own.split(), words, line)
-
-
-def _letters(typed: str, own: list[str], words: list[str], line: str) -> float:
-    """The rank of letters in this order in a word of the id, of the description, or in the whole line."""
-    for best, among in ((0.6, own), (0.5, words)):
-        share = max((len(typed) / len(word) for word in among if _in_order(typed, word)), default=0.0)
+    letters = typed.replace(" ", "")
+    for best, among in ((0.6, own.split()), (0.5, words)):
+        share = max((len(letters) / len(word) for word in among if _in_order(letters, word)), default=0.0)
         if share:
             return best + share / 12
-    return 0.2 if len(typed) > 2 and _in_order(typed, line) else 0.0
+    if typed in line:
+        return 0.4
+    return 0.3 if len(letters) > 2 and _in_order(letters, "".join(word[0] for word in words)) else 0.0
 
 
 def _in_order(letters: str, text: str) -> bool:
-    """Whether `text` holds the letters in this order, the first of them at the beginning of a word."""
-    at = re.search(rf"\b{re.escape(letters[:1])}", text)
-    if at is None:
-        return False
-    rest = iter(text[at.start() :])
-    return all(letter in rest for letter in letters)
+    """Whether `text` begins with the first of `letters` and holds the others after it, in this order."""
+    rest = iter(text)
+    return text[:1] == letters[:1] and all(letter in rest for letter in letters)
 
 
 def _marked(text: str, query: str) -> Content:

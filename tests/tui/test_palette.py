@@ -6,11 +6,17 @@ from textual.command import CommandPalette
 from tests.tui.conftest import Bench, settle
 from tui.command_palette import Actions, rank
 from tui.keys import KEYS
+from tui.screens.base import ControlScreen
+from tui.screens.hosts import HostsScreen
+from tui.screens.launch import LaunchScreen
+from tui.screens.plan import PlanScreen
+from tui.screens.run import RunScreen
+from tui.screens.runs import RunsScreen
+from tui.screens.welcome import Welcome
 
 
-def best(query: str) -> str:
-    groups = ("runs", "panes", "app")
-    keys = [key for group in groups for key in KEYS[group]]
+def best(query: str, groups: tuple[str, ...] = RunsScreen.groups) -> str:
+    keys = [key for group in (*groups, "app") for key in KEYS[group]]
     return max(enumerate(keys), key=lambda item: (rank(query, item[1]), -item[0]))[1].id
 
 
@@ -33,6 +39,11 @@ def best(query: str) -> str:
 )
 def test_the_best_answer_comes_first(query: str, wanted: str) -> None:
     assert best(query) == wanted
+
+
+@pytest.mark.parametrize("screen", [RunsScreen, RunScreen, HostsScreen, LaunchScreen, PlanScreen, Welcome])
+def test_thm_is_next_theme_on_every_screen(screen: type[ControlScreen]) -> None:
+    assert best("thm", screen.groups) == "app.theme"
 
 
 def test_what_has_no_letters_in_order_is_no_answer() -> None:

@@ -30,7 +30,6 @@ class Outcome:
 
     evals: dict[str, list[tuple[int | None, float]]] = field(default_factory=dict)
     checkpoint: str = ""
-    checkpoint_step: int | None = None
     checkpoint_bytes: float | None = None
 
     def add(self, events: Iterable[Event]) -> None:
@@ -44,7 +43,6 @@ class Outcome:
                         self.evals.setdefault(name, []).append((event.step, float(value)))
             elif event.kind == "checkpoint":
                 self.checkpoint = sanitize(str(event.data.get("path", "")), 300)
-                self.checkpoint_step = event.step
                 size = event.data.get("bytes")
                 self.checkpoint_bytes = float(size) if isinstance(size, int | float) else None
 
@@ -84,9 +82,15 @@ def summary_rows(run: RunRow, outcome: Outcome) -> list[tuple[str, list[Value]]]
     status = status_style(run.status)
     style = ROLE_STYLES[status.role]
     took = duration(elapsed(run, run.ended_at or run.heartbeat or 0.0))
-    end = " · ".join(word for word in (f"after {took}" if took else "", extent(run)) if word)
-    attempt = f" · attempt {run.attempt}" if run.attempt > 1 else ""
-    rows = [("ended", [(f"{status.glyph} {status.word} ", f"bold {style}"), (end + attempt, "")])]
+    rows = [
+        (
+            "ended",
+            [(f"{status.glyph} {status.word} ", f"bold {style}"), (f"after {took}" if took else "", "")],
+        )
+    ]
+    done = [words for words in (extent(run), f"attempt {run.attempt}" if run.attempt > 1 else "") if words]
+    if done:
+        rows.append(("came to", [(" · ".join(done), "")]))
     if run.reason:
         rows.append(("why", [(sanitize(run.reason, 600), style)]))
     best = best_eval(outcome)
@@ -114,11 +118,7 @@ def _at(step: int | None) -> Value:
 
 def _checkpoint(outcome: Outcome) -> list[Value]:
     path = "/".join(outcome.checkpoint.split("/")[-2:])
-    return [
-        (path, ""),
-        _at(outcome.checkpoint_step),
-        (f" · {size_bytes(outcome.checkpoint_bytes)}", "$muted"),
-    ]
+    return [(path, ""), (f" · {size_bytes(outcome.checkpoint_bytes)}", "$muted")]
 
 
 class EndedSummary(Static):
