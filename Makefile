@@ -5,13 +5,14 @@
 #   make fuzz [ARGS=…]          a million broken inputs over every reader of foreign bytes
 #   make chaos [ARGS=…]         every step of saving fails in turn, in every stage
 #   make nightly                the long forms of all of these
+#   make pictures               docs/images from the running app, over a demo
 #   make wheel [DIST=dist]      a wheel for machines with no Rust and no compiler
 #   make demo TORCH=cpu         take PyTorch's small CPU build instead of the default one
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast fuzz chaos nightly lint bench wheel clean
+.PHONY: help demo test test-fast fuzz chaos nightly pictures lint bench wheel clean
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -72,6 +73,9 @@ chaos: $(VENV)/.dev ## every step of saving fails in turn, in every stage (docs/
 
 nightly: ## lint, the whole suite, and the long forms of what it has a part of
 	@$(MAKE) --no-print-directory lint test chaos fuzz
+
+pictures: $(VENV)/.dev ## the pictures of docs/images, taken from the running app over a demo (ARGS=--base DIR: over that)
+	@$(BIN)/python docs/make_pictures.py $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, cargo fmt, clippy
 	@$(BIN)/python .make/toolchain.py --lint

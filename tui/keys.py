@@ -213,7 +213,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         ),
         Key(
             "panes.reset",
-            "ctrl+0,alt+0",
+            "ctrl+0,ctrl+l",
             "reset_panes",
             "reset panes",
             "Every pane shown, in the size it had at first",
