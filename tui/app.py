@@ -15,8 +15,8 @@ from nanochat.common.paths import Layout
 from tui.data.feed import REDRAW_SECONDS, Feed
 from tui.data.notices import NotificationTracker
 from tui.data.settings import Settings
-from tui.keymap import without_clashes
-from tui.keys import bindings, read_keymap
+from tui.keymap import read_keymap, without_clashes
+from tui.keys import bindings
 from tui.screens.base import CHANGING_ACTIONS, ControlScreen
 from tui.style.themes import THEMES
 

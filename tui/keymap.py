@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from string import punctuation as PUNCTUATION
+
+from textual.binding import Binding
+from textual.keys import Keys
 
 from nanochat.common.errors import UserError, nearest
-from tui.keys import BY_ID, KEYS, NAMED_KEYS, Key, is_key, read_keymap, split_keys
+from tui.keys import BY_ID, KEYS, Key
 
 NODES: tuple[tuple[str, ...], ...] = (
     ("run", "panes", "plots", "plot"),
@@ -59,6 +63,55 @@ KEY_NAMES = {
 
 UNTOLD = frozenset({"alt+escape"})
 """Keys that only a terminal sends: two quick presses of escape arrive as this."""
+
+
+NAMED_KEYS = frozenset(key.value for key in Keys)
+"""The keys that have a name, such as `f5`, `enter` and `pageup`."""
+_MODIFIERS = frozenset({"ctrl", "shift", "alt", "super", "hyper", "meta"})
+
+
+def split_keys(keys: str) -> list[str]:
+    """`"?, ctrl+x"` as Textual names its keys: `question_mark`, `ctrl+x`."""
+    return [_named(key) for key in keys.split(",")]
+
+
+def _named(key: str) -> str:
+    key = key.strip()
+    if not key:
+        return ""
+    (binding,) = Binding.make_bindings([Binding(key, "named")])
+    return binding.key
+
+
+def is_key(key: str) -> bool:
+    """Whether a terminal can send a key of this name."""
+    *held, last = key.split("+")
+    if not _MODIFIERS.issuperset(held):
+        return key in NAMED_KEYS
+    if len(last) == 1 or key in NAMED_KEYS or last in NAMED_KEYS:
+        return True
+    return last == "comma" or any(last == _named(sign) for sign in PUNCTUATION.replace(",", ""))
+
+
+def read_keymap(path: Path) -> dict[str, str]:
+    """A keymap file: TOML with lines like `"runs.stop" = "x"`. Missing file: nothing is remapped.
+
+    Raises `UserError` for a file that is not TOML, an unknown id or a value that is not text.
+    """
+    from nanochat.common.fields import parse_toml
+
+    try:
+        table = parse_toml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"keymap {path}: {error}", "fix it or move it away") from error
+    for name, keys in table.items():
+        if name not in BY_ID:
+            raise UserError(f"keymap {path}: no action '{name}'", nearest(name, BY_ID))
+        if not isinstance(keys, str) or not keys:
+            raise UserError(f'keymap {path}: \'{name}\' needs keys as text, such as "x" or "ctrl+x"')
+    return table
 
 
 def key_name(key: str) -> str:

@@ -6,13 +6,8 @@ The key bar, the help page and the command palette are all made from this one ta
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from string import punctuation as PUNCTUATION
 
 from textual.binding import Binding, BindingType
-from textual.keys import Keys
-
-from nanochat.common.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
@@ -412,52 +407,3 @@ def plot_bindings() -> list[BindingType]:
         for binding in bindings(group)
         if isinstance(binding, Binding)
     ]
-
-
-NAMED_KEYS = frozenset(key.value for key in Keys)
-"""The keys that have a name, such as `f5`, `enter` and `pageup`."""
-_MODIFIERS = frozenset({"ctrl", "shift", "alt", "super", "hyper", "meta"})
-
-
-def split_keys(keys: str) -> list[str]:
-    """`"?, ctrl+x"` as Textual names its keys: `question_mark`, `ctrl+x`."""
-    return [_named(key) for key in keys.split(",")]
-
-
-def _named(key: str) -> str:
-    key = key.strip()
-    if not key:
-        return ""
-    (binding,) = Binding.make_bindings([Binding(key, "named")])
-    return binding.key
-
-
-def is_key(key: str) -> bool:
-    """Whether a terminal can send a key of this name."""
-    *held, last = key.split("+")
-    if not _MODIFIERS.issuperset(held):
-        return key in NAMED_KEYS
-    if len(last) == 1 or key in NAMED_KEYS or last in NAMED_KEYS:
-        return True
-    return last == "comma" or any(last == _named(sign) for sign in PUNCTUATION.replace(",", ""))
-
-
-def read_keymap(path: Path) -> dict[str, str]:
-    """A keymap file: TOML with lines like `"runs.stop" = "x"`. Missing file: nothing is remapped.
-
-    Raises `UserError` for a file that is not TOML, an unknown id or a value that is not text.
-    """
-    from nanochat.common.fields import parse_toml
-
-    try:
-        table = parse_toml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"keymap {path}: {error}", "fix it or move it away") from error
-    for name, keys in table.items():
-        if name not in BY_ID:
-            raise UserError(f"keymap {path}: no action '{name}'", nearest(name, BY_ID))
-        if not isinstance(keys, str) or not keys:
-            raise UserError(f'keymap {path}: \'{name}\' needs keys as text, such as "x" or "ctrl+x"')
-    return table

@@ -45,7 +45,7 @@ from remote.store.summary import Summary
 from remote.transport.known_hosts import _read as read_known_hosts
 from tui.data.console import _split as console_lines
 from tui.data.settings import Settings
-from tui.keys import read_keymap
+from tui.keymap import read_keymap
 
 SHARE_OF_FILES = 0.1
 """Of the inputs of an ordinary reader: one that goes through a file or the store is that much slower."""

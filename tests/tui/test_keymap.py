@@ -7,8 +7,8 @@ import pytest
 from remote.cli.doctor import _keymap
 from tests.tui.conftest import Bench, settle
 from tui.command_palette import Actions
-from tui.keymap import hint, key_name, keys_of, keys_text, problems, without_clashes
-from tui.keys import BY_ID, KEYS, is_key
+from tui.keymap import hint, is_key, key_name, keys_of, keys_text, problems, without_clashes
+from tui.keys import BY_ID, KEYS
 from tui.widgets.bars import KeyBar
 
 

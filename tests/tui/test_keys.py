@@ -10,7 +10,8 @@ from nanochat.common.errors import UserError
 from tests.tui.conftest import Bench, settle
 from tui.app import ControlRoom
 from tui.command_palette import Actions
-from tui.keys import BY_ID, KEYS, bindings, read_keymap
+from tui.keymap import read_keymap
+from tui.keys import BY_ID, KEYS, bindings
 from tui.screens.help import TITLES
 from tui.screens.hosts import HostsScreen, HostTable
 from tui.screens.launch import LaunchScreen

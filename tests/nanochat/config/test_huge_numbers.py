@@ -17,7 +17,7 @@ from nanochat.tasks.identity import read_identity
 from nanochat.tasks.mixture import parse_part
 from remote.fleet.fleet import _probe
 from remote.hosts.book import HostBook, parse_ssh_target
-from tui.keys import read_keymap
+from tui.keymap import read_keymap
 
 SPELLED = ["9" * 5_000, "-" + "9" * 5_000, "9" * 400, "1e999999", "0x" + "f" * 5_000, "٣" * 50]
 DEEP = "[" * 20_000
