@@ -40,16 +40,27 @@ class Figure(NamedTuple):
         return f"{self.name} {self.text}" if self.name else self.text
 
 
+def told(run: RunRow, metric: str) -> float | str | None:
+    """A metric's value as screens and tables tell it; None where the run has none.
+
+    The average of a noisy one, as the plot of the whole run ends with it; of an ended run what its stage
+    resulted in; else the newest value.
+    """
+    if metric in run.smooth:
+        return run.smooth[metric]
+    first, second = (run.latest, run.results) if run.live else (run.results, run.latest)
+    return first.get(metric, second.get(metric))
+
+
 def key_figure(run: RunRow) -> Figure:
     """The figure the run is rated by, empty when it has reported none yet."""
-    values = {**run.results, **run.latest}
     for metric, name in KEY_FIGURES:
-        if metric in values:
-            value = values[metric]
+        value = told(run, metric)
+        if value is not None:
             known = float(value) if isinstance(value, float | int) else None
             large = known is not None and abs(known) >= 1e5
             return Figure(name, short(known) if large else number(value), metric, known)
-    return _of_tasks(values)
+    return _of_tasks({**run.results, **run.latest})
 
 
 def _of_tasks(values: Mapping[str, float | str]) -> Figure:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nanochat.common.text import amount, duration, percent, short
-from remote.key_metric import Figure
+from remote.key_metric import Figure, told
+from remote.store.summary import as_number
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
@@ -37,23 +38,47 @@ def extent(run: RunRow) -> str:
     return f"step {steps(run)}" if run.step is not None else ""
 
 
+UNTIMED_STEPS = 10
+"""Steps at the start of an attempt that a stage's clock leaves out: they compile and allocate."""
+
+
 def speed(run: RunRow) -> Figure:
-    """Tokens per second while training, else the throughput that the stage reports."""
+    """Tokens per second of a training (the mean once it ended), else what the stage reports."""
+    mean = None if run.live else _mean_speed(run)
+    if mean is not None:
+        return Figure("tok/s", short(mean), "train/tok_per_sec", mean)
     for metric, unit in (
         ("train/tok_per_sec", "tok/s"),
         ("tok/mb_per_sec", "MB/s"),
         ("data/mb_per_sec", "MB/s"),
     ):
-        value = run.latest.get(metric)
+        value = told(run, metric)
         if isinstance(value, float | int):
             return Figure(unit, short(float(value)), metric, float(value))
     return Figure("", "")
 
 
-def mfu(run: RunRow) -> str:
+def _mean_speed(run: RunRow) -> float | None:
+    """Tokens per second over the timed steps of all attempts: as the stage resulted, else from its totals."""
+    resulted = as_number(run.results.get("tok_per_sec"))
+    if resulted:
+        return resulted
+    tokens, seconds = (as_number(run.latest.get(f"train/total_{name}")) for name in ("tokens", "time"))
+    timed = (run.step or 0) - UNTIMED_STEPS * max(1, run.attempt)
+    if not tokens or not seconds or timed <= 0 or not run.step:
+        return None
+    return tokens * timed / run.step / seconds
+
+
+def mfu_value(run: RunRow) -> float | None:
     """Model FLOPs utilisation in %, where the peak of the hardware is known."""
-    value = run.latest.get("train/mfu")
-    return f"{value:.1f}" if isinstance(value, float | int) else ""
+    return as_number(told(run, "train/mfu"))
+
+
+def mfu(run: RunRow) -> str:
+    """`mfu_value` in words."""
+    value = mfu_value(run)
+    return "" if value is None else f"{value:.1f}"
 
 
 def elapsed(run: RunRow, now: float) -> float | None:

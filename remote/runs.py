@@ -52,7 +52,8 @@ class Attempt:
 class RunRow:
     """A run as last known: what was asked, how it stands, and the newest value of every metric.
 
-    `first` holds the first value of each evaluated metric, `results` what the stage ended with. `env` are
+    `smooth` holds the moving averages of noisy figures, as a plot of the whole run ends with them; `first`
+    the first value of each evaluated metric, `results` what the stage ended with. `env` are
     names of variables that it was given at first, as the host tells; `pass_env` those that were let it have
     from here, which alone are passed on again. `problem` is one line about files of the run that are damaged
     or cannot be read, empty where nothing is wrong. `archived` runs are left out of lists. `here` is False
@@ -87,6 +88,7 @@ class RunRow:
     progress: float | None = None
     eta_s: float | None = None
     latest: Mapping[str, float | str] = field(default_factory=dict)
+    smooth: Mapping[str, float] = field(default_factory=dict)
     first: Mapping[str, float | str] = field(default_factory=dict)
     results: Mapping[str, float | str] = field(default_factory=dict)
     alerts: int = 0

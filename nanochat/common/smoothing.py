@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Self
 
 UNSMOOTHED = 200
 """Fewer points than this are shown as they are: an average over so few would lag far behind them."""
@@ -48,6 +49,18 @@ class RunningAverage:
         """The average, or the last value while there are too few points for one."""
         mean, weight = self.averages.get(_tau(decay(self.points)), (0.0, 0.0))
         return mean / weight if weight > 0 else self.last
+
+    @classmethod
+    def read(cls, held: object) -> Self | None:
+        """What `asdict` and JSON made of one; None for anything else. Never raises."""
+        try:
+            points, last, averages = held["points"], held["last"], held["averages"]  # type: ignore[index]
+            known = {int(tau): (float(mean), float(weight)) for tau, (mean, weight) in averages.items()}
+            found = cls(int(points), float(last), known)
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
+            return None
+        numbers = [found.last, *(number for pair in known.values() for number in pair)]
+        return found if found.points >= 0 and all(map(math.isfinite, numbers)) else None
 
     def extend(self, values: Sequence[float]) -> None:
         """Take in values in order; NaN and infinities are passed over, as plots do."""

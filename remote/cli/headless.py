@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, make_dir
-from nanochat.common.text import number, sanitize, short
+from nanochat.common.text import number, sanitize
 from nanochat.config.command_parser import Parser, command_parser, parse
 from nanochat.config.plan import Plan, load_plan
 from remote.cli.printer import GLYPHS, Printer, judged, make_printer, spent, table
+from remote.run_summary import speed
 from remote.runs import RunRow
 from remote.store.summary import as_number
 
@@ -126,7 +127,7 @@ def summary(rows: Sequence[RunRow]) -> str:
             f"{GLYPHS.get(row.status, ' ')} {row.status}",
             spent(row),
             _bpb(row),
-            short(as_number(row.latest.get("train/tok_per_sec"))),
+            speed(row).text if speed(row).name == "tok/s" else "",
             _results(row),
         )
         for row in rows

@@ -11,7 +11,8 @@ from typing import Protocol, TextIO
 
 from nanochat.common.text import amount, clock, duration, number, percent, sanitize, short
 from nanochat.run.events import Event
-from remote.key_metric import key_figure
+from remote.key_metric import key_figure, told
+from remote.run_summary import speed
 from remote.runs import RunRow
 from remote.store.summary import as_number
 
@@ -205,11 +206,11 @@ def progress_line(run: RunRow) -> str:
 
 
 def figures(run: RunRow) -> str:
-    """The newest key figures of a run: `bpb 0.8214 · loss 2.731 · 12.3k tok/s`."""
+    """The key figures of a run as screens tell them: `bpb 0.8214 · loss 2.731 · 12.3k tok/s`."""
     key = key_figure(run)
     found = [str(key)] if key.name and key.metric not in dict(_FIGURES) else []
     for name, unit in _FIGURES:
-        value = as_number(run.latest.get(name))
+        value = speed(run).value if unit == "tok/s" and name in run.latest else as_number(told(run, name))
         if value is not None:
             found.append(f"{short(value)} {unit}" if unit in _UNITS_AFTER else f"{unit} {number(value)}")
     return " · ".join(found)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from remote.key_metric import KEY_FIGURES
-from remote.run_summary import elapsed, progress, speed
+from remote.key_metric import KEY_FIGURES, told
+from remote.run_summary import elapsed, mfu_value, progress, speed
 from remote.runs import ENDED, LIVE, host_time
 from remote.store.summary import as_number
 
@@ -112,7 +112,7 @@ NUMBERS: dict[str, Number] = {
     "step": Number(lambda run: None if run.step is None else float(run.step), plain, "step>1000"),
     "done": Number(_done, share, "done>50%"),
     "speed": Number(_speed, plain, "speed>10k"),
-    "mfu": Number(lambda run: as_number(run.latest.get("train/mfu")), share, "mfu>40"),
+    "mfu": Number(mfu_value, share, "mfu>40"),
     "eta": Number(lambda run: run.eta_s if run.status == "running" else None, seconds, "eta<2h"),
     "time": Number(lambda run: elapsed(run, host_time(run, None, 0.0)), seconds, "time>1h30m"),
     "age": Number(lambda run: time.time() - run.created_at if run.created_at else None, seconds, "age<2d"),
@@ -200,9 +200,9 @@ def _same(name: str) -> str:
 
 
 def metric_value(run: RunRow, metrics: Sequence[str]) -> float | None:
-    """The newest value of the first of `metrics` that the run has as a number."""
+    """The value, as screens tell it, of the first of `metrics` that the run has as a number."""
     for metric in metrics:
-        value = as_number(run.latest.get(metric, run.results.get(metric)))
+        value = as_number(told(run, metric))
         if value is not None:
             return value
     return None

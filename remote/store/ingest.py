@@ -14,8 +14,10 @@ from typing import Literal
 
 from nanochat.common.fields import LATEST
 from nanochat.run.events import Event, parse_line
+from remote.runs import superseded_from
+from remote.store.averages import AVERAGED, keep_averages
 from remote.store.run_rows import touch
-from remote.store.series import BLOCK, Point, blocks_of, pack
+from remote.store.series import BLOCK, Point, Series, blocks_of, pack
 from remote.store.summary import MOST_METRICS, Summary, series_values
 
 EVENTS, TELEMETRY = "events.jsonl", "telemetry.jsonl"
@@ -149,6 +151,7 @@ def _insert(
 def _take_events(db: sqlite3.Connection, run: int, events: list[Event]) -> None:
     _insert(db, "events", run, events)
     summary = read_summary(db, run)
+    before = summary.attempt
     points: dict[str, list[Point]] = {}
     for event in events:
         summary.fold(event)
@@ -157,6 +160,12 @@ def _take_events(db: sqlite3.Connection, run: int, events: list[Event]) -> None:
             points.setdefault(name, []).append((event.seq, step, event.t, value, summary.attempt))
     for name, new in points.items():
         _add_points(db, run, name, new)
+    keep_averages(
+        summary,
+        {name: [point[3] for point in points[name]] for name in AVERAGED if name in points},
+        lambda name: read_series(db, run, name, summary),
+        resumed=0 < before < summary.attempt,
+    )
     db.execute("UPDATE runs SET summary = ? WHERE id = ?", (json.dumps(asdict(summary)), run))
 
 
@@ -164,6 +173,21 @@ def read_summary(db: sqlite3.Connection, run: int) -> Summary:
     """The run's folded state as of the last commit."""
     (raw,) = db.execute("SELECT summary FROM runs WHERE id = ?", (run,)).fetchone()
     return Summary.read(raw)
+
+
+def read_series(db: sqlite3.Connection, run: int, name: str, summary: Summary, after_seq: int = -1) -> Series:
+    """One metric as columns, the points that a later attempt redid marked as superseded."""
+    series = Series()
+    row = db.execute("SELECT id FROM metrics WHERE run = ? AND name = ?", (run, name)).fetchone()
+    if row is None:
+        return series
+    blocks = read_blocks(db, row[0], after_seq)
+    for blob in blocks:
+        series.extend_packed(blob)
+    for point in read_tail(db, row[0], after_seq):
+        series.append(point)
+    series.mark(superseded_from(summary.attempt_list()))
+    return series.after(after_seq) if blocks and after_seq >= 0 else series
 
 
 def _add_points(db: sqlite3.Connection, run: int, name: str, new: list[Point]) -> None:

@@ -68,6 +68,7 @@ def run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
         progress=summary.progress,
         eta_s=summary.eta_s,
         latest=summary.latest,
+        smooth=summary.smooth(),
         first=summary.first,
         results=summary.results,
         alerts=summary.alerts,

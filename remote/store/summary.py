@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Self
 
 from nanochat.common import fields
+from nanochat.common.smoothing import RunningAverage
 from nanochat.common.text import sanitize
 from nanochat.run.events import Event
 from remote.runs import Attempt
@@ -40,6 +41,7 @@ class Summary:
     results: dict[str, Any] = field(default_factory=dict)
     attempts: list[dict[str, Any]] = field(default_factory=list)
     left_out: int = 0
+    averages: dict[str, RunningAverage] = field(default_factory=dict)
 
     @classmethod
     def read(cls, raw: str) -> Self:
@@ -58,7 +60,17 @@ class Summary:
             results=_kept(held.get("results")),
             attempts=[asdict(item) for item in started],
             left_out=fields.whole(held.get("left_out"), 0) or 0,
+            averages=_averages(held.get("averages")),
         )
+
+    def smooth(self) -> dict[str, float]:
+        """The moving averages by metric; a value that is no number is never hidden behind its average."""
+        told = {name: as_number(self.latest.get(name)) for name in self.averages}
+        return {
+            name: average.value
+            for name, average in self.averages.items()
+            if average.points and (value := told[name]) is not None and math.isfinite(value)
+        }
 
     @property
     def attempt(self) -> int:
@@ -160,6 +172,12 @@ def _kept(values: object) -> dict[str, Any]:
         metric_name(str(name)): fields.plain(value, _TEXT_CAP) if not isinstance(value, float) else value
         for name, value in list(values.items())[:MOST_METRICS]
     }
+
+
+def _averages(held: object) -> dict[str, RunningAverage]:
+    items = held.items() if isinstance(held, Mapping) else ()
+    found = {str(name): RunningAverage.read(value) for name, value in items}
+    return {name: average for name, average in found.items() if average is not None}
 
 
 def _attempt(held: object) -> Attempt | None:

@@ -16,6 +16,7 @@ from nanochat.config.train_options import BaseTrainOptions
 from nanochat.model.architecture import parameter_counts
 from nanochat.scaling.estimate import CPU_UTILISATION, VOCABULARY, Estimate, estimate
 from nanochat.scaling.machine import Machine, gpu_machine
+from remote.run_summary import speed
 
 if TYPE_CHECKING:
     from remote.hosts.book import Host
@@ -68,10 +69,9 @@ def cpu_speed(host: str, runs: Iterable[RunRow]) -> float | None:
     """FLOP/s of the newest pretraining run on `host` that reported its speed, or None."""
     for run in sorted(runs, key=lambda run: run.created_at, reverse=True):
         if run.host == host and run.stage == "base_train":
-            reported = [
-                run.latest.get(f"train/{name}") for name in ("tok_per_sec", "total_flops", "total_tokens")
-            ]
-            rate, flops, tokens = (value if isinstance(value, float | int) else 0.0 for value in reported)
+            totals = [run.latest.get(f"train/total_{name}") for name in ("flops", "tokens")]
+            flops, tokens = (value if isinstance(value, float | int) else 0.0 for value in totals)
+            rate = speed(run).value if "train/tok_per_sec" in run.latest else None
             if rate and flops and tokens:
                 return rate * flops / tokens
     return None

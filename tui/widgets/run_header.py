@@ -70,7 +70,7 @@ class RunHeader(Widget):
             extent(run),
             duration(elapsed(run, host_time(run, self.link, now))),
             f"ETA {eta(run)}" if eta(run) else "",
-            f"{speed(run).text} {speed(run).name}" if speed(run).text else "",
+            _pace(run),
             f"⚠ {run.alerts}" if run.alerts else "",
         ]
         right: Parts = [(" · ".join(word for word in words if word) + " ", "")]
@@ -91,6 +91,14 @@ class RunHeader(Widget):
         if start.cell_length > room:
             start = start.truncate(max(0, room - 1), ellipsis=True)
         return Content.assemble(start, " " * max(0, room - start.cell_length), *right)
+
+
+def _pace(run: RunRow) -> str:
+    """`3.60k tok/s`; of an ended training its mean, and said so."""
+    pace = speed(run)
+    if not pace.text:
+        return ""
+    return f"{'' if run.live or pace.name != 'tok/s' else 'mean '}{pace.text} {pace.name}"
 
 
 def stale_words(link: Link | None, now: float) -> str:

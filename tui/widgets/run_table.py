@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from nanochat.common.text import amount, clock, duration, percent, sanitize, when
 from remote.key_metric import KEY_FIGURES, Figure, key_figure
-from remote.run_summary import elapsed, eta, mfu, progress, speed, steps
+from remote.run_summary import elapsed, eta, mfu, mfu_value, progress, speed, steps
 from remote.runs import host_time
-from remote.store.summary import as_number
 from tui.data.ordering import SortValue, natural
 from tui.data.run_view import RunGroup, RunView
 from tui.keys import bindings
@@ -66,7 +65,7 @@ ORDERS: dict[str, Callable[[RunRow], SortValue | None]] = {
     "done": lambda run: _real(progress(run)),
     "figure": _figure,
     "speed": _speed,
-    "mfu": lambda run: _real(as_number(run.latest.get("train/mfu"))),
+    "mfu": lambda run: _real(mfu_value(run)),
     "eta": lambda run: _real(run.eta_s) if eta(run) else None,
     "elapsed": _elapsed,
     "plan": lambda run: _text(run.plan_name),

@@ -1,11 +1,13 @@
 """The Run screen over a real store: curves, samples, alerts, the log, and text from strangers."""
 
+import math
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
 from nanochat.common.errors import UserError
+from remote.cli.printer import figures
 from remote.runs import Change
 from tests.tui.conftest import Bench, settle
 from tui.app import ControlRoom
@@ -18,6 +20,8 @@ from tui.widgets.gpu_grid import GpuGrid
 from tui.widgets.log_view import ERROR, WARNING, LogPane, LogView
 from tui.widgets.plot import Plot
 from tui.widgets.plot_grid import PlotGrid
+from tui.widgets.run_header import RunHeader
+from tui.widgets.run_table import cells
 from tui.widgets.samples import Samples
 
 HOSTILE = "\x1b]0;owned\x07 [red]not markup[/red] [@click=app.leave()]click[/] \x1b[2J"
@@ -433,3 +437,33 @@ async def test_another_run_is_drawn_over_this_one_and_follows_live(bench: Bench)
         await settle(pilot, lambda: grid.run_keys == (key, old))
         await pilot.press("left_square_bracket")
         await settle(pilot, lambda: grid.run_keys == (other,))
+
+
+async def test_table_header_and_commands_tell_the_figures_of_the_plots(bench: Bench) -> None:
+    key = bench.run("demo", status="running")
+    noisy = [3 + 0.5 * math.sin(step * step * 1.7) for step in range(700)]
+    start = {"stage": "base_train", "attempt": 1, "from_step": 0, "total_steps": 900, "unit": "step"}
+    bench.events(
+        key,
+        [
+            {"kind": "stage_start", "data": start},
+            *(
+                {"kind": "metric", "step": step, "data": {"train/loss": loss}}
+                for step, loss in enumerate(noisy)
+            ),
+        ],
+    )
+    async with bench.open() as (app, pilot):
+        await drawn(app, pilot)
+        plot = app.screen.query(Plot).first()
+        await settle(pilot, lambda: "⟨ema .9⟩" in plot.render_line(0).text)
+        shown = plot.frame.legends[0].line if plot.frame else None
+        assert shown is not None
+        told = f"{shown.last:.3f}"
+        assert told != f"{noisy[-1]:.3f}"
+        assert f" {told} " in plot.render_line(0).text
+        assert f"loss {told}" in str(app.screen.query_one(RunHeader).render())
+        run = app.shown_run
+        assert run is not None
+        assert f"loss {told}" in figures(run)
+        assert cells(run, silent=False)["figure"][0] == f"loss {told}"
