@@ -15,6 +15,9 @@ ENDED: frozenset[str] = frozenset({"succeeded", "failed", "stopped", "lost"})
 #: What a run's folder can be called, and so what a run id is.
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
+UNREAD = 256 * 1024
+"""Bytes of an event log that a run may be behind and still counts as read: one chunk of the stream."""
+
 ChangeKind = Literal["run", "events", "telemetry", "link"]
 LinkStatus = Literal["connecting", "up", "down"]
 
@@ -57,7 +60,8 @@ class RunRow:
     names of variables that it was given at first, as the host tells; `pass_env` those that were let it have
     from here, which alone are passed on again. `problem` is one line about files of the run that are damaged
     or cannot be read, empty where nothing is wrong. `archived` runs are left out of lists. `here` is False
-    for a run of another machine that shares this host's base directory.
+    for a run of another machine that shares this host's base directory. Of the run's event log `read_bytes`
+    have been read here, and the host holds `size_bytes`.
     """
 
     key: str
@@ -100,6 +104,16 @@ class RunRow:
     archived: bool = False
     problem: str = ""
     here: bool = True
+    read_bytes: int = 0
+    size_bytes: int = 0
+
+    @property
+    def partial(self) -> bool:
+        """True while so much of the event log has not been read that what is shown is not the whole run.
+
+        What is left of a log that has been read is less than a line, or what a live run has just written.
+        """
+        return self.size_bytes - self.read_bytes > UNREAD
 
     @property
     def live(self) -> bool:
@@ -149,6 +163,22 @@ class Link:
     def silence(self, now: float | None = None) -> float | None:
         """Seconds since the host was last heard, None if never."""
         return None if self.last_contact is None else max(0.0, (now or time.time()) - self.last_contact)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Lines of a file that hold a text, as `(offset, text)`, nearest to where the search began first.
+
+    Bytes `start` to `end` have been searched, in whole lines; the file has `size`, of which `whole` are lines
+    with a newline. `torn` is the line after those, where it matches.
+    """
+
+    lines: tuple[tuple[int, str], ...] = ()
+    torn: tuple[int, str] | None = None
+    start: int = 0
+    end: int = 0
+    whole: int = 0
+    size: int = 0
 
 
 @dataclass(frozen=True)

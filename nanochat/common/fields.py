@@ -129,14 +129,15 @@ def json_int(digits: str) -> int | float:
 
 
 _BOM = b"\xef\xbb\xbf"
-_DECODER = json.JSONDecoder(parse_int=json_int)
+DECODER = json.JSONDecoder(parse_int=json_int)
+"""Of JSON whose whole numbers fit 64 bits."""
 
 
 def parse_json(raw: bytes | str) -> Any:
     """A JSON text whose whole numbers fit 64 bits. Raises ValueError for what is none, however deep."""
     try:
         text = raw.removeprefix(_BOM).decode("utf-8", "surrogatepass") if isinstance(raw, bytes) else raw
-        return _DECODER.decode(text)
+        return DECODER.decode(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 

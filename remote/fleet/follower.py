@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from nanochat.common import fields
 from nanochat.common.fields import INT64
 from remote.runs import RUN_ID, Change, ChangeKind
 from remote.store.ingest import EVENTS, TELEMETRY
@@ -47,7 +48,14 @@ class Follower:
         if not run_id:
             return []
         here = frame.get("here") is not False
-        self._store.ingest_state(self._host, frame.get("run"), frame.get("state"), run_id=run_id, here=here)
+        self._store.ingest_state(
+            self._host,
+            frame.get("run"),
+            frame.get("state"),
+            run_id=run_id,
+            here=here,
+            sizes=sizes_of(frame),
+        )
         return [Change("run", self._host, run_id)]
 
     def _problem(self, frame: Mapping[str, Any]) -> list[Change]:
@@ -87,6 +95,50 @@ def run_id_of(entry: Mapping[str, Any]) -> str:
     run = entry.get("run")
     said = entry.get("run_id", run.get("run_id") if isinstance(run, Mapping) else None)
     return str(said) if _is_run_id(said) else ""
+
+
+def sizes_of(entry: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes of each followed file, where a state frame or an entry of `ls` tells them in a way we can use."""
+    told = entry.get("sizes")
+    if not isinstance(told, Mapping):
+        return {}
+    sizes = {name: fields.whole(told.get(name), 0) for name in _KINDS}
+    return {name: size for name, size in sizes.items() if size is not None}
+
+
+def joined(frames: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], int]]:
+    """The frames in order, chunks of one file that follow each other as one; with how many each stands for.
+
+    A store takes a few large chunks in less time than many small ones.
+    """
+    held: dict[str, Any] | None = None
+    parts: list[str] = []
+    for frame in frames:
+        if held is not None and _follows(held, frame):
+            parts.append(frame["data"])
+            held["next"] = frame["next"]
+            continue
+        if held is not None:
+            yield {**held, "data": "".join(parts)}, len(parts)
+        held, parts = None, []
+        if frame.get("type") == "chunk" and isinstance(frame.get("data"), str):
+            held, parts = dict(frame), [frame["data"]]
+        else:
+            yield frame, 1
+    if held is not None:
+        yield {**held, "data": "".join(parts)}, len(parts)
+
+
+def _follows(before: Mapping[str, Any], frame: Mapping[str, Any]) -> bool:
+    """Whether a chunk goes on where another of the same file ended."""
+    same = ("type", "run_id", "file")
+    return (
+        [before.get(word) for word in same] == [frame.get(word) for word in same]
+        and type(before.get("next")) is int
+        and type(frame.get("next")) is int
+        and before["next"] == frame.get("offset")
+        and isinstance(frame.get("data"), str)
+    )
 
 
 def _place(frame: Mapping[str, Any]) -> tuple[str, str, int] | None:

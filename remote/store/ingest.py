@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from nanochat.common.fields import LATEST
-from nanochat.run.events import Event, parse_line
+from nanochat.run.events import EventRows, Row, parse_lines
 from remote.runs import superseded_from
 from remote.store.averages import AVERAGED, keep_averages
+from remote.store.fold import fold_events
 from remote.store.run_rows import touch
-from remote.store.series import BLOCK, Point, Series, blocks_of, pack
-from remote.store.summary import MOST_METRICS, Summary, series_values
+from remote.store.series import BLOCK, Series, blocks_of, pack
+from remote.store.summary import MOST_METRICS, Summary
 
 EVENTS, TELEMETRY = "events.jsonl", "telemetry.jsonl"
 
@@ -71,28 +73,40 @@ def ingest_chunk(
         stop = at.offset + len(fresh)
     if stop == at.offset:
         return Ingested("known", at.offset)
-    lines = fresh.split(b"\n")[:-1] or [b""]
-    events = [event for line in lines if (event := parse_line(line)) is not None and _storable(event)]
+    found = parse_lines(fresh)
+    _keep_storable(found)
     # Reading went on inside a line, or at another number: this is not the file that was read so far.
-    torn = bool(data) and parse_line(lines[0]) is None
-    if at.offset and at.rereads < _MAX_REREADS and (torn or not _continues(at, events)):
+    torn = bool(data) and not found.begins
+    if at.offset and at.rereads < _MAX_REREADS and (torn or not _continues(at, found)):
         forget_file(db, run, file)
         return Ingested("diverged", 0)
-    if not _continues(at, events):
+    if not _continues(at, found):
         # Read again from the start and still not in order: the host's file has a hole or a repeat.
-        events = _rising(at.last_seq, events)
+        _keep(found, _rising(at.last_seq, found))
+    rows = found.rows
     if file == EVENTS:
-        _take_events(db, run, events)
+        _take_events(db, run, found)
     else:
-        _insert(db, "telemetry", run, events)
-    last = events[-1].seq if events else at.last_seq
+        _insert(db, "telemetry", run, rows)
     db.execute(
-        "UPDATE files SET offset = ?, last_seq = ?, bad_lines = bad_lines + ? WHERE run = ? AND file = ?",
-        (stop, last, len(lines) - len(events), run, file),
+        "UPDATE files SET offset = ?, last_seq = ?, bad_lines = bad_lines + ?, size = max(size, ?)"
+        " WHERE run = ? AND file = ?",
+        (stop, rows[-1][0] if rows else at.last_seq, max(1, found.lines) - len(rows), stop, run, file),
     )
-    if file == EVENTS or len(lines) > len(events):
+    if file == EVENTS or found.lines > len(rows):
         touch(db, run)
-    return Ingested("ok", stop, len(events))
+    return Ingested("ok", stop, len(rows))
+
+
+def note_size(db: sqlite3.Connection, run: int, file: str, size: int) -> None:
+    """Keeps how many bytes the host's file has, as the host told it last."""
+    noted = db.execute(
+        "INSERT INTO files (run, file, size) VALUES (?, ?, ?)"
+        " ON CONFLICT (run, file) DO UPDATE SET size = excluded.size WHERE size != excluded.size",
+        (run, file, size),
+    )
+    if noted.rowcount and file == EVENTS:
+        touch(db, run)
 
 
 def forget_file(db: sqlite3.Connection, run: int, file: str) -> None:
@@ -120,50 +134,56 @@ def _file(db: sqlite3.Connection, run: int, file: str) -> _File:
     return _File(run, file, *row)
 
 
-def _storable(event: Event) -> bool:
-    step = 0 if event.step is None else event.step
-    numbers = 0 <= event.seq < _INT64 and -_INT64 <= step < _INT64 and 0 <= event.t <= LATEST
-    return numbers and len(event.kind) <= _LONGEST_KIND and event.kind.isascii()
+def _keep(found: EventRows, kept: Sequence[int]) -> None:
+    if len(kept) < len(found.rows):
+        found.rows = [found.rows[index] for index in kept]
+        found.data = [found.data[index] for index in kept]
 
 
-def _continues(at: _File, events: list[Event]) -> bool:
-    return all(event.seq == at.last_seq + 1 + i for i, event in enumerate(events))
+def _keep_storable(found: EventRows) -> None:
+    """Leaves out events that a column cannot hold."""
+    _keep(found, [index for index, row in enumerate(found.rows) if _storable(row)])
 
 
-def _rising(last: int, events: list[Event]) -> list[Event]:
+def _storable(row: Row) -> bool:
+    seq, t, kind, step, _ = row
+    numbers = 0 <= seq < _INT64 and (step is None or -_INT64 <= step < _INT64) and 0 <= t <= LATEST
+    return numbers and len(kind) <= _LONGEST_KIND and kind.isascii()
+
+
+def _continues(at: _File, found: EventRows) -> bool:
+    first = at.last_seq + 1
+    return [row[0] for row in found.rows] == list(range(first, first + len(found.rows)))
+
+
+def _rising(last: int, found: EventRows) -> list[int]:
+    """The indices of the events whose numbers rise above `last` and each other."""
     kept = []
-    for event in events:
-        if event.seq > last:
-            kept.append(event)
-            last = event.seq
+    for index, row in enumerate(found.rows):
+        if row[0] > last:
+            kept.append(index)
+            last = row[0]
     return kept
 
 
 def _insert(
-    db: sqlite3.Connection, table: Literal["events", "telemetry"], run: int, events: list[Event]
+    db: sqlite3.Connection, table: Literal["events", "telemetry"], run: int, rows: Sequence[Row]
 ) -> None:
-    db.executemany(
-        f"INSERT INTO {table} (run, seq, t, kind, step, data) VALUES (?, ?, ?, ?, ?, ?)",
-        ((run, e.seq, e.t, e.kind, e.step, json.dumps(e.data, separators=(",", ":"))) for e in events),
-    )
+    db.executemany(f"INSERT INTO {table} (run, seq, t, kind, step, data) VALUES ({run}, ?, ?, ?, ?, ?)", rows)
 
 
-def _take_events(db: sqlite3.Connection, run: int, events: list[Event]) -> None:
-    _insert(db, "events", run, events)
+def _take_events(db: sqlite3.Connection, run: int, found: EventRows) -> None:
+    _insert(db, "events", run, found.rows)
     summary = read_summary(db, run)
     before = summary.attempt
-    points: dict[str, list[Point]] = {}
-    for event in events:
-        summary.fold(event)
-        step = -1 if event.step is None else event.step
-        for name, value in series_values(event):
-            points.setdefault(name, []).append((event.seq, step, event.t, value, summary.attempt))
+    heads: dict[bytes, bytes] = {}
+    points = fold_events(summary, found)
     for name, new in points.items():
-        _add_points(db, run, name, new)
+        _add_points(db, run, name, new, heads)
     keep_averages(
         summary,
-        {name: [point[3] for point in points[name]] for name in AVERAGED if name in points},
-        lambda name: read_series(db, run, name, summary),
+        {name: points[name].value for name in AVERAGED if name in points},
+        lambda name: _whole_series(db, run, name, summary),
         resumed=0 < before < summary.attempt,
     )
     db.execute("UPDATE runs SET summary = ? WHERE id = ?", (json.dumps(asdict(summary)), run))
@@ -175,22 +195,19 @@ def read_summary(db: sqlite3.Connection, run: int) -> Summary:
     return Summary.read(raw)
 
 
-def read_series(db: sqlite3.Connection, run: int, name: str, summary: Summary, after_seq: int = -1) -> Series:
-    """One metric as columns, the points that a later attempt redid marked as superseded."""
+def _whole_series(db: sqlite3.Connection, run: int, name: str, summary: Summary) -> Series:
+    """All points of a metric, those that a later attempt redid marked as superseded."""
     series = Series()
     row = db.execute("SELECT id FROM metrics WHERE run = ? AND name = ?", (run, name)).fetchone()
-    if row is None:
-        return series
-    blocks = read_blocks(db, row[0], after_seq)
-    for blob in blocks:
-        series.extend_packed(blob)
-    for point in read_tail(db, row[0], after_seq):
-        series.append(point)
-    series.mark(superseded_from(summary.attempt_list()))
-    return series.after(after_seq) if blocks and after_seq >= 0 else series
+    if row is not None:
+        for form, blob in read_blocks(db, row[0], -1):
+            series.extend_packed(form, blob)
+        series.extend(read_tail(db, row[0], -1))
+        series.mark(superseded_from(summary.attempt_list()))
+    return series
 
 
-def _add_points(db: sqlite3.Connection, run: int, name: str, new: list[Point]) -> None:
+def _add_points(db: sqlite3.Connection, run: int, name: str, new: Series, heads: dict[bytes, bytes]) -> None:
     found = db.execute("SELECT id, tail FROM metrics WHERE run = ? AND name = ?", (run, name)).fetchone()
     if found is None:
         (known,) = db.execute("SELECT count(*) FROM metrics WHERE run = ?", (run,)).fetchone()
@@ -200,31 +217,35 @@ def _add_points(db: sqlite3.Connection, run: int, name: str, new: list[Point]) -
         found = (cursor.lastrowid, 0)
     metric, tail = found
     if tail + len(new) >= BLOCK:
-        new = read_tail(db, metric, -1) + new
+        points = read_tail(db, metric, -1)
+        points.extend(new)
         db.execute("DELETE FROM points WHERE metric = ?", (metric,))
-        blocks, new = blocks_of(new)
+        blocks, new = blocks_of(points)
         db.executemany(
-            "INSERT INTO blocks (metric, first_seq, last_seq, data) VALUES (?, ?, ?, ?)",
-            ((metric, block[0][0], block[-1][0], pack(block)) for block in blocks),
+            "INSERT INTO blocks (metric, first_seq, last_seq, form, data) VALUES (?, ?, ?, ?, ?)",
+            [(metric, block.seq[0], block.seq[-1], *pack(block, heads)) for block in blocks],
         )
         tail = 0
     db.executemany(
         "INSERT INTO points (metric, seq, step, t, value, attempt) VALUES (?, ?, ?, ?, ?, ?)",
-        ((metric, *point) for point in new),
+        [(metric, *point) for point in new.points()],
     )
     db.execute("UPDATE metrics SET tail = ? WHERE id = ?", (tail + len(new), metric))
 
 
-def read_tail(db: sqlite3.Connection, metric: int, after_seq: int) -> list[Point]:
+def read_tail(db: sqlite3.Connection, metric: int, after_seq: int) -> Series:
     """The points of a metric that are not packed yet, in order."""
     rows = db.execute(
         "SELECT seq, step, t, value, attempt FROM points WHERE metric = ? AND seq > ? ORDER BY seq",
         (metric, after_seq),
     )
-    return [(s, step, t, math.nan if v is None else v, a) for s, step, t, v, a in rows]
+    series = Series()
+    for seq, step, t, value, attempt in rows:
+        series.append((seq, step, t, math.nan if value is None else value, attempt))
+    return series
 
 
-def read_blocks(db: sqlite3.Connection, metric: int, after_seq: int) -> list[bytes]:
-    """The packed blocks of a metric that reach past `after_seq`, in order."""
-    query = "SELECT data FROM blocks WHERE metric = ? AND last_seq > ? ORDER BY first_seq"
-    return [blob for (blob,) in db.execute(query, (metric, after_seq))]
+def read_blocks(db: sqlite3.Connection, metric: int, after_seq: int) -> list[tuple[int, bytes]]:
+    """The form and the blob of each packed block of a metric that reaches past `after_seq`, in order."""
+    query = "SELECT form, data FROM blocks WHERE metric = ? AND last_seq > ? ORDER BY first_seq"
+    return db.execute(query, (metric, after_seq)).fetchall()

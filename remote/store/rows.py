@@ -35,7 +35,22 @@ def once(rows: Iterable[RunRow]) -> list[RunRow]:
 
 def run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
     """A run as its columns and the person's marks tell it."""
-    _, host, run_id, run_json, state_json, summary_json, contact, last_seq, passed, problem, here, bad = row
+    (
+        _,
+        host,
+        run_id,
+        run_json,
+        state_json,
+        summary_json,
+        contact,
+        last_seq,
+        passed,
+        problem,
+        here,
+        bad,
+        read,
+        size,
+    ) = row
     found = stored_documents(run_json, state_json, run_id)
     summary = stored_summary(summary_json)
     problem = "; ".join(filter(None, (problem or found.problem, _counted(bad, summary.left_out))))
@@ -80,6 +95,8 @@ def run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
         archived=any(kind == "archive" for kind, _ in marks),
         problem=problem,
         here=bool(here),
+        read_bytes=read,
+        size_bytes=max(read, size),
     )
 
 

@@ -15,7 +15,9 @@ _COLUMNS = (
     "runs.id, runs.host, runs.run_id, runs.run, runs.state, runs.summary, coalesce(hosts.last_contact, 0),"
     " coalesce((SELECT last_seq FROM files WHERE files.run = runs.id AND file = 'events.jsonl'), -1),"
     " (SELECT group_concat(name) FROM passed WHERE passed.run = runs.id), runs.problem, runs.here,"
-    " coalesce((SELECT sum(bad_lines) FROM files WHERE files.run = runs.id), 0)"
+    " coalesce((SELECT sum(bad_lines) FROM files WHERE files.run = runs.id), 0),"
+    " coalesce((SELECT offset FROM files WHERE files.run = runs.id AND file = 'events.jsonl'), 0),"
+    " coalesce((SELECT size FROM files WHERE files.run = runs.id AND file = 'events.jsonl'), 0)"
 )
 _ROWS = f"SELECT {_COLUMNS} FROM runs LEFT JOIN hosts ON hosts.name = runs.host"
 _NEWEST_FIRST = " ORDER BY runs.created_at DESC, runs.run_id DESC"

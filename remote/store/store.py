@@ -28,6 +28,7 @@ from remote.store.ingest import (
     Ingested,
     forget_file,
     ingest_chunk,
+    note_size,
     read_blocks,
     read_summary,
     read_tail,
@@ -43,11 +44,13 @@ from remote.store.run_rows import (
     set_note,
     touch,
 )
-from remote.store.series import Series
+from remote.store.series import Series, SeriesReader
 from remote.store.summary import Summary
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_BULK_PAGES = 16_384  # of 4 KiB, in the write-ahead log before it is copied into the main file: 64 MiB
 
 
 def _reads(method: Callable[Concatenate[Store, P], R]) -> Callable[Concatenate[Store, P], R]:
@@ -62,11 +65,19 @@ def _reads(method: Callable[Concatenate[Store, P], R]) -> Callable[Concatenate[S
 
 
 class Store:
-    """The store at `path`, created when it is not there. Raises `UserError` when it cannot be used."""
+    """The store at `path`, created when it is not there. Raises `UserError` when it cannot be used.
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path)
+    `bulk` is for a process that does nothing but write: its commits reach the main file less often.
+    """
+
+    def __init__(self, path: Path, bulk: bool = False) -> None:
+        self._database = Database(path, _BULK_PAGES if bulk else None)
         self.path = path
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be written at present, as one line for a person; empty while all is well."""
+        return self._database.trouble
 
     # ---- reading -------------------------------------------------------------------------------------
 
@@ -127,7 +138,11 @@ class Store:
         if kinds is not None and not chosen:
             return []
         where = f" AND kind IN ({', '.join('?' * len(chosen))})" if chosen else ""
-        return self._events("events", key, after_seq, where, chosen, limit)
+        table = "events"
+        if chosen and "metric" not in chosen:
+            # Left to itself SQLite walks the whole run in order of seq for a dozen events of a million.
+            table, where = "events INDEXED BY events_by_kind", f"{where} AND kind != 'metric'"
+        return self._events(table, key, after_seq, where, chosen, limit)
 
     @_reads
     def telemetry(self, key: str, after_seq: int = -1) -> list[Event]:
@@ -157,25 +172,35 @@ class Store:
     @_reads
     def series(self, key: str, name: str, after_seq: int = -1) -> Series:
         """One metric as columns, the points that a later attempt redid marked as superseded."""
+        return self.all_series(key, {name: after_seq}, (name,)).get(name, Series())
+
+    @_reads
+    def all_series(
+        self, key: str, after: Mapping[str, int], names: Iterable[str] | None = None
+    ) -> dict[str, Series]:
+        """Each metric's points after the `seq` that `after` gives for it, all as of one moment.
+
+        Only metrics that have such points, and only `names` where given. Metrics of the same events share
+        the arrays of all columns but `value`: none of them is to be changed.
+        """
         db, run = self._locate(key)
-        row = db.execute("SELECT id FROM metrics WHERE run = ? AND name = ?", (run, name)).fetchone()
-        series = Series()
-        if row is None:
-            return series
+        reader = SeriesReader()
         # One snapshot: without it a concurrent commit could move points from the tail into a block
         # between the two reads, and they would be seen twice or not at all.
         db.execute("BEGIN")
         try:
-            blocks, tail = read_blocks(db, row[0], after_seq), read_tail(db, row[0], after_seq)
-            attempts = read_summary(db, run).attempt_list()
+            cut = superseded_from(read_summary(db, run).attempt_list()) if run >= 0 else {}
+            known = dict(db.execute("SELECT name, id FROM metrics WHERE run = ? ORDER BY name", (run,)))
+            found = {}
+            for name in known if names is None else known.keys() & set(names):
+                seq = after.get(name, -1)
+                series = reader.read(read_blocks(db, known[name], seq), read_tail(db, known[name], seq), seq)
+                if len(series):
+                    found[name] = series
         finally:
             db.execute("COMMIT")
-        for blob in blocks:
-            series.extend_packed(blob)
-        for point in tail:
-            series.append(point)
-        series.mark(superseded_from(attempts))
-        return series.after(after_seq) if blocks and after_seq >= 0 else series
+        reader.mark(cut)
+        return found
 
     @_reads
     def metric_names(self, key: str) -> list[str]:
@@ -207,6 +232,16 @@ class Store:
         return offsets
 
     @_reads
+    def unread_bytes(self, host: str) -> int:
+        """How much of the logs of a host's runs is not read yet, by the sizes it told last."""
+        query = (
+            "SELECT sum(size - offset) FROM files JOIN runs ON runs.id = files.run"
+            " WHERE host = ? AND size > offset"
+        )
+        (count,) = self._database.connection().execute(query, (host,)).fetchone()
+        return int(count or 0)
+
+    @_reads
     def bad_lines(self, key: str) -> dict[str, int]:
         """How many lines of each file of a run were no event and were passed over."""
         db, run = self._locate(key)
@@ -222,12 +257,13 @@ class Store:
         snapshot: bool = False,
         run_id: str = "",
         here: bool = True,
+        sizes: Mapping[str, int] | None = None,
     ) -> bool:
         """Takes in a run's run.json and state.json as the agent sent them; True when something changed.
 
         They are checked field by field, and only what could be read is kept. `run_id` is the name of the
         run's folder, where the agent tells it; `here` is False for a run of another machine that shares the
-        host's base directory.
+        host's base directory; `sizes` are the bytes of its files there.
 
         A `snapshot` was not read from the stream and may be behind it: it never replaces a newer state.
         """
@@ -239,6 +275,9 @@ class Store:
         fresh = (clean_run, clean_state, found.created_at, found.problem, int(here))
         with self._database.write() as db:
             number = _ensure_run(db, host, run_id)
+            for file in (EVENTS, TELEMETRY):
+                if sizes is not None and file in sizes:
+                    note_size(db, number, file, sizes[file])
             columns = "run, state, created_at, problem, here"
             known = db.execute(f"SELECT {columns} FROM runs WHERE id = ?", (number,)).fetchone()
             if known == fresh:
@@ -353,6 +392,10 @@ class Store:
         if run < 0:
             raise UserError(f"no run '{key}' in the store", "see `nanochat runs ls`")
         return run
+
+    def note_trouble(self, trouble: str) -> None:
+        """Says for another process that writes this store whether, and why, it cannot."""
+        self._database.trouble = trouble
 
     def close(self) -> None:
         """Closes the file in every thread."""

@@ -22,7 +22,8 @@ _TEXT_CAP = 500
 _INT31 = (1 << 31) - 1
 
 _SERIES_KINDS = ("metric", "eval")
-_HOW_FAR = ("progress", "eta_s")  # of the run as a whole: shown as they are now, never plotted
+HOW_FAR = ("progress", "eta_s")
+"""Of the run as a whole: shown as they are now, never plotted."""
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -145,7 +146,7 @@ def series_values(event: Event) -> Iterator[tuple[str, float]]:
         return
     for name, value in event.data.items():
         number = as_number(value)
-        if number is not None and name not in _HOW_FAR:
+        if number is not None and name not in HOW_FAR:
             yield metric_name(name), number
 
 

@@ -22,7 +22,7 @@ from nanochat.common.errors import UserError
 from nanochat.run.events import EventWriter, parse_line
 from remote.runs import Attempt, superseded_from
 from remote.store.schema import MIGRATIONS
-from remote.store.series import BLOCK
+from remote.store.series import BLOCK, Series
 from remote.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -387,28 +387,41 @@ def copy_as_first_version(new: Path, old: Path) -> None:
     for (table,) in db.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall():
         columns = ", ".join(column[1] for column in db.execute(f"PRAGMA main.table_info({table})"))
         db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}")
+    for metric, first, form, blob in db.execute(
+        "SELECT metric, first_seq, form, data FROM new.blocks"
+    ).fetchall():
+        block = Series()
+        block.extend_packed(form, blob)
+        columns = (block.seq, block.step, block.t, block.value, block.attempt)
+        data = b"".join(column.tobytes() for column in columns)
+        db.execute(
+            "UPDATE main.blocks SET data = ? WHERE metric = ? AND first_seq = ?", (data, metric, first)
+        )
     db.execute("PRAGMA main.user_version = 1")
     db.commit()
     db.close()
 
 
 def test_a_store_of_an_older_version_is_brought_up_with_all_it_holds(tmp_path: Path) -> None:
+    log = training_log(BLOCK + 100)
     with Store(tmp_path / "new.sqlite") as store:
-        feed(store, training_log(5))
+        feed(store, log)
         store.tag(KEY, "good")
         store.note(KEY, "well")
         store.pin(KEY)
     copy_as_first_version(tmp_path / "new.sqlite", tmp_path / "c.sqlite")
     with Store(tmp_path / "c.sqlite") as store:
-        check_whole(store, training_log(5))
+        check_whole(store, log)
         run = store.run(KEY)
         assert run is not None and (run.tags, run.note, run.pinned) == (("good",), "well", True)
-        assert (run.pass_env, run.archived) == ((), False)
+        assert (run.pass_env, run.archived, run.partial) == ((), False, False)
         assert [row.key for row in store.changed_runs(-1).rows] == [KEY]
         store.let_have([KEY], ["A"])
         store.archive(KEY)
         run = store.run(KEY)
         assert run is not None and (run.pass_env, run.archived) == (("A",), True)
+        feed(store, log + training_log(BLOCK + 100, attempts=2)[len(log) :])
+        assert len(store.series(KEY, "train/loss")) == BLOCK + 100 + (BLOCK + 100) // 2
 
 
 def test_a_file_that_is_no_store_and_one_of_a_newer_version_are_one_line(tmp_path: Path) -> None:
