@@ -68,6 +68,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     read.add_argument("--file", required=True)
     read.add_argument("--offset", type=int, default=0)
     read.add_argument("--max", type=int, default=65536)
+    search = command("search", "lines of a run's file that hold a text (request on stdin)")
+    search.add_argument("--run", required=True)
+    search.add_argument("--file", required=True)
     stop = command("stop", "end a run: SIGINT, SIGTERM, SIGKILL")
     stop.add_argument("--run", required=True)
     stop.add_argument("--grace", type=float, default=20.0, help="seconds between the signals")
@@ -112,6 +115,10 @@ def _answer(args: argparse.Namespace, base: Path) -> Json:
         return control.resume(base, _request())
     if args.command == "stop":
         return control.stop(base, args.run, args.grace)
+    if args.command == "search":
+        from . import search
+
+        return search.search(control.file_of(base, args.run, args.file), search.Wanted.parse(_request()))
     if args.command == "read":
         return control.read(base, args.run, args.file, args.offset, args.max)
     return control.ls(base)

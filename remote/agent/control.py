@@ -126,15 +126,21 @@ def ls(base: Path, only: list[str] | None = None) -> Json:
     return {"now": time.time(), "boot_id": procs.boot_id(), "runs": listed, "problems": problems}
 
 
-def read(base: Path, run_id: str, name: str, offset: int, limit: int) -> Json:
-    """Bytes of one file of a run. A negative `offset` counts from the end."""
+def file_of(base: Path, run_id: str, name: str) -> Path:
+    """The path of a run's file, which need not be there. Raises AgentError for one that nobody may read."""
     directory = Runs(base).get(run_id)
     if not READABLE.fullmatch(name) or name in SECRET:
         raise AgentError(f"not a file of a run: {name!r}", "usage")
     if not directory.path.is_dir():
         raise AgentError(f"no run {run_id} under {base}", "no_run")
+    return directory.path / name
+
+
+def read(base: Path, run_id: str, name: str, offset: int, limit: int) -> Json:
+    """Bytes of one file of a run. A negative `offset` counts from the end."""
+    path = file_of(base, run_id, name)
     try:
-        descriptor = open_regular(directory.path / name, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = open_regular(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return {"offset": 0, "size": 0, "b64": ""}
     except OSError as error:

@@ -71,6 +71,7 @@ finally:
 """
 _STARTING = 120.0
 _FENCE = "\x1e"
+_HEAD = 512  # bytes in which a frame tells its type, whatever it carries
 
 
 class AgentError(UserError):
@@ -210,8 +211,11 @@ class AgentClient:
     @contextlib.asynccontextmanager
     async def follow(
         self, offsets: Mapping[str, Mapping[str, int]], interval: float
-    ) -> AsyncIterator[AsyncIterator[Json]]:
-        """Frames of everything new on the host from these byte offsets on, as long as the block lasts."""
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Frames of everything new on the host from these byte offsets on, as long as the block lasts.
+
+        They come as the JSON that the agent sent; `frame_of` reads one.
+        """
         line = json.dumps({"offsets": offsets, "interval": interval})
         self._record(CommandRecord(time.time(), self.host.name, shlex.join(self._argv("follow"))))
         stream = await self.transport.stream(self._fenced("follow"))
@@ -221,14 +225,18 @@ class AgentClient:
         finally:
             await stream.close()
 
-    async def _frames(self, stream: Stream) -> AsyncIterator[Json]:
+    async def _frames(self, stream: Stream) -> AsyncIterator[bytes]:
         async for line in stream.lines():
-            frame = self._object(line)
-            if frame is None:
+            content = self._content(line)
+            if content is None:
                 continue
-            if "error" in frame and "type" not in frame:
-                raise AgentError(self.host.name, str(frame["error"]), str(frame.get("code", "")))
-            yield frame
+            if b'"type"' not in content[:_HEAD]:
+                frame = frame_of(content)
+                if frame is None:
+                    continue
+                if "error" in frame and "type" not in frame:
+                    raise AgentError(self.host.name, str(frame["error"]), str(frame.get("code", "")))
+            yield content
 
     async def close(self) -> None:
         """Closes the transport."""
@@ -248,16 +256,15 @@ class AgentClient:
         python, path, *rest = self._argv(command, *arguments)
         return [python, path, "--fence", self._word, *rest]
 
+    def _content(self, line: bytes) -> bytes | None:
+        """What the agent wrote on a line, None for a line of anybody else."""
+        _, fence, content = line.rpartition(f"{_FENCE}{self._word}{_FENCE}".encode())
+        return content if fence else None
+
     def _object(self, line: bytes) -> Json | None:
         """The agent's answer in a line, None for a line of anybody else."""
-        _, fence, content = line.rpartition(f"{_FENCE}{self._word}{_FENCE}".encode())
-        if not fence:
-            return None
-        try:
-            found = json.loads(content)
-        except (ValueError, RecursionError):
-            return None
-        return found if isinstance(found, dict) else None
+        content = self._content(line)
+        return None if content is None else frame_of(content)
 
     async def _run(
         self, argv: Sequence[str], input: bytes = b"", within: float = 60.0, shown: str = ""
@@ -273,6 +280,15 @@ class AgentClient:
             seconds = time.monotonic() - started
             code = None if done is None else done.exit_code
             self._record(CommandRecord(t, self.host.name, shown or shlex.join(argv), code, seconds, error))
+
+
+def frame_of(content: bytes) -> Json | None:
+    """The JSON object that the agent sent, None for what is none."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _spelled(request: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from nanochat.common.text import sanitize
 from nanochat.config.pass_env import collect, missing_line
 from nanochat.run.run_directory import ENV_PREFIXES
 from remote.fleet.agent_client import AgentClient, AgentError
-from remote.fleet.follower import run_id_of
+from remote.fleet.follower import run_id_of, sizes_of
 from remote.fleet.session import HostSession
 from remote.fleet.submission import Submission, plan_ref, submission
 from remote.hosts.book import HostBook
@@ -30,6 +30,7 @@ from remote.runs import (
     RUN_ID,
     Change,
     CommandRecord,
+    Found,
     Gpu,
     Interpreter,
     Link,
@@ -226,6 +227,20 @@ class Fleet:
             raise UserError(f"host '{name}' gave an answer we cannot read: no bytes", exit_code=Exit.FAILED)
         return raw, start, length
 
+    async def search(
+        self, key: str, file: str, text: str, *, offset: int = -1, back: bool = True, most: int = 1
+    ) -> Found:
+        """Lines of a run's file that hold `text`, in either case, found on its host.
+
+        With `back` those that begin before byte `offset` (-1: the end of the file), else those from there
+        on; the nearest `most` of them. It gives what it has after a second: `Found.start` and `end` say
+        how far it came.
+        """
+        name, run_id = split_key(key)
+        agent = await self._agent(name)
+        asked = {"text": text, "offset": offset, "back": back, "most": most}
+        return found_of(name, await agent.call("search", "--run", run_id, "--file", file, request=asked))
+
     async def console(self, key: str, offset: int = -65536, size: int = 65536) -> tuple[bytes, int, int]:
         """The same of what the stage printed."""
         return await self.read(key, "console.log", offset, size)
@@ -274,7 +289,9 @@ class Fleet:
             for entry in _entries(answer, "runs"):
                 run_id, here = run_id_of(entry), entry.get("here") is not False
                 run, state = entry.get("run"), entry.get("state")
-                if run_id and self.store.ingest_state(name, run, state, True, run_id, here):
+                if run_id and self.store.ingest_state(
+                    name, run, state, snapshot=True, run_id=run_id, here=here, sizes=sizes_of(entry)
+                ):
                     fresh.append(run_id)
             for entry in _entries(answer, "problems"):
                 run_id, error = str(entry.get("run_id")), str(entry.get("error"))
@@ -341,13 +358,27 @@ def _entries(answer: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 def _log_sizes(answer: dict[str, Any]) -> dict[str, int]:
     """How many bytes of events each run of `ls` has written, where it tells so in a way we can use."""
-    sizes = {}
-    for entry in _entries(answer, "runs"):
-        told = entry.get("sizes")
-        size = fields.whole(told.get(EVENTS), 0) if isinstance(told, dict) else None
-        if size is not None and (run_id := run_id_of(entry)):
-            sizes[run_id] = size
-    return sizes
+    found = {run_id_of(entry): sizes_of(entry).get(EVENTS) for entry in _entries(answer, "runs")}
+    return {run_id: size for run_id, size in found.items() if run_id and size is not None}
+
+
+def found_of(name: str, answer: dict[str, Any]) -> Found:
+    """What a host's agent found. Raises `UserError` for an answer that is none."""
+    numbers = [fields.whole(answer.get(word), 0) for word in ("from", "to", "whole", "size")]
+    told = answer.get("lines")
+    lines = [_found_line(line) for line in told] if isinstance(told, list) else [None]
+    torn = None if answer.get("torn") is None else _found_line(answer["torn"])
+    start, end, whole, size = numbers
+    if start is None or end is None or whole is None or size is None or None in lines:
+        raise UserError(f"host '{name}' gave an answer we cannot read: no lines", exit_code=Exit.FAILED)
+    return Found(tuple(line for line in lines if line is not None), torn, start, end, whole, size)
+
+
+def _found_line(told: object) -> tuple[int, str] | None:
+    if not isinstance(told, list | tuple) or len(told) != 2 or not isinstance(told[1], str):
+        return None
+    offset = fields.whole(told[0], 0)
+    return None if offset is None else (offset, told[1])
 
 
 def _gpu(reported: dict[str, Any]) -> Gpu:

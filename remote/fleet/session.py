@@ -6,17 +6,17 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Any
 
-from nanochat.common import fields
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
 from remote.fleet.agent_client import AgentClient, AgentError
-from remote.fleet.follower import Follower, Resync
+from remote.fleet.follower import Resync
+from remote.fleet.taker import Taker
 from remote.hosts.book import Host
 from remote.runs import Change, CommandRecord, Link
+from remote.store.database import StoreUnwritable
 from remote.store.store import Store
 from remote.transport.base import (
     AskHostKey,
@@ -33,6 +33,7 @@ SILENCE = 15.0  # the agent pings every 2 s
 STEADY = 5.0  # a link that lasted this long starts its retries from the shortest again
 PULSE = 10.0
 INTERVAL = 0.25
+UNWRITABLE_RETRY = 2.0  # a store that takes nothing is on this machine: it is tried often
 _CONTACT_NOTED = 2.0
 _RECORDS = 1000
 _MAX_RESYNCS = 8
@@ -124,6 +125,8 @@ class HostSession:
                 self._settled.clear()
                 await agent.close()
             delay = FIRST_RETRY if time.monotonic() - began > STEADY else delay
+            if isinstance(failure, StoreUnwritable):
+                delay = UNWRITABLE_RETRY
             await self._wait(failure, delay)
             delay = min(LAST_RETRY, delay * 2)
 
@@ -181,32 +184,39 @@ class HostSession:
 
     async def _stream(self, agent: AgentClient) -> None:
         name = self.host.name
-        follower = Follower(self._store, name)
         offsets = await asyncio.to_thread(self._store.offsets, name)
         noted = 0.0
-        async with agent.follow(offsets, INTERVAL) as frames:
+        async with agent.follow(offsets, INTERVAL) as frames, self._taker() as taker:
             while True:
                 try:
                     async with asyncio.timeout(SILENCE):
-                        frame = await anext(frames, None)
+                        content = await anext(frames, None)
                 except TimeoutError:
                     raise HostUnreachable(name, f"silent for {SILENCE:g} s") from None
-                if frame is None:
+                if content is None:
                     return
                 now = time.time()
-                self.link = replace(self.link, last_contact=now, clock_ahead=self._clock_ahead(frame, now))
-                for change in await asyncio.to_thread(follower.take, frame):
-                    self._notify(change)
+                self.link = replace(self.link, last_contact=now)
+                ping = await taker.take(content)
+                if ping is not None:
+                    self.link = replace(self.link, clock_ahead=ping - now)
                 if now - noted > _CONTACT_NOTED:
                     noted = now
                     await asyncio.to_thread(self._store.contact, name, now)
                 if self._anew:
                     return
 
-    def _clock_ahead(self, frame: dict[str, Any], now: float) -> float:
-        """By the newest ping; a frame of another kind tells no time."""
-        told = fields.moment(frame.get("t")) if frame.get("type") == "ping" else None
-        return self.link.clock_ahead if told is None else told - now
+    @contextlib.asynccontextmanager
+    async def _taker(self) -> AsyncIterator[Taker]:
+        taker = Taker(self._store, self.host.name, self._taken)
+        try:
+            yield taker
+        finally:
+            await taker.close()
+
+    def _taken(self, changes: list[Change]) -> None:
+        for change in changes:
+            self._notify(change)
 
     async def _pulse(self, agent: AgentClient) -> None:
         while True:

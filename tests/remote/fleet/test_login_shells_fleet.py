@@ -11,7 +11,7 @@ from account import LOGIN_FILES, SHELLS, Account, account
 from sshd import Sshd
 
 from nanochat.common.paths import Layout
-from remote.fleet.agent_client import AgentClient
+from remote.fleet.agent_client import AgentClient, frame_of
 from remote.fleet.fleet import Fleet
 from remote.hosts.book import HostBook
 from remote.runs import CommandRecord, RunRequest
@@ -79,8 +79,8 @@ async def test_a_job_that_a_login_file_left_behind_is_nobodys_answer(
             for _ in range(3):
                 assert set(await agent.call("ls")) >= {"now", "runs"}
             async with agent.follow({}, 0.05) as frames, asyncio.timeout(20):
-                first = await anext(frames)
-                assert first["type"] == "ping" and first["t"] > 1e9
+                first = frame_of(await anext(frames))
+                assert first is not None and first["type"] == "ping" and first["t"] > 1e9
         finally:
             await agent.close()
         assert not any("--fence" in record.command for record in records)
