@@ -39,13 +39,18 @@ class OnRecord:
 
 def look_up(files: Sequence[Path], host: str, addr: str, port: int | None) -> OnRecord:
     """What `files` say of a host. `addr` is its address ("" before it is known), `port` None is 22."""
-    return _match(_read(line for _, _, line in _lines(files)), host, addr, port)
+    return on_record(read_files(files), host, addr, port)
+
+
+def read_files(files: Sequence[Path]) -> SSHKnownHosts:
+    """All lines of `files`, to be asked for hosts. It waits for the disk: call it in a thread."""
+    return _read(line for _, _, line in _lines(files))
 
 
 def first_line(files: Sequence[Path], host: str, addr: str, port: int | None) -> tuple[Path, int] | None:
     """File and line of the first key written for exactly this host and port, None when there is none."""
     for file, number, line in _lines(files):
-        if _match(_read([line]), host, addr, port).exact:
+        if on_record(_read([line]), host, addr, port).exact:
             return file, number
     return None
 
@@ -71,7 +76,8 @@ def _read(lines: Iterable[str]) -> SSHKnownHosts:
     return known
 
 
-def _match(known: SSHKnownHosts, host: str, addr: str, port: int | None) -> OnRecord:
+def on_record(known: SSHKnownHosts, host: str, addr: str, port: int | None) -> OnRecord:
+    """What the lines read say of a host, as `look_up`."""
     plain, plain_ca, plain_revoked, *_ = known.match(host, addr, None)
     if port is None:
         return OnRecord(tuple(plain), bool(plain), tuple(plain_ca), tuple(plain_revoked))

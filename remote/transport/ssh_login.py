@@ -19,7 +19,7 @@ from asyncssh.mac import get_mac_algs
 from nanochat.common.errors import UserError
 from remote.hosts.book import Host, parse_ssh_target
 from remote.transport.base import AuthenticationFailed, ChangedHostKey, HostUnreachable, UnknownHostKey
-from remote.transport.known_hosts import DEFAULT_PORT, first_line, key_line, look_up
+from remote.transport.known_hosts import DEFAULT_PORT, first_line, key_line, on_record, read_files
 from remote.transport.ssh_config import SSHSettings, read_settings
 
 KEEPALIVE_COUNT = 3
@@ -135,7 +135,7 @@ class Login:
                 tunnel=tunnel or (),
             )
         except asyncssh.HostKeyNotVerifiable as error:
-            raise self._untrusted(client, files, str(error)) from error
+            raise await asyncio.to_thread(self._untrusted, client, files, str(error)) from error
         except asyncssh.PermissionDenied as error:
             raise self._refused(address, settings, keys) from error
         except (asyncssh.Error, OSError) as error:
@@ -151,9 +151,10 @@ class Login:
         client: _Client,
         files: Sequence[Path],
     ) -> asyncssh.SSHClientConnectionOptions:
+        recorded = await asyncio.to_thread(read_files, files)  # the handshake asks for it on the event loop
         arguments: dict[str, Any] = {
             "client_factory": lambda: client,
-            "known_hosts": lambda host, addr, port: _trusted(files, host, addr, port),
+            "known_hosts": lambda host, addr, port: _trusted(recorded, host, addr, port),
             "password_auth": False,
             "kbdint_auth": False,
             "preferred_auth": ("publickey",),
@@ -171,7 +172,7 @@ class Login:
         options = await asyncssh.SSHClientConnectionOptions.construct(**arguments)
         # Ask for the kind of key we know first, or a host with several would seem to have changed.
         name = options.host_key_alias or options.host
-        known = await asyncio.to_thread(look_up, files, name, "", port_or_none(options.port))
+        known = on_record(recorded, name, "", port_or_none(options.port))
         if not known.authorities:
             ours = [alg.decode() for key in known.keys for alg in key.sig_algorithms]
             wanted = [
@@ -214,9 +215,9 @@ class Login:
         host, addr, port, key = client.shown
         fingerprint = key.get_fingerprint("sha256")
         name = f"[{host}]:{port}" if port_or_none(port) else host
-        on_record = first_line(files, host, addr, port_or_none(port))
-        if on_record is not None:
-            return ChangedHostKey(self.name, fingerprint, *on_record, name)
+        line_on_record = first_line(files, host, addr, port_or_none(port))
+        if line_on_record is not None:
+            return ChangedHostKey(self.name, fingerprint, *line_on_record, name)
         line = key_line(key, host, port)
         return UnknownHostKey(self.name, name, key.get_algorithm(), fingerprint, self._known_hosts, line)
 
@@ -238,8 +239,10 @@ class Login:
         )
 
 
-def _trusted(files: Sequence[Path], host: str, addr: str, port: int | None) -> tuple[Sequence[Any], ...]:
-    record = look_up(files, host, addr, port_or_none(port))
+def _trusted(
+    recorded: asyncssh.SSHKnownHosts, host: str, addr: str, port: int | None
+) -> tuple[Sequence[Any], ...]:
+    record = on_record(recorded, host, addr, port_or_none(port))
     keys = [key for key in record.keys if key not in record.revoked]
     return keys, list(record.authorities), list(record.revoked), [], [], [], []
 
