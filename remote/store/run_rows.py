@@ -50,7 +50,7 @@ def read_row(db: sqlite3.Connection, host: str, run_id: str) -> RunRow | None:
 
 def read_changed(db: sqlite3.Connection, since: int) -> ChangedRows:
     """The rows that changed after version `since` (-1: all), of one moment: call it inside a transaction."""
-    version, count = db.execute("SELECT coalesce(max(changed), 0), count(*) FROM runs").fetchone()
+    version, count = db.execute("SELECT last, (SELECT count(*) FROM runs) FROM changes").fetchone()
     contacts = dict(db.execute("SELECT name, last_contact FROM hosts").fetchall())
     if version <= since:
         return ChangedRows(version, count, [], contacts)
@@ -64,7 +64,8 @@ def touch(db: sqlite3.Connection, run: int) -> None:
 
     Writers take turns, so the numbers rise in the order of the commits.
     """
-    db.execute("UPDATE runs SET changed = (SELECT max(changed) + 1 FROM runs) WHERE id = ?", (run,))
+    db.execute("UPDATE changes SET last = last + 1")
+    db.execute("UPDATE runs SET changed = (SELECT last FROM changes) WHERE id = ?", (run,))
 
 
 def set_mark(db: sqlite3.Connection, run: int, kind: MarkKind, value: str, on: bool) -> None:

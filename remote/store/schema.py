@@ -101,10 +101,14 @@ ALTER TABLE runs ADD COLUMN here INTEGER NOT NULL DEFAULT 1;
 """  # problem: what is wrong with the run's files; here: whether it runs on this host, not on one beside it
 
 # `changed` numbers the rows in the order of their last change, so that a reader of a long list asks only for
-# what is new to it, whichever process wrote it. SQLite cannot widen a CHECK: the marks move to a new table.
+# what is new to it, whichever process wrote it. `changes` has the last number given out, even of a run
+# that is gone: one given twice would be passed over. SQLite cannot widen a CHECK: marks move to a new table.
 _V5 = """
 ALTER TABLE runs ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX runs_by_change ON runs (changed);
+CREATE TABLE changes (last INTEGER NOT NULL);
+INSERT INTO changes VALUES (0);
+CREATE TRIGGER run_gone AFTER DELETE ON runs BEGIN UPDATE changes SET last = last + 1; END;
 CREATE TABLE new_marks (                   -- the person's own: tag, note, pin, archive
     run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     kind TEXT NOT NULL CHECK (kind IN ('tag', 'note', 'pin', 'archive')),
@@ -163,4 +167,10 @@ def _version(db: sqlite3.Connection) -> int:
 def _statements(script: str) -> list[str]:
     # executescript() would commit between statements; a migration must be whole or not at all.
     lines = (line.split("--", 1)[0].rstrip() for line in script.splitlines())
-    return [s for s in "\n".join(lines).split(";") if s.strip()]
+    found, statement = [], ""
+    for piece in "\n".join(lines).split(";")[:-1]:
+        statement += f"{piece};"
+        if sqlite3.complete_statement(statement):  # not inside of a trigger
+            found.append(statement)
+            statement = ""
+    return found

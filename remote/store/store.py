@@ -414,11 +414,9 @@ def _ensure_run(db: sqlite3.Connection, host: str, run_id: str) -> int:
     query = "SELECT id FROM runs WHERE host = ? AND run_id = ?"
     row = db.execute(query, (host, run_id)).fetchone()
     if row is None:
-        db.execute(
-            "INSERT INTO runs (host, run_id, changed) SELECT ?, ?, coalesce(max(changed), 0) + 1 FROM runs",
-            (host, run_id),
-        )
+        db.execute("INSERT INTO runs (host, run_id) VALUES (?, ?)", (host, run_id))
         row = db.execute(query, (host, run_id)).fetchone()
+        touch(db, row[0])
     return int(row[0])
 
 
