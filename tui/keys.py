@@ -69,13 +69,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("app.back", "escape,backspace,alt+escape", "back", "back", "Leave the text field, else go back"),
         Key("app.help", "question_mark", "help", "help", "Help for this screen"),
         Key("app.palette", "ctrl+p", "command_palette", "palette", "Command palette: every action by name"),
-        Key(
-            "app.jump",
-            "ctrl+o",
-            "jump",
-            "jump",
-            "A letter over every pane, field and tab: press it to go there",
-        ),
+        Key("app.jump", "ctrl+o", "jump", "jump", "Jump: a letter over every pane, field and tab"),
         Key("app.freeze", "F", "freeze", "freeze", "Freeze the display while data keeps coming, or resume"),
         Key("app.theme", "T", "next_theme", "theme", "Next theme: dark, light, high contrast"),
         Key("app.launch", "n", "launch", "launch", "Launch one stage on a host", changes=True),
@@ -188,31 +182,13 @@ KEYS: dict[str, tuple[Key, ...]] = {
         ),
     ),
     "panes": (
-        Key("panes.up", "ctrl+up", "move_line('rows', -1)", "line up", "Move the line between panes up"),
+        Key("panes.up", "ctrl+up", "line('rows', -1)", "line up", "Move the line between panes up"),
+        Key("panes.down", "ctrl+down", "line('rows', 1)", "line down", "Move the line between panes down"),
         Key(
-            "panes.down", "ctrl+down", "move_line('rows', 1)", "line down", "Move the line between panes down"
+            "panes.left", "ctrl+left", "line('columns', -2)", "line left", "Move the line between panes left"
         ),
-        Key(
-            "panes.left",
-            "ctrl+left",
-            "move_line('columns', -2)",
-            "line left",
-            "Move the line between panes left",
-        ),
-        Key(
-            "panes.right",
-            "ctrl+right",
-            "move_line('columns', 2)",
-            "line right",
-            "Move the line between panes right",
-        ),
-        Key(
-            "panes.reset",
-            "ctrl+0,ctrl+l",
-            "reset_panes",
-            "reset panes",
-            "Every pane shown, in the size it had at first",
-        ),
+        Key("panes.right", "ctrl+right", "line('columns', 2)", "line right", "Move it to the right"),
+        Key("panes.reset", "ctrl+0,ctrl+l", "reset_panes", "reset", "Every pane shown, in its first size"),
     ),
     "plot": (
         Key("plot.go_left", "left", "go(-1, 0)", "plot left", "The plot at the left, else the one before"),

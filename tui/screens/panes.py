@@ -126,7 +126,7 @@ class PaneScreen(ControlScreen):
 
         yield from sorted(found, key=rank)
 
-    def action_move_line(self, axis: Axis, by: int) -> None:
+    def action_line(self, axis: Axis, by: int) -> None:
         """Moves a line between panes `by` cells down or to the right."""
         split, pane = next(self._shown(axis), (None, None))
         if split is None or pane is None:
