@@ -44,7 +44,7 @@ UNTIMED_STEPS = 10
 
 def speed(run: RunRow) -> Figure:
     """Tokens per second of a training (the mean once it ended), else what the stage reports."""
-    mean = None if run.live else _mean_speed(run)
+    mean = None if run.live else mean_speed(run)
     if mean is not None:
         return Figure("tok/s", short(mean), "train/tok_per_sec", mean)
     for metric, unit in (
@@ -58,7 +58,7 @@ def speed(run: RunRow) -> Figure:
     return Figure("", "")
 
 
-def _mean_speed(run: RunRow) -> float | None:
+def mean_speed(run: RunRow) -> float | None:
     """Tokens per second over the timed steps of all attempts: as the stage resulted, else from its totals."""
     resulted = as_number(run.results.get("tok_per_sec"))
     if resulted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from nanochat.common.text import duration, number, sanitize, short, size_bytes
 from remote.key_metric import KEY_FIGURES, key_figure
-from remote.run_summary import elapsed, extent
+from remote.run_summary import elapsed, extent, mean_speed, speed
 from tui.plots.run_metrics import better
 from tui.style.status import ROLE_STYLES, status_style
 
@@ -66,17 +66,6 @@ def best_eval(outcome: Outcome) -> tuple[str, int | None, float] | None:
     return metric, step, value
 
 
-def mean_speed(values: Mapping[str, float | str]) -> float | None:
-    """Tokens per second over all of a run's active time; None where it has not counted them."""
-    told = values.get("tok_per_sec")
-    if isinstance(told, int | float) and told:
-        return float(told)
-    tokens, seconds = values.get("train/total_tokens"), values.get("train/total_time")
-    if isinstance(tokens, int | float) and isinstance(seconds, int | float) and seconds > 0:
-        return tokens / seconds
-    return None
-
-
 def summary_rows(run: RunRow, outcome: Outcome) -> list[tuple[str, list[Value]]]:
     """A name and a value for each line; what is not known has none."""
     status = status_style(run.status)
@@ -104,9 +93,11 @@ def summary_rows(run: RunRow, outcome: Outcome) -> list[tuple[str, list[Value]]]
         figure = key_figure(run)
         if figure.text:
             rows.append(("result", [(str(figure), "bold")]))
-    speed = mean_speed({**run.latest, **run.results})
-    if speed is not None:
-        rows.append(("mean speed", [(f"{short(speed)} tok/s", "")]))
+    mean, rate = mean_speed(run), speed(run)
+    if mean is not None:
+        rows.append(("mean speed", [(f"{short(mean)} tok/s", "")]))
+    elif rate.text:
+        rows.append(("last speed", [(f"{rate.text} {rate.name}", "")]))
     if outcome.checkpoint:
         rows.append(("checkpoint", _checkpoint(outcome)))
     return rows

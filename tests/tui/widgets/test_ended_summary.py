@@ -3,7 +3,7 @@
 from nanochat.run.events import Event
 from tests.tui.conftest import NOW, Bench, settle
 from tui.screens.run import RunScreen
-from tui.widgets.ended_summary import EndedSummary, Outcome, best_eval, mean_speed
+from tui.widgets.ended_summary import EndedSummary, Outcome, best_eval
 from tui.widgets.machine_lines import NO_TELEMETRY
 
 
@@ -24,13 +24,6 @@ def test_a_later_attempt_supersedes_evaluations_from_its_first_step_on() -> None
     outcome.add([event("eval", step, **{"val/bpb": bpb}) for step, bpb in ((0, 3.0), (50, 2.0), (100, 0.1))])
     outcome.add([event("stage_start", None, from_step=60), event("eval", 100, **{"val/bpb": 1.5})])
     assert best_eval(outcome) == ("val/bpb", 100, 1.5)
-
-
-def test_the_mean_speed_is_that_of_all_active_time() -> None:
-    assert mean_speed({"tok_per_sec": 2039.0, "train/tok_per_sec": 1060.0}) == 2039.0
-    assert mean_speed({"train/total_tokens": 4000, "train/total_time": 2.0}) == 2000.0
-    assert mean_speed({"train/tok_per_sec": 1060.0}) is None
-    assert mean_speed({"train/total_tokens": 4000, "train/total_time": 0.0}) is None
 
 
 async def test_an_ended_run_shows_its_summary_and_says_when_its_gauges_are_from(bench: Bench) -> None:
