@@ -1,0 +1,262 @@
+"""Makes the pictures of the documentation from the running app: `make pictures`.
+
+The demo is run in a base directory of its own (about 5 minutes on two idle cores). While it trains, the app
+is opened on it, as a user opens it, and its screens are taken at three sizes in three themes; the others
+follow when it has ended. Usage: python docs/make_pictures.py [--base DIR] [--out docs/images]
+
+--base DIR   a new or empty folder for the demo; one that holds runs already is used as it is, and then the
+             pictures of a live run and the moving one are left as they are
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from bench.parts.terminal_svg import Picture, moving, row, still  # noqa: E402
+from nanochat.common.paths import Layout  # noqa: E402
+from tui.app import ControlRoom  # noqa: E402
+from tui.style.themes import THEMES  # noqa: E402
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
+
+SIZES = ((80, 24), (120, 40), (200, 60))
+MOVING_SIZE = (110, 32)
+MOVING_THEME = "dark"
+SETTLE = 0.4
+PATIENCE = 1200.0
+"""Seconds that the demo may take before it is given up."""
+
+Work = Callable[[ControlRoom, "Pilot[str]", Path], Awaitable[None]]
+
+
+# ---- taking a picture --------------------------------------------------------------------------------
+
+
+def hidden_words() -> dict[str, str]:
+    """What is this machine's alone, and what stands for it, of the same width."""
+    found = {}
+    for private, shown in (
+        (str(Path(sys.prefix)), "~/nanochat/.venv"),
+        (str(ROOT), "~/nanochat"),
+        (platform.node(), "workstation"),
+        (str(Path.home()), "/home/me"),
+    ):
+        if len(private) > 2:
+            found[private] = shown[-len(private) :].rjust(len(private), "~" if shown[0] == "~" else "x")
+    return found
+
+
+def picture(app: ControlRoom, words: dict[str, str]) -> Picture:
+    """What is on screen now, dialogs over their screen included."""
+    from textual._compositor import LayoutUpdate
+
+    update = app.screen._compositor.render_update(full=True, screen_stack=app._background_screens)
+    assert isinstance(update, LayoutUpdate)
+    theme = app.current_theme
+    ink, ground = str(theme.foreground), str(theme.background)
+    rows = []
+    for line in update.strips:
+        found = row((segment for strip in line for segment in strip), ink, ground)
+        for private, shown in words.items():
+            found = tuple(
+                type(run)(
+                    run.at, run.text.replace(private, shown), run.ink, run.ground, run.bold, run.underline
+                )
+                for run in found
+            )
+        rows.append(found)
+    return tuple(rows)
+
+
+async def take(app: ControlRoom, pilot: Pilot[str], out: Path, name: str) -> None:
+    """Saves the screen in front in every size and theme."""
+    words = hidden_words()
+    for columns, rows in SIZES:
+        await pilot.resize_terminal(columns, rows)
+        for theme in THEMES:
+            app.theme = theme
+            await steady(app, pilot)
+            text = still(picture(app, words), columns, str(app.current_theme.background))
+            (out / f"{name}-{theme}-{columns}x{rows}.svg").write_text(text, encoding="utf-8")
+    print(f"{name}: {len(SIZES) * len(THEMES)} pictures", flush=True)
+
+
+async def steady(app: ControlRoom, pilot: Pilot[str]) -> None:
+    """Waits until the screen stands still, for at most 6 s: a live one never does for long."""
+    last: Picture = ()
+    for _ in range(15):
+        await pilot.pause(SETTLE)
+        now = picture(app, {})
+        if now == last:
+            return
+        last = now
+
+
+# ---- what is taken -----------------------------------------------------------------------------------
+
+
+async def press(pilot: Pilot[str], *keys: str) -> None:
+    for key in keys:
+        await pilot.press(key)
+        await pilot.pause(SETTLE)
+
+
+async def take_all(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
+    """Every screen of a base directory whose demo has ended."""
+    trained = next((run for run in app.rows if run.stage == "base_train"), None)
+    await press(pilot, "1")
+    await take(app, pilot, out, "runs")
+    if trained is not None:
+        app.open_run(trained.key)
+    await press(pilot, "2")
+    await take(app, pilot, out, "run-ended")
+    await press(pilot, "L", "S", "enter")
+    await take(app, pilot, out, "run-plot")
+    await press(pilot, "escape", "L", "S")
+    app.screen.query_one("#samples").focus()
+    await press(pilot, "enter")
+    await take(app, pilot, out, "samples")
+    await press(pilot, "escape", "7")
+    await pilot.pause(3.0)
+    await take(app, pilot, out, "hosts")
+    await press(pilot, "1", "n")
+    await take(app, pilot, out, "launch")
+    await press(pilot, "escape", "p")
+    await take(app, pilot, out, "plan")
+    await press(pilot, "escape", "question_mark")
+    await take(app, pilot, out, "help")
+    await press(pilot, "escape", "ctrl+p", *"thm")
+    await take(app, pilot, out, "palette")
+    await press(pilot, "escape", "2", "ctrl+o")
+    await take(app, pilot, out, "jump")
+
+
+async def take_live(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
+    """The pretraining run while it is at work: first the moving picture, then the still ones."""
+    frames: list[tuple[Picture, float]] = []
+    words = hidden_words()
+    app.theme = MOVING_THEME
+    await pilot.resize_terminal(*MOVING_SIZE)
+
+    async def film(seconds: float, *keys: str) -> None:
+        for key in keys:
+            await pilot.press(key)
+        await pilot.pause(1.0)
+        frames.append((picture(app, words), seconds))
+
+    await film(1.6, "1")
+    await film(1.2, "2")
+    for _ in range(14):
+        await pilot.pause(2.0)
+        await film(0.5)
+    await film(1.6, "tab")
+    await film(1.2, "L")
+    await film(1.4, "S")
+    await film(1.2, "L", "S")
+    await film(1.4, "7")
+    await film(1.6, "1", "n")
+    await film(0.8, "escape")
+    text = moving(frames, MOVING_SIZE[0], str(app.current_theme.background))
+    (out / "moving.svg").write_text(text, encoding="utf-8")
+    print(f"moving: {len(frames)} frames, {len(text) // 1024} KB", flush=True)
+    await press(pilot, "2")
+    await take(app, pilot, out, "run-live")
+
+
+async def first_use(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
+    """The first page over an empty base directory."""
+    await take(app, pilot, out, "welcome")
+
+
+# ---- the demo ----------------------------------------------------------------------------------------
+
+
+def opened(base: Path, work: Work, out: Path) -> None:
+    """Opens the app on `base` and lets `work` use it. The settings it leaves are removed."""
+
+    async def session() -> None:
+        app = ControlRoom(Layout(base))
+        async with app.run_test(size=SIZES[0]) as pilot:
+            await pilot.pause(2.0)
+            await work(app, pilot, out)
+
+    asyncio.run(session())
+    (base / "control-room.json").unlink(missing_ok=True)
+
+
+def wait_for_training(base: Path, demo: subprocess.Popen[bytes]) -> None:
+    """Waits until the demo's pretraining has made half its steps."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and demo.poll() is None:
+        for events in base.glob("runs/*base_train*/events.jsonl"):
+            if b'"step":75,' in events.read_bytes().replace(b" ", b""):
+                return
+        time.sleep(1.0)
+    raise SystemExit("the demo did not come to its pretraining: see its output")
+
+
+@contextmanager
+def demo_base(given: str) -> Iterator[Path]:
+    """The base directory: the one given, else a temporary one with a name that any machine has."""
+    if given:
+        yield Path(given).resolve()
+        return
+    base = Path(tempfile.gettempdir()) / "nanochat"
+    if base.exists():
+        raise SystemExit(f"{base} exists: name another with --base")
+    base.mkdir()
+    try:
+        yield base
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def run_demo(base: Path, out: Path) -> None:
+    """Runs the demo to its end, and takes the pictures of a live run on the way."""
+    words = [sys.executable, "-m", "nanochat", "demo", "--no-tui", "--base-dir", str(base)]
+    demo = subprocess.Popen(words, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    try:
+        wait_for_training(base, demo)
+        opened(base, take_live, out)
+    finally:
+        demo.wait()
+
+
+def main() -> None:
+    """Takes all pictures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--base", default="", metavar="DIR")
+    parser.add_argument("--out", default=str(ROOT / "docs" / "images"), metavar="DIR")
+    given = parser.parse_args()
+    out = Path(given.out)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as empty:
+        base = Path(empty) / "nanochat"
+        base.mkdir()
+        opened(base, first_use, out)
+    with demo_base(given.base) as base:
+        if not any(base.glob("runs/*")):
+            run_demo(base, out)
+        opened(base, take_all, out)
+    made = list(out.glob("*.svg"))
+    print(f"{len(made)} pictures, {sum(path.stat().st_size for path in made) / 1e6:.1f} MB in {out}")
+
+
+if __name__ == "__main__":
+    main()
