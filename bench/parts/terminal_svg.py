@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from xml.sax.saxutils import escape
 
 from rich.cells import cell_len
@@ -12,8 +14,11 @@ from rich.segment import Segment
 from rich.style import Style
 
 CELL = 8
-LINE = 17
+LINE = 16
+BASELINE = 12
 MARGIN = 8
+WORDS = re.compile(r"\S+(?: \S+)*")
+"""Words with one space between them: more would be taken for one by what draws the picture."""
 FONT = "ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace"
 
 
@@ -67,7 +72,7 @@ def row(segments: Iterable[Segment], ink: str, ground: str) -> Row:
 
 def _hex(colour: Color | None, default: str) -> str:
     if colour is None or colour.is_default:
-        return default
+        return default.lower()
     return colour.get_truecolor().hex
 
 
@@ -86,23 +91,22 @@ class _Classes:
 
 def _drawn(row: Row, y: int, ground: str, classes: _Classes) -> str:
     """A row as rectangles and texts; `y` is the number of the row."""
+    ground = ground.lower()
     parts = []
-    for run in row:
-        if run.ground != ground:
-            name = classes.of(f"fill:{run.ground}")
-            x, width = run.at * CELL, run.cells * CELL
+    for _, runs in groupby(row, lambda run: run.ground):
+        side = [*runs]
+        first, last = side[0], side[-1]
+        if first.ground != ground:
+            name = classes.of(f"fill:{first.ground}")
+            x, width = first.at * CELL, (last.at + last.cells - first.at) * CELL
             parts.append(f'<rect class="{name}" x="{x}" y="{y * LINE}" width="{width}" height="{LINE}"/>')
     for run in row:
-        text = run.text.rstrip(" ") if not run.underline else run.text
-        lead = len(text) - len(text.lstrip(" "))
-        text = text[lead:]
-        if not text:
-            continue
         rules = f"fill:{run.ink}" + (";font-weight:700" if run.bold else "")
         rules += ";text-decoration:underline" if run.underline else ""
-        name, x, length = classes.of(rules), (run.at + lead) * CELL, cell_len(text) * CELL
-        place = f'x="{x}" y="{y * LINE + 13}" textLength="{length}"'
-        parts.append(f'<text class="{name}" {place}>{escape(text)}</text>')
+        for word in WORDS.finditer(run.text):
+            x, length = (run.at + cell_len(run.text[: word.start()])) * CELL, cell_len(word[0]) * CELL
+            place = f'x="{x}" y="{y * LINE + BASELINE}" textLength="{length}"'
+            parts.append(f'<text class="{classes.of(rules)}" {place}>{escape(word[0])}</text>')
     return "".join(parts)
 
 
@@ -110,7 +114,7 @@ def _whole(body: str, css: str, columns: int, rows: int, ground: str) -> str:
     width, height = columns * CELL + 2 * MARGIN, rows * LINE + 2 * MARGIN
     box = f'viewBox="{-MARGIN} {-MARGIN} {width} {height}" width="{width}" height="{height}"'
     frame = f'x="{-MARGIN}" y="{-MARGIN}" width="{width}" height="{height}" rx="8" fill="{ground}"'
-    style = f"text{{font:13.3px {FONT};white-space:pre}}{css}"
+    style = f"text{{font:13.3px {FONT}}}{css}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {box}><style>{style}</style><rect {frame}/>{body}</svg>\n'
     )

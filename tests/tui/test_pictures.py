@@ -29,7 +29,7 @@ def test_text_stands_in_its_cells_with_its_colours() -> None:
         Segment("u", Style(reverse=True)),
     ]
     svg = still((row(line, INK, GROUND),), 14, GROUND)
-    assert texts(svg) == [("ab", 0, 13), ("日本", 4, 13), ("<x>", 9, 13), ("u", 13, 13)]
+    assert texts(svg) == [("ab", 0, 12), ("日本", 4, 12), ("<x>", 9, 12), ("u", 13, 12)]
     assert "fill:#ff0000;font-weight:700" in svg
     assert f'x="{8 * CELL}" y="0" width="{5 * CELL}"' in svg
     assert "fill:#00ff00" in svg
