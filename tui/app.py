@@ -91,7 +91,7 @@ class ControlRoom(App[str]):
         self.unicode = unicode
         self.rows: list[RunRow] = []
         self.links: dict[str, Link] = {}
-        self.feed = Feed(layout, fleet, self._on_rows)
+        self.feed = Feed(layout, fleet, self._on_rows, self._pace)
         self.settings = Settings(layout)
         self.hosts: list[Host] = []
         self.run_key = ""
@@ -229,6 +229,10 @@ class ControlRoom(App[str]):
         """Reads every run again and updates the screen in front."""
         self._on_rows(await self.feed.rows(), frozenset())
 
+    def _pace(self) -> float:
+        """Seconds between two deliveries, as the screen in front wants them."""
+        return self.screen.pace if self.screen_stack and isinstance(self.screen, ControlScreen) else 0.0
+
     def _on_rows(self, rows: list[RunRow], changes: frozenset[Change]) -> None:
         self.rows = rows
         self.links = self.feed.links(self.hosts)
@@ -256,7 +260,7 @@ class ControlRoom(App[str]):
         for screen in self.screen_stack:
             if isinstance(screen, ControlScreen) and (screen is self.screen or self.screen.is_modal):
                 screen.changed(changes)
-                screen.top_bar.refresh()
+                screen.top_bar.update()
         self._show_title()
 
     def _tick(self) -> None:

@@ -5,6 +5,7 @@ four times a second, and the screen in front is updated.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from remote.transport.base import AskHostKey
 
 REDRAW_SECONDS = 0.25
+"""How often the feed looks for changes; a screen may want them less often."""
 
 Deliver = Callable[["list[RunRow]", "frozenset[Change]"], None]
 
@@ -26,11 +28,16 @@ class Feed:
     """Opens the store, starts the fleet, and collects its changes into few deliveries.
 
     `deliver(rows, changes)` is called in the event loop with every run and what changed since the last
-    call. Nothing is delivered while `frozen`; what changed meanwhile is delivered afterwards.
+    call, `pace()` seconds apart at least. Nothing is delivered while `frozen`; what changed meanwhile is
+    delivered afterwards.
     """
 
-    def __init__(self, layout: Layout, fleet: Fleet | None, deliver: Deliver) -> None:
+    def __init__(
+        self, layout: Layout, fleet: Fleet | None, deliver: Deliver, pace: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self.layout = layout
+        self._pace = pace
+        self._delivered = 0.0
         self.fleet = fleet
         self.frozen = False
         self._deliver = deliver
@@ -96,9 +103,12 @@ class Feed:
         return {} if fleet is None else {host.name: fleet.link(host.name) for host in hosts}
 
     async def flush(self) -> None:
-        """Delivers what changed, unless nothing did, the last read is still under way, or it is frozen."""
+        """Delivers what changed, unless nothing did, it is too early, a read goes on, or it is frozen."""
         if self.frozen or self._reading or not self._changes:
             return
+        if time.monotonic() - self._delivered < self._pace() - REDRAW_SECONDS / 2:
+            return
+        self._delivered = time.monotonic()
         changes, self._changes = frozenset(self._changes), set()
         self._reading = True
         try:

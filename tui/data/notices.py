@@ -30,18 +30,22 @@ class NotificationTracker:
     """Compares each reading of the runs with the previous one. The first reading gives no notices."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[str, int]] | None = None
+        self._known: dict[str, RunRow] | None = None
 
     def update(self, rows: Sequence[RunRow]) -> list[Notice]:
         """The notices for what changed in `rows` since the previous reading."""
-        before, self._known = self._known, {run.key: (run.status, run.alerts) for run in rows}
-        if before is None:
+        if self._known is None:
+            self._known = {run.key: run for run in rows}
             return []
         notices = []
         for run in rows:
-            status, alerts = before.get(run.key, ("created", 0))
-            if status != run.status and not run.live and run.key in before:
+            before = self._known.get(run.key)
+            if before is run:
+                continue
+            self._known[run.key] = run
+            if before is not None and before.status != run.status and not run.live:
                 notices.append(_ended(run))
+            alerts = before.alerts if before is not None else 0
             if run.alerts > alerts:
                 notices.append(
                     Notice(run.key, "warning", f"⚠ {_name(run)}: {run.alerts - alerts} new alert(s)")

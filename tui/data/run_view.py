@@ -47,7 +47,11 @@ class _Known:
 
 
 class RunView:
-    """Filters, sorts and groups rows. What it knows of a row that did not change is not asked again."""
+    """Filters, sorts and groups rows. What it knows of a row that did not change is not asked again.
+
+    `kept` are the rows of the last lines without their groups; `built` counts how often they were put
+    together anew, not only replaced by newer ones in their places.
+    """
 
     def __init__(self) -> None:
         self.filter = RunFilter()
@@ -56,10 +60,13 @@ class RunView:
         self.kept: list[RunRow] = []
         self._known: dict[str, _Known] = {}
         self._how: tuple[object, ...] = ()
+        self._rows: Sequence[RunRow] = ()
+        self._at: dict[str, int] = {}
+        self.built = 0
 
     def forget(self) -> None:
         """Asks the filter and the order again about every row: the time has gone on."""
-        self._known = {}
+        self._known, self._rows = {}, ()
 
     def lines(
         self,
@@ -68,16 +75,57 @@ class RunView:
         descending: bool,
     ) -> list[RunRow | RunGroup]:
         """The lines of the table for `rows`, which are newest first; pinned runs come first."""
-        how = (self.filter, value)
-        if how != self._how:
-            self._how, self._known = how, {}
+        if (self.filter, value) != self._how[:2]:
+            self._known = {}
+        how = (self.filter, value, descending)
+        if how != self._how or not self._in_place(rows, value, descending):
+            self._how = how
+            self._build(rows, value, descending)
+        self._rows = rows
+        return [*self._grouped(self.kept)] if self.group_by else [*self.kept]
+
+    def _build(
+        self, rows: Sequence[RunRow], value: Callable[[RunRow], SortValue | None] | None, descending: bool
+    ) -> None:
         known = {run.key: self._look(run, value) for run in rows}
         self._known = known
         kept = [run for run in rows if known[run.key].kept]
         if value is not None:
             kept = arranged(kept, lambda run: known[run.key].value, descending)
         self.kept = sorted(kept, key=lambda run: not run.pinned)
-        return [*self._grouped(self.kept)] if self.group_by else [*self.kept]
+        self._at = {run.key: index for index, run in enumerate(self.kept)}
+        self.built += 1
+
+    def _in_place(
+        self, rows: Sequence[RunRow], value: Callable[[RunRow], SortValue | None] | None, descending: bool
+    ) -> bool:
+        """Puts rows that changed where they stand; False when one of them has to move, come or go."""
+        if len(rows) != len(self._rows):
+            return False
+        changed = [(run, old) for run, old in zip(rows, self._rows, strict=True) if run is not old]
+        for run, old in changed:
+            known = self._known.get(run.key)
+            if run.key != old.key or known is None or run.pinned != old.pinned:
+                return False
+            new = self._look(run, value)
+            if new.kept != known.kept or (new.kept and not self._stays(known, new, descending)):
+                return False
+            self._known[run.key] = new
+            if new.kept:
+                self.kept[self._at[run.key]] = run
+        return True
+
+    def _stays(self, known: _Known, new: _Known, descending: bool) -> bool:
+        """Whether a row stands between its neighbours still."""
+        if known.value == new.value:
+            return True
+        at = self._at[new.run.key]
+        before = self._known[self.kept[at - 1].key] if at else None
+        after = self._known[self.kept[at + 1].key] if at + 1 < len(self.kept) else None
+        pinned = new.run.pinned
+        return (before is None or before.run.pinned != pinned or _first(before, new, descending)) and (
+            after is None or after.run.pinned != pinned or _first(new, after, descending)
+        )
 
     def _look(self, run: RunRow, value: Callable[[RunRow], SortValue | None] | None) -> _Known:
         known = self._known.get(run.key)
@@ -114,3 +162,12 @@ class RunView:
         folded = not keys <= self.folded
         self.folded = keys if folded else set()
         return folded
+
+
+def _first(one: _Known, other: _Known, descending: bool) -> bool:
+    """Whether one row surely stands before another, whatever their age."""
+    if one.value is None or other.value is None:
+        return one.value is not None
+    if one.value[0] != other.value[0]:
+        return one.value[0] < other.value[0]
+    return bool(one.value[1] > other.value[1] if descending else one.value[1] < other.value[1])

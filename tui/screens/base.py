@@ -33,6 +33,8 @@ class ControlScreen(Screen[None]):
     place: ClassVar[str] = ""
     groups: ClassVar[tuple[str, ...]] = ()
     about: ClassVar[str] = ""
+    pace: ClassVar[float] = 0.25
+    """Seconds between two deliveries of data at least, while this screen is in front."""
 
     @property
     def room(self) -> Room:

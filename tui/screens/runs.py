@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tui.room import Room
 
 SETTING = "runs"
+MAP_SECONDS = 2.0
+"""The pipeline is drawn again at most this often while data comes in; the rows of runs at every delivery."""
 ASKED_AGAIN = 5.0
 """Seconds after which a filter or an order that depends on the time is applied again."""
 
@@ -43,6 +45,7 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
         "config.OPTION."
     )
     BINDINGS = bindings("runs")
+    pace = 0.5
     AUTO_FOCUS = "#runs"
 
     def __init__(self) -> None:
@@ -54,6 +57,8 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
         self.search.display = False
         self._marked: frozenset[str] = frozenset()
         self._asked = 0.0
+        self._mapped = 0.0
+        self._map_due = False
 
     def body(self) -> Iterable[Widget]:
         yield self.map
@@ -88,12 +93,18 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
 
     def changed(self, changes: frozenset[Change]) -> None:
         rows = self.room.rows
-        if self.map.display:
-            self.map.show([run for run in rows if run.live or not run.archived])
+        self._map_due = True
+        if not changes or time.monotonic() - self._mapped >= MAP_SECONDS:
+            self._show_map()
         table = self.table
         table.silent, table.links = self.room.silent_hosts(), self.room.links
         table.show(rows)
         self._titles()
+
+    def _show_map(self) -> None:
+        if self.map.display:
+            self._mapped, self._map_due = time.monotonic(), False
+            self.map.show([run for run in self.room.rows if run.live or not run.archived])
 
     def _titles(self) -> None:
         rows, kept, table = self.room.rows, len(self.table.view.kept), self.table
@@ -108,7 +119,7 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
         title = " · ".join(words)
         if table.border_title != title:
             table.border_title = title
-        running = sum(run.status == "running" for run in rows)
+        running = [run.status for run in rows].count("running")
         subtitle = f"{running} running" if running else ""
         if table.border_subtitle != subtitle:
             table.border_subtitle = subtitle
@@ -121,12 +132,14 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
             self.changed(frozenset())
         if self.search.has_class("-wrong"):  # a run may have got the metric by now that none had
             self._apply_filter()
+        if self._map_due and time.monotonic() - self._mapped >= MAP_SECONDS:
+            self._show_map()
         silent = self.room.silent_hosts()
         if silent != table.silent:
             table.silent = silent
             table.refresh()
         table.links = self.room.links
-        table.redraw_live()
+        table.tick(self.room.rows)
 
     def default_focus(self) -> Widget:
         return self.table

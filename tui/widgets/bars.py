@@ -71,7 +71,19 @@ def _width(pieces: list[Piece]) -> int:
 class TopBar(ClickBar):
     """The app's name, the screens with their numbers; at the right the state of the app, runs and links."""
 
+    _shown: tuple[Piece, ...] = ()
+
+    def update(self) -> None:
+        """Draws the bar again if it would say anything else."""
+        if tuple(self._pieces()) != self._shown:
+            self.refresh()
+
     def render(self) -> Content:
+        pieces = self._pieces()
+        self._shown = tuple(pieces)
+        return self.line(pieces)
+
+    def _pieces(self) -> list[Piece]:
         room = cast("Room", self.app)
         pieces = [Piece(" nanochat ", "bold $primary"), Piece(" ")]
         here = getattr(self.screen, "tab", "")
@@ -83,7 +95,7 @@ class TopBar(ClickBar):
             pieces += [Piece(f" {place} ", HERE), Piece(" ")]
         right = self._right(room, self.size.width - _width(pieces))
         pad = self.size.width - _width(pieces) - _width(right)
-        return self.line([*pieces, Piece(" " * max(0, pad)), *right])
+        return [*pieces, Piece(" " * max(0, pad)), *right]
 
     def _right(self, room: Room, width: int) -> list[Piece]:
         pieces = []
@@ -91,7 +103,7 @@ class TopBar(ClickBar):
             pieces.append(Piece(" frozen ", "bold $background on $warning", "app.freeze"))
         if room.readonly:
             pieces.append(Piece(" read only ", "$warning"))
-        running = sum(run.status == "running" for run in room.rows)
+        running = [run.status for run in room.rows].count("running")
         if running:
             pieces.append(Piece(f" {running} running ", "$primary", "app.go('runs')"))
         for host, link in room.links.items():

@@ -84,11 +84,16 @@ class PipelineMap(Widget):
         self.boxes = boxes()
         self.rows: Sequence[RunRow] = ()
         self._spans: list[list[Span]] = []
+        self._told: list[tuple[str, str, str, str]] = []
 
     def show(self, rows: Sequence[RunRow]) -> None:
-        """Shows `rows`, newest first."""
-        self.rows = rows
-        self.refresh()
+        """Shows `rows`, newest first; draws them if they say anything else than before."""
+        latest = {run.stage: run for run in reversed(rows)}
+        self.rows = [run for run in rows if latest[run.stage] is run]
+        told = [(run.key, run.status, percent(progress(run)), str(key_figure(run))) for run in self.rows]
+        if told != self._told:
+            self._told = told
+            self.refresh()
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return 4 + max(len(box.evals) for box in self.boxes) if self._in_boxes(width) else 2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 
 from nanochat.common.text import amount, clock, duration, percent, sanitize, when
 from remote.key_metric import KEY_FIGURES, Figure, key_figure
@@ -213,6 +213,8 @@ class RunTable(VirtualTable["RunRow | RunGroup"]):
         self.view = RunView()
         self.silent: frozenset[str] = frozenset()
         self.links: Mapping[str, Link] = {}
+        self._built = (0, "")
+        self._drawn: set[str] = set()
 
     def _line(self, line: RunRow | RunGroup) -> Mapping[str, Cell]:
         if isinstance(line, RunGroup):
@@ -220,21 +222,37 @@ class RunTable(VirtualTable["RunRow | RunGroup"]):
         return cells(line, line.host in self.silent, self.links.get(line.host))
 
     def in_order(self, items: Sequence[RunRow | RunGroup]) -> list[RunRow | RunGroup]:
-        """The lines of the view; `items` are all runs. A column that would tell nothing is left out."""
-        rows = [item for item in items if not isinstance(item, RunGroup)]
+        """The lines of the view; `items` are all runs."""
+        rows = cast("Sequence[RunRow]", items)
+        lines = self.view.lines(rows, ORDERS.get(self.order), self.descending)
+        if self._built != (self.view.built, self.order):
+            self._built = (self.view.built, self.order)
+            self._choose_columns(rows)
+        return lines
+
+    def _choose_columns(self, rows: Sequence[RunRow]) -> None:
+        """Leaves out a column that would tell nothing."""
         told = {
             "host": len({run.host for run in rows}) > 1,
             "plan": any(run.plan_name for run in rows),
             "mfu": any("train/mfu" in run.latest for run in rows),
         }
-        self.columns = [
-            column for column in COLUMNS if told.get(column.name, True) or column.name == self.order
-        ]
-        return self.view.lines(rows, ORDERS.get(self.order), self.descending)
+        columns = [column for column in COLUMNS if told.get(column.name, True) or column.name == self.order]
+        if columns != self.columns:
+            self.columns = columns
+            self.refresh()
 
-    def redraw_live(self) -> None:
-        """Draws the live runs again: the time that they have taken goes on."""
-        self.redraw(index for index, line in enumerate(self.items) if isinstance(line, RunGroup) or line.live)
+    def redraw(self, indices: Iterable[int]) -> None:
+        chosen = list(indices)
+        self._drawn.update(self.items[index].key for index in chosen)
+        super().redraw(chosen)
+
+    def tick(self, rows: Sequence[RunRow]) -> None:
+        """Draws the live runs in sight again, unless they just were: their time goes on."""
+        self._choose_columns(rows)
+        drawn, self._drawn = self._drawn, set()
+        live = (index for index, line in self.in_sight() if isinstance(line, RunGroup) or line.live)
+        VirtualTable.redraw(self, [index for index in live if self.items[index].key not in drawn])
 
     @property
     def run(self) -> RunRow | None:

@@ -111,6 +111,7 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         self.wide = False
         self.chosen: Collection[str] = frozenset()
         self._skip = 0
+        self._looks: dict[str, Style] = {}
         self._given: Sequence[Item] = ()
         self._cells = cells
         self._key = key
@@ -132,14 +133,13 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         before, was = self.current_key, self.items
         self._given = items
         self.items = self.in_order(items)
-        fresh = [
-            self._key(item) if item is not old else "" for item, old in zip(self.items, was, strict=False)
-        ]
-        if len(self.items) == len(was) and not any(
-            key and key != self._key(old) for key, old in zip(fresh, was, strict=True)
-        ):
-            self.redraw(index for index, key in enumerate(fresh) if key)
-            return
+        if len(self.items) == len(was):
+            others = [
+                at for at, (item, old) in enumerate(zip(self.items, was, strict=True)) if item is not old
+            ]
+            if all(self._key(self.items[at]) == self._key(was[at]) for at in others):
+                self.redraw(others)
+                return
         keys = [self._key(item) for item in self.items]
         self.cursor = keys.index(before) if before in keys else max(0, min(self.cursor, len(keys) - 1))
         self._resized()
@@ -153,6 +153,11 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         if column is None or column.sort is None:
             return list(items)
         return arranged(items, column.sort, self.descending)
+
+    def in_sight(self) -> Iterable[tuple[int, Item]]:
+        """The rows in sight with their places."""
+        top = self.scroll_offset.y
+        return enumerate(self.items[top : top + max(0, self.size.height - 1)], top)
 
     def redraw(self, indices: Iterable[int]) -> None:
         """Draws these rows again, those that are in sight."""
@@ -295,12 +300,20 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
 
     # ---- drawing -------------------------------------------------------------------------------------
 
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._looks = {}
+
+    def _look(self, name: str) -> Style:
+        """The style of a component, or of the table itself for "": asked for several times a cell."""
+        look = self._looks.get(name)
+        if look is None:
+            look = self.get_component_rich_style(f"table--{name}", partial=True) if name else self.rich_style
+            self._looks[name] = look
+        return look
+
     def _role(self, role: str) -> Style:
-        return (
-            self.get_component_rich_style(f"table--{role}", partial=True)
-            if role in self.ROLES
-            else Style.null()
-        )
+        return self._look(role) if role in self.ROLES else Style.null()
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
@@ -310,12 +323,12 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         if index >= len(self.items):
             text = self.empty if not self.items and y == 2 else ""
             return Strip([Segment("  " + text, self._style("muted"))]).adjust_cell_length(
-                width, self.rich_style
+                width, self._look("")
             )
-        return self._row(index).adjust_cell_length(width, self.rich_style)
+        return self._row(index).adjust_cell_length(width, self._look(""))
 
     def _style(self, name: str) -> Style:
-        return self.rich_style + self.get_component_rich_style(f"table--{name}", partial=True)
+        return self._look("") + self._look(name)
 
     def _header(self) -> Strip:
         style = self._style("header")
@@ -343,11 +356,9 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     def _row(self, index: int) -> Strip:
         item = self.items[index]
         cells = self._cells(item)
-        base = self.rich_style
+        base = self._look("")
         if index == self.cursor:
-            base += self.get_component_rich_style(
-                "table--cursor" if self.has_focus else "table--cursor-blurred", partial=True
-            )
+            base += self._look("cursor" if self.has_focus else "cursor-blurred")
         chosen = bool(self.chosen) and self._key(item) in self.chosen
         gutter = CHOSEN if chosen else CURSOR if index == self.cursor and self.has_focus else " "
         segments = [Segment(gutter, base + self._role("accent" if chosen else "live"))]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remote.filter.run_filter import parse
+from remote.filter.run_filter import RunFilter, parse
 from remote.runs import RunRow
 from tui.data.run_view import GROUPINGS, RunGroup, RunView
 from tui.widgets.run_table import ORDERS
@@ -104,3 +104,23 @@ def test_archived_runs_are_left_out_until_they_are_asked_for_or_live_again() -> 
     assert shown(view.lines(rows, None, False)) == ["h/0", "h/2"]
     view.filter = parse("is:archived")
     assert shown(view.lines(rows, None, False)) == ["h/1", "h/2"]
+
+
+def test_of_a_thousand_rows_only_the_changed_one_is_asked_about() -> None:
+    asked: list[str] = []
+
+    def test(run: RunRow) -> bool:
+        asked.append(run.key)
+        return True
+
+    rows = numbered([RunRow("", "h", "r", name=f"d{n}") for n in range(1000)])
+    view = RunView()
+    view.filter = RunFilter("all", test)
+    view.lines(rows, ORDERS["started"], True)
+    assert len(asked) == 1000 and view.built == 1
+    asked.clear()
+    rows = [*rows]
+    rows[500] = replace(rows[500], step=7)
+    lines = view.lines(rows, ORDERS["started"], True)
+    assert asked == ["h/500"] and view.built == 1
+    assert lines[500] is rows[500]
