@@ -39,7 +39,8 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("cli",),
     ),
     "tui": (
-        ("__init__", "style", "keys", "room"),
+        ("__init__", "style", "column_keys", "room"),
+        ("keys",),
         ("keymap",),
         ("data", "plots", "actions"),
         ("widgets",),

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 from textual.binding import Binding, BindingType
 
+from tui.column_keys import COLUMNS
+
 
 @dataclass(frozen=True)
 class Key:
@@ -26,40 +28,6 @@ class Key:
     bar: bool = False
     changes: bool = False
 
-
-_COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
-    "columns": {
-        "status": ("U", "status; again: the other way round, as for every column"),
-        "name": ("N", "name"),
-        "stage": ("A", "stage"),
-        "host": ("H", "host"),
-        "step": ("S", "step"),
-        "done": ("D", "how much is done"),
-        "figure": ("R", "result"),
-        "speed": ("K", "tokens a second"),
-        "mfu": ("M", "model FLOPs utilisation"),
-        "eta": ("E", "time left"),
-        "elapsed": ("I", "time taken"),
-        "plan": ("L", "plan"),
-        "started": ("C", "date"),
-    },
-    "host_columns": {
-        "name": ("H", "name; again: the other way round, as for every column"),
-        "link": ("L", "link"),
-        "latency": ("Y", "latency"),
-        "live": ("V", "number of live runs"),
-        "gpus": ("U", "number of GPUs"),
-        "disk": ("D", "free disk"),
-        "cores": ("C", "cores"),
-        "target": ("W", "address"),
-        "python": ("I", "interpreter"),
-        "price": ("P", "price per hour"),
-    },
-}
-"""The letter that sorts a table by a column, together with shift, and what that is called."""
-COLUMN_KEYS: dict[str, dict[str, str]] = {
-    group: {name: letter for name, (letter, _) in columns.items()} for group, columns in _COLUMNS.items()
-}
 
 KEYS: dict[str, tuple[Key, ...]] = {
     "app": (
@@ -110,15 +78,23 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("runs.reverse", "O", "reverse", "reverse", "Reverse the order"),
         Key("runs.mark", "space", "mark", "mark", "Mark the run: what follows is done to all marked ones"),
         Key("runs.mark_all", "ctrl+a", "mark_all", "mark all", "Mark every run that is shown, or none"),
-        Key("runs.tag", "t", "tag", "tags", "Tags of the run: words that the filter finds as tag:WORD"),
-        Key("runs.note", "w", "note", "note", "Write a note about the run"),
-        Key("runs.pin", "P", "pin", "pin", "Pin the run to the top, or unpin it"),
+        Key(
+            "runs.tag",
+            "t",
+            "tag",
+            "tags",
+            "Tags of the run: words that the filter finds as tag:WORD",
+            changes=True,
+        ),
+        Key("runs.note", "w", "note", "note", "Write a note about the run", changes=True),
+        Key("runs.pin", "P", "pin", "pin", "Pin the run to the top, or unpin it", changes=True),
         Key(
             "runs.archive",
             "x",
             "archive",
             "archive",
             "Archive the ended run (is:archived shows it), or unarchive it",
+            changes=True,
         ),
         Key(
             "runs.group", "b", "group", "group", "Group by the next of plan, stage, host, tag, or not at all"
@@ -165,9 +141,14 @@ KEYS: dict[str, tuple[Key, ...]] = {
             bar=True,
         ),
         Key(
-            "run.tag", "t", "tag", "tags", "Tags of this run: words that the filter of Runs finds as tag:WORD"
+            "run.tag",
+            "t",
+            "tag",
+            "tags",
+            "Tags of this run: words that the filter of Runs finds as tag:WORD",
+            changes=True,
         ),
-        Key("run.note", "w", "note", "note", "Write a note about this run"),
+        Key("run.note", "w", "note", "note", "Write a note about this run", changes=True),
         Key("run.hide_log", "L", "hide('log')", "log", "Hide the log, or show it"),
         Key("run.hide_side", "S", "hide('side')", "side", "Hide machine and samples, or show them"),
         Key("run.previous", "left_square_bracket", "neighbour(-1)", "previous run", "The next older run"),
@@ -360,7 +341,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
             Key(f"{group}.{name}", letter, f"sort_by('{name}')", f"by {name}", f"Sort by {about}")
             for name, (letter, about) in columns.items()
         )
-        for group, columns in _COLUMNS.items()
+        for group, columns in COLUMNS.items()
     },
 }
 

@@ -178,7 +178,7 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
 
     def action_filter(self) -> None:
         self.search.display = True
-        self.search.focus()
+        self.set_focus(self.search)  # at once: what is typed next is for the field
 
     def _set_filter(self, text: str) -> None:
         self.search.value = text

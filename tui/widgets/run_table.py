@@ -235,6 +235,7 @@ class RunTable(VirtualTable["RunRow | RunGroup"]):
         told = {
             "host": len({run.host for run in rows}) > 1,
             "plan": any(run.plan_name for run in rows),
+            "eta": any(run.live for run in rows),
             "mfu": any("train/mfu" in run.latest for run in rows),
         }
         columns = [column for column in COLUMNS if told.get(column.name, True) or column.name == self.order]

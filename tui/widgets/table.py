@@ -14,8 +14,9 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tui.column_keys import COLUMN_KEYS
 from tui.data.ordering import arranged
-from tui.keys import COLUMN_KEYS, bindings
+from tui.keys import bindings
 from tui.widgets.columns import (
     DOWN,
     GAP,
@@ -115,7 +116,13 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         self._given: Sequence[Item] = ()
         self._cells = cells
         self._key = key
-        self._letters = COLUMN_KEYS.get(keys, {})
+        self._keys = keys
+        self._letters = dict(COLUMN_KEYS.get(keys, {}))
+
+    def on_mount(self) -> None:
+        remapped: Mapping[str, str] = getattr(self.app, "keymap", {})
+        for name in self._letters:
+            self._letters[name] = remapped.get(f"{self._keys}.{name}", self._letters[name])
 
     @property
     def current(self) -> Item | None:
@@ -344,7 +351,7 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         arrow = (DOWN if self.descending else UP) if column.name == self.order else ""
         text = fit(column.title, min(cell_len(column.title), max(0, width - len(arrow)))) + arrow
         letter = self._letters.get(column.name, "")
-        at = text.upper().find(letter) if letter and column.sort is not None else -1
+        at = text.upper().find(letter) if len(letter) == 1 and column.sort is not None else -1
         pad = Segment(" " * max(0, width - cell_len(text)), style)
         if at < 0:
             parts = [Segment(text, style)]

@@ -10,7 +10,7 @@ from textual.app import App, ComposeResult
 
 from remote.runs import RunRow
 from tests.tui.conftest import Bench, settle
-from tui.keys import COLUMN_KEYS
+from tui.column_keys import COLUMN_KEYS
 from tui.screens.hosts import COLUMNS as HOST_COLUMNS
 from tui.screens.plan import COLUMNS as PLAN_COLUMNS
 from tui.widgets.alerts import COLUMNS as ALERT_COLUMNS
