@@ -229,8 +229,11 @@ async def test_the_arrow_is_whole_and_tells_the_direction_at_every_size(bench: B
         plan = {"id": "p", "name": "demo"}
         key = bench.run("x" * (age + 1), age=age, host="box" if age % 2 else "local", plan=plan)
     bench.events(key, [{"kind": "metric", "step": 1, "data": {"train/mfu": 40.0}}])
+    bench.run("live", status="running", age=1000)
     for size in ((80, 24), (120, 40)):
         async with bench.open(size=size) as (app, pilot):
+            await pilot.press("1")
+            await settle(pilot, lambda: bool(app.screen.query(RunTable)))
             table = app.screen.query_one(RunTable)
             titles = {column.name: column.title for column in COLUMNS}
             table.set_order("started")
