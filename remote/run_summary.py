@@ -100,3 +100,9 @@ def title(run: RunRow) -> str:
     return " ".join(
         word for word in (percent(progress(run)), name, run.stage if run.stage != name else "") if word
     )
+
+
+def said(run: RunRow) -> str:
+    """Why a run ended as it did, then its tags and the note about it, not yet sanitized."""
+    reason = run.reason if not run.live else ""
+    return " · ".join(filter(None, (reason, " ".join(f"#{tag}" for tag in run.tags), run.note)))

@@ -37,6 +37,7 @@ WIDGET_GROUPS = {
     "plot": "Plot",
     "gpus": "GpuGrid",
     "alerts": "Alerts",
+    "table": "VirtualTable",
     "columns": "RunTable",
     "host_columns": "HostTable",
     "filter": "FilterField",
@@ -177,7 +178,7 @@ class ControlRoom(App[str]):
             return self.screen
         near = self.focused.ancestors_with_self if self.focused else []
         return (
-            next((node for node in near if type(node).__name__ == kind), None)
+            next((node for node in near if kind in (cls.__name__ for cls in type(node).__mro__)), None)
             or self.screen.query(kind).first()
         )
 

@@ -17,6 +17,8 @@ from tui.screens.base import CHANGING_ACTIONS, ControlScreen
 if TYPE_CHECKING:
     from tui.room import Room
 
+WITHIN, OFFERED = ("table", "filter"), ("table.wide",)
+"""Groups of keys that mean something only where the focus is, and what of them is offered all the same."""
 HIDDEN = frozenset({"app.palette", "app.back"})
 WIDTH = 92
 """Cells of the dialog, as in app.tcss; its border, padding and scrollbar take `FRAME` of them."""
@@ -90,9 +92,9 @@ class Actions(Provider):
         groups = self.screen.groups if isinstance(self.screen, ControlScreen) else ()
         seen = set()
         for group in (*groups, "app"):
-            if group == "table":
-                continue
             for key in KEYS[group]:
+                if group in WITHIN and key.id not in OFFERED:
+                    continue
                 name = key.action.removeprefix("app.").partition("(")[0]
                 if key.id in HIDDEN or key.help in seen or (room.readonly and name in CHANGING_ACTIONS):
                     continue

@@ -20,6 +20,7 @@ from nanochat.config.pass_env import option_names
 from remote.cli.marks import MARKS, add_mark_parsers, mark
 from remote.cli.printer import GLYPHS, describe, figures, make_printer, spent, table
 from remote.filter.run_filter import parse as parse_filter
+from remote.run_summary import said
 
 if TYPE_CHECKING:
     from remote.fleet.fleet import Fleet
@@ -167,11 +168,13 @@ def list_runs(rows: Sequence[RunRow], as_json: bool) -> int:
             figures(run),
             spent(run),
             when(run.created_at, now),
+            said(run),
         ]
         for run in rows
     ]
     if cells:
-        print(table(["run", "name", "host", "status", "done", "figures", "time", "started"], cells))
+        header = ["run", "name", "host", "status", "done", "figures", "time", "started", "reason, note"]
+        print(table(header, cells))
         for run in rows:
             if run.problem:
                 print(sanitize(f"⚠ {run.key}: {run.problem}"))

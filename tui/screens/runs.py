@@ -77,6 +77,8 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
             table.view.group_by = kept["group"]
         if kept.get("order") in ORDERS:
             table.set_order(kept["order"], kept.get("descending") is True)
+        if isinstance(kept.get("filter"), str):
+            self._set_filter(kept["filter"])
 
     def _remember(self) -> None:
         """Keeps how the table is looked at for the next start."""
@@ -87,6 +89,7 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
             "wide": table.wide,
             "group": table.view.group_by,
             "header": bool(self.map.display),
+            "filter": self.search.value,
         }
         if kept != self.room.setting(SETTING):
             self.room.remember(SETTING, kept)
@@ -168,6 +171,7 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
 
     def on_pipeline_map_picked(self, event: PipelineMap.Picked) -> None:
         self._set_filter(f"stage:{event.stages[0]}")
+        self._remember()
 
     def action_header(self) -> None:
         self.map.display = not self.map.display
@@ -207,6 +211,7 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
         left = super().leave_field()
         if not self.search.value:
             self.search.display = False
+        self._remember()
         return left
 
     def go_back(self) -> bool:
@@ -216,6 +221,7 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
             return True
         if self.search.value:
             self._set_filter("")
+            self._remember()
             return True
         return False
 

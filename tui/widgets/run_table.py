@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from nanochat.common.text import amount, clock, duration, percent, sanitize, when
 from remote.key_metric import KEY_FIGURES, Figure, key_figure
-from remote.run_summary import elapsed, eta, mfu, mfu_value, progress, speed, steps
+from remote.run_summary import elapsed, eta, mfu, mfu_value, progress, said, speed, steps
 from remote.runs import host_time
 from tui.data.ordering import SortValue, natural
 from tui.data.run_view import RunGroup, RunView
@@ -163,14 +163,8 @@ def cells(run: RunRow, silent: bool, link: Link | None = None) -> dict[str, Cell
         "elapsed": (duration(elapsed(run, host_time(run, link, now))), dim),
         "plan": (sanitize(run.plan_name), "muted"),
         "started": (when(run.created_at, now), "muted", day(run.created_at, now)),
-        "note": (_words(run), "bad" if run.reason and run.status in ("failed", "lost") else "muted"),
+        "note": (sanitize(said(run)), "bad" if run.reason and run.status in ("failed", "lost") else "muted"),
     }
-
-
-def _words(run: RunRow) -> str:
-    """Why the run ended as it did, then what the person has written about it."""
-    reason = run.reason if not run.live else ""
-    return sanitize(" · ".join(filter(None, (reason, " ".join(f"#{tag}" for tag in run.tags), run.note))))
 
 
 def group_cells(group: RunGroup) -> dict[str, Cell]:

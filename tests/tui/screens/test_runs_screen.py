@@ -139,12 +139,16 @@ async def test_shift_and_a_columns_letter_sort_by_it(bench: Bench, three: list[s
 
 async def test_order_wide_mode_and_groups_hold_after_the_next_start(bench: Bench, three: list[str]) -> None:
     async with bench.open() as (app, pilot):
-        await pilot.press("N", "ctrl+w", "b", "ctrl+e")
-        await settle(pilot, lambda: (app.settings.get("runs") or {}).get("header") is False)
+        await pilot.press("N", "ctrl+w", "b", "ctrl+e", "slash")
+        await typed(pilot, "config.depth>5")
+        await pilot.press("enter")
+        await settle(pilot, lambda: (app.settings.get("runs") or {}).get("filter") == "config.depth>5")
         assert not app.screen.query_one(PipelineMap).display
     async with bench.open() as (app, _):
         assert (table(app).order, table(app).descending, table(app).wide) == ("name", False, True)
         assert table(app).view.group_by == "plan"
+        assert [line.name for line in table(app).items] == ["", "broken"]
+        assert app.screen.query_one(FilterField).display and app.focused is table(app)
         assert not app.screen.query_one(PipelineMap).display
 
 
