@@ -63,7 +63,7 @@ def event_lines(steps: int, metrics: int, began: float = BEGAN) -> Iterator[str]
             0.31 * step + noise,
         ]
         values = [round(value, 6) for value in (*values, *(noise * number for number in range(metrics)))]
-        yield _line(seq, began + step, "metric", step, "{%s}" % head % tuple(values[:metrics]))
+        yield _line(seq, began + step, "metric", step, ("{" + head + "}") % tuple(values[:metrics]))
         seq += 1
         if step % EVAL_EVERY == 0:
             yield _line(seq, began + step, "eval", step, '{"val/bpb":%s}' % (0.8 + 1 / (1 + step / 1000)))
