@@ -43,7 +43,8 @@ def say(text: str, stream: TextIO) -> bool:
     dropped: the event log has it.
     """
     try:
-        print(text, file=stream, flush=True)
+        stream.write(f"{text}\n")  # in one piece: ranks print to one pipe, unbuffered
+        stream.flush()
     except OSError as error:
         if error.errno not in _GONE or _is_file(stream):
             return True

@@ -23,7 +23,7 @@ from nanochat.compute.device import join_group
 follow_launcher()
 ranks = Ranks(*join_group(sys.argv[1]))
 assert RENDEZVOUS not in os.environ  # what a process starts is in no group
-os.write(1, f"{ranks.gather((ranks.rank, sys.argv[2]))}\n".encode())  # at once, for two print to one pipe
+os.write(1, f"{ranks.gather((ranks.rank, sys.argv[2]))}\\n".encode())  # at once, for two print to one pipe
 if sys.argv[2] == "stay":
     input()
 """
