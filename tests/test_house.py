@@ -45,7 +45,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("data", "plots", "actions"),
         ("widgets",),
         ("screens",),
-        ("command_palette",),
+        ("command_palette", "standing_app"),
         ("app",),
         ("cli",),
     ),

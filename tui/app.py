@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 
@@ -18,6 +17,7 @@ from tui.data.settings import Settings
 from tui.keymap import read_keymap, without_clashes
 from tui.keys import bindings
 from tui.screens.base import CHANGING_ACTIONS, ControlScreen
+from tui.standing_app import StandingApp
 from tui.style.themes import THEMES
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from remote.runs import Change, Link, RunRow
     from remote.store.store import Store
     from remote.transport.base import UnknownHostKey
-    from tui.room import Room, Severity
+    from tui.room import Room
 
 WIDGET_GROUPS = {
     "log": "LogView",
@@ -56,7 +56,7 @@ def _palette() -> type[Provider]:
     return Actions
 
 
-class ControlRoom(App[str]):
+class ControlRoom(StandingApp):
     """The terminal app over one base directory.
 
     A fleet is made when none is given. `plan` is submitted to `host` at the start and its runs are shown one
@@ -86,6 +86,7 @@ class ControlRoom(App[str]):
     ) -> None:
         super().__init__()
         self.layout = layout
+        self.base = layout.base
         self.plan = plan
         self.plan_host = host
         self.readonly = readonly
@@ -136,11 +137,11 @@ class ControlRoom(App[str]):
 
         return next((host for host in self.hosts if host.name == name), None) or Host(name=name, address=name)
 
-    def read_hosts(self) -> None:
+    async def read_hosts(self) -> None:
         """Reads the host book again, after one was added or removed."""
         from remote.hosts.book import HostBook
 
-        self.hosts = HostBook(self.layout).all()
+        self.hosts = await asyncio.to_thread(HostBook(self.layout).all)
 
     def silent_hosts(self) -> frozenset[str]:
         """Hosts whose link is not up: what is shown of them may be out of date."""
@@ -187,7 +188,7 @@ class ControlRoom(App[str]):
     async def on_load(self) -> None:
         self.rows = await self.feed.rows()
         self._tracker.update(self.rows)
-        self.read_hosts()
+        await self.read_hosts()
 
     def on_mount(self) -> None:
         try:
@@ -276,25 +277,15 @@ class ControlRoom(App[str]):
         from tui.data.window_title import title_sequence, window_title
 
         title = window_title(self.rows, self.run_key)
-        if self._driver is not None and not self.is_headless and title != self.window_title:
+        if self._driver is not None and not self.is_headless and not self.lent and title != self.window_title:
             self._driver.write(title_sequence(title, first=not self.window_title))
             self.window_title = title
 
     # ---- doing things --------------------------------------------------------------------------------
 
-    def say(self, text: str, severity: Severity = "information") -> None:
-        """Shows one line for a few seconds. The text is never read as markup."""
-        self.notify(text, severity=severity, markup=False, timeout=8 if severity == "error" else 4)
-
     def do(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs `work` in the background; a `UserError` it raises is shown."""
-        self.run_worker(self._guarded(work), exit_on_error=True)
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except UserError as error:
-            self.say(str(error), "error")
+        """Runs `work` in the background, whatever screen is shown meanwhile; an error it raises is said."""
+        self.run_worker(work)
 
     async def confirm(self, title: str, text: str, *, key: str = "", verb: str, word: str = "") -> bool:
         """Asks before something is lost. While a question is open, a second one is answered with False."""
@@ -313,11 +304,26 @@ class ControlRoom(App[str]):
         return await self.push_screen_wait(Ask(title, placeholder, value))
 
     async def _ask_host_key(self, unknown: UnknownHostKey) -> bool:
+        """Asks whether a host is to be trusted. The question goes away with the connection that asks."""
         from tui.screens.host_key import HostKey
 
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.call_later(self.push_screen, HostKey(unknown), lambda yes: answer.set_result(bool(yes)))
-        return await answer
+
+        def answered(yes: bool | None) -> None:
+            if not answer.done():
+                answer.set_result(bool(yes))
+
+        def ask() -> None:
+            if not answer.done():
+                self.push_screen(dialog, answered)
+
+        dialog = HostKey(unknown)
+        self.call_later(ask)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            dialog.withdraw()
+            raise
 
     def open_run(self, key: str, follow: bool = False) -> None:
         """Shows one run. With `follow` the rest of its plan is shown even if it has ended already."""
@@ -335,13 +341,15 @@ class ControlRoom(App[str]):
                 return
             self.run_key = (self.live_run() or self.rows[0]).key
         target = self._screen(name)
-        with self.batch_update():
+        with self.batch_update():  # so that what lies between does not flash up
             while len(self.screen_stack) > BASE_SCREENS:
                 await self.pop_screen()
-            if self.screen is target:
-                target.on_screen_resume()
-            else:
-                await self.switch_screen(target)
+        # Outside: a screen that goes idle within a batch is not painted when the batch ends.
+        if self.screen is target:
+            target.refresh()
+            target.on_screen_resume()
+        else:
+            await self.switch_screen(target)
 
     def _screen(self, name: str) -> ControlScreen:
         """The screen called `name`, made when first shown and kept."""
@@ -391,12 +399,21 @@ class ControlRoom(App[str]):
     def action_next_theme(self) -> None:
         names = list(THEMES)
         self.theme = names[(names.index(self.theme) + 1) % len(names)]
-        self.settings.set("theme", self.theme)
+        self.do(asyncio.to_thread(self.settings.set, "theme", self.theme))
 
-    def action_launch(self, host: str = "local") -> None:
+    def action_launch(self, host: str = "") -> None:
         from tui.screens.launch import LaunchScreen
 
-        self.push_screen(LaunchScreen(host))
+        # Kept like the tabs: its hundred widgets are mounted once, and what was typed is still there.
+        screen = cast("LaunchScreen", self._screen("launch"))
+        if screen not in self.screen_stack:
+            screen.begin(host)
+            self.push_screen(screen)
+
+    def action_messages(self) -> None:
+        from tui.screens.messages import MessageList
+
+        self.push_screen(MessageList(list(self.messages)))
 
     def action_plan(self) -> None:
         from tui.screens.plan import PlanScreen
@@ -416,6 +433,10 @@ def _make_screen(name: str) -> ControlScreen:
         from tui.screens.run import RunScreen
 
         return RunScreen()
+    if name == "launch":
+        from tui.screens.launch import LaunchScreen
+
+        return LaunchScreen()
     from tui.screens.hosts import HostsScreen
 
     return HostsScreen()

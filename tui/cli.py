@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     app there.
     """
     given, layout = parse(parser(), argv)  # before Textual is loaded, so that --help is quick
+    # An esc alone is told from the start of a key's sequence by what does not follow. A sequence comes in one
+    # piece, so Textual's 100 ms are long. It reads ncurses' variable for it at its import.
+    os.environ.setdefault("ESCDELAY", "25")
 
     from nanochat.config.plan import load_plan
     from remote.hosts.book import HostBook

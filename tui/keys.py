@@ -42,6 +42,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("app.theme", "T", "next_theme", "theme", "Next theme: dark, light, high contrast"),
         Key("app.launch", "n", "launch", "launch", "Launch one stage on a host", changes=True),
         Key("app.plan", "p", "plan", "run a plan", "Run a plan of several stages", changes=True),
+        Key("app.messages", "f8", "messages", "messages", "Every message so far, in full, to read and copy"),
+        Key("app.suspend", "ctrl+z", "suspend", "suspend", "Stop the control room; fg in the shell goes on"),
         Key("app.quit", "q", "quit", "quit", "Quit the control room; runs continue"),
     ),
     "runs": (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -16,6 +18,27 @@ if TYPE_CHECKING:
     from remote.store.store import Store
 
 Severity = Literal["information", "warning", "error"]
+GLYPHS: dict[Severity, str] = {"information": "·", "warning": "!", "error": "✗"}
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message: when it was said (unix time, s) and until when it is shown (monotonic time, s)."""
+
+    text: str
+    severity: Severity
+    at: float
+    until: float
+
+    @property
+    def glyph(self) -> str:
+        """The sign in front, so that the severity does not rest on colour."""
+        return GLYPHS[self.severity]
+
+    @property
+    def remaining(self) -> float:
+        """Seconds for which it is still shown; not above 0 when that is over."""
+        return self.until - monotonic()
 
 
 class Room(Protocol):
@@ -81,7 +104,7 @@ class Room(Protocol):
     def silent_hosts(self) -> frozenset[str]:
         """Hosts whose link is not up: what is shown of them may be out of date."""
 
-    def read_hosts(self) -> None:
+    async def read_hosts(self) -> None:
         """Reads the host book again, after one was added or removed."""
 
     async def reread(self) -> None:
@@ -99,7 +122,20 @@ class Room(Protocol):
         """Shows one line for a few seconds. The text is never read as markup."""
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs `work` in the background; a `UserError` it raises is shown."""
+        """Runs `work` in the background, whatever screen is shown meanwhile; an error it raises is said.
+
+        Work that comes back to a screen is given to that screen's own `run_worker`: it ends with the screen.
+        """
+
+    @property
+    def message(self) -> Said | None:
+        """The message to show now."""
+
+    def lend_terminal(self) -> AbstractAsyncContextManager[None]:
+        """Gives the terminal to another program within the block; the app goes on following its hosts.
+
+        Raises `UserError` where that cannot be done.
+        """
 
     async def confirm(self, title: str, text: str, *, key: str = "", verb: str, word: str = "") -> bool:
         """Asks before something is lost. True when `key` was pressed, or `word` typed and entered.
@@ -122,8 +158,8 @@ class Room(Protocol):
     async def action_go(self, name: str) -> None:
         """Goes to the screen called `name` in the top bar."""
 
-    def action_launch(self, host: str = "local") -> None:
-        """Opens the form that launches one stage on `host`."""
+    def action_launch(self, host: str = "") -> None:
+        """Opens the form that launches one stage, on `host` or on the one that it was left at."""
 
     # ---- Textual's own -------------------------------------------------------------------------------
 
@@ -132,6 +168,3 @@ class Room(Protocol):
 
     def copy_to_clipboard(self, text: str) -> None:
         """Sends `text` to the terminal's clipboard (OSC 52)."""
-
-    def suspend(self) -> AbstractContextManager[None]:
-        """Gives the terminal to another program within a `with` block."""

@@ -136,6 +136,7 @@ async def _open(app: ControlRoom, size: tuple[int, int]) -> AsyncIterator[tuple[
     async with app.run_test(size=size) as pilot:
         await settle(pilot)
         yield app, pilot
+    assert not app.unexpected, "an error was caught that nobody expected"
 
 
 async def settle(pilot: Pilot[str], until: Callable[[], bool] | None = None, timeout: float = 10.0) -> None:

@@ -272,7 +272,7 @@ async def test_an_end_and_an_alert_are_notified_once_with_a_bell(
         await app.reread()
         await app.reread()
         assert len(rings) == 2
-        assert any("out of memory" in note.message for note in app._notifications)
+        assert any("out of memory" in said.text for said in app.messages)
 
 
 async def test_a_silent_host_is_shown_as_stale(bench: Bench) -> None:

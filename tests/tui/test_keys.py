@@ -138,7 +138,7 @@ async def test_a_broken_keymap_is_reported_and_the_app_works(bench: Bench) -> No
     bench.run("one")
     (bench.layout.base / "keymap.toml").write_text('"nothing.there" = "x"\n')
     async with bench.open() as (app, pilot):
-        assert any("nothing.there" in note.message for note in app._notifications)
+        assert any("nothing.there" in said.text for said in app.messages)
         await pilot.press("question_mark")
         await settle(pilot)
         assert type(app.screen).__name__ == "Help"

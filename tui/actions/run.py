@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-import subprocess
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
@@ -78,38 +77,41 @@ async def copy_text(room: Room, text: str, what: str) -> None:
     room.say(f"{what} is on {place}" if not place.startswith("/") else f"{what} is in {place}")
 
 
-def open_shell(room: Room, run: RunRow) -> None:
-    """Suspends the app for a shell in the run's directory, until that exits."""
-    shell_on(room, run.host, f"runs/{run.run_id}")
+async def open_shell(room: Room, run: RunRow) -> None:
+    """Lends the terminal to a shell in the run's directory, until that exits."""
+    await shell_on(room, run.host, f"runs/{run.run_id}")
 
 
-def shell_on(room: Room, name: str, folder: str = "") -> None:
-    """A shell in `folder` under the host's base directory, on this machine or through ssh."""
-    from textual.app import SuspendNotSupported
+async def shell_on(room: Room, name: str, folder: str = "") -> None:
+    """A shell in `folder` under the host's base directory, on this machine or through ssh.
 
-    host = room.host(name)
-    where = f"{host.base_dir.rstrip('/')}/{folder}".rstrip("/")
-    inside = f'cd {quote(where)} && exec "${{SHELL:-/bin/sh}}" -i'
-    argv = shown = ["sh", "-c", inside]
-    if host.kind == "ssh":
-        ssh = ["ssh", "-t", *_ssh_options(room, name), "--", host.address]
-        # The login shell there may be fish or csh, which read such a line otherwise than sh does.
-        argv, shown = [*ssh, script_line(inside)], [*ssh, inside]
-    try:
-        with room.suspend():
-            print(f"\n{shlex.join(shown)}\nexit returns to the control room\n", flush=True)
-            try:
-                code = subprocess.run(argv, check=False).returncode
-            except OSError as error:
-                raise UserError(f"cannot start {argv[0]}: {error.strerror}") from error
-    except SuspendNotSupported:
-        room.say("this terminal cannot be suspended for a shell", "error")
-        return
-    except UserError as error:
-        room.say(str(error), "error")
-        return
+    `NANOCHAT_BASE_DIR` is set in it, so that a `nanochat` command there sees the same runs.
+    """
+    argv, shown = shell_command(room, name, folder)
+    async with room.lend_terminal():
+        print(f"\n{shlex.join(shown)}\nexit returns to the control room\n", flush=True)
+        try:
+            process = await asyncio.create_subprocess_exec(*argv)
+        except OSError as error:
+            raise UserError(f"cannot start {argv[0]}: {error.strerror}") from error
+        code = await process.wait()
     if code not in (0, 130):
         room.say(f"the shell exited with {code}", "warning")
+
+
+def shell_command(room: Room, name: str, folder: str = "") -> tuple[list[str], list[str]]:
+    """The command of such a shell, and how it is shown to a person."""
+    host = room.host(name)
+    where = f"{host.base_dir.rstrip('/')}/{folder}".rstrip("/")
+    inside = (
+        f"NANOCHAT_BASE_DIR={quote(host.base_dir)}; export NANOCHAT_BASE_DIR; "
+        f'cd {quote(where)} && exec "${{SHELL:-/bin/sh}}" -i'
+    )
+    if host.kind != "ssh":
+        return ["sh", "-c", inside], ["sh", "-c", inside]
+    ssh = ["ssh", "-t", *_ssh_options(room, name), "--", host.address]
+    # The login shell there may be fish or csh, which read such a line otherwise than sh does.
+    return [*ssh, script_line(inside)], [*ssh, inside]
 
 
 def _ssh_options(room: Room, name: str) -> list[str]:

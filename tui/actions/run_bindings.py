@@ -40,6 +40,4 @@ class RunActions:
         self._do(run_actions.copy_command)
 
     def action_shell(self) -> None:
-        run = self.chosen_run
-        if run is not None:
-            run_actions.open_shell(self.room, run)
+        self._do(run_actions.open_shell)

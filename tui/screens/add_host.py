@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -94,13 +96,14 @@ class AddHost(ModalScreen[str | None]):
                 ) from None
         return host
 
-    def action_add(self) -> None:
+    @work(exclusive=True)
+    async def action_add(self) -> None:
         from remote.hosts.book import HostBook
 
         room = cast("Room", self.app)
         try:
             host = self.host()
-            HostBook(room.layout).add(host)
+            await asyncio.to_thread(HostBook(room.layout).add, host)
         except UserError as error:
             self.query_one("#problem", Static).update(Content.styled(f"✗ {error}", "$error"))
             return

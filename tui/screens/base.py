@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
+from textual.await_remove import AwaitRemove
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.keys import KEYS
 from tui.widgets.bars import KeyBar, TopBar
+from tui.widgets.message_line import MessageLine
 
 if TYPE_CHECKING:
     from remote.runs import Change
@@ -48,6 +50,7 @@ class ControlScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield self.top_bar
         yield from self.body()
+        yield MessageLine()
         yield KeyBar()
 
     def body(self) -> Iterable[Widget]:
@@ -63,6 +66,11 @@ class ControlScreen(Screen[None]):
 
     def tick(self) -> None:
         """Called once a second, for what changes with time alone."""
+
+    def remove(self) -> AwaitRemove:
+        """Ends its work first: Textual does so last, when what that work comes back to has gone already."""
+        self.workers.cancel_node(self)
+        return super().remove()
 
     def leave_field(self) -> bool:
         """Moves focus out of a text field; False when no text field has it."""

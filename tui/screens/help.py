@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
@@ -37,6 +39,9 @@ TITLES = {
     "plots": "Plots",
 }
 
+WIDTH, BORDER = 92, 7
+"""Columns of the dialog at most, and how many of them are border, padding and scroll bar."""
+
 
 class Help(ModalScreen[None]):
     """The keys of `groups` and those that work everywhere, with the keymap applied."""
@@ -56,11 +61,20 @@ class Help(ModalScreen[None]):
             box.border_title = "help"
             box.border_subtitle = "esc closes · ctrl+p every action by name"
             yield Static(Content(self._about), classes="about")
-            for group in self._groups:
-                yield Static(Content.styled(TITLES[group], "bold $primary"), classes="group")
-                for key in KEYS[group]:
-                    with Horizontal(classes="key"):
-                        yield Static(
-                            Content.styled(keys_text(key, self._keymap), "bold $accent"), classes="keys"
-                        )
-                        yield Static(Content(key.help))
+            yield Static(self._list())  # one widget: two hundred of them would take half a second to mount
+
+    def _list(self) -> Content:
+        """Every group's title, then its keys, a help text that is too wide folded under itself."""
+        rows = {
+            group: [(keys_text(key, self._keymap), key.help) for key in KEYS[group]] for group in self._groups
+        }
+        width = max(cell_len(keys) for keys_and_help in rows.values() for keys, _ in keys_and_help)
+        room = max(20, min(WIDTH, int(self.app.size.width * 0.96)) - BORDER - width - 4)
+        lines: list[Content] = []
+        for group, keys_and_help in rows.items():
+            lines += [Content(""), Content.styled(TITLES[group], "bold $primary")]
+            for keys, text in keys_and_help:
+                folded = f"\n{' ' * (width + 4)}".join(textwrap.wrap(text, room))
+                pad = " " * (width - cell_len(keys))
+                lines.append(Content.assemble((f"  {keys}{pad}  ", "bold $accent"), folded))
+        return Content("\n").join(lines[1:])

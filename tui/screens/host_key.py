@@ -26,6 +26,16 @@ class HostKey(ModalScreen[bool]):
     def __init__(self, unknown: UnknownHostKey) -> None:
         super().__init__()
         self._unknown = unknown
+        self._withdrawn = False
+
+    def withdraw(self) -> None:
+        """Nobody waits for the answer any more: it goes away, or as soon as it is in front again."""
+        self._withdrawn = True
+        self.on_screen_resume()
+
+    def on_screen_resume(self) -> None:
+        if self._withdrawn and self.app.screen is self:
+            self.dismiss(False)
 
     def compose(self) -> ComposeResult:
         key = self._unknown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -179,7 +180,7 @@ class HostsScreen(PaneScreen):
             link = links.get(host.name)
             if link and link.status == "up" and host.name not in self._probed:
                 self._probed.add(host.name)
-                self.room.do(self._probe(host.name))
+                self.run_worker(self._probe(host.name))
         self._show_detail()
 
     def tick(self) -> None:
@@ -192,7 +193,10 @@ class HostsScreen(PaneScreen):
         name = self.current
         self._box.border_title = f"commands run on {name}" if self._commands else name
         if self._commands:
-            self._detail.update(_command_log(self.room.fleet.commands(name)))
+            try:
+                self._detail.update(_command_log(self.room.fleet.commands(name)))
+            except UserError as error:  # in the first moments there is no fleet to ask
+                self._detail.update(Content.styled(str(error), "$muted"))
             return
         link = self.room.links.get(name)
         parts = [*_link_lines(link)]
@@ -221,7 +225,7 @@ class HostsScreen(PaneScreen):
         self._probes.pop(name, None)
         self._commands = False
         self._show_detail()
-        self.room.do(self._probe(name))
+        self.run_worker(self._probe(name))
 
     def action_connect(self) -> None:
         self.room.do(self._connect(self.current))
@@ -246,19 +250,22 @@ class HostsScreen(PaneScreen):
 
         def added(name: str | None) -> None:
             if name:
-                self.room.read_hosts()
-                self.changed(frozenset())
-                self.table.move_to_key(name)
-                self.room.do(self._connect(name))
+                self.run_worker(self._added(name))
 
         self.app.push_screen(AddHost(), added)
+
+    async def _added(self, name: str) -> None:
+        await self.room.read_hosts()
+        self.changed(frozenset())
+        self.table.move_to_key(name)
+        await self._connect(name)
 
     def action_remove(self) -> None:
         name = self.current
         if name == "local":
             self.room.say("local is this machine and cannot be removed", "warning")
             return
-        self.room.do(self._remove(name))
+        self.run_worker(self._remove(name))
 
     async def _remove(self, name: str) -> None:
         live = sum(run.live for run in self.room.rows if run.host == name)
@@ -268,18 +275,18 @@ class HostsScreen(PaneScreen):
         if not await self.room.confirm(f"Remove {name} from the list?", detail, word=name, verb="remove it"):
             return
         fleet = self.room.fleet
-        fleet.hosts.remove(name)
+        await asyncio.to_thread(fleet.hosts.remove, name)
         await fleet.disconnect(name)
         self._probes.pop(name, None)
         self._probed.discard(name)
-        self.room.read_hosts()
+        await self.room.read_hosts()
         self.changed(frozenset())
 
     def action_launch_here(self) -> None:
         self.room.action_launch(self.current)
 
     def action_shell(self) -> None:
-        run_actions.shell_on(self.room, self.current)
+        self.room.do(run_actions.shell_on(self.room, self.current))
 
 
 def _link_lines(link: Link | None) -> list[Content]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from textual import events
+from textual import events, work
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.timer import Timer
@@ -30,7 +31,7 @@ from tui.widgets.form import OptionForm, describe
 
 if TYPE_CHECKING:
     from remote.hosts.book import Host
-    from remote.runs import Probe
+    from remote.runs import Change, Probe, RunRequest
 
 FIRST_STAGE = "base_train"
 SIDE_BY_SIDE = 110
@@ -97,6 +98,17 @@ class LaunchScreen(PaneScreen):
     def on_mount(self) -> None:
         self._show_stage()
 
+    def begin(self, host: str = "") -> None:
+        """Called before the form is shown anew: puts the cursor on the stage, and `host` into its field."""
+        self._host = host or self._host
+        if self.is_mounted:
+            self.query_one("#stage", Choice).focus()
+            if host:
+                self.query_one("#host", Choice).value = host
+
+    def changed(self, changes: frozenset[Change]) -> None:
+        self.query_one("#host", Choice).offer([host.name for host in self.room.hosts])
+
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.width >= SIDE_BY_SIDE, "-side")
         self.set_class(event.size.height < LOW, "-low")
@@ -161,27 +173,33 @@ class LaunchScreen(PaneScreen):
         self._timer = self.set_timer(TYPING_PAUSE, self._show_estimate)
 
     def _show_estimate(self) -> None:
-        shown = self.query_one("#estimate", Static)
         if self._stage != ESTIMATED or self.form.errors():
             return
         options, host = self.form.instance(), self._target()
         assert isinstance(options, BaseTrainOptions)
         if host.name not in self._probes:
             self._probes[host.name] = None
-            self.room.do(self._probe(host.name))
-        machine, where = machine_of(host, self._probes[host.name], self.room.rows, options.nproc)
+            self.run_worker(self._probe(host.name))
+        self._estimate(options, host)
+
+    @work(group="estimate", exclusive=True)
+    async def _estimate(self, options: BaseTrainOptions, host: Host) -> None:
+        """Reads sizes on this machine in a thread, then shows the estimate."""
         layout, here = self.room.layout, host.kind == "local"
-        size = tokenizer_size(layout.tokenizer_dir(options.tokenizer_dir if here else ""))
-        tokens = validation_tokens_in(layout.data_dir(options.data_dir)) if here else None
-        shown.update(estimate_text(options, machine, where, size, tokens))
+        folder = layout.tokenizer_dir(options.tokenizer_dir if here else "")
+        size = await asyncio.to_thread(tokenizer_size, folder)
+        data = layout.data_dir(options.data_dir)
+        tokens = await asyncio.to_thread(validation_tokens_in, data) if here else None
+        machine, where = machine_of(host, self._probes.get(host.name), self.room.rows, options.nproc)
+        text = estimate_text(options, machine, where, size, tokens)
+        self.query_one("#estimate", Static).update(text)
 
     async def _probe(self, name: str) -> None:
         try:
             self._probes[name] = await self.room.fleet.probe(name)
         except UserError:
             return  # the Hosts screen shows what is wrong with a host
-        if self.is_mounted:
-            self._show_estimate()
+        self._show_estimate()
 
     def _show_command(self) -> None:
         self._schedule_estimate()
@@ -230,20 +248,20 @@ class LaunchScreen(PaneScreen):
         self.room.do(run_actions.copy_text(self.room, self.command(), "the command"))
 
     def action_start(self) -> None:
+        from remote.runs import RunRequest
+
         errors = self.form.errors()
         if errors:
             self.room.say(errors[0], "error")
         elif not self._starting:
             self._starting = True
-            self.room.do(self._launch())
+            name = self.query_one("#name", Input).value.strip() or self._stage
+            request = RunRequest(self._stage, changed(self.form.instance()), name)
+            self.room.do(self._launch(self._target().name, request))
 
-    async def _launch(self) -> None:
-        from remote.runs import RunRequest
-
-        name = self.query_one("#name", Input).value.strip() or self._stage
-        request = RunRequest(self._stage, changed(self.form.instance()), name)
-        host = self._target().name
-        self.room.say(f"starting {name} on {host} …")
+    async def _launch(self, host: str, request: RunRequest) -> None:
+        """Goes on when the screen is left meanwhile."""
+        self.room.say(f"starting {request.name} on {host} …")
         try:
             keys = await self.room.fleet.launch(host, [request])
         finally:

@@ -177,11 +177,12 @@ class PlanScreen(PaneScreen):
             self.room.say(entry.error if entry else "choose a plan first", "error")
         elif not self._starting:
             self._starting = True
-            self.room.do(self._start(entry.plan))
+            self.room.do(self._start(entry.plan, self.query_one("#host", Choice).value))
 
-    async def _start(self, plan: Plan) -> None:
+    async def _start(self, plan: Plan, host: str) -> None:
+        """Goes on when the screen is left meanwhile."""
         try:
-            await start_plan(self.room, plan, self.query_one("#host", Choice).value)
+            await start_plan(self.room, plan, host)
         finally:
             self._starting = False
 

@@ -52,6 +52,17 @@ class Choice(Widget, can_focus=True):
             self.refresh()
             self.post_message(self.Changed(self, value))
 
+    def offer(self, values: Sequence[str]) -> None:
+        """Other values to choose from; the one chosen stays if it is among them."""
+        if list(values) != self.values:
+            chosen = self.value
+            self.values, self._shown, self._at = list(values), list(values), 0
+            if chosen in self.values:
+                self._at = self.values.index(chosen)
+            self.refresh(layout=True)
+            if self.value != chosen:
+                self.post_message(self.Changed(self, self.value))
+
     def action_step(self, by: int) -> None:
         if len(self.values) > 1:
             self.value = self.values[(self._at + by) % len(self.values)]

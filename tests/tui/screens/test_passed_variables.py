@@ -74,4 +74,4 @@ async def test_a_warning_of_the_fleet_is_shown(room: Bench) -> None:
         assert room.fleet.warn is not None
         room.fleet.warn("NOWHERE is not [b]set[/b] here")
         await asyncio.sleep(0)
-        await settle(pilot, lambda: any("[b]set[/b]" in note.message for note in app._notifications))
+        await settle(pilot, lambda: any("[b]set[/b]" in said.text for said in app.messages))
