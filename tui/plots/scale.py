@@ -20,6 +20,8 @@ _DECADES = (1, 2, 5, 10, 20, 50, 100, 200)
 _SPLIT_FROM = 6
 """Rows a decade from which its 2 and 5 are labelled too."""
 _NEAR_CENTRE = 0.125
+_LEAST_FILLED = 0.7
+"""The share of a log axis that the values must fill for its limits to be moved to where ticks align."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ def _fitted_log(low: float, high: float, rows: int, width: int) -> Scale:
             cost = height * _few(ticks, rows)
             if (first - 0.5 + rows) * height >= top and ticks >= 2 and cost < least:
                 best, least = fit, cost
-    if best is None or max(map(abs, best.limits(rows))) > 307:
+    wasteful = best is None or top - bottom < _LEAST_FILLED * rows * best.height
+    if best is None or wasteful or max(map(abs, best.limits(rows))) > 307:
         margin = max(0.02, 0.04 * (top - bottom))
         low, high = 10 ** max(-307.0, bottom - margin), 10 ** min(307.0, top + margin)
         return given(low, high, rows=rows, log=True, width=width)

@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from nanochat.common.text import duration, percent, sanitize
 from remote.key_metric import key_figure
-from remote.run_summary import elapsed, eta, extent, progress, speed
+from remote.run_summary import elapsed, eta, extent, mean_speed, progress, speed
 from remote.runs import host_time
 from tui.style.status import ROLE_STYLES, status_style
 
@@ -98,7 +98,7 @@ def _pace(run: RunRow) -> str:
     pace = speed(run)
     if not pace.text:
         return ""
-    return f"{'' if run.live or pace.name != 'tok/s' else 'mean '}{pace.text} {pace.name}"
+    return f"{'' if run.live or mean_speed(run) is None else 'mean '}{pace.text} {pace.name}"
 
 
 def stale_words(link: Link | None, now: float) -> str:

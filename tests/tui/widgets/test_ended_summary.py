@@ -1,9 +1,13 @@
 """What an ended run came to: how it ended and why, its best evaluation, mean speed and checkpoint."""
 
+from dataclasses import replace
+
 from nanochat.run.events import Event
+from remote.run_summary import speed
+from remote.runs import RunRow
 from tests.tui.conftest import NOW, Bench, settle
 from tui.screens.run import RunScreen
-from tui.widgets.ended_summary import EndedSummary, Outcome, best_eval
+from tui.widgets.ended_summary import EndedSummary, Outcome, best_eval, summary_rows
 from tui.widgets.machine_lines import NO_TELEMETRY
 
 
@@ -24,6 +28,20 @@ def test_a_later_attempt_supersedes_evaluations_from_its_first_step_on() -> None
     outcome.add([event("eval", step, **{"val/bpb": bpb}) for step, bpb in ((0, 3.0), (50, 2.0), (100, 0.1))])
     outcome.add([event("stage_start", None, from_step=60), event("eval", 100, **{"val/bpb": 1.5})])
     assert best_eval(outcome) == ("val/bpb", 100, 1.5)
+
+
+def test_the_mean_speed_is_that_of_the_header() -> None:
+    run = RunRow("a/b", "a", "b", status="stopped", attempt=1, step=1000, results={"tok_per_sec": 2039.0})
+    assert ("mean speed", "2.04k tok/s") in lines_of(run)
+    assert speed(run).text == "2.04k"
+    totals = {"train/total_tokens": 4_000_000, "train/total_time": 2000.0, "train/tok_per_sec": 1060.0}
+    assert ("mean speed", "1.98k tok/s") in lines_of(replace(run, results={}, latest=totals))
+    last = lines_of(replace(run, results={}, latest={"train/tok_per_sec": 1060.0}))
+    assert ("last speed", "1.06k tok/s") in last and "mean speed" not in dict(last)
+
+
+def lines_of(run: RunRow) -> list[tuple[str, str]]:
+    return [(name, "".join(text for text, _ in values)) for name, values in summary_rows(run, Outcome())]
 
 
 async def test_an_ended_run_shows_its_summary_and_says_when_its_gauges_are_from(bench: Bench) -> None:
