@@ -73,6 +73,7 @@ class RunScreen(MarkActions, RunActions, PaneScreen):
         self.header = RunHeader(id="header")
         self.panes = PaneTabs(PANES, id="panes")
         self.plots = PlotGrid(unicode=self.room.unicode, id="plots")
+        self.plots.set_looks(self.room.setting("plots"))
         self.gpus = GpuGrid(unicode=self.room.unicode, id="gpus")
         self.summary = EndedSummary(id="summary")
         self.outcome = Outcome()
@@ -313,6 +314,9 @@ class RunScreen(MarkActions, RunActions, PaneScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         hidden = self._narrow and self.pane in ("log", "machine", "samples")
         return super().check_action(action, parameters) and not (action == "plot" and hidden)
+
+    def on_plot_grid_looks_changed(self) -> None:
+        self.room.remember("plots", self.plots.looks)
 
     def on_plot_grid_full_changed(self) -> None:
         self._show_pane("plots" if self.plots.full is not None else self.pane)

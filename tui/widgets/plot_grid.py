@@ -54,6 +54,9 @@ class PlotGrid(Widget):
     class FullChanged(Message):
         """One plot was given the whole screen, or gave it back."""
 
+    class LooksChanged(Message):
+        """What `looks` tells was changed by key."""
+
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("plots")]
     DEFAULT_CSS = """
     PlotGrid { height: 1fr; width: 1fr; }
@@ -146,14 +149,34 @@ class PlotGrid(Widget):
         for plot in self._plots():
             plot.set_alerts(self._alerts)
 
+    @property
+    def looks(self) -> dict[str, object]:
+        """How plots look whatever the run: to be kept for the next start."""
+        view = self.view
+        return {"smoothing": view.smoothing, "log": view.log, "axis": view.axis, "columns": self.columns}
+
+    def set_looks(self, kept: object) -> None:
+        """Take over what `looks` told once; what makes no sense is left out."""
+        known = kept if isinstance(kept, Mapping) else {}
+        log_y, columns = known.get("log"), known.get("columns")
+        smoothing = next(
+            (share for share in SMOOTHINGS if share == known.get("smoothing")), self.view.smoothing
+        )
+        axis = next((axis for axis in AXES if axis == known.get("axis")), self.view.axis)
+        self.view = replace(self.view, smoothing=smoothing, axis=axis, log=log_y is True)
+        self.columns = columns if type(columns) is int and 0 <= columns <= MOST_COLUMNS else 0
+        self._arrange()
+
     def next_smoothing(self) -> float:
         """The next of `SMOOTHINGS`; returns it."""
         at = SMOOTHINGS.index(self.view.smoothing) if self.view.smoothing in SMOOTHINGS else -1
         self._set_view(replace(self.view, smoothing=SMOOTHINGS[(at + 1) % len(SMOOTHINGS)]))
+        self.post_message(self.LooksChanged())
         return self.view.smoothing
 
     def toggle_log(self) -> bool:
         self._set_view(replace(self.view, log=not self.view.log, y=None))
+        self.post_message(self.LooksChanged())
         return self.view.log
 
     def toggle_superseded(self) -> bool:
@@ -167,6 +190,7 @@ class PlotGrid(Widget):
         at = axes.index(self.view.axis) if self.view.axis in axes else -1
         self.cursor = None
         self._set_view(replace(self.view, axis=axes[(at + 1) % len(axes)], x=None))
+        self.post_message(self.LooksChanged())
         return self.view.axis
 
     @property
@@ -188,9 +212,11 @@ class PlotGrid(Widget):
         self.post_message(self.FullChanged())
 
     def next_columns(self) -> int:
-        """One more plot side by side, up to four, then as many as fit well (0); returns the number."""
-        self.columns = (self.columns + 1) % (MOST_COLUMNS + 1)
+        """One more plot side by side, up to what fits, then as many as read well (0); returns the number."""
+        most = self._most_columns(NARROWEST, len(self.metrics))
+        self.columns = self.columns + 1 if self.columns < most else 0
         self._arrange()
+        self.post_message(self.LooksChanged())
         return self.columns
 
     def go_to(self, x: float | None) -> None:
@@ -222,9 +248,9 @@ class PlotGrid(Widget):
         (width, height), count = self.size, max(1, count)
         most_rows = max(1, height // PLOT_HEIGHT)
         if self.columns:
-            wanted = range(1, 1 + max(1, min(self.columns, width // NARROWEST, count)))[-1:]
+            wanted = [min(self.columns, self._most_columns(NARROWEST, count))]
         else:
-            wanted = range(1, 1 + max(1, min(MOST_COLUMNS, width // PLOT_WIDTH, count)))
+            wanted = [*range(1, 1 + self._most_columns(PLOT_WIDTH, count))]
 
         def merit(columns: int) -> tuple[int, float]:
             rows = min(most_rows, ceil(count / columns))
@@ -233,6 +259,9 @@ class PlotGrid(Widget):
 
         best = max(wanted, key=merit)
         return best, max(1, min(most_rows, ceil(count / best)))
+
+    def _most_columns(self, width: int, count: int) -> int:
+        return max(1, min(MOST_COLUMNS, self.size.width // width, count))
 
     def _arrange(self) -> None:
         """Put the plots of one page in place: the one with the current plot, else the present one."""

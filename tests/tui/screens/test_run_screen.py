@@ -467,3 +467,16 @@ async def test_table_header_and_commands_tell_the_figures_of_the_plots(bench: Be
         assert run is not None
         assert f"loss {told}" in figures(run)
         assert cells(run, silent=False)["figure"][0] == f"loss {told}"
+
+
+async def test_how_plots_look_is_kept_for_the_next_start(bench: Bench) -> None:
+    key = bench.run("demo", status="running")
+    bench.training(key, steps=20)
+    async with bench.open() as (app, pilot):
+        await drawn(app, pilot)
+        await pilot.press("e", "l", "C")
+        looks = app.screen.query_one(PlotGrid).looks
+        await settle(pilot, lambda: app.setting("plots") == looks)
+    async with bench.open() as (app, pilot):
+        assert app.screen.query_one(PlotGrid).looks == looks
+        assert looks == {"smoothing": 0.05, "log": True, "axis": "step", "columns": 1}

@@ -386,21 +386,36 @@ async def test_in_full_screen_arrow_keys_go_to_the_next_metric() -> None:
         assert [plot.metric for plot in shown_again if plot.has_focus] == ["val/bpb"]
 
 
-async def test_the_number_of_columns_is_chosen_by_key() -> None:
+@pytest.mark.parametrize(
+    ("width", "walk"), [(120, [1, 2, 3, 4, 0, 1]), (72, [1, 2, 3, 0, 1, 2]), (30, [1, 0, 1, 0, 1, 0])]
+)
+async def test_the_number_of_columns_is_chosen_by_key(width: int, walk: list[int]) -> None:
     app = Room()
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(width, 40)) as pilot:
         grid = app.query_one(PlotGrid)
         grid.load("here/a", "d4", training())
         shown = await settled(pilot, 4)
         shown[0].focus()
-        widths = []
-        for _ in range(5):
+        for expected in walk:
             await pilot.press("C")
             shown = await settled(pilot)
-            widths.append(
-                (grid.columns, grid.shape(4)[0], shown[0].size.width >= 120 // grid.shape(4)[0] - 1)
-            )
-        assert widths == [(1, 1, True), (2, 2, True), (3, 3, True), (4, 4, True), (0, 2, True)]
+            columns, _ = grid.shape(4)
+            assert grid.columns == expected
+            assert columns == expected or not expected
+            assert shown[0].size.width >= width // columns - 1
+
+
+async def test_what_was_kept_of_the_looks_is_taken_over_where_it_makes_sense() -> None:
+    app = Room()
+    async with app.run_test(size=(120, 40)):
+        grid = app.query_one(PlotGrid)
+        kept = {"smoothing": 0.05, "log": True, "axis": "tokens", "columns": 3}
+        grid.set_looks(kept)
+        assert grid.looks == kept
+        for junk in (None, 7, {"smoothing": 0.9, "log": 1, "axis": [], "columns": 99}, {"columns": True}):
+            grid.set_looks(junk)
+            assert (grid.view.log, grid.columns, grid.view.axis) == (False, 0, "tokens")
+            assert grid.view.smoothing == 0.05
 
 
 async def test_the_raw_line_is_behind_every_plot_and_its_value_in_the_focused_ones_title() -> None:
