@@ -212,3 +212,12 @@ def test_runs_of_different_lengths_are_told_as_smoothed_over_a_share() -> None:
         runs.append(run)
     frame = draw(PlotSpec("train/loss", tuple(runs), View(smoothing=0.02), 100, 12, DARK))
     assert "⟨ema 2 %⟩" in Drawn(frame, []).text("train/loss")
+
+
+def test_the_cursor_in_a_zoomed_plot_reads_no_point_that_is_out_of_view() -> None:
+    run = RunMetrics("d4")
+    run.ingest({"val/bpb": [(i, 250 * i, 1000.0 + i, 3.0 - i, 1) for i in range(3)]})
+    frame = draw(PlotSpec("val/bpb", (run,), View(x=(120, 260)), 60, 12, DARK))
+    assert "step 250  2" in Drawn(frame, []).text("val/bpb", cursor=121)
+    empty = draw(PlotSpec("val/bpb", (run,), View(x=(120, 240)), 60, 12, DARK))
+    assert "no value here" in Drawn(empty, []).text("val/bpb", cursor=121)
