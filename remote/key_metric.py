@@ -53,7 +53,12 @@ def told(run: RunRow, metric: str) -> float | str | None:
 
 
 def key_figure(run: RunRow) -> Figure:
-    """The figure the run is rated by, empty when it has reported none yet."""
+    """The figure the run is rated by, empty when it has reported none yet.
+
+    While most of its log is still to be read that is how far the reading is: no figure is the run's yet.
+    """
+    if run.partial:
+        return Figure("reading", f"{int(100 * run.share_read)} %")
     for metric, name in KEY_FIGURES:
         value = told(run, metric)
         if value is not None:

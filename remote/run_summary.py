@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nanochat.common.text import amount, duration, percent, short
+from nanochat.common.text import amount, duration, percent, short, size_bytes
 from remote.key_metric import Figure, told
 from remote.store.summary import as_number
 
@@ -21,6 +21,14 @@ def progress(run: RunRow) -> float | None:
     if run.unit == "step" and run.total_steps > 0 and run.step is not None:
         return max(0.0, min(1.0, run.step / run.total_steps))
     return None
+
+
+def reading(run: RunRow) -> str:
+    """`reading 21 % (34M of 159M)` while the figures are those of a part of the run; else empty."""
+    if not run.partial:
+        return ""
+    share = int(100 * run.share_read)  # never 100 % before it is
+    return f"reading {share} % ({size_bytes(run.read_bytes)} of {size_bytes(run.size_bytes)})"
 
 
 def steps(run: RunRow) -> str:

@@ -116,6 +116,11 @@ class RunRow:
         return self.size_bytes - self.read_bytes > UNREAD
 
     @property
+    def share_read(self) -> float:
+        """The fraction of the event log that has been read here."""
+        return self.read_bytes / self.size_bytes if self.size_bytes else 1.0
+
+    @property
     def live(self) -> bool:
         """True while the run may still produce events."""
         return self.status in LIVE

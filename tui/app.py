@@ -127,6 +127,11 @@ class ControlRoom(StandingApp):
         return self.feed.store
 
     @property
+    def trouble(self) -> str:
+        """Why the store cannot be written at present, as one line; empty while all is well."""
+        return self.feed.trouble
+
+    @property
     def frozen(self) -> bool:
         """True while the display does not follow the data."""
         return self.feed.frozen
@@ -266,12 +271,19 @@ class ControlRoom(StandingApp):
         self._show_title()
 
     def _tick(self) -> None:
+        self._show_trouble()
         if self.frozen or not self.screen_stack:  # the timer may fire after the screens are closed
             return
         self.links = self.feed.links(self.hosts)
         screen = self.screen
         if isinstance(screen, ControlScreen):
             screen.tick()
+
+    def _show_trouble(self) -> None:
+        """A store that cannot be written concerns every screen: what is shown may be behind."""
+        for screen in self.screen_stack:
+            if isinstance(screen, ControlScreen):
+                screen.banner.show(self.trouble)
 
     def _show_title(self) -> None:
         from tui.data.window_title import title_sequence, window_title

@@ -87,6 +87,10 @@ class Room(Protocol):
         """The keys that the keymap file remaps, by the id of their action."""
 
     @property
+    def trouble(self) -> str:
+        """Why the store cannot be written at present, as one line; empty while all is well."""
+
+    @property
     def frozen(self) -> bool:
         """True while the display does not follow the data."""
 

@@ -46,7 +46,6 @@ def event_lines(steps: int, metrics: int, began: float = BEGAN) -> Iterator[str]
     """The event log of a training: 260 bytes a step with 8 metrics, an evaluation every thousandth."""
     rng = random.Random(steps)
     names = [*_NAMES, *(f"train/extra_{number}" for number in range(metrics))][:metrics]
-    head = "".join(f'"{name}":%s,' for name in names)[:-1]
     start = {"stage": "base_train", "attempt": 1, "from_step": 0, "total_steps": steps, "unit": "step"}
     yield _line(0, began, "stage_start", None, json.dumps(start))
     seq = 1
@@ -63,12 +62,16 @@ def event_lines(steps: int, metrics: int, began: float = BEGAN) -> Iterator[str]
             0.31 * step + noise,
         ]
         values = [round(value, 6) for value in (*values, *(noise * number for number in range(metrics)))]
-        yield _line(seq, began + step, "metric", step, ("{" + head + "}") % tuple(values[:metrics]))
+        yield _line(seq, began + step, "metric", step, _data(names, values))
         seq += 1
         if step % EVAL_EVERY == 0:
             yield _line(seq, began + step, "eval", step, '{"val/bpb":%s}' % (0.8 + 1 / (1 + step / 1000)))
             seq += 1
     yield _line(seq, began + steps, "stage_end", None, '{"status":"succeeded","results":{}}')
+
+
+def _data(names: list[str], values: list[float]) -> str:
+    return json.dumps(dict(zip(names, values, strict=False)), separators=(",", ":"))
 
 
 def _line(seq: int, t: float, kind: str, step: int | None, data: str) -> str:

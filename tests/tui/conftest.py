@@ -12,8 +12,9 @@ import pytest
 from textual.pilot import Pilot
 
 from nanochat.common.paths import Layout
-from remote.fleet.fleet import Fleet
-from remote.runs import Gpu, Link, Probe, RunRequest, run_key
+from remote.agent.search import MOST_SECONDS, Wanted, find_lines
+from remote.fleet.fleet import Fleet, found_of
+from remote.runs import Found, Gpu, Link, Probe, RunRequest, run_key
 from remote.store.store import Store
 from tui.app import ControlRoom
 
@@ -68,6 +69,14 @@ class QuietFleet(Fleet):
         at = max(0, len(text) + offset) if offset < 0 else min(offset, len(text))
         self.asked.append(("console", (key, at, size)))
         return text[at : at + size], at, len(text)
+
+    async def search(
+        self, key: str, file: str, text: str, *, offset: int = -1, back: bool = True, most: int = 1
+    ) -> Found:
+        log = self.text.get(key, b"")
+        self.asked.append(("search", (key, text, offset, back)))
+        wanted = Wanted(text, offset, back, most, MOST_SECONDS)
+        return found_of("local", find_lines(lambda at, size: log[at : at + size], len(log), wanted))
 
     def launched(self) -> list[RunRequest]:
         """The requests of every launch."""

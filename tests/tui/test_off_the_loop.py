@@ -58,7 +58,7 @@ async def test_a_long_run_is_read_ingested_and_drawn_off_the_loop_and_grows_by_w
     host, run_id = long_run.split("/")
     calls = Calls()
     calls.watch(monkeypatch, RunReader, "read_update", lambda *_: 0)
-    calls.watch(monkeypatch, Series, "extend", lambda series, rows: len(rows))
+    calls.watch(monkeypatch, Series, "add_values", lambda series, points: len(points))
     calls.watch(monkeypatch, tui.widgets.plot, "draw_frame", lambda *_: 0)
     async with bench.open(size=(200, 60)) as (app, pilot):
         await app.action_go("runs")
@@ -67,8 +67,8 @@ async def test_a_long_run_is_read_ingested_and_drawn_off_the_loop_and_grows_by_w
         await settle(pilot, lambda: "train/loss" in grid.metrics, timeout=60)
         await settle(pilot, lambda: all(plot.frame for plot in grid.query(Plot) if plot.region), timeout=30)
         series = grid._runs[long_run].series["train/loss"]
-        opened = sum(calls.rows("extend"))
-        calls_before = len(calls.rows("extend"))
+        opened = sum(calls.rows("add_values"))
+        calls_before = len(calls.rows("add_values"))
         for step in range(EVENTS, EVENTS + 8):
             bench.store.ingest(
                 host,
@@ -80,7 +80,7 @@ async def test_a_long_run_is_read_ingested_and_drawn_off_the_loop_and_grows_by_w
             app.feed._note(Change("events", host, run_id))
             await settle(pilot, lambda want=step: series.stats().last.step == want, timeout=20)  # type: ignore[misc]
     assert opened == POINTS, "each of the run's points is ingested, and once"
-    assert calls.rows("extend")[calls_before:] == [1] * 8, "a live point costs one point"
-    assert {name for name, _, _ in calls.seen} == {"read_update", "extend", "draw_frame"}
+    assert calls.rows("add_values")[calls_before:] == [1] * 8, "a live point costs one point"
+    assert {name for name, _, _ in calls.seen} == {"read_update", "add_values", "draw_frame"}
     here = threading.get_ident()
     assert not [name for name, thread, _ in calls.seen if thread == here]

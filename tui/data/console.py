@@ -65,10 +65,14 @@ class Console:
 
     async def to_start(self) -> None:
         """Moves the window to the first chunk."""
-        await self.to_offset(0)
+        await self._begin_at(0)
 
-    async def to_offset(self, offset: int) -> None:
-        """Moves the window to begin at `offset`, the first byte of a line."""
+    async def around(self, offset: int) -> None:
+        """Moves the window so that the line at byte `offset` is in it, with lines before and after."""
+        await self._begin_at(offset)
+        await self.older()
+
+    async def _begin_at(self, offset: int) -> None:
         data, offset, self.size = await self._fetch(offset, CHUNK)
         self._restart(offset)
         self._append(data)

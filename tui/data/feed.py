@@ -59,6 +59,12 @@ class Feed:
             self._own_store = Store(self.layout.store)
         return self._own_store
 
+    @property
+    def trouble(self) -> str:
+        """Why the store cannot be written at present; empty while all is well, and before it is opened."""
+        store = self.fleet.store if self.fleet is not None else self._own_store
+        return "" if store is None or not store.trouble else f"{store.trouble}; what is shown may be old"
+
     async def rows(self) -> list[RunRow]:
         """Every run, newest first, read in a worker thread: only what changed since the last time.
 

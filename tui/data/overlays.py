@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from tui.data.run_reader import Row, RunReader
+from tui.data.run_reader import RunReader
 
 if TYPE_CHECKING:
+    from remote.store.series import Series
     from remote.store.store import Store
 
-Deliver = Callable[[str, Mapping[str, Sequence[Row]]], Awaitable[None]]
+Deliver = Callable[[str, "Mapping[str, Series]"], Awaitable[None]]
 
 
 class Overlays:

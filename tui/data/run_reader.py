@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,20 +9,18 @@ from nanochat.common.text import sanitize
 
 if TYPE_CHECKING:
     from nanochat.run.events import Event
+    from remote.store.series import Series
     from remote.store.store import Store
 
 KEY_EVENTS = ("stage_start", "eval", "sample", "checkpoint", "alert", "stage_end")
 """The kinds of events that the Run screen shows one by one."""
-
-Row = tuple[int, int | None, float, float, int]
-"""A metric point: (seq, step, unix time in s, value, attempt)."""
 
 
 @dataclass
 class RunUpdate:
     """What is new of a run: points by metric, and key events and telemetry events in order of seq."""
 
-    metrics: dict[str, Sequence[Row]] = field(default_factory=dict)
+    metrics: dict[str, Series] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     telemetry: list[Event] = field(default_factory=list)
 
@@ -44,11 +41,9 @@ class RunReader:
     def read_update(self) -> RunUpdate:
         """Everything since the last call."""
         update = RunUpdate()
-        for name in self._store.metric_names(self.key):
-            series = self._store.series(self.key, name, self._seq.get(name, -1))
-            if len(series):
-                self._seq[name] = series.seq[-1]
-                update.metrics[sanitize(name, 60)] = _rows(series.points())
+        for name, series in self._store.all_series(self.key, self._seq).items():
+            self._seq[name] = series.seq[-1]
+            update.metrics[sanitize(name, 60)] = series
         update.events = self._store.events(self.key, self._events, KEY_EVENTS)
         if update.events:
             self._events = update.events[-1].seq
@@ -59,10 +54,3 @@ class RunReader:
         if update.telemetry:
             self._telemetry = update.telemetry[-1].seq
         return update
-
-
-def _rows(points: Sequence[tuple[int, int, float, float, int]]) -> Sequence[Row]:
-    """The store writes step -1 where an event carried none."""
-    if not any(point[1] < 0 for point in points):
-        return points
-    return [(seq, step if step >= 0 else None, t, value, attempt) for seq, step, t, value, attempt in points]

@@ -31,9 +31,10 @@ def _figures(line: Columns) -> Figures | None:
 
 
 def _best(spec: PlotSpec, trace: Trace, x: tuple[float, float]) -> Reading | None:
-    """The run's best evaluation; None where it is out of view, or cannot be drawn on a log axis."""
+    """The run's best evaluation; None while more are to be read, where it is out of view, or on a log axis
+    that cannot show it."""
     direction, stats = better(spec.metric), trace.series.stats()
-    if stats is None or direction == 0 or not evaluated(spec.metric):
+    if stats is None or direction == 0 or not evaluated(spec.metric) or spec.view.partial:
         return None
     best = stats.lowest if direction < 0 else stats.highest
     in_view = x[0] <= trace.run.x_of(best, spec.view.axis) <= x[1]

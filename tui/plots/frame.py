@@ -33,6 +33,8 @@ class View:
     log: bool = False
     smoothing: float = 0.0
     superseded: bool = False
+    partial: bool = False
+    """Whether the run has more points than have been read: the best of them is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)

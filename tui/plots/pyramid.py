@@ -31,6 +31,11 @@ class MinMaxPyramid:
         self.values.extend(values)
         self._grow()
 
+    def adopt(self, values: array[float]) -> None:
+        """Make `values` its own, without a copy; it must be empty, and nobody else may change them."""
+        self.values = values
+        self._grow()
+
     def truncate(self, length: int) -> None:
         """Drop every value from index `length` on."""
         del self.values[length:]

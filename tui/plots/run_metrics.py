@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
-from tui.plots.series import Key, Reading, Row, Series
+from remote.store.series import Series as StoredSeries
+from tui.plots.series import Key, Keys, Points, Reading, Row, Series, plain_keys
 
 AXES = ("step", "tokens", "FLOPs", "active time", "clock")
 _SOURCES = {"tokens": "train/total_tokens", "FLOPs": "train/total_flops", "active time": "train/total_time"}
@@ -87,28 +89,68 @@ class RunMetrics:
         self.series: dict[str, Series] = {}
         self._attempt_starts: dict[int, float] = {}
 
-    def ingest(self, metrics: Mapping[str, Sequence[Row]]) -> None:
-        """Append rows of (seq, step, t, value, attempt) per metric, each in order of seq.
+    def ingest(self, metrics: Mapping[str, Points]) -> None:
+        """Append points per metric, each in order of seq.
 
-        A later attempt supersedes from its first step on in every metric, also in those that have no point of
-        their own yet in that attempt.
+        Columns become the series' own. A later attempt supersedes from its first step on in every metric,
+        also in those that have no point of their own yet in that attempt.
         """
-        for name, rows in metrics.items():
+        for name, points in metrics.items():
             if name not in self.series:
                 self.series[name] = Series(name)
-            self.series[name].extend(rows)
-            self._note_attempts(rows)
+            if not isinstance(points, StoredSeries):
+                self.series[name].extend(points)
+                self._note_attempts(points)
+        for together in _same_events(metrics):
+            for stretch in _stretches(together):
+                self._extend(stretch)
         for attempt, step in self._attempt_starts.items():
             for series in self.series.values():
                 if series.attempt < attempt:
                     series.supersede(step)
 
+    def _extend(self, metrics: Mapping[str, StoredSeries]) -> None:
+        """Extends metrics of the same events; those that lie at the same steps and times share them."""
+        first = next(iter(metrics.values()))
+        self._note_attempt(first.attempt[0], first.step[0])
+        where = plain_keys(first)
+        groups: list[tuple[Keys, list[tuple[Series, StoredSeries]]]] = []
+        for name, points in metrics.items():
+            series = self.series[name]
+            if where is not None:
+                series.begin(points.attempt[0], where.steps[0])
+            if where is None or not series.can_follow(points, where):
+                series.extend(points)
+                continue
+            group = next((members for held, members in groups if held.equals(series.where)), None)
+            if group is None:
+                groups.append((series.where, [(series, points)]))
+            else:
+                group.append((series, points))
+        for held, members in groups:
+            assert where is not None
+            self._extend_together(held, where, members)
+
+    def _extend_together(
+        self, held: Keys, where: Keys, members: Sequence[tuple[Series, StoredSeries]]
+    ) -> None:
+        inside = {id(series) for series, _ in members}
+        if any(series.where is held and id(series) not in inside for series in self.series.values()):
+            held = held.copy()  # others stay behind
+        held.steps.extend(where.steps)
+        held.times.extend(where.times)
+        for series, points in members:
+            series.where, series.shared = held, len(members) > 1
+            series.add_values(points)
+
     def _note_attempts(self, rows: Sequence[Row]) -> None:
-        if not rows or rows[-1][4] <= 1:
-            return
-        for _seq, step, _t, _value, attempt in rows:
-            if attempt > 1 and step is not None and step < self._attempt_starts.get(attempt, math.inf):
-                self._attempt_starts[attempt] = float(step)
+        if rows and rows[-1][4] > 1:
+            for _seq, step, _t, _value, attempt in rows:
+                self._note_attempt(attempt, -1 if step is None else step)
+
+    def _note_attempt(self, attempt: int, step: int) -> None:
+        if attempt > 1 and 0 <= step < self._attempt_starts.get(attempt, math.inf):
+            self._attempt_starts[attempt] = float(step)
 
     def axes(self) -> list[str]:
         """The x axes this run's metrics allow, in the order of `AXES`."""
@@ -165,6 +207,27 @@ class RunMetrics:
     def _from_step(self, axis: str, step: float) -> float:
         source = self.series.get(_SOURCES.get(axis, ""))
         return step if source is None else _interpolate(source.steps, source.values, step)
+
+
+def _same_events(metrics: Mapping[str, Points]) -> list[dict[str, StoredSeries]]:
+    """The columns by the events they are of, which the store tells by giving them the same arrays."""
+    groups: dict[int, dict[str, StoredSeries]] = {}
+    for name, points in metrics.items():
+        if isinstance(points, StoredSeries) and len(points):
+            groups.setdefault(id(points.seq), {})[name] = points
+    return list(groups.values())
+
+
+def _stretches(metrics: Mapping[str, StoredSeries]) -> Iterator[Mapping[str, StoredSeries]]:
+    """The same columns cut where another attempt begins or the step falls."""
+    first = next(iter(metrics.values()))
+    falls = (i for i, (a, b) in enumerate(pairwise(first.step), 1) if b < a)
+    cuts = {*falls, *(i for i, (a, b) in enumerate(pairwise(first.attempt), 1) if a != b)}
+    if not cuts:
+        yield metrics
+        return
+    for start, stop in pairwise([0, *sorted(cuts), len(first)]):
+        yield {name: points.part(start, stop) for name, points in metrics.items()}
 
 
 def _interpolate(xs: Sequence[float], ys: Sequence[float], x: float) -> float:

@@ -1,9 +1,9 @@
 """One metric over a run, in memory: append live, hide superseded attempts, smooth, shrink to screen columns.
 
-A series costs 24 bytes a point (step, time, value) and answers "lowest and highest value between these
-two points" from a pyramid of block minima and maxima, so that drawing a million points costs the same as
-drawing a thousand. Nothing here depends on a screen, and nothing is thread-safe: the plot thread
-owns every series.
+A series costs 8 bytes a point for its value, 16 for its step and time, which metrics of the same events
+share, and a quarter of one for smoothing. It answers "lowest and highest value between these two points"
+from a pyramid of block minima and maxima, so that drawing a million points costs the same as drawing a
+thousand. Nothing here depends on a screen, and nothing is thread-safe: the plot thread owns every series.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from operator import itemgetter
 from typing import Literal, NamedTuple
 
+from remote.store.series import Series as StoredSeries
 from tui.plots.pyramid import MinMaxPyramid, ema, ema_state
 
 Row = tuple[int, int | None, float, float | int | str, int]
-"""A metric point as the store gives it: (seq, step, unix time in s, value, attempt)."""
+"""A metric point: (seq, step, unix time in s, value, attempt)."""
+
+Points = StoredSeries | Sequence[Row]
+"""New points of one metric, in order of `seq`: columns as the store reads them, or rows."""
 
 Key = Literal["step", "time"]
 
@@ -101,6 +104,22 @@ class Columns:
         self.broken.append(broken)
 
 
+class Keys:
+    """Where points lie: their steps and their times. Metrics of the same events share one."""
+
+    __slots__ = ("steps", "times")
+
+    def __init__(self, steps: array[float] | None = None, times: array[float] | None = None) -> None:
+        self.steps = array("d") if steps is None else steps
+        self.times = array("d") if times is None else times
+
+    def copy(self) -> Keys:
+        return Keys(self.steps[:], self.times[:])
+
+    def equals(self, other: Keys) -> bool:
+        return self is other or (self.steps == other.steps and self.times == other.times)
+
+
 class Series:
     """The points of one metric of one run, in order of step.
 
@@ -111,8 +130,8 @@ class Series:
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-        self.steps = array("d")
-        self.times = array("d")
+        self.where = Keys()
+        self.shared = False
         self.raw = MinMaxPyramid()
         self.marks: list[Mark] = []
         self.superseded: list[Series] = []
@@ -134,6 +153,14 @@ class Series:
         return self._attempt
 
     @property
+    def steps(self) -> array[float]:
+        return self.where.steps
+
+    @property
+    def times(self) -> array[float]:
+        return self.where.times
+
+    @property
     def values(self) -> array[float]:
         return self.raw.values
 
@@ -144,36 +171,59 @@ class Series:
 
     # growing
 
-    def extend(self, rows: Iterable[Row]) -> None:
+    def extend(self, points: Points) -> None:
         """Append points in order of `seq`; cheap where they are finite, rising and of one attempt."""
-        rows = rows if isinstance(rows, Sequence) else list(rows)
-        for start in range(0, len(rows), _CHUNK):
-            chunk = rows[start : start + _CHUNK]
-            if not self._extend_plain(chunk):
-                for _seq, step, t, value, attempt in chunk:
-                    self.append(step, t, value, attempt)
+        columns = points if isinstance(points, StoredSeries) else _columns_of(points)
+        if columns is None:
+            assert not isinstance(points, StoredSeries)
+            for _seq, step, t, value, attempt in points:
+                self.append(step, t, value, attempt)
+            return
+        for start in range(0, len(columns), _CHUNK):
+            part = columns.part(start, start + _CHUNK)
+            where = plain_keys(part)
+            if where is None or not self.can_follow(part, where):
+                for _seq, at, t, number, attempt in part.points():
+                    self.append(at if at >= 0 else None, t, number, attempt)
+                continue
+            self.own_keys()
+            self.where.steps.extend(where.steps)
+            self.where.times.extend(where.times)
+            self.add_values(part)
 
-    def _extend_plain(self, chunk: Sequence[Row]) -> bool:
-        # Not zip(*chunk): its iterator a row sets off full garbage collections, which hold up the event loop.
-        steps, raw, attempts = (list(map(itemgetter(place), chunk)) for place in (1, 3, 4))
-        known = self._attempt if len(self) or self.marks else attempts[0]
-        if self.stepless or None in steps or attempts[0] != known or attempts[0] != attempts[-1]:
-            return False
-        if any(isinstance(value, str) for value in raw):
-            return False
-        values, keys = array("d", raw), array("d", steps)
-        if not all(map(math.isfinite, values)) or any(b < a for a, b in pairwise(keys)):
-            return False
-        if self.steps and keys[0] < self.steps[-1]:
-            return False
-        self._attempt = known
+    def begin(self, attempt: int, step: float) -> None:
+        """Supersedes what lies at or after `step` where points from there on replace it."""
+        if self.stepless or attempt < self._attempt:
+            return
+        if (0 < self._attempt < attempt) or (self.steps and step < self.steps[-1]):
+            self.supersede(step)
+        self._attempt = attempt
+
+    def can_follow(self, points: StoredSeries, where: Keys) -> bool:
+        """Whether `points`, which lie at `where`, go on where the series ends, all of them finite."""
+        known = self._attempt if len(self) or self.marks else points.attempt[0]
+        return (
+            not self.stepless
+            and points.attempt[0] == known
+            and not (self.steps and where.steps[0] < self.steps[-1])
+            and _all_finite(points.value)
+        )
+
+    def add_values(self, points: StoredSeries) -> None:
+        """Takes in the values of points whose places have been added to `where`."""
+        self._attempt = points.attempt[0]
         first = len(self)
-        self.steps.extend(keys)
-        self.times.extend(map(itemgetter(2), chunk))
-        self.raw.extend(values)
+        if first:
+            self.raw.extend(points.value)
+        else:
+            self.raw.adopt(points.value)
         self._track_extremes(first)
         self._smooth()
-        return True
+
+    def own_keys(self) -> None:
+        """Makes `where` the series' own, before it is changed."""
+        if self.shared:
+            self.where, self.shared = self.where.copy(), False
 
     def append(self, step: int | None, t: float, value: float | int | str, attempt: int = 1) -> None:
         """Append one point; `value` may be a number or one of "NaN", "Infinity", "-Infinity"."""
@@ -192,6 +242,7 @@ class Series:
         if kind:
             self.marks.append(Mark(len(self), key, t, kind))
             return
+        self.own_keys()
         if not self.stepless:
             self.steps.append(key)
         self.times.append(t)
@@ -218,12 +269,13 @@ class Series:
         if cut == len(self) and not moved_marks:
             return
         aside = Series(self.name)
-        aside.steps, aside.times = self.steps[cut:], self.times[cut:]
+        aside.where = Keys(self.steps[cut:], self.times[cut:])
         aside.raw.extend(self.values[cut:])
         aside.marks = [Mark(max(0, m.index - cut), m.step, m.t, m.kind) for m in moved_marks]
         aside._track_extremes(0)
         self.superseded.append(aside)
         self.marks = kept_marks
+        self.own_keys()
         del self.steps[cut:], self.times[cut:]
         self.raw.truncate(cut)
         self._lowest = self._highest = None
@@ -397,3 +449,28 @@ def _number(value: float | int | str) -> tuple[float, str]:
     if math.isfinite(number):
         return number, ""
     return 0.0, "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def plain_keys(points: StoredSeries) -> Keys | None:
+    """Where the points lie; None where one has no step, steps fall, or they are of several attempts."""
+    steps = array("d", points.step)
+    if points.attempt[0] != points.attempt[-1] or points.step[0] < 0:
+        return None
+    if any(b < a for a, b in pairwise(points.step)):
+        return None
+    return Keys(steps, points.t)
+
+
+def _columns_of(rows: Sequence[Row]) -> StoredSeries | None:
+    """Rows as columns; None where a value is spelled as text or a point has no step."""
+    if not rows or any(row[1] is None or isinstance(row[3], str) for row in rows):
+        return None
+    seq, step, t, value, attempt = zip(*rows, strict=True)
+    return StoredSeries(
+        array("q", seq), array("q", step), array("d", t), array("d", value), array("i", attempt)
+    )
+
+
+def _all_finite(values: array[float]) -> bool:
+    # Where the sum is finite so are its terms; where it overflowed they are asked one by one.
+    return math.isfinite(sum(values)) or all(map(math.isfinite, values))

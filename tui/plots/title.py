@@ -59,8 +59,8 @@ def title(
 
 
 def _modes(frame: Frame, colours: Palette) -> list[Part]:
-    parts: list[Part] = []
     view = frame.view
+    parts: list[Part] = [[(" so far", colours.warning)]] if view.partial else []
     decays = {legend.decay for legend in frame.legends if legend.points}
     if decays - {0.0}:
         # Runs of different lengths are smoothed over the same share of what is in view.

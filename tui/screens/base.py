@@ -12,6 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.keys import KEYS
+from tui.widgets.banner import Banner
 from tui.widgets.bars import KeyBar, TopBar
 from tui.widgets.message_line import MessageLine
 
@@ -46,9 +47,11 @@ class ControlScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self.top_bar = TopBar()
+        self.banner = Banner()
 
     def compose(self) -> ComposeResult:
         yield self.top_bar
+        yield self.banner
         yield from self.body()
         yield MessageLine()
         yield KeyBar()
@@ -59,6 +62,7 @@ class ControlScreen(Screen[None]):
 
     def on_screen_resume(self) -> None:
         self.changed(frozenset())
+        self.banner.show(self.room.trouble)
         self.top_bar.refresh()
 
     def changed(self, changes: frozenset[Change]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -15,13 +15,15 @@ from textual.widgets import Input
 
 from nanochat.common.smoothing import UNSMOOTHED
 from nanochat.common.text import sanitize, when
+from remote.run_summary import reading
 from tui.actions.mark_bindings import MarkActions
 from tui.actions.run_bindings import RunActions
-from tui.data.console_source import console_of
+from tui.data.console_source import RunLog
 from tui.data.overlays import Overlays
-from tui.data.run_reader import Row, RunReader, RunUpdate
+from tui.data.run_reader import RunReader, RunUpdate
 from tui.keys import bindings, plot_bindings
 from tui.plots.frame import MAX_RUNS, Alert
+from tui.plots.series import Points
 from tui.screens.panes import PaneScreen, Split
 from tui.widgets.alerts import Alerts, alert_step
 from tui.widgets.ended_summary import EndedSummary, Outcome
@@ -84,6 +86,7 @@ class RunScreen(MarkActions, RunActions, PaneScreen):
         self._narrow = False
         self._drawn = False
         self._reading = False
+        self._wanted = False
         self._alerts: list[Event] = []
         self._log_polled = 0.0
         self._log_until = 0.0
@@ -182,6 +185,8 @@ class RunScreen(MarkActions, RunActions, PaneScreen):
         run = self.chosen_run
         self.header.show(run, self.room.links.get(run.host) if run else None)
         self.plots.freeze(self.room.frozen)
+        if not self.room.frozen:
+            self.plots.show_reading(reading(run) if run is not None else "")
         if run is None or self.room.frozen:
             return
         if not self._drawn:  # first frame first: the plots load modules that it does not need
@@ -225,22 +230,24 @@ class RunScreen(MarkActions, RunActions, PaneScreen):
         self.alerts.show([])
         self._reader = RunReader(self.room.store, run.key)
         self._log_until = time.monotonic() + LOG_DRAIN_SECONDS
-        self.log_pane.view.open(console_of(self.room, run.key))
+        self.log_pane.view.open(RunLog(self.room, run.key))
 
     def _request_update(self) -> None:
+        """Reads what is new, once more when a reading is under way: what comes meanwhile may be the last."""
+        self._wanted = True
         if not self._reading and self._reader is not None:
             self._reading = True
-            self.run_worker(self._read_update(self._reader), group="update")
+            self.run_worker(self._read_updates(), group="update")
 
-    async def _read_update(self, reader: RunReader) -> None:
+    async def _read_updates(self) -> None:
         try:
-            update = await asyncio.to_thread(reader.read_update)
+            while self._wanted and (reader := self._reader) is not None:
+                self._wanted = False
+                update = await asyncio.to_thread(reader.read_update)
+                if reader is self._reader:
+                    await self._apply_update(reader.key, update)
         finally:
             self._reading = False
-        if reader is self._reader:
-            await self._apply_update(reader.key, update)
-        else:
-            self._request_update()
 
     async def _apply_update(self, key: str, update: RunUpdate) -> None:
         if key not in self.plots.run_keys:
@@ -276,7 +283,7 @@ class RunScreen(MarkActions, RunActions, PaneScreen):
             self._log_polled = time.monotonic()
             self.log_pane.view.poll()
 
-    async def _draw_overlay(self, key: str, metrics: Mapping[str, Sequence[Row]]) -> None:
+    async def _draw_overlay(self, key: str, metrics: Mapping[str, Points]) -> None:
         run = next((run for run in self.room.rows if run.key == key), None)
         if key in self.plots.run_keys:
             self.plots.extend(key, metrics)
@@ -299,6 +306,8 @@ class RunScreen(MarkActions, RunActions, PaneScreen):
         return super().leave_field()
 
     def go_back(self) -> bool:
+        if self.log_pane.view.cancel():
+            return True
         if self.plots.full is not None:
             self.plots.toggle_full()
             return True

@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from nanochat.common.text import duration, number, sanitize, short, size_bytes
 from remote.key_metric import KEY_FIGURES, key_figure
-from remote.run_summary import elapsed, extent, mean_speed, speed
+from remote.run_summary import elapsed, extent, mean_speed, reading, speed
 from tui.plots.run_metrics import better
 from tui.style.status import ROLE_STYLES, status_style
 
@@ -82,6 +82,8 @@ def summary_rows(run: RunRow, outcome: Outcome) -> list[tuple[str, list[Value]]]
         rows.append(("came to", [(" · ".join(done), "")]))
     if run.reason:
         rows.append(("why", [(sanitize(run.reason, 600), style)]))
+    if run.partial:
+        return [*rows, ("figures", [(reading(run), "$warning")])]
     best = best_eval(outcome)
     if best is not None:
         metric, step, value = best

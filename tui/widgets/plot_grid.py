@@ -13,6 +13,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
+from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
@@ -23,7 +24,7 @@ from tui.keys import bindings
 from tui.plots.frame import MAX_RUNS, Alert, View
 from tui.plots.raster import submit
 from tui.plots.run_metrics import AXES, RunMetrics, by_importance
-from tui.plots.series import Row
+from tui.plots.series import Points
 from tui.widgets.plot import Plot
 
 SMOOTHINGS = (0.0, SHARE, 0.05, 0.15)
@@ -44,7 +45,7 @@ class PlotGrid(Widget):
     load(run_key, label, metrics)  show a run (replacing what was loaded under that key); up to four overlaid
     extend(run_key, metrics)       append live points, in order of seq
     unload(run_key)                remove a run
-    metrics maps a name to rows of (seq, step, t, value, attempt), as the store gives them.
+    metrics maps a name to points as the store gives them, or to rows of (seq, step, t, value, attempt).
 
     next_smoothing, next_axis, toggle_log, toggle_superseded, toggle_full, next_columns, set_filter,
     set_alerts, go_to and freeze are what a screen's keys call; `current` is the plot that the keys of one
@@ -61,6 +62,7 @@ class PlotGrid(Widget):
     DEFAULT_CSS = """
     PlotGrid { height: 1fr; width: 1fr; }
     PlotGrid > #plots { layout: grid; grid-gutter: 0 1; height: 1fr; }
+    PlotGrid > #reading { height: 1; color: $warning; text-style: bold; display: none; padding: 0 1; }
     PlotGrid > #page { height: 1; color: $text-muted; display: none; padding: 0 1; }
     """
 
@@ -79,15 +81,17 @@ class PlotGrid(Widget):
         self._filter = ""
         self._alerts: tuple[Alert, ...] = ()
         self._frozen = False
+        self._reading = ""
 
     def compose(self) -> ComposeResult:
+        yield Static(id="reading")
         with Container(id="plots"):
             yield Plot(unicode=self.unicode)
         yield Static(id="page")
 
     # Data
 
-    def load(self, run_key: str, label: str, metrics: Mapping[str, Sequence[Row]]) -> None:
+    def load(self, run_key: str, label: str, metrics: Mapping[str, Points]) -> None:
         """Show a run. Raises UserError when four others are shown already."""
         if run_key not in self._runs and len(self._runs) >= MAX_RUNS:
             raise UserError(f"{MAX_RUNS} runs are overlaid already", "remove one first")
@@ -96,7 +100,7 @@ class PlotGrid(Widget):
         self.extend(run_key, metrics)
         self._arrange()
 
-    def extend(self, run_key: str, metrics: Mapping[str, Sequence[Row]]) -> None:
+    def extend(self, run_key: str, metrics: Mapping[str, Points]) -> None:
         """Append points to a loaded run; rows of a run that is not loaded are ignored."""
         run = self._runs.get(run_key)
         if run is None or not metrics:
@@ -136,6 +140,13 @@ class PlotGrid(Widget):
         if words:
             return by_importance(name for name in names if any(word in name.lower() for word in words))
         return by_importance(name for name in names if name not in NOT_PLOTTED)
+
+    def show_reading(self, text: str) -> None:
+        """Says over the plots that they show a part of the run; empty text takes it away."""
+        if text != self._reading:
+            self._reading = text
+            self.view = replace(self.view, partial=bool(text))
+            self._arrange()
 
     # View
 
@@ -276,6 +287,9 @@ class PlotGrid(Widget):
         self.page = min(self.page, pages - 1)
         first = self.page * size
         here = names[first : first + size]
+        reading = self.query_one("#reading", Static)
+        reading.display = bool(self._reading)
+        reading.update(Content(self._reading))
         box = self.query_one("#plots", Container)
         box.styles.grid_size_columns, box.styles.grid_size_rows = columns, rows
         self._show(box, here or [""])

@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from nanochat.common.text import duration, percent, sanitize
 from remote.key_metric import key_figure
-from remote.run_summary import elapsed, eta, extent, mean_speed, progress, speed
+from remote.run_summary import elapsed, eta, extent, mean_speed, progress, reading, speed
 from remote.runs import host_time
 from tui.style.status import ROLE_STYLES, status_style
 
@@ -36,7 +36,11 @@ class RunHeader(Widget):
     @property
     def stale(self) -> bool:
         """True when a live run's host is out of contact."""
-        return self.run is not None and self.run.live and (self.link is None or self.link.status != "up")
+        return self.run is not None and self.run.live and self._silent
+
+    @property
+    def _silent(self) -> bool:
+        return self.link is None or self.link.status != "up"
 
     def render(self) -> Content:
         run = self.run
@@ -60,28 +64,31 @@ class RunHeader(Widget):
             left.append((f" · {sanitize(run.note, 120)}", "$muted"))
         if self.stale:
             return left, [(stale_words(self.link, now) + " ", "bold $warning")]
+        if run.partial:
+            silent = f" · {stale_words(self.link, now)}" if self._silent else ""
+            return left, [(f"{reading(run)}{silent} ", "bold $warning")]
         if run.reason and not run.live:
             return left, [(sanitize(run.reason, 120) + " ", style)]
         return left, [(f"{key_figure(run)} ", "bold $accent")]
 
     def _how_far(self, run: RunRow, now: float) -> tuple[Parts, Parts]:
-        done = progress(run)
+        done = run.share_read if run.partial else progress(run)
         words = [
-            extent(run),
+            f"so far {extent(run)}" if run.partial else extent(run),
             duration(elapsed(run, host_time(run, self.link, now))),
-            f"ETA {eta(run)}" if eta(run) else "",
-            _pace(run),
+            f"ETA {eta(run)}" if eta(run) and not run.partial else "",
+            "" if run.partial else _pace(run),
             f"⚠ {run.alerts}" if run.alerts else "",
         ]
         right: Parts = [(" · ".join(word for word in words if word) + " ", "")]
         room = max(10, self.size.width - cell_len(right[0][0]) - 10)
         filled = round((done or 0.0) * room)
-        colour = "$muted" if self.stale else ROLE_STYLES[status_style(run.status).role]
+        colour = "$muted" if self.stale or run.partial else ROLE_STYLES[status_style(run.status).role]
         left: Parts = [
             (" ", ""),
             ("━" * filled, colour),
             ("─" * (room - filled), "$rule"),
-            (f" {percent(done):>4} ", "bold"),
+            (" read " if run.partial else f" {percent(done):>4} ", "bold"),
         ]
         return left, right
 

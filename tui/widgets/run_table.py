@@ -146,8 +146,9 @@ def cells(run: RunRow, silent: bool, link: Link | None = None) -> dict[str, Cell
     status = status_style(run.status)
     stale = silent and run.live
     word = f"{status.word}?" if stale else status.word
-    dim = "muted" if stale else ""
-    figure, rate = key_figure(run), speed(run)
+    dim = "muted" if stale or run.partial else ""
+    rate = speed(run)
+    figure: Cell = (str(key_figure(run)), "warn" if run.partial else dim)
     shown = ("⌃ " if run.pinned else "") + ("▫ " if run.archived else "") + sanitize(run.label)
     return {
         "status": (f"{status.glyph} {word}", "muted" if stale else status.role),
@@ -155,8 +156,8 @@ def cells(run: RunRow, silent: bool, link: Link | None = None) -> dict[str, Cell
         "stage": (sanitize(run.stage), dim),
         "host": (sanitize(run.host), dim),
         "step": (steps(run), dim),
-        "done": (percent(progress(run)), dim),
-        "figure": (str(figure), dim),
+        "done": ("" if run.partial else percent(progress(run)), dim),
+        "figure": figure,
         "speed": (f"{rate.text} {rate.name[:2]}" if rate.name == "MB/s" else rate.text, dim),
         "mfu": (mfu(run), dim),
         "eta": (eta(run), dim),

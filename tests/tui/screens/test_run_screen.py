@@ -64,7 +64,7 @@ def test_the_reader_gives_every_point_once(bench: Bench) -> None:
     seen: list[tuple[int, Any]] = []
     for _ in range(3):
         bench.training(key, steps=30)
-        seen += [(row[0], row[1]) for row in reader.read_update().metrics["train/loss"]]
+        seen += [point[:2] for point in reader.read_update().metrics["train/loss"].points()]
         assert "train/loss" not in reader.read_update().metrics
     stored = [(seq, step) for seq, step, *_ in bench.store.series(key, "train/loss").points()]
     assert seen == stored
