@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from remote.runs import Change, Link, RunRow
     from remote.store.store import Store
     from remote.transport.base import UnknownHostKey
+    from tui.data.garbage import IdleCollector
     from tui.room import Room
 
 WIDGET_GROUPS = {
@@ -100,6 +101,7 @@ class ControlRoom(StandingApp):
         self._followed = ""
         self.keymap: dict[str, str] = {}
         self.window_title = ""
+        self.collector: IdleCollector | None = None
         self._tracker = NotificationTracker()
         self._screens: dict[str, ControlScreen] = {}
         for known in THEMES.values():
@@ -271,6 +273,8 @@ class ControlRoom(StandingApp):
         self._show_title()
 
     def _tick(self) -> None:
+        if self.collector is not None:
+            self.collector.tick(self.last_input)
         self._show_trouble()
         if self.frozen or not self.screen_stack:  # the timer may fire after the screens are closed
             return
@@ -420,7 +424,7 @@ class ControlRoom(StandingApp):
         screen = cast("LaunchScreen", self._screen("launch"))
         if screen not in self.screen_stack:
             screen.begin(host)
-            self.push_screen(screen)
+            self.do(self.open_screen(screen))
 
     def action_messages(self) -> None:
         from tui.screens.messages import MessageList
@@ -430,7 +434,7 @@ class ControlRoom(StandingApp):
     def action_plan(self) -> None:
         from tui.screens.plan import PlanScreen
 
-        self.push_screen(PlanScreen())
+        self.do(self.open_screen(PlanScreen()))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return not (self.readonly and action in CHANGING_ACTIONS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -50,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from nanochat.config.plan import load_plan
     from remote.hosts.book import HostBook
     from tui.app import ControlRoom
+    from tui.data.garbage import IdleCollector
 
     if given.readonly and given.plan:
         raise UserError("--readonly cannot start a plan", "drop one of the two")
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             unicode=not given.ascii,
         )
         app.feed.store  # noqa: B018 - an unusable store is reported before the app takes over the screen
-        gc.freeze()  # what is loaded by now stays loaded: scanning it in every collection would delay frames
+        app.collector = IdleCollector()
         chosen = app.run()
         if app.window_title:
             print(RESTORE_TITLE, end="", flush=True)

@@ -8,17 +8,19 @@ import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from textual.app import App, SuspendNotSupported
 from textual.content import Content
+from textual.events import InputEvent
 from textual.markup import MarkupError
 from textual.message import Message
+from textual.screen import Screen
 from textual.timer import Timer
 from textual.worker import WorkerFailed
 
 from nanochat.common.errors import UserError
-from tui.data.error_report import keep_traceback
 from tui.data.messages import Messages
 from tui.room import Said
 from tui.widgets.message_line import MessageLine
@@ -44,6 +46,7 @@ class StandingApp(App[str]):
         self.messages = Messages()
         self.unexpected: list[BaseException] = []
         self.lent = False
+        self.last_input = monotonic()
         self._kept: dict[str, str] = {}
         self._message_timer: Timer | None = None
 
@@ -51,6 +54,8 @@ class StandingApp(App[str]):
 
     async def _dispatch_message(self, message: Message) -> None:
         """Handles one message of the app's own queue. Textual would leave its loop at an exception."""
+        if isinstance(message, InputEvent):
+            self.last_input = monotonic()
         try:
             await super()._dispatch_message(message)
         except Exception as error:
@@ -93,6 +98,8 @@ class StandingApp(App[str]):
 
     def _keep(self, error: Exception) -> str:
         """Keeps the traceback, once for each place in the code that fails; returns where."""
+        from tui.data.error_report import keep_traceback
+
         self.unexpected.append(error)
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{type(error).__name__} {frames[-1].filename}:{frames[-1].lineno}" if frames else repr(error)
@@ -148,6 +155,14 @@ class StandingApp(App[str]):
             screen.call_after_refresh(self._show_message)
         elif said is not None:
             screen.mount(MessageLine(over=True))
+
+    async def open_screen(self, screen: Screen[None]) -> None:
+        """Opens a screen with many widgets: laid out and painted once, when all of them are there."""
+        if screen in self.screen_stack:
+            return
+        with self.batch_update():
+            await self.push_screen(screen)
+        screen.refresh(layout=True)  # what goes idle within a batch is not painted when the batch ends
 
     # ---- the terminal --------------------------------------------------------------------------------
 

@@ -11,11 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from nanochat.common.errors import UserError
 from nanochat.config.pass_env import check_names, split_names
+from tui.screens.base import Dialog
 
 if TYPE_CHECKING:
     from remote.hosts.book import Host
@@ -37,7 +37,7 @@ FIELDS = (
 )
 
 
-class AddHost(ModalScreen[str | None]):
+class AddHost(Dialog[str | None]):
     """Returns the name of the host that was added, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

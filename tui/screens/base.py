@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual import events
 from textual.app import ComposeResult
 from textual.await_remove import AwaitRemove
-from textual.screen import Screen
+from textual.message import Message
+from textual.message_pump import MessagePump
+from textual.screen import ModalScreen, Screen, ScreenResultType
 from textual.widget import Widget
 from textual.widgets import Input
 
@@ -28,7 +31,29 @@ CHANGING_ACTIONS = frozenset(
 )
 
 
-class ControlScreen(Screen[None]):
+class KeepsStyles(MessagePump):
+    """A screen that is shown again as it was: its styles are worked out anew only after a change of theme.
+
+    Textual does so whenever a screen comes in front, also the first time, just after it has done so for every
+    widget as it was mounted. That is a third of what opening a screen costs. (No DOM node itself: of several
+    bases Textual takes the style rules of the first one alone.)
+    """
+
+    _styled_for = ""
+
+    def post_message(self, message: Message) -> bool:
+        if isinstance(message, events.ScreenResume):
+            theme = self.app.theme
+            message.refresh_styles = self._styled_for not in ("", theme)
+            self._styled_for = theme
+        return super().post_message(message)
+
+
+class Dialog(KeepsStyles, ModalScreen[ScreenResultType]):
+    """A question or a list over the screen in front."""
+
+
+class ControlScreen(KeepsStyles, Screen[None]):
     """A full screen. `tab` is its name in the top bar; `place` is what the top bar calls a screen without a
     tab. `groups` are its key groups for help and palette, and `about` is its text on the help page."""
 

@@ -9,11 +9,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from tui.screens.base import Dialog
 
-class Confirm(ModalScreen[bool]):
+
+class Confirm(Dialog[bool]):
     """Returns True when `key` is pressed, or `word` typed and entered; False otherwise."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,alt+escape", "dismiss(False)", "no", show=False)]

@@ -11,11 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui.keymap import keys_text
 from tui.keys import KEYS
+from tui.screens.base import Dialog
 
 TITLES = {
     "app": "Everywhere",
@@ -43,7 +43,7 @@ WIDTH, BORDER = 92, 7
 """Columns of the dialog at most, and how many of them are border, padding and scroll bar."""
 
 
-class Help(ModalScreen[None]):
+class Help(Dialog[None]):
     """The keys of `groups` and those that work everywhere, with the keymap applied."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,14 +8,15 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
+
+from tui.screens.base import Dialog
 
 if TYPE_CHECKING:
     from remote.transport.base import UnknownHostKey
 
 
-class HostKey(ModalScreen[bool]):
+class HostKey(Dialog[bool]):
     """Returns True when the key is to be trusted from now on."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

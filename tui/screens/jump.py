@@ -11,9 +11,11 @@ from textual import events
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.geometry import Offset
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
+
+from tui.screens.base import Dialog
 
 LETTERS = "asdfghjklqwertyuiopzxcvbnm"
 """The home row first."""
@@ -59,7 +61,7 @@ def labels(count: int) -> list[str]:
     return ["".join(pair) for pair in product(LETTERS, repeat=2)][:count]
 
 
-class Jump(ModalScreen[Place | None]):
+class Jump(Dialog[Place | None]):
     """Labels over the screen below; returns the place chosen, or None when anything else was pressed."""
 
     def __init__(self, found: Iterable[Place]) -> None:

@@ -95,8 +95,8 @@ class LaunchScreen(PaneScreen):
                     box.border_title = THIS_WILL_RUN
                     yield Static(id="command")
 
-    def on_mount(self) -> None:
-        self._show_stage()
+    async def on_mount(self) -> None:
+        await self._show_stage()
 
     def begin(self, host: str = "") -> None:
         """Called before the form is shown anew: puts the cursor on the stage, and `host` into its field."""
@@ -146,11 +146,13 @@ class LaunchScreen(PaneScreen):
         """The form of the stage chosen."""
         return self._forms[self._stage]
 
-    def _show_stage(self) -> None:
+    async def _show_stage(self) -> None:
         box = self.query_one("#form", Vertical)
         if self._stage not in self._forms:
             self._forms[self._stage] = OptionForm(STAGES[self._stage].options)
-            box.mount(self._forms[self._stage])
+            with self.app.batch_update():  # a layout for each level of its hundred widgets would take longer
+                await box.mount(self._forms[self._stage])
+            self.refresh(layout=True)
         for name, form in self._forms.items():
             form.display = name == self._stage
         box.border_title = f"options of {self._stage}"
@@ -219,10 +221,10 @@ class LaunchScreen(PaneScreen):
         box.border_title = f"{THIS_WILL_RUN} {where}"
         self.query_one("#command", Static).update(Content.assemble(passing(host.pass_env), self.command()))
 
-    def on_choice_changed(self, event: Choice.Changed) -> None:
+    async def on_choice_changed(self, event: Choice.Changed) -> None:
         if event.choice.id == "stage":
             self._stage = event.value
-            self._show_stage()
+            await self._show_stage()
         else:
             self._show_command()
 

@@ -8,12 +8,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from nanochat.common.text import clock
 from tui.actions.run import copy_text
 from tui.room import Said
+from tui.screens.base import Dialog
 
 if TYPE_CHECKING:
     from tui.room import Room
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROLES = {"information": "", "warning": "$warning", "error": "$error"}
 
 
-class MessageList(ModalScreen[None]):
+class MessageList(Dialog[None]):
     """What was said, with the time of day; `y` copies all of it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

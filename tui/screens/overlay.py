@@ -10,11 +10,11 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from nanochat.common.text import sanitize, when
 from remote.key_metric import key_figure
+from tui.screens.base import Dialog
 from tui.style.status import status_style
 from tui.widgets.columns import Cell, Column
 from tui.widgets.table import VirtualTable
@@ -31,7 +31,7 @@ COLUMNS = (
 )
 
 
-class Overlay(ModalScreen[str | None]):
+class Overlay(Dialog[str | None]):
     """Returns the key of a run to draw, or to remove where it is drawn; None when it is cancelled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

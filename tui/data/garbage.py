@@ -1,0 +1,43 @@
+"""When Python looks for garbage: while nobody is typing.
+
+A full collection walks over every object of the app and takes 50 to 150 ms. Left to itself it comes in the
+middle of what makes most objects, such as opening a screen.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+
+SETTLED = 5.0
+"""Seconds after the start at which what is there is taken to stay."""
+QUIET = 2.0
+"""Seconds without a key or a mouse event."""
+APART = 20.0
+"""Seconds between two full collections."""
+YOUNG, MIDDLE = 2_000, 20
+DUE, OVERDUE = 10, 200
+"""Collections of the middle generation after which a full one is due, and then not put off any longer."""
+
+
+class IdleCollector:
+    """Takes full collections over from Python. `tick` is called about once a second."""
+
+    def __init__(self) -> None:
+        gc.freeze()  # what is loaded by now stays: it need not be looked at again
+        gc.set_threshold(YOUNG, MIDDLE, 1_000_000)
+        self._started = self._last = time.monotonic()
+        self._settled = False
+
+    def tick(self, last_input: float) -> None:
+        """Collects if that is due and the last input (`last_input`, monotonic time in s) is a while ago."""
+        now = time.monotonic()
+        waiting = gc.get_count()[2]
+        quiet = now - last_input > QUIET
+        if not self._settled and quiet and now - self._started > SETTLED:
+            self._settled, self._last = True, now
+            gc.collect()
+            gc.freeze()  # modules loaded after the first frame, and the screens, which are kept
+        elif waiting >= OVERDUE or (waiting >= DUE and quiet and now - self._last > APART):
+            self._last = now
+            gc.collect()
