@@ -84,11 +84,14 @@ def picture(app: ControlRoom, words: dict[str, str]) -> Picture:
     return tuple(rows)
 
 
-async def take(app: ControlRoom, pilot: Pilot[str], out: Path, name: str) -> None:
-    """Saves the screen in front in every size and theme."""
+async def take(
+    app: ControlRoom, pilot: Pilot[str], out: Path, name: str, opening: tuple[str, ...] = ()
+) -> None:
+    """Saves the screen in front in every size and theme; the keys `opening` open it anew in each size."""
     words = hidden_words()
     for columns, rows in SIZES:
         await pilot.resize_terminal(columns, rows)
+        await press(pilot, *opening)
         for theme in THEMES:
             app.theme = theme
             await steady(app, pilot)
@@ -141,10 +144,9 @@ async def take_all(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
     await take(app, pilot, out, "plan")
     await press(pilot, "escape", "question_mark")
     await take(app, pilot, out, "help")
-    await press(pilot, "escape", "ctrl+p", *"thm")
-    await take(app, pilot, out, "palette")
-    await press(pilot, "escape", "2", "ctrl+o")
-    await take(app, pilot, out, "jump")
+    await take(app, pilot, out, "palette", ("escape", "ctrl+p", *"thm"))
+    await press(pilot, "escape", "2")
+    await take(app, pilot, out, "jump", ("escape", "2", "ctrl+o"))
 
 
 async def take_live(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
@@ -246,9 +248,7 @@ def main() -> None:
     given = parser.parse_args()
     out = Path(given.out)
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as empty:
-        base = Path(empty) / "nanochat"
-        base.mkdir()
+    with demo_base("") as base:
         opened(base, first_use, out)
     with demo_base(given.base) as base:
         if not any(base.glob("runs/*")):

@@ -69,6 +69,8 @@ class Jump(Dialog[Place | None]):
         self._found = list(found)
         self._labels = dict(zip(labels(len(self._found)), self._found, strict=False))
         self._typed = ""
+        self._left = False
+        self._size_at_first = self.app.size
 
     def compose(self) -> ComposeResult:
         for label, place in self._labels.items():
@@ -76,14 +78,25 @@ class Jump(Dialog[Place | None]):
             shown.styles.offset = place.at
             yield shown
 
+    def _leave(self, place: Place | None) -> None:
+        """Goes away once, whatever comes before it is gone."""
+        if not self._left:
+            self._left = True
+            self.dismiss(place)
+
     def on_key(self, event: events.Key) -> None:
         event.stop()
         event.prevent_default()
         self._typed += event.character or "\0"
         if self._typed in self._labels:
-            self.dismiss(self._labels[self._typed])
+            self._leave(self._labels[self._typed])
         elif not any(label.startswith(self._typed) for label in self._labels):
-            self.dismiss(None)
+            self._leave(None)
 
     def on_click(self) -> None:
-        self.dismiss(None)
+        self._leave(None)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """What lies below has moved: the labels no longer stand over it."""
+        if event.size != self._size_at_first:
+            self._leave(None)

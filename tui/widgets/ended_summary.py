@@ -120,11 +120,10 @@ class EndedSummary(Static):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.border_title = "summary"
-        self.display = False
 
     def show(self, run: RunRow | None, outcome: Outcome) -> None:
         """Shows the end of `run`."""
-        self.display = run is not None and not run.live
+        self.set_class(run is not None and not run.live, "-ended")
         if run is None or run.live:
             return
         rows = summary_rows(run, outcome)

@@ -53,6 +53,16 @@ async def test_any_other_key_changes_nothing(bench: Bench, key: str) -> None:
         assert app.focused is focused
 
 
+async def test_labels_go_when_the_screen_below_moves(bench: Bench) -> None:
+    bench.run("one")
+    async with bench.open() as (app, pilot):
+        screen = app.screen
+        await pilot.press("ctrl+o")
+        await settle(pilot, lambda: isinstance(app.screen, Jump))
+        await pilot.resize_terminal(80, 24)
+        await settle(pilot, lambda: app.screen is screen)
+
+
 async def test_fields_of_a_form_in_sight_have_labels_and_hidden_ones_none(bench: Bench) -> None:
     bench.run("one")
     async with bench.open((80, 24)) as (app, pilot):

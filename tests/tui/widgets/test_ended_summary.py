@@ -69,11 +69,15 @@ async def test_an_ended_run_shows_its_summary_and_says_when_its_gauges_are_from(
         gauges = app.screen.query_one("#gpus")
         await settle(pilot, lambda: "when the run ended" in gauges.render_line(0).text)
         assert "cpu 100 %" in gauges.render_line(2).text
+        await pilot.resize_terminal(80, 24)  # the panes are tabs
+        for pane, shown_there in (("machine", True), ("samples", False), ("plots", False)):
+            app.screen.action_pane(pane)  # type: ignore[attr-defined]
+            await settle(pilot, lambda there=shown_there: bool(summary.region) == there)  # type: ignore[misc]
 
 
 async def test_a_live_run_has_no_summary(bench: Bench) -> None:
     bench.training(bench.run("demo", status="running"), steps=30)
     async with bench.open() as (app, pilot):
         await settle(pilot, lambda: bool(app.screen.query(EndedSummary)))
-        assert not app.screen.query_one(EndedSummary).display
+        assert not app.screen.query_one(EndedSummary).region
         assert NO_TELEMETRY not in app.screen.query_one("#gpus").render_line(0).text
