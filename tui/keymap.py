@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import punctuation as PUNCTUATION
+from typing import TYPE_CHECKING
 
 from textual.binding import Binding
 from textual.keys import Keys
 
 from nanochat.common.errors import UserError, nearest
 from tui.keys import BY_ID, KEYS, Key
+
+if TYPE_CHECKING:
+    from textual.widget import Widget
 
 NODES: tuple[tuple[str, ...], ...] = (
     ("run", "panes", "plots", "plot"),
@@ -60,6 +65,8 @@ KEY_NAMES = {
     "minus": "-",
 }
 """How keys are written on screen, where that is not their name."""
+
+_ACTION = re.compile(r"\{(\w+\.\w+)\}")
 
 UNTOLD = frozenset({"alt+escape"})
 """Keys that only a terminal sends: two quick presses of escape arrive as this."""
@@ -129,6 +136,20 @@ def keys_text(key: Key, keymap: Mapping[str, str]) -> str:
 def hint(name: str, keymap: Mapping[str, str]) -> str:
     """The first key of the action with the id `name`, for a hint on screen, as remapped."""
     return key_name(keys_of(BY_ID[name], keymap)[0])
+
+
+def keymap_of(widget: Widget) -> Mapping[str, str]:
+    """The keymap of the app that a widget is in; none where a widget is used alone."""
+    found: Mapping[str, str] = getattr(widget.app, "keymap", {})
+    return found
+
+
+def with_keys(text: str, keymap: Mapping[str, str]) -> str:
+    """`text` with the first key, as remapped, of the action whose id stands in braces: `{run.smooth}`.
+
+    Raises KeyError for an id that does not exist.
+    """
+    return _ACTION.sub(lambda match: hint(match[1], keymap), text)
 
 
 def keys_of(key: Key, keymap: Mapping[str, str]) -> tuple[str, ...]:

@@ -7,9 +7,15 @@ import pytest
 from remote.cli.doctor import _keymap
 from tests.tui.conftest import Bench, settle
 from tui.command_palette import Actions
-from tui.keymap import hint, is_key, key_name, keys_of, keys_text, problems, without_clashes
+from tui.keymap import hint, is_key, key_name, keys_of, keys_text, problems, with_keys, without_clashes
 from tui.keys import BY_ID, KEYS
+from tui.screens.base import ControlScreen
+from tui.screens.help import Help
+from tui.screens.panes import PaneScreen
+from tui.screens.runs import RunsScreen
 from tui.widgets.bars import KeyBar
+from tui.widgets.pane_tabs import PaneTabs
+from tui.widgets.run_table import RunTable
 
 
 def test_a_key_taken_from_another_action_is_refused_and_both_are_named() -> None:
@@ -118,6 +124,28 @@ async def test_bar_help_and_palette_show_the_keys_as_remapped(bench: Bench) -> N
         shown = " ".join(str(widget.render()) for widget in app.screen.query("Static"))
         assert "ctrl+x" in shown
         assert "F9" in shown
+
+
+async def test_texts_on_screen_name_the_keys_as_remapped(bench: Bench) -> None:
+    """The help page's text, hints on borders and tabs, what an empty table says."""
+    (bench.layout.base / "keymap.toml").write_text(
+        '"run.smooth" = "ctrl+x"\n"run.log" = "f9"\n"runs.launch" = "ctrl+n"\n"app.palette" = "f10"\n'
+    )
+    bench.training(bench.run("one", status="running"), steps=5)
+    async with bench.open((80, 24)) as (app, pilot):
+        assert "F9: next" in str(app.screen.query_one(PaneTabs).render())
+        await pilot.press("question_mark")
+        await settle(pilot, lambda: isinstance(app.screen, Help))
+        assert "Curves are smoothed (ctrl+x)" in str(app.screen.query(".about").first().render())
+        assert "F10 every action" in str(app.screen.query_one(".help").border_subtitle)
+        await pilot.press("escape", "1")
+        await settle(pilot, lambda: isinstance(app.screen, RunsScreen))
+        assert app.screen.query_one(RunTable).empty.startswith("no runs here yet: ctrl+n launches")
+
+
+@pytest.mark.parametrize("screen", ControlScreen.__subclasses__() + PaneScreen.__subclasses__())
+def test_every_action_that_a_screens_text_names_exists(screen: type[ControlScreen]) -> None:
+    assert "{" not in with_keys(screen.about, {})
 
 
 async def test_a_clash_is_said_in_the_app_and_both_actions_keep_a_key(bench: Bench) -> None:

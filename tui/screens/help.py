@@ -13,7 +13,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from tui.keymap import keys_text
+from tui.keymap import hint, keys_text, with_keys
 from tui.keys import KEYS
 from tui.screens.base import Dialog
 
@@ -59,8 +59,8 @@ class Help(Dialog[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog help") as box:
             box.border_title = "help"
-            box.border_subtitle = "esc closes · ctrl+p every action by name"
-            yield Static(Content(self._about), classes="about")
+            box.border_subtitle = f"esc closes · {hint('app.palette', self._keymap)} every action by name"
+            yield Static(Content(with_keys(self._about, self._keymap)), classes="about")
             yield Static(self._list())  # one widget: two hundred of them would take half a second to mount
 
     def _list(self) -> Content:

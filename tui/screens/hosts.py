@@ -139,7 +139,7 @@ class HostsScreen(PaneScreen):
     splits = (Split("hosts", "#hosts", "rows", before=True, least=5, leave=5),)
     about = (
         "Every machine that stages can run on. An unreachable host is retried automatically; a refused key "
-        "or login waits for you. c shows every command that was run on the host."
+        "or login waits for you. {hosts.commands} shows every command that was run on the host."
     )
     BINDINGS = bindings("hosts")
     AUTO_FOCUS = "#hosts"

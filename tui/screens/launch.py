@@ -23,7 +23,7 @@ from tui.actions import run as run_actions
 from tui.actions.command_line import stage_line
 from tui.data.launch_estimate import estimate_text, machine_of, tokenizer_size
 from tui.data.passed_variables import passing
-from tui.keymap import hint
+from tui.keymap import hint, with_keys
 from tui.keys import bindings
 from tui.screens.panes import PaneScreen, Split
 from tui.widgets.choice import Choice
@@ -269,8 +269,9 @@ class LaunchScreen(PaneScreen):
         finally:
             self._starting = False
         if not keys:
+            keys_there = with_keys("{app.hosts}, {hosts.commands}", self.room.keymap)
             raise UserError(
-                f"host '{host}' started nothing", "its command log on Hosts (7, c) shows its answer"
+                f"host '{host}' started nothing", f"its command log on Hosts ({keys_there}) shows its answer"
             )
         await self.room.reread()
         self.room.open_run(keys[0])

@@ -21,6 +21,7 @@ from tui.actions.run_bindings import RunActions
 from tui.data.console_source import RunLog
 from tui.data.overlays import Overlays
 from tui.data.run_reader import RunReader, RunUpdate
+from tui.keymap import hint
 from tui.keys import bindings, plot_bindings
 from tui.plots.frame import MAX_RUNS, Alert
 from tui.plots.series import Points
@@ -59,10 +60,12 @@ class RunScreen(MarkActions, RunActions, PaneScreen):
     )
     hideable: ClassVar[dict[str, str]] = {"log": "LogPane", "side": "#side"}
     about = (
-        "One run, live. Curves are smoothed (e) over the faint raw line, and figures are those of the bright "
-        "line, the raw ones in brackets. Arrow keys go from plot to plot, z gives one the whole screen; one "
-        "cursor (, and .) reads all of them. In the log / finds, & filters and f follows. On a narrow screen "
-        "the panes are tabs: tab shows the next one."
+        "One run, live. Curves are smoothed ({run.smooth}) over the faint raw line, and figures are those of "
+        "the bright line, the raw ones in brackets. Arrow keys go from plot to plot, {run.zoom} gives one "
+        "the whole screen; one cursor ({plot.cursor_left} and {plot.cursor_right}) reads all of them. In the "
+        "log {log.find} finds, {log.filter} filters and {log.follow} follows. On a narrow screen the panes "
+        "are tabs: {run.log} shows the next one. On a wide one {run.hide_log} hides the log, {run.hide_side} "
+        "the side panel."
     )
     # The keys of plots work from everywhere on the screen; a pane with focus takes its own keys first.
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("run"), *plot_bindings()]
@@ -363,7 +366,8 @@ class RunScreen(MarkActions, RunActions, PaneScreen):
                 self._overlays.remove(key)
                 self.plots.unload(key)
             elif len(drawn) + 1 >= MAX_RUNS:
-                self.room.say(f"{MAX_RUNS} runs are drawn already: remove one first (o)", "warning")
+                remove = hint("run.overlay", self.room.keymap)
+                self.room.say(f"{MAX_RUNS} runs are drawn already: remove one first ({remove})", "warning")
             else:
                 self._overlays.add(key)
                 self.run_worker(self._overlays.read(), group="overlays")

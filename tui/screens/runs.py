@@ -13,6 +13,7 @@ from tui.actions import marks, several
 from tui.actions.mark_bindings import MarkActions
 from tui.actions.run_bindings import RunActions
 from tui.data.run_view import GROUPINGS
+from tui.keymap import hint, with_keys
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 from tui.widgets.filter_field import FilterField, Offers
@@ -52,6 +53,7 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
         super().__init__()
         self.map = PipelineMap(id="pipeline")
         self.table = RunTable(id="runs")
+        self.table.empty = with_keys(EMPTY, self.room.keymap)
         self.offers = Offers(id="offers")
         self.search = FilterField(lambda: self.room.rows, self.offers, id="filter")
         self.search.display = False
@@ -200,7 +202,9 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
         if keep.text != self.table.view.filter.text:
             self.table.view.filter = keep
             self.table.empty = (
-                f"no run matches {keep.text}: esc takes the filter away" if keep.text else EMPTY
+                f"no run matches {keep.text}: {hint('app.back', self.room.keymap)} takes the filter away"
+                if keep.text
+                else with_keys(EMPTY, self.room.keymap)
             )
             self.changed(frozenset())
 

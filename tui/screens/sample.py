@@ -38,8 +38,8 @@ class SampleScreen(ControlScreen):
     place = "Samples"
     groups = ("sample",)
     about = (
-        "One sample at a time, with its line ends. One that looks like Markdown is shown as that; m shows it "
-        "as it was written. The prompt is bold."
+        "One sample at a time, with its line ends. One that looks like Markdown is shown as that; "
+        "{sample.markdown} shows it as it was written. The prompt is bold."
     )
     BINDINGS = bindings("sample")
     AUTO_FOCUS = "#sample-box"

@@ -27,6 +27,7 @@ from nanochat.common.text import size_bytes
 from tui.data.console import Console, Line
 from tui.data.console_source import LogSource
 from tui.data.log_matches import MOST, Matches
+from tui.keymap import hint, keymap_of
 from tui.keys import bindings
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ class LogView(ScrollView, can_focus=True):
             parts.append(f"“{self.search}”")
         if not self.console.at_start or not self.console.at_end:
             parts.append(f"{size_bytes(self._offset())} of {size_bytes(self.console.size)}")
-        parts.append("follow" if self.follow else "paused, f follows")
+        follow = hint("log.follow", keymap_of(self))
+        parts.append("follow" if self.follow else f"paused, {follow} follows")
         parent.border_subtitle = " · ".join(parts)
 
     def _offset(self) -> int:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
 
 from textual import events
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from tui.keymap import hint
-
-if TYPE_CHECKING:
-    from tui.room import Room
+from tui.keymap import hint, keymap_of
 
 
 class PaneTabs(Widget):
@@ -43,7 +39,7 @@ class PaneTabs(Widget):
                 (f" {title} ", "bold underline $primary" if name == self._current else "$muted"),
                 (" ", ""),
             ]
-        keymap = cast("Room", self.app).keymap
+        keymap = keymap_of(self)
         return Content.assemble(*parts, (f"  {hint('run.log', keymap)}: next", "$muted"))
 
     def places(self) -> list[tuple[int, str]]:

@@ -20,6 +20,7 @@ from textual.widgets import Static
 
 from nanochat.common.errors import UserError
 from nanochat.common.smoothing import SHARE
+from tui.keymap import keymap_of, with_keys
 from tui.keys import bindings
 from tui.plots.frame import MAX_RUNS, Alert, View
 from tui.plots.raster import submit
@@ -295,7 +296,8 @@ class PlotGrid(Widget):
         self._show(box, here or [""])
         note = self.query_one("#page", Static)
         note.display = pages > 1
-        note.update(f"metrics {first + 1}–{first + len(here)} of {len(names)} · PgDn PgUp")
+        turn = with_keys("{plots.next} {plots.previous}", keymap_of(self))
+        note.update(f"metrics {first + 1}–{first + len(here)} of {len(names)} · {turn}")
 
     def _show(self, box: Container, names: Sequence[str]) -> None:
         plots = list(box.query(Plot))

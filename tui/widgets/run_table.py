@@ -21,7 +21,7 @@ from tui.widgets.table import VirtualTable
 if TYPE_CHECKING:
     from remote.runs import Link, RunRow
 
-EMPTY = "no runs here yet: n launches a stage, p runs a plan"
+EMPTY = "no runs here yet: {runs.launch} launches a stage, {runs.plan} runs a plan"
 SEVERITY = ("running", "starting", "created", "failed", "lost", "stopped", "succeeded")
 """Statuses in the order in which they want to be looked at."""
 _KINDS = [metric for metric, _ in KEY_FIGURES]

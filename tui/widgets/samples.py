@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import ComposeResult
@@ -15,12 +15,11 @@ from textual.widgets import Static
 
 from nanochat.common.text import sanitize, size_bytes
 from remote.cli.printer import judged
-from tui.keymap import hint
+from tui.keymap import hint, keymap_of
 from tui.keys import bindings
 
 if TYPE_CHECKING:
     from nanochat.run.events import Event
-    from tui.room import Room
 
 KEPT = 60
 LONGEST = 100_000
@@ -84,7 +83,7 @@ class Samples(VerticalScroll, can_focus=True):
             self.action_open()
 
     def _draw(self) -> None:
-        key = hint("samples.open", cast("Room", self.app).keymap)
+        key = hint("samples.open", keymap_of(self))
         self.border_subtitle = f"{key} opens them" if self.samples else ""
         self._text.update(Content("\n").join(self._entries) if self._entries else NOTHING)
 
