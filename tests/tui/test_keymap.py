@@ -157,8 +157,4 @@ async def test_a_clash_is_said_in_the_app_and_both_actions_keep_a_key(bench: Ben
         assert "⏎ open" in bar
         assert "o sort" in bar
         assert "ctrl+x stop" in bar
-        assert any("runs.open" in text and "runs.sort" in text for text in said(app))
-
-
-def said(app) -> list[str]:  # type: ignore[no-untyped-def]
-    return [note.message for note in app._notifications]
+        assert any("runs.open" in said.text and "runs.sort" in said.text for said in app.messages)
