@@ -31,10 +31,12 @@ from tui.screens.launch import LaunchScreen
 from tui.screens.messages import MessageList
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
+from tui.screens.sample import SampleScreen
 from tui.screens.welcome import Welcome
 from tui.widgets.log_view import LogView
 from tui.widgets.message_line import MessageLine
 from tui.widgets.run_table import RunTable
+from tui.widgets.samples import Samples
 from tui.widgets.table import VirtualTable
 
 ERRORS = [UserError("no such thing", "try another"), RuntimeError("never expected")]
@@ -50,7 +52,10 @@ WHERE = {
     "hosts": ("hosts", ""),
     "launch": ("launch", ""),
     "plan": ("plan", ""),
-    "welcome": ("welcome", ""),
+    "welcome": ("welcome", "Choices"),
+    "panes": ("run", ""),
+    "samples": ("run", "Samples"),
+    "sample": ("run", "Samples"),
     "filter": ("runs", "FilterField"),
     "table": ("runs", ""),
     "columns": ("runs", ""),
@@ -66,9 +71,7 @@ async def open_for(group: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]
         app.action_launch()
     elif screen == "plan":
         app.action_plan()
-    elif screen == "welcome":
-        app.set_focus(None)  # the list has a key of its own for the same
-    else:
+    elif screen != "welcome":
         await app.action_go(screen)
     await settle(pilot)
     if group == "table":
@@ -81,6 +84,10 @@ async def open_for(group: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]
         await settle(pilot, lambda: widget.display)
         widget.focus()
         await settle(pilot, lambda: app.focused is widget)
+    if group == "sample":
+        await settle(pilot, lambda: bool(app.screen.query_one(Samples).samples))
+        await pilot.press("enter")
+        await settle(pilot, lambda: isinstance(app.screen, SampleScreen))
 
 
 def make_raise(patch: pytest.MonkeyPatch, key: Key, error: Exception) -> None:
@@ -123,6 +130,7 @@ async def test_any_action_may_raise(bench: Bench, monkeypatch: pytest.MonkeyPatc
     if group != "welcome":
         key = bench.run("one", status="failed")
         bench.training(key, steps=30)
+        bench.events(key, [{"kind": "sample", "step": 2, "data": {"prompt": "A", "text": "A b"}}])
         bench.events(key, [{"kind": "alert", "step": 3, "data": {"level": "warn", "message": "spike"}}])
     async with bench.open() as (app, pilot):
         await open_for(group, bench, app, pilot)
