@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nanochat.common.errors import UserError
+from nanochat.common.text import sanitize
 
 LONGEST = 60
 
@@ -18,4 +19,4 @@ def checked(word: str) -> str:
         raise UserError(f"'{word}' is no tag", "a tag is one word, for the filter's tag:WORD")
     if len(word) > LONGEST:
         raise UserError(f"'{word[:20]}…' is too long for a tag", f"at most {LONGEST} characters")
-    return word
+    return sanitize(word)

@@ -208,6 +208,10 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
             )
             self.changed(frozenset())
 
+    def on_offers_taken(self, event: Offers.Taken) -> None:
+        self.search.take(event.at)
+        self.set_focus(self.search)
+
     def on_input_submitted(self) -> None:
         self.leave_field()
 
@@ -258,11 +262,16 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
     # ---- marks ---------------------------------------------------------------------------------------
 
     def action_mark(self) -> None:
-        keys = {run.key for run in self.table.group.runs} if self.table.group else set()
-        if self.table.run is not None:
-            keys = {self.table.run.key}
-        self._mark(self._marked - keys if keys <= self._marked else self._marked | keys)
+        self.on_virtual_table_marked()
         self.table.action_move(1)
+
+    def on_virtual_table_marked(self) -> None:
+        """Marks what is under the cursor, or takes its mark away."""
+        group, run = self.table.group, self.table.run
+        keys = (
+            {run.key for run in group.runs} if group is not None else {run.key} if run is not None else set()
+        )
+        self._mark(self._marked - keys if keys <= self._marked else self._marked | keys)
 
     def action_mark_all(self) -> None:
         shown = frozenset(run.key for run in self.table.view.kept)

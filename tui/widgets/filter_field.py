@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
+from textual import events
 from textual.content import Content
+from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
 
@@ -64,9 +66,14 @@ class FilterField(Input):
             self._at = -1
             self._completion = complete(self.value, self.cursor_position, self._rows())
         options = self._completion.options
-        if not options:
-            return
-        self._at = (self._at + by) % len(options) if self._at >= 0 else (0 if by > 0 else len(options) - 1)
+        if options:
+            first = 0 if by > 0 else len(options) - 1
+            self.take((self._at + by) % len(options) if self._at >= 0 else first)
+
+    def take(self, at: int) -> None:
+        """Puts the option at that place into the term that is completed."""
+        options = self._completion.options
+        self._at = at
         start, end = self._completion.start, self._completion.end
         option = options[self._at]
         self._written = self.value[:start] + option + self.value[end:]
@@ -80,12 +87,20 @@ class FilterField(Input):
 
 
 class Offers(Widget):
-    """One line of options, the one that is taken lit."""
+    """One line of options, the one that is taken lit; a click takes one."""
+
+    class Taken(Message):
+        """An option was clicked."""
+
+        def __init__(self, at: int) -> None:
+            super().__init__()
+            self.at = at
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._options: Sequence[str] = ()
         self._at = -1
+        self._spans: list[tuple[int, int, int]] = []
         self.display = False
 
     def show(self, options: Sequence[str], at: int) -> None:
@@ -95,8 +110,11 @@ class Offers(Widget):
 
     def render(self) -> Content:
         if not self._options:
-            return Content.styled("  ", "$muted")
+            self._spans = []
+            return Content("")
         pieces: list[tuple[str, str]] = [(" tab ", "bold $accent")]
+        x = 5
+        self._spans = []
         room = self.size.width - 8
         first = self._at if self._at > 0 and self._width(self._at) > room else 0
         for index in range(first, len(self._options)):
@@ -107,7 +125,14 @@ class Offers(Widget):
                 break
             style = "bold $block-cursor-foreground on $block-cursor-background" if index == self._at else ""
             pieces += [(" ", ""), (text, style), (" ", "")]
+            self._spans.append((x, x + cell_len(text) + 2, index))
+            x += cell_len(text) + 2
         return Content.assemble(*pieces)
+
+    def on_click(self, event: events.Click) -> None:
+        for start, end, at in self._spans:
+            if start <= event.x < end:
+                self.post_message(self.Taken(at))
 
     def _width(self, upto: int) -> int:
         return sum(cell_len(sanitize(option, 60)) + 2 for option in self._options[: upto + 1])

@@ -72,6 +72,9 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     class Selected(Highlighted):
         """A row was clicked twice."""
 
+    class Marked(Highlighted):
+        """A row was clicked with ctrl held."""
+
     class HeaderClicked(Message):
         """A column's title was clicked; the rows are sorted by it already if it has an order."""
 
@@ -281,16 +284,21 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         return layout(self.columns, width, self.order)
 
     def on_click(self, event: events.Click) -> None:
-        if event.y == 0:
-            column = self._column_at(event.x)
+        at = event.get_content_offset(self)  # a border is no row
+        if at is None:
+            return
+        if at.y == 0:
+            column = self._column_at(at.x)
             if column:
                 self.action_sort_by(column)
                 self.post_message(self.HeaderClicked(self, column))
             return
-        index = self.scroll_offset.y + event.y - 1
+        index = self.scroll_offset.y + at.y - 1
         if index < len(self.items):
             self._move_to(index)
-            if event.chain == 2:
+            if event.ctrl:
+                self.post_message(self.Marked(self, self.current_key))
+            elif event.chain == 2:
                 self.post_message(self.Selected(self, self.current_key))
 
     def _column_at(self, x: int) -> str:

@@ -125,6 +125,23 @@ async def test_tab_completes_fields_and_values_that_are_shown_under_the_field(
         assert app.focused is table(app)
 
 
+async def test_options_and_marks_by_mouse(bench: Bench, three: list[str]) -> None:
+    async with bench.open() as (app, pilot):
+        await pilot.press("slash")
+        await typed(pilot, "stage:")
+        await pilot.click(Offers, offset=(offers(app).index("stage:tok_train") + 2, 0))
+        await settle(pilot, lambda: app.screen.query_one(FilterField).value == "stage:tok_train")
+        assert isinstance(app.focused, FilterField)
+        await pilot.press("escape", "escape")
+        await settle(pilot, lambda: len(shown(app)) == 3)
+        await pilot.click(RunTable, offset=(10, 3), control=True)
+        await settle(pilot, lambda: "1 marked" in str(table(app).border_title))
+        assert [run.name for run in table(app).chosen_runs] == ["broken"]
+        header = text(app).splitlines()[0]
+        await pilot.click(RunTable, offset=(1 + header.index("name"), 1))
+        assert "name▲" in text(app)
+
+
 async def test_shift_and_a_columns_letter_sort_by_it(bench: Bench, three: list[str]) -> None:
     async with bench.open() as (app, pilot):
         await pilot.press("N")
