@@ -124,13 +124,16 @@ def many_runs(folder: Path, runs: int, seconds: float, size: tuple[int, int]) ->
             app.press("1")
             app.until(lambda line: line["screen"] == "runs", time.time())
             time.sleep(5)
+            since = time.time()
+            time.sleep(seconds)
+            app.read()
+            held, memory = app.most("held", since), app.lines[-1]["rss"]
+            os.kill(app.pid, signal.SIGUSR1)
+            time.sleep(1)
             process = psutil.Process(app.pid)
             start, since = _processor(process), time.time()
             time.sleep(seconds)
             share = 100 * (_processor(process) - start) / (time.time() - since)
-            app.read()
-            held = app.most("held", since)
-            memory = app.lines[-1]["rss"]
     finally:
         stop.set()
         writer.join()

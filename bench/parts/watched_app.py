@@ -3,7 +3,7 @@
 Every tenth of a second it writes one JSON line to REPORT: `t`, `cpu` (seconds of processor of the process),
 `rss` (bytes), `held` (the most processor time that one turn of the loop took since the last line, in
 seconds), `late` (the most that a timer came late), `screen`, `unread` (bytes of event logs) and `whole` (the
-points that every plot in sight has drawn).
+points that every plot in sight has drawn). That takes some processor itself: SIGUSR1 ends it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -41,6 +42,7 @@ class WatchedApp(ControlRoom):
 
     def on_mount(self) -> None:  # beside the app's own, which Textual calls too
         self._watching = asyncio.create_task(self._watch())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._watching.cancel)
 
     async def _watch(self) -> None:
         written = time.monotonic()
