@@ -24,7 +24,7 @@ class Step:
 
 RUNS, RUN, HOSTS = r"runs · \d+", r"samples and results", r"hosts · \d+"
 LAUNCH, PLAN, CONFIRM = "launch a stage", "or a file", "please confirm"
-FILTER, ASK = "words, stage:base", "metrics to plot"
+FILTER, ASK, OVERLAY = "words, stage:base", "metrics to plot", "draw a run over this one"
 
 
 def _steps(screen: str, *rows: tuple[str, str, str]) -> list[Step]:
@@ -145,10 +145,21 @@ RUN_KEYS = [
         ("smoothing", "e", "smoothing"),
         ("log y", "l", "logarithmic"),
         ("linear y", "l", "linear y"),
-        ("next plots", "PageDown", CHANGED),
-        ("previous plots", "PageUp", CHANGED),
-        ("zoom", "z", CHANGED),
-        ("zoom back", "z", CHANGED),
+        ("plot at the right", "Right", "▌val/bpb"),
+        ("plot below", "Down", "!▌val/bpb"),
+        ("plot above", "Up", "▌val/bpb"),
+        ("plot at the left", "Left", "▌train/loss"),
+        ("next plots", "PageDown", r"metrics (?!1–)\d"),
+        ("previous plots", "PageUp", "metrics 1–"),
+        *[("columns", "C", CHANGED)] * 4,
+        ("full screen", "z", f"!{RUN}"),
+        ("full screen back", "z", RUN),
+        ("overlay opens", "o", OVERLAY),
+        ("overlay closes", "Escape", f"!{OVERLAY}"),
+        ("overlay again", "o", OVERLAY),
+        ("overlay drawn", "Enter", "loss.* ● .* ● "),
+        ("overlay again", "o", OVERLAY),
+        ("overlay removed", "Enter", "!loss.* ● .* ● "),
         *[("x axis", "a", CHANGED)] * 5,
         ("cursor left", ",", CHANGED),
         ("cursor left", ",", CHANGED),
@@ -158,8 +169,8 @@ RUN_KEYS = [
         ("pan right", ">", CHANGED),
         ("zoom out", "-", CHANGED),
         ("whole run", "0", CHANGED),
-        ("full", "Enter", CHANGED),
-        ("full leaves", "Escape", CHANGED),
+        ("full screen by enter", "Enter", f"!{RUN}"),
+        ("full screen leaves", "Escape", RUN),
         ("line up", "C-Up", CHANGED),
         ("line down", "C-Down", CHANGED),
         ("line left", "C-Left", CHANGED),
@@ -187,6 +198,8 @@ RUN_KEYS = [
         ("theme", "T", CHANGED),
         ("help opens", "?", "esc closes"),
         ("help closes", "Escape", "!esc closes"),
+        ("next pane", "Tab", CHANGED),
+        ("previous pane", "BTab", CHANGED),
         ("next pane", "Tab", CHANGED),
         ("next pane", "Tab", CHANGED),
         ("next pane", "Tab", CHANGED),
