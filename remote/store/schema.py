@@ -101,14 +101,10 @@ ALTER TABLE runs ADD COLUMN here INTEGER NOT NULL DEFAULT 1;
 """  # problem: what is wrong with the run's files; here: whether it runs on this host, not on one beside it
 
 # `changed` numbers the rows in the order of their last change, so that a reader of a long list asks only for
-# what is new to it, whichever process wrote it. `changes` has the last number given out, even of a run
-# that is gone: one given twice would be passed over. SQLite cannot widen a CHECK: marks move to a new table.
+# what is new to it, whichever process wrote it. SQLite cannot widen a CHECK: the marks move to a new table.
 _V5 = """
 ALTER TABLE runs ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX runs_by_change ON runs (changed);
-CREATE TABLE changes (last INTEGER NOT NULL);
-INSERT INTO changes VALUES (0);
-CREATE TRIGGER run_gone AFTER DELETE ON runs BEGIN UPDATE changes SET last = last + 1; END;
 CREATE TABLE new_marks (                   -- the person's own: tag, note, pin, archive
     run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     kind TEXT NOT NULL CHECK (kind IN ('tag', 'note', 'pin', 'archive')),
@@ -128,8 +124,15 @@ CREATE INDEX events_by_kind ON events (run, kind, seq) WHERE kind != 'metric';
 # size: bytes that the host's file had when last told. form: how a block is packed, see `series`. Nobody looks
 # for metrics by their kind, and nearly all events are metrics: in the index they cost a tenth of all writing.
 
+# The last number given out for a change, even to a run that is gone: given twice, it would be passed over.
+_V7 = """
+CREATE TABLE changes (last INTEGER NOT NULL);
+INSERT INTO changes SELECT coalesce(max(changed), 0) FROM runs;
+CREATE TRIGGER run_gone AFTER DELETE ON runs BEGIN UPDATE changes SET last = last + 1; END;
+"""
+
 #: One script a version, applied in order; a script once released never changes.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
 
 
 def migrate(db: sqlite3.Connection, path: str) -> None:
