@@ -34,6 +34,8 @@ REDRAW_SECONDS = 0.25
 """Live data redraws at most four times a second: more would flicker in tmux over SSH."""
 
 WAITING = "waiting for the first metric…"
+DRAWING = "drawing…"
+"""Until the plot thread has given its first picture."""
 
 
 class Plot(Widget, can_focus=True):
@@ -256,7 +258,8 @@ class Plot(Widget, can_focus=True):
         if y != max(1, self.size.height // 2):
             return Strip.blank(width, colours.text)
         notes = ", ".join(frame.notes) if frame is not None else ""
-        text, style = (f"no finite value: {notes}", colours.error) if notes else (WAITING, colours.muted)
+        waiting = DRAWING if frame is None else WAITING
+        text, style = (f"no finite value: {notes}", colours.error) if notes else (waiting, colours.muted)
         return Strip([Segment(text[:width].center(width), style)], width)
 
     def _overlay(self, strip: Strip, frame: Frame) -> Strip:
