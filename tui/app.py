@@ -424,7 +424,7 @@ class ControlRoom(StandingApp):
         screen = cast("LaunchScreen", self._screen("launch"))
         if screen not in self.screen_stack:
             screen.begin(host)
-            self.do(self.open_screen(screen))
+            self.push_screen(screen)
 
     def action_messages(self) -> None:
         from tui.screens.messages import MessageList
@@ -434,7 +434,7 @@ class ControlRoom(StandingApp):
     def action_plan(self) -> None:
         from tui.screens.plan import PlanScreen
 
-        self.do(self.open_screen(PlanScreen()))
+        self.push_screen(PlanScreen())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return not (self.readonly and action in CHANGING_ACTIONS)

@@ -16,7 +16,6 @@ from textual.content import Content
 from textual.events import InputEvent
 from textual.markup import MarkupError
 from textual.message import Message
-from textual.screen import Screen
 from textual.timer import Timer
 from textual.worker import WorkerFailed
 
@@ -155,14 +154,6 @@ class StandingApp(App[str]):
             screen.call_after_refresh(self._show_message)
         elif said is not None:
             screen.mount(MessageLine(over=True))
-
-    async def open_screen(self, screen: Screen[None]) -> None:
-        """Opens a screen with many widgets: laid out and painted once, when all of them are there."""
-        if screen in self.screen_stack:
-            return
-        with self.batch_update():
-            await self.push_screen(screen)
-        screen.refresh(layout=True)  # what goes idle within a batch is not painted when the batch ends
 
     # ---- the terminal --------------------------------------------------------------------------------
 

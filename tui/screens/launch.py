@@ -41,6 +41,8 @@ ESTIMATED = "base_train"
 ESTIMATE_ROWS = 2
 FORM_ROWS = 5
 """Rows that the form keeps, with its border, however long the command is."""
+BARS = 3
+"""Rows of the bar on top, the message line and the key bar."""
 THIS_WILL_RUN = "exactly this will run"
 TYPING_PAUSE = 0.15
 """Seconds without a key press before the estimate is renewed."""
@@ -95,8 +97,8 @@ class LaunchScreen(PaneScreen):
                     box.border_title = THIS_WILL_RUN
                     yield Static(id="command")
 
-    async def on_mount(self) -> None:
-        await self._show_stage()
+    def on_mount(self) -> None:
+        self._show_stage()
 
     def begin(self, host: str = "") -> None:
         """Called before the form is shown anew: puts the cursor on the stage, and `host` into its field."""
@@ -128,7 +130,7 @@ class LaunchScreen(PaneScreen):
             box.styles.max_height = None
             return
         low = self.has_class("-low")
-        room = self.size.height - 2 - self.query_one("#what").outer_size.height - FORM_ROWS
+        room = self.size.height - BARS - self.query_one("#what").outer_size.height - FORM_ROWS
         command = self.query_one("#command", Static)
         needed = 2 + command.get_content_height(self.size, self.size, max(10, self.size.width - 4))
         left = room - needed
@@ -146,18 +148,25 @@ class LaunchScreen(PaneScreen):
         """The form of the stage chosen."""
         return self._forms[self._stage]
 
-    async def _show_stage(self) -> None:
-        box = self.query_one("#form", Vertical)
+    def _show_stage(self) -> None:
         if self._stage not in self._forms:
             self._forms[self._stage] = OptionForm(STAGES[self._stage].options)
-            with self.app.batch_update():  # a layout for each level of its hundred widgets would take longer
-                await box.mount(self._forms[self._stage])
-            self.refresh(layout=True)
-        for name, form in self._forms.items():
-            form.display = name == self._stage
+        box = self.query_one("#form", Vertical)
         box.border_title = f"options of {self._stage}"
         self.query_one("#option-help", Static).update(Content.styled(STAGES[self._stage].summary, "$muted"))
         self._show_command()
+        # What is there is painted first: the form's hundred widgets take longer than all the rest.
+        self.call_after_refresh(self._mount_form)
+
+    async def _mount_form(self) -> None:
+        """Puts the chosen stage's form, mounted when first chosen, in place of the others."""
+        chosen = self.form
+        if not chosen.is_attached:
+            with self.app.batch_update():  # a layout for each level of its widgets would take longer still
+                await self.query_one("#form", Vertical).mount(chosen)
+            self.refresh(layout=True)
+        for form in self._forms.values():
+            form.display = form is self.form
 
     def _target(self) -> Host:
         return self.room.host(self.query_one("#host", Choice).value)
@@ -221,10 +230,10 @@ class LaunchScreen(PaneScreen):
         box.border_title = f"{THIS_WILL_RUN} {where}"
         self.query_one("#command", Static).update(Content.assemble(passing(host.pass_env), self.command()))
 
-    async def on_choice_changed(self, event: Choice.Changed) -> None:
+    def on_choice_changed(self, event: Choice.Changed) -> None:
         if event.choice.id == "stage":
             self._stage = event.value
-            await self._show_stage()
+            self._show_stage()
         else:
             self._show_command()
 
