@@ -25,6 +25,8 @@ class Step:
 RUNS, RUN, HOSTS = r"runs · \d+", r"samples and results", r"hosts · \d+"
 LAUNCH, PLAN, CONFIRM = "launch a stage", "or a file", "please confirm"
 FILTER, ASK, OVERLAY = "words, stage:base", "metrics to plot", "draw a run over this one"
+LABELS = r"\ba Runs"
+"""The first jump label lies over the number of the first tab."""
 
 
 def _steps(screen: str, *rows: tuple[str, str, str]) -> list[Step]:
@@ -84,8 +86,8 @@ RUNS_KEYS = _steps(
     ("palette opens", "C-p", "(?i)search|command"),
     ("palette types", "=thm", "Next theme"),
     ("palette closes", "Escape", "!Next theme"),
-    ("jump labels", "C-o", CHANGED),
-    ("jump closes", "Escape", CHANGED),
+    ("jump labels", "C-o", LABELS),
+    ("jump closes", "Escape", f"!{LABELS}"),
     ("resize down", "size:90x26", CHANGED),
     ("resize back", "size:", CHANGED),
 )
@@ -179,10 +181,10 @@ RUN_KEYS = [
         ("log back", "L", "─ log ─"),
         ("side hidden", "S", "!samples and results"),
         ("side back", "S", "samples and results"),
-        ("jump labels", "C-o", CHANGED),
-        ("jump to a pane", "=l", CHANGED),
-        ("jump labels", "C-o", CHANGED),
-        ("jump closes", "Escape", CHANGED),
+        ("jump labels", "C-o", LABELS),
+        ("jump to a pane", "=l", f"!{LABELS}"),
+        ("jump labels", "C-o", LABELS),
+        ("jump closes", "Escape", f"!{LABELS}"),
         ("metrics dialog", "/", ASK),
         ("dialog closes", "Escape", f"!{ASK}"),
         ("metrics dialog", "/", ASK),
