@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -13,19 +13,17 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Input
 
-from nanochat.common.smoothing import UNSMOOTHED
-from nanochat.common.text import sanitize, when
+from nanochat.common.text import sanitize
 from remote.run_summary import reading
 from tui.actions.mark_bindings import MarkActions
 from tui.actions.run_bindings import RunActions
 from tui.data.console_source import RunLog
 from tui.data.overlays import Overlays
 from tui.data.run_reader import RunReader, RunUpdate
-from tui.keymap import hint
 from tui.keys import bindings, plot_bindings
-from tui.plots.frame import MAX_RUNS, Alert
-from tui.plots.series import Points
-from tui.screens.panes import PaneScreen, Split
+from tui.plots.frame import Alert
+from tui.screens.panes import Split
+from tui.screens.plot_screen import PlotScreen
 from tui.widgets.alerts import Alerts, alert_step
 from tui.widgets.ended_summary import EndedSummary, Outcome
 from tui.widgets.gpu_grid import GpuGrid
@@ -48,7 +46,7 @@ TELEMETRY_SLICE = 200
 PANES = (("plots", "plots"), ("machine", "machine"), ("samples", "samples"), ("log", "log"))
 
 
-class RunScreen(MarkActions, RunActions, PaneScreen):
+class RunScreen(MarkActions, RunActions, PlotScreen):
     """The run that `ControlRoom.run_key` names."""
 
     tab = "run"
@@ -286,17 +284,6 @@ class RunScreen(MarkActions, RunActions, PaneScreen):
             self._log_polled = time.monotonic()
             self.log_pane.view.poll()
 
-    async def _draw_overlay(self, key: str, metrics: Mapping[str, Points]) -> None:
-        run = next((run for run in self.room.rows if run.key == key), None)
-        if key in self.plots.run_keys:
-            self.plots.extend(key, metrics)
-        elif run is not None:
-            drawn = {self.room.run_key, *self._overlays.keys} - {key}
-            taken = {other.label for other in self.room.rows if other.key in drawn}
-            # Runs of one plan have one name: what tells them apart is when they were made.
-            name = run.label if run.label not in taken else f"{run.label} {when(run.created_at, time.time())}"
-            self.plots.load(key, sanitize(name, 40), metrics)
-
     # ---- keys ----------------------------------------------------------------------------------------
 
     def default_focus(self) -> Widget:
@@ -316,13 +303,6 @@ class RunScreen(MarkActions, RunActions, PaneScreen):
             return True
         return False
 
-    async def action_plot(self, action: str) -> None:
-        """Runs an action of the plots: one of the grid's, else of the current plot."""
-        name = "action_" + action.partition("(")[0]
-        target = self.plots if hasattr(self.plots, name) else self.plots.current
-        if target is not None:
-            await self.app.run_action(action, target)
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         hidden = self._narrow and self.pane in ("log", "machine", "samples")
         return super().check_action(action, parameters) and not (action == "plot" and hidden)
@@ -332,56 +312,6 @@ class RunScreen(MarkActions, RunActions, PaneScreen):
 
     def on_plot_grid_full_changed(self) -> None:
         self._show_pane("plots" if self.plots.full is not None else self.pane)
-
-    def action_smooth(self) -> None:
-        share = self.plots.next_smoothing()
-        over = f"over {100 * share:g} % of the points in view; fewer than {UNSMOOTHED} stay as they are"
-        self.room.say(f"smoothing: moving average {over}" if share else "smoothing off: raw values")
-
-    def action_log_y(self) -> None:
-        self.room.say("logarithmic y axis" if self.plots.toggle_log() else "linear y axis")
-
-    def action_zoom(self) -> None:
-        self.plots.toggle_full()
-
-    def action_overlay(self) -> None:
-        """Asks for a run to draw over this one; one that is drawn already is removed."""
-        from tui.screens.overlay import Overlay
-
-        here, drawn = self.chosen_run, self._overlays.keys
-        if here is None:
-            return
-        others = sorted(
-            (run for run in self.room.rows if run.key != here.key and run.last_seq >= 0),
-            key=lambda run: run.stage != here.stage,
-        )
-        if not others:
-            self.room.say("there is no other run to draw over this one", "warning")
-            return
-
-        def chosen(key: str | None) -> None:
-            if key is None:
-                return
-            if key in drawn:
-                self._overlays.remove(key)
-                self.plots.unload(key)
-            elif len(drawn) + 1 >= MAX_RUNS:
-                remove = hint("run.overlay", self.room.keymap)
-                self.room.say(f"{MAX_RUNS} runs are drawn already: remove one first ({remove})", "warning")
-            else:
-                self._overlays.add(key)
-                self.run_worker(self._overlays.read(), group="overlays")
-
-        self.app.push_screen(Overlay(others, drawn), chosen)
-
-    def action_find(self) -> None:
-        from tui.screens.ask import Ask
-
-        def chosen(text: str | None) -> None:
-            if text is not None:
-                self.plots.set_filter(text)
-
-        self.app.push_screen(Ask("metrics to plot", "loss bpb tok …, empty: all"), chosen)
 
     def action_neighbour(self, direction: int) -> None:
         keys = [run.key for run in self.room.rows]

@@ -1,0 +1,99 @@
+"""What the Run screen's keys do to its plots: smooth, zoom, filter, and draw other runs over this one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from nanochat.common.smoothing import UNSMOOTHED
+from nanochat.common.text import sanitize, when
+from tui.keymap import hint
+from tui.plots.frame import MAX_RUNS
+from tui.plots.series import Points
+from tui.screens.panes import PaneScreen
+
+if TYPE_CHECKING:
+    from remote.runs import RunRow
+    from tui.data.overlays import Overlays
+    from tui.widgets.plot_grid import PlotGrid
+
+
+class PlotScreen(PaneScreen):
+    """A screen with `plots` of the run chosen; `_overlays` are the runs that are drawn over it."""
+
+    plots: PlotGrid
+    _overlays: Overlays
+
+    @property
+    def chosen_run(self) -> RunRow | None:
+        """The run whose metrics are plotted."""
+        raise NotImplementedError
+
+    async def action_plot(self, action: str) -> None:
+        """Runs an action of the plots: one of the grid's, else of the current plot."""
+        name = "action_" + action.partition("(")[0]
+        target = self.plots if hasattr(self.plots, name) else self.plots.current
+        if target is not None:
+            await self.app.run_action(action, target)
+
+    def action_smooth(self) -> None:
+        share = self.plots.next_smoothing()
+        over = f"over {100 * share:g} % of the points in view; fewer than {UNSMOOTHED} stay as they are"
+        self.room.say(f"smoothing: moving average {over}" if share else "smoothing off: raw values")
+
+    def action_log_y(self) -> None:
+        self.room.say("logarithmic y axis" if self.plots.toggle_log() else "linear y axis")
+
+    def action_zoom(self) -> None:
+        self.plots.toggle_full()
+
+    def action_overlay(self) -> None:
+        """Asks for a run to draw over this one; one that is drawn already is removed."""
+        from tui.screens.overlay import Overlay
+
+        here, drawn = self.chosen_run, self._overlays.keys
+        if here is None:
+            return
+        others = sorted(
+            (run for run in self.room.rows if run.key != here.key and run.last_seq >= 0),
+            key=lambda run: run.stage != here.stage,
+        )
+        if not others:
+            self.room.say("there is no other run to draw over this one", "warning")
+            return
+
+        def chosen(key: str | None) -> None:
+            if key is None:
+                return
+            if key in drawn:
+                self._overlays.remove(key)
+                self.plots.unload(key)
+            elif len(drawn) + 1 >= MAX_RUNS:
+                remove = hint("run.overlay", self.room.keymap)
+                self.room.say(f"{MAX_RUNS} runs are drawn already: remove one first ({remove})", "warning")
+            else:
+                self._overlays.add(key)
+                self.run_worker(self._overlays.read(), group="overlays")
+
+        self.app.push_screen(Overlay(others, drawn), chosen)
+
+    def action_find(self) -> None:
+        from tui.screens.ask import Ask
+
+        def chosen(text: str | None) -> None:
+            if text is not None:
+                self.plots.set_filter(text)
+
+        self.app.push_screen(Ask("metrics to plot", "loss bpb tok …, empty: all"), chosen)
+
+    async def _draw_overlay(self, key: str, metrics: Mapping[str, Points]) -> None:
+        run = next((run for run in self.room.rows if run.key == key), None)
+        if key in self.plots.run_keys:
+            self.plots.extend(key, metrics)
+        elif run is not None:
+            drawn = {self.room.run_key, *self._overlays.keys} - {key}
+            taken = {other.label for other in self.room.rows if other.key in drawn}
+            # Runs of one plan have one name: what tells them apart is when they were made.
+            name = run.label if run.label not in taken else f"{run.label} {when(run.created_at, time.time())}"
+            self.plots.load(key, sanitize(name, 40), metrics)
