@@ -8,14 +8,13 @@ from textual import events
 from textual.content import Content
 from textual.widget import Widget
 
-from tui.keys import BY_ID
+from tui.keymap import hint, keymap_of
 from tui.room import Said
 
 if TYPE_CHECKING:
     from tui.room import Room
 
 STYLES = {"information": "$foreground", "warning": "bold $warning", "error": "bold $error"}
-CUT = f"… {BY_ID['app.messages'].keys.upper()} shows all "
 
 
 class MessageLine(Widget):
@@ -36,17 +35,18 @@ class MessageLine(Widget):
 
     def render(self) -> Content:
         said = cast("Room", self.app).message
-        return Content("") if said is None else line(said, self.size.width)
+        more = f"… {hint('app.messages', keymap_of(self))} shows all "
+        return Content("") if said is None else line(said, self.size.width, more)
 
     async def on_click(self, event: events.Click) -> None:
         event.stop()
         await self.app.run_action("app.messages")
 
 
-def line(said: Said, width: int) -> Content:
-    """One message in `width` columns. Text is never read as markup."""
+def line(said: Said, width: int, more: str) -> Content:
+    """One message in `width` columns; `more` stands where it is cut. Text is never read as markup."""
     content = Content.assemble((f" {said.glyph} ", STYLES[said.severity]), (said.text, STYLES[said.severity]))
     if content.cell_length <= width:
         return content
-    room = max(0, width - len(CUT))
-    return Content.assemble(content.truncate(room), (CUT, "$muted"))
+    room = max(0, width - len(more))
+    return Content.assemble(content.truncate(room), (more, "$muted"))
