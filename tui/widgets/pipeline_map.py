@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from textual import events
 from textual.content import Content
 from textual.geometry import Size
@@ -175,5 +176,8 @@ def _eval(stage: str, run: RunRow | None, width: int) -> Line:
     if run is None:
         return [(fit(f" └ {stage}", width), "$muted")]
     status = status_style(run.status)
-    text = f"{status.glyph} {stage} {key_figure(run)}"
+    figure = key_figure(run)
+    text = f"{status.glyph} {stage} {figure}"
+    if cell_len(text) > width - 3:
+        text = f"{status.glyph} {stage} {figure.text}"
     return [(" └ ", "$muted"), (fit(text, width - 3), ROLE_STYLES[status.role])]

@@ -51,13 +51,18 @@ async def test_at_80_columns_a_live_stage_has_its_progress_and_figure(bench: Ben
         assert "0.2219" in lines(app)[1]
 
 
-async def test_a_wide_screen_has_boxes_with_whole_words(bench: Bench) -> None:
+@pytest.mark.parametrize("size", [(150, 40), (200, 60)])
+async def test_a_wide_screen_has_boxes_with_whole_words(bench: Bench, size: tuple[int, int]) -> None:
     pipeline(bench)
-    async with bench.open((200, 60)) as (app, pilot):
+    chat = bench.run("chat", "chat_eval", age=400)
+    bench.events(chat, [{"kind": "eval", "step": 1, "data": {"chat/ChatCORE": 0.1234}}])
+    async with bench.open(size) as (app, pilot):
         await app.action_go("runs")
         await settle(pilot)
         shown = "\n".join(lines(app))
         assert "╭ base_train" in shown
+        assert "✓ base_eval" in shown and "0.2219" in shown
+        assert "✓ chat_eval" in shown and "0.1234" in shown
         assert "…" not in shown
 
 
