@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from textual import events
 from textual.widget import Widget
 
+from tui.keymap import hint
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
 
@@ -162,6 +163,9 @@ class PaneScreen(ControlScreen):
             self.room.say("at this width the panes are tabs, one at a time")
             return
         self.hidden ^= {name}
+        if name in self.hidden:
+            again = hint(f"{self.tab}.hide_{name}", self.room.keymap)
+            self.room.say(f"{name} hidden: {again} shows it again")
         focused = self.focused
         if name in self.hidden and focused is not None:
             inside = {pane for pane in self.query(self.hideable[name]) if pane in focused.ancestors_with_self}

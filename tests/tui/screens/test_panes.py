@@ -106,6 +106,7 @@ async def test_log_and_side_are_hidden_by_a_key_and_the_plots_take_their_place(b
         before = grid.size
         await pilot.press("L")
         await settle(pilot, lambda: not screen.query_one(LogPane).region and grid.size.height > before.height)
+        assert "L shows it again" in app.messages.current().text  # type: ignore[union-attr]
         await pilot.press("S")
         await settle(pilot, lambda: grid.size.width >= 118)
         await pilot.press("tab", "tab")  # a pane that is hidden is not gone to
