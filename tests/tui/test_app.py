@@ -257,6 +257,25 @@ async def test_at_most_four_redraws_a_second_whatever_comes_in(bench: Bench) -> 
         assert 1 <= len(deliveries) <= 4 * (time.monotonic() - started) + 1
 
 
+async def test_the_list_of_runs_is_drawn_at_half_that_rate_and_ends_with_the_newest(bench: Bench) -> None:
+    bench.run("ended")
+    key = bench.run("one", status="running", age=2000)
+    async with bench.open() as (app, pilot):
+        await pilot.press("1")
+        await settle(pilot, lambda: tab(app) == "runs")
+        deliveries: list[int] = []
+        changed = app.screen.changed  # type: ignore[attr-defined]
+        app.screen.changed = lambda changes: (deliveries.append(1), changed(changes))  # type: ignore[attr-defined]
+        started = time.monotonic()
+        for step in range(40):
+            bench.events(key, [{"kind": "metric", "step": step, "data": {"train/loss": float(step)}}])
+            app.feed._note(Change("events", "local", key.split("/")[1]))
+            await pilot.pause(0.02)
+        took = time.monotonic() - started
+        assert 1 <= len(deliveries) <= 2 * took + 2
+        await settle(pilot, lambda: app.rows[1].step == 39)
+
+
 async def test_an_end_and_an_alert_are_notified_once_with_a_bell(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

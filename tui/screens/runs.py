@@ -207,6 +207,7 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
                 else with_keys(EMPTY, self.room.keymap)
             )
             self.changed(frozenset())
+            self.table.refresh()  # also where no row came or went: an empty table says something else
 
     def on_offers_taken(self, event: Offers.Taken) -> None:
         self.search.take(event.at)
