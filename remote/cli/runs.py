@@ -19,6 +19,7 @@ from nanochat.config.command_parser import Parser, add_base_dir, command_parser,
 from nanochat.config.pass_env import option_names
 from remote.cli.marks import MARKS, add_mark_parsers, mark
 from remote.cli.printer import GLYPHS, describe, figures, make_printer, spent, table
+from remote.filter import syntax
 from remote.filter.run_filter import parse as parse_filter
 from remote.run_summary import said
 
@@ -143,7 +144,11 @@ async def _find(fleet: Fleet, name: str) -> RunRow:
 def _chosen(rows: Sequence[RunRow], given: argparse.Namespace) -> list[RunRow]:
     """The rows that the options of `ls` leave. Raises `UserError` for a filter that is not understood."""
     host, status = getattr(given, "host", ""), getattr(given, "status", "")
-    keep = parse_filter(getattr(given, "filter", ""), rows)
+    text = getattr(given, "filter", "")
+    if not rows:  # then no name of an option or metric is known: only the grammar can be wrong
+        syntax.read(text)
+        return []
+    keep = parse_filter(text, rows)
     keeps = keep.test if getattr(given, "all", False) else keep.keeps
     return [
         run

@@ -65,6 +65,8 @@ def test_the_list_takes_the_filter_of_the_screen(store: Store, capsys: pytest.Ca
     assert listed(store, "--filter", "one or depth", "--status", "failed") == ["one"]
     with pytest.raises(UserError, match="did you mean 'status'"):
         listed(store, "--filter", "statsu:failed")
+    given = runs_parser().parse_args(["ls", "--filter", "config.depth>4 grad_norm<1"])
+    assert _chosen([], given) == []
     list_runs([run for run in store.runs() if run.name == "two"], as_json=True)
     (row,) = json.loads(capsys.readouterr().out)
     assert row["archived"] is False
