@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
-from typing import Literal
 
 from remote.runs import RunRow
 from remote.store.rows import run_row
-
-MarkKind = Literal["tag", "note", "pin", "archive"]
 
 _COLUMNS = (
     "runs.id, runs.host, runs.run_id, runs.run, runs.state, runs.summary, coalesce(hosts.last_contact, 0),"
@@ -66,25 +63,6 @@ def touch(db: sqlite3.Connection, run: int) -> None:
     """
     db.execute("UPDATE changes SET last = last + 1")
     db.execute("UPDATE runs SET changed = (SELECT last FROM changes) WHERE id = ?", (run,))
-
-
-def set_mark(db: sqlite3.Connection, run: int, kind: MarkKind, value: str, on: bool) -> None:
-    """Adds a mark of the person's to a run, or takes it away."""
-    if on:
-        db.execute(
-            "INSERT INTO marks (run, kind, value) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (run, kind, value)
-        )
-    else:
-        db.execute("DELETE FROM marks WHERE run = ? AND kind = ? AND value = ?", (run, kind, value))
-    touch(db, run)
-
-
-def set_note(db: sqlite3.Connection, run: int, text: str) -> None:
-    """Sets the note of a run; empty text takes it away."""
-    db.execute("DELETE FROM marks WHERE run = ? AND kind = 'note'", (run,))
-    if text:
-        db.execute("INSERT INTO marks (run, kind, value) VALUES (?, 'note', ?)", (run, text))
-    touch(db, run)
 
 
 def _marks(db: sqlite3.Connection, run: int | None = None) -> dict[int, list[tuple[str, str]]]:

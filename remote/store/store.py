@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
@@ -33,15 +32,13 @@ from remote.store.ingest import (
     read_summary,
     read_tail,
 )
+from remote.store.marks import Marks
 from remote.store.rows import event_of, once
 from remote.store.run_rows import (
     ChangedRows,
-    MarkKind,
     read_changed,
     read_row,
     read_rows,
-    set_mark,
-    set_note,
     touch,
 )
 from remote.store.series import Series, SeriesReader
@@ -64,7 +61,7 @@ def _reads(method: Callable[Concatenate[Store, P], R]) -> Callable[Concatenate[S
     return guarded
 
 
-class Store:
+class Store(Marks):
     """The store at `path`, created when it is not there. Raises `UserError` when it cannot be used.
 
     `bulk` is for a process that does nothing but write: its commits reach the main file less often.
@@ -352,46 +349,6 @@ class Store:
         query = "SELECT last_contact FROM hosts WHERE name = ?"
         row = self._database.connection().execute(query, (host,)).fetchone()
         return None if row is None else float(row[0])
-
-    def let_have(self, keys: Iterable[str], names: Iterable[str]) -> None:
-        """Notes variables that runs may be handed from here, now and when they are resumed."""
-        with self._database.write() as db:
-            for run, name in itertools.product([self._known(key) for key in keys], names):
-                db.execute("INSERT INTO passed (run, name) VALUES (?, ?) ON CONFLICT DO NOTHING", (run, name))
-                touch(db, run)
-
-    def tag(self, key: str, tag: str, on: bool = True) -> None:
-        """Adds a tag to a run, or takes it away."""
-        self._mark(key, "tag", tag, on)
-
-    def note(self, key: str, text: str) -> None:
-        """Sets a run's note; empty text removes it."""
-        with self._database.write() as db:
-            set_note(db, self._known(key), text)
-
-    def pin(self, key: str, on: bool = True) -> None:
-        """Pins a run to the top of the table, or lets it go."""
-        self._mark(key, "pin", "", on)
-
-    def archive(self, key: str, on: bool = True) -> None:
-        """Leaves a run out of lists, or takes it back into them."""
-        self._mark(key, "archive", "", on)
-
-    def _mark(self, key: str, kind: MarkKind, value: str, on: bool) -> None:
-        with self._database.write() as db:
-            set_mark(db, self._known(key), kind, value, on)
-
-    def _locate(self, key: str) -> tuple[sqlite3.Connection, int]:
-        db = self._database.connection()
-        host, run_id = split_key(key)
-        row = db.execute("SELECT id FROM runs WHERE host = ? AND run_id = ?", (host, run_id)).fetchone()
-        return db, -1 if row is None else int(row[0])
-
-    def _known(self, key: str) -> int:
-        _, run = self._locate(key)
-        if run < 0:
-            raise UserError(f"no run '{key}' in the store", "see `nanochat runs ls`")
-        return run
 
     def note_trouble(self, trouble: str) -> None:
         """Says for another process that writes this store whether, and why, it cannot."""
