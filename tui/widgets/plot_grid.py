@@ -14,6 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.content import Content
+from textual.geometry import Size
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
@@ -38,6 +39,30 @@ GOOD_SHAPE = 4.5
 """Width by height of a plot in cells that is read best, about 2:1 on the screen."""
 MOST_COLUMNS = 4
 NOT_PLOTTED = ("progress", "eta_s")
+
+
+def grid_shape(size: Size, count: int, columns: int = 0) -> tuple[int, int]:
+    """(columns, rows) for `count` plots on `size` cells, with `columns` of them side by side where they fit.
+
+    As many plots as fit; among the grids that show as many, the one whose plots are shaped best.
+    """
+    count = max(1, count)
+    most_rows = max(1, size.height // PLOT_HEIGHT)
+
+    def merit(columns: int) -> tuple[int, float]:
+        rows = min(most_rows, ceil(count / columns))
+        shape = size.width / columns / max(1, size.height / rows)
+        return min(count, columns * rows), -abs(log(max(shape, 1e-3) / GOOD_SHAPE))
+
+    if columns:
+        best = min(columns, _most_columns(size.width // NARROWEST, count))
+    else:
+        best = max(range(1, 1 + _most_columns(size.width // PLOT_WIDTH, count)), key=merit)
+    return best, max(1, min(most_rows, ceil(count / best)))
+
+
+def _most_columns(fitting: int, count: int) -> int:
+    return max(1, min(MOST_COLUMNS, fitting, count))
 
 
 class PlotGrid(Widget):
@@ -225,7 +250,7 @@ class PlotGrid(Widget):
 
     def next_columns(self) -> int:
         """One more plot side by side, up to what fits, then as many as read well (0); returns the number."""
-        most = self._most_columns(NARROWEST, len(self.metrics))
+        most = _most_columns(self.size.width // NARROWEST, len(self.metrics))
         self.columns = self.columns + 1 if self.columns < most else 0
         self._arrange()
         self.post_message(self.LooksChanged())
@@ -253,27 +278,8 @@ class PlotGrid(Widget):
         return [plot for plot in self.query(Plot) if plot.display]
 
     def shape(self, count: int) -> tuple[int, int]:
-        """(columns, rows) of the grid for `count` plots at the present size.
-
-        As many plots as fit; among the grids that show as many, the one whose plots are shaped best.
-        """
-        (width, height), count = self.size, max(1, count)
-        most_rows = max(1, height // PLOT_HEIGHT)
-        if self.columns:
-            wanted = [min(self.columns, self._most_columns(NARROWEST, count))]
-        else:
-            wanted = [*range(1, 1 + self._most_columns(PLOT_WIDTH, count))]
-
-        def merit(columns: int) -> tuple[int, float]:
-            rows = min(most_rows, ceil(count / columns))
-            shape = width / columns / max(1, height / rows)
-            return min(count, columns * rows), -abs(log(max(shape, 1e-3) / GOOD_SHAPE))
-
-        best = max(wanted, key=merit)
-        return best, max(1, min(most_rows, ceil(count / best)))
-
-    def _most_columns(self, width: int, count: int) -> int:
-        return max(1, min(MOST_COLUMNS, self.size.width // width, count))
+        """(columns, rows) of the grid for `count` plots at the present size."""
+        return grid_shape(self.size, count, self.columns)
 
     def _arrange(self) -> None:
         """Put the plots of one page in place: the one with the current plot, else the present one."""
