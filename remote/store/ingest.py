@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -245,7 +245,7 @@ def read_tail(db: sqlite3.Connection, metric: int, after_seq: int) -> Series:
     return series
 
 
-def read_blocks(db: sqlite3.Connection, metric: int, after_seq: int) -> list[tuple[int, bytes]]:
+def read_blocks(db: sqlite3.Connection, metric: int, after_seq: int) -> Iterator[tuple[int, bytes]]:
     """The form and the blob of each packed block of a metric that reaches past `after_seq`, in order."""
     query = "SELECT form, data FROM blocks WHERE metric = ? AND last_seq > ? ORDER BY first_seq"
-    return db.execute(query, (metric, after_seq)).fetchall()
+    yield from db.execute(query, (metric, after_seq))

@@ -105,6 +105,15 @@ class Series:
             column.frombytes(blob[at:end])
             at = end
 
+    def same_keys(self, other: Series) -> bool:
+        """Whether the points are of the same events: all columns but `value` are equal."""
+        mine = (self.seq, self.step, self.t, self.attempt)
+        return mine == (other.seq, other.step, other.t, other.attempt)
+
+    def with_values(self, value: array[float]) -> Series:
+        """Other values for the same events; every other column is this one's own."""
+        return Series(self.seq, self.step, self.t, value, self.attempt, self.superseded)
+
     def extend_keys(self, stretches: Iterable[Stretch]) -> None:
         """Adds seq, step and attempt of the points of some stretches, and neither t nor value."""
         for stretch in stretches:
@@ -127,16 +136,25 @@ class Stretch(NamedTuple):
 
 def split_stretches(blob: bytes) -> tuple[list[Stretch], memoryview, memoryview]:
     """The stretches, the times and the values (as bytes) of a block. ValueError when it is not whole."""
-    view = memoryview(blob)
+    head, times, values = _split(blob)
+    return _stretches_in(head), times, values
+
+
+def _split(blob: bytes) -> tuple[bytes, memoryview, memoryview]:
     count = _COUNT.unpack_from(blob)[0] if len(blob) >= _COUNT.size else 0
     start = _COUNT.size + count * _STRETCH.size
-    if not 0 < count < len(blob):
+    size = (len(blob) - start) // 2
+    if not 0 < count < len(blob) or size <= 0:
         raise ValueError(f"a block of {len(blob)} bytes is not whole")
-    stretches = [Stretch(*numbers) for numbers in _STRETCH.iter_unpack(view[_COUNT.size : start])]
-    points = sum(stretch.points for stretch in stretches)
-    if len(blob) != start + 16 * points:
+    head = blob[:start]
+    if size != 8 * sum(stretch.points for stretch in _stretches_in(head)) or len(blob) != start + 2 * size:
         raise ValueError(f"a block of {len(blob)} bytes is not whole")
-    return stretches, view[start : start + 8 * points], view[start + 8 * points :]
+    view = memoryview(blob)
+    return head, view[start : start + size], view[start + size :]
+
+
+def _stretches_in(head: bytes) -> list[Stretch]:
+    return [Stretch(*numbers) for numbers in _STRETCH.iter_unpack(head[_COUNT.size :])]
 
 
 def pack(points: Series, heads: dict[bytes, bytes]) -> tuple[int, bytes]:
@@ -194,63 +212,95 @@ def blocks_of(points: Series) -> tuple[list[Series], Series]:
 
 
 class SeriesReader:
-    """Puts series together out of blocks and tails; those of the same events get the same arrays."""
+    """Puts series together out of blocks and tails; those of the same events get the same arrays.
+
+    A long series is compared with those before it block by block as it is read, so that columns which are
+    shared in the end never exist twice.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], list[Series]] = {}
+        self._known: list[_Known] = []
 
-    def read(self, blocks: Sequence[tuple[int, bytes]], tail: Series, after: int) -> Series:
+    def read(self, blocks: Iterable[tuple[int, bytes]], tail: Series, after: int) -> Series:
         """The points of one metric whose seq is larger than `after`; `superseded` is set by `mark`."""
-        if all(form == STRETCHES for form, _ in blocks):
-            return self._of_stretches([blob for _, blob in blocks], tail, after)
-        series = Series()
+        building = _Building([] if after >= 0 else self._known)
         for form, blob in blocks:
-            series.extend_packed(form, blob)
-        series.extend(tail)
-        series = series.part(bisect_right(series.seq, after), len(series))
-        same = (len(series), *series.seq[:1], *series.seq[-1:])
-        for known in self._known.get(same, ()):
-            if (known.seq, known.step, known.t, known.attempt) == (
-                series.seq,
-                series.step,
-                series.t,
-                series.attempt,
-            ):
-                return _with_keys_of(known, series.value)
-        return self._keep(same, series)
-
-    def _of_stretches(self, blobs: Sequence[bytes], tail: Series, after: int) -> Series:
-        """The same without making columns that have been made for a metric of the same events."""
-        split = [split_stretches(blob) for blob in blobs]
-        t, value = array("d"), array("d")
-        for _, times, values in split:
-            t.frombytes(times)
-            value.frombytes(values)
-        t.extend(tail.t)
-        value.extend(tail.value)
-        heads = tuple(stretch for stretches, _, _ in split for stretch in stretches)
-        same = (heads, tail.seq.tobytes(), tail.step.tobytes(), tail.attempt.tobytes(), after)
-        for known in self._known.get(same, ()):
-            start = len(t) - len(known)
-            if known.t == (t[start:] if start else t):
-                return _with_keys_of(known, value[start:] if start else value)
-        series = Series(t=t, value=value)
-        series.extend_keys(heads)
-        series.seq.extend(tail.seq)
-        series.step.extend(tail.step)
-        series.attempt.extend(tail.attempt)
-        start = bisect_right(series.seq, after)
-        return self._keep(same, series.part(start, len(series)) if start else series)
-
-    def _keep(self, same: tuple[object, ...], series: Series) -> Series:
-        self._known.setdefault(same, []).append(series)
+            building.add(form, blob)
+        whole = building.end(tail)
+        if after < 0:
+            if not any(whole.series.t is known.series.t for known in self._known):
+                self._known.append(whole)
+            return whole.series
+        series = whole.series.part(bisect_right(whole.series.seq, after), len(whole.series))
+        for known in self._known:
+            if known.series.same_keys(series):
+                return known.series.with_values(series.value)
+        self._known.append(_Known([], series))
         return series
 
     def mark(self, cut: dict[int, int]) -> None:
         """Sets `superseded` of all that was read, from the step at which each attempt was overtaken."""
-        for series in [series for same in self._known.values() for series in same]:
-            series.mark(cut)
+        for known in self._known:
+            known.series.mark(cut)
 
 
-def _with_keys_of(known: Series, value: array[float]) -> Series:
-    return Series(known.seq, known.step, known.t, value, known.attempt, known.superseded)
+@dataclass
+class _Known:
+    """A series that was read, and the heads of its blocks where all of them are stretches."""
+
+    heads: list[bytes]
+    series: Series
+
+
+class _Building:
+    """One series on its way out of the store; `like` is one that has been the same so far."""
+
+    def __init__(self, known: Sequence[_Known]) -> None:
+        self._candidates = known
+        self._like: _Known | None = None
+        self._heads: list[bytes] = []
+        self._series = Series()
+
+    def add(self, form: int, blob: bytes) -> None:
+        value = self._series.value
+        if form != STRETCHES:
+            self._part()
+            self._heads = []
+            self._candidates = ()
+            self._series.extend_packed(form, blob)
+            return
+        head, times, values = _split(blob)
+        if not self._heads and not len(value):
+            self._like = next((one for one in self._candidates if self._goes_on(one, head, times)), None)
+        if self._like is not None and not self._goes_on(self._like, head, times):
+            self._part()
+        if self._like is None:
+            self._series.extend_keys(_stretches_in(head))
+            self._series.t.frombytes(times)
+        self._heads.append(head)
+        value.frombytes(values)
+
+    def _goes_on(self, like: _Known, head: bytes, times: memoryview) -> bool:
+        at, start = len(self._heads), len(self._series.value)
+        there = like.series.t[start : start + len(times) // 8]
+        return at < len(like.heads) and like.heads[at] == head and there.tobytes() == times.tobytes()
+
+    def _part(self) -> None:
+        """Goes on alone: what was the same so far is copied."""
+        if self._like is not None:
+            same, count = self._like.series.part(0, len(self._series.value)), self._series.value
+            self._series, self._like = Series(same.seq, same.step, same.t, count, same.attempt), None
+
+    def end(self, tail: Series) -> _Known:
+        like = self._like
+        if like is not None:
+            start = len(self._series.value)
+            if len(like.heads) == len(self._heads) and like.series.part(start, len(like.series)).same_keys(
+                tail
+            ):
+                self._series.value.extend(tail.value)
+                return _Known(like.heads, like.series.with_values(self._series.value))
+            self._part()
+        alone = bool(self._heads) or not len(self._series)
+        self._series.extend(tail)
+        return _Known(self._heads if alone else [], self._series)

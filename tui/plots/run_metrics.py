@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from remote.store.series import Series as StoredSeries
-from tui.plots.series import Key, Keys, Points, Reading, Row, Series, plain_keys
+from tui.plots.series import Key, Keys, Points, Reading, Row, Series, never_falls, plain_keys
 
 AXES = ("step", "tokens", "FLOPs", "active time", "clock")
 _SOURCES = {"tokens": "train/total_tokens", "FLOPs": "train/total_flops", "active time": "train/total_time"}
@@ -137,8 +137,7 @@ class RunMetrics:
         inside = {id(series) for series, _ in members}
         if any(series.where is held and id(series) not in inside for series in self.series.values()):
             held = held.copy()  # others stay behind
-        held.steps.extend(where.steps)
-        held.times.extend(where.times)
+        held.add(where)
         for series, points in members:
             series.where, series.shared = held, len(members) > 1
             series.add_values(points)
@@ -221,11 +220,11 @@ def _same_events(metrics: Mapping[str, Points]) -> list[dict[str, StoredSeries]]
 def _stretches(metrics: Mapping[str, StoredSeries]) -> Iterator[Mapping[str, StoredSeries]]:
     """The same columns cut where another attempt begins or the step falls."""
     first = next(iter(metrics.values()))
-    falls = (i for i, (a, b) in enumerate(pairwise(first.step), 1) if b < a)
-    cuts = {*falls, *(i for i, (a, b) in enumerate(pairwise(first.attempt), 1) if a != b)}
-    if not cuts:
+    if never_falls(first.step) and first.attempt.count(first.attempt[0]) == len(first):
         yield metrics
         return
+    falls = (i for i, (a, b) in enumerate(pairwise(first.step), 1) if b < a)
+    cuts = {*falls, *(i for i, (a, b) in enumerate(pairwise(first.attempt), 1) if a != b)}
     for start, stop in pairwise([0, *sorted(cuts), len(first)]):
         yield {name: points.part(start, stop) for name, points in metrics.items()}
 

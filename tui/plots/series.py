@@ -13,7 +13,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice
+from operator import gt
 from typing import Literal, NamedTuple
 
 from remote.store.series import Series as StoredSeries
@@ -113,6 +114,14 @@ class Keys:
         self.steps = array("d") if steps is None else steps
         self.times = array("d") if times is None else times
 
+    def add(self, other: Keys) -> None:
+        """Takes further places in at the end; `other` is not to be used afterwards."""
+        if self.times:
+            self.steps.extend(other.steps)
+            self.times.extend(other.times)
+        else:
+            self.steps, self.times = other.steps, other.times
+
     def copy(self) -> Keys:
         return Keys(self.steps[:], self.times[:])
 
@@ -187,8 +196,7 @@ class Series:
                     self.append(at if at >= 0 else None, t, number, attempt)
                 continue
             self.own_keys()
-            self.where.steps.extend(where.steps)
-            self.where.times.extend(where.times)
+            self.where.add(where)
             self.add_values(part)
 
     def begin(self, attempt: int, step: float) -> None:
@@ -453,12 +461,14 @@ def _number(value: float | int | str) -> tuple[float, str]:
 
 def plain_keys(points: StoredSeries) -> Keys | None:
     """Where the points lie; None where one has no step, steps fall, or they are of several attempts."""
-    steps = array("d", points.step)
-    if points.attempt[0] != points.attempt[-1] or points.step[0] < 0:
+    if points.attempt[0] != points.attempt[-1] or points.step[0] < 0 or not never_falls(points.step):
         return None
-    if any(b < a for a, b in pairwise(points.step)):
-        return None
-    return Keys(steps, points.t)
+    return Keys(array("d", points.step), points.t)
+
+
+def never_falls(numbers: array[int]) -> bool:
+    """Whether each number is at least as large as the one before."""
+    return not any(map(gt, numbers, islice(numbers, 1, None)))
 
 
 def _columns_of(rows: Sequence[Row]) -> StoredSeries | None:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from nanochat.run.events import Event, EventRows, parse_line, parse_lines
 from remote.store import database
+from remote.store import series as columns
 from remote.store.database import StoreUnwritable
 from remote.store.fold import fold_events
-from remote.store.series import BLOCK, LARGEST, ROWS, STRETCHES, Series, blocks_of, pack
+from remote.store.series import BLOCK, LARGEST, ROWS, STRETCHES, Series, SeriesReader, blocks_of, pack
 from remote.store.store import Store
 from remote.store.summary import Summary, series_values
 
@@ -190,6 +191,37 @@ def test_metrics_of_the_same_events_are_read_with_the_same_columns(tmp_path: Pat
             assert together[name].points() == alone[name].points()[cut:]
             assert len(together[name].superseded) == 5000 - cut
         assert store.all_series(KEY, {name: series.seq[-1] for name, series in alone.items()}) == {}
+
+
+metric = st.tuples(st.integers(0, 3), st.integers(0, 40), st.integers(1, 3), st.integers(0, 60))
+"""Which steps a metric has: from, to before, every how many, and where it skips one."""
+
+
+@settings(deadline=None)
+@given(st.lists(metric, min_size=1, max_size=5), st.integers(-1, 80))
+def test_series_read_together_are_what_each_is_alone(
+    metrics: list[tuple[int, int, int, int]], after: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "BLOCK", 4)
+        patch.setattr(columns, "LARGEST", 8)
+        reader = SeriesReader()
+        for number, (first, end, rise, skipped) in enumerate(metrics):
+            steps = [step for step in range(first, end, rise) if step != skipped]
+            points = series_of([(2 * step, step, step / 2, float(number), 1 + step // 30) for step in steps])
+            blocks, tail = blocks_of(points)
+            packed = [pack(block, {}) for block in blocks]
+            wanted = [point for point in points.points() if point[0] > after]
+            reaching = [
+                (form, blob)
+                for (form, blob), block in zip(packed, blocks, strict=True)
+                if block.seq[-1] > after
+            ]
+            start = sum(seq <= after for seq in tail.seq)
+            read = reader.read(iter(reaching), tail.part(start, len(tail)), after)
+            assert read.points() == wanted
+            same = [known.series for known in reader._known if known.series.same_keys(read)]
+            assert len(same) == 1 and same[0].t is read.t, "equal columns are kept once"
 
 
 def test_the_store_knows_how_much_of_a_log_it_has(tmp_path: Path) -> None:
