@@ -102,9 +102,9 @@ class HostSession:
         while True:
             self._settled.clear()
             self._set(status="connecting", retry_in=None, error="")
-            agent = AgentClient(
-                self.host, _transport(self.host, self._layout), self._layout, self.commands.append
-            )
+            # In a thread: the first SSH host loads asyncssh, which takes over a tenth of a second.
+            transport = await asyncio.to_thread(_transport, self.host, self._layout)
+            agent = AgentClient(self.host, transport, self._layout, self.commands.append)
             began = time.monotonic()
             try:
                 await self._open(agent)
