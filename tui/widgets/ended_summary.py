@@ -77,7 +77,8 @@ def summary_rows(run: RunRow, outcome: Outcome) -> list[tuple[str, list[Value]]]
             [(f"{status.glyph} {status.word} ", f"bold {style}"), (f"after {took}" if took else "", "")],
         )
     ]
-    done = [words for words in (extent(run), f"attempt {run.attempt}" if run.attempt > 1 else "") if words]
+    attempt = f"attempt {run.attempt}" if run.attempt > 1 else ""
+    done = [words for words in ("" if run.partial else extent(run), attempt) if words]
     if done:
         rows.append(("came to", [(" · ".join(done), "")]))
     if run.reason:
