@@ -14,6 +14,8 @@ from nanochat.common.paths import make_dir
 from remote.store.schema import migrate
 
 _BUSY_SECONDS = 10.0
+STEADY = 5.0
+"""Seconds without a failure after which a write that succeeds ends `Database.trouble`."""
 _TRY_AGAIN = 0.005
 """Seconds between two tries for the write lock. SQLite's own waits grow to 0.1 s, and a process that writes
 without a pause would hardly ever let such a waiter in."""
@@ -51,7 +53,8 @@ class Database:
         self._open: list[tuple[sqlite3.Connection, threading.RLock]] = []
         self._closed = False
         self.trouble = ""
-        """Why the last write failed, as one line for a person; empty while the file takes what is written."""
+        """Why writing fails, as one line for a person; empty while the file takes what is written."""
+        self._failed = 0.0
         make_dir(path.parent)
         try:
             migrate(self.connection(), str(path))
@@ -115,9 +118,15 @@ class Database:
                 failure = StoreUnwritable(
                     f"cannot write the store {self.path}: {reason[0]}", reason[1], Exit.FAILED
                 )
-                self.trouble = str(failure)
+                self.note_trouble(str(failure))
                 raise failure from error
-            self.trouble = ""
+            # On a full disk small writes still find room: one that succeeds is no sign that all is well.
+            if self.trouble and time.monotonic() - self._failed > STEADY:
+                self.trouble = ""
+
+    def note_trouble(self, trouble: str) -> None:
+        """Says why a write has failed, here or in another process that writes for this one."""
+        self.trouble, self._failed = trouble, time.monotonic()
 
     def close(self) -> None:
         """Closes every thread's connection, each after what it is doing; later use raises

@@ -351,8 +351,8 @@ class Store(Marks):
         return None if row is None else float(row[0])
 
     def note_trouble(self, trouble: str) -> None:
-        """Says for another process that writes this store whether, and why, it cannot."""
-        self._database.trouble = trouble
+        """Says for another process that writes this store why it cannot."""
+        self._database.note_trouble(trouble)
 
     def close(self) -> None:
         """Closes the file in every thread."""

@@ -244,6 +244,7 @@ def test_why_a_store_cannot_be_written_is_told_and_forgotten_when_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database, "STEADY", 0.0)
     path = tmp_path / "c.sqlite"
     with Store(path) as store:
         other = sqlite3.connect(path, isolation_level=None)
@@ -265,6 +266,16 @@ def test_why_a_store_cannot_be_written_is_told_and_forgotten_when_it_can(
         assert store.ingest("box", "r1", "events.jsonl", 0, log_of(2000)).outcome == "ok"
         assert store.trouble == ""
         other.close()
+
+
+def test_one_write_that_succeeds_does_not_end_the_trouble(tmp_path: Path) -> None:
+    with Store(tmp_path / "c.sqlite") as store:
+        store.note_trouble("the disk is full")
+        store.contact("box", 1.0)
+        assert store.trouble == "the disk is full"
+        store._database._failed -= database.STEADY
+        store.contact("box", 2.0)
+        assert store.trouble == ""
 
 
 def test_a_defect_of_ours_is_no_fault_of_the_disk(tmp_path: Path) -> None:

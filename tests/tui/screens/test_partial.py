@@ -82,6 +82,7 @@ async def test_a_store_that_cannot_be_written_is_a_line_over_every_screen(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database, "STEADY", 0.0)
     key = bench.run("demo", status="running")
     other = sqlite3.connect(bench.store.path, isolation_level=None, check_same_thread=False)
 
