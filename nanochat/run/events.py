@@ -102,6 +102,8 @@ class EventRows:
     """How many lines were read, those that are no event included."""
     begins: bool = True
     """Whether the first line is an event."""
+    unusual: list[int] = field(default_factory=list)
+    """The rows whose line is not as `Event.line` writes it: their numbers may be of any size."""
 
     def add(self, event: Event | None) -> None:
         """Takes one line's event, or notes that it has none."""
@@ -109,6 +111,7 @@ class EventRows:
             self.begins = self.begins and bool(self.rows)
             return
         text = json.dumps(event.data, separators=(",", ":"))
+        self.unusual.append(len(self.rows))
         self.rows.append((event.seq, event.t, event.kind, event.step, text))
         self.data.append(event.data)
 

@@ -136,13 +136,16 @@ def _file(db: sqlite3.Connection, run: int, file: str) -> _File:
 
 def _keep(found: EventRows, kept: Sequence[int]) -> None:
     if len(kept) < len(found.rows):
+        found.unusual.clear()
         found.rows = [found.rows[index] for index in kept]
         found.data = [found.data[index] for index in kept]
 
 
 def _keep_storable(found: EventRows) -> None:
     """Leaves out events that a column cannot hold."""
-    _keep(found, [index for index, row in enumerate(found.rows) if _storable(row)])
+    beyond = {index for index in found.unusual if not _storable(found.rows[index])}
+    if beyond:
+        _keep(found, [index for index in range(len(found.rows)) if index not in beyond])
 
 
 def _storable(row: Row) -> bool:
