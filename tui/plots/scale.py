@@ -103,6 +103,8 @@ def _nearest(ticks: Iterable[Tick], band: Band) -> Scale:
         height = band.row(tick.value)
         if 0 <= height <= band.rows:
             row = band.rows - 1 - min(band.rows - 1, int(height))
+            if row in grid:
+                continue  # the gridline there is another tick's
             labels[row] = tick.label
             if abs(height % 1 - 0.5) <= _NEAR_CENTRE:
                 grid.add(row)

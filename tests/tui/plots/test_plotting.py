@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from textual.color import Color
 
@@ -209,6 +209,7 @@ def test_what_lies_outside_of_chosen_limits_is_told_at_the_edge() -> None:
     assert "".join(lines).count("↑") == "".join(lines).count("↓") == 1
 
 
+@example(105.0, 1.0, 1, True)
 @given(st.floats(-1e6, 1e6), st.one_of(st.just(0.0), st.floats(1e-6, 1e9)), st.integers(1, 40), st.booleans())
 def test_limits_hold_the_values_and_gridlines_stand_on_ticks(
     low: float, span: float, rows: int, log: bool
