@@ -71,8 +71,10 @@ fuzz: $(VENV)/.dev ## a million broken inputs over every reader of foreign bytes
 chaos: $(VENV)/.dev ## every step of saving fails in turn, in every stage (docs/reliability.md)
 	@NANOCHAT_CHAOS=long $(BIN)/python -m pytest -n $(JOBS) tests/nanochat/stages/test_chaos.py $(ARGS)
 
-nightly: ## lint, the whole suite, and the long forms of what it has a part of
-	@$(MAKE) --no-print-directory lint test chaos fuzz
+nightly: ## lint, the whole suite with its coverage, and the long forms of what it has a part of
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test ARGS="--cov --cov-report=term"
+	@$(MAKE) --no-print-directory chaos fuzz
 
 pictures: $(VENV)/.dev ## the pictures of docs/images, taken from the running app over a demo (ARGS=--base DIR: over that)
 	@$(BIN)/python docs/make_pictures.py $(ARGS)
