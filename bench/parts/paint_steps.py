@@ -229,7 +229,7 @@ RUN_KEYS = [
         ("previous pane", "BTab", CHANGED),
         ("next pane", "Tab", CHANGED),
         ("next pane", "Tab", CHANGED),
-        ("next pane", "Tab", CHANGED),
+        ("to the log", "Tab", "& *filter"),
     ),
     *_steps(
         "Log",

@@ -27,12 +27,11 @@ LATE = 4.0
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not available(), reason="needs tmux")]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
     """A base directory with ended runs."""
-    folder = tmp_path_factory.mktemp("terminal") / "base"
-    make_base(folder, steps=200)
-    return folder
+    make_base(tmp_path / "base", steps=200)
+    return tmp_path / "base"
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def not_painted(terminal: Terminal, steps: list[Step]) -> list[str]:
         if terminal.wait(see, since, LATE) is None:
             missed.append(step.name)
         assert not terminal.ended(), f"the app ended at {step.name}\n{terminal.text()}"
-        terminal.settle(0.05, 0.5)
+        terminal.settle(0.1, 1.0)
     return missed
 
 
