@@ -42,7 +42,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__init__", "style", "column_keys", "room"),
         ("keys",),
         ("keymap",),
-        ("data", "plots", "actions"),
+        ("data", "plots", "actions", "driver"),
         ("widgets",),
         ("screens",),
         ("command_palette", "standing_app"),

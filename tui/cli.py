@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     app there.
     """
     given, layout = parse(parser(), argv)  # before Textual is loaded, so that --help is quick
-    # An esc alone is told from the start of a key's sequence by what does not follow. A sequence comes in one
-    # piece, so Textual's 100 ms are long. It reads ncurses' variable for it at its import.
+    # How long tui/driver.py waits after an esc for the rest of a longer key's sequence, which comes in one
+    # piece. ncurses' variable: Textual reads it at its import and takes 100 ms otherwise.
     os.environ.setdefault("ESCDELAY", "25")
 
     from nanochat.config.plan import load_plan

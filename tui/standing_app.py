@@ -21,6 +21,7 @@ from textual.worker import WorkerFailed
 
 from nanochat.common.errors import UserError
 from tui.data.messages import Messages
+from tui.driver import PromptDriver
 from tui.room import Said
 from tui.widgets.message_line import MessageLine
 
@@ -41,7 +42,7 @@ class StandingApp(App[str]):
     base: Path
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(driver_class=PromptDriver)
         self.messages = Messages()
         self.unexpected: list[BaseException] = []
         self.lent = False
