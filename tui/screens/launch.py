@@ -41,8 +41,6 @@ ESTIMATED = "base_train"
 ESTIMATE_ROWS = 2
 FORM_ROWS = 5
 """Rows that the form keeps, with its border, however long the command is."""
-BARS = 3
-"""Rows of the bar on top, the message line and the key bar."""
 THIS_WILL_RUN = "exactly this will run"
 TYPING_PAUSE = 0.15
 """Seconds without a key press before the estimate is renewed."""
@@ -130,7 +128,7 @@ class LaunchScreen(PaneScreen):
             box.styles.max_height = None
             return
         low = self.has_class("-low")
-        room = self.size.height - BARS - self.query_one("#what").outer_size.height - FORM_ROWS
+        room = self.query_one("#form-and-help").size.height - FORM_ROWS
         command = self.query_one("#command", Static)
         needed = 2 + command.get_content_height(self.size, self.size, max(10, self.size.width - 4))
         left = room - needed
