@@ -87,13 +87,13 @@ def picture(app: ControlRoom, words: dict[str, str]) -> Picture:
 async def take(
     app: ControlRoom, pilot: Pilot[str], out: Path, name: str, opening: tuple[str, ...] = ()
 ) -> None:
-    """Saves the screen in front in every size and theme; the keys `opening` open it anew in each size."""
+    """Saves the screen in front in every size and theme; the keys `opening` open it anew in each."""
     words = hidden_words()
     for columns, rows in SIZES:
         await pilot.resize_terminal(columns, rows)
-        await press(pilot, *opening)
         for theme in THEMES:
             app.theme = theme
+            await press(pilot, *opening)
             await steady(app, pilot)
             text = still(picture(app, words), columns, str(app.current_theme.background))
             (out / f"{name}-{theme}-{columns}x{rows}.svg").write_text(text, encoding="utf-8")
@@ -142,8 +142,8 @@ async def take_all(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
     await take(app, pilot, out, "launch")
     await press(pilot, "escape", "p")
     await take(app, pilot, out, "plan")
-    await press(pilot, "escape", "question_mark")
-    await take(app, pilot, out, "help")
+    await press(pilot, "escape")
+    await take(app, pilot, out, "help", ("escape", "1", "question_mark"))
     await take(app, pilot, out, "palette", ("escape", "ctrl+p", *"thm"))
     await press(pilot, "escape", "2")
     await take(app, pilot, out, "jump", ("escape", "2", "ctrl+o"))
