@@ -121,6 +121,7 @@ class EndedSummary(Static):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.border_title = "summary"
+        self._rows: list[tuple[str, list[Value]]] = []
 
     def show(self, run: RunRow | None, outcome: Outcome) -> None:
         """Shows the end of `run`."""
@@ -128,6 +129,9 @@ class EndedSummary(Static):
         if run is None or run.live:
             return
         rows = summary_rows(run, outcome)
+        if rows == self._rows:
+            return
+        self._rows = rows
         width = max(len(name) for name, _ in rows) + 2
         lines = [Content.assemble((name.ljust(width), "$muted"), *values) for name, values in rows]
         self.update(Content("\n").join(lines))

@@ -66,6 +66,9 @@ async def test_an_ended_run_shows_its_summary_and_says_when_its_gauges_are_from(
             "2.04k tok/s",
         ):
             assert words in shown
+        drawn = summary.visual
+        app.screen.tick()  # type: ignore[attr-defined]
+        assert summary.visual is drawn  # nothing is laid out anew while nothing changes
         gauges = app.screen.query_one("#gpus")
         await settle(pilot, lambda: "when the run ended" in gauges.render_line(0).text)
         assert "cpu 100 %" in gauges.render_line(2).text
