@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
 SIZES = ((80, 24), (120, 40), (200, 60))
-MOVING_SIZE = (110, 32)
+MOVING_SIZE = (120, 36)
 MOVING_THEME = "dark"
 SETTLE = 0.4
 PATIENCE = 1200.0
