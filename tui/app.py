@@ -93,6 +93,7 @@ class ControlRoom(StandingApp):
         self.readonly = readonly
         self.unicode = unicode
         self.rows: list[RunRow] = []
+        self.partial = False
         self.links: dict[str, Link] = {}
         self.feed = Feed(layout, fleet, self._on_rows, self._pace)
         self.settings = Settings(layout)
@@ -193,8 +194,10 @@ class ControlRoom(StandingApp):
     # ---- start and end -------------------------------------------------------------------------------
 
     async def on_load(self) -> None:
-        self.rows = await self.feed.rows()
-        self._tracker.update(self.rows)
+        self.rows, whole = await self.feed.first_rows()
+        self.partial = not whole
+        if whole:
+            self._tracker.update(self.rows)
         await self.read_hosts()
 
     def on_mount(self) -> None:
@@ -219,6 +222,8 @@ class ControlRoom(StandingApp):
         self.do(self._start())
 
     async def _start(self) -> None:
+        if self.partial:
+            await self.reread()
         await self.feed.start(self._ask_host_key, lambda text: self.say(text, "warning"))
         self.set_interval(REDRAW_SECONDS, self.feed.flush)
         self.set_interval(1.0, self._tick)
@@ -243,7 +248,7 @@ class ControlRoom(StandingApp):
         return self.screen.pace if self.screen_stack and isinstance(self.screen, ControlScreen) else 0.0
 
     def _on_rows(self, rows: list[RunRow], changes: frozenset[Change]) -> None:
-        self.rows = rows
+        self.rows, self.partial = rows, False
         self.links = self.feed.links(self.hosts)
         for notice in self._tracker.update(rows):
             self.say(notice.text, notice.severity)

@@ -55,6 +55,10 @@ class Room(Protocol):
         """Every run, newest first, as last read."""
 
     @property
+    def partial(self) -> bool:
+        """True in the first moment, while `rows` are only the newest runs and those that are live."""
+
+    @property
     def links(self) -> Mapping[str, Link]:
         """The state of the connection to each host."""
 

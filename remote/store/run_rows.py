@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from remote.runs import RunRow
+from remote.runs import LIVE, RunRow
 from remote.store.rows import run_row
 
 _COLUMNS = (
@@ -37,6 +37,16 @@ def read_rows(db: sqlite3.Connection) -> list[RunRow]:
     """Every row, newest first."""
     marks = _marks(db)
     return [run_row(row, marks.get(row[0], [])) for row in db.execute(_ROWS + _NEWEST_FIRST).fetchall()]
+
+
+def read_newest(db: sqlite3.Connection, most: int) -> list[RunRow]:
+    """The newest rows and those of runs that are live, newest first; every row where there are few."""
+    newest = f"SELECT id FROM runs{_NEWEST_FIRST} LIMIT ?"
+    status = "CASE WHEN json_valid(runs.state) THEN json_extract(runs.state, '$.status') END"
+    live = f"{status} IN ({', '.join('?' * len(LIVE))})"
+    found = db.execute(f"{_ROWS} WHERE runs.id IN ({newest}) OR {live}{_NEWEST_FIRST}", (most, *sorted(LIVE)))
+    marks = _marks(db)
+    return [run_row(row, marks.get(row[0], [])) for row in found.fetchall()]
 
 
 def read_row(db: sqlite3.Connection, host: str, run_id: str) -> RunRow | None:

@@ -37,6 +37,7 @@ from remote.store.rows import event_of, once
 from remote.store.run_rows import (
     ChangedRows,
     read_changed,
+    read_newest,
     read_row,
     read_rows,
     touch,
@@ -82,6 +83,13 @@ class Store(Marks):
     def runs(self) -> list[RunRow]:
         """Every known run, newest first; one that several hosts see, once: where it runs."""
         return once(read_rows(self._database.connection()))
+
+    @_reads
+    def newest_runs(self, most: int) -> tuple[list[RunRow], bool]:
+        """The newest runs and those that are live, and whether these are all: what a first screen shows."""
+        db = self._database.connection()
+        (count,) = db.execute("SELECT count(*) FROM runs").fetchone()
+        return once(read_newest(db, most)), count <= most
 
     @_reads
     def changed_runs(self, since: int) -> ChangedRows:

@@ -1,12 +1,13 @@
 """What holds everywhere in the control room: where it opens, how one moves, what asks first."""
 
+import asyncio
 import subprocess
 import sys
 import time
 
 import pytest
 
-from remote.runs import Change, Link
+from remote.runs import Change, Link, RunRow
 from tests.tui.conftest import NOW, Bench, settle
 from tui.screens.confirm import Confirm
 from tui.screens.help import Help
@@ -26,6 +27,38 @@ async def test_it_opens_on_the_newest_live_run(bench: Bench) -> None:
     async with bench.open() as (app, _):
         assert tab(app) == "run"
         assert app.run_key == newest
+
+
+async def test_of_many_runs_the_newest_and_the_live_are_shown_first_then_all(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tui.data import feed
+
+    monkeypatch.setattr(feed, "FIRST_ROWS", 3)
+    live = bench.run("live", status="running", age=9000)
+    bench.events(live, [{"kind": "alert", "data": {"level": "warn", "message": "known before"}}])
+    for age in range(1, 9):
+        bench.run("x" * age, age=age)
+    read, whole = bench.store.newest_runs(3)
+    assert ([run.name for run in read], whole) == (["x", "xx", "xxx", "live"], False)
+    go_on = asyncio.Event()
+    rows = feed.Feed.rows
+
+    async def later(self: feed.Feed) -> list[RunRow]:
+        await go_on.wait()
+        return await rows(self)
+
+    monkeypatch.setattr(feed.Feed, "rows", later)
+    async with bench.open() as (app, pilot):
+        assert (tab(app), app.run_key, len(app.rows)) == ("run", live, 4)
+        await pilot.press("1")
+        await settle(pilot, lambda: tab(app) == "runs")
+        table = app.screen.query_one("#runs")
+        assert "the newest 4, reading all" in str(table.border_title)
+        go_on.set()
+        await settle(pilot, lambda: len(app.rows) == 9)
+        assert str(table.border_title) == "runs · 9"
+        assert not any("alert" in said for said in (message.text for message in app.messages))
 
 
 def plan_of(bench: Bench, *statuses: str) -> list[str]:

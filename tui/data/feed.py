@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 REDRAW_SECONDS = 0.25
 """How often the feed looks for changes; a screen may want them less often."""
+FIRST_ROWS = 200
+"""Runs that are read before the first frame; reading all of thousands would hold it up."""
 
 Deliver = Callable[["list[RunRow]", "frozenset[Change]"], None]
 
@@ -64,6 +66,10 @@ class Feed:
         """Why the store cannot be written at present; empty while all is well, and before it is opened."""
         store = self.fleet.store if self.fleet is not None else self._own_store
         return "" if store is None or not store.trouble else f"{store.trouble}; what is shown may be old"
+
+    async def first_rows(self) -> tuple[list[RunRow], bool]:
+        """What the first screen shows: the newest runs and those that are live, and whether these are all."""
+        return await asyncio.to_thread(lambda: self.store.newest_runs(FIRST_ROWS))
 
     async def rows(self) -> list[RunRow]:
         """Every run, newest first, read in a worker thread: only what changed since the last time.

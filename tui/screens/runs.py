@@ -114,7 +114,7 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
     def _titles(self) -> None:
         rows, kept, table = self.room.rows, len(self.table.view.kept), self.table
         count = f"{kept} of {len(rows)}" if kept != len(rows) else f"{kept}"
-        words = [f"runs · {count}"]
+        words = [f"runs · the newest {count}, reading all" if self.room.partial else f"runs · {count}"]
         if table.view.group_by:
             words.append(f"by {table.view.group_by}")
         if self._marked:
