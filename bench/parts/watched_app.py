@@ -9,7 +9,6 @@ points that every plot in sight has drawn). That takes some processor itself: SI
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import signal
 import sys
@@ -24,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from nanochat.common.paths import Layout  # noqa: E402
 from tui.app import ControlRoom  # noqa: E402
+from tui.data.garbage import IdleCollector  # noqa: E402
 
 TURN = 0.005
 LINE = 0.1
@@ -87,7 +87,7 @@ def main() -> int:
     with Path(report).open("w", encoding="utf-8") as file:
         app = WatchedApp(Layout(Path(base)), file)
         app.feed.store  # noqa: B018 - as the command does
-        gc.freeze()
+        app.collector = IdleCollector()
         app.run()
     return 0
 

@@ -121,7 +121,7 @@ class EndedSummary(Static):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.border_title = "summary"
-        self._rows: list[tuple[str, list[Value]]] = []
+        self._shown = Content()
 
     def show(self, run: RunRow | None, outcome: Outcome) -> None:
         """Shows the end of `run`."""
@@ -129,9 +129,10 @@ class EndedSummary(Static):
         if run is None or run.live:
             return
         rows = summary_rows(run, outcome)
-        if rows == self._rows:
-            return
-        self._rows = rows
         width = max(len(name) for name, _ in rows) + 2
         lines = [Content.assemble((name.ljust(width), "$muted"), *values) for name, values in rows]
-        self.update(Content("\n").join(lines))
+        text = Content("\n").join(lines)
+        if text != self._shown:  # several times a second while a log is read
+            same_height = text.plain.count("\n") == self._shown.plain.count("\n") and bool(self._shown)
+            self._shown = text
+            self.update(text, layout=not same_height)

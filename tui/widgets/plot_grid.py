@@ -169,10 +169,13 @@ class PlotGrid(Widget):
 
     def show_reading(self, text: str) -> None:
         """Says over the plots that they show a part of the run; empty text takes it away."""
-        if text != self._reading:
-            self._reading = text
+        before, self._reading = self._reading, text
+        if bool(text) != bool(before):
             self.view = replace(self.view, partial=bool(text))
             self._arrange()
+        elif text != before and self.is_mounted:
+            # Several times a second while a log is read: the place of everything stays as it is.
+            self.query_one("#reading", Static).update(Content(text), layout=False)
 
     # View
 
@@ -296,7 +299,7 @@ class PlotGrid(Widget):
         here = names[first : first + size]
         reading = self.query_one("#reading", Static)
         reading.display = bool(self._reading)
-        reading.update(Content(self._reading))
+        reading.update(Content(self._reading), layout=False)
         box = self.query_one("#plots", Container)
         box.styles.grid_size_columns, box.styles.grid_size_rows = columns, rows
         self._show(box, here or [""])
