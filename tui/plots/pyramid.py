@@ -10,7 +10,10 @@ _BLOCK = 64
 
 
 class MinMaxPyramid:
-    """Values with minima and maxima of blocks of 64, 64² …: append O(1), range extremes O(64 log n)."""
+    """Values with minima and maxima of blocks of 64, 64² …: append O(1), range extremes O(64 log n).
+
+    The blocks are made when they are first asked for: a metric that nobody looks at costs its values alone.
+    """
 
     __slots__ = ("_highs", "_lows", "values")
 
@@ -24,17 +27,13 @@ class MinMaxPyramid:
 
     def append(self, value: float) -> None:
         self.values.append(value)
-        if len(self.values) % _BLOCK == 0:
-            self._grow()
 
     def extend(self, values: array[float]) -> None:
         self.values.extend(values)
-        self._grow()
 
     def adopt(self, values: array[float]) -> None:
         """Make `values` its own, without a copy; it must be empty, and nobody else may change them."""
         self.values = values
-        self._grow()
 
     def truncate(self, length: int) -> None:
         """Drop every value from index `length` on."""
@@ -60,6 +59,10 @@ class MinMaxPyramid:
 
     def extremes(self, start: int, stop: int) -> tuple[float, float]:
         """Lowest and highest of values[start:stop]; the range must not be empty."""
+        if stop - start > 2 * _BLOCK and len(self.values) // _BLOCK > len(
+            self._lows[0] if self._lows else ()
+        ):
+            self._grow()
         low, high = math.inf, -math.inf
         lows = highs = self.values
         level = 0

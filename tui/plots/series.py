@@ -152,6 +152,8 @@ class Series:
         """The average is kept at every `_stride`-th point: at the last one of each whole block."""
         self._lowest: int | None = None
         self._highest: int | None = None
+        self._tracked = 0
+        """Points among which those two are known to be the extremes."""
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -225,7 +227,6 @@ class Series:
             self.raw.extend(points.value)
         else:
             self.raw.adopt(points.value)
-        self._track_extremes(first)
         self._smooth()
 
     def own_keys(self) -> None:
@@ -255,7 +256,6 @@ class Series:
             self.steps.append(key)
         self.times.append(t)
         self.raw.append(number)
-        self._track_extremes(len(self) - 1)
         self._smooth()
 
     def _last_key(self) -> float:
@@ -280,21 +280,21 @@ class Series:
         aside.where = Keys(self.steps[cut:], self.times[cut:])
         aside.raw.extend(self.values[cut:])
         aside.marks = [Mark(max(0, m.index - cut), m.step, m.t, m.kind) for m in moved_marks]
-        aside._track_extremes(0)
         self.superseded.append(aside)
         self.marks = kept_marks
         self.own_keys()
         del self.steps[cut:], self.times[cut:]
         self.raw.truncate(cut)
         self._lowest = self._highest = None
-        self._track_extremes(0)
+        self._tracked = 0
         if self._ema is not None:
             self._ema.truncate(cut // self._stride)
 
-    def _track_extremes(self, first: int) -> None:
-        values = self.values
+    def _track_extremes(self) -> None:
+        values, first = self.values, self._tracked
         if first >= len(values):
             return
+        self._tracked = len(values)
         low, high = self.raw.extremes(first, len(values))
         if self._lowest is None or low < values[self._lowest]:
             self._lowest = values.index(low, first)
@@ -347,6 +347,7 @@ class Series:
 
     def stats(self) -> Stats | None:
         """Last, lowest and highest point; None while the series has no finite point."""
+        self._track_extremes()
         if self._lowest is None or self._highest is None:
             return None
         return Stats(len(self), self.at(len(self) - 1), self.at(self._lowest), self.at(self._highest))
