@@ -323,7 +323,7 @@ async def test_an_error_before_the_first_screen_is_one_line_at_the_end(
     async def rows(self: Feed) -> None:
         raise UserError("no store", "make one", 1)
 
-    monkeypatch.setattr(Feed, "rows", rows)
+    monkeypatch.setattr(Feed, "first_rows", rows)
     app = bench.app()
     await app.run_async(headless=True)
     assert app.return_code == 1
