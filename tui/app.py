@@ -47,6 +47,9 @@ WIDGET_GROUPS = {
 }
 """The class of the widget that handles each key group; the other groups belong to the screen or the app."""
 
+LOAD_AHEAD_SECONDS = 1.0
+"""From the first frame until what the next screen needs is loaded in a thread."""
+
 BASE_SCREENS = 2
 """Screens on the stack when none is open over a tab: Textual's own blank one and the tab."""
 
@@ -233,6 +236,10 @@ class ControlRoom(StandingApp):
             from tui.actions.plan import start_plan
 
             await start_plan(self, self.plan, self.plan_host)
+        self.set_timer(LOAD_AHEAD_SECONDS, self._load_ahead)
+
+    async def _load_ahead(self) -> None:
+        await asyncio.to_thread(_load_run_screen)
 
     async def on_unmount(self) -> None:
         await self.feed.close()
@@ -443,6 +450,14 @@ class ControlRoom(StandingApp):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return not (self.readonly and action in CHANGING_ACTIONS)
+
+
+def _load_run_screen() -> None:
+    """Loads what the Run screen needs while nobody waits for it: when it opens that would hold the loop."""
+    import tui.screens.run  # noqa: F401
+    from tui.plots.raster import load, submit
+
+    submit(load)
 
 
 def _make_screen(name: str) -> ControlScreen:

@@ -105,6 +105,11 @@ def _figure() -> tuple[Any, _Figure]:
     return plotext, cast(_Figure, figure)
 
 
+def load() -> None:
+    """Loads plotext, on the plot thread, before something is to be drawn."""
+    _figure()
+
+
 _thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plot")
 
 
