@@ -108,31 +108,45 @@ def first_screen(terminal: Terminal, command: Sequence[str]) -> float:
     return 1000 * found
 
 
-def run_steps(terminal: Terminal, steps: Sequence[Step], rounds: int, live: bool) -> dict[str, Times]:
-    """Presses every key in turn, `rounds` times over."""
-    times: dict[str, Times] = {}
-    for _ in range(rounds):
-        for step in steps:
-            if live and step.idle_only:
-                continue
-            if live and step.want == CHANGED:  # with a live run something always changes
-                press(terminal, step)
-                terminal.settle(0.1, 0.4)
-                continue
-            seen, settled = measure(terminal, step)
-            known = times.setdefault(step.name, Times())
-            known.seen.append(seen)
-            known.settled.append(settled)
-            if seen is None:
-                print(f"never: {step.name}\n{terminal.text()}", file=sys.stderr, flush=True)
-            if terminal.ended():
-                raise SystemExit(f"{terminal.text().rstrip()}\nthe app ended at: {step.name}")
-    return times
+def run_steps(terminal: Terminal, steps: Sequence[Step], live: bool, times: dict[str, Times]) -> None:
+    """Presses every key in turn and adds to `times`."""
+    for step in steps:
+        if live and step.idle_only:
+            continue
+        if live and step.want == CHANGED:  # with a live run something always changes
+            press(terminal, step)
+            terminal.settle(0.1, 0.4)
+            continue
+        seen, settled = measure(terminal, step)
+        known = times.setdefault(step.name, Times())
+        known.seen.append(seen)
+        known.settled.append(settled)
+        if seen is None:
+            print(f"never: {step.name}\n{terminal.text()}", file=sys.stderr, flush=True)
+        if terminal.ended():
+            raise SystemExit(f"{terminal.text().rstrip()}\nthe app ended at: {step.name}")
 
 
-def prepare(given: argparse.Namespace, folder: Path) -> Path:
-    """The base directory to open: made up, or a copy."""
-    base = folder / "base"
+def one_round(terminal: Terminal, given: argparse.Namespace, base: Path, times: dict[str, Times]) -> None:
+    """All keys over a base directory nobody has opened: what one round leaves behind changes the next."""
+    command = [sys.executable, "-m", "nanochat", "--base-dir", str(base)]
+    first_screen(terminal, command)
+    stage: subprocess.Popen[bytes] | None = None
+    try:
+        if given.live:
+            stage = start_live_run(base)
+        time.sleep(4)  # the runs are read
+        if re.search(RUN, terminal.text()):
+            measure(terminal, Step("to Runs", "1", RUNS))
+        run_steps(terminal, STEPS[: given.steps], given.live, times)
+    finally:
+        if stage is not None:
+            stage.kill()
+            stage.wait()
+
+
+def prepare(given: argparse.Namespace, base: Path) -> Path:
+    """Fills `base`, the directory to open: with made-up runs, or as a copy."""
     if given.base_dir:
         shutil.copytree(given.base_dir, base, ignore=shutil.ignore_patterns("*checkpoints*", "*.lock"))
     else:
@@ -188,24 +202,13 @@ def main() -> int:
     given = options()
     if not available():
         raise SystemExit("tmux is needed (apt install tmux, brew install tmux)")
-    stage: subprocess.Popen[bytes] | None = None
+    times: dict[str, Times] = {}
     with tempfile.TemporaryDirectory(prefix="paint-latency-") as folder, Terminal(given.size) as terminal:
-        base = prepare(given, Path(folder))
+        for number in range(given.rounds):
+            base = prepare(given, Path(folder) / str(number))
+            one_round(terminal, given, base, times)
         command = [sys.executable, "-m", "nanochat", "--base-dir", str(base)]
-        first_screen(terminal, command)  # reads the runs once and byte-compiles
-        time.sleep(3)
         first = [first_screen(terminal, command) for _ in range(STARTS)]
-        try:
-            if given.live:
-                stage = start_live_run(base)
-            time.sleep(3)
-            if re.search(RUN, terminal.text()):
-                measure(terminal, Step("to Runs", "1", RUNS))
-            times = run_steps(terminal, STEPS[: given.steps], given.rounds, given.live)
-        finally:
-            if stage is not None:
-                stage.kill()
-                stage.wait()
     figures = summary(times, first)
     over = broken(figures)
     if given.json:
