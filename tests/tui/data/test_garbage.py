@@ -1,0 +1,58 @@
+"""Full collections of garbage come while nobody types, and are not put off for ever."""
+
+import pytest
+
+from tui.data import garbage
+from tui.data.garbage import APART, DUE, OVERDUE, QUIET, SETTLED, IdleCollector
+
+
+class Collector:
+    """Stands in for Python's own: counts what is asked of it."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.collected = self.frozen = 0
+
+    def get_count(self) -> tuple[int, int, int]:
+        return 0, 0, self.waiting
+
+    def collect(self) -> None:
+        self.collected += 1
+        self.waiting = 0
+
+    def freeze(self) -> None:
+        self.frozen += 1
+
+    def set_threshold(self, *_: int) -> None:
+        pass
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(garbage.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_it_collects_when_due_and_nobody_types(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+    python = Collector()
+    monkeypatch.setattr(garbage, "gc", python)
+    idle = IdleCollector()
+    clock[0] += SETTLED + 1
+    idle.tick(last_input=clock[0])
+    assert (python.collected, python.frozen) == (0, 1), "a key was just pressed"
+    idle.tick(last_input=clock[0] - QUIET - 1)
+    assert (python.collected, python.frozen) == (1, 2), "what is there by now stays"
+    python.waiting = DUE
+    idle.tick(last_input=0)
+    assert python.collected == 1, "too soon after the last one"
+    clock[0] += APART + 1
+    idle.tick(last_input=clock[0])
+    assert python.collected == 1, "somebody types"
+    idle.tick(last_input=0)
+    assert python.collected == 2
+    python.waiting = OVERDUE
+    idle.tick(last_input=clock[0])
+    assert python.collected == 3, "not put off any longer"
+    idle.tick(last_input=0)
+    assert python.collected == 3, "nothing to collect"
