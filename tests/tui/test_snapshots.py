@@ -111,7 +111,7 @@ async def launch(app: ControlRoom, pilot: Pilot[str]) -> None:
 async def plan(app: ControlRoom, pilot: Pilot[str]) -> None:
     app.layout = type(app.layout)(type(app.layout.base)("/base"))
     await pilot.press("1", "p")
-    await settle(pilot)
+    await steady(app, pilot)
 
 
 async def help_page(app: ControlRoom, pilot: Pilot[str]) -> None:
