@@ -88,6 +88,7 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
         self._drawn = False
         self._reading = False
         self._wanted = False
+        self._behind = False
         self._alerts: list[Event] = []
         self._log_polled = 0.0
         self._log_until = 0.0
@@ -198,7 +199,10 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
         if self._overlays.note(change.key for change in changes):
             self.run_worker(self._overlays.read(), group="overlays")
         if not changes or any(change.key == run.key for change in changes):
-            self._request_update()
+            # Of a run that is being read what is new comes four times a second: plots follow once a second.
+            self._behind = run.partial and bool(changes)
+            if not self._behind:
+                self._request_update()
             self._poll_log()
 
     def _first_data(self) -> None:
@@ -211,6 +215,9 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
         link = self.header.link
         self.gpus.set_stale((link.silence() or 0.0) if link and self.header.stale else None)
         self._show_end()
+        if self._behind:
+            self._behind = False
+            self._request_update()
         if run is None:
             return
         if run.live:
