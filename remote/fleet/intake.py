@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import gc
 import json
-import os
 import queue
 import sys
 import threading
@@ -36,7 +35,6 @@ BATCH_BYTES = 4 << 20
 AHEAD_BYTES = 4 * BATCH_BYTES
 """Frames that are sent before their answers are there."""
 _GRACE = 5.0
-_NICE = 5
 _TURN = 0.02  # seconds between two batches in which another writer of the store can have its turn
 
 Taken = Callable[[list[Change]], None]
@@ -136,7 +134,6 @@ class Intake:
 def main(argv: Sequence[str]) -> int:
     """The child: `python -m remote.fleet.intake STORE HOST`."""
     path, host = argv
-    os.nice(_NICE)
     gc.disable()  # no circles are made, and millions of small objects pass through
     with Store(Path(path), bulk=True) as store:
         follower = Follower(store, host)
