@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from tui.data.allocator import give_back_memory
+
 if TYPE_CHECKING:
     from nanochat.common.paths import Layout
     from remote.fleet.fleet import Fleet
@@ -37,6 +39,7 @@ class Feed:
     def __init__(
         self, layout: Layout, fleet: Fleet | None, deliver: Deliver, pace: Callable[[], float] = lambda: 0.0
     ) -> None:
+        give_back_memory()  # before there are threads
         self.layout = layout
         self._pace = pace
         self._delivered = 0.0
