@@ -29,8 +29,8 @@ from remote.fleet.fleet import Fleet
 from remote.runs import Change
 from remote.store.store import Store
 from tui.app import ControlRoom
+from tui.plots.points import Row
 from tui.plots.run_metrics import RunMetrics
-from tui.plots.series import Row
 from tui.style.themes import DARK
 from tui.widgets.plot import Plot
 from tui.widgets.plot_grid import PlotGrid

@@ -46,6 +46,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("widgets",),
         ("screens",),
         ("command_palette", "standing_app"),
+        ("room_app",),
         ("app",),
         ("cli",),
     ),

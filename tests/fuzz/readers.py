@@ -34,7 +34,7 @@ from remote.agent.requests import Resume, Submission
 from remote.cli.printer import describe, progress_line
 from remote.filter.completion import complete
 from remote.filter.run_filter import parse as parse_filter
-from remote.fleet.fleet import _log_sizes, _probe
+from remote.fleet.answers import log_sizes, probe_of
 from remote.fleet.follower import Follower, Resync
 from remote.hosts.book import HostBook, parse_ssh_target
 from remote.key_metric import key_figure
@@ -275,8 +275,8 @@ def readers() -> dict[str, Reader]:
         "follow frame": Reader(
             files.frame, dumped(state_frame, problem, chunk), few / 2, (UserError, Resync)
         ),
-        "answer of ls": Reader(_parsed(_log_sizes), dumped(listing)),
-        "answer of probe": Reader(_parsed(lambda answer: _probe("box", answer, 0.0)), dumped(PROBE)),
+        "answer of ls": Reader(_parsed(log_sizes), dumped(listing)),
+        "answer of probe": Reader(_parsed(lambda answer: probe_of("box", answer, 0.0)), dumped(PROBE)),
         "agent: documents": Reader(_agent_document, dumped(RUN, STATE)),
         "agent: a file": Reader(files.of(read_json), dumped(RUN), few),
         "agent: submit": Reader(_request_of(Submission), dumped({"plan": None, "runs": RUNS}), errors=agent),

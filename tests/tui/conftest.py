@@ -13,7 +13,8 @@ from textual.pilot import Pilot
 
 from nanochat.common.paths import Layout
 from remote.agent.search import MOST_SECONDS, Wanted, find_lines
-from remote.fleet.fleet import Fleet, found_of
+from remote.fleet.answers import found_of
+from remote.fleet.fleet import Fleet
 from remote.runs import Found, Gpu, Link, Probe, RunRequest, run_key
 from remote.store.store import Store
 from tui.app import ControlRoom

@@ -55,7 +55,7 @@ class RunLog:
 
     def _search_logged(self, text: str, offset: int, back: bool, most: int) -> Found:
         from remote.agent.search import MOST_SECONDS, Wanted, find_lines
-        from remote.fleet.fleet import found_of
+        from remote.fleet.answers import found_of
 
         log = logged_text(self._room.store, self._key)
         wanted = Wanted(text, offset, back, most, MOST_SECONDS)

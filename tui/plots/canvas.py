@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from tui.plots.points import Columns
 from tui.plots.raster import Dot, Polyline
-from tui.plots.series import Columns
 
 Point = tuple[float, float]
 """(column, row) in dots from the lower left corner of the canvas, not yet rounded."""

@@ -14,10 +14,11 @@ from tui.plots.figures import legend_of
 from tui.plots.frame import MAX_RUNS, Frame, Legend, PlotSpec
 from tui.plots.layout import ASCII, UNICODE, Layout, place_labels, strips
 from tui.plots.marks import Trace, marks
+from tui.plots.points import Columns
 from tui.plots.raster import Polyline, dots_per_cell, rasterise
 from tui.plots.run_metrics import noisy
 from tui.plots.scale import Scale, fitted, given
-from tui.plots.series import Columns, Series
+from tui.plots.series import Series
 from tui.plots.ticks import LABEL_WIDTH, Tick, clock_ticks, duration_ticks, linear_ticks
 from tui.style.palette import Palette
 

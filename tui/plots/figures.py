@@ -6,8 +6,9 @@ import math
 
 from tui.plots.frame import Figures, Legend, PlotSpec
 from tui.plots.marks import Trace
+from tui.plots.points import Columns, Reading
 from tui.plots.run_metrics import better, evaluated
-from tui.plots.series import Columns, Reading, Series
+from tui.plots.series import Series
 
 
 def legend_of(spec: PlotSpec, trace: Trace, x: tuple[float, float], columns: int) -> Legend:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from textual.strip import Strip
 
+from tui.plots.points import Reading
 from tui.plots.run_metrics import RunMetrics
-from tui.plots.series import Reading
 from tui.style.palette import Palette
 
 MAX_RUNS = 4

@@ -10,8 +10,9 @@ from rich.style import Style
 from tui.plots.canvas import Band
 from tui.plots.frame import Frame, Legend, PlotSpec
 from tui.plots.layout import Glyphs, Mark
+from tui.plots.points import Columns, Reading
 from tui.plots.run_metrics import RunMetrics
-from tui.plots.series import Columns, Reading, Series
+from tui.plots.series import Series
 
 SPARSE = 0.7
 """Points per cell column up to which every point gets a mark of its own."""

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from remote.store.series import Series as StoredSeries
-from tui.plots.series import Key, Keys, Points, Reading, Row, Series, never_falls, plain_keys
+from tui.plots.points import Key, Keys, Points, Reading, Row, never_falls, plain_keys
+from tui.plots.series import Series
 
 AXES = ("step", "tokens", "FLOPs", "active time", "clock")
 _SOURCES = {"tokens": "train/total_tokens", "FLOPs": "train/total_flops", "active time": "train/total_time"}

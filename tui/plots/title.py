@@ -11,8 +11,8 @@ from textual.strip import Strip
 
 from nanochat.common.text import clock, number
 from tui.plots.frame import Figures, Frame, Legend
+from tui.plots.points import Reading
 from tui.plots.run_metrics import better
-from tui.plots.series import Reading
 from tui.style.palette import Palette
 
 Part = list[tuple[str, Style]]

@@ -10,7 +10,7 @@ from nanochat.common.smoothing import UNSMOOTHED
 from nanochat.common.text import sanitize, when
 from tui.keymap import hint
 from tui.plots.frame import MAX_RUNS
-from tui.plots.series import Points
+from tui.plots.points import Points
 from tui.screens.panes import PaneScreen
 
 if TYPE_CHECKING:

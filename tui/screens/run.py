@@ -27,7 +27,7 @@ from tui.screens.plot_screen import PlotScreen
 from tui.widgets.alerts import Alerts, alert_step
 from tui.widgets.ended_summary import EndedSummary, Outcome
 from tui.widgets.gpu_grid import GpuGrid
-from tui.widgets.log_view import LogPane
+from tui.widgets.log_pane import LogPane
 from tui.widgets.pane_tabs import PaneTabs
 from tui.widgets.plot_grid import PlotGrid
 from tui.widgets.run_header import RunHeader

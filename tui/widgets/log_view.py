@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
-from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
-from textual.widgets import Input
 
 from nanochat.common.errors import UserError
 from nanochat.common.text import size_bytes
@@ -152,7 +150,7 @@ class LogView(ScrollView, can_focus=True):
 
     def _show_state(self) -> None:
         parent = self.parent
-        if not isinstance(parent, LogPane) or self.console is None:
+        if not isinstance(parent, Vertical) or self.console is None:
             return
         parts = [words for words in (self.error, self.note) if words]
         if self.filter:
@@ -366,42 +364,3 @@ class LogView(ScrollView, can_focus=True):
             self.scroll_to(y=max(0, index - height // 2), animate=False, force=True)
         self._show_state()
         self.refresh()
-
-
-class LogPane(Vertical):
-    """The log with its text field, which is shown only while it is used."""
-
-    ALLOW_SELECT = False  # its border is dragged to size it
-
-    def __init__(self, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self.border_title = "log"
-        self.view = LogView(id="log-lines")
-        self._what: Literal["find", "filter"] = "find"
-
-    def compose(self) -> ComposeResult:
-        yield self.view
-        field = Input(id="log-field")
-        field.display = False
-        yield field
-
-    def on_log_view_ask(self, event: LogView.Ask) -> None:
-        self._what = event.what
-        field = self.query_one(Input)
-        field.border_title = "find in the log" if event.what == "find" else "only lines that contain"
-        field.value = self.view.search if event.what == "find" else self.view.filter
-        field.display = True
-        field.focus()
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        if self._what == "find":
-            self.view.set_search(event.value)
-        else:
-            self.view.set_filter(event.value)
-        self.close_field()
-
-    def close_field(self) -> None:
-        """Hides the text field and gives focus back to the lines."""
-        self.query_one(Input).display = False
-        self.view.focus()

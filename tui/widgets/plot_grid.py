@@ -24,9 +24,9 @@ from nanochat.common.smoothing import SHARE
 from tui.keymap import keymap_of, with_keys
 from tui.keys import bindings
 from tui.plots.frame import MAX_RUNS, Alert, View
+from tui.plots.points import Points
 from tui.plots.raster import submit
 from tui.plots.run_metrics import AXES, RunMetrics, by_importance
-from tui.plots.series import Points
 from tui.widgets.plot import Plot
 
 SMOOTHINGS = (0.0, SHARE, 0.05, 0.15)

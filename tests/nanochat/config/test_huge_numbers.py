@@ -15,7 +15,7 @@ from nanochat.config.stages import stage_spec
 from nanochat.evals.records import RecordFile
 from nanochat.tasks.identity import read_identity
 from nanochat.tasks.mixture import parse_part
-from remote.fleet.fleet import _probe
+from remote.fleet.answers import probe_of
 from remote.hosts.book import HostBook, parse_ssh_target
 from tui.keymap import read_keymap
 
@@ -96,7 +96,7 @@ def test_a_probe_with_any_value_is_a_probe_or_one_line(name: str, value: object)
     }
     answer[name] = [{"name": "\x1b]0;x\x07", "mem_total": value}] if name == "gpus" else value
     try:
-        probe = _probe("box", answer, 0.0)
+        probe = probe_of("box", answer, 0.0)
     except UserError as error:
         assert "cannot read" in str(error) and "\n" not in str(error)
     else:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nanochat.common.text import sanitize
 from remote.agent.search import MOST_SECONDS, Wanted, find_lines
-from remote.fleet.fleet import found_of
+from remote.fleet.answers import found_of
 from remote.runs import Found
 from tui.data import console, log_matches
 from tui.data.log_matches import Matches

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tui.plots.points import Reading, Row
 from tui.plots.pyramid import MinMaxPyramid, ema
 from tui.plots.run_metrics import RunMetrics, better, by_importance
-from tui.plots.series import Reading, Row, Series
+from tui.plots.series import Series
 
 FINITE = st.floats(-1e12, 1e12, allow_nan=False)
 BROKEN = st.sampled_from(["NaN", "Infinity", "-Infinity", math.nan, math.inf, -math.inf])

@@ -11,7 +11,7 @@ from tests.tui.conftest import Bench, settle
 from tui.app import ControlRoom
 from tui.screens.hosts import HostsScreen
 from tui.screens.run import RunScreen
-from tui.widgets.log_view import LogPane
+from tui.widgets.log_pane import LogPane
 from tui.widgets.plot_grid import PlotGrid
 
 

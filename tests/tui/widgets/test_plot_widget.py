@@ -13,8 +13,8 @@ from textual.pilot import Pilot
 
 from nanochat.common.errors import UserError
 from tui.plots.frame import Alert
+from tui.plots.points import Row
 from tui.plots.run_metrics import RunMetrics
-from tui.plots.series import Row
 from tui.style.themes import THEMES
 from tui.widgets.plot import WAITING, Plot
 from tui.widgets.plot_grid import PlotGrid, grid_shape
