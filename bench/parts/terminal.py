@@ -71,7 +71,9 @@ class Terminal:
         self._folder = Path(folder)
         settings = self._folder / "tmux.conf"
         settings.write_text(SETTINGS, encoding="utf-8")
-        environment = {name: value for name, value in os.environ.items() if name != "TMUX"}
+        # The size is the terminal's own, whatever a program around us (pytest-xdist) has put there.
+        without = {"TMUX", "COLUMNS", "LINES"}
+        environment = {name: value for name, value in os.environ.items() if name not in without}
         words = ["-f", str(settings), "new-session", "-d", "-x", columns, "-y", rows, "sleep 86400"]
         subprocess.run(["tmux", "-L", self._name, *words], check=True, env=environment, capture_output=True)
         self._tmux = subprocess.Popen(

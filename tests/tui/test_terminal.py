@@ -34,8 +34,9 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "base"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def terminal() -> Iterator[Terminal]:
+    """A tmux of its own for each test: 3.3a may crash where one program takes the place of another."""
     with Terminal("120x40") as made:
         yield made
 
