@@ -9,7 +9,8 @@ from textual.widgets import Input
 
 from remote.agent import search
 from tui.data.console import MAX_LINES
-from tui.widgets.log_view import LogPane, LogView
+from tui.widgets.log_pane import LogPane
+from tui.widgets.log_view import LogView
 
 LINES = 100_000
 

@@ -17,7 +17,8 @@ from tui.screens import run as run_screen
 from tui.screens.run import RunScreen
 from tui.widgets.alerts import Alerts
 from tui.widgets.gpu_grid import GpuGrid
-from tui.widgets.log_view import ERROR, WARNING, LogPane, LogView
+from tui.widgets.log_pane import LogPane
+from tui.widgets.log_view import ERROR, WARNING, LogView
 from tui.widgets.plot import Plot
 from tui.widgets.plot_grid import PlotGrid
 from tui.widgets.run_header import RunHeader
