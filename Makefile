@@ -62,7 +62,7 @@ demo: $(VENV)/.demo ## train a small language model here, live in the control ro
 test: $(VENV)/.dev ## the whole test suite
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-test-fast: $(VENV)/.dev ## the test suite without its slow tests: under 4 minutes on 2 cores
+test-fast: $(VENV)/.dev ## the test suite without its slow tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
 fuzz: $(VENV)/.dev ## a million broken inputs over every reader of foreign bytes; prints the counts
