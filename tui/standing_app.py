@@ -90,11 +90,13 @@ class StandingApp(App[str]):
             self.say(f"unexpected error, kept in {kept} · {type(error).__name__}: {error}", "error")
 
     def _end_before_start(self, error: Exception) -> None:
-        """There is no screen to say it on: the app ends with one line, or with Textual's traceback."""
+        """There is no screen to say it on: the app ends with one line."""
         if isinstance(error, UserError):
             self.exit(return_code=error.exit_code, message=f"nanochat: {error}")
         else:
-            super()._handle_exception(error)
+            kept = self._keep(error)
+            said = f"nanochat: unexpected error, kept in {kept} · {type(error).__name__}: {error}"
+            self.exit(return_code=1, message=said)
 
     def _keep(self, error: Exception) -> str:
         """Keeps the traceback, once for each place in the code that fails; returns where."""
