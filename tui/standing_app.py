@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from textual.app import App, SuspendNotSupported
 from textual.content import Content
+from textual.css.query import NoMatches
 from textual.events import InputEvent
 from textual.markup import MarkupError
 from textual.message import Message
@@ -47,6 +48,7 @@ class StandingApp(App[str]):
         self.unexpected: list[BaseException] = []
         self.lent = False
         self.last_input = monotonic()
+        self._closed_down = False
         self._kept: dict[str, str] = {}
         self._message_timer: Timer | None = None
 
@@ -74,12 +76,17 @@ class StandingApp(App[str]):
         child.__dict__.setdefault("_dispatch_message", guarded)
         super()._register_child(parent, child, before, after)
 
+    async def _shutdown(self) -> None:
+        self._closed_down = True
+        await super()._shutdown()
+
     def _handle_exception(self, error: Exception) -> None:
         """Called by Textual, and by the guards above, with whatever was raised anywhere in the app."""
         if isinstance(error, WorkerFailed) and isinstance(error.error, Exception):
             error = error.error
-        if self._exit:  # the screens are closing: what still came back to one has nobody to read it
-            if not isinstance(error, UserError):
+        if self._exit or self._closed_down:
+            # A worker that comes back to a screen half closed finds its widgets gone, and nobody to read it.
+            if not isinstance(error, (UserError, NoMatches)):
                 self._keep(error)
         elif not self._running or not self.screen_stack:
             self._end_before_start(error)

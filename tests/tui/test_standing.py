@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.css.query import NoMatches
 from textual.pilot import Pilot
 from textual.strip import Strip
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from nanochat.common.errors import UserError
 from remote.runs import Change
@@ -552,3 +553,19 @@ async def test_what_textual_has_to_say_comes_on_the_same_line(bench: Bench) -> N
         await settle(pilot, lambda: app.message is not None)
         assert app.message and app.message.text == "Screenshot: saved"
         assert not app._notifications
+
+
+@pytest.mark.parametrize(("error", "kept"), [(NoMatches, 0), (RuntimeError, 1)])
+async def test_a_widget_missed_while_the_app_closes_is_no_error(
+    bench: Bench, error: type[Exception], kept: int
+) -> None:
+    class Late(Static):
+        def on_unmount(self) -> None:
+            raise error("its neighbours are gone")
+
+    bench.run("one")
+    async with bench.open() as (app, _pilot):
+        await app.screen.mount(Late())
+        await app._shutdown()
+        assert len(app.unexpected) == kept
+        app.unexpected.clear()
