@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, base_dir, make_dir
 from nanochat.config.command_parser import Parser, command_parser, parse
+from tui.data.garbage import IdleCollector, hold_collections
 from tui.data.window_title import RESTORE_TITLE
 from tui.style.theme_names import THEME_NAMES
+
+if TYPE_CHECKING:
+    from nanochat.config.plan import Plan
 
 
 def parser() -> Parser:
@@ -35,6 +41,12 @@ def parser() -> Parser:
     return found
 
 
+def _load_plan(given: argparse.Namespace, layout: Layout) -> Plan:
+    from nanochat.config.plan import load_plan
+
+    return load_plan(given.plan, layout, given.set)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """`nanochat [--base-dir DIR] [--readonly] [--ascii] [--theme NAME] [PLAN [--host NAME]]`.
 
@@ -46,14 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # piece. ncurses' variable: Textual reads it at its import and takes 100 ms otherwise.
     os.environ.setdefault("ESCDELAY", "25")
 
-    from nanochat.config.plan import load_plan
+    hold_collections()
     from remote.hosts.book import HostBook
     from tui.app import ControlRoom
-    from tui.data.garbage import IdleCollector
 
     if given.readonly and given.plan:
         raise UserError("--readonly cannot start a plan", "drop one of the two")
-    plan = load_plan(given.plan, layout, given.set) if given.plan else None
+    plan = _load_plan(given, layout) if given.plan else None
     HostBook(layout).get(given.host)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError(

@@ -164,6 +164,8 @@ def without_clashes(keymap: Mapping[str, str]) -> tuple[dict[str, str], list[str
     both keep one. A key that a pane, a screen and the app use for different things is applied, and it is said
     which of them is hidden there.
     """
+    if not keymap:
+        return {}, []
     kept, told = dict(keymap), []
     for name, keys in keymap.items():
         wrong = next((key for key in split_keys(keys) if not is_key(key)), None)

@@ -10,28 +10,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from nanochat.common.errors import UserError, nearest
-from nanochat.config.chat_options import ChatRlOptions, ChatSftOptions, MidTrainOptions
-from nanochat.config.data_options import (
-    DataBuildOptions,
-    DataDownloadOptions,
-    TokEvalOptions,
-    TokTrainOptions,
-)
-from nanochat.config.eval_options import BaseEvalOptions, BaseLossOptions, ChatEvalOptions
 from nanochat.config.options import Options
-from nanochat.config.train_options import BaseTrainOptions
 
 Results = Mapping[str, float | int | str]
 
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One stage: its options dataclass, its one-line summary, and the unit its progress counts in."""
+    """One stage: where its options dataclass is, a one-line summary, the unit its progress counts in."""
 
     name: str
-    options: type[Options]
+    options_at: str
+    """The dataclass, as a module of this folder and a name. Only the options of a stage in use are loaded:
+    making all the dataclasses takes 20 ms, more than all else a list of the stages needs."""
     summary: str
     unit: str
+
+    @property
+    def options(self) -> type[Options]:
+        """The stage's options dataclass."""
+        module, _, name = self.options_at.partition(".")
+        found: type[Options] = getattr(importlib.import_module(f"nanochat.config.{module}"), name)
+        return found
 
     @property
     def module(self) -> str:
@@ -46,19 +46,46 @@ class StageSpec:
 STAGES: dict[str, StageSpec] = {
     spec.name: spec
     for spec in (
-        StageSpec("data_build", DataBuildOptions, "pack files and folders into training shards", "docs"),
-        StageSpec("data_download", DataDownloadOptions, "download a published set of shards", "files"),
-        StageSpec("tok_train", TokTrainOptions, "train the byte-level BPE tokenizer", "chars"),
-        StageSpec("tok_eval", TokEvalOptions, "compare the tokenizer with GPT-2's and GPT-4's", "text"),
-        StageSpec("base_train", BaseTrainOptions, "pretrain a base model", "step"),
-        StageSpec("base_loss", BaseLossOptions, "bits per byte and samples of a checkpoint", "row"),
-        StageSpec("base_eval", BaseEvalOptions, "CORE, bits per byte and samples of a base model", "item"),
         StageSpec(
-            "mid_train", MidTrainOptions, "midtrain a base model on conversations and tool use", "step"
+            "data_build",
+            "data_options.DataBuildOptions",
+            "pack files and folders into training shards",
+            "docs",
         ),
-        StageSpec("chat_sft", ChatSftOptions, "fine-tune a model on conversations", "step"),
-        StageSpec("chat_rl", ChatRlOptions, "reinforcement learning on questions with known answers", "step"),
-        StageSpec("chat_eval", ChatEvalOptions, "evaluate a chat model on its tasks", "item"),
+        StageSpec(
+            "data_download", "data_options.DataDownloadOptions", "download a published set of shards", "files"
+        ),
+        StageSpec("tok_train", "data_options.TokTrainOptions", "train the byte-level BPE tokenizer", "chars"),
+        StageSpec(
+            "tok_eval",
+            "data_options.TokEvalOptions",
+            "compare the tokenizer with GPT-2's and GPT-4's",
+            "text",
+        ),
+        StageSpec("base_train", "train_options.BaseTrainOptions", "pretrain a base model", "step"),
+        StageSpec(
+            "base_loss", "eval_options.BaseLossOptions", "bits per byte and samples of a checkpoint", "row"
+        ),
+        StageSpec(
+            "base_eval",
+            "eval_options.BaseEvalOptions",
+            "CORE, bits per byte and samples of a base model",
+            "item",
+        ),
+        StageSpec(
+            "mid_train",
+            "chat_options.MidTrainOptions",
+            "midtrain a base model on conversations and tool use",
+            "step",
+        ),
+        StageSpec("chat_sft", "chat_options.ChatSftOptions", "fine-tune a model on conversations", "step"),
+        StageSpec(
+            "chat_rl",
+            "chat_options.ChatRlOptions",
+            "reinforcement learning on questions with known answers",
+            "step",
+        ),
+        StageSpec("chat_eval", "eval_options.ChatEvalOptions", "evaluate a chat model on its tasks", "item"),
     )
 }
 

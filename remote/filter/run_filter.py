@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nanochat.common.errors import nearest
@@ -24,13 +23,12 @@ from remote.filter.fields import (
     period,
     plain,
 )
+from remote.filter.kept_runs import Predicate, RunFilter
 from remote.filter.syntax import Expr, FilterError, Term
 from remote.store.summary import as_number
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
-
-Predicate = Callable[["RunRow"], bool]
 
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -42,24 +40,6 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
 }
 _TIMED = frozenset({"age", "time", "today", "yesterday"})
-
-
-@dataclass(frozen=True)
-class RunFilter:
-    """A filter that was understood: `keeps` says whether a run is shown.
-
-    Archived runs are left out unless the filter itself speaks of them (`is:archived`, `is:any`) or the run
-    is live again. `timed`: the answer for one and the same run may change with time alone.
-    """
-
-    text: str = ""
-    test: Predicate = lambda run: True
-    archived: bool = False
-    timed: bool = False
-
-    def keeps(self, run: RunRow) -> bool:
-        """True when the run is shown."""
-        return (self.archived or not run.archived or run.live) and self.test(run)
 
 
 def parse(text: str, rows: Iterable[RunRow] | Vocabulary = ()) -> RunFilter:

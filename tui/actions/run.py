@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from nanochat.common.errors import UserError
 from nanochat.common.text import sanitize
 from remote.transport.login_shell import script_line
-from remote.transport.ssh_config import config_word
 from tui.actions import clipboard
 from tui.actions.command_line import quote, reproduce
 
@@ -115,6 +114,8 @@ def shell_command(room: Room, name: str, folder: str = "") -> tuple[list[str], l
 
 
 def _ssh_options(room: Room, name: str) -> list[str]:
+    from remote.transport.ssh_config import config_word
+
     host = room.host(name)
     options = ["-o", f"UserKnownHostsFile={config_word(str(room.layout.known_hosts))} ~/.ssh/known_hosts"]
     if host.port:

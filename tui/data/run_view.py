@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from remote.filter.run_filter import RunFilter
+from remote.filter.kept_runs import RunFilter
 from tui.data.ordering import SortValue, arranged
 
 if TYPE_CHECKING:

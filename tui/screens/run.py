@@ -95,6 +95,9 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
         self._overlays = Overlays(lambda: self.room.store, self._draw_overlay)
 
     def body(self) -> Iterable[Widget]:
+        # Before there are widgets in it: later it would style all of them again.
+        self._narrow = self.app.size.width < NARROW
+        self.set_classes(self._classes_for(self.pane))
         yield self.header
         yield self.panes
         with Horizontal(id="upper"):
@@ -126,9 +129,7 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
 
     def _show_pane(self, pane: str, focus: bool = True) -> None:
         self.pane = pane
-        wanted = {f"-pane-{pane}"} | ({"-narrow"} if self._narrow else self.hidden_classes())
-        if self.plots.full is not None:
-            wanted.add("-full")
+        wanted = self._classes_for(pane)
         if self.classes != wanted:
             self.set_classes(wanted)  # all at once: each change of a class restyles the whole screen
         self.panes.show(pane)
@@ -136,6 +137,10 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
             self.log_pane.view.poll()
         if focus:
             self._pane_widget(pane).focus()
+
+    def _classes_for(self, pane: str) -> set[str]:
+        wanted = {f"-pane-{pane}"} | ({"-narrow"} if self._narrow else self.hidden_classes())
+        return wanted | {"-full"} if self.plots.full is not None else wanted
 
     def _pane_widget(self, pane: str) -> Widget:
         if pane == "log":

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from textual.widget import Widget
 
-from remote.filter.run_filter import understood
 from tui.actions import marks, several
 from tui.actions.mark_bindings import MarkActions
 from tui.actions.run_bindings import RunActions
@@ -196,6 +195,8 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
 
     def _apply_filter(self) -> None:
         """Applies the filter; what it does not understand is said in a line and left out."""
+        from remote.filter.run_filter import understood
+
         keep, error = understood(self.search.value, self.room.rows)
         self.search.border_subtitle = str(error) if error is not None else ""
         self.search.set_class(error is not None, "-wrong")

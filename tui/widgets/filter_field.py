@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -13,13 +14,11 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from nanochat.common.text import sanitize
-from remote.filter.completion import Completion, complete
 from tui.keys import bindings
 
 if TYPE_CHECKING:
+    from remote.filter.completion import Completion
     from remote.runs import RunRow
-
-NONE = Completion(0, 0, ())
 
 
 class FilterField(Input):
@@ -37,7 +36,7 @@ class FilterField(Input):
         self.border_title = "filter"
         self._rows = rows
         self._offers = offers
-        self._completion = NONE
+        self._completion: Completion | None = None
         self._at = -1
         self._written = ""
 
@@ -45,9 +44,15 @@ class FilterField(Input):
         """Offers what can stand where the cursor is, unless an option has just been put there."""
         if self._at >= 0 and self.value == self._written:
             return
+        self._offers.show(self._complete().options, -1)
+
+    def _complete(self) -> Completion:
+        """What can stand where the cursor is, none of it taken."""
+        from remote.filter.completion import complete
+
         self._at = -1
         self._completion = complete(self.value, self.cursor_position, self._rows())
-        self._offers.show(self._completion.options, -1)
+        return self._completion
 
     def watch_selection(self) -> None:
         if self.has_focus:
@@ -62,22 +67,22 @@ class FilterField(Input):
 
     def action_complete(self, by: int) -> None:
         """Puts an option in place of the term at the cursor."""
-        if self._at < 0 or self.value != self._written:
-            self._at = -1
-            self._completion = complete(self.value, self.cursor_position, self._rows())
-        options = self._completion.options
+        completion = self._completion
+        if completion is None or self._at < 0 or self.value != self._written:
+            completion = self._complete()
+        options = completion.options
         if options:
             first = 0 if by > 0 else len(options) - 1
             self.take((self._at + by) % len(options) if self._at >= 0 else first)
 
     def take(self, at: int) -> None:
         """Puts the option at that place into the term that is completed."""
-        options = self._completion.options
+        completion = self._completion or self._complete()
+        options, start, end = completion.options, completion.start, completion.end
         self._at = at
-        start, end = self._completion.start, self._completion.end
-        option = options[self._at]
+        option = options[at]
         self._written = self.value[:start] + option + self.value[end:]
-        self._completion = Completion(start, start + len(option), options)
+        self._completion = replace(completion, end=start + len(option))
         self.value = self._written
         self.cursor_position = start + len(option)
         self._offers.show(options, self._at)

@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remote.filter.run_filter import RunFilter, parse
+from remote.filter.kept_runs import RunFilter
+from remote.filter.run_filter import parse
 from remote.runs import RunRow
 from tui.data.run_view import GROUPINGS, RunGroup, RunView
 from tui.widgets.run_table import ORDERS
