@@ -11,7 +11,6 @@ import fcntl
 import json
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.common.fields import DECODER, parse_json
+from nanochat.common.fields import parse_json
 
 JSON: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
 
@@ -77,81 +76,6 @@ def parse_line(line: bytes | str) -> Event | None:
     if not RENAMED_METRICS.keys().isdisjoint(data):
         data = {RENAMED_METRICS.get(name, name): value for name, value in data.items()}
     return Event(seq, float(t), kind, step, data)
-
-
-# The line as `Event.line` writes it, up to its data. What does not match is read by `parse_line`.
-_HEAD = re.compile(
-    r'\{"seq":(0|[1-9]\d{0,17}),"t":((?:0|[1-9]\d{0,10})(?:\.\d{1,9})?),"kind":"([a-z_]{1,64})"'
-    r'(?:,"step":(-?(?:0|[1-9]\d{0,17})))?,"data":',
-    re.ASCII,
-)
-_scan: Callable[[str, int], tuple[Any, int]] = DECODER.scan_once  # type: ignore[attr-defined]
-"""What `DECODER.raw_decode` calls: the JSON value at an index and where it ends; StopIteration for none."""
-
-Row: TypeAlias = tuple[int, float, str, int | None, str]
-"""An event as columns: seq, t, kind, step, and its data as ASCII JSON."""
-
-
-@dataclass
-class EventRows:
-    """The events of some lines, as rows and, side by side with them, their data."""
-
-    rows: list[Row] = field(default_factory=list)
-    data: list[Mapping[str, JSON]] = field(default_factory=list)
-    lines: int = 0
-    """How many lines were read, those that are no event included."""
-    begins: bool = True
-    """Whether the first line is an event."""
-    unusual: list[int] = field(default_factory=list)
-    """The rows whose line is not as `Event.line` writes it: their numbers may be of any size."""
-
-    def add(self, event: Event | None) -> None:
-        """Takes one line's event, or notes that it has none."""
-        if event is None:
-            self.begins = self.begins and bool(self.rows)
-            return
-        text = json.dumps(event.data, separators=(",", ":"))
-        self.unusual.append(len(self.rows))
-        self.rows.append((event.seq, event.t, event.kind, event.step, text))
-        self.data.append(event.data)
-
-    def event(self, index: int) -> Event:
-        seq, t, kind, step, _ = self.rows[index]
-        return Event(seq, t, kind, step, self.data[index])
-
-
-def parse_lines(raw: bytes) -> EventRows:
-    """`parse_line` of every whole line in `raw`, several times as fast.
-
-    A run of a million steps is a million lines, nearly all of them plain: what `Event.line` writes is known,
-    so only `data` goes through the JSON parser, and its text is kept instead of being written anew.
-    """
-    found = EventRows()
-    if not raw.isascii():
-        lines = raw.split(b"\n")[:-1]
-        for line in lines:
-            found.add(parse_line(line))
-        found.lines = len(lines)
-        return found
-    head, scan, renamed = _HEAD.match, _scan, RENAMED_METRICS.keys().isdisjoint
-    rows, values = found.rows, found.data
-    texts = raw.decode("ascii").split("\n")[:-1]
-    for text in texts:
-        plain = head(text)
-        if plain is not None:
-            start = plain.end()
-            try:
-                data, end = scan(text, start)
-            except (StopIteration, ValueError, RecursionError):
-                data, end = None, 0
-            if type(data) is dict and end == len(text) - 1 and text[end] == "}" and renamed(data):
-                seq, t, kind, step = plain.groups()
-                rows.append((int(seq), float(t), kind, None if step is None else int(step), text[start:end]))
-                values.append(data)
-                continue
-        found.add(parse_line(text))
-    found.lines = len(texts)
-    return found
 
 
 def read_events(path: Path, offset: int = 0) -> tuple[list[Event], int]:

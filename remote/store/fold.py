@@ -10,7 +10,8 @@ from array import array
 from collections.abc import Iterator
 from itertools import groupby
 
-from nanochat.run.events import Event, EventRows
+from nanochat.run.event_rows import EventRows
+from nanochat.run.events import Event
 from remote.store.series import Series
 from remote.store.summary import HOW_FAR, Summary, metric_name, series_values
 

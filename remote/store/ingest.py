@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from nanochat.common.fields import LATEST
-from nanochat.run.events import EventRows, Row, parse_lines
+from nanochat.run.event_rows import EventRows, Row, parse_lines
 from remote.runs import superseded_from
 from remote.store.averages import AVERAGED, keep_averages
 from remote.store.fold import fold_events

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.run.events import Event, EventRows, parse_line, parse_lines
+from nanochat.run.event_rows import EventRows, parse_lines
+from nanochat.run.events import Event, parse_line
 from remote.store import database
 from remote.store import series as columns
 from remote.store.database import StoreUnwritable
@@ -46,6 +47,13 @@ damage = st.sampled_from(
         b'{"seq":1,"t":1,"kind":"metric","data":{} } ',
         b'{"seq":1,"t":1.5e3,"kind":"metric","step":-0,"data":{"x":NaN}}',
         b'{"seq":1,"t":1,"kind":"metric","data":' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}",
+        # Data that would be whole only together with the data of a line beside it, or is more than one value.
+        b'{"seq":1,"t":1,"kind":"metric","data":{"a":1},{"b":2}}',
+        b'{"seq":1,"t":1,"kind":"metric","data":{"a":"x}',
+        b'{"seq":1,"t":1,"kind":"metric","data":{","c":1}}',
+        b'{"seq":1,"t":1,"kind":"metric","data":{"a":[1}}',
+        b'{"seq":1,"t":1,"kind":"metric","data":{]}}',
+        b'{"seq":1,"t":1,"kind":"metric","data":{"a":{"b":1}}',
         b"\xff\xfe",
         '{"seq":1,"t":1,"kind":"log","data":{"text":"ü"}}'.encode(),
     ]
