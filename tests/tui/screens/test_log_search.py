@@ -4,10 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from conftest import Bench, settle
 from textual.widgets import Input
 
 from remote.agent import search
+from tests.tui.conftest import Bench, settle
 from tui.data.console import MAX_LINES
 from tui.widgets.log_pane import LogPane
 from tui.widgets.log_view import LogView

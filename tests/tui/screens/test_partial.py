@@ -5,12 +5,12 @@ import sqlite3
 import threading
 
 import pytest
-from conftest import NOW, Bench, settle
 
 from remote.key_metric import key_figure
 from remote.run_summary import reading
 from remote.runs import Change, Link, split_key
 from remote.store import database
+from tests.tui.conftest import NOW, Bench, settle
 from tui.data.run_reader import RunReader, RunUpdate
 from tui.screens.base import ControlScreen
 from tui.screens.run import RunScreen
