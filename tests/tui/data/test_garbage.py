@@ -12,6 +12,7 @@ class Collector:
     def __init__(self) -> None:
         self.waiting = 0
         self.collected = self.frozen = 0
+        self.enabled = True
 
     def get_count(self) -> tuple[int, int, int]:
         return 0, 0, self.waiting
@@ -22,6 +23,12 @@ class Collector:
 
     def freeze(self) -> None:
         self.frozen += 1
+
+    def disable(self) -> None:
+        self.enabled = False
+
+    def enable(self) -> None:
+        self.enabled = True
 
     def set_threshold(self, *_: int) -> None:
         pass
@@ -37,7 +44,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_it_collects_when_due_and_nobody_types(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
     python = Collector()
     monkeypatch.setattr(garbage, "gc", python)
+    garbage.hold_collections()
+    assert not python.enabled
     idle = IdleCollector()
+    assert python.enabled
     clock[0] += SETTLED + 1
     idle.tick(last_input=clock[0])
     assert (python.collected, python.frozen) == (0, 1), "a key was just pressed"
