@@ -84,7 +84,7 @@ async def test_a_search_says_how_far_it_is_and_ends_with_escape(
     async def step(*given: Any, **asked: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(search, "BLOCK", 1000)
-            patch.setattr("conftest.MOST_SECONDS", -1.0)
+            patch.setattr("tests.tui.conftest.MOST_SECONDS", -1.0)
             await asyncio.sleep(0.02)
             return await quick(*given, **asked)
 
