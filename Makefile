@@ -76,6 +76,7 @@ nightly: ## lint, the whole suite with its coverage, and the long forms of what 
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test ARGS="--cov --cov-report=term"
 	@$(MAKE) --no-print-directory chaos fuzz
+	@NANOCHAT_ENGINE=long $(BIN)/python -m pytest -n $(JOBS) tests/nanochat/infer/test_prefix_cache.py $(ARGS)
 
 pictures: $(VENV)/.dev ## the pictures of docs/images, taken from the running app over a demo (ARGS=--base DIR: over that)
 	@$(BIN)/python docs/make_pictures.py $(ARGS)

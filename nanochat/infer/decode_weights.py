@@ -51,6 +51,11 @@ def interleave(x: Tensor) -> Tensor:
     return x.reshape(*x.shape[:-1], 2, -1).transpose(-1, -2).flatten(-2)
 
 
+def deinterleave(x: Tensor) -> Tensor:
+    """The inverse of `interleave`."""
+    return x.reshape(*x.shape[:-1], -1, 2).transpose(-1, -2).flatten(-2)
+
+
 def prepare_weights(model: GPT) -> DecodeWeights:
     """The decoding weights of a model as it is now, in its compute type."""
     config, dtype = model.config, model.compute_dtype

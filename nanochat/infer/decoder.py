@@ -13,13 +13,15 @@ Shapes below: B rows of the batch, C the model's width, H query heads, H_kv key-
 head, V the vocabulary.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nanochat.infer.cpu_step import CpuStep, kernel_available
 from nanochat.infer.cuda_graphs import GRAPH_SPARE_SLOTS, Capture, CudaGraphCapture, StepGraphs
-from nanochat.infer.decode_weights import DecodeWeights, LayerWeights, interleave, prepare_weights
+from nanochat.infer.decode_weights import DecodeWeights, LayerWeights, prepare_weights
 from nanochat.infer.kvcache import SPARE_SLOTS, BatchCache, KVCache, LayerCacheView
 from nanochat.model.architecture import SMEAR_CHANNELS, SOFTCAP, ModelConfig
 from nanochat.model.gpt import GPT
@@ -185,6 +187,11 @@ class Decoder:
         """Changes whenever the weights are at new addresses."""
         return self._prepared.version
 
+    @property
+    def weights_key(self) -> tuple[object, int]:
+        """Equal as long as keys and values come from the same weights."""
+        return self._prepared, self._prepared.version
+
     def new_batch(self) -> "Decoder":
         """Another decoder that shares this one's weights and has a batch of its own."""
         return Decoder(self.model, self._prepared, self._capture)
@@ -195,19 +202,34 @@ class Decoder:
         self._prepared.refresh()
 
     @torch.inference_mode()
-    def prefill(self, prompt: list[int]) -> tuple[KVCache, Tensor]:
+    def prefill(self, prompt: Sequence[int]) -> tuple[KVCache, Tensor]:
         """Reads a prompt of at least one token: its cache, and the logits (1, V) of the next token."""
-        like = self.like.to(self.model.compute_dtype)
-        cache = KVCache(self.config, 1, len(prompt), like)
-        for start in range(0, len(prompt), PREFILL_CHUNK):
-            chunk = prompt[start : start + PREFILL_CHUNK]
-            hidden = self.model.hidden(torch.tensor([chunk], device=self.model.device), cache)  # (1, T, C)
-        cache.keys = [interleave(k) for k in cache.keys]
-        return cache, self.model.logits(hidden[:, -1])
+        cache = self.prompt_cache(len(prompt))
+        return cache, self.read(cache, prompt)
+
+    @torch.inference_mode()
+    def prompt_cache(self, capacity: int) -> KVCache:
+        """An empty cache for one prompt of `capacity` tokens."""
+        return KVCache(self.config, 1, capacity, self.like.to(self.model.compute_dtype))
+
+    @torch.inference_mode()
+    def read(
+        self, cache: KVCache, tokens: Sequence[int], each_chunk: Callable[[Tensor], None] | None = None
+    ) -> Tensor:
+        """Reads at least one further token of a prompt into its cache: the logits (1, V) of the next one.
+
+        `each_chunk` is called with the hidden states (T, C) of the tokens, some at a time.
+        """
+        for start in range(0, len(tokens), PREFILL_CHUNK):
+            chunk = torch.tensor([tokens[start : start + PREFILL_CHUNK]], device=self.model.device)
+            hidden = self.model.hidden(chunk, cache)  # (1, T, C)
+            if each_chunk is not None:
+                each_chunk(hidden[0])
+        return self.model.logits(hidden[:, -1])
 
     @torch.inference_mode()
     def admit(self, prompt: KVCache, rows: int, expected_tokens: int) -> None:
-        """Adds rows that have read `prompt`, as `prefill` returned it, and may add `expected_tokens` each."""
+        """Adds rows that have read `prompt`, from `prefill` or `read`, and may add `expected_tokens` each."""
         self.cache.admit(prompt, rows, expected_tokens)
 
     @torch.inference_mode()

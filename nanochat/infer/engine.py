@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from nanochat.infer.cuda_graphs import Capture
 from nanochat.infer.decoder import Decoder
 from nanochat.infer.kvcache import KVCache
+from nanochat.infer.prefix_cache import PrefixCache
 from nanochat.infer.sampling import Sampling
 from nanochat.infer.scheduler import FinishReason, Request, Scheduler
 from nanochat.model.gpt import GPT
@@ -43,9 +44,15 @@ class Engine:
         self.decoder = Decoder(model, capture=capture)
         self._idle: Decoder | None = None
 
-    def scheduler(self, max_rows: int = 32, max_length: int | None = None) -> Scheduler:
+    def scheduler(
+        self,
+        max_rows: int = 32,
+        max_length: int | None = None,
+        prefill_tokens: int = 2048,
+        prefix_cache: PrefixCache | None = None,
+    ) -> Scheduler:
         """An empty running batch over this engine's weights."""
-        return Scheduler(self.decoder.new_batch(), max_rows, max_length)
+        return Scheduler(self.decoder.new_batch(), max_rows, max_length, prefill_tokens, prefix_cache)
 
     @contextlib.contextmanager
     def _batch(self, max_rows: int) -> Iterator[Scheduler]:

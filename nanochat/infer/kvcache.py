@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nanochat.infer.decode_weights import interleave
 from nanochat.model.architecture import ModelConfig
 
 SPARE_SLOTS = 64
@@ -189,7 +190,7 @@ class BatchCache:
         self.row_capacity = rows
 
     def admit(self, prompt: KVCache, rows: int, expected_tokens: int) -> None:
-        """Adds `rows` rows that have read `prompt`: a cache of one row whose key channels are interleaved.
+        """Adds `rows` rows that have read `prompt`, a cache of one row in the model's order of channels.
 
         `expected_tokens` is how many tokens each row may still add: memory is made for some of them at once.
         """
@@ -203,7 +204,7 @@ class BatchCache:
             window.reserve(lookback, min(expected_tokens, 4 * self.spare_slots), self.max_lookback(window))
             seen = slice(length - lookback, length)
             # (1, length, H_kv, D) of each layer → (layers, H_kv, lookback, D)
-            keys = torch.stack([prompt.keys[i][0, seen].transpose(0, 1) for i in window.layers])
+            keys = interleave(torch.stack([prompt.keys[i][0, seen].transpose(0, 1) for i in window.layers]))
             values = torch.stack([prompt.values[i][0, seen].transpose(0, 1) for i in window.layers])
             for row in range(first, first + rows):
                 window.write_prompt(row, keys, values)

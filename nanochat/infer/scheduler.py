@@ -14,7 +14,7 @@ than the rounding of a matmul of another height.
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from torch import Tensor
@@ -22,6 +22,8 @@ from torch import Tensor
 from nanochat.common.errors import UserError
 from nanochat.infer.decoder import Decoder
 from nanochat.infer.kvcache import KVCache
+from nanochat.infer.logprobs import PromptLogprobs, TokenLogprobs, token_logprobs
+from nanochat.infer.prefix_cache import PrefixCache
 from nanochat.infer.sampling import Sampling, sample_tokens
 from nanochat.tools.calculator import Calculator, ToolCallState
 
@@ -39,6 +41,8 @@ class Request:
 
     A sample ends with a token of `stop`, which is returned too, or after `max_tokens`, forced tokens
     included. With a `calculator`, the results of the model's calls are forced into the sample.
+    With `logprobs` each token comes with its log-probability and the that many likeliest ones', with
+    `prompt_logprobs` so does the prompt (see `Started`); then `max_tokens` may be 0.
     """
 
     prompt: Sequence[int]
@@ -47,6 +51,8 @@ class Request:
     samples: int = 1
     stop: frozenset[int] = frozenset()
     calculator: Calculator | None = None
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,19 @@ class NewToken:
     """Written by a tool, not sampled: mask 0."""
     finish_reason: FinishReason | None = None
     """Set on the sample's last token."""
+    logprobs: TokenLogprobs | None = None
+    """What the model gave the token and its rivals, forced or not; where the request asked for it."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A request whose prompt has been read. One with `max_tokens` 0 is finished: it has no tokens."""
+
+    request: int
+    cached_tokens: int
+    """Leading tokens of the prompt that came from the prefix cache."""
+    prompt_logprobs: list[TokenLogprobs | None] | None = None
+    """One a token of the prompt, None for the first; where the request asked for it."""
 
 
 @dataclass
@@ -70,16 +89,27 @@ class _QueuedRequest:
     request: Request
     started: int = 0
     """Samples that have a row."""
-    prefilled: tuple[KVCache, Tensor] | None = None
-    """The cache of the prompt and the logits (1, V) of the next token, kept for the samples to come."""
+    cache: KVCache | None = None
+    """What has been read of the prompt."""
+    cached_tokens: int = 0
+    """Leading tokens that were not read but came from the prefix cache."""
+    weights_key: object = None
+    """The weights that it is read with."""
+    prompt_logprobs: PromptLogprobs | None = None
+    logits: Tensor | None = None
+    """(1, V) of the token after the prompt, once that is read; kept for the samples to come."""
 
 
 class _Row:
     """A running sample."""
 
-    def __init__(self, number: int, request: Request, sample: int) -> None:
+    def __init__(self, number: int, request: Request, sample: int, keeps_tokens: bool) -> None:
         self.number, self.request, self.sample = number, request, sample
         self.length = len(request.prompt)
+        self.tokens = list(request.prompt) if keeps_tokens else None
+        """All of its tokens, for the prefix cache; None where there is none."""
+        self.kept = self.length
+        """How many of its tokens the prefix cache was given."""
         self.token = 0
         """The last token, which the model has not read yet."""
         self._count = 0
@@ -98,6 +128,8 @@ class _Row:
         if self._tool is not None:
             self._forced.extend(self._tool.feed(token))
         self.token = token
+        if self.tokens is not None:
+            self.tokens.append(token)
         self._count += 1
         self.length += 1
         reason = None
@@ -111,12 +143,18 @@ class _Row:
 class Scheduler:
     """Rows of many requests in one batch of at most `max_rows`, each of at most `max_length` tokens.
 
-    Both bound the memory of the caches; with `max_length` None only `max_tokens` bounds a row. A step reads
-    at most `prefill_tokens` of waiting prompts (but always one prompt), so that running rows do not stall.
+    Both bound the memory of the caches; with `max_length` None only `max_tokens` bounds a row. While rows
+    run, a step reads at most `prefill_tokens` of waiting prompts, so that they do not stall: a longer prompt
+    is read in several steps. With a `prefix_cache` only what is not kept there is read.
     """
 
     def __init__(
-        self, decoder: Decoder, max_rows: int = 32, max_length: int | None = None, prefill_tokens: int = 2048
+        self,
+        decoder: Decoder,
+        max_rows: int = 32,
+        max_length: int | None = None,
+        prefill_tokens: int = 2048,
+        prefix_cache: PrefixCache | None = None,
     ) -> None:
         if max_rows < 1 or (max_length is not None and max_length < 2):
             raise UserError("a batch needs at least one row, and a row two tokens")
@@ -124,6 +162,10 @@ class Scheduler:
         self.max_rows = max_rows
         self.max_length = max_length
         self.prefill_tokens = prefill_tokens
+        self.prefix_cache = prefix_cache
+        windows = [window for window in decoder.config.windows if window is not None]
+        self._shortest_window = min(windows, default=None)
+        self._started: list[Started] = []
         self._queue: deque[_QueuedRequest] = deque()
         self._rows: list[_Row] = []
         self._next_number = 0
@@ -149,14 +191,21 @@ class Scheduler:
         Raises `UserError` when the prompt is empty, too long, or holds an id outside the vocabulary.
         """
         prompt, vocab = request.prompt, self.decoder.config.vocab_size
+        scores_only = request.max_tokens == 0 and request.prompt_logprobs is not None
         if not prompt:
             raise UserError("the prompt holds no token", "begin with bos")
         if min(prompt) < 0 or max(prompt) >= vocab:
             raise UserError(f"the prompt holds ids outside the model's vocabulary of {vocab:,}")
-        if self.max_length is not None and len(prompt) >= self.max_length:
-            raise UserError(f"the prompt has {len(prompt):,} tokens, at most {self.max_length - 1:,} fit")
-        if request.max_tokens < 1 or request.samples < 1:
+        most = None if self.max_length is None else self.max_length - (0 if scores_only else 1)
+        if most is not None and len(prompt) > most:
+            raise UserError(f"the prompt has {len(prompt):,} tokens, at most {most:,} fit")
+        if (request.max_tokens < 1 and not scores_only) or request.samples < 1:
             raise UserError("a request is for at least one token of one sample")
+        if min(request.logprobs or 0, request.prompt_logprobs or 0) < 0:
+            raise UserError("log-probabilities of a negative number of tokens were asked for")
+        for token in request.sampling.logit_bias:
+            if not 0 <= token < vocab:
+                raise UserError(f"the bias for token {token} is outside the model's vocabulary of {vocab:,}")
         number = self._next_number
         self._next_number += 1
         self._queue.append(_QueuedRequest(number, request))
@@ -165,14 +214,16 @@ class Scheduler:
     def cancel(self, number: int) -> None:
         """Removes a request, queued or running; does nothing when it has finished."""
         self._queue = deque(queued for queued in self._queue if queued.number != number)
+        self._started = [started for started in self._started if started.request != number]
         for index in reversed(range(len(self._rows))):
             if self._rows[index].number == number:
                 self._remove(index)
 
     def step(self) -> list[NewToken]:
         """Decodes one token for every running row, then admits queued requests while there are free rows."""
-        if not self._rows:
+        if not self._rows and not (self._queue and self._queue[0].cache is not None):
             self.decoder.refresh()
+        self._started.clear()
         tokens = []
         if self._rows:
             logits = self.decoder.step([row.token for row in self._rows])  # (B, V)
@@ -181,29 +232,67 @@ class Scheduler:
             for index in reversed(range(len(tokens))):
                 if tokens[index].finish_reason is not None:
                     self._remove(index)
+            if self.prefix_cache is not None and self._shortest_window is not None:
+                for index, row in enumerate(self._rows):
+                    if row.length - row.kept > self._shortest_window:
+                        self._keep(index)
         budget = self.prefill_tokens
         while self._queue and len(self._rows) < self.max_rows and budget > 0:
             head = self._queue[0]
-            budget -= len(head.request.prompt) if head.prefilled is None else 0
-            tokens += self._admit(head)
+            budget -= self._read(head, budget if self._rows else len(head.request.prompt))
+            if head.logits is None:
+                break
+            tokens += self._start(head, head.logits)
             if head.started == head.request.samples:
                 self._queue.popleft()
         return tokens
 
-    def _admit(self, queued: _QueuedRequest) -> list[NewToken]:
-        """Starts as many of its samples as there are free rows, all from one prefill."""
+    def take_started(self) -> list[Started]:
+        """The requests whose prompts the last step finished reading; each is returned once."""
+        started, self._started = self._started, []
+        return started
+
+    def _read(self, queued: _QueuedRequest, budget: int) -> int:
+        """Reads up to `budget` tokens of a prompt that is not yet read; returns how many."""
+        if queued.logits is not None:
+            return 0
+        request, decoder = queued.request, self.decoder
+        if queued.cache is None or queued.weights_key != decoder.weights_key:
+            queued.cache = decoder.prompt_cache(len(request.prompt))
+            queued.weights_key = decoder.weights_key
+            if request.prompt_logprobs is not None:
+                queued.prompt_logprobs = PromptLogprobs(
+                    decoder.model, request.prompt, request.prompt_logprobs
+                )
+            elif self.prefix_cache is not None:
+                queued.cached_tokens = self.prefix_cache.load(decoder, request.prompt, queued.cache)
+        scores = queued.prompt_logprobs
+        part = request.prompt[queued.cache.length : queued.cache.length + budget]
+        logits = decoder.read(queued.cache, part, None if scores is None else scores.add)
+        if queued.cache.length == len(request.prompt):
+            queued.logits = logits
+            found = None if scores is None else scores.found
+            self._started.append(Started(queued.number, queued.cached_tokens, found))
+            if self.prefix_cache is not None:
+                self.prefix_cache.keep_prompt(decoder, request.prompt, queued.cached_tokens, queued.cache)
+        return len(part)
+
+    def _start(self, queued: _QueuedRequest, logits: Tensor) -> list[NewToken]:
+        """Starts as many of its samples as there are free rows, all from one prefill: logits (1, V)."""
         request = queued.request
-        if queued.prefilled is None:
-            queued.prefilled = self.decoder.prefill(list(request.prompt))
-        cache, logits = queued.prefilled
+        if request.max_tokens == 0:
+            queued.started = request.samples
+            return []
         count = min(request.samples - queued.started, self.max_rows - len(self._rows))
         samples = range(queued.started, queued.started + count)
-        rows = [_Row(queued.number, request, sample) for sample in samples]
+        keeps_tokens = self.prefix_cache is not None
+        rows = [_Row(queued.number, request, sample, keeps_tokens) for sample in samples]
         queued.started += count
         tokens = self._sample(logits.expand(count, -1), rows)  # (1, V) → (count, V)
         unfinished = [row for row, token in zip(rows, tokens, strict=True) if token.finish_reason is None]
         if unfinished:
-            self.decoder.admit(cache, len(unfinished), request.max_tokens)
+            assert queued.cache is not None
+            self.decoder.admit(queued.cache, len(unfinished), request.max_tokens)
             self._rows += unfinished
         return tokens
 
@@ -211,11 +300,32 @@ class Scheduler:
         """The next token of each row from logits (rows, V)."""
         settings = [row.request.sampling for row in rows]
         sampled = sample_tokens(logits, settings, [row.uniform() for row in rows])
-        return [row.append(token, self.max_length) for row, token in zip(rows, sampled, strict=True)]
+        tokens = [row.append(token, self.max_length) for row, token in zip(rows, sampled, strict=True)]
+        if any(row.request.logprobs is not None for row in rows):
+            _add_logprobs(tokens, logits, rows)
+        return tokens
+
+    def _keep(self, index: int) -> None:
+        """Gives the prefix cache what a row has read since the last time: all but its last token."""
+        row = self._rows[index]
+        if self.prefix_cache is None or row.tokens is None or row.length - 1 == row.kept:
+            return
+        self.prefix_cache.keep_row(self.decoder, row.tokens[:-1], row.kept, index)
+        row.kept = row.length - 1
 
     def _remove(self, index: int) -> None:
         """Removes a row; the last one takes its index, as it does in the decoder."""
+        self._keep(index)
         self.decoder.remove(index)
         last = self._rows.pop()
         if index < len(self._rows):
             self._rows[index] = last
+
+
+def _add_logprobs(tokens: list[NewToken], logits: Tensor, rows: Sequence[_Row]) -> None:
+    """Adds to the tokens of rows that asked for them their log-probabilities, from logits (rows, V)."""
+    asked = [(i, n) for i, row in enumerate(rows) if (n := row.request.logprobs) is not None]
+    indices = [i for i, _ in asked]
+    found = token_logprobs(logits[indices], [tokens[i].token for i in indices], max(n for _, n in asked))
+    for (i, n), logprobs in zip(asked, found, strict=True):
+        tokens[i] = replace(tokens[i], logprobs=replace(logprobs, top=logprobs.top[:n]))

@@ -225,12 +225,21 @@ class GPT(nn.Module):
         smeared = current + gate * previous
         return smeared if before is not None else torch.cat((x[:, :1], smeared), dim=1)
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
-        """The normed residual stream before the head: ids (B, T) → (B, T, C) in the compute type."""
+    def embed(self, ids: Tensor) -> Tensor:
+        """The normed embeddings of ids (B, T), before smear: (B, T, C) in the compute type."""
+        return norm(self.wte(ids).to(self.compute_dtype))
+
+    def hidden(
+        self, ids: Tensor, cache: Cache | None = None, each_layer: Callable[[Tensor], object] | None = None
+    ) -> Tensor:
+        """The normed residual stream before the head: ids (B, T) → (B, T, C) in the compute type.
+
+        `each_layer` is called with the stream (B, T, C) after each layer.
+        """
         parts = self.config.parts
         start = 0 if cache is None else cache.length
         tables = self.rotary(start, ids.size(1))
-        x = norm(self.wte(ids).to(self.compute_dtype))
+        x = self.embed(ids)
         if parts.smear:
             before = None if cache is None else cache.last_embedding
             if cache is not None:
@@ -250,6 +259,8 @@ class GPT(nn.Module):
             x = run(x, mixes[i], value, tables, cache)  # (B, T, C)
             if i == self.config.n_layer // 2:
                 middle = x
+            if each_layer is not None:
+                each_layer(x)
         if parts.backout and middle is not None:
             # Takes back what the first half wrote only for the second half to read.
             x = x - self.backout_lambda.to(x.dtype) * middle

@@ -1,112 +1,32 @@
 """The engine: greedy decoding against the full pass, batches that change, sampling, tools, memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from small_models import (
+    VOCAB,
+    WAYS,
+    Bytes,
+    Recording,
+    by_kernel,
+    by_replay,
+    chain_model,
+    check_greedy,
+    random_model,
+)
 
 from nanochat.common.errors import UserError
 from nanochat.infer.cuda_graphs import row_bucket
-from nanochat.infer.decoder import Decoder, PreparedModel
+from nanochat.infer.decoder import Decoder
 from nanochat.infer.engine import Engine, generate, generate_batch
-from nanochat.infer.sampling import Sampling, sample_tokens
+from nanochat.infer.sampling import Sampling
 from nanochat.infer.scheduler import FinishReason, NewToken, Request, Scheduler
-from nanochat.model.architecture import CLASSIC, MODERN, ArchitectureFlags, ModelConfig
+from nanochat.model.architecture import CLASSIC, MODERN, ArchitectureFlags
 from nanochat.model.gpt import GPT, build_model
-
-VOCAB = 50
-
-
-class _Recorder(TorchDispatchMode):
-    """Records operations on real tensors, to run them again on the same memory: what a CUDA graph does.
-
-    All that Python computed between them is fixed by the recording, as it is in a graph.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[Any, Any, Any, Any]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        self.calls.append((func, args, kwargs or {}, out))
-        return out
-
-
-class _Recording:
-    def __init__(self, compute: Callable[[], torch.Tensor]) -> None:
-        self._recorder = _Recorder()
-        with self._recorder:
-            self._result = compute()
-        self._first = True
-
-    def replay(self) -> torch.Tensor:
-        # Recording has computed it already, where a capture would not have.
-        for func, args, kwargs, out in () if self._first else self._recorder.calls:
-            again = func(*args, **kwargs)
-            for old, new in zip(tree_leaves(out), tree_leaves(again), strict=True):
-                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
-                    old.copy_(new)
-        self._first = False
-        return self._result
-
-
-def by_kernel(model: GPT) -> Decoder:
-    """The decoder of a CPU."""
-    decoder = Decoder(model)
-    assert decoder.backend.startswith("compiled kernel")
-    return decoder
-
-
-def by_torch(model: GPT) -> Decoder:
-    """The decoder of other devices, and of machines without the kernel."""
-    return Decoder(model, PreparedModel(model, kernel=False))
-
-
-def by_replay(model: GPT) -> Decoder:
-    """The decoder of a GPU."""
-    return Decoder(model, capture=_Recording)
-
-
-WAYS = [by_kernel, by_torch, by_replay]
-
-
-@pytest.fixture(autouse=True)
-def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Captured reads of few slots and buffers that must grow, so that short tests meet many shapes."""
-    monkeypatch.setattr("nanochat.infer.cuda_graphs.READ_BUCKET", 8)
-    monkeypatch.setattr("nanochat.infer.decoder.GRAPH_SPARE_SLOTS", 24)
-
-
-def random_model(seed: int = 0, parts: ArchitectureFlags = MODERN, **sizes: object) -> GPT:
-    """Every parameter random, so that no part is silent."""
-    base = {
-        "sequence_len": 16, "vocab_size": VOCAB, "n_layer": 3, "n_head": 4, "n_kv_head": 2, "n_embd": 32,
-        "window_pattern": "SL",
-    }  # fmt: skip
-    model = build_model(ModelConfig(**(base | sizes), parts=parts), "cpu")  # type: ignore[arg-type]
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            scale = 0.5 if parameter.ndim == 1 else 1.0
-            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
-    return model
-
-
-def check_greedy(model: GPT, prompt: Sequence[int], tokens: Sequence[int]) -> None:
-    """Every token is the full pass's choice, or one whose logit is the same but for rounding."""
-    with torch.no_grad():
-        logits = model(torch.tensor([[*prompt, *tokens[:-1]]]))[0, len(prompt) - 1 :]
-    chosen = logits.gather(1, torch.tensor(tokens)[:, None])[:, 0]
-    assert (logits.max(-1).values - chosen).max() < 2e-4, (prompt, tokens)
-
 
 Arrival = tuple[int, list[int], int, int, int | None]
 arrivals: st.SearchStrategy[list[Arrival]] = st.lists(
@@ -212,10 +132,10 @@ def test_rows_are_rounded_up_to_a_bucket() -> None:
 
 def test_captured_steps_serve_the_next_call_and_see_new_weights() -> None:
     model = random_model(3)
-    captures: list[_Recording] = []
+    captures: list[Recording] = []
 
-    def capture(compute: Callable[[], torch.Tensor]) -> _Recording:
-        captures.append(_Recording(compute))
+    def capture(compute: Callable[[], torch.Tensor]) -> Recording:
+        captures.append(Recording(compute))
         return captures[-1]
 
     engine = Engine(model, capture=capture)
@@ -274,8 +194,10 @@ def test_one_prefill_serves_samples_that_must_wait_for_rows(monkeypatch: pytest.
     model = random_model(4)
     decoder = Decoder(model)
     reads = []
-    prefill = decoder.prefill
-    monkeypatch.setattr(decoder, "prefill", lambda prompt: reads.append(prompt) or prefill(prompt))
+    read = decoder.read
+    monkeypatch.setattr(
+        decoder, "read", lambda cache, part, each=None: reads.append(part) or read(cache, part, each)
+    )
     scheduler = Scheduler(decoder, max_rows=2)
     scheduler.submit(Request([1, 2], 5, Sampling(seed=3), samples=7))
     rows: dict[int, list[int]] = {}
@@ -286,64 +208,6 @@ def test_one_prefill_serves_samples_that_must_wait_for_rows(monkeypatch: pytest.
     together = generate_batch(model, [1, 2], samples=7, max_tokens=5, seed=3)
     assert [rows[i] for i in range(7)] == together
     assert reads == [[1, 2]]
-
-
-def test_choose_keeps_what_top_k_and_top_p_say_and_draws_by_probability() -> None:
-    logits = torch.tensor([[0.1, 3.0, 2.0, 1.0, -1.0]]).log_softmax(-1)
-    grid = [(i + 0.5) / 2000 for i in range(2000)]
-
-    def shares(sampling: Sampling) -> torch.Tensor:
-        ids = sample_tokens(logits.expand(len(grid), -1), [sampling] * len(grid), grid)
-        return torch.bincount(torch.tensor(ids), minlength=5) / len(grid)
-
-    def expected(kept: list[int], temperature: float = 1.0) -> torch.Tensor:
-        weights = torch.zeros(5)
-        weights[kept] = (logits[0, kept] / temperature).softmax(-1)
-        return weights
-
-    for sampling, weights in [
-        (Sampling(), expected([0, 1, 2, 3, 4])),
-        (Sampling(temperature=0.5), expected([0, 1, 2, 3, 4], 0.5)),
-        (Sampling(top_k=2), expected([1, 2])),
-        (Sampling(top_k=99), expected([0, 1, 2, 3, 4])),
-        (Sampling(top_p=0.7), expected([1, 2])),
-        (Sampling(top_p=1e-9), expected([1])),
-        (Sampling(top_k=3, top_p=0.93), expected([1, 2, 3])),
-        (Sampling(temperature=0, top_k=3), expected([1])),
-    ]:
-        torch.testing.assert_close(shares(sampling), weights, atol=2e-3, rtol=0)
-    mixed = [Sampling(temperature=0), Sampling(top_k=1), Sampling(top_p=1e-9), Sampling(temperature=1e-6)]
-    assert sample_tokens(logits.expand(4, -1), mixed, [0.99] * 4) == [1, 1, 1, 1]
-    tied = torch.tensor([[2.0, 5.0, 5.0, 5.0]])
-    assert sample_tokens(tied, [Sampling(temperature=0)], [0.9]) == [1]
-
-
-class Bytes:
-    """A tokenizer of bytes and the special tokens."""
-
-    names = ("bos", "python_start", "python_end", "output_start", "output_end", "assistant_end")
-
-    def special_id(self, name: str) -> int:
-        return 256 + self.names.index(name)
-
-    def encode(self, text: str) -> list[int]:
-        return list(text.encode())
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return bytes(ids).decode()
-
-
-def chain_model(chain: Sequence[int]) -> GPT:
-    """A model that says each token of `chain` after the one before it (each may stand there once)."""
-    model = random_model(
-        5, CLASSIC, vocab_size=262, n_embd=256, n_layer=1, n_head=2, n_kv_head=2, sequence_len=64
-    )
-    with torch.no_grad():
-        for matrix in (model.blocks[0].attn.c_proj, model.blocks[0].mlp.c_proj, model.lm_head):
-            matrix.weight.zero_()
-        for before, after in pairwise(chain):
-            model.lm_head.weight[after] += model.wte.weight[before]
-    return model
 
 
 def test_a_call_of_the_calculator_is_answered_by_forced_tokens() -> None:
@@ -434,12 +298,6 @@ def test_a_request_that_cannot_be_met_is_refused_in_one_line(request_: Request, 
     with pytest.raises(UserError, match=says):
         scheduler.submit(request_)
     assert not scheduler.busy
-
-
-@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}])
-def test_settings_out_of_bounds_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(UserError):
-        Sampling(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("way", WAYS)
