@@ -11,10 +11,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nanochat.common.errors import UserError
+from nanochat.common.text import size_bytes
 from nanochat.infer.decode_weights import deinterleave
 from nanochat.infer.decoder import Decoder
 from nanochat.infer.kvcache import KVCache
 from nanochat.infer.prefix_tree import PrefixTree, Slots
+from nanochat.model.gpt import GPT
 
 MIN_REUSED = 16
 """Tokens from which on a beginning is reused: copying less takes as long as reading it again, and nearly all
@@ -61,7 +64,7 @@ class PrefixCache:
     def load(self, decoder: Decoder, prompt: Sequence[int], cache: KVCache) -> int:
         """Fills an empty cache of one row with the longest beginning of `prompt` kept, at least its last
         token left out; returns its length."""
-        self._follow(decoder)
+        self.bind(decoder)
         slots = self._tree.match(prompt[:-1])
         if len(slots) < MIN_REUSED:
             self.misses += 1
@@ -84,7 +87,7 @@ class PrefixCache:
     @torch.inference_mode()
     def keep_prompt(self, decoder: Decoder, prompt: Sequence[int], start: int, cache: KVCache) -> None:
         """Keeps what `cache` has read of `prompt`; its first `start` tokens came from here."""
-        self._follow(decoder)
+        self.bind(decoder)
         first, slots = self._tree.insert(prompt, start)
         if not len(slots):
             return
@@ -97,7 +100,7 @@ class PrefixCache:
     def keep_row(self, decoder: Decoder, tokens: Sequence[int], start: int, row: int) -> None:
         """Keeps what a row of the running batch has read: `tokens`, of which the first `start` were kept
         before, and no window has yet left the others."""
-        self._follow(decoder)
+        self.bind(decoder)
         first, slots = self._tree.insert(tokens, start)
         if not len(slots):
             return
@@ -117,21 +120,37 @@ class PrefixCache:
     def _on_device(self, slots: Slots) -> Tensor:
         return torch.from_numpy(slots).to(self._keys[0].device)
 
-    def _follow(self, decoder: Decoder) -> None:
-        """Forgets everything unless the weights are those of the last call."""
+    @torch.inference_mode()
+    def bind(self, decoder: Decoder) -> None:
+        """Takes the memory; forgets everything unless the weights are those of the last call.
+
+        Raises `UserError` when there is not as much memory.
+        """
         if decoder.weights_key == self._weights_key:
             return
         same_model = decoder.weights_key[0] is self._weights_key[0]
-        self._weights_key = decoder.weights_key
+        self._weights_key = (None, 0)
         if same_model:
             self._tree.clear()
-            return
-        config, model = decoder.config, decoder.model
-        empty = torch.empty(0, config.n_kv_head, config.head_dim, dtype=model.compute_dtype)
-        self._token_bytes = 2 * config.n_layer * config.kv_dim * empty.element_size()
-        self._tree = PrefixTree(self.max_bytes // self._token_bytes)
-        shape = (self._tree.capacity, *empty.shape[1:])
-        # All at once, so that memory never fragments; on a CPU it is taken as it is first written to.
-        self._keys, self._values = (
-            [empty.new_empty(shape, device=model.device) for _ in range(config.n_layer)] for _ in range(2)
-        )
+        else:
+            self._allocate(decoder.model)
+        self._weights_key = decoder.weights_key
+
+    def _allocate(self, model: GPT) -> None:
+        """Room for as many tokens of this model as `max_bytes` hold."""
+        config, dtype = model.config, model.compute_dtype
+        self._keys, self._values = [], []
+        self._token_bytes = 2 * config.n_layer * config.kv_dim * dtype.itemsize
+        try:
+            self._tree = PrefixTree(self.max_bytes // self._token_bytes)
+            shape = (self._tree.capacity, config.n_kv_head, config.head_dim)
+            # All at once, so that memory never fragments; on a CPU it is taken as it is first written to.
+            for store in (self._keys, self._values):
+                for _ in range(config.n_layer):
+                    store.append(torch.empty(shape, dtype=dtype, device=model.device))
+        # A CPU's allocator raises a plain RuntimeError, and torch.OutOfMemoryError is one.
+        except (RuntimeError, MemoryError) as error:
+            raise UserError(
+                f"a prefix cache of {size_bytes(self.max_bytes)} does not fit in the memory: {model.device}",
+                "give it less",
+            ) from error

@@ -144,8 +144,8 @@ class Scheduler:
     """Rows of many requests in one batch of at most `max_rows`, each of at most `max_length` tokens.
 
     Both bound the memory of the caches; with `max_length` None only `max_tokens` bounds a row. While rows
-    run, a step reads at most `prefill_tokens` of waiting prompts, so that they do not stall: a longer prompt
-    is read in several steps. With a `prefix_cache` only what is not kept there is read.
+    run, prompts are read in pieces of `prefill_tokens`, and a step begins no other piece once it has read as
+    many, so that rows do not stall. With a `prefix_cache` only what is not kept there is read.
     """
 
     def __init__(
@@ -163,6 +163,8 @@ class Scheduler:
         self.max_length = max_length
         self.prefill_tokens = prefill_tokens
         self.prefix_cache = prefix_cache
+        if prefix_cache is not None:
+            prefix_cache.bind(decoder)
         windows = [window for window in decoder.config.windows if window is not None]
         self._shortest_window = min(windows, default=None)
         self._started: list[Started] = []
@@ -239,7 +241,7 @@ class Scheduler:
         budget = self.prefill_tokens
         while self._queue and len(self._rows) < self.max_rows and budget > 0:
             head = self._queue[0]
-            budget -= self._read(head, budget if self._rows else len(head.request.prompt))
+            budget -= self._read(head, self.prefill_tokens if self._rows else len(head.request.prompt))
             if head.logits is None:
                 break
             tokens += self._start(head, head.logits)
@@ -252,8 +254,8 @@ class Scheduler:
         started, self._started = self._started, []
         return started
 
-    def _read(self, queued: _QueuedRequest, budget: int) -> int:
-        """Reads up to `budget` tokens of a prompt that is not yet read; returns how many."""
+    def _read(self, queued: _QueuedRequest, most: int) -> int:
+        """Reads up to `most` further tokens of a prompt; returns how many."""
         if queued.logits is not None:
             return 0
         request, decoder = queued.request, self.decoder
@@ -267,7 +269,7 @@ class Scheduler:
             elif self.prefix_cache is not None:
                 queued.cached_tokens = self.prefix_cache.load(decoder, request.prompt, queued.cache)
         scores = queued.prompt_logprobs
-        part = request.prompt[queued.cache.length : queued.cache.length + budget]
+        part = request.prompt[queued.cache.length : queued.cache.length + most]
         logits = decoder.read(queued.cache, part, None if scores is None else scores.add)
         if queued.cache.length == len(request.prompt):
             queued.logits = logits

@@ -13,6 +13,7 @@ from small_models import VOCAB, WAYS, by_kernel, random_model
 
 from nanochat.checkpoint.files import find_checkpoint
 from nanochat.checkpoint.weights import load_model
+from nanochat.common.errors import UserError
 from nanochat.infer.decoder import Decoder
 from nanochat.infer.engine import Engine
 from nanochat.infer.prefix_cache import PrefixCache
@@ -317,6 +318,13 @@ def test_bytes_are_those_of_the_tensors_and_bounded() -> None:
         row.check(model)
 
 
+def test_more_than_the_memory_is_refused_in_one_line_when_the_scheduler_is_made() -> None:
+    with pytest.raises(
+        UserError, match=r"prefix cache of .* does not fit in the memory: cpu \(give it less\)"
+    ):
+        Scheduler(by_kernel(random_model()), prefix_cache=PrefixCache(1 << 50))
+
+
 @pytest.mark.parametrize("parts", [MODERN, CLASSIC])
 def test_running_rows_wait_for_no_more_than_a_piece_of_a_prompt(parts: ArchitectureFlags) -> None:
     model = random_model(7, parts)
@@ -335,6 +343,6 @@ def test_running_rows_wait_for_no_more_than_a_piece_of_a_prompt(parts: Architect
         assert len(rows[0].tokens) == 30 or any(new.request == 0 for new in tokens)
         for new in tokens:
             rows[new.request].tokens.append(new)
-    assert lengths == [20, 8, 8, 8, 5]
+    assert lengths == [20, 8, 8, 8, 5]  # while a row runs
     for row in rows:
         row.check(model)
