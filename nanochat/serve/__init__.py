@@ -1,0 +1,1 @@
+"""The OpenAI-compatible server, its clients, and conversations kept on disk."""
