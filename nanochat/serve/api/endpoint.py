@@ -1,0 +1,161 @@
+"""An endpoint: a JSON request in, one document or a stream of events out, an error told in OpenAI's shape.
+
+The handler runs in a task of its own. When the client leaves it is cancelled, wherever it waits: for a model,
+in the queue, for the next tokens.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.types import Message, Receive, Scope, Send
+
+from nanochat.common.errors import UserError
+from nanochat.serve.api.errors import ApiError, internal_error, refused, too_large
+from nanochat.serve.api.fields import Fields, parse_body
+from nanochat.serve.api.sse import DONE, MEDIA_TYPE, event
+from nanochat.serve.models import UnknownModel
+from nanochat.serve.worker import Busy
+
+MAX_BODY = 16 << 20
+"""Bytes of the largest request: a context of token ids fits a hundred times."""
+LOG = logging.getLogger("nanochat.serve")
+
+
+class ClientLeft(Exception):  # noqa: N818 - no error
+    """The client closed the connection before its request was whole."""
+
+
+class Reply:
+    """What a handler answers with."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+        """Whether the status is out."""
+
+    async def json(self, document: Any, headers: Mapping[str, str] | None = None, status: int = 200) -> None:
+        """Answers with one document."""
+        body = json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii")
+        length = {"content-length": str(len(body))}
+        await self._begin(status, "application/json", {**(headers or {}), **length})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def begin_events(self, headers: Mapping[str, str] | None = None) -> None:
+        """Begins a stream of events; proxies are told not to collect it."""
+        unbuffered = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        await self._begin(200, MEDIA_TYPE, {**unbuffered, **(headers or {})})
+
+    async def events(self, data: bytes) -> None:
+        """Sends events, together."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end_events(self, last: bytes = DONE) -> None:
+        """Ends the stream."""
+        await self._send({"type": "http.response.body", "body": last})
+
+    async def error(self, error: ApiError) -> None:
+        """Tells an error: as the answer, or as an event where a stream has begun."""
+        if self.begun:
+            await self.end_events(event(error.document) + DONE)
+        else:
+            await self.json(error.document, error.headers, error.status)
+
+    async def _begin(self, status: int, media_type: str, headers: Mapping[str, str]) -> None:
+        self.begun = True
+        lines = {"content-type": media_type, **headers}
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in lines.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+Handler = Callable[[Fields, Reply], Awaitable[None]]
+
+
+class Endpoint:
+    """An ASGI application around a handler of parsed requests."""
+
+    def __init__(self, handler: Handler, error_document: Callable[[ApiError], Any] | None = None) -> None:
+        self._handler = handler
+        self._error_document = error_document
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reply = Reply(send)
+        with contextlib.suppress(ClientLeft):
+            work = asyncio.ensure_future(self._answer(scope, await read_body(receive), reply))
+            gone = asyncio.ensure_future(_client_leaves(receive))
+            try:
+                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (gone, work):
+                    task.cancel()
+                await asyncio.gather(work, gone, return_exceptions=True)
+
+    async def _answer(self, scope: Scope, body: bytes | None, reply: Reply) -> None:
+        try:
+            if body is None:
+                raise too_large(MAX_BODY)
+            check_media_type(scope)
+            await self._handler(parse_body(body), reply)
+        except Exception as fault:
+            error = as_api_error(fault)
+            if self._error_document is not None and not reply.begun:
+                await reply.json(self._error_document(error), error.headers, error.status)
+            else:
+                await reply.error(error)
+
+
+def as_api_error(fault: Exception) -> ApiError:
+    """What the client is told; a fault of the server is logged with its traceback."""
+    if isinstance(fault, ApiError):
+        return fault
+    if isinstance(fault, Busy):
+        wait = max(1, round(fault.retry_after_seconds))
+        return ApiError(
+            429,
+            f"the queue is full: try again in {wait} s",
+            code="queue_full",
+            kind="rate_limit_error",
+            headers={"Retry-After": str(wait)},
+        )
+    if isinstance(fault, UnknownModel):
+        return ApiError(404, str(fault), param="model", code="model_not_found")
+    if isinstance(fault, UserError):
+        return refused(None, str(fault))
+    LOG.error("a request failed", exc_info=fault)
+    return internal_error()
+
+
+def check_media_type(scope: Scope) -> None:
+    """Raises `ApiError` for a body that a web page of another site could send here without being asked.
+
+    A browser asks before it sends JSON across sites, and names itself by Origin; curl's default is no JSON.
+    """
+    headers = dict(scope["headers"])
+    if b"origin" in headers and b"json" not in headers.get(b"content-type", b""):
+        raise ApiError(415, "the request's Content-Type is not application/json", code="invalid_content_type")
+
+
+async def read_body(receive: Receive) -> bytes | None:
+    """The request's body; None when it is larger than `MAX_BODY`. Raises `ClientLeft` when it breaks off."""
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        part = message.get("body", b"")
+        size += len(part)
+        if size <= MAX_BODY:
+            parts.append(part)
+        else:
+            parts.clear()
+        more = message.get("more_body", False)
+    return b"".join(parts) if size <= MAX_BODY else None
+
+
+async def _client_leaves(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
