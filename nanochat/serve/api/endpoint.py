@@ -22,6 +22,8 @@ from nanochat.serve.worker import Busy
 
 MAX_BODY = 16 << 20
 """Bytes of the largest request: a context of token ids fits a hundred times."""
+LONGEST_WAIT = 30
+"""Seconds after which a client is told to try again: OpenAI's waits in silence for as long as it is told."""
 LOG = logging.getLogger("nanochat.serve")
 
 
@@ -112,7 +114,7 @@ def as_api_error(fault: Exception) -> ApiError:
     if isinstance(fault, ApiError):
         return fault
     if isinstance(fault, Busy):
-        wait = max(1, round(fault.retry_after_seconds))
+        wait = min(LONGEST_WAIT, max(1, round(fault.retry_after_seconds)))
         return ApiError(
             429,
             f"the queue is full: try again in {wait} s",

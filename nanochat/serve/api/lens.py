@@ -27,7 +27,7 @@ async def lens(registry: ModelRegistry, fields: Fields, reply: Reply) -> None:
         if not ids:
             raise refused("prompt", "prompt holds no token: leave add_special_tokens on for bos")
         if len(ids) > loaded.card.context:
-            raise overflow("prompt", len(ids), loaded.card.context)
+            raise overflow("prompt", len(ids), loaded.card.context, new=0)
         positions = range(len(ids)) if wanted.positions is None else wanted.positions
         if max(positions) >= len(ids):
             raise refused("positions", f"positions: {max(positions):,} is beyond the {len(ids):,} tokens")

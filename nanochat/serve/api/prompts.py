@@ -38,7 +38,7 @@ def check_length(loaded: LoadedModel, characters: int, param: str) -> None:
     context = loaded.card.context
     least = characters // token_table(loaded.tokenizer).longest
     if least > context:
-        raise overflow(param, least, context, at_least=True)
+        raise overflow(param, least, context, new=0, at_least=True)
 
 
 def room_for(loaded: LoadedModel, prompt: int, wanted: int | None, param: str, wanted_field: str) -> int:
@@ -52,7 +52,7 @@ def room_for(loaded: LoadedModel, prompt: int, wanted: int | None, param: str, w
     if wanted is not None and wanted <= left:
         return wanted
     if left <= 0:
-        raise overflow(param, prompt, loaded.card.context)
+        raise overflow(param, prompt, loaded.card.context, new=0 if wanted == 0 else 1)
     over = (wanted or 0) - left
     raise refused(
         wanted_field,
@@ -62,12 +62,12 @@ def room_for(loaded: LoadedModel, prompt: int, wanted: int | None, param: str, w
     )
 
 
-def overflow(param: str, prompt: int, context: int, *, at_least: bool = False) -> ApiError:
-    """The error for a prompt that leaves no room for a single new token."""
+def overflow(param: str, prompt: int, context: int, *, new: int = 1, at_least: bool = False) -> ApiError:
+    """The error for a prompt that leaves no room for `new` tokens, one or none."""
     more = "at least " if at_least else ""
     return refused(
         param,
-        f"{param}: the prompt has {more}{prompt:,} tokens, {more}{prompt - context + 1:,} too many for the "
-        f"model's context of {context:,} with one new token",
+        f"{param}: the prompt has {more}{prompt:,} tokens, {more}{prompt + new - context:,} too many for the "
+        f"model's context of {context:,}{' with one new token' if new else ''}",
         "context_length_exceeded",
     )
