@@ -28,7 +28,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("run", "model"),
         ("checkpoint", "scaling", "infer", "tasks"),
         ("evals", "commands"),
-        ("train", "cli"),
+        ("train", "serve", "cli"),
         ("stages", "__main__"),
     ),
     "remote": (

@@ -4,6 +4,7 @@ import contextlib
 import os
 import stat
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,25 +128,34 @@ def atomic_write(path: Path, content: bytes | str, mode: int = 0o644) -> None:
 
     Raises `UserError` (exit 1) when the disk is full or the folder cannot be written.
     """
-    raw = content.encode() if isinstance(content, str) else content
-    temp: Path | None = None
+    atomic_write_all({path: content}, mode)
+
+
+def atomic_write_all(files: Mapping[Path, bytes | str], mode: int = 0o644) -> None:
+    """As `atomic_write`, for files that belong together: none is replaced before all are on the disk."""
+    temps: dict[Path, Path] = {}
+    path = Path()
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        temp = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        temp.replace(path)
-        temp = None
-        fsync_dir(path.parent)
+        for path, content in files.items():
+            raw = content.encode() if isinstance(content, str) else content
+            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+            temps[path] = Path(name)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(raw)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+        for path in files:
+            temps[path].replace(path)
+            del temps[path]
+        for folder in {path.parent for path in files}:
+            fsync_dir(folder)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror}", "nothing was changed", Exit.FAILED
         ) from error
     finally:
-        if temp is not None:
+        for temp in temps.values():
             with contextlib.suppress(OSError):
                 temp.unlink()
 

@@ -14,6 +14,7 @@ UNSAFE = re.compile(
 )
 """Control characters, and those that take no cell, look like nothing, or reorder what is around them."""
 _UNSAFE_IN_LINES = re.compile(UNSAFE.pattern.replace("\\x00-\\x1f", "\\x00-\\x08\\x0b-\\x1f"))
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 LINE_CAP = 2_000
 _LONGEST = 1e11  # seconds: three thousand years
@@ -39,6 +40,23 @@ def sanitize(text: str, cap: int = LINE_CAP) -> str:
 def clean_text(text: str) -> str:
     """Foreign text of several lines: as `sanitize`, but line ends and tabs stay, and so does its length."""
     return _UNSAFE_IN_LINES.sub(_picture, SGR.sub("", text))
+
+
+def show_controls(text: str) -> str:
+    """Foreign text for a text file: what a terminal would act on is dropped or shown as its picture.
+
+    Marks that join or order letters stay, as Persian, Hebrew and emoji need them. Line ends become "\\n".
+    """
+    return _CONTROL.sub(_picture, SGR.sub("", text.replace("\r\n", "\n")))
+
+
+def valid_text(text: str) -> str:
+    """`text` as UTF-8 can hold it: half a surrogate pair becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 def clean_json(value: Any, depth: int = 64) -> Any:

@@ -1,1 +1,1 @@
-"""The OpenAI-compatible server, its clients, and conversations kept on disk."""
+"""Talking to a model: the OpenAI-compatible server, clients, the chat in a terminal."""

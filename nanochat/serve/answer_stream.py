@@ -1,0 +1,122 @@
+"""From what an OpenAI-compatible server sends to the parts of an answer, and how it ended."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nanochat.common.errors import Exit, UserError, one_line
+from nanochat.common.fields import json_object, real, text, whole
+from nanochat.common.text import valid_text
+from nanochat.serve.conversation import Part
+
+DONE = "[DONE]"
+MAX_ANSWER = 64 << 20
+"""Characters of an answer that are taken: a server that never stops must not fill the memory."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How an answer ended. None where the server did not say."""
+
+    reason: str
+    """stop, length, or a word of the server's own."""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Tokens of the prompt that the server did not have to read again."""
+    queue_ms: float | None = None
+
+
+class AnswerReader:
+    """Reads the events of one answer, or a whole one; `headers` are those of the response."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+        self._reason = ""
+        self._usage: Mapping[str, Any] = {}
+        self._length = 0
+        """Characters of text so far."""
+        self.begun = False
+        """Whether anything came."""
+        self.done = False
+        """Whether the server said that nothing follows."""
+
+    def event(self, data: str) -> Iterator[Part]:
+        """The parts in one event of a stream. Raises `UserError` for an error that the server sends in it."""
+        self.begun = True
+        if data.strip() == DONE:
+            self.done = True
+            return
+        document = json_object(data)
+        if document is None:
+            raise UserError(f"the server sent an event that is no JSON: {data[:80]}", exit_code=Exit.FAILED)
+        yield from self._document(document, "delta")
+
+    def whole(self, raw: bytes) -> Iterator[Part]:
+        """The parts of an answer that came in one piece, from a server that does not stream."""
+        self.begun = True
+        document = json_object(raw)
+        if document is None:
+            raise UserError("the server's answer is no JSON", exit_code=Exit.FAILED)
+        yield from self._document(document, "message")
+
+    def finish(self) -> Finish | None:
+        """How the answer ended; None when it broke off: no finish_reason came."""
+        if not self._reason:
+            return None
+        details = self._usage.get("prompt_tokens_details")
+        cached = whole(details.get("cached_tokens"), 0) if isinstance(details, dict) else None
+        return Finish(
+            self._reason,
+            whole(self._usage.get("prompt_tokens"), 0),
+            whole(self._usage.get("completion_tokens"), 0),
+            cached if cached is not None else whole(_header(self._headers, "x-prefix-cached-tokens"), 0),
+            _header(self._headers, "x-queue-time-ms"),
+        )
+
+    def _document(self, document: Mapping[str, Any], body: str) -> Iterator[Part]:
+        error = document.get("error")
+        if error:
+            message = error.get("message") if isinstance(error, dict) else error
+            raise UserError(f"the server failed: {one_line(str(message))}", exit_code=Exit.FAILED)
+        if isinstance(document.get("usage"), dict):
+            self._usage = document["usage"]
+        choices = document.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            return
+        if isinstance(choice.get(body), dict):
+            yield from self._parts(choice[body])
+        self._reason = text(choice.get("finish_reason"), 40) or self._reason
+
+    def _parts(self, message: Mapping[str, Any]) -> Iterator[Part]:
+        """Its text, cut where calls of the calculator stand in it."""
+        content = message.get("content")
+        said = valid_text(content) if isinstance(content, str) else ""
+        tools = message.get("executed_tools")
+        for call in tools if isinstance(tools, list) else []:
+            if not isinstance(call, dict) or not isinstance(call.get("arguments"), str):
+                continue
+            place = whole(call.get("offset"), 0)
+            cut = max(0, min(len(said), (place or 0) - self._length))
+            yield from self._text(said[:cut])
+            said = said[cut:]
+            yield Part("python", valid_text(call["arguments"]))
+            if isinstance(call.get("output"), str):
+                yield Part("python_output", valid_text(call["output"]))
+        yield from self._text(said)
+
+    def _text(self, said: str) -> Iterator[Part]:
+        self._length += len(said)
+        if self._length > MAX_ANSWER:
+            raise UserError(f"the answer has more than {MAX_ANSWER:,} characters", exit_code=Exit.FAILED)
+        if said:
+            yield Part("text", said)
+
+
+def _header(headers: Mapping[str, str], name: str) -> float | None:
+    """The number in a header; None when there is none."""
+    try:
+        return real(float(headers.get(name, "")), 0.0)
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""The chat in a terminal: input, commands, and answers that may hold anything."""

@@ -1,0 +1,50 @@
+"""One question, one answer: for scripts and pipes."""
+
+from typing import Any, TextIO
+
+from nanochat.serve.chat import Answer, Chat
+from nanochat.serve.chat_log import safe_json
+from nanochat.serve.terminal.screen import PlainAnswer
+
+
+async def answer_once(chat: Chat, question: str, out: TextIO, err: TextIO) -> None:
+    """Writes the answer's text to `out` as it comes, its tool calls to `err`. Raises `UserError`."""
+    painter = PlainAnswer(out, err)
+    try:
+        await chat.ask(question, painter.show)
+    finally:
+        painter.end()
+
+
+async def answer_as_json(chat: Chat, question: str, out: TextIO) -> None:
+    """Writes one line of JSON to `out`: the answer and how it came about. Raises `UserError`."""
+    answer = await chat.ask(question)
+    print(safe_json(document(answer)), file=out, flush=True)
+
+
+def document(answer: Answer) -> dict[str, Any]:
+    """An answer as `--json` gives it; a figure that the server did not tell is null."""
+    turn, finish = answer.turn, answer.finish
+    calls: list[dict[str, str | None]] = []
+    for part in turn.answer:
+        if part.kind == "python":
+            calls.append({"expression": part.text, "output": None})
+        elif part.kind == "python_output" and calls:
+            calls[-1]["output"] = part.text
+    return {
+        "model": answer.model,
+        "question": answer.question,
+        "answer": turn.answer_text,
+        "tool_calls": calls,
+        "finish_reason": finish.reason if finish else None,
+        "settings": vars(answer.settings),
+        "usage": {
+            "prompt_tokens": finish.prompt_tokens if finish else None,
+            "completion_tokens": finish.completion_tokens if finish else None,
+            "cached_tokens": finish.cached_tokens if finish else None,
+        },
+        "seconds": {
+            "first_token": None if answer.first_seconds is None else round(answer.first_seconds, 6),
+            "all": round(answer.seconds, 6),
+        },
+    }
