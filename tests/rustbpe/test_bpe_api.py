@@ -247,8 +247,10 @@ def test_progress_may_ask_the_tokenizer(tokenizer: rustbpe.Tokenizer) -> None:
 def test_ctrl_c_ends_the_training_at_once(phase: str) -> None:
     """SIGINT in either phase becomes a KeyboardInterrupt within a fraction of a second."""
     program = f"""
-        import itertools, random, sys, time
+        import itertools, random, signal, sys, time
         import rustbpe
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
 
         words = random.Random(1)
         document = " ".join("".join(words.choices("abcdefghijklmnop", k=13)) for _ in range(120_000))
