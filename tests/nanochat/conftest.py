@@ -1,5 +1,6 @@
 """Fixtures of the pipeline's tests."""
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +9,10 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from chat_models import make_chat_base
 from training_data import link_base, make_base
+
+from nanochat.common.paths import Layout
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +27,20 @@ def base(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     link_base(template, tmp_path)
     monkeypatch.delenv("NANOCHAT_RUN_DIR", raising=False)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def chat_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base directory with small random models of both eras, base and chat; not to be written to."""
+    return make_chat_base(tmp_path_factory.mktemp("chat"))
+
+
+@pytest.fixture
+def chat_base(chat_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """A copy of it for the test alone."""
+    shutil.copytree(chat_template, tmp_path / "chat-base")
+    monkeypatch.delenv("NANOCHAT_RUN_DIR", raising=False)
+    return Layout(tmp_path / "chat-base")
 
 
 @pytest.fixture

@@ -1,0 +1,426 @@
+"""The thread that owns a model's running batch, and what an event loop sees of it.
+
+    worker = ModelWorker(lambda: engine.scheduler(max_rows=32), max_rows=32, queue_limit=64)
+    generation = worker.submit(Request(prompt, max_tokens=256))
+    async for batch in generation:
+        ...
+
+A step of the model blocks for as long as it takes, and a coroutine that blocks is never cancelled when its
+client leaves. So steps are taken here, and tokens handed to the loop: the first at once, later ones together
+when many rows run, for a chunk costs the loop about as much as a small model's step costs a core.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol, Self, TypeVar
+
+from nanochat.common.errors import UserError, one_line
+from nanochat.infer.scheduler import NewToken, Request, Started
+from nanochat.serve.figures import WorkerFigures
+
+CHUNKS_A_SECOND = 250
+"""Chunks that the loop is given at most, over all rows. At one row that is one in 4 ms."""
+LONGEST_WAIT = 0.1
+"""Seconds that a token waits for others at most, however many rows run."""
+RETRY_SECONDS = 1, 10
+"""The least and the most that a refused client is told to wait: OpenAI's waits up to two minutes, twice."""
+
+LOG = logging.getLogger("nanochat.serve")
+T = TypeVar("T")
+
+
+class Busy(Exception):  # noqa: N818 - no fault
+    """As many requests wait as may."""
+
+    def __init__(self, retry_after_seconds: float) -> None:
+        super().__init__(f"the queue is full: try again in {retry_after_seconds:.0f} s")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ModelFailure(Exception):  # noqa: N818 - "failure" is what it says to people
+    """The model's thread could not finish a request: memory ran out, it was unloaded, the server ends."""
+
+
+class RunningBatch(Protocol):
+    """What a worker needs of a `Scheduler`."""
+
+    @property
+    def busy(self) -> bool: ...
+    @property
+    def running(self) -> int: ...
+    def submit(self, request: Request) -> int: ...
+    def cancel(self, number: int) -> None: ...
+    def step(self) -> list[NewToken]: ...
+    def take_started(self) -> list[Started]: ...
+
+
+class Generation:
+    """A request at a worker: iterate, in the loop that submitted it, for lists of all tokens since the last.
+
+    It ends by itself after the last sample's end; raises `ModelFailure`, or `UserError` for a request that
+    the scheduler refuses. Whoever stops reading before the end calls `cancel`.
+    """
+
+    def __init__(self, worker: "ModelWorker", request: Request) -> None:
+        self.request = request
+        self.replica = worker.replica
+        """Which of the model's copies answers."""
+        self.started: Started | None = None
+        """Set before the first batch."""
+        self.queue_seconds: float | None = None
+        """From `submit` until the prompt was read."""
+        self._worker = worker
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._arrived: list[NewToken] = []
+        self._ended = False
+        self._error: Exception | None = None
+        # The rest is the model thread's.
+        self.submitted_at = time.monotonic()
+        self.number = -1
+        self.samples_left = request.samples
+        self.held: list[NewToken] = []
+        """Tokens that the loop has not been given."""
+        self.give_at = 0.0
+        """When it is given them, on the monotonic clock."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[NewToken]:
+        while not self._arrived and not self._ended:
+            self._news.clear()
+            await self._news.wait()
+        if self._arrived:
+            batch, self._arrived = self._arrived, []
+            return batch
+        if self._error is not None:
+            raise self._error
+        raise StopAsyncIteration
+
+    def cancel(self) -> None:
+        """Frees its rows within one step; after its end, or a second time, does nothing."""
+        if not self._ended:
+            self._worker.cancel(self)
+            self._arrived.clear()
+            self._end(None)
+
+    async def aclose(self) -> None:
+        """As `cancel`."""
+        self.cancel()
+
+    # -- called by the model thread --------------------------------------------------------------------
+
+    def give(self) -> None:
+        """Hands the held tokens to the loop."""
+        batch, self.held = self.held, []
+        self._call(self._receive, batch)
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Hands over what is held, and the end."""
+        if self.held:
+            self.give()
+        self._call(self._end, error)
+
+    def start(self, started: Started, now: float) -> None:
+        """Says that the prompt has been read."""
+        self._call(self._start, started, now - self.submitted_at)
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            self._worker.cancel(self)
+
+    # -- called in the loop ----------------------------------------------------------------------------
+
+    def _start(self, started: Started, seconds: float) -> None:
+        self.started, self.queue_seconds = started, seconds
+
+    def _receive(self, batch: list[NewToken]) -> None:
+        if not self._ended:
+            self._arrived += batch
+            self._news.set()
+
+    def _end(self, error: Exception | None) -> None:
+        if not self._ended:
+            self._ended, self._error = True, error
+            self._news.set()
+
+
+class ModelWorker:
+    """A thread with one running batch of at most `max_rows`; `queue_limit` samples may wait for a row.
+
+    `scheduler_factory` is called in the thread, again after a step that failed, for what is left in the
+    batch then is not known. `replica` is the number of this copy of the model.
+    """
+
+    def __init__(
+        self,
+        scheduler_factory: Callable[[], RunningBatch],
+        max_rows: int,
+        queue_limit: int,
+        replica: int = 0,
+    ) -> None:
+        self.replica = replica
+        self.max_rows = max_rows
+        self.figures = WorkerFigures()
+        self._make = scheduler_factory
+        self._places = max_rows + queue_limit
+        self._lock = threading.Condition()
+        # Guarded by the lock:
+        self._taken = 0
+        self._submitted: list[Generation] = []
+        self._cancelled: list[Generation] = []
+        self._calls: list[Callable[[], None]] = []
+        self._closing: Exception | None = None
+        # The thread's own:
+        self._at_work: dict[int, Generation] = {}
+        self._sample_seconds = 1.0
+        """How long a sample takes, smoothed."""
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"model-{replica}", daemon=True)
+        self._thread.start()
+
+    @property
+    def load(self) -> int:
+        """Samples that run or wait."""
+        return self._taken
+
+    @property
+    def running(self) -> int:
+        """Samples that have a row."""
+        return min(self._taken, self.figures.rows)
+
+    @property
+    def waiting(self) -> int:
+        """Samples that have none yet."""
+        return self._taken - self.running
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more requests: closed, or its model cannot be used any more."""
+        return self._closing is not None
+
+    def submit(self, request: Request) -> Generation:
+        """Queues a request of the running loop's; raises `Busy` when there is no place for its samples.
+
+        One of more samples than there are places is taken only where nothing else is at work.
+        """
+        with self._lock:
+            if self._closing is not None:
+                raise ModelFailure(str(self._closing))
+            if self._taken and self._taken + request.samples > self._places:
+                self.figures.refused += 1
+                raise Busy(self._seconds_to_wait())
+            generation = Generation(self, request)
+            self._taken += request.samples
+            self._submitted.append(generation)
+            self._lock.notify()
+        return generation
+
+    def _seconds_to_wait(self) -> float:
+        """How long until a row is likely to be free: rows that wait, in turns of the batch."""
+        least, most = RETRY_SECONDS
+        turns = max(1.0, (self._taken - self.max_rows) / self.max_rows)
+        return min(most, max(least, self._sample_seconds * turns))
+
+    def cancel(self, generation: Generation) -> None:
+        """Removes a generation before the next step. Callable from any thread."""
+        with self._lock:
+            self._cancelled.append(generation)
+            self._lock.notify()
+
+    def wait_until_ready(self) -> None:
+        """Returns when the first batch is made. Raises `UserError` when it cannot be."""
+        self._ready.wait()
+        if self._closing is not None:
+            raise UserError(str(self._closing))
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """What `function` returns or raises, called in the model's thread between two steps."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(value: T | None, error: Exception | None) -> None:
+            if future.cancelled():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(value)  # type: ignore[arg-type]
+
+        def work() -> None:
+            if future.cancelled():
+                return
+            value, error = None, None
+            try:
+                if self._closing is not None:
+                    raise ModelFailure(str(self._closing))
+                value = function()
+            except Exception as fault:
+                error = fault if isinstance(fault, UserError | ModelFailure) else as_failure(fault)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(settle, value, error)
+
+        with self._lock:
+            if self._closing is not None:
+                raise ModelFailure(str(self._closing))
+            if len(self._calls) >= self._places:
+                raise Busy(self._seconds_to_wait())
+            self._calls.append(work)
+            self._lock.notify()
+        return await future
+
+    def close(self, why: str = "the model was unloaded", seconds: float = 10.0) -> bool:
+        """Ends the thread: what still waits or runs fails with `why`. Returns whether the thread has ended
+        within `seconds`: one in the middle of a long step cannot be stopped."""
+        with self._lock:
+            self._closing = self._closing or ModelFailure(why)
+            self._lock.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    # -- the thread ------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as fault:  # no batch can be made any more
+            LOG.exception("a model's batch cannot be made")
+            with self._lock:
+                self._closing = as_failure(fault)
+        self._ready.set()
+        assert self._closing is not None
+        self._fail_all(self._closing)
+        with self._lock:
+            calls, self._calls = self._calls, []
+        for call in calls:
+            call()
+        del self._make  # the model's memory
+
+    def _serve(self) -> None:
+        """Takes steps for as long as the worker is open. Raises when the batch cannot be made."""
+        scheduler = self._make()
+        self._ready.set()
+        while self._take(scheduler):
+            if not scheduler.busy:
+                self.figures.rows = 0
+                continue
+            failure = None
+            try:
+                tokens = scheduler.step()
+                started = scheduler.take_started()
+            except Exception as fault:
+                LOG.exception("a step of the model failed")
+                self.figures.failures += 1
+                failure = as_failure(fault)
+            if failure is not None:
+                del scheduler  # its memory first: the one that is made anew needs as much
+                self._fail_all(failure)
+                scheduler = self._make()
+                continue
+            self.figures.rows = scheduler.running
+            self._hand_out(tokens, started)
+
+    def _take(self, scheduler: RunningBatch) -> bool:
+        """Takes in what came since the last step, and waits for something where there is nothing to do.
+
+        False: the worker closes.
+        """
+        with self._lock:
+            while not (self._submitted or self._cancelled or self._calls or self._closing or scheduler.busy):
+                self._lock.wait()
+            if self._closing is not None:
+                return False
+            submitted, self._submitted = self._submitted, []
+            cancelled, self._cancelled = self._cancelled, []
+            calls, self._calls = self._calls, []
+        # Those that were submitted and left at once never get to the batch.
+        gone = {id(generation) for generation in cancelled}
+        for generation in cancelled:
+            # After a failure numbers begin anew: the number alone might be another's.
+            if self._at_work.get(generation.number) is generation:
+                del self._at_work[generation.number]
+                scheduler.cancel(generation.number)
+                self._release(generation)
+        for generation in submitted:
+            if id(generation) in gone:
+                self._release(generation)
+            else:
+                self._admit(scheduler, generation)
+        for call in calls:
+            call()
+        return True
+
+    def _admit(self, scheduler: RunningBatch, generation: Generation) -> None:
+        try:
+            generation.number = scheduler.submit(generation.request)
+        except Exception as fault:
+            self._release(generation)
+            generation.finish(fault if isinstance(fault, UserError) else as_failure(fault))
+        else:
+            self._at_work[generation.number] = generation
+            self.figures.requests += 1
+
+    def _release(self, generation: Generation, samples: int | None = None) -> None:
+        """Gives back the places of a generation's unfinished samples."""
+        count = generation.samples_left if samples is None else samples
+        generation.samples_left -= count
+        with self._lock:
+            self._taken -= count
+
+    def _hand_out(self, tokens: list[NewToken], started: list[Started]) -> None:
+        """Sorts a step's tokens to their generations, and hands over those that are due."""
+        now = time.monotonic()
+        for start in started:
+            if (generation := self._at_work.get(start.request)) is not None:
+                generation.start(start, now)
+                self.figures.read(len(generation.request.prompt), start.cached_tokens)
+                if generation.request.max_tokens == 0:
+                    self._finish(generation)
+        self.figures.generated(len(tokens), now)
+        finished = set()
+        for token in tokens:
+            generation = self._at_work[token.request]
+            generation.held.append(token)
+            if token.finish_reason is not None:
+                self._release(generation, 1)
+                self._sample_seconds += 0.1 * (now - generation.submitted_at - self._sample_seconds)
+                if not generation.samples_left:
+                    finished.add(token.request)
+        wait = min(LONGEST_WAIT, self.figures.rows / CHUNKS_A_SECOND)
+        for number in {token.request for token in tokens}:
+            generation = self._at_work[number]
+            if generation.give_at == 0.0:
+                self.figures.first_token(now - generation.submitted_at)
+            if number in finished:
+                self._finish(generation)
+            elif now >= generation.give_at:
+                generation.give()
+                generation.give_at = now + wait
+
+    def _finish(self, generation: Generation) -> None:
+        self._at_work.pop(generation.number, None)
+        self._release(generation)
+        generation.finish()
+
+    def _fail_all(self, failure: Exception) -> None:
+        """Ends everything that is at work or was submitted with `failure`."""
+        with self._lock:
+            submitted, self._submitted = self._submitted, []
+        for generation in [*self._at_work.values(), *submitted]:
+            self._release(generation)
+            generation.finish(failure)
+        self._at_work.clear()
+        self.figures.rows = 0
+
+
+def as_failure(fault: Exception) -> ModelFailure:
+    """A fault of the model's thread as one line."""
+    what = one_line(str(fault))[:300] or type(fault).__name__
+    return ModelFailure(f"the model failed: {what}")
