@@ -236,9 +236,8 @@ class ServedApi:
 
     def _scheduler(self, name: str) -> Callable[[], Scheduler]:
         def make() -> Scheduler:
-            scheduler = Engine(self.models[name], TOKENIZER).scheduler(max_rows=2, max_length=CONTEXT)
-            scheduler.prefix_cache = PrefixCache(1 << 20)
-            return scheduler
+            engine = Engine(self.models[name], TOKENIZER)
+            return engine.scheduler(max_rows=2, max_length=CONTEXT, prefix_cache=PrefixCache(1 << 20))
 
         return make
 
