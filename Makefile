@@ -3,6 +3,7 @@
 #   make test [ARGS=…]          the whole test suite          make lint    ruff, mypy, cargo fmt, clippy
 #   make test-fast [ARGS=…]     without the slow tests        make bench   every claim of speed, as a table
 #   make fuzz [ARGS=…]          a million broken inputs over every reader of foreign bytes
+#   make fuzz-requests [ARGS=…] a hundred thousand broken requests to the server
 #   make chaos [ARGS=…]         every step of saving fails in turn, in every stage
 #   make nightly                the long forms of all of these
 #   make pictures               docs/images from the running app, over a demo
@@ -12,7 +13,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast fuzz chaos nightly pictures lint bench wheel clean
+.PHONY: help demo test test-fast fuzz fuzz-requests chaos nightly pictures lint bench wheel clean
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -69,13 +70,16 @@ test-fast: $(VENV)/.dev ## the test suite without its slow tests
 fuzz: $(VENV)/.dev ## a million broken inputs over every reader of foreign bytes; prints the counts
 	@$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
 
+fuzz-requests: $(VENV)/.dev ## a hundred thousand broken requests to the server's endpoints; prints the counts
+	@$(BIN)/python tests/fuzz/fuzz_requests.py $(ARGS)
+
 chaos: $(VENV)/.dev ## every step of saving fails in turn, in every stage (docs/reliability.md)
 	@NANOCHAT_CHAOS=long $(BIN)/python -m pytest -n $(JOBS) tests/nanochat/stages/test_chaos.py $(ARGS)
 
 nightly: ## lint, the whole suite with its coverage, and the long forms of what it has a part of
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test ARGS="--cov --cov-report=term"
-	@$(MAKE) --no-print-directory chaos fuzz
+	@$(MAKE) --no-print-directory chaos fuzz fuzz-requests
 	@NANOCHAT_ENGINE=long $(BIN)/python -m pytest -n $(JOBS) tests/nanochat/infer/test_prefix_cache.py $(ARGS)
 
 pictures: $(VENV)/.dev ## the pictures of docs/images, taken from the running app over a demo (ARGS=--base DIR: over that)

@@ -17,8 +17,8 @@ from nanochat.common.errors import UserError
 from nanochat.serve.api.errors import ApiError, internal_error, refused, too_large
 from nanochat.serve.api.fields import Fields, parse_body
 from nanochat.serve.api.sse import DONE, MEDIA_TYPE, event
-from nanochat.serve.models import UnknownModel
-from nanochat.serve.worker import Busy
+from nanochat.serve.models import ModelUnavailable, UnknownModel
+from nanochat.serve.worker import Busy, ModelFailure
 
 MAX_BODY = 16 << 20
 """Bytes of the largest request: a context of token ids fits a hundred times."""
@@ -124,8 +124,12 @@ def as_api_error(fault: Exception) -> ApiError:
         )
     if isinstance(fault, UnknownModel):
         return ApiError(404, str(fault), param="model", code="model_not_found")
+    if isinstance(fault, ModelUnavailable):
+        return ApiError(503, str(fault), param="model", code="model_unavailable", kind="server_error")
     if isinstance(fault, UserError):
         return refused(None, str(fault))
+    if isinstance(fault, ModelFailure):
+        return ApiError(503, str(fault), code="model_failed", kind="server_error")
     LOG.error("a request failed", exc_info=fault)
     return internal_error()
 

@@ -10,6 +10,7 @@ import torch
 from api_server import CONTEXT, Script, ServedApi
 
 from nanochat.infer.sampling import Sampling
+from nanochat.serve.models import ModelUnavailable
 
 ASK = [{"role": "user", "content": "Hi"}]
 CHAT = "/v1/chat/completions"
@@ -201,22 +202,28 @@ async def test_a_stop_string_ends_the_generation_too(api: ServedApi) -> None:
     assert worker.cancelled
 
 
-async def test_a_fault_in_the_middle_of_a_stream_is_told_as_an_event(
-    api: ServedApi, caplog: pytest.LogCaptureFixture
-) -> None:
-    api.script(Script.text("some", one_a_step=True, fault=RuntimeError("secret detail")))
+async def test_a_fault_in_the_middle_of_a_stream_is_told_as_an_event(api: ServedApi) -> None:
+    api.script(Script.text("some", one_a_step=True, fault=RuntimeError("out of memory")))
     answer = await api.client.post(CHAT, json={"model": "scripted", "messages": ASK, "stream": True})
     *events, last = events_of(answer)
-    assert last["error"]["type"] == "server_error" and "secret" not in answer.text
-    assert all(choice["finish_reason"] is None for event in events for choice in event["choices"])
-    assert "secret detail" in caplog.text
+    assert (last["error"]["type"], last["error"]["code"]) == ("server_error", "model_failed")
+    assert "out of memory" in last["error"]["message"]
+    assert events and all(c["finish_reason"] is None for event in events for c in event["choices"])
 
 
 async def test_a_fault_before_the_first_token_is_a_status(api: ServedApi) -> None:
     for stream in (False, True):
-        api.script(Script.text("", fault=RuntimeError("secret detail")))
+        api.script(Script.text("", fault=RuntimeError("out of memory")))
         answer = await api.client.post(CHAT, json={"model": "scripted", "messages": ASK, "stream": stream})
-        assert "secret" not in str(error_of(answer, 500))
+        assert error_of(answer, 503)["code"] == "model_failed"
+
+
+async def test_a_fault_of_the_server_itself_is_logged_and_not_told(
+    api: ServedApi, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanochat.serve.api.chat.render_prompt", lambda *_, **__: 1 / 0)
+    answer = await api.client.post(CHAT, json={"messages": ASK})
+    assert "division" not in str(error_of(answer, 500)) and "division" in caplog.text
 
 
 async def test_a_full_queue_says_when_to_come_back(api: ServedApi) -> None:
@@ -244,6 +251,18 @@ async def test_an_unknown_model_is_told_with_the_nearest(api: ServedApi) -> None
     error = error_of(await api.client.post(CHAT, json={"model": "chet", "messages": ASK}), 404)
     assert (error["param"], error["code"]) == ("model", "model_not_found")
     assert "chat" in error["message"]
+
+
+async def test_a_model_that_cannot_be_loaded_is_no_fault_of_the_request(
+    api: ServedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(_name: str) -> None:
+        raise ModelUnavailable("sft/d2 is damaged", "restore it")
+
+    monkeypatch.setattr(api.registry, "use", damaged)
+    error = error_of(await api.client.post(CHAT, json={"messages": ASK}), 503)
+    assert (error["param"], error["code"]) == ("model", "model_unavailable")
+    assert error["message"] == "sft/d2 is damaged (restore it)"
 
 
 @pytest.mark.parametrize(("field", "wanted"), [("max_tokens", 60), ("max_completion_tokens", 61)])

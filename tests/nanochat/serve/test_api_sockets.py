@@ -48,6 +48,7 @@ async def test_each_token_arrives_before_the_next_is_made(api: ServedApi) -> Non
         listening = asyncio.create_task(listen(client))
         for count in (1, 2, 3):
             assert "".join(heard) == "xyz"[: count - 1]
+            await asyncio.sleep(0.02)  # by then the worker no longer keeps it for the next
             api.release(1)
             await api.until(lambda count=count: "".join(heard) == "xyz"[:count])  # type: ignore[misc]
         api.release(1)
