@@ -22,6 +22,9 @@ from nanochat.data.html_text import page_text
 from nanochat.data.sources import Skips
 from nanochat.evals.records import RecordFile
 from nanochat.run.events import EventWriter, parse_line, read_events
+from nanochat.serve.api.errors import ApiError
+from nanochat.serve.api.fields import parse_body
+from nanochat.serve.api.parameters import chat_parameters
 from nanochat.tasks.customjson import read_conversations
 from nanochat.tasks.identity import SHIPPED, read_identity
 from nanochat.tasks.mixture import parse_part
@@ -130,6 +133,7 @@ PROBE = {
     "gpus": [{"name": "H100", "mem_total": 80}],
     "interpreter": {"path": "/p", "ok": True},
 }
+SAMPLING = {"temperature": 0.7, "top_k": 5, "stop": ["a"], "logit_bias": {"5": -1}, "stream_options": {}}
 PLAN = b'name = "p"\n[[stage]]\nid = "a"\nstage = "tok_train"\n[stage.options]\nvocab_size = 300\n'
 RUNS = [
     {"run_id": RUN_ID, "stage": "s", "argv": ["-m", "x"], "needs": [], "options": {}, "code": {}, "name": "n"}
@@ -319,6 +323,11 @@ def readers() -> dict[str, Reader]:
             errors=(UserError, ValueError),
         ),
         "calculator": Reader(_words(calculate), (b"12*(3+4)/2", b'"strawberry".count("r")')),
+        "request to the server": Reader(
+            lambda raw: chat_parameters(parse_body(raw)),
+            dumped({"messages": conversation[:1], **SAMPLING}),
+            errors=(ApiError,),
+        ),
         "printed text": Reader(_printed, ("ä\x1b[31m␛\u202e\x9b2J\x07\r\ntab\t".encode(),)),
         "console window": Reader(lambda raw: console_lines(raw, 0), (b"a\rb\n\x1b[1mc\n", b"\xff\xfe\n")),
         "numbers": Reader(_numbers, (b"1790000000.5", b"-3", b"1e300", b"12345678901234567890", b"0.00001")),
