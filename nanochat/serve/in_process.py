@@ -58,11 +58,13 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         }
         try:
             await self._application(scope, call.receive, call.send)
-            await call.events.put({"type": "end"})
+            if not call.left.is_set():
+                await call.events.put({"type": "end"})
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            await call.events.put(error)
+            if not call.left.is_set():
+                await call.events.put(error)
 
 
 class _Call(httpx.AsyncByteStream):
@@ -72,7 +74,7 @@ class _Call(httpx.AsyncByteStream):
         self.events: asyncio.Queue[Event | BaseException] = asyncio.Queue(WAITING_CHUNKS)
         self.task: asyncio.Task[None] | None = None
         self._body: bytes | None = body
-        self._left = asyncio.Event()
+        self.left = asyncio.Event()
 
     # -- the application's side
 
@@ -80,13 +82,14 @@ class _Call(httpx.AsyncByteStream):
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
-        await self._left.wait()
+        await self.left.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, event: Event) -> None:
-        if self._left.is_set():
-            raise OSError("the client has left")  # what the specification asks for
-        await self.events.put(event)
+        if self.left.is_set():
+            await asyncio.sleep(0)  # dropped, as uvicorn does: the application is told by `receive`
+        else:
+            await self.events.put(event)
 
     # -- the client's side
 
@@ -102,7 +105,7 @@ class _Call(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """The client leaves; waits until the application has noticed and ended."""
-        self._left.set()
+        self.left.set()
         while not self.events.empty():  # whoever waits to put something must not wait for ever
             self.events.get_nowait()
         if self.task is not None:

@@ -14,8 +14,8 @@ from nanochat.common.fields import parse_int
 from nanochat.common.text import clean_text, sanitize
 from nanochat.serve import chat_log
 from nanochat.serve.chat import Chat
-from nanochat.serve.client import ServedModel
 from nanochat.serve.conversation import Conversation
+from nanochat.serve.terminal.models import Models
 
 MAX_TEMPERATURE = 2.0
 MAX_TOKENS = 1 << 20
@@ -65,22 +65,12 @@ class Command:
 
 
 class Commands:
-    """The commands over a chat. `logs` is where conversations are saved without a name.
+    """The commands over a chat. `logs` is where conversations are saved without a name."""
 
-    `open_model` finds the model that a name stands for, and raises `UserError`; `model_names` lists them.
-    """
-
-    def __init__(
-        self,
-        chat: Chat,
-        logs: Path,
-        open_model: Callable[[str], Awaitable[ServedModel]],
-        model_names: Callable[[], Awaitable[list[str]]],
-    ) -> None:
+    def __init__(self, chat: Chat, models: Models, logs: Path) -> None:
         self.chat = chat
         self.logs = logs
-        self._open_model = open_model
-        self._model_names = model_names
+        self._models = models
         self._own_files: set[Path] = set()
         """Files that this chat wrote or was loaded from: they may be written again."""
         self._path: Path | None = None
@@ -119,7 +109,8 @@ class Commands:
         command = self.table.get(self._other_names.get(name, name))
         if command is None:
             raise UserError(
-                f"no command is called '{name}'", f"{nearest(name, self.table)} A question may begin with //"
+                f"no command is called '{name}'",
+                f"{nearest(name, self.table, 1)} A question may begin with //",
             )
         argument = (match[2] or "").strip()
         if argument and not command.argument:
@@ -207,9 +198,9 @@ class Commands:
 
     async def _model(self, argument: str) -> Outcome:
         if argument:
-            self.chat.model = await self._open_model(argument)
+            self.chat.model = await self._models.open(argument)
             return Say(f"model {clean_text(self.chat.model.id)}")
-        names = [clean_text(name) for name in await self._model_names()]
+        names = [clean_text(name) for name in await self._models.names()]
         return Say("\n".join([f"model {clean_text(self.chat.model.id)}; there are:", *names]))
 
     # -- the conversation ----------------------------------------------------------------------------

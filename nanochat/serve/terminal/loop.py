@@ -46,7 +46,8 @@ class TerminalChat:
         for number in numbers:
             loop.add_signal_handler(number, stop, number)
         try:
-            await self._chat()
+            with _type_ahead(sys.stdin):
+                await self._chat()
         except asyncio.CancelledError:
             if self._signal is None:
                 raise
@@ -101,7 +102,7 @@ class TerminalChat:
             self.chat.ask(ask.question, painter.show, again=ask.again, new_seed=ask.new_seed)
         )
         try:
-            with _on_interrupt(task.cancel), _without_echo(sys.stdin):
+            with _on_interrupt(task.cancel):
                 await asyncio.wait({task})
         finally:
             if not task.done():
@@ -140,8 +141,11 @@ def _on_interrupt(handler: Callable[[], object]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_echo(stream: TextIO) -> Iterator[None]:
-    """What is typed meanwhile is kept for the next line instead of standing in the middle of an answer."""
+def _type_ahead(stream: TextIO) -> Iterator[None]:
+    """What is typed while an answer comes, enter too, waits for the next line, as in a shell, unseen.
+
+    ctrl+c drops it. While a line is read, and in the user's editor, prompt_toolkit sets the terminal itself.
+    """
     try:
         number = stream.fileno()
         before = termios.tcgetattr(number)
@@ -149,7 +153,8 @@ def _without_echo(stream: TextIO) -> Iterator[None]:
         yield  # no terminal
         return
     quiet = before.copy()
-    quiet[3] &= ~termios.ECHO
+    quiet[0] &= ~termios.ICRNL
+    quiet[3] &= ~(termios.ECHO | termios.ICANON)
     termios.tcsetattr(number, termios.TCSANOW, quiet)
     try:
         yield

@@ -6,8 +6,15 @@ import pytest
 from stub_server import StubServer
 
 
-@pytest.fixture
-def stub() -> Iterator[StubServer]:
-    """A server of language models that says what the test tells it to."""
+@pytest.fixture(scope="session")
+def running_stub() -> Iterator[StubServer]:
+    """One server for all tests: starting and ending one takes longer than most of them."""
     with StubServer() as server:
         yield server
+
+
+@pytest.fixture
+def stub(running_stub: StubServer) -> StubServer:
+    """A server of language models that says what the test tells it to."""
+    running_stub.reset()
+    return running_stub

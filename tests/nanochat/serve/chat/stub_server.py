@@ -42,7 +42,8 @@ class StubServer:
     """`answer(body)` gives a response, or the pieces of a stream: bytes, or seconds to wait; by default it
     repeats the last message. `requests` are the bodies that came, `left` how many clients went away early."""
 
-    def __init__(self) -> None:
+    def reset(self) -> None:
+        """Forgets all that a test has set and sent."""
         self.answer: Callable[[dict[str, Any]], Response | Sequence[bytes | float]] = echo
         self.models: list[dict[str, Any]] = [
             {"id": "stub/small", "owned_by": "nanochat", "max_model_len": 1000}
@@ -51,6 +52,9 @@ class StubServer:
         self.headers: list[dict[str, str]] = []
         self.left = 0
         self.key = ""
+
+    def __init__(self) -> None:
+        self.reset()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         routes = [
