@@ -93,7 +93,7 @@ class ScriptedScheduler:
     _said: dict[int, int] = field(default_factory=dict)
     """By request how many tokens it was given."""
     _started: list[Started] = field(default_factory=list)
-    _number: int = 0
+    taken: int = 0
 
     @property
     def busy(self) -> bool:
@@ -108,10 +108,10 @@ class ScriptedScheduler:
         return 0
 
     def submit(self, _request: Request) -> int:
-        self._number += 1
-        self._said[self._number] = 0
-        self._started.append(Started(self._number, 0))
-        return self._number
+        self.taken += 1
+        self._said[self.taken] = 0
+        self._started.append(Started(self.taken, 0))
+        return self.taken
 
     def cancel(self, number: int) -> None:
         self._said.pop(number, None)
@@ -300,6 +300,11 @@ class ServedApi:
     def busy(self) -> int:
         """Requests that the scripted model has at work."""
         return sum(scheduler.running for scheduler in self._scripted)
+
+    @property
+    def taken(self) -> int:
+        """Requests that the scripted model has taken so far."""
+        return sum(scheduler.taken for scheduler in self._scripted)
 
     def release(self, steps: int) -> None:
         """Lets scripted models that block take so many steps."""

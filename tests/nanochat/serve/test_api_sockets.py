@@ -83,6 +83,21 @@ async def test_a_client_that_leaves_in_the_middle_of_an_answer_frees_its_place(a
         await api.until(lambda: api.busy == 0)
 
 
+async def test_a_client_that_leaves_takes_the_rest_of_its_prompts_along(api: ServedApi) -> None:
+    api.script(Script.text("never ends", one_a_step=True, blocks=True))
+    body = {"model": "scripted", "prompt": ["x"] * (2 * api.places), "max_tokens": 9}
+    async with over_a_socket(api) as client:
+        asking = asyncio.create_task(client.post("/v1/completions", json=body))
+        await api.until(lambda: api.busy == api.places)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await api.until(lambda: api.busy == 0)
+        api.release(1_000)
+        one = await client.post("/v1/completions", json=body | {"prompt": "x"})
+        assert one.json()["choices"][0]["text"] == "never ends"
+        assert api.taken == api.places + 1
+
+
 async def test_a_request_that_breaks_off_is_nothing(api: ServedApi, caplog: pytest.LogCaptureFixture) -> None:
     async with over_a_socket(api) as client:
         port = client.base_url.port
