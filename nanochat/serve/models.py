@@ -124,7 +124,7 @@ class ModelRegistry:
             try:
                 found.append(self._card(entry))
             except UserError as error:
-                LOG.warning("%s", error)
+                LOG.debug("%s", error)  # asking for it tells
         return found
 
     def card(self, model: str) -> ModelCard:
