@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -55,8 +56,7 @@ class Request:
     prompt_logprobs: int | None = None
 
 
-@dataclass(frozen=True)
-class NewToken:
+class NewToken(NamedTuple):  # made in a third of a frozen dataclass's time, one a row and step
     """The next token of a sample of a request."""
 
     request: int
@@ -330,4 +330,4 @@ def _add_logprobs(tokens: list[NewToken], logits: Tensor, rows: Sequence[_Row]) 
     indices = [i for i, _ in asked]
     found = token_logprobs(logits[indices], [tokens[i].token for i in indices], max(n for _, n in asked))
     for (i, n), logprobs in zip(asked, found, strict=True):
-        tokens[i] = replace(tokens[i], logprobs=replace(logprobs, top=logprobs.top[:n]))
+        tokens[i] = tokens[i]._replace(logprobs=replace(logprobs, top=logprobs.top[:n]))
