@@ -15,6 +15,7 @@ PARSERS = {
     "hosts": "remote.cli.hosts:hosts_parser",
     "tasks": "nanochat.commands.tasks:parser",
     "estimate": "nanochat.commands.estimate:parser",
+    "chat_web": "nanochat.stages.chat_web:parser",
     "probe": "nanochat.commands.probe:parser",
     "bench": "nanochat.commands.bench:parser",
     "export": "nanochat.commands.export:parser",

@@ -145,6 +145,9 @@ def _add_argument(group: argparse._ArgumentGroup, field: OptionField) -> None:
     elif field.choices:
         shown = ",".join(choice for choice in field.choices if choice)
         group.add_argument(*names, choices=field.choices, metavar=f"{{{shown}}}", help=help, **arguments)
+    elif field.repeated:
+        arguments |= {"action": "extend", "type": lambda text: text.split(",")}
+        group.add_argument(*names, metavar=_metavar(field), help=help, **arguments)
     else:
         group.add_argument(*names, metavar=_metavar(field), help=help, **arguments)
 

@@ -48,6 +48,8 @@ class OptionField:
     """A file or folder on the machine the stage runs on."""
     aliases: tuple[str, ...] = ()
     """Names of earlier versions: still read everywhere, shown nowhere."""
+    repeated: bool = False
+    """A list that goes on where the option is given again, instead of being replaced."""
 
     @property
     def flag(self) -> str:
@@ -74,6 +76,7 @@ def option(
     positional: bool = False,
     path: bool = False,
     aliases: Sequence[str] = (),
+    repeated: bool = False,
 ) -> Any:
     """A dataclass field that describes an option in its metadata; see `OptionField`."""
     metadata = {
@@ -87,6 +90,7 @@ def option(
         "positional": positional,
         "path": path,
         "aliases": tuple(aliases),
+        "repeated": repeated,
     }
     return dataclasses.field(default=default, metadata=metadata)
 

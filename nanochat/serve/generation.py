@@ -1,0 +1,122 @@
+"""A request at a worker, as the event loop that submitted it sees it; and why one is refused or fails."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol, Self
+
+from nanochat.infer.scheduler import NewToken, Request, Started
+
+
+class Busy(Exception):  # noqa: N818 - no fault
+    """As many requests wait as may."""
+
+    def __init__(self, retry_after_seconds: float) -> None:
+        super().__init__(f"the queue is full: try again in {retry_after_seconds:.0f} s")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ModelFailure(Exception):  # noqa: N818 - "failure" is what it says to people
+    """The model's thread could not finish a request: memory ran out, it was unloaded, the server ends."""
+
+
+class Worker(Protocol):
+    """What a generation needs of a `ModelWorker`."""
+
+    replica: int
+
+    def cancel(self, generation: "Generation") -> None: ...
+
+
+class Generation:
+    """A request at a worker: iterate, in the loop that submitted it, for lists of all tokens since the last.
+
+    It ends by itself after the last sample's end; raises `ModelFailure`, or `UserError` for a request that
+    the scheduler refuses. Whoever stops reading before the end calls `cancel`.
+    """
+
+    def __init__(self, worker: Worker, request: Request) -> None:
+        self.request = request
+        self.replica = worker.replica
+        """Which of the model's copies answers."""
+        self.started: Started | None = None
+        """Set before the first batch."""
+        self.queue_seconds: float | None = None
+        """From `submit` until the prompt was read."""
+        self._worker = worker
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._arrived: list[NewToken] = []
+        self._ended = False
+        self._error: Exception | None = None
+        # The rest is the model thread's.
+        self.submitted_at = time.monotonic()
+        self.number = -1
+        self.samples_left = request.samples
+        self.held: list[NewToken] = []
+        """Tokens that the loop has not been given."""
+        self.give_at = 0.0
+        """When it is given them, on the monotonic clock."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[NewToken]:
+        while not self._arrived and not self._ended:
+            self._news.clear()
+            await self._news.wait()
+        if self._arrived:
+            batch, self._arrived = self._arrived, []
+            return batch
+        if self._error is not None:
+            raise self._error
+        raise StopAsyncIteration
+
+    def cancel(self) -> None:
+        """Frees its rows within one step; after its end, or a second time, does nothing."""
+        if not self._ended:
+            self._worker.cancel(self)
+            self._arrived.clear()
+            self._end(None)
+
+    async def aclose(self) -> None:
+        """As `cancel`."""
+        self.cancel()
+
+    # -- called by the model thread --------------------------------------------------------------------
+
+    def give(self) -> None:
+        """Hands the held tokens to the loop."""
+        batch, self.held = self.held, []
+        self._call(self._receive, batch)
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Hands over what is held, and the end."""
+        if self.held:
+            self.give()
+        self._call(self._end, error)
+
+    def start(self, started: Started, now: float) -> None:
+        """Says that the prompt has been read."""
+        self._call(self._start, started, now - self.submitted_at)
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            self._worker.cancel(self)
+
+    # -- called in the loop ----------------------------------------------------------------------------
+
+    def _start(self, started: Started, seconds: float) -> None:
+        self.started, self.queue_seconds = started, seconds
+
+    def _receive(self, batch: list[NewToken]) -> None:
+        if not self._ended:
+            self._arrived += batch
+            self._news.set()
+
+    def _end(self, error: Exception | None) -> None:
+        if not self._ended:
+            self._ended, self._error = True, error
+            self._news.set()
