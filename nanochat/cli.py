@@ -45,8 +45,8 @@ def dispatch(words: list[str]) -> int:
         return load(HEADLESS)([word for word in words if word != "--no-tui"])
     if not first or first.startswith("-"):
         return load(CONTROL_ROOM)(words)
-    if first in COMMANDS:
-        return load(COMMANDS[first].target)(words[1:])
+    if (command := COMMANDS.get(first) or COMMANDS.get(first.replace("-", "_"))) is not None:
+        return load(command.target)(words[1:])
     if first.replace("-", "_") in STAGES:
         from nanochat.run.stage_run import run_stage
 

@@ -16,6 +16,7 @@ PARSERS = {
     "tasks": "nanochat.commands.tasks:parser",
     "estimate": "nanochat.commands.estimate:parser",
     "chat_web": "nanochat.stages.chat_web:parser",
+    "chat_cli": "nanochat.stages.chat_cli:parser",
     "probe": "nanochat.commands.probe:parser",
     "bench": "nanochat.commands.bench:parser",
     "export": "nanochat.commands.export:parser",

@@ -41,6 +41,9 @@ COMMANDS: dict[str, Command] = {
         "nanochat.commands.estimate:main", "memory, time and cost of a pretraining run, before it is started"
     ),
     "chat_web": Command("nanochat.stages.chat_web:main", "serve checkpoints to every client of OpenAI's API"),
+    "chat_cli": Command(
+        "nanochat.stages.chat_cli:main", "talk to a checkpoint, or to any OpenAI-compatible server, here"
+    ),
     "probe": Command("nanochat.commands.probe:main", "a checkpoint's logits and continuation for a prompt"),
     "bench": Command(
         "nanochat.commands.bench:main", "infer: how fast a model, trained or not, generates here"

@@ -25,6 +25,8 @@ class Finish:
     cached_tokens: int | None = None
     """Tokens of the prompt that the server did not have to read again."""
     queue_ms: float | None = None
+    fingerprint: str = ""
+    """What exactly answered; our server's is the checkpoint's name with its step."""
 
 
 class AnswerReader:
@@ -33,6 +35,7 @@ class AnswerReader:
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
         self._reason = ""
+        self._fingerprint = ""
         self._usage: Mapping[str, Any] = {}
         self._length = 0
         """Characters of text so far."""
@@ -72,6 +75,7 @@ class AnswerReader:
             whole(self._usage.get("completion_tokens"), 0),
             cached if cached is not None else whole(_header(self._headers, "x-prefix-cached-tokens"), 0),
             _header(self._headers, "x-queue-time-ms"),
+            self._fingerprint,
         )
 
     def _document(self, document: Mapping[str, Any], body: str) -> Iterator[Part]:
@@ -79,6 +83,7 @@ class AnswerReader:
         if error:
             message = error.get("message") if isinstance(error, dict) else error
             raise UserError(f"the server failed: {one_line(str(message))}", exit_code=Exit.FAILED)
+        self._fingerprint = text(document.get("system_fingerprint")) or self._fingerprint
         if isinstance(document.get("usage"), dict):
             self._usage = document["usage"]
         choices = document.get("choices")

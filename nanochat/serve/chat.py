@@ -31,6 +31,7 @@ class Answer:
     settings: AnswerSettings
     """With the seed that was used."""
     model: str
+    """With the step of the checkpoint, where our own server said it."""
     parts: list[Part] = field(default_factory=list)
     reason: str = "cut"
     """See `FINISH_REASONS`."""
@@ -167,6 +168,8 @@ class Chat:
                     show(event)
                 else:
                     answer.finish = event
+                    if self.model.owner == OWNER and event.fingerprint:
+                        answer.model = event.fingerprint
                     answer.reason = event.reason if event.reason in FINISH_REASONS else "other"
 
     def _extra(self, settings: AnswerSettings) -> dict[str, Any]:

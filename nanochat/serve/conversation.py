@@ -5,9 +5,10 @@ was until the new answer is there.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Literal
 
 PartKind = Literal["text", "python", "python_output"]
@@ -96,20 +97,11 @@ class Conversation:
 
 
 def join_parts(parts: Iterable[Part]) -> tuple[Part, ...]:
-    """The parts with neighbours of one kind put together, and none that is empty."""
-    return tuple(_joined(parts))
-
-
-def _joined(parts: Iterable[Part]) -> Iterator[Part]:
-    kind: PartKind = "text"
-    texts: list[str] = []
-    for part in parts:
-        # Two expressions in a row are two calls; the pieces of one text are one text.
-        if part.kind != kind or kind != "text":
-            if texts:
-                yield Part(kind, "".join(texts))
-            kind, texts = part.kind, []
-        if part.text:
-            texts.append(part.text)
-    if texts:
-        yield Part(kind, "".join(texts))
+    """The parts with the pieces of each text put together; two expressions in a row stay two calls."""
+    joined: list[Part] = []
+    for kind, pieces in groupby(parts, key=lambda part: part.kind):
+        if kind != "text":
+            joined += pieces
+        elif text := "".join(piece.text for piece in pieces):
+            joined.append(Part("text", text))
+    return tuple(joined)

@@ -109,8 +109,10 @@ class TerminalChat:
                 task.cancel()
                 await asyncio.wait({task})
             painter.end()
-        answer = self.chat.latest
+        answer, turns = self.chat.latest, self.chat.conversation.turns
         assert answer is not None
+        if len(turns) > 1 and turns[-1].model != turns[-2].model:
+            self._tell(f"answered by {answer.model}", dim=True)
         if answer.parts or task.cancelled():
             self._tell(summary(answer, self.chat.model.context), dim=True)
         if not task.cancelled() and (error := task.exception()) is not None:
