@@ -103,11 +103,13 @@ class _QueuedRequest:
 class _Row:
     """A running sample."""
 
-    def __init__(self, number: int, request: Request, sample: int, keeps_tokens: bool) -> None:
-        self.number, self.request, self.sample = number, request, sample
+    def __init__(self, queued: _QueuedRequest, sample: int, keeps_tokens: bool) -> None:
+        request = queued.request
+        self.number, self.request, self.sample = queued.number, request, sample
         self.length = len(request.prompt)
         self.tokens = list(request.prompt) if keeps_tokens else None
         """All of its tokens, for the prefix cache; None where there is none."""
+        self.weights_key = queued.weights_key
         self.kept = self.length
         """How many of its tokens the prefix cache was given."""
         self.token = 0
@@ -158,6 +160,8 @@ class Scheduler:
     ) -> None:
         if max_rows < 1 or (max_length is not None and max_length < 2):
             raise UserError("a batch needs at least one row, and a row two tokens")
+        if prefill_tokens < 1:
+            raise UserError(f"prompts cannot be read in pieces of {prefill_tokens} tokens")
         self.decoder = decoder
         self.max_rows = max_rows
         self.max_length = max_length
@@ -288,7 +292,7 @@ class Scheduler:
         count = min(request.samples - queued.started, self.max_rows - len(self._rows))
         samples = range(queued.started, queued.started + count)
         keeps_tokens = self.prefix_cache is not None
-        rows = [_Row(queued.number, request, sample, keeps_tokens) for sample in samples]
+        rows = [_Row(queued, sample, keeps_tokens) for sample in samples]
         queued.started += count
         tokens = self._sample(logits.expand(count, -1), rows)  # (1, V) → (count, V)
         unfinished = [row for row, token in zip(rows, tokens, strict=True) if token.finish_reason is None]
@@ -311,6 +315,9 @@ class Scheduler:
         """Gives the prefix cache what a row has read since the last time: all but its last token."""
         row = self._rows[index]
         if self.prefix_cache is None or row.tokens is None or row.length - 1 == row.kept:
+            return
+        if row.weights_key != self.decoder.weights_key:
+            row.tokens = None  # what it has read comes from old and new weights
             return
         self.prefix_cache.keep_row(self.decoder, row.tokens[:-1], row.kept, index)
         row.kept = row.length - 1

@@ -299,6 +299,24 @@ def test_new_weights_forget_what_the_old_ones_wrote() -> None:
         row.check(model)
 
 
+def test_a_row_that_ran_while_the_weights_changed_is_not_kept() -> None:
+    model = random_model(8)
+    engine = Engine(model)
+    cache = PrefixCache(1 << 24)
+    scheduler = engine.scheduler(prefix_cache=cache)
+    scheduler.submit(Request([1] * 20, 30, GREEDY))
+    scheduler.step()
+    with torch.no_grad():
+        model.lm_head.weight.add_(1.0)
+    engine.decoder.refresh()  # as another batch of this engine does
+    row = Row(Request([1] * 20, 3, GREEDY, logprobs=0))  # the same beginning, by the new weights alone
+    number = scheduler.submit(row.request)
+    while scheduler.busy:
+        row.tokens += [new for new in scheduler.step() if new.request == number]
+    assert cache.tokens == 20 + 2
+    row.check(model)
+
+
 def test_bytes_are_those_of_the_tensors_and_bounded() -> None:
     model = random_model(6)
     token_bytes = 2 * 4 * model.config.n_layer * model.config.kv_dim
