@@ -28,8 +28,11 @@ def read_key(option: str, file: str) -> str:
     where, key = ("--api-key", option) if option else (KEY_VARIABLE, os.environ.get(KEY_VARIABLE, ""))
     if file:
         where = f"--api-key-file {file}"
+        path = Path(file).expanduser()
         try:
-            with Path(file).expanduser().open("rb") as opened:
+            if path.exists() and not path.is_file():  # a pipe would be waited for
+                raise UserError(f"{where}: it is no file")
+            with path.open("rb") as opened:
                 lines = opened.read(MAX_KEY_FILE).decode("utf-8", "replace").splitlines()
         except OSError as error:
             raise UserError(f"{where}: {error.strerror}") from error

@@ -79,7 +79,9 @@ class CheckpointLoader:
                 model = load_model(checkpoint, device, self._dtype).eval()
                 check_tokenizer(checkpoint, model.config, tokenizer)
                 cache = PrefixCache(self._capacity.prefix_bytes) if self._capacity.prefix_bytes else None
-                make = _scheduler_factory(Engine(model), self._capacity.max_rows, card.context, cache)
+                engine = Engine(model)
+                engine.generate_batch([tokenizer.bos_id], max_tokens=2)  # or the first client waits for it
+                make = _scheduler_factory(engine, self._capacity.max_rows, card.context, cache)
                 models.append(model)
                 caches.append(cache)
                 workers.append(ModelWorker(make, self._capacity.max_rows, self._capacity.queue, replica))
