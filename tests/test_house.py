@@ -59,6 +59,8 @@ AGENT = "remote.agent"
 HEAVY = {"torch", "pyarrow", "numpy", "plotext", "asyncssh", "textual", "tiktoken", "rustbpe"} | {
     "selectolax",
     "huggingface_hub",
+    "starlette",
+    "uvicorn",
 }
 LIGHT = [
     "nanochat.cli",
@@ -74,6 +76,8 @@ LIGHT = [
     "nanochat.commands.estimate",
     "nanochat.scaling.estimate",
     "nanochat.scaling.memory",
+    "nanochat.checkpoint.names",
+    "nanochat.stages.chat_web",
     "nanochat.tokenizer.tokenizer",
 ]
 

@@ -24,6 +24,8 @@ MAX_BODY = 16 << 20
 """Bytes of the largest request: a context of token ids fits a hundred times."""
 LONGEST_WAIT = 30
 """Seconds after which a client is told to try again: OpenAI's waits in silence for as long as it is told."""
+FAILURE_RETRY = 2
+"""Seconds until a model that ran out of memory, say, may be asked again: its batch is made anew at once."""
 LOG = logging.getLogger("nanochat.serve")
 
 
@@ -124,6 +126,11 @@ def as_api_error(fault: Exception) -> ApiError:
         )
     if isinstance(fault, UnknownModel):
         return ApiError(404, str(fault), param="model", code="model_not_found")
+    if isinstance(fault, ModelUnavailable):
+        return ApiError(503, str(fault), param="model", code="model_unavailable", kind="server_error")
+    if isinstance(fault, ModelFailure):
+        again = {"Retry-After": str(FAILURE_RETRY)}
+        return ApiError(503, str(fault), code="model_failed", kind="server_error", headers=again)
     if isinstance(fault, ModelUnavailable):
         return ApiError(503, str(fault), param="model", code="model_unavailable", kind="server_error")
     if isinstance(fault, UserError):

@@ -205,6 +205,38 @@ async def test_it_answers_that_it_loads_before_the_model_is_there(
         assert answer.json() == {"status": "ok", "ready": True, "num_gpus": 0, "available_workers": 1}
 
 
+async def test_a_model_that_fails_is_told_with_when_to_come_back(
+    chat_base: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nanochat.infer.scheduler import Scheduler
+
+    step = Scheduler.step
+
+    def out_of_memory(self: Scheduler) -> list[NewToken]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    async with client_of(registry_of(chat_base)) as client:
+        assert (await client.post("/v1/chat/completions", json={**CHAT, "max_tokens": 2})).status_code == 200
+        monkeypatch.setattr(Scheduler, "step", out_of_memory)
+        answer = await client.post("/v1/chat/completions", json={**CHAT, "max_tokens": 2})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        assert "out of memory" in answer.json()["error"]["message"]
+        streamed = await client.post("/v1/chat/completions", json={**CHAT, "stream": True})
+        assert "out of memory" in streamed.text
+        monkeypatch.setattr(Scheduler, "step", step)
+        assert (await client.post("/v1/chat/completions", json={**CHAT, "max_tokens": 2})).status_code == 200
+
+
+async def test_a_checkpoint_that_is_damaged_later_is_no_fault_of_the_request(chat_base: Layout) -> None:
+    async with client_of(registry_of(chat_base)) as client:
+        (chat_base.checkpoints("sft") / "d2" / "step_000008" / MODEL).write_bytes(b"not weights")
+        answer = await client.post("/v1/chat/completions", json=CHAT)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_unavailable")
+        assert (
+            await client.post("/v1/completions", json={"model": "base/d2", "prompt": "x"})
+        ).status_code == 200
+
+
 # -- whom it lets in --------------------------------------------------------------------------------------
 
 
