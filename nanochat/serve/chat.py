@@ -72,7 +72,7 @@ class Chat:
         given: set[str] | None = None,
     ) -> None:
         self.client = client
-        self.model = model
+        self.use(model)
         self.settings = settings
         self.conversation = conversation
         self.given = given if given is not None else set()
@@ -85,6 +85,12 @@ class Chat:
         """Sets some of the settings."""
         self.settings = dataclasses.replace(self.settings, **settings)  # type: ignore[arg-type]
         self.given |= settings.keys()
+
+    def use(self, model: ServedModel) -> None:
+        """Asks `model` from now on."""
+        self.model = model
+        self.exact_model = model.id
+        """With the step of the checkpoint, once it has answered."""
 
     def last_question(self) -> str:
         """The question that /retry and /edit are about. Raises `UserError` when there is none."""
@@ -169,7 +175,7 @@ class Chat:
                 else:
                     answer.finish = event
                     if self.model.owner == OWNER and event.fingerprint:
-                        answer.model = event.fingerprint
+                        answer.model = self.exact_model = event.fingerprint
                     answer.reason = event.reason if event.reason in FINISH_REASONS else "other"
 
     def _extra(self, settings: AnswerSettings) -> dict[str, Any]:

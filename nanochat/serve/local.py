@@ -31,8 +31,9 @@ class LocalModels:
     A name without a step follows what is saved: a question gets the checkpoint that is the last one then.
     """
 
-    def __init__(self, layout: Layout, loader: CheckpointLoader, name: CheckpointName) -> None:
+    def __init__(self, layout: Layout, loader: CheckpointLoader, name: CheckpointName, where: str) -> None:
         self._layout, self._loader = layout, loader
+        self.where = where
         others = [other for other in known_names(layout) if other != name]
         served = [ServedName(str(one), one) for one in (name, *others)]
         self.registry = ModelRegistry(layout, served, loader, 0)
@@ -78,8 +79,9 @@ async def open_local_models(
     """The checkpoints of a base directory on the device `device_type` ("" is the best there is)."""
     resolve_name(layout, name)
     device = pick_device(device_type)
-    loader = CheckpointLoader(layout, [device], pick_dtype(dtype, device), Capacity(1, 4, PREFIX_BYTES))
-    models = LocalModels(layout, loader, name)
+    computes_in = pick_dtype(dtype, device)
+    loader = CheckpointLoader(layout, [device], computes_in, Capacity(1, 4, PREFIX_BYTES))
+    models = LocalModels(layout, loader, name, f"on {device} in {str(computes_in).removeprefix('torch.')}")
     try:
         yield models
     finally:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import TextIO
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
@@ -99,6 +100,8 @@ async def run(options: ChatCliOptions, layout: Layout, question: str, given: set
         options.max_tokens,
         None if options.seed < 0 else options.seed,
     )
+    if not question:
+        print("opening the model…", file=screen(), flush=True)
     async with open_models(options, layout) as models:
         model = await models.open(options.model if options.url else "")
         chat = Chat(models.client, model, settings, conversation, given)
@@ -116,20 +119,24 @@ async def converse(chat: Chat, models: Models, layout: Layout, note: str) -> int
     from nanochat.serve.terminal.loop import TerminalChat
     from nanochat.serve.terminal.prompt import HISTORY_FILE, CommandCompleter, History, Prompt
 
-    # Where stdout is a pipe it gets the answers alone, and the rest of the chat is held on stderr.
-    screen = sys.stdout if sys.stdout.isatty() else sys.stderr
+    painted = screen()
     logs = layout.base / chat_log.FOLDER
     commands = Commands(chat, models, logs)
     completer = CommandCompleter(commands.table, models.known, logs)
-    history = History(layout.base / HISTORY_FILE, lambda line: print(line, file=screen, flush=True))
-    prompt = Prompt(completer, history, lambda: status_line(chat), screen)
-    print(welcome(chat, note), file=screen, flush=True)
-    return await TerminalChat(chat, commands, prompt, sys.stdout, screen).run()
+    history = History(layout.base / HISTORY_FILE, lambda line: print(line, file=painted, flush=True))
+    prompt = Prompt(completer, history, lambda: status_line(chat), painted)
+    print(welcome(chat, models.where, note), file=painted, flush=True)
+    return await TerminalChat(chat, commands, prompt, sys.stdout, painted).run()
 
 
-def welcome(chat: Chat, note: str) -> str:
+def screen() -> TextIO:
+    """Where a chat is held. Where stdout is a pipe it gets the answers alone, and stderr the rest."""
+    return sys.stdout if sys.stdout.isatty() else sys.stderr
+
+
+def welcome(chat: Chat, where: str, note: str) -> str:
     """What stands above the first question."""
-    lines = [f"{chat.model.id}" + (f" at {chat.client.name}" if "://" in chat.client.name else "")]
+    lines = [f"{chat.model.id} {where}"]
     if turns := len(chat.conversation.turns):
         lines.append(f"going on after {amount(turns, 'turn')}")
     if note:
@@ -143,7 +150,7 @@ def status_line(chat: Chat) -> str:
     """What stands below the line one types in."""
     settings, model = chat.settings, chat.model
     parts = [
-        model.id,
+        chat.exact_model,
         f"temperature {settings.temperature:g}",
         f"top-k {settings.top_k}",
         f"max {settings.max_tokens:,}",

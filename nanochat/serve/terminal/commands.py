@@ -198,7 +198,7 @@ class Commands:
 
     async def _model(self, argument: str) -> Outcome:
         if argument:
-            self.chat.model = await self._models.open(argument)
+            self.chat.use(await self._models.open(argument))
             return Say(f"model {clean_text(self.chat.model.id)}")
         names = [clean_text(name) for name in await self._models.names()]
         return Say("\n".join([f"model {clean_text(self.chat.model.id)}; there are:", *names]))

@@ -114,7 +114,8 @@ class TerminalChat:
         if len(turns) > 1 and turns[-1].model != turns[-2].model:
             self._tell(f"answered by {answer.model}", dim=True)
         if answer.parts or task.cancelled():
-            self._tell(summary(answer, self.chat.model.context), dim=True)
+            seed = f" · seed {answer.settings.seed}" if ask.new_seed else ""
+            self._tell(summary(answer, self.chat.model.context) + seed, dim=True)
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error
 

@@ -10,6 +10,10 @@ class Models(Protocol):
 
     client: ChatClient
 
+    @property
+    def where(self) -> str:
+        """Where they answer, after a model's name: "at http://…", "on cpu in float32"."""
+
     async def open(self, name: str) -> ServedModel:
         """The model called `name`, ready to answer; "" is the default. Raises `UserError`."""
 
@@ -26,6 +30,10 @@ class ServerModels:
     def __init__(self, client: ChatClient) -> None:
         self.client = client
         self._known: list[str] = []
+
+    @property
+    def where(self) -> str:
+        return f"at {self.client.name}"
 
     async def open(self, name: str) -> ServedModel:
         model = await self.client.model(name)

@@ -71,7 +71,7 @@ async def test_tool_calls_go_back_to_our_server_as_parts_and_to_others_as_text(s
         {"type": "text", "text": "is 42."},
     ]
     stub.models = [{"id": "other", "owned_by": "somebody"}]
-    chat.model = await chat.client.model()
+    chat.use(await chat.client.model())
     await chat.ask("really?")
     assert stub.requests[2]["messages"][1]["content"] == "It is 42."
 
@@ -81,7 +81,7 @@ async def test_other_servers_get_the_fields_of_openai_unless_the_user_chose_more
     await chat.ask("ours")
     assert stub.requests[-1]["top_k"] == 50
     stub.models = [{"id": "other", "owned_by": "somebody"}]
-    chat.model = await chat.client.model()
+    chat.use(await chat.client.model())
     await chat.ask("theirs")
     assert not {"top_k", "min_p"} & stub.requests[-1].keys()
     chat.change(top_k=5)

@@ -1,5 +1,6 @@
 """`nanochat chat_cli` as a person has it: keys into a real terminal (tmux), text on its screen, files."""
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 from stub_server import END, StubServer, chunk, text
 
 from bench.parts.terminal import Terminal, available
+from nanochat.cli import main as nanochat
 from nanochat.serve.chat_log import load
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -203,6 +205,20 @@ def test_a_signal_saves_the_conversation_and_restores_the_terminal(
     assert load(log)[0].turns[0].question == "keep this"
 
 
+@needs_tmux
+def test_a_pipe_gets_the_answers_alone_and_the_chat_goes_on_beside_it(
+    terminal: Terminal, stub: StubServer, tmp_path: Path
+) -> None:
+    script = f"{' '.join(command(stub, tmp_path))} | cat > {tmp_path / 'answers'}"
+    terminal.start(["bash", "-c", script], {"PYTHONPATH": str(ROOT)})
+    sees(terminal, "you › *\n")
+    type_line(terminal, "hello there")
+    sees(terminal, r"you › hello there\s*\n2 tokens")
+    type_line(terminal, "/quit")
+    ends(terminal)
+    assert (tmp_path / "answers").read_text(encoding="utf-8") == "hello there\n"
+
+
 # -- one question ----------------------------------------------------------------------------------
 
 
@@ -259,29 +275,34 @@ def test_the_answer_of_a_pipe_begins_before_it_ends(stub: StubServer, tmp_path: 
 @pytest.mark.parametrize(
     ("words", "stdin", "code", "says"),
     [
-        (["-p", ""], None, 2, "the question is empty"),
+        (["-p", ""], "", 2, "the question is empty"),
         ([], "", 2, "stdin holds no question"),
-        (["-p", "x", "--model", "sft/d20", "-g", "d20"], None, 2, "--model-tag contradicts"),
-        (["-p", "x", "--step", "5"], None, 2, "--step is for a checkpoint"),
-        (["-p", "x", "-t", "3"], None, 2, "too large"),
-        (["-p", "x", "--load", "nowhere.md"], None, 2, "cannot read"),
-        (["-p", "x", "--tepmerature", "1"], None, 2, "did you mean '--temperature'"),
-        (["-p", "x", "--model", "tiny", "--api-key", "wrong"], None, 1, "--api-key or NANOCHAT_API_KEY"),
-        (["-p", "x", "--url", "ftp://x"], None, 2, "is no address"),
-        (["-p", "x", "--url", "http://127.0.0.1:9"], None, 3, "cannot reach"),
+        ([], b"ab\xff", 2, "stdin is not UTF-8 text: byte 2"),
+        (["-p", "x", "--model", "sft/d20", "-g", "d20"], "", 2, "--model-tag contradicts"),
+        (["-p", "x", "--step", "5"], "", 2, "--step is for a checkpoint"),
+        (["-p", "x", "-t", "3"], "", 2, "too large"),
+        (["-p", "x", "--load", "nowhere.md"], "", 2, "cannot read"),
+        (["-p", "x", "--tepmerature", "1"], "", 2, "did you mean '--temperature'"),
+        (["-p", "x", "--model", "tiny", "--api-key", "wrong"], "", 1, "--api-key or NANOCHAT_API_KEY"),
+        (["-p", "x", "--url", "ftp://x"], "", 2, "is no address"),
+        (["-p", "x", "--url", "http://127.0.0.1:9"], "", 3, "cannot reach"),
     ],
 )
 def test_bad_input_is_one_line(
-    stub: StubServer, tmp_path: Path, words: list[str], stdin: str | None, code: int, says: str
+    stub: StubServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    stdin: str | bytes,
+    code: int,
+    says: str,
 ) -> None:
     stub.key = "right"
-    done = ask(stub, tmp_path, *words, stdin=stdin)
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    assert says in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_text_that_is_no_utf_8_is_refused(stub: StubServer, tmp_path: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command(stub, tmp_path), input=b"ab\xff", capture_output=True, env=env, check=False)
-    assert b"stdin is not UTF-8 text: byte 2" in done.stderr
+    raw = stdin.encode() if isinstance(stdin, str) else stdin
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw)))
+    assert nanochat(command(stub, tmp_path, *words)[3:]) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert says in told.err
+    assert len(told.err.splitlines()) == 1

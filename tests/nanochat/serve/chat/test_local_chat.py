@@ -93,7 +93,7 @@ async def test_a_chat_follows_what_is_saved_and_says_so(chat_base: Layout) -> No
         assert (await chat.ask("a")).model == "sft/d2@8"
         save_model(chat_base.base, "sft", step=11, seed=9)
         assert (await chat.ask("b")).model == "sft/d2@11"
-        chat.model = await models.open("sft/classic")
+        chat.use(await models.open("sft/classic"))
         assert (await chat.ask("c")).model == "sft/classic@4"
         assert len(models.registry.loaded()) == 1  # one at a time
 
