@@ -23,6 +23,7 @@ from nanochat.infer.scheduler import Request
 from nanochat.serve.api.text_stream import TextStream
 from nanochat.serve.api.token_table import token_table
 from nanochat.serve.chat import Chat
+from nanochat.serve.client import ChatClient
 from nanochat.serve.conversation import AnswerSettings, Conversation, Part, join_parts
 from nanochat.serve.local import LocalModels, choose, open_local_models
 from nanochat.tools.calculator import Calculator
@@ -124,6 +125,34 @@ async def test_a_damaged_checkpoint_is_one_line(chat_base: Layout) -> None:
         async with local_chat(chat_base, "sft/d2@5"):
             pass
     assert "\n" not in str(caught.value)
+
+
+async def test_a_server_says_the_same_in_every_turn(chat_base: Layout) -> None:
+    words = "chat_web --port 0 --json --device-type cpu --dtype float32 --model sft/classic@4 --base-dir"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "nanochat", *words.split(), str(chat_base.base)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NANOCHAT_API_KEY": "right"},
+    )
+    try:
+        assert server.stdout is not None
+        url = json.loads(server.stdout.readline())["url"]
+        async with ChatClient(url, "wrong") as client:
+            with pytest.raises(UserError, match=r"401.*--api-key or NANOCHAT_API_KEY"):
+                await client.model()
+        async with ChatClient(url, "right") as client, local_chat(chat_base, "sft/classic@4") as (local, _):
+            settings = AnswerSettings(seed=3, max_tokens=40)
+            remote = Chat(client, await client.model(), settings, Conversation.new("Be brief."))
+            local.settings, local.conversation = settings, Conversation.new("Be brief.")
+            for question in ("hello there, how are you?", "and then?"):
+                here, there = await local.ask(question), await remote.ask(question)
+                assert here.turn == there.turn
+            assert there.model == "sft/classic@4"
+            assert await remote.count_tokens() == await local.count_tokens()
+    finally:
+        server.terminate()
+        assert server.wait(20) == 0
+        server.stdout.close()
 
 
 def test_one_question_from_the_command_line(chat_base: Layout) -> None:
