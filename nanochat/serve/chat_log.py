@@ -289,10 +289,9 @@ def save(conversation: Conversation, path: Path) -> list[Path]:
 def load(path: Path) -> tuple[Conversation, str]:
     """The conversation in a log, and what a person should know of how it was read ("" mostly).
 
-    Raises `UserError` when the file is missing, too large, or no log.
+    A name without an end is one of Markdown. Raises `UserError` when the file is missing or no log.
     """
-    if not path.suffix and not path.exists():
-        path = path.with_name(f"{path.name}.md")
+    path = log_files(path)[0]
     text, note = _read(path), ""
     if path.suffix != ".json":
         exact, note = _json_beside(path, text)

@@ -110,11 +110,11 @@ async def run(options: ChatCliOptions, layout: Layout, question: str, given: set
         elif question:
             await answer_once(chat, question, sys.stdout, sys.stderr)
         else:
-            return await converse(chat, models, layout, note)
+            return await converse(chat, models, options, layout, note)
     return Exit.OK
 
 
-async def converse(chat: Chat, models: Models, layout: Layout, note: str) -> int:
+async def converse(chat: Chat, models: Models, options: ChatCliOptions, layout: Layout, note: str) -> int:
     """The chat in the terminal; returns the exit code."""
     from nanochat.serve.terminal.loop import TerminalChat
     from nanochat.serve.terminal.prompt import HISTORY_FILE, CommandCompleter, History, Prompt
@@ -122,6 +122,8 @@ async def converse(chat: Chat, models: Models, layout: Layout, note: str) -> int
     painted = screen()
     logs = layout.base / chat_log.FOLDER
     commands = Commands(chat, models, logs)
+    if options.load:
+        commands.adopt(layout.resolve(options.load), note)
     completer = CommandCompleter(commands.table, models.known, logs)
     history = History(layout.base / HISTORY_FILE, lambda line: print(line, file=painted, flush=True))
     prompt = Prompt(completer, history, lambda: status_line(chat), painted)

@@ -140,18 +140,21 @@ class Commands:
 
     def load(self, name: str) -> str:
         """Goes on with a saved conversation; returns what the user is told. Raises `UserError`."""
-        path = Path(name).expanduser()
-        if not path.is_absolute() and not path.exists() and not path.with_suffix(".md").exists():
+        path = chat_log.log_files(Path(name).expanduser())[0]
+        if not path.is_absolute() and not path.exists():
             path = self.logs / path
         conversation, note = chat_log.load(path)
-        if not path.suffix and not path.exists():
-            path = path.with_name(f"{path.name}.md")
         self.chat.start(conversation)
-        self._path, self._saved = path.absolute(), conversation
-        # What was read from Markdown alone has a JSON file beside it that is not ours, or none.
-        self._own_files |= {self._path} if note else set(chat_log.log_files(self._path))
+        self.adopt(path, note)
         told = f"{len(conversation.turns)} {_turns(conversation)} from {path}"
         return f"{told}\n{note}" if note else told
+
+    def adopt(self, path: Path, note: str) -> None:
+        """The conversation came from the log `path`, and /save writes it there; `note` as from `load`."""
+        self._path = chat_log.log_files(path.absolute())[0]
+        self._saved = self.chat.conversation
+        # Where the Markdown alone was read, a JSON file beside it says something else and is not ours.
+        self._own_files |= {self._path} if note else set(chat_log.log_files(self._path))
 
     # -- settings ------------------------------------------------------------------------------------
 

@@ -10,12 +10,12 @@ import os
 import signal
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TextIO
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.text import clean_text
-from nanochat.serve.chat import Chat
+from nanochat.serve.chat import Answer, Chat
 from nanochat.serve.terminal.commands import Ask, Commands, Edit, Outcome, Quit, Say
 from nanochat.serve.terminal.prompt import Prompt
 from nanochat.serve.terminal.screen import AnswerScreen, PlainAnswer, is_styled, summary
@@ -32,6 +32,7 @@ class TerminalChat:
         self._out, self._err = out, err
         self._styled = is_styled(err, os.environ)
         self._signal: int | None = None
+        self._answering: asyncio.Task[Answer] | None = None
 
     async def run(self) -> int:
         """Chats until the user leaves; returns the exit code."""
@@ -42,8 +43,9 @@ class TerminalChat:
             self._signal = number
             task.cancel()
 
-        numbers = (signal.SIGTERM, signal.SIGHUP)
-        for number in numbers:
+        # For as long as the program runs: a ctrl+c that comes as an answer ends must not end the program.
+        loop.add_signal_handler(signal.SIGINT, self._stop_answer)
+        for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, stop, number)
         try:
             with _type_ahead(sys.stdin):
@@ -54,10 +56,11 @@ class TerminalChat:
             task.uncancel()
             self._save_unsaved()
             return 128 + self._signal
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
         return Exit.OK
+
+    def _stop_answer(self) -> None:
+        if self._answering is not None:
+            self._answering.cancel()
 
     async def _chat(self) -> None:
         draft = ""
@@ -101,10 +104,11 @@ class TerminalChat:
         task = asyncio.create_task(
             self.chat.ask(ask.question, painter.show, again=ask.again, new_seed=ask.new_seed)
         )
+        self._answering = task
         try:
-            with _on_interrupt(task.cancel):
-                await asyncio.wait({task})
+            await asyncio.wait({task})
         finally:
+            self._answering = None
             if not task.done():
                 task.cancel()
                 await asyncio.wait({task})
@@ -130,17 +134,6 @@ class TerminalChat:
     def _tell(self, text: str, dim: bool = False) -> None:
         text = clean_text(text)
         print(f"\x1b[2m{text}\x1b[22m" if dim and self._styled else text, file=self._err, flush=True)
-
-
-@contextlib.contextmanager
-def _on_interrupt(handler: Callable[[], object]) -> Iterator[None]:
-    """Has ctrl+c call `handler`."""
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
 
 
 @contextlib.contextmanager

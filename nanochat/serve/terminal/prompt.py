@@ -11,6 +11,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion, Path
 from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, has_focus
+from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import create_output
@@ -137,6 +138,7 @@ class Prompt:
             complete_while_typing=Condition(self._is_command),
             key_bindings=_keys(),
             enable_open_in_editor=True,
+            enable_suspend=True,
             tempfile_suffix=".md",
             style=STYLE,
             bottom_toolbar=lambda: [("class:bottom-toolbar", clean_text(self._status()))],
@@ -146,9 +148,10 @@ class Prompt:
     async def read(self, text: str = "") -> str:
         """What the user typed; `text` is there to be edited.
 
-        Raises `KeyboardInterrupt` for ctrl+c, `EOFError` for ctrl+d on an empty line.
+        Raises `KeyboardInterrupt` for the key ctrl+c, `EOFError` for ctrl+d on an empty line.
         """
-        return valid_text(await self._session.prompt_async([("class:prompt", "you › ")], default=text))
+        shown = FormattedText([("class:prompt", "you › ")])
+        return valid_text(await self._session.prompt_async(shown, default=text, handle_sigint=False))
 
     def _is_command(self) -> bool:
         return self._session.default_buffer.text.startswith("/")

@@ -76,6 +76,8 @@ def test_a_question_is_answered_and_remembered(terminal: Terminal, stub: StubSer
     terminal.press("Enter")
     sees(terminal, r"\n2 tokens")
     assert len(stub.requests[-1]["messages"]) == 3
+    type_line(terminal, "/save")  # to the file it came from
+    sees(terminal, rf"saved 2 turns to {re.escape(str(log))}")
 
 
 @needs_tmux
@@ -100,6 +102,24 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
     sees(terminal, "half a line")
     terminal.press("C-c")  # empties the line, and the program stays
     sees(terminal, r"ctrl\+d or /quit leaves\s*\nyou › *\n")
+
+
+@needs_tmux
+def test_ctrl_c_at_any_moment_of_an_answer_never_ends_the_program(
+    terminal: Terminal, stub: StubServer, tmp_path: Path
+) -> None:
+    stub.answer = lambda body: [text("short"), 0.02, END]
+    start(terminal, stub, tmp_path)
+    pid = int(terminal.tmux("display-message", "-p", "#{pane_pid}")[0])
+    for _ in range(5):
+        type_line(terminal, "go")
+        for _ in range(40):
+            os.kill(pid, signal.SIGINT)
+            time.sleep(0.002)
+    stub.answer = lambda body: [text("still here"), END]
+    terminal.press("C-c")  # what was typed ahead
+    type_line(terminal, "are you?")
+    sees(terminal, r"\nstill here\s*\n.*\nyou › *\n")
 
 
 @needs_tmux
