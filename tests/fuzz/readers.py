@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,14 @@ from nanochat.data.html_text import page_text
 from nanochat.data.sources import Skips
 from nanochat.evals.records import RecordFile
 from nanochat.run.events import EventWriter, parse_line, read_events
+from nanochat.serve import chat_log
+from nanochat.serve.answer_stream import AnswerReader
 from nanochat.serve.api.errors import ApiError
 from nanochat.serve.api.fields import parse_body
 from nanochat.serve.api.parameters import chat_parameters
+from nanochat.serve.conversation import AnswerSettings, Conversation, Part, Turn
+from nanochat.serve.event_stream import EventReader
+from nanochat.serve.terminal.screen import SafeText
 from nanochat.tasks.customjson import read_conversations
 from nanochat.tasks.identity import SHIPPED, read_identity
 from nanochat.tasks.mixture import parse_part
@@ -191,6 +197,57 @@ def _printed(raw: bytes) -> None:
     assert not text.UNSAFE.search(text.clean_text(line).replace("\n", "").replace("\t", ""))
 
 
+_TALK = Conversation(
+    datetime(2025, 10, 16, 18, 40, 38),
+    "Be brief.",
+    (
+        Turn("a?", (Part("text", "it is "), Part("python", "6*7"), Part("python_output", "42")), "length"),
+        Turn("b\nc", (Part("text", "```\n助手：\n```"),), settings=AnswerSettings(seed=7)),
+    ),
+)
+_CHAT_LOGS = (chat_log.to_json(_TALK).encode(), chat_log.to_markdown(_TALK).encode())
+
+
+def _chat_log(raw: bytes) -> None:
+    if raw.lstrip()[:1] == b"{":
+        found = chat_log.from_json(raw)
+        assert chat_log.from_json(chat_log.to_json(found)) == found
+    else:
+        found = chat_log.from_markdown(raw.decode("utf-8", "replace"))
+    chat_log.to_markdown(found).encode()
+
+
+_CHUNK = {
+    "choices": [
+        {
+            "index": 0,
+            "delta": {
+                "content": "hällo",
+                "executed_tools": [{"index": 0, "arguments": "6*7", "output": "42", "offset": 3}],
+            },
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2}},
+    "system_fingerprint": "sft/d20@650",
+}
+_STREAMS = (
+    f": hi\n\ndata: {json.dumps(_CHUNK)}\r\n\r\ndata: {json.dumps(_CHUNK)}\n\ndata: [DONE]\n\n".encode(),
+    b'data: {"error": {"message": "no"}}\n\n',
+)
+
+
+def _streamed_answer(raw: bytes) -> None:
+    """As the client reads it, in two pieces, down to what a terminal would show."""
+    events, answer, screen = EventReader(), AnswerReader({"x-queue-time-ms": "1"}), SafeText()
+    for piece in (raw[: len(raw) // 3], raw[len(raw) // 3 :]):
+        for data in events.feed(piece):
+            for part in answer.event(data):
+                shown = screen.feed(part.text)
+                assert not text.UNSAFE.search(shown.replace("\n", "").replace("\t", ""))
+    answer.finish()
+
+
 def _numbers(raw: bytes) -> None:
     try:
         value = parse_json(raw)
@@ -328,6 +385,8 @@ def readers() -> dict[str, Reader]:
             dumped({"messages": conversation[:1], **SAMPLING}),
             errors=(ApiError,),
         ),
+        "chat log": Reader(_chat_log, _CHAT_LOGS),
+        "streamed answer": Reader(_streamed_answer, _STREAMS),
         "printed text": Reader(_printed, ("ä\x1b[31m␛\u202e\x9b2J\x07\r\ntab\t".encode(),)),
         "console window": Reader(lambda raw: console_lines(raw, 0), (b"a\rb\n\x1b[1mc\n", b"\xff\xfe\n")),
         "numbers": Reader(_numbers, (b"1790000000.5", b"-3", b"1e300", b"12345678901234567890", b"0.00001")),
