@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -107,13 +108,9 @@ class Served:
     def rows(self) -> int:
         """Rows that are running, as the server's metrics say."""
         text = httpx.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {KEY}"}).text
-        values = [
-            float(line.rpartition(" ")[2])
-            for line in text.splitlines()
-            if line.startswith("nanochat_rows") and not line.startswith("#")
-        ]
+        values = re.findall(r"^nanochat_rows(?:\{[^}]*\})? (\d+)$", text, re.MULTILINE)
         assert values, text
-        return int(sum(values))
+        return sum(map(int, values))
 
 
 @contextmanager
