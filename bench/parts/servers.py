@@ -47,7 +47,7 @@ def ours(python: str, base: Path, model: str, threads: int, *options: str) -> It
         log.open("w") as errors,
         ended(
             subprocess.Popen(
-                [*command, "--json", *options],
+                [*command, "--dtype=float32", "--json", *options],
                 env=environment(threads),
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -76,7 +76,7 @@ def by_engine(base: Path, model: str, asked: Asked) -> str:
 
 def by_chat_cli(base: Path, model: str, asked: Asked, url: str = "") -> str:
     """`nanochat chat_cli -p`, which loads the model itself, or asks the server."""
-    where = ["--url", url] if url else ["--base-dir", str(base)]
+    where = ["--url", url] if url else ["--base-dir", str(base), "--dtype=float32"]
     command = [sys.executable, "-m", "nanochat", "chat_cli", *where, "--model", model, "-p", asked.question]
     how = [f"--{name.replace('_', '-')}={getattr(asked, name)}" for name in ("temperature", "top_k", "seed")]
     return str(run([*command, *how, f"--max-tokens={asked.max_tokens}", "--json"])["answer"])
@@ -103,7 +103,7 @@ def by_openai(url: str, model: str, asked: Asked) -> str:
 def by_lm_eval(url: str, model: str, asked: Asked) -> str:
     """lm-evaluation-harness, in a process of its own, on a task of one row."""
     with tempfile.TemporaryDirectory() as folder:
-        rows, task = Path(folder) / "rows.jsonl", Path(folder) / "task.json"
+        rows, task = Path(folder) / "rows.jsonl", Path(folder) / "task.yaml"
         rows.write_text(json.dumps({"query": asked.question, "answer": "none"}) + "\n", encoding="utf-8")
         generation = {
             "until": [], "max_gen_toks": asked.max_tokens, "temperature": asked.temperature,

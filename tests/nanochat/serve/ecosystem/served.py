@@ -132,7 +132,14 @@ def served(base: Path) -> Iterator[Served]:
     with (
         errors,
         subprocess.Popen(
-            [*command, f"--model={CHAT}", f"--model={BASE}", f"--max-rows={ROWS}", f"--queue={QUEUE}"],
+            [
+                *command,
+                "--dtype=float32",
+                f"--model={CHAT}",
+                f"--model={BASE}",
+                f"--max-rows={ROWS}",
+                f"--queue={QUEUE}",
+            ],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=errors,
