@@ -35,7 +35,7 @@ BATCH_BYTES = 4 << 20
 AHEAD_BYTES = 4 * BATCH_BYTES
 """Frames that are sent before their answers are there."""
 _GRACE = 5.0
-_TURN = 0.02  # seconds between two batches in which another writer of the store can have its turn
+_TURN = 0.01  # seconds between two batches in which another writer of the store can have its turn
 
 Taken = Callable[[list[Change]], None]
 
