@@ -125,8 +125,7 @@ async def converse(chat: Chat, models: Models, options: ChatCliOptions, layout: 
     if options.load:
         commands.adopt(layout.resolve(options.load), note)
     completer = CommandCompleter(commands.table, models.known, logs)
-    history = History(layout.base / HISTORY_FILE, lambda line: print(line, file=painted, flush=True))
-    prompt = Prompt(completer, history, lambda: status_line(chat), painted)
+    prompt = Prompt(completer, History(layout.base / HISTORY_FILE), lambda: status_line(chat), painted)
     print(welcome(chat, models.where, note), file=painted, flush=True)
     return await TerminalChat(chat, commands, prompt, sys.stdout, painted).run()
 

@@ -75,6 +75,8 @@ class TerminalChat:
             except EOFError:
                 return
             editing, draft = bool(draft), ""
+            if warning := self.prompt.take_warning():
+                self._tell(warning)
             try:
                 outcome = await self.commands.run(line)
                 if isinstance(outcome, Ask) and editing:

@@ -33,13 +33,13 @@ STYLE = Style.from_dict({"prompt": "bold", "bottom-toolbar": "noreverse #888888"
 class History(FileHistory):
     """Questions of earlier chats, in a file that only its owner can read.
 
-    A file that cannot be written is told once, through `warn`, and costs nothing else.
+    A file that cannot be written is a `warning`, and costs nothing else.
     """
 
-    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self._path = path
-        self._warn: Callable[[str], None] | None = warn
+        self.warning = ""
 
     def load_history_strings(self) -> Iterable[str]:
         """The questions, the newest first."""
@@ -67,10 +67,8 @@ class History(FileHistory):
             os.close(os.open(self._path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, stat.S_IRUSR | stat.S_IWUSR))
             super().store_string(valid_text(string))
         except (OSError, UserError) as error:
-            if self._warn is not None:
-                reason = error.strerror if isinstance(error, OSError) else str(error)
-                self._warn(f"questions are not remembered: cannot write {self._path}: {reason}")
-                self._warn = None
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self.warning = f"questions are not remembered: cannot write {self._path}: {reason}"
 
 
 class CommandCompleter(Completer):
@@ -129,7 +127,7 @@ class Prompt:
     def __init__(
         self, completer: Completer, history: History, status: Callable[[], str], stream: TextIO
     ) -> None:
-        self._status = status
+        self._status, self._history, self._warned = status, history, False
         self._session: PromptSession[str] = PromptSession(
             multiline=True,
             prompt_continuation=lambda width, *_: " " * width,
@@ -152,6 +150,13 @@ class Prompt:
         """
         shown = FormattedText([("class:prompt", "you › ")])
         return valid_text(await self._session.prompt_async(shown, default=text, handle_sigint=False))
+
+    def take_warning(self) -> str:
+        """What the user should know, once: "" mostly. Told between two lines, it cannot stand in one."""
+        if self._warned or not self._history.warning:
+            return ""
+        self._warned = True
+        return self._history.warning
 
     def _is_command(self) -> bool:
         return self._session.default_buffer.text.startswith("/")

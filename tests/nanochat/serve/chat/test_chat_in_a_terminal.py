@@ -206,6 +206,20 @@ def test_errors_are_one_line_and_the_chat_goes_on(
 
 
 @needs_tmux
+def test_a_base_directory_that_cannot_be_written_is_told_once(
+    terminal: Terminal, stub: StubServer, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    start(terminal, stub, tmp_path / "file" / "base")
+    type_line(terminal, "hello")
+    sees(terminal, r"you › hello\s*\nquestions are not remembered: .*\n(.*\n)?hello\s*\n1 token")
+    type_line(terminal, "/save")
+    sees(terminal, r"you › /save\s*\nerror: cannot create the folder")
+    type_line(terminal, "again")
+    sees(terminal, r"you › again\s*\nagain\s*\n1 token")
+
+
+@needs_tmux
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_the_conversation_and_restores_the_terminal(
     terminal: Terminal, stub: StubServer, tmp_path: Path, number: signal.Signals
