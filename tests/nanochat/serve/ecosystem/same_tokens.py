@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import evaluate, task
+
 ROOT = Path(__file__).resolve().parents[4]
 KEY = "a-key-for-tests"
 ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     "NANOCHAT_API_KEY": KEY,
     "NANOCHAT_DTYPE": "float32",
-    "HF_HUB_OFFLINE": "1",
-    "HF_DATASETS_OFFLINE": "1",
 }
 
 
@@ -101,32 +101,19 @@ def by_openai(url: str, model: str, asked: Asked) -> str:
 
 
 def by_lm_eval(url: str, model: str, asked: Asked) -> str:
-    """lm-evaluation-harness, in a process of its own, on a task of one row."""
+    """lm-evaluation-harness, on a task of one row."""
+    generation = {
+        "until": [], "max_gen_toks": asked.max_tokens, "temperature": asked.temperature, "top_k": asked.top_k
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        rows, task = Path(folder) / "rows.jsonl", Path(folder) / "task.yaml"
-        rows.write_text(json.dumps({"query": asked.question, "answer": "none"}) + "\n", encoding="utf-8")
-        generation = {
-            "until": [], "max_gen_toks": asked.max_tokens, "temperature": asked.temperature,
-            "top_k": asked.top_k, "do_sample": True,
-        }  # fmt: skip
-        settings = {
-            "task": "one_row", "dataset_path": "json", "output_type": "generate_until",
-            "dataset_kwargs": {"data_files": {"test": str(rows)}, "cache_dir": f"{folder}/cache"},
-            "test_split": "test", "doc_to_text": "{{query}}", "doc_to_target": "answer",
-            "generation_kwargs": generation, "metric_list": [{"metric": "exact_match"}],
-        }  # fmt: skip
-        task.write_text(json.dumps(settings), encoding="utf-8")
-        arguments = f"model={model},base_url={url}/v1/chat/completions,seed={asked.seed},max_retries=1"
-        command = [sys.executable, "-m", "lm_eval", "run", "--model", "local-chat-completions"]
-        command += ["--model_args", arguments, "--tasks", str(task), "--apply_chat_template"]
-        command += ["--output_path", folder, "--log_samples"]
-        environment = os.environ | ENVIRONMENT | {"OPENAI_API_KEY": KEY, "HF_HOME": f"{folder}/home"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        samples = list(Path(folder).rglob("samples_*.jsonl"))
-        if not samples:
-            raise RuntimeError(f"lm_eval: {done.stderr[-2000:]}")
-        sample = json.loads(samples[0].read_text(encoding="utf-8"))
-        return str(sample["resps"][0][0])
+        asked_task = task(
+            Path(folder), [{"query": asked.question, "answer": "none"}], output_type="generate_until",
+            doc_to_text="{{query}}", doc_to_target="answer", generation_kwargs=generation,
+            metric_list=[{"metric": "exact_match"}],
+        )  # fmt: skip
+        arguments = {"model": model, "base_url": f"{url}/v1/chat/completions", "seed": asked.seed}
+        _, [sample] = evaluate("local-chat-completions", KEY, arguments, asked_task, apply_chat_template=True)
+    return str(sample["resps"][0][0])
 
 
 def run(command: list[str]) -> dict[str, Any]:

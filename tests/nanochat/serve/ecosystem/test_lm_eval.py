@@ -6,21 +6,19 @@ together have beyond that many (0.4.13, `TemplateLM._encode_pair`; white space a
 the continuation). Where a token spans the border, what is scored is no longer the whole text.
 """
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from harness import evaluate, task
 from served import BASE, CHAT, KEY, Served, exported
 
 from nanochat.evals.batches import plan_batches, score
 from nanochat.evals.icl import Item
 from nanochat.evals.nanochat_lm import NanochatLM
 
-os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-lm_eval = pytest.importorskip("lm_eval", reason="needs lm_eval: pip install '.[test]'")
+pytest.importorskip("lm_eval", reason="needs lm_eval: pip install '.[test]'")
 pytest.importorskip("tenacity", reason="needs lm_eval's models behind an API: pip install '.[test]'")
 
 WORDS = ["a model", "the rows", "tokens in text", "rows of words and tokens", "to the", "in", "1 2 3"]
@@ -38,41 +36,6 @@ def questions() -> list[dict[str, Any]]:
             choices = [f" {choice}" for choice in choices]
         found.append({"query": context, "choices": choices, "gold": number % len(choices)})
     return found
-
-
-def task(tmp_path: Path, rows: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:
-    """A task over a file of JSON lines."""
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return {
-        "task": "own_rows",
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(path)}, "cache_dir": str(tmp_path / "cache")},
-        "test_split": "test",
-        "num_fewshot": 0,
-        **settings,
-    }
-
-
-def evaluate(model: str, arguments: dict[str, Any], task: dict[str, Any], **settings: Any) -> dict[str, Any]:
-    """What the harness found."""
-    from lm_eval.tasks import TaskManager  # type: ignore[import-untyped]
-
-    found: dict[str, Any] | None = lm_eval.simple_evaluate(
-        model=model,
-        model_args={"num_concurrent": 1, "max_retries": 1, **arguments},
-        tasks=[task],
-        bootstrap_iters=0,
-        task_manager=TaskManager(include_defaults=False),
-        **settings,
-    )
-    assert found is not None
-    return found
-
-
-@pytest.fixture
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
 @pytest.fixture(scope="module")
@@ -108,14 +71,14 @@ def own_scores(model: NanochatLM, rows: list[dict[str, Any]]) -> list[list[float
     return [found[index] for index in range(len(rows))]
 
 
-@pytest.mark.usefixtures("key")
 @pytest.mark.parametrize("concurrent", [1, 4])
 def test_multiple_choice_is_scored_as_by_our_own_code(
     server: Served, tokenizer_folder: Path, tmp_path: Path, concurrent: int
 ) -> None:
     rows = questions()
-    found = evaluate(
+    results, samples = evaluate(
         "local-completions",
+        KEY,
         {
             "model": BASE,
             "base_url": f"{server.api}/completions",
@@ -132,7 +95,6 @@ def test_multiple_choice_is_scored_as_by_our_own_code(
     )  # fmt: skip
     model = NanochatLM(server.models[BASE], server.tokenizer)
     own = own_scores(model, rows)
-    samples = sorted(found["samples"]["own_rows"], key=lambda sample: int(sample["doc_id"]))
     theirs = [[float(pair[0]) for pair in sample["filtered_resps"]] for sample in samples]
     assert len(theirs) == len(rows)
     for row, ours, harness in zip(rows, own, theirs, strict=True):
@@ -142,8 +104,8 @@ def test_multiple_choice_is_scored_as_by_our_own_code(
         int(np.argmax(np.array(ours) / [len(choice) for choice in row["choices"]])) == row["gold"]
         for row, ours in zip(rows, own, strict=True)
     ]
-    assert found["results"]["own_rows"]["acc,none"] == pytest.approx(np.mean(right))
-    assert found["results"]["own_rows"]["acc_norm,none"] == pytest.approx(np.mean(by_length))
+    assert results["acc,none"] == pytest.approx(np.mean(right))
+    assert results["acc_norm,none"] == pytest.approx(np.mean(by_length))
     assert 0 < sum(right) < len(rows)  # neither all nor none: the comparison says something
     across = [
         choice
@@ -154,7 +116,6 @@ def test_multiple_choice_is_scored_as_by_our_own_code(
     assert across  # the rule made a difference
 
 
-@pytest.mark.usefixtures("key")
 def test_generation_through_completions_and_chat(
     server: Served, tokenizer_folder: Path, tmp_path: Path
 ) -> None:
@@ -182,8 +143,7 @@ def test_generation_through_completions_and_chat(
             arguments |= {
                 "tokenizer_backend": "huggingface", "tokenizer": str(tokenizer_folder), "add_bos_token": True
             }  # fmt: skip
-        found = evaluate(kind, arguments, asked, apply_chat_template=chat)
-        samples = sorted(found["samples"]["own_rows"], key=lambda sample: int(sample["doc_id"]))
+        _, samples = evaluate(kind, KEY, arguments, asked, apply_chat_template=chat)
         said = [sample["filtered_resps"][0] for sample in samples]
         own = [server.texts(name, prompt, 12)[0].partition("e")[0] for prompt in prompts[kind]]
         assert said == own
