@@ -35,7 +35,7 @@ class ChatCliOptions:
     )
     dtype: str = option(
         "auto",
-        "Data type to compute in",
+        "Data type to compute in; auto: bfloat16 where a GPU has it, else float32",
         group="Run",
         choices=("auto", "float32", "bfloat16", "float16"),
     )

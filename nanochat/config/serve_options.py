@@ -70,7 +70,10 @@ class ChatWebOptions:
         "", "Device to run on; default the best available", group="Run", choices=("", "cpu", "cuda", "mps")
     )
     dtype: str = option(
-        "auto", "Data type to compute in", group="Run", choices=("auto", "float32", "bfloat16", "float16")
+        "auto",
+        "Data type to compute in; auto: bfloat16 where a GPU has it, else float32",
+        group="Run",
+        choices=("auto", "float32", "bfloat16", "float16"),
     )
     num_gpus: int = option(
         1, "Copies of a model, one a GPU", short="-n", group="Run", minimum=1, maximum=1024

@@ -13,7 +13,7 @@ import torch
 from nanochat.common.errors import UserError
 from nanochat.common.fields import parse_int
 from nanochat.common.text import size_bytes
-from nanochat.compute.device import pick_device
+from nanochat.compute.device import pick_device, pick_dtype
 from nanochat.config.serve_options import ChatWebOptions
 from nanochat.config.stages import STAGES
 
@@ -42,6 +42,14 @@ def pick_devices(options: ChatWebOptions) -> list[torch.device]:
     return [torch.device("cuda", number) for number in free_gpus(options.num_gpus, count, gpu_user)]
 
 
+def pick_one_device(device_type: str) -> torch.device:
+    """The device for one chat: as told, else a free GPU, else what there is. Raises `UserError`."""
+    device = pick_device(device_type)
+    if device_type or device.type != "cuda":
+        return device
+    return torch.device("cuda", free_gpus(1, torch.cuda.device_count(), gpu_user, "--device-type cuda")[0])
+
+
 def told_gpus(gpus: Sequence[str], count: int) -> list[int]:
     """The numbers of `--gpus`. Raises `UserError` for one that is none of `count`, or there twice."""
     numbers = []
@@ -57,8 +65,9 @@ def told_gpus(gpus: Sequence[str], count: int) -> list[int]:
     return numbers
 
 
-def free_gpus(wanted: int, count: int, user: Callable[[int], str]) -> list[int]:
-    """The first `wanted` GPUs of which `user` knows no user. Raises `UserError` that names theirs."""
+def free_gpus(wanted: int, count: int, user: Callable[[int], str], share: str = "") -> list[int]:
+    """The first `wanted` GPUs of which `user` knows no user. Raises `UserError` that names theirs,
+    and `share`, the option that shares one (default --gpus)."""
     free, users = [], []
     for number in range(count):
         if used_by := user(number):
@@ -70,7 +79,7 @@ def free_gpus(wanted: int, count: int, user: Callable[[int], str]) -> list[int]:
     said = "; ".join(f"GPU {number} is used by {used_by}" for number, used_by in users[:8])
     raise UserError(
         f"{wanted} free GPU{'s are' if wanted > 1 else ' is'} wanted, {len(free)} there: {said}",
-        f"serve on the CPU with --device-type cpu, or share with --gpus {users[0][0]}",
+        f"serve on the CPU with --device-type cpu, or share with {share or f'--gpus {users[0][0]}'}",
     )
 
 
@@ -102,6 +111,12 @@ def process_name(pid: int) -> str:
     except psutil.Error:  # it is another user's, or gone
         return f"process {pid}"
     return f"{stage} (process {pid})"
+
+
+def serving_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The compute type. `auto` on a CPU is float32, whose answers are the same in every process: which type
+    is faster there is measured, and a busy moment would change the answers."""
+    return pick_dtype("float32" if name == "auto" and device.type == "cpu" else name, device)
 
 
 def memory_limit(max_memory: float, devices: Sequence[torch.device]) -> int:

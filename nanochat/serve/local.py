@@ -11,9 +11,9 @@ from nanochat.checkpoint.files import find_checkpoint
 from nanochat.checkpoint.names import CheckpointName, known_names, parse_name, resolve_name
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from nanochat.compute.device import pick_device, pick_dtype
 from nanochat.serve.api.routes import http_error, routes
 from nanochat.serve.client import OWNER, ChatClient, ServedModel
+from nanochat.serve.devices import pick_one_device, serving_dtype
 from nanochat.serve.in_process import InProcessTransport
 from nanochat.serve.loading import Capacity, CheckpointLoader
 from nanochat.serve.models import ModelRegistry, ServedName
@@ -78,8 +78,8 @@ async def open_local_models(
 ) -> AsyncIterator[LocalModels]:
     """The checkpoints of a base directory on the device `device_type` ("" is the best there is)."""
     resolve_name(layout, name)
-    device = pick_device(device_type)
-    computes_in = pick_dtype(dtype, device)
+    device = pick_one_device(device_type)
+    computes_in = serving_dtype(dtype, device)
     loader = CheckpointLoader(layout, [device], computes_in, Capacity(1, 4, PREFIX_BYTES))
     models = LocalModels(layout, loader, name, f"on {device} in {str(computes_in).removeprefix('torch.')}")
     try:

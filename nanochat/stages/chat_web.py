@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nanochat.checkpoint.names import CheckpointName, newest_name, resolve_name
+from nanochat.checkpoint.names import newest_name, resolve_name
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
 from nanochat.config.command_parser import Parser, command_parser, parse_options
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def served_names(options: ChatWebOptions, layout: Layout) -> "list[ServedName]":
     """What is served, from the options. Raises `UserError` for a name without a checkpoint."""
-    from nanochat.checkpoint.files import find_checkpoint
+    from nanochat.serve.local import choose
     from nanochat.serve.models import ServedName
 
     if options.model:
@@ -74,10 +74,7 @@ def served_names(options: ChatWebOptions, layout: Layout) -> "list[ServedName]":
             raise UserError("--model names the whole checkpoint", "drop --source, --model-tag and --step")
         served = [ServedName.parse(text) for text in options.model]
     elif options.source or options.model_tag or options.step >= 0:
-        source, step = options.source or "sft", options.step
-        found = find_checkpoint(layout.checkpoints(source), options.model_tag, step)
-        tag = (found.path.parent).name
-        name = CheckpointName(source, tag, step if step >= 0 else None)
+        name = choose(layout, options.source or "sft", options.model_tag, options.step)
         served = [ServedName(str(name), name)]
     else:
         name = newest_name(layout)
@@ -89,8 +86,7 @@ def served_names(options: ChatWebOptions, layout: Layout) -> "list[ServedName]":
 
 def make_registry(options: ChatWebOptions, layout: Layout, served: "Sequence[ServedName]") -> "ModelRegistry":
     """The models on the devices that the options leave to them. Raises `UserError`."""
-    from nanochat.compute.device import pick_dtype
-    from nanochat.serve.devices import memory_limit, pick_devices, prefix_bytes
+    from nanochat.serve.devices import memory_limit, pick_devices, prefix_bytes, serving_dtype
     from nanochat.serve.loading import Capacity, CheckpointLoader
     from nanochat.serve.models import ModelRegistry
 
@@ -98,7 +94,7 @@ def make_registry(options: ChatWebOptions, layout: Layout, served: "Sequence[Ser
     limit = memory_limit(options.max_memory, devices)
     cache = prefix_bytes(options.prefix_cache, limit, devices[0].type)
     capacity = Capacity(options.max_rows, options.queue, cache)
-    dtype = pick_dtype(options.dtype, devices[0])
+    dtype = serving_dtype(options.dtype, devices[0])
     return ModelRegistry(
         layout, served, CheckpointLoader(layout, devices, dtype, capacity, options.tokenizer_dir), limit
     )

@@ -17,8 +17,10 @@ from nanochat.serve.devices import (
     free_gpus,
     memory_limit,
     pick_devices,
+    pick_one_device,
     prefix_bytes,
     process_name,
+    serving_dtype,
     told_gpus,
 )
 
@@ -67,6 +69,11 @@ def test_without_cuda_the_cpu_serves(monkeypatch: pytest.MonkeyPatch) -> None:
         pick_devices(ChatWebOptions(device_type="cuda"))
 
 
+def test_a_cpu_computes_in_one_type_however_busy_it_is() -> None:
+    assert serving_dtype("auto", CPU[0]) == torch.float32
+    assert serving_dtype("bfloat16", CPU[0]) == torch.bfloat16
+
+
 def test_every_free_gpu_gets_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
@@ -75,8 +82,13 @@ def test_every_free_gpu_gets_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     found = pick_devices(ChatWebOptions(num_gpus=2))
     assert [device.index for device in found] == [0, 2]
     assert [device.index for device in pick_devices(ChatWebOptions(gpus=("1",)))] == [1]
+    assert pick_one_device("") == torch.device("cuda", 0)
     with pytest.raises(UserError, match="this machine has 4"):
         pick_devices(ChatWebOptions(num_gpus=5))
+    monkeypatch.setattr(devices, "gpu_user", lambda number: "base_train (process 7)")
+    with pytest.raises(UserError, match="share with --device-type cuda"):
+        pick_one_device("")
+    assert pick_one_device("cuda") == torch.device("cuda", 0)
 
 
 def test_a_process_is_called_by_the_stage_it_runs() -> None:
