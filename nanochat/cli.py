@@ -41,6 +41,8 @@ def dispatch(words: list[str]) -> int:
         print(f"nanochat {__version__}")
         return Exit.OK
     first = words[0] if words else ""
+    if first.replace("-", "_") in COMMANDS:
+        first = first.replace("-", "_")
     if "--no-tui" in words and first not in COMMANDS and first.replace("-", "_") not in STAGES:
         return load(HEADLESS)([word for word in words if word != "--no-tui"])
     if not first or first.startswith("-"):

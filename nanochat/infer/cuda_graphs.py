@@ -45,17 +45,23 @@ class _CapturedCudaGraph:
 
 
 class CudaGraphCapture:
-    """Captures on the current CUDA device; its graphs share one memory pool, as they never run at once."""
+    """Captures on the CUDA device current in its thread; its graphs share one memory pool, as they never run
+    at once."""
 
     def __init__(self) -> None:
         self._last: weakref.ref[torch.cuda.CUDAGraph] | None = None
+        self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, compute: Callable[[], Tensor]) -> CapturedStep:
         last = self._last() if self._last is not None else None
         graph = torch.cuda.CUDAGraph()
         # torch frees a pool with the last graph in it, and must not be given its id again: hence the weak
         # reference instead of the id.
-        with torch.cuda.graph(graph, pool=None if last is None else last.pool()):
+        pool = None if last is None else last.pool()
+        # A stream of its own: torch's is one for the process, on the device that captured first. And other
+        # threads go on: a server loads a model, which allocates, while another one captures.
+        self._stream = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        with torch.cuda.graph(graph, pool, self._stream, capture_error_mode="thread_local"):
             result = compute()
         self._last = weakref.ref(graph)
         return _CapturedCudaGraph(graph, result)

@@ -76,6 +76,7 @@ class CheckpointLoader:
         models, workers, caches = [], [], []
         try:
             for replica, device in enumerate(self.devices):
+                make_current(device)
                 model = load_model(checkpoint, device, self._dtype).eval()
                 check_tokenizer(checkpoint, model.config, tokenizer)
                 cache = PrefixCache(self._capacity.prefix_bytes) if self._capacity.prefix_bytes else None
@@ -114,10 +115,17 @@ class CheckpointLoader:
         )
 
 
+def make_current(device: torch.device) -> None:
+    """Makes a GPU the calling thread's current one: where its graphs are captured."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def _scheduler_factory(
     engine: Engine, max_rows: int, context: int, cache: PrefixCache | None
 ) -> Callable[[], Scheduler]:
     def make() -> Scheduler:
+        make_current(engine.model.device)
         return engine.scheduler(max_rows, context, prefix_cache=cache)
 
     return make

@@ -204,6 +204,18 @@ async def test_a_damaged_replacement_leaves_the_old_one_answering(
         assert "still answering with sft/d2@8" in caplog.text
 
 
+async def test_a_model_answers_on_when_its_checkpoint_is_deleted(chat_base: Layout) -> None:
+    async with registry_of(chat_base, "base/d2") as (registry, loader):
+        before = await ask(registry, "base/d2")
+        folder = chat_base.checkpoints("base") / "d2" / "step_000003"
+        folder.rename(chat_base.base / "away")
+        assert await ask(registry, "base/d2") == before
+        assert await ask(registry, "base/d2") == before
+        (chat_base.base / "away").rename(folder)
+        assert await ask(registry, "base/d2") == before
+        assert loader.loads == ["base/d2@3"]
+
+
 async def test_a_checkpoint_that_is_gone_is_told(chat_base: Layout) -> None:
     async with registry_of(chat_base, "base/d2") as (registry, _):
         (chat_base.checkpoints("base") / "d2" / "step_000003").rename(chat_base.base / "away")

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -130,7 +131,7 @@ def test_it_is_a_command_with_help_and_no_stage(capsys: pytest.CaptureFixture[st
 
     assert "chat_web" not in STAGES
     with pytest.raises(SystemExit) as ended:
-        main(["chat_web", "--help"])
+        main(["chat-web", "--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert "--max-rows" in shown and "/v1/chat/completions" in shown
@@ -174,6 +175,35 @@ async def test_a_second_stop_ends_at_once(chat_base: Layout, monkeypatch: pytest
         os.kill(os.getpid(), signal.SIGINT)
         async with asyncio.timeout(5):
             await task
+
+
+async def test_a_stop_does_not_wait_for_a_model_that_loads(
+    chat_base: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading, go_on = threading.Event(), threading.Event()
+    load = CheckpointLoader.load
+
+    def slow(*words: Any) -> Any:
+        loading.set()
+        assert go_on.wait(30)
+        return load(*words)
+
+    monkeypatch.setattr(CheckpointLoader, "load", slow)
+    with open_socket("127.0.0.1", 0) as opened:
+        registry = registry_of(chat_base)
+        app = build_app(registry, "127.0.0.1", "", ())
+        task = asyncio.create_task(serve(registry, app, opened, lambda: None, False))
+        await asyncio.to_thread(loading.wait, 30)
+        async with httpx.AsyncClient(base_url=url_of(opened)) as client:
+            assert (await client.get("/health")).status_code == 503
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(5):
+            assert await task is False  # a thread goes on
+        go_on.set()
+        async with asyncio.timeout(20):
+            while any(thread.name == "serve-load" for thread in threading.enumerate()):
+                await asyncio.sleep(0.01)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("model-")]
 
 
 async def test_a_client_that_leaves_frees_its_row(chat_base: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
