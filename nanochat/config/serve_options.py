@@ -66,6 +66,13 @@ class ChatWebOptions:
         group="Batch",
         minimum=0.01,
     )
+    unload_after: float = option(
+        -1,
+        "Minutes after which a model that nobody asks gives its memory back, until it is asked again",
+        minus_one="never",
+        group="Batch",
+        minimum=0.01,
+    )
     device_type: str = option(
         "", "Device to run on; default the best available", group="Run", choices=("", "cpu", "cuda", "mps")
     )

@@ -48,10 +48,10 @@ def routes(registry: ModelRegistry) -> list[Route]:
     """What operators and balancers ask."""
 
     async def health(_request: Request) -> Response:
-        """200 once a model answers; 503 while the first one is loaded."""
+        """200 once a model has been loaded, also while it is unloaded; 503 before."""
         models = registry.loaded()
         workers = [worker for model in models for worker in model.workers]
-        ready = any(not worker.closed for worker in workers)
+        ready = registry.began
         document = {
             "status": "ok" if ready else "loading",
             "ready": ready,

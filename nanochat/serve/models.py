@@ -112,6 +112,8 @@ class ModelRegistry:
         self._retired: list[LoadedModel] = []
         """Replaced by what was saved since, and still answering."""
         self._closing = ""
+        self.began = False
+        """Whether a model has been loaded: from then on requests are answered, if need be after loading."""
 
     # -- what there is -----------------------------------------------------------------------------------
 
@@ -268,6 +270,7 @@ class ModelRegistry:
         if (old := entry.loaded) is not None:
             self._retired.append(old)
         entry.loaded = loaded
+        self.began = True
         await self._close_unused()
 
     async def _make_room(self, entry: _Entry, needed: int) -> None:
@@ -292,6 +295,15 @@ class ModelRegistry:
                     await self._left.wait()
             except TimeoutError:
                 raise Busy(RETRY_SECONDS) from None
+
+    async def unload_idle(self, seconds: float) -> None:
+        """Unloads the models that nobody has used for that long."""
+        async with self._loading:
+            for entry in list(self._entries.values()):  # a request may add one meanwhile
+                model = entry.loaded
+                if model is not None and not model.users and time.monotonic() - model.last_used > seconds:
+                    entry.loaded = None
+                    await in_thread(model.close)
 
     async def _close_unused(self) -> None:
         for old in [model for model in self._retired if not model.users]:

@@ -31,6 +31,7 @@ DRAIN_SECONDS = 10.0
 STOP_SECONDS = 2
 """After those ten: for the last words to reach their clients."""
 BACKLOG = 2048
+IDLE_CHECK_SECONDS = 15.0
 LOOPBACK_NAMES = ["localhost", "127.0.0.1", "::1", "[::1]"]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -139,8 +140,10 @@ async def serve(
     opened: socket.socket,
     say_ready: Callable[[], None],
     access_log: bool,
+    idle_seconds: float | None = None,
 ) -> bool:
-    """Answers until a stop; `say_ready` is called once the first model is loaded.
+    """Answers until a stop; `say_ready` is called once the first model is loaded. Models that nobody asks for
+    `idle_seconds` are unloaded.
 
     Raises `UserError` when that cannot be. Returns whether every thread has ended.
     """
@@ -157,6 +160,7 @@ async def serve(
         timeout_graceful_shutdown=int(DRAIN_SECONDS + STOP_SECONDS),
     )
     server = _Server(config, registry)
+    tidying = asyncio.create_task(_unload_idle(registry, idle_seconds)) if idle_seconds else None
     serving = asyncio.create_task(server.serve(sockets=[opened]))
     try:
         loading = asyncio.create_task(_load_first(registry))
@@ -171,6 +175,8 @@ async def serve(
         raise
     finally:
         await serving
+        if tidying is not None:
+            tidying.cancel()
         ended = await registry.close()
     return ended
 
@@ -178,6 +184,12 @@ async def serve(
 async def _load_first(registry: ModelRegistry) -> None:
     async with registry.use(""):
         pass
+
+
+async def _unload_idle(registry: ModelRegistry, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(min(IDLE_CHECK_SECONDS, seconds / 4))
+        await registry.unload_idle(seconds)
 
 
 def log_to_stderr(access_log: bool) -> None:

@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 first = registry.cards()[0].name
                 print(f"{url} answers with {', '.join(ids)} (now {first}); ctrl+c ends it", flush=True)
 
-        ended = asyncio.run(serve(registry, app, opened, say_ready, options.access_log))
+        idle = 60 * options.unload_after if options.unload_after > 0 else None
+        ended = asyncio.run(serve(registry, app, opened, say_ready, options.access_log, idle))
     if not ended:
         # A thread in the middle of a long step or of a large file would hold the process up for as long.
         sys.stdout.flush()

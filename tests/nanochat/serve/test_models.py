@@ -170,6 +170,19 @@ async def test_a_model_in_use_is_waited_for_and_never_unloaded(
         assert (await ask(registry, "sft/d2"))[0] == "sft/d2@9"
 
 
+async def test_a_model_that_nobody_asks_is_unloaded_until_it_is_asked_again(chat_base: Layout) -> None:
+    async with registry_of(chat_base, "base/d2", "sft/d2") as (registry, loader):
+        first = await ask(registry, "base/d2")
+        async with registry.use("sft/d2"):
+            await registry.unload_idle(60)
+            assert len(registry.loaded()) == 2
+            await registry.unload_idle(0)
+            assert [model.card.id for model in registry.loaded()] == ["sft/d2"]
+        assert registry.began
+        assert await ask(registry, "base/d2") == first
+        assert loader.loads == ["base/d2@3", "sft/d2@8", "base/d2@3"]
+
+
 async def test_one_that_is_larger_than_the_room_is_refused(chat_base: Layout) -> None:
     async with registry_of(chat_base, "sft/d2", room=1000) as (registry, loader):
         with pytest.raises(ModelUnavailable, match=r"sft/d2@8 takes .*raise --max-memory"):

@@ -55,12 +55,14 @@ async def client_of(registry: ModelRegistry, **app: Any) -> AsyncIterator[httpx.
 
 
 @asynccontextmanager
-async def serving(registry: ModelRegistry) -> AsyncIterator[tuple[str, "asyncio.Task[bool]"]]:
+async def serving(
+    registry: ModelRegistry, idle_seconds: float | None = None
+) -> AsyncIterator[tuple[str, "asyncio.Task[bool]"]]:
     """The server on a socket, in this process; stopped by a signal as it is from outside."""
     ready = asyncio.Event()
     with open_socket("127.0.0.1", 0) as opened:
         app = build_app(registry, "127.0.0.1", "", ())
-        task = asyncio.create_task(serve(registry, app, opened, ready.set, False))
+        task = asyncio.create_task(serve(registry, app, opened, ready.set, False, idle_seconds))
         try:
             waiting = asyncio.create_task(ready.wait())
             await asyncio.wait({waiting, task}, return_when=asyncio.FIRST_COMPLETED)
@@ -204,6 +206,16 @@ async def test_a_stop_does_not_wait_for_a_model_that_loads(
             while any(thread.name == "serve-load" for thread in threading.enumerate()):
                 await asyncio.sleep(0.01)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("model-")]
+
+
+async def test_an_idle_server_gives_memory_back_and_answers_again(chat_base: Layout) -> None:
+    registry = registry_of(chat_base)
+    async with serving(registry, 0.1) as (url, _), httpx.AsyncClient(base_url=url, timeout=30) as client:
+        async with asyncio.timeout(20):
+            while registry.loaded():
+                await asyncio.sleep(0.01)
+        assert (await client.get("/health")).json()["ready"] is True
+        assert (await client.post("/v1/chat/completions", json={**CHAT, "max_tokens": 1})).status_code == 200
 
 
 async def test_a_client_that_leaves_frees_its_row(chat_base: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
