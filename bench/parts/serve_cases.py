@@ -25,7 +25,8 @@ ANSWERS = 24
 PEER_CLIENTS = 8
 PEER_MODES = {"plain": (), "continuous batching": ("--continuous-batching",)}
 CONVERSATIONS = 5
-QUESTION_TOKENS = 80
+QUESTION_TOKENS, LAST_QUESTION_TOKENS = 80, 24
+"""Of the nine turns of history, 1,500 tokens with their answers, and of the tenth."""
 WARM_UP = 0.2
 """Part of a soak after which memory has to be flat: caches are full by then."""
 
@@ -241,12 +242,15 @@ class Bench:
 
     def tenth_turn(self) -> dict[str, Any]:
         """A conversation's tenth turn, with the prefix cache and without."""
-        words = self.engine.call(
-            served_model.prompts_of, str(self.folder), CONVERSATIONS * tenth_turn.TURNS, QUESTION_TOKENS, 9
+        count = CONVERSATIONS * (tenth_turn.TURNS - 1)
+        texts = self.engine.call(served_model.prompts_of, str(self.folder), count, QUESTION_TOKENS, 9)
+        last = self.engine.call(
+            served_model.prompts_of, str(self.folder), CONVERSATIONS, LAST_QUESTION_TOKENS, 8
         )
         word, word_id = self.engine.call(served_model.one_word, str(self.folder))
         talks = [
-            tenth_turn.conversation(words[number::CONVERSATIONS], word) for number in range(CONVERSATIONS)
+            tenth_turn.conversation([*texts[number::CONVERSATIONS], last[number]], word)
+            for number in range(CONVERSATIONS)
         ]
         found = {}
         for name, options in {"with": (), "without": ("--prefix-cache=0",)}.items():

@@ -7,7 +7,7 @@ from typing import Any
 from parts.stream_clients import Answer, request, run_clients
 
 TURNS = 10
-ANSWER_TOKENS = 84
+ANSWER_TOKENS = 82
 
 
 def conversation(questions: list[str], word: str) -> list[dict[str, str]]:
