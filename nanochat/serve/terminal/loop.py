@@ -18,7 +18,7 @@ from nanochat.common.text import clean_text
 from nanochat.serve.chat import Answer, Chat
 from nanochat.serve.terminal.commands import Ask, Commands, Edit, Outcome, Quit, Say
 from nanochat.serve.terminal.prompt import Prompt
-from nanochat.serve.terminal.screen import AnswerScreen, PlainAnswer, is_styled, summary
+from nanochat.serve.terminal.screen import AnswerScreen, PlainAnswer, is_styled, summary, wrapped
 
 
 class TerminalChat:
@@ -135,6 +135,8 @@ class TerminalChat:
 
     def _tell(self, text: str, dim: bool = False) -> None:
         text = clean_text(text)
+        if self._err.isatty():
+            text = wrapped(text, os.get_terminal_size(self._err.fileno()).columns or 80)
         print(f"\x1b[2m{text}\x1b[22m" if dim and self._styled else text, file=self._err, flush=True)
 
 

@@ -5,6 +5,7 @@ an end no more than `LONGEST_LINE` characters are painted: the rest is counted, 
 """
 
 import re
+import textwrap
 from collections.abc import Mapping
 from typing import TextIO
 
@@ -148,16 +149,35 @@ class PlainAnswer:
         print(line, file=self._aside, flush=True)
 
 
+def wrapped(text: str, width: int) -> str:
+    """Each line of `text` in lines of at most `width` cells, broken between words; a table's lines keep
+    their columns."""
+    lines = []
+    for line in text.split("\n"):
+        column = re.search(r"(?<=\S)  +(?=\S)", line)
+        indent = " " * column.end() if column and line.startswith("/") else ""
+        lines += textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=indent if len(indent) < width // 2 else "",
+            replace_whitespace=False,
+            drop_whitespace=True,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+    return "\n".join(lines)
+
+
 def summary(answer: Answer, context: int | None = None) -> str:
     """How an answer went, in one line: tokens, speed, the time to its first token, how it ended."""
     finish, parts = answer.finish, []
     ends = {"stopped": "stopped", "cut": "cut off", "length": "at the limit (/max)"}
-    if answer.reason in ends:
+    if answer.reason == "length" and answer.room is not None:
+        parts.append(f"the context had room for {amount(answer.room, 'token')}")
+    elif answer.reason in ends:
         parts.append(ends[answer.reason])
     elif answer.reason == "other" and finish is not None:
         parts.append(sanitize(finish.reason, 40))
-    if answer.room is not None:
-        parts.append(f"the context had room for {amount(answer.room, 'token')}")
     if finish is not None and finish.completion_tokens is not None:
         parts.append(amount(finish.completion_tokens, "token"))
     if answer.tokens_per_second is not None:

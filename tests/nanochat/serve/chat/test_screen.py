@@ -3,11 +3,12 @@
 import io
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat.serve.conversation import Part
-from nanochat.serve.terminal.screen import AnswerScreen, PlainAnswer, SafeText, is_styled
+from nanochat.serve.terminal.screen import AnswerScreen, PlainAnswer, SafeText, is_styled, wrapped
 
 
 class Screen(io.StringIO):
@@ -93,3 +94,17 @@ def test_colours_are_left_out_where_they_are_not_wanted() -> None:
     assert not is_styled(Screen(), {"NO_COLOR": "1"})
     assert not is_styled(Screen(), {"TERM": "dumb"})
     assert not is_styled(io.StringIO(), {})
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_told_lines_break_between_words_and_a_tables_columns_stay(width: int) -> None:
+    text = "/save [FILE]  save as Markdown and JSON; the name that ends so\n\nctrl+c stops · enter sends it"
+    lines = wrapped(text, width).split("\n")
+    assert all(len(line) <= width for line in lines) and "" in lines
+    assert " ".join(" ".join(lines).split()) == " ".join(text.split())
+    first = lines[: lines.index("")]
+    if width >= 40:
+        assert all(line.startswith(" " * 14) for line in first[1:]) and first[0].startswith(
+            "/save [FILE]  save"
+        )
+    assert wrapped("x" * 300, width) == "x" * 300
