@@ -28,11 +28,12 @@ from nanochat.serve.api.routes import http_error, routes
 from nanochat.serve.models import ModelRegistry
 
 DRAIN_SECONDS = 10.0
-STOP_SECONDS = 2
+STOP_SECONDS = 1
 """After those ten: for the last words to reach their clients."""
 BACKLOG = 2048
 IDLE_CHECK_SECONDS = 15.0
 LOOPBACK_NAMES = ["localhost", "127.0.0.1", "::1", "[::1]"]
+LOGGERS = ("nanochat.serve", "uvicorn.error", "uvicorn.access", "asyncio")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -192,11 +193,17 @@ async def _unload_idle(registry: ModelRegistry, seconds: float) -> None:
         await registry.unload_idle(seconds)
 
 
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """False for uvicorn's traceback of a request that it cancels at a stop, of a client that never read."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 def log_to_stderr(access_log: bool) -> None:
     """Warnings of the server, and requests where they are wanted: to stderr, never into stdout."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("nanochat: %(message)s"))
-    for name in ("nanochat.serve", "uvicorn.error", "uvicorn.access", "asyncio"):
+    handler.addFilter(_is_no_cancellation)
+    for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO if name == "uvicorn.access" and access_log else logging.WARNING)

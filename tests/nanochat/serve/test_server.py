@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,17 @@ from nanochat.serve.server import build_app, open_socket, serve, url_of
 
 CHAT = {"model": "sft/d2", "messages": [{"role": "user", "content": "hi"}], "temperature": 0}
 LONG = {"model": "sft/d2", "prompt": [1], "max_tokens": 200, "stream": True, "ignore_eos": True}
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_they_were() -> Iterator[None]:
+    """The command sends them to stderr, for as long as its process lives."""
+    loggers = [logging.getLogger(name) for name in server.LOGGERS]
+    before = [(one.handlers, one.propagate, one.level) for one in loggers]
+    yield
+    for one, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        one.handlers, one.propagate = handlers, propagate
+        one.setLevel(level)
 
 
 def registry_of(layout: Layout, *names: str, capacity: Capacity | None = None) -> ModelRegistry:
@@ -160,6 +172,28 @@ async def test_what_still_streams_after_the_time_to_drain_ends_with_an_error(
         last = events_of("\n".join([line async for line in lines]))[-1]
         assert "error" in last
         assert await task
+
+
+async def test_a_client_that_never_sends_or_reads_does_not_keep_the_server(
+    chat_base: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server, "DRAIN_SECONDS", 0.2)
+    server.log_to_stderr(access_log=False)
+    async with serving(registry_of(chat_base)) as (url, task):
+        port = int(url.rpartition(":")[2])
+        half = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(half)
+        await writer.drain()
+        _, idle = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert await task
+        writer.close()
+        idle.close()
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "Cancel 1 running task(s)" in said[0]
 
 
 async def test_a_second_stop_ends_at_once(chat_base: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
