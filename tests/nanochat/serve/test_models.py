@@ -5,12 +5,14 @@ import json
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import torch
 from chat_models import CONTEXT, save_model
 
 from nanochat.checkpoint.files import META, MODEL, Checkpoint
+from nanochat.checkpoint.names import newest_name
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
 from nanochat.infer.engine import generate_batch
@@ -277,6 +279,18 @@ async def test_the_lens_ends_in_what_the_model_says(chat_base: Layout) -> None:
         tokens = await answer(loaded)
         assert len(places) == len(PROMPT) and len(places[0]) == loaded.layers == 2
         assert places[-1][-1][0][0] == tokens[0]
+
+
+@pytest.mark.parametrize("era", ["modern", "classic"])
+async def test_upstreams_checkpoints_answer_as_they_must(shared_reference: Path, era: str) -> None:
+    base = shared_reference / "checkpoints" / era
+    layout = Layout(base)
+    async with registry_of(layout, str(newest_name(layout))) as (registry, _), registry.use("") as loaded:
+        for case in json.loads((base / "expected.json").read_text(encoding="utf-8"))["cases"]:
+            wanted = case["greedy_ids"]
+            request = Request(case["ids"], len(wanted), sampling=Sampling(temperature=0))
+            tokens = [new.token async for batch in loaded.worker().submit(request) for new in batch]
+            assert tokens == wanted
 
 
 async def test_closing_ends_what_runs_and_what_comes(chat_base: Layout) -> None:
