@@ -77,7 +77,7 @@ class _Answer:
         return Request(
             ids,
             room,
-            sampling=wanted.sampling,
+            sampling=wanted.sampling_of_a_prompt(),
             samples=wanted.samples,
             stop=self._stop,
             calculator=Calculator(self._loaded.tokenizer) if self._chats else None,

@@ -131,22 +131,24 @@ def as_api_error(fault: Exception) -> ApiError:
     if isinstance(fault, ModelFailure):
         again = {"Retry-After": str(FAILURE_RETRY)}
         return ApiError(503, str(fault), code="model_failed", kind="server_error", headers=again)
-    if isinstance(fault, ModelUnavailable):
-        return ApiError(503, str(fault), param="model", code="model_unavailable", kind="server_error")
     if isinstance(fault, UserError):
         return refused(None, str(fault))
-    if isinstance(fault, ModelFailure):
-        return ApiError(503, str(fault), code="model_failed", kind="server_error")
     LOG.error("a request failed", exc_info=fault)
     return internal_error()
 
 
 def check_media_type(scope: Scope) -> None:
-    """Raises `ApiError` for a body that a web page of another site could send here without being asked.
+    """Raises `ApiError` for a compressed body, and for one that a web page of another site could send here
+    without being asked.
 
     A browser asks before it sends JSON across sites, and names itself by Origin; curl's default is no JSON.
     """
     headers = dict(scope["headers"])
+    coding = headers.get(b"content-encoding", b"identity").decode("latin-1")
+    if coding.lower() != "identity":
+        raise ApiError(
+            415, f"the request's Content-Encoding is {coding[:60]}: send it as it is", code="invalid_encoding"
+        )
     if b"origin" in headers and b"json" not in headers.get(b"content-type", b""):
         raise ApiError(415, "the request's Content-Type is not application/json", code="invalid_content_type")
 

@@ -86,9 +86,8 @@ class Fields:
         found = whole(value, low, high)
         if found is None:
             bounded = (low, high) != (-INT64, INT64 - 1)
-            raise self.wrong(
-                name, f"a whole number from {low:,} to {high:,}" if bounded else "a whole number"
-            )
+            span = f"from {low:,} to {high:,}" if bounded else "of 64 bits, sign included"
+            raise self.wrong(name, f"a whole number {span}")
         return found
 
     def real(self, name: str, default: float, low: float, high: float, *, above: bool = False) -> float:

@@ -7,7 +7,7 @@ cannot, is refused by name.
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nanochat.infer.sampling import Sampling
@@ -28,7 +28,7 @@ COMPLETION_TOKENS = 16
 CHAT_TEMPERATURE, CHAT_TOP_K = 0.8, 50
 """Upstream nanochat's, for a chat request that says nothing of how to sample: small models ramble without."""
 SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "min_p")
-_ID = re.compile(r"\d{1,9}")
+_ID = re.compile(r"\d{1,9}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Generating:
     model: str
     """Empty: the server's default."""
     sampling: Sampling
+    seeded: bool
+    """Whether the client gave the seed."""
     samples: int
     max_tokens: int | None
     """None: what the context has left."""
@@ -68,6 +70,11 @@ class CompletionParameters(Generating):
     """Whether the client sent a list of prompts."""
     echo: bool = field(kw_only=True)
     add_bos: bool = field(kw_only=True)
+
+    def sampling_of_a_prompt(self) -> Sampling:
+        """How to sample after one of several prompts: without a seed each gets its own, for clients repeat
+        a prompt to see it continued in several ways."""
+        return self.sampling if self.seeded else replace(self.sampling, seed=_any_seed())
 
 
 @dataclass(frozen=True)
@@ -197,7 +204,7 @@ def lens_parameters(fields: Fields) -> LensParameters:
         prompt=prompt,
         add_bos=fields.flag("add_special_tokens", True),
         top_k=fields.whole("top_k", 5, 1, MAX_TOP_LOGPROBS),
-        positions=None if positions is None else tuple(_ids("positions", positions)),
+        positions=None if positions is None else tuple(_ids("positions", positions, what="place")),
     )
 
 
@@ -207,6 +214,7 @@ def _generating(fields: Fields, *, chat_defaults: bool) -> dict[str, Any]:
     return {
         "model": fields.text("model"),
         "sampling": _sampling(fields, chat_defaults),
+        "seeded": fields.has("seed"),
         "samples": fields.whole("n", 1, 1, MAX_SAMPLES),
         "stops": _stops(fields),
         "stop_ids": frozenset(_ids("stop_token_ids", fields["stop_token_ids"] or [], empty=True)),
@@ -225,8 +233,12 @@ def _sampling(fields: Fields, chat_defaults: bool) -> Sampling:
         top_p=fields.real("top_p", 1.0, 0.0, 1.0, above=True),
         min_p=fields.real("min_p", 0.0, 0.0, 1.0),
         logit_bias=_logit_bias(fields),
-        seed=fields.whole("seed", random.getrandbits(62)),
+        seed=fields.whole("seed", _any_seed()),
     )
+
+
+def _any_seed() -> int:
+    return random.getrandbits(62)
 
 
 def _logit_bias(fields: Fields) -> dict[int, float]:
@@ -274,19 +286,19 @@ def _prompts(fields: Fields) -> tuple[tuple[str | list[int], ...], bool]:
     return tuple(_ids(f"prompt[{index}]", item) for index, item in enumerate(value)), True
 
 
-def _ids(name: str, value: object, *, empty: bool = False) -> list[int]:
-    """A list of token ids; whether the vocabulary has them is for later."""
+def _ids(name: str, value: object, *, empty: bool = False, what: str = "token id") -> list[int]:
+    """A list of token ids, or of other whole numbers as small; whether there are such is for later."""
     if not isinstance(value, list):
         if value is None:
-            raise refused(name, f"{name} is missing: it should be a list of token ids", MISSING)
-        raise refused(name, f"{name}: {shown(value)} is not a list of token ids", WRONG_TYPE)
+            raise refused(name, f"{name} is missing: it should be a list of {what}s", MISSING)
+        raise refused(name, f"{name}: {shown(value)} is not a list of {what}s", WRONG_TYPE)
     if not value and not empty:
-        raise refused(name, f"{name} is an empty list: begin with bos")
+        raise refused(name, f"{name} is an empty list: it should hold a {what}")
     if len(value) > MAX_TOKENS:
-        raise refused(name, f"{name} has {len(value):,} token ids, at most {MAX_TOKENS:,}")
+        raise refused(name, f"{name} has {len(value):,} {what}s, at most {MAX_TOKENS:,}")
     for index, item in enumerate(value):
         if type(item) is not int or not 0 <= item < 1 << 31:
-            raise refused(f"{name}[{index}]", f"{name}[{index}]: {shown(item)} is not a token id", WRONG_TYPE)
+            raise refused(f"{name}[{index}]", f"{name}[{index}]: {shown(item)} is not a {what}", WRONG_TYPE)
     return value
 
 

@@ -1,5 +1,6 @@
 """`/v1/completions`, `/tokenize`, `/v1/lens` and upstream's `/chat/completions` over real models."""
 
+import gzip
 import json
 from typing import Any
 
@@ -139,6 +140,17 @@ async def test_more_prompts_than_the_queue_holds_are_all_answered(api: ServedApi
     assert document["choices"][5]["text"] == document["choices"][0]["text"] == first["choices"][0]["text"]
 
 
+async def test_a_prompt_that_is_repeated_is_continued_in_another_way_each_time(api: ServedApi) -> None:
+    document = await completed(api, prompt=[[65]] * 5, max_tokens=12, temperature=2)
+    assert len({choice["text"] for choice in document["choices"]}) == 5
+
+
+async def test_with_a_seed_a_prompt_among_others_is_continued_as_alone(api: ServedApi) -> None:
+    several = await completed(api, prompt=[[66], [65], [65]], max_tokens=12, temperature=2, seed=7)
+    alone = await completed(api, prompt=[65], max_tokens=12, temperature=2, seed=7)
+    assert [choice["text"] for choice in several["choices"][1:]] == [alone["choices"][0]["text"]] * 2
+
+
 async def test_ignoring_the_end_makes_as_many_tokens_as_asked(api: ServedApi) -> None:
     bias = {str(api.tokenizer.bos_id): 100}
     fields = {"prompt": "he", "max_tokens": 5, "logit_bias": bias, "temperature": 1}
@@ -174,6 +186,14 @@ async def test_a_wrong_prompt_is_named(api: ServedApi, body: dict[str, Any], par
 
 
 # -- the models ---------------------------------------------------------------------------------------
+
+
+async def test_a_compressed_request_is_refused_for_what_it_is(api: ServedApi) -> None:
+    body = gzip.compress(b'{"prompt": "hello"}')
+    answer = await api.client.post(COMPLETE, content=body, headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 415 and "Content-Encoding is gzip" in answer.json()["error"]["message"]
+    plain = {"Content-Encoding": "identity"}
+    assert (await api.client.post(COMPLETE, content=b'{"prompt": "hello"}', headers=plain)).status_code == 200
 
 
 async def test_models_are_listed_and_shown_by_their_names(api: ServedApi) -> None:
@@ -238,11 +258,15 @@ async def test_the_lens_shows_every_layers_guess_at_every_place(api: ServedApi) 
         ({"tokens": [1] * (CONTEXT + 1)}, "prompt"),
         ({"tokens": [1], "positions": [1]}, "positions"),
         ({"tokens": [1], "top_k": 21}, "top_k"),
+        ({"tokens": [1], "positions": []}, "positions"),
+        ({"tokens": [1], "positions": [-1]}, "positions[0]"),
     ],
 )
 async def test_a_lens_that_cannot_be_is_refused(api: ServedApi, body: dict[str, Any], param: str) -> None:
     answer = await api.client.post("/v1/lens", json={"model": "base", **body})
     assert answer.status_code == 400 and answer.json()["error"]["param"] == param
+    if param.startswith("positions"):
+        assert "token id" not in answer.json()["error"]["message"]
 
 
 # -- upstream's page ----------------------------------------------------------------------------------

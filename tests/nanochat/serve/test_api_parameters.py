@@ -107,6 +107,11 @@ def test_a_seed_is_kept_and_without_one_every_request_has_its_own() -> None:
     assert len({chat().sampling.seed for _ in range(20)}) == 20
 
 
+def test_a_seed_beyond_64_bits_is_told_what_it_may_be() -> None:
+    assert chat(seed=(1 << 63) - 1).sampling.seed == (1 << 63) - 1
+    assert "is not a whole number of 64 bits, sign included" in refusal(chat, seed=1 << 64).message
+
+
 def test_a_bias_is_by_token_id() -> None:
     assert chat(logit_bias={"12": -100, "7": 0.5}).sampling.logit_bias == {12: -100.0, 7: 0.5}
     assert chat(logit_bias=None).sampling.logit_bias == {}
@@ -188,6 +193,7 @@ def test_unknown_fields_are_ignored() -> None:
         ("stream_options", {"include_usage": 1}, "stream_options.include_usage"),
         ("logit_bias", {"a": 1}, "logit_bias"),
         ("logit_bias", {"-1": 1}, "logit_bias"),
+        ("logit_bias", {"\u0661": 1}, "logit_bias"),
         ("logit_bias", {"1": 101}, "logit_bias.1"),
         ("logit_bias", {"1": "x"}, "logit_bias.1"),
         ("logit_bias", [1], "logit_bias"),
