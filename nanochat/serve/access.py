@@ -16,6 +16,7 @@ KEY_VARIABLE = "NANOCHAT_API_KEY"
 OPEN_PATHS = {"/health"}
 """What a balancer asks, which has no key."""
 MAX_KEY_FILE = 1 << 16
+LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 
 
 def read_key(option: str, file: str) -> str:
@@ -92,6 +93,39 @@ class RequireKey:
         scheme, _, key = sent.partition(b" ")
         # Digests have one length, so that not even the key's length shows in the time.
         return scheme.lower() == b"bearer" and hmac.compare_digest(_digest(key.strip()), self._digest)
+
+
+class OwnNamesOnly:
+    """Refuses requests that reach this machine by a name that is not its own, in OpenAI's shape.
+
+    Requests that name none are let in: no browser sends one, and health checks of HTTP/1.0 do.
+    """
+
+    def __init__(self, app: ASGIApp, host: str) -> None:
+        self._app = app
+        self._names = LOOPBACK_NAMES | {host.strip("[]").lower()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sent = [value for name, value in scope.get("headers", ()) if name == b"host"]
+        named = sent[0].decode("latin-1") if sent else ""
+        if scope["type"] != "http" or not sent or _host_name(named) in self._names:
+            await self._app(scope, receive, send)
+            return
+        error = ApiError(
+            400,
+            f"this server has no key and answers to localhost and 127.0.0.1 only, not to '{named[:100]}': "
+            f"start it with {KEY_VARIABLE} set to be asked by other names",
+            code="invalid_host",
+        )
+        response = JSONResponse(error.document, error.status)
+        await response(scope, receive, send)
+
+
+def _host_name(header: str) -> str:
+    """The name or address in a Host header, without port and brackets."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    return header.partition(":")[0].lower()
 
 
 def _digest(key: bytes) -> bytes:

@@ -19,11 +19,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from nanochat.common.errors import UserError
 from nanochat.serve import metrics
-from nanochat.serve.access import RequireKey, is_loopback
+from nanochat.serve.access import OwnNamesOnly, RequireKey, is_loopback
 from nanochat.serve.api.routes import http_error, routes
 from nanochat.serve.models import ModelRegistry
 
@@ -32,7 +31,6 @@ STOP_SECONDS = 1
 """After those ten: for the last words to reach their clients."""
 BACKLOG = 2048
 IDLE_CHECK_SECONDS = 15.0
-LOOPBACK_NAMES = ["localhost", "127.0.0.1", "::1", "[::1]"]
 LOGGERS = ("nanochat.serve", "uvicorn.error", "uvicorn.access", "asyncio")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -58,8 +56,7 @@ def build_app(registry: ModelRegistry, host: str, key: str, origins: Sequence[st
     if key:
         middleware.append(Middleware(RequireKey, key=key))
     elif is_loopback(host):
-        names = [*LOOPBACK_NAMES, host]
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False))
+        middleware.append(Middleware(OwnNamesOnly, host=host))
     return Starlette(
         routes=[*metrics.routes(registry), *routes(registry)],
         middleware=middleware,

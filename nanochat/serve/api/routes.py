@@ -48,6 +48,7 @@ def routes(registry: ModelRegistry) -> list[Route]:
         *posts,
         Route("/chat/completions", page, methods=["POST"]),
         Route("/v1/models", models),
+        Route("/v1/models/", models),
         Route("/v1/models/{model:path}", model),
     ]
 
@@ -57,12 +58,16 @@ def error_response(error: ApiError) -> Response:
     return JSONResponse(error.document, status_code=error.status, headers=error.headers)
 
 
+def _base_url(request: Request) -> str:
+    return f"{request.url.scheme}://{request.url.netloc}/v1"
+
+
 async def http_error(request: Request, fault: Exception) -> Response:
     """Starlette's own refusals, of addresses and methods, in the API's shape; for `exception_handlers`."""
     status = getattr(fault, "status_code", 500)
     headers = getattr(fault, "headers", None)
     what = {
-        404: f"there is nothing at {request.url.path}: the API is under /v1",
+        404: f"there is nothing at {request.url.path}: clients take {_base_url(request)} as their base URL",
         405: f"{request.url.path} does not take {request.method}",
     }
     message = what.get(status, str(getattr(fault, "detail", "") or "the server failed on this request"))

@@ -203,6 +203,7 @@ async def test_models_are_listed_and_shown_by_their_names(api: ServedApi) -> Non
     for address in ("/v1/models/sft/d2", "/v1/models/sft%2Fd2"):
         model = (await api.client.get(address)).json()
         assert (model["id"], model["object"], model["max_model_len"]) == ("sft/d2", "model", CONTEXT)
+    assert (await api.client.get("/v1/models/")).json() == listed
     missing = await api.client.get("/v1/models/sft/d3")
     assert missing.status_code == 404 and missing.json()["error"]["code"] == "model_not_found"
 

@@ -356,9 +356,26 @@ async def test_web_pages_are_let_in_by_their_origin_only(chat_base: Layout) -> N
 
 async def test_a_page_cannot_reach_it_by_a_name_of_its_own(chat_base: Layout) -> None:
     async with client_of(registry_of(chat_base)) as client:
-        assert (await client.get("/v1/models", headers={"Host": "page.test"})).status_code == 400
-        for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
+        for host in (
+            "page.test",
+            "page.test:8000",
+            "localhost.page.test",
+            "[::2]:8000",
+            "127.0.0.1.page.test",
+        ):
+            refusal = await client.get("/v1/models", headers={"Host": host})
+            assert refusal.status_code == 400 and refusal.json()["error"]["code"] == "invalid_host"
+            assert host in refusal.json()["error"]["message"]
+        for host in ("localhost:8000", "LOCALHOST", "127.0.0.1", "[::1]:8000"):
             assert (await client.get("/v1/models", headers={"Host": host})).status_code == 200
+
+
+async def test_a_health_check_that_names_no_host_is_answered(chat_base: Layout) -> None:
+    async with serving(registry_of(chat_base)) as (url, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        writer.write(b"GET /health HTTP/1.0\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
