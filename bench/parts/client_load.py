@@ -59,11 +59,11 @@ class ClientProcesses:
             said.start()
             stack.callback(said.join)
             stack.callback(stub.close)
-            while not port_file.is_file() or not port_file.read_text():
+            while not port_file.is_file() or not port_file.read_text(encoding="utf-8"):
                 time.sleep(0.01)
             start = time.monotonic() + HEAD_START
             endless = [list(own) * 1000 for own in requests]
-            futures = self.start(load_clients, int(port_file.read_text()), endless, start)
+            futures = self.start(load_clients, int(port_file.read_text(encoding="utf-8")), endless, start)
             yield start
             stub.close()
             for future in futures:

@@ -44,7 +44,7 @@ def ours(python: str, base: Path, model: str, threads: int, *options: str) -> It
     command = [python, "-m", "nanochat", "chat_web", f"--base-dir={base}", f"--model={model}", "--port=0"]
     log = base / "chat_web.log"
     with (
-        log.open("w") as errors,
+        log.open("w", encoding="utf-8") as errors,
         ended(
             subprocess.Popen(
                 [*command, "--dtype=float32", "--json", *options],
@@ -52,6 +52,7 @@ def ours(python: str, base: Path, model: str, threads: int, *options: str) -> It
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                encoding="utf-8",
             )
         ) as process,
     ):
@@ -71,7 +72,7 @@ def transformers(python: str, export: Path, threads: int, *options: str) -> Iter
     command = [python, "-m", "transformers.cli.transformers", "serve", str(export), f"--port={port}"]
     log = export.parent / "transformers.log"
     with (
-        log.open("w") as output,
+        log.open("w", encoding="utf-8") as output,
         ended(
             subprocess.Popen(
                 [*command, "--host=127.0.0.1", "--device=cpu", "--log-level=error", *options],
@@ -79,6 +80,7 @@ def transformers(python: str, export: Path, threads: int, *options: str) -> Iter
                 stdout=output,
                 stderr=output,
                 text=True,
+                encoding="utf-8",
             )
         ) as process,
     ):

@@ -34,7 +34,7 @@ def replay(scripts: Sequence[Pieces], port_file: str) -> None:
     A request is what comes in one read. Writes its port to `port_file`.
     """
     listener = socket.create_server(("127.0.0.1", 0))
-    Path(port_file).write_text(str(listener.getsockname()[1]))
+    Path(port_file).write_text(str(listener.getsockname()[1]), encoding="utf-8")
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     due: list[tuple[float, int, socket.socket, Pieces, int]] = []
