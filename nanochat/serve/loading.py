@@ -21,6 +21,11 @@ from nanochat.infer.scheduler import Scheduler
 from nanochat.serve.loaded import LoadedModel, ModelCard
 from nanochat.serve.worker import ModelWorker
 
+PREFILL_TOKENS = {"cpu": 128}
+GPU_PREFILL_TOKENS = 2048
+"""Tokens of waiting prompts that a step reads at most while others stream: for as long they stand still, and
+the first of several prompts waits for the last. A CPU gains nothing from more of them at once."""
+
 
 @dataclass(frozen=True)
 class Capacity:
@@ -124,9 +129,11 @@ def make_current(device: torch.device) -> None:
 def _scheduler_factory(
     engine: Engine, max_rows: int, context: int, cache: PrefixCache | None
 ) -> Callable[[], Scheduler]:
+    prefill_tokens = PREFILL_TOKENS.get(engine.model.device.type, GPU_PREFILL_TOKENS)
+
     def make() -> Scheduler:
         make_current(engine.model.device)
-        return engine.scheduler(max_rows, context, prefix_cache=cache)
+        return engine.scheduler(max_rows, context, prefill_tokens, prefix_cache=cache)
 
     return make
 
