@@ -23,7 +23,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TRANSLATED = sorted(page for page in (ROOT / "docs").glob("*.md") if page.name.endswith(".zh.md"))
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"(?:\$ )?(?:[A-Z_]+=\S+ )*(nanochat\b.*)")
+COMMAND = re.compile(r"(?:\$ )?(?:[A-Z_]+=\S+ )*(nanochat(?:\s.*)?)")
 HEADING = re.compile(r"^(#+) ", re.MULTILINE)
 CUT = re.compile(r"\s(?:#|\||&|>|2>|<).*")
 """Where a command ends for the parser: a comment, a pipe, another file."""
