@@ -31,7 +31,8 @@ def measure(opened: OpenedModel, paths: Sequence[Path], options: BaseLossOptions
     sure = right = tokens = torch.zeros(())
     nats, count = torch.zeros(len(TEMPERATURES), dtype=torch.float64), torch.zeros(())
     batches = text_batches(opened, paths, size, options.rows, torch.device("cpu"))
-    for _, batch in zip(range(rows // size), batches, strict=False):
+    for number, batch in zip(range(-(-rows // size)), batches, strict=False):
+        batch.targets[rows - number * size :] = -1  # rows of the last batch beyond `rows`
         logits = opened.model(batch.inputs)  # (B, T, V)
         kept = (batch.targets >= 0) & (token_bytes[batch.targets.clamp(min=0)] > 0)
         logits, targets = logits[kept], batch.targets[kept]  # (N, V), (N,)

@@ -1,6 +1,8 @@
 """base_loss as a command: the reference's figures, the same for any batch size and number of ranks."""
 
+import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -176,3 +178,27 @@ def test_bad_input_is_one_line(base: Path, layout: Layout, capsys: pytest.Captur
         err = capsys.readouterr().err
         assert says in err
         assert err.count("\n") == 1
+
+
+def test_the_calibration_of_the_docs_has_the_same_bits_per_byte(
+    base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "--model-tag=d2",
+        "--split-tokens=2880",
+        "--device-batch-size=7",
+    ]  # 45 rows: the last batch has 3
+    seen = measure(base, *words)
+    file = Path(__file__).resolve().parents[3] / "docs/calibration.py"
+    spec = importlib.util.spec_from_file_location("calibration", file)
+    assert spec is not None and spec.loader is not None
+    calibration = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(calibration)
+    capsys.readouterr()
+    assert calibration.main([f"--base-dir={base}", *words]) == 0
+    said = capsys.readouterr().out.splitlines()
+    figures = [[float(number) for number in re.findall(r"\d+\.\d+", line)] for line in said]
+    for (sure, right, bpb, temperature, best), split in zip(figures, ("train", "val"), strict=True):
+        assert bpb == pytest.approx(seen[f"{split}/bpb"], abs=6e-4)
+        assert best <= bpb and 0.7 <= temperature <= 3
+        assert 0 < sure < 100 and 0 <= right < 100
