@@ -185,7 +185,7 @@ def from_json(raw: bytes | str) -> Conversation:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise UserError("it is no conversation", f'its "format" is not "{FORMAT}"')
     if document.get("version") != 1:
-        raise UserError(f"its version is {document.get('version')!r}", "a newer nanochat wrote it")
+        raise UserError(f"its version is {document.get('version')!r}", "this nanochat reads version 1")
     turns = document.get("turns")
     if not isinstance(turns, list):
         raise UserError('"turns" is not a list')
@@ -319,9 +319,13 @@ def _json_beside(path: Path, markdown: str) -> tuple[Conversation | None, str]:
 
 def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise UserError(f"cannot read {path}: it is no file")  # a pipe or a device may never end
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+        if len(raw) > MAX_FILE_BYTES:
             raise UserError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB")
-        return path.read_bytes().decode()
+        return raw.decode()
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: byte {error.start:,}") from None
     except OSError as error:

@@ -1,7 +1,10 @@
 """One question, one answer: for scripts and pipes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
+from nanochat.common.errors import Exit, UserError
 from nanochat.serve.chat import Answer, Chat
 from nanochat.serve.chat_log import safe_json
 from nanochat.serve.terminal.screen import PlainAnswer
@@ -10,16 +13,29 @@ from nanochat.serve.terminal.screen import PlainAnswer
 async def answer_once(chat: Chat, question: str, out: TextIO, err: TextIO) -> None:
     """Writes the answer's text to `out` as it comes, its tool calls to `err`. Raises `UserError`."""
     painter = PlainAnswer(out, err)
-    try:
-        await chat.ask(question, painter.show)
-    finally:
-        painter.end()
+    with writing_the_answer():
+        try:
+            await chat.ask(question, painter.show)
+        finally:
+            painter.end()
 
 
 async def answer_as_json(chat: Chat, question: str, out: TextIO) -> None:
     """Writes one line of JSON to `out`: the answer and how it came about. Raises `UserError`."""
     answer = await chat.ask(question)
-    print(safe_json(document(answer)), file=out, flush=True)
+    with writing_the_answer():
+        print(safe_json(document(answer)), file=out, flush=True)
+
+
+@contextmanager
+def writing_the_answer() -> Iterator[None]:
+    """Makes of a disk that is full a `UserError`; a pipe's reader that has gone is for the command itself."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"cannot write the answer: {error.strerror}", exit_code=Exit.FAILED) from error
 
 
 def document(answer: Answer) -> dict[str, Any]:

@@ -292,6 +292,19 @@ def test_one_question_from_stdin_and_as_json(stub: StubServer, tmp_path: Path) -
     assert (done.stdout, done.stderr) == ("It is\x1b 42.\n", "⚙ 6*7\n  → 42\n")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_a_full_disk_behind_stdout_is_one_line(stub: StubServer, tmp_path: Path, words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command(stub, tmp_path, "-p", "go", *words),
+            stdout=full, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "nanochat: error: cannot write the answer: No space left on device\n"
+
+
 def test_the_answer_of_a_pipe_begins_before_it_ends(stub: StubServer, tmp_path: Path) -> None:
     stub.answer = lambda body: [text("first "), 60.0, END]
     words = command(stub, tmp_path, "-p", "go")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import string
 from collections.abc import Callable
 from datetime import datetime
@@ -294,6 +295,14 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes |
         (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(UserError, match=says):
         load(tmp_path / "a.json")
+
+
+def test_what_is_no_file_is_neither_waited_for_nor_read_without_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.md")
+    (tmp_path / "endless.md").symlink_to("/dev/zero")
+    for name in ("pipe.md", "endless.md"):
+        with pytest.raises(UserError, match="it is no file"):
+            load(tmp_path / name)
 
 
 def test_a_full_disk_changes_nothing(tmp_path: Path, mount_tmpfs: Callable[[Path, str], Path]) -> None:
