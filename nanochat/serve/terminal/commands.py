@@ -249,8 +249,9 @@ class Commands:
 
 
 KEYS = (
-    "enter sends · alt+enter or ctrl+j: a new line · tab completes · up and down: what was asked before",
-    "ctrl+c stops an answer, or empties the line · ctrl+x ctrl+e: edit in $EDITOR · ctrl+r searches",
+    "enter sends · alt+enter or ctrl+j: a new line · tab completes",
+    "up and down: what was asked before · ctrl+r searches · ctrl+x ctrl+e: $EDITOR",
+    "ctrl+c stops an answer, or empties the line",
 )
 
 

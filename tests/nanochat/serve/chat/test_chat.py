@@ -245,6 +245,7 @@ async def test_help_names_every_command_and_model_every_model(stub: StubServer, 
     assert isinstance(said, Say)
     wanted = "/system /temp /topk /seed /max /model /save /load /retry /edit /clear /tokens /help"
     assert all(f"{name} " in said.text for name in wanted.split())
+    assert max(map(len, said.text.splitlines())) < 80  # a terminal wraps in the middle of words
     stub.models.append({"id": "\x1b[2Jevil"})
     assert await commands.run("/model") == Say("model stub/small; there are:\nstub/small\n␛[2Jevil")
 
