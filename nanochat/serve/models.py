@@ -9,12 +9,14 @@ and loads what was saved since: a training can be talked to while it runs.
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from nanochat.checkpoint.files import META, Checkpoint
@@ -37,11 +39,26 @@ FAILURE_SECONDS = 10.0
 T = TypeVar("T")
 
 
-class UnknownModel(UserError):  # noqa: N818 - what it says to people
+class _ModelError(UserError):
+    """Why a model cannot be used. `base` is the folder that clients are not told of."""
+
+    def __init__(self, message: str, hint: str = "", base: Path | None = None) -> None:
+        super().__init__(message, hint)
+        self._base = base
+
+    @property
+    def told(self) -> str:
+        """The error as a client may read it, who may sit anywhere: paths begin in the base directory."""
+        if self._base is None:
+            return str(self)
+        return str(self).replace(f" in {self._base} ", " ").replace(f"{self._base}{os.sep}", "")
+
+
+class UnknownModel(_ModelError):  # noqa: N818 - what it says to people
     """No model is served under that id; the hint names the nearest."""
 
 
-class ModelUnavailable(UserError):  # noqa: N818
+class ModelUnavailable(_ModelError):  # noqa: N818
     """A model is served but cannot be loaded: damaged, gone, or larger than the memory there is for it."""
 
 
@@ -160,7 +177,7 @@ class ModelRegistry:
             try:
                 self._find(entry)
             except ModelUnavailable as error:
-                raise UnknownModel(error.message, error.hint) from None
+                raise UnknownModel(error.message, error.hint, self._layout.base) from None
             return self._entries.setdefault(entry.served.id, entry)
         raise UnknownModel(f"no model '{model[:200]}' is served here", nearest(model[:200], self._entries))
 
@@ -169,7 +186,7 @@ class ModelRegistry:
         try:
             return resolve_name(self._layout, entry.served.name)
         except UserError as error:
-            raise ModelUnavailable(error.message, error.hint) from None
+            raise ModelUnavailable(error.message, error.hint, self._layout.base) from None
 
     # -- using and loading --------------------------------------------------------------------------------
 
@@ -195,7 +212,7 @@ class ModelRegistry:
         loaded = entry.loaded
         if loaded is None:
             assert entry.failure is not None
-            raise ModelUnavailable(entry.failure.message, entry.failure.hint)
+            raise ModelUnavailable(entry.failure.message, entry.failure.hint, self._layout.base)
         loaded.users += 1
         try:
             yield loaded

@@ -125,9 +125,9 @@ def as_api_error(fault: Exception) -> ApiError:
             headers={"Retry-After": str(wait)},
         )
     if isinstance(fault, UnknownModel):
-        return ApiError(404, str(fault), param="model", code="model_not_found")
+        return ApiError(404, fault.told, param="model", code="model_not_found")
     if isinstance(fault, ModelUnavailable):
-        return ApiError(503, str(fault), param="model", code="model_unavailable", kind="server_error")
+        return ApiError(503, fault.told, param="model", code="model_unavailable", kind="server_error")
     if isinstance(fault, ModelFailure):
         again = {"Retry-After": str(FAILURE_RETRY)}
         return ApiError(503, str(fault), code="model_failed", kind="server_error", headers=again)

@@ -313,6 +313,21 @@ async def test_a_checkpoint_that_is_damaged_later_is_no_fault_of_the_request(cha
         ).status_code == 200
 
 
+async def test_clients_are_not_told_where_the_server_keeps_its_files(chat_base: Layout) -> None:
+    async with client_of(registry_of(chat_base, "sft/d2", "sft/classic", "base/d2")) as client:
+        (chat_base.checkpoints("base") / "d2").rename(chat_base.base / "away")
+        (chat_base.checkpoints("sft") / "classic" / "step_000004" / MODEL).write_bytes(b"not weights")
+        for model, said in (
+            ("sft/d2@7", "no checkpoint of step 7 in chatsft_checkpoints/d2 (there are: 5, 8)"),
+            ("base/d2", "no checkpoint 'base/d2' (did you mean"),
+            ("sft/classic", "chatsft_checkpoints/classic/step_000004/"),
+        ):
+            answer = await client.post("/v1/completions", json={"model": model, "prompt": "x"})
+            message = answer.json()["error"]["message"]
+            assert answer.status_code in (404, 503) and said in message
+            assert str(chat_base.base) not in message
+
+
 # -- whom it lets in --------------------------------------------------------------------------------------
 
 

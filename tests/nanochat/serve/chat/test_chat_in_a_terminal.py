@@ -295,7 +295,7 @@ def test_one_question_from_stdin_and_as_json(stub: StubServer, tmp_path: Path) -
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("words", [[], ["--json"]])
 def test_a_full_disk_behind_stdout_is_one_line(stub: StubServer, tmp_path: Path, words: list[str]) -> None:
-    with Path("/dev/full").open("w") as full:
+    with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             command(stub, tmp_path, "-p", "go", *words),
             stdout=full, stderr=subprocess.PIPE, text=True,
