@@ -5,6 +5,7 @@
 #   make fuzz [ARGS=…]          a million broken inputs over every reader of foreign bytes
 #   make fuzz-requests [ARGS=…] a hundred thousand broken requests to the server
 #   make chaos [ARGS=…]         every step of saving fails in turn, in every stage
+#   make soak [ARGS=…]          ten minutes of clients of the server that come and go
 #   make nightly                the long forms of all of these
 #   make pictures               docs/images from the running app, over a demo
 #   make wheel [DIST=dist]      a wheel for machines with no Rust and no compiler
@@ -13,7 +14,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast fuzz fuzz-requests chaos nightly pictures lint bench wheel clean
+.PHONY: help demo test test-fast fuzz fuzz-requests chaos soak nightly pictures lint bench wheel clean
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -76,10 +77,13 @@ fuzz-requests: $(VENV)/.dev ## a hundred thousand broken requests to the server'
 chaos: $(VENV)/.dev ## every step of saving fails in turn, in every stage (docs/reliability.md)
 	@NANOCHAT_CHAOS=long $(BIN)/python -m pytest -n $(JOBS) tests/nanochat/stages/test_chaos.py $(ARGS)
 
+soak: $(VENV)/.dev ## ten minutes of fifty clients of the server that come and go
+	@NANOCHAT_SOAK=10 $(BIN)/python -m pytest tests/nanochat/serve/ecosystem/test_soak.py $(ARGS)
+
 nightly: ## lint, the whole suite with its coverage, and the long forms of what it has a part of
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test ARGS="--cov --cov-report=term"
-	@$(MAKE) --no-print-directory chaos fuzz fuzz-requests
+	@$(MAKE) --no-print-directory chaos fuzz fuzz-requests soak
 	@NANOCHAT_ENGINE=long $(BIN)/python -m pytest -n $(JOBS) tests/nanochat/infer/test_prefix_cache.py $(ARGS)
 
 pictures: $(VENV)/.dev ## the pictures of docs/images, taken from the running app over a demo (ARGS=--base DIR: over that)
