@@ -75,6 +75,8 @@ class Figures:
     """Median ms to first token."""
     runs: list[float] = field(default_factory=list)
     """The rate of each round."""
+    single: float = float("inf")
+    """Median ms to first token of one client alone, where that was measured too."""
 
     def add(self, rate: float, first: Sequence[float]) -> None:
         self.runs.append(rate)
@@ -119,7 +121,7 @@ class Bench:
     def requests(self, clients: int, model: str) -> list[list[bytes]]:
         """What each client asks, streamed and greedy."""
         if not self.prompts:
-            counts = {count: self.case.answers(count) for count in (*self.case.clients, PEER_CLIENTS)}
+            counts = {count: self.case.answers(count) for count in (1, *self.case.clients, PEER_CLIENTS)}
             wanted = sum(count * each for count, each in counts.items())
             texts = iter(self.engine.call(
                 served_model.prompts_of, str(self.folder), wanted, self.case.prompt_tokens
@@ -205,32 +207,39 @@ class Bench:
         missing: dict[str, str] = {}
         for _ in range(case.rounds):
             with self.server("base", "--max-rows=32") as server:
-                requests = self.requests(PEER_CLIENTS, server.model)
-                found["ours"].add(*figures_of(self.clients.run(server.port, requests), case.tokens))
+                self._beside_peer(server, found["ours"])
             for mode, options in PEER_MODES.items():
                 if mode in missing:
                     continue
                 try:
                     with servers.transformers(case.peer_python, export, case.threads, *options) as server:
-                        requests = self.requests(PEER_CLIENTS, server.model)
-                        self.clients.run(server.port, [own[:1] for own in requests])  # warm-up
-                        figures = figures_of(self.clients.run(server.port, requests), case.tokens)
-                        found.setdefault(mode, Figures()).add(*figures)
+                        self._beside_peer(server, found.setdefault(mode, Figures()))
                 except (ServerError, ValueError) as error:
                     missing[mode] = str(error)
         ours = found["ours"]
-        print(f"the server beside transformers serve, {PEER_CLIENTS} clients: tokens a second")
+        print(
+            f"the server beside transformers serve: tokens a second of {PEER_CLIENTS} clients, their first "
+            "token, one client's; and how many times better ours is"
+        )
         for mode, figures in found.items():
-            line = f"{mode:>22}{figures.rate:>9,.0f}{figures.first:>11.1f} ms to the first token"
+            line = f"{mode:>22}{figures.rate:>9,.0f}{figures.first:>11.1f} ms{figures.single:>11.1f} ms"
             if mode != "ours":
-                line += f"{ours.rate / figures.rate:>8.1f} ×{figures.first / ours.first:>8.1f} ×"
+                ratios = (
+                    ours.rate / figures.rate, figures.first / ours.first, figures.single / ours.single
+                )  # fmt: skip
+                line += "".join(f"{ratio:>8.1f} ×" for ratio in ratios)
             print(line)
         for mode, why in missing.items():
             print(f"{mode:>22}  not here: {why}")
         peers = [figures for mode, figures in found.items() if mode != "ours"]
         result: dict[str, Any] = {
             "modes": {
-                mode: {"rate": one.rate, "first_ms": one.first, "rates": one.runs}
+                mode: {
+                    "rate": one.rate,
+                    "first_ms": one.first,
+                    "single_first_ms": one.single,
+                    "rates": one.runs,
+                }
                 for mode, one in found.items()
             },
             "missing": missing,
@@ -238,7 +247,16 @@ class Bench:
         if peers:
             result["ratio"] = ours.rate / max(peer.rate for peer in peers)
             result["first_share"] = ours.first / min(peer.first for peer in peers)
+            result["single_first_share"] = ours.single / min(peer.single for peer in peers)
         return result
+
+    def _beside_peer(self, server: Server, figures: Figures) -> None:
+        """Adds a round against one server, warmed up."""
+        requests, one = self.requests(PEER_CLIENTS, server.model), self.requests(1, server.model)
+        self.clients.run(server.port, [own[:1] for own in requests])
+        figures.add(*figures_of(self.clients.run(server.port, requests), self.case.tokens))
+        _, first = figures_of(self.clients.run(server.port, one), self.case.tokens)
+        figures.single = min(figures.single, 1000 * statistics.median(first))
 
     def tenth_turn(self) -> dict[str, Any]:
         """A conversation's tenth turn, with the prefix cache and without."""
