@@ -29,6 +29,9 @@ from nanochat.serve.models import ModelRegistry
 DRAIN_SECONDS = 10.0
 STOP_SECONDS = 1
 """After those ten: for the last words to reach their clients."""
+KEEP_ALIVE_SECONDS = 120
+"""How long an idle connection stays open: longer than clients and proxies keep theirs for the next request
+(httpx 5, aiohttp 15, Go 90). With uvicorn's 5 a request now and then meets a connection that is closing."""
 BACKLOG = 2048
 IDLE_CHECK_SECONDS = 15.0
 LOGGERS = ("nanochat.serve", "uvicorn.error", "uvicorn.access", "asyncio")
@@ -155,6 +158,7 @@ async def serve(
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(DRAIN_SECONDS + STOP_SECONDS),
     )
     server = _Server(config, registry)

@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
+import uvicorn
 from chat_models import save_model
 
 from nanochat.checkpoint.files import META, MODEL
@@ -194,6 +195,22 @@ async def test_a_client_that_never_sends_or_reads_does_not_keep_the_server(
         idle.close()
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and "Cancel 1 running task(s)" in said[0]
+
+
+async def test_idle_connections_outlast_those_that_clients_keep(
+    chat_base: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs: list[uvicorn.Config] = []
+    config = uvicorn.Config
+
+    def recorded(*args: Any, **options: Any) -> uvicorn.Config:
+        configs.append(config(*args, **options))
+        return configs[-1]
+
+    monkeypatch.setattr(uvicorn, "Config", recorded)
+    async with serving(registry_of(chat_base)):
+        pass
+    assert [one.timeout_keep_alive > 90 for one in configs] == [True]  # Go's transport: 90 s
 
 
 async def test_a_second_stop_ends_at_once(chat_base: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
