@@ -1,5 +1,6 @@
 """`POST /v1/completions`: what a model writes after each of some prompts, the prompt itself too if asked."""
 
+import asyncio
 from typing import Any
 
 from nanochat.infer.logprobs import TokenLogprobs
@@ -61,6 +62,7 @@ class _Answer:
             param = f"prompt[{index}]" if wanted.several else "prompt"
             if isinstance(prompt, str):
                 ids = await encode_prompt(self._loaded, prompt, param, wanted.add_bos)
+                await asyncio.sleep(0)  # of thousands, none is long enough for a thread of its own
             else:
                 ids = prompt
                 check_ids(param, ids, self._loaded.tokenizer.vocab_size)

@@ -1,12 +1,13 @@
 """`/v1/completions`, `/tokenize`, `/v1/lens` and upstream's `/chat/completions` over real models."""
 
+import asyncio
 import gzip
 import json
 from typing import Any
 
 import pytest
 import torch
-from api_server import CONTEXT, Script, ServedApi
+from api_server import CONTEXT, TOKENIZER, Script, ServedApi
 
 from nanochat.infer.lens import lens
 from nanochat.infer.sampling import Sampling
@@ -149,6 +150,34 @@ async def test_with_a_seed_a_prompt_among_others_is_continued_as_alone(api: Serv
     several = await completed(api, prompt=[[66], [65], [65]], max_tokens=12, temperature=2, seed=7)
     alone = await completed(api, prompt=[65], max_tokens=12, temperature=2, seed=7)
     assert [choice["text"] for choice in several["choices"][1:]] == [alone["choices"][0]["text"]] * 2
+
+
+async def test_what_others_stream_goes_on_while_a_long_list_is_encoded(
+    api: ServedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+    seen: list[int] = []
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    encode = TOKENIZER.encode
+
+    def watched(text: str, **options: Any) -> list[int]:
+        seen.append(turns)
+        return encode(text, **options)
+
+    monkeypatch.setattr(TOKENIZER, "encode", watched)
+    running = asyncio.create_task(others())
+    try:
+        document = await completed(api, prompt=["he"] * 20, max_tokens=1)
+    finally:
+        running.cancel()
+    assert len(document["choices"]) == 20
+    assert seen == sorted(set(seen)) and len(seen) == 20  # a turn of the others between any two
 
 
 async def test_ignoring_the_end_makes_as_many_tokens_as_asked(api: ServedApi) -> None:
