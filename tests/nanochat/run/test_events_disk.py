@@ -137,7 +137,7 @@ def test_the_end_is_written_again(
         disk.number = 0
 
     monkeypatch.setattr(events_module.time, "sleep", sleep)
-    assert run_stage(FakeStage("fake", TokTrainOptions, "a stage of a test", "text", stage), []) == 0
+    assert run_stage(FakeStage("fake", "data_options.TokTrainOptions", "of a test", "text", stage), []) == 0
     (run,) = layout.runs.iterdir()
     kinds = [(event.kind, event.data.get("status")) for event in seen(run / "events.jsonl")]
     assert ("stage_end", "succeeded") in kinds
@@ -168,7 +168,7 @@ def stage(options, run):
     {end}
     return {{"answer": 42}}
 
-sys.exit(stage_run.run_stage(FakeStage("fake", TokTrainOptions, "a stage of a test", "text", stage), []))
+sys.exit(stage_run.run_stage(FakeStage("fake", "data_options.TokTrainOptions", "of a test", "text", stage), []))
 """
 
 

@@ -76,7 +76,7 @@ def test_the_state_of_a_stage_run_directly_has_its_exit_code(
     layout: Layout,
     signals_kept: None,
 ):
-    spec = FakeStage("fake", TokTrainOptions, "a stage of a test", "text", function)
+    spec = FakeStage("fake", "data_options.TokTrainOptions", "of a test", "text", function)
     assert run_stage(spec, []) == code
     (run,) = layout.runs.iterdir()
     state = json.loads((run / "state.json").read_text())
@@ -93,7 +93,7 @@ def test_a_stage_broken_off_by_a_second_ctrl_c_has_failed(layout: Layout, signal
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_stage(FakeStage("fake", TokTrainOptions, "a stage of a test", "text", interrupted), [])
+        run_stage(FakeStage("fake", "data_options.TokTrainOptions", "of a test", "text", interrupted), [])
     (run,) = layout.runs.iterdir()
     state = json.loads((run / "state.json").read_text())
     assert (state["status"], state["reason"], state["exit_code"]) == ("failed", "interrupted", 130)
