@@ -4,13 +4,17 @@ A stage is a module with `run(options, run) -> results`. It runs directly as `na
 `python -m nanochat.stages.STAGE`, and under an agent that gives it a run directory.
 """
 
+from __future__ import annotations
+
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nanochat.common.errors import UserError, nearest
-from nanochat.config.options import Options
+
+if TYPE_CHECKING:
+    from nanochat.config.options import Options
 
 Results = Mapping[str, float | int | str]
 

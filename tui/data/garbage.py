@@ -32,12 +32,12 @@ class IdleCollector:
     def __init__(self) -> None:
         gc.freeze()  # what is loaded by now stays: it need not be looked at again
         gc.set_threshold(YOUNG, MIDDLE, 1_000_000)
-        gc.enable()
         self._started = self._last = time.monotonic()
         self._settled = False
 
     def tick(self, last_input: float) -> None:
         """Collects if that is due and the last input (`last_input`, monotonic time in s) is a while ago."""
+        gc.enable()  # the first frame is painted
         now = time.monotonic()
         waiting = gc.get_count()[2]
         quiet = now - last_input > QUIET

@@ -168,7 +168,8 @@ def stage(options, run):
     {end}
     return {{"answer": 42}}
 
-sys.exit(stage_run.run_stage(FakeStage("fake", "data_options.TokTrainOptions", "of a test", "text", stage), []))
+spec = FakeStage("fake", "data_options.TokTrainOptions", "of a test", "text", stage)
+sys.exit(stage_run.run_stage(spec, []))
 """
 
 

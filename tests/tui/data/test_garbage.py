@@ -47,9 +47,10 @@ def test_it_collects_when_due_and_nobody_types(monkeypatch: pytest.MonkeyPatch, 
     garbage.hold_collections()
     assert not python.enabled
     idle = IdleCollector()
-    assert python.enabled
+    assert not python.enabled, "not before the first frame"
     clock[0] += SETTLED + 1
     idle.tick(last_input=clock[0])
+    assert python.enabled
     assert (python.collected, python.frozen) == (0, 1), "a key was just pressed"
     idle.tick(last_input=clock[0] - QUIET - 1)
     assert (python.collected, python.frozen) == (1, 2), "what is there by now stays"
