@@ -1,11 +1,12 @@
-"""The key actions on one run, shared by the table of runs and the run's own screen."""
+"""The key actions on one run, shared by the table of runs and the run's own screen.
+
+What they do is loaded when one is pressed: the first frame needs none of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
-
-from tui.actions import run as run_actions
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
@@ -31,13 +32,21 @@ class RunActions:
             self.room.do(action(self.room, run))
 
     def action_stop(self) -> None:
-        self._do(run_actions.stop)
+        from tui.actions.run import stop
+
+        self._do(stop)
 
     def action_resume(self) -> None:
-        self._do(run_actions.resume)
+        from tui.actions.run import resume
+
+        self._do(resume)
 
     def action_copy(self) -> None:
-        self._do(run_actions.copy_command)
+        from tui.actions.run import copy_command
+
+        self._do(copy_command)
 
     def action_shell(self) -> None:
-        self._do(run_actions.open_shell)
+        from tui.actions.run import open_shell
+
+        self._do(open_shell)

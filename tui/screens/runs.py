@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.widget import Widget
 
-from tui.actions import marks, several
+from tui.actions import marks
 from tui.actions.mark_bindings import MarkActions
 from tui.actions.run_bindings import RunActions
 from tui.data.run_view import GROUPINGS
@@ -289,13 +289,19 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
             self.room.do(work(self.room, self.chosen_runs))
 
     def action_stop(self) -> None:
-        self._of_chosen(several.stop)
+        from tui.actions.several import stop
+
+        self._of_chosen(stop)
 
     def action_resume(self) -> None:
-        self._of_chosen(several.resume)
+        from tui.actions.several import resume
+
+        self._of_chosen(resume)
 
     def action_copy(self) -> None:
-        self._of_chosen(several.copy_commands)
+        from tui.actions.several import copy_commands
+
+        self._of_chosen(copy_commands)
 
     def action_pin(self) -> None:
         self._of_chosen(marks.pin)
