@@ -109,6 +109,9 @@ def number(value: float | str | None) -> str:
     value = _float(value)
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
+    value = float(
+        f"{value:.12g}"
+    )  # a sum made in another order differs in its last bits, and is told the same
     size = abs(value)
     if value == int(value) and size < 1e7:
         return f"{int(value):,}"

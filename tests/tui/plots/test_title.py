@@ -191,7 +191,7 @@ def test_the_raw_value_stands_in_brackets_where_a_plot_is_focused() -> None:
     assert "2.950" in plot.text("train/loss")
     assert "(2)" not in plot.text("train/loss")
     assert "2.950 (2)" in plot.text("train/loss", focused=True)
-    assert "step 989  3.000 (3)" in plot.text("train/loss", cursor=990), "the point nearest to the column"
+    assert "step 989  3 (3)" in plot.text("train/loss", cursor=990), "the point nearest to the column"
 
 
 def test_best_is_told_of_evaluations_alone_and_only_in_view() -> None:
