@@ -1,7 +1,7 @@
 """The server around the API: its socket, its application, and how it ends.
 
-A stop (SIGTERM, ctrl+c) closes the socket and lets what streams finish for `DRAIN_SECONDS`; what is left then
-ends with an error its client can read. A second one ends at once.
+A stop (SIGTERM, ctrl+c, a terminal that closes) closes the socket and lets what streams finish for
+`DRAIN_SECONDS`; what is left then ends with an error its client can read. A second one ends at once.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ KEEP_ALIVE_SECONDS = 120
 BACKLOG = 2048
 IDLE_CHECK_SECONDS = 15.0
 LOGGERS = ("nanochat.serve", "uvicorn.error", "uvicorn.access", "asyncio")
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def build_app(registry: ModelRegistry, host: str, key: str, origins: Sequence[str]) -> Starlette:
@@ -111,7 +111,13 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Ends in order on a signal. uvicorn's own raises it again: the exit code would be lost."""
-        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        # nohup has a closing terminal ignored, and that stays so.
+        ours = [
+            number
+            for number in SIGNALS
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+        ]
+        before = {number: signal.signal(number, self.handle_exit) for number in ours}
         try:
             yield
         finally:

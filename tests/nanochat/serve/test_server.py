@@ -25,9 +25,9 @@ from chat_models import save_model
 from nanochat.checkpoint.files import META, MODEL
 from nanochat.cli import main
 from nanochat.common.paths import Layout
+from nanochat.config.serve_options import KEY_VARIABLE
 from nanochat.infer.scheduler import NewToken
 from nanochat.serve import server
-from nanochat.serve.access import KEY_VARIABLE
 from nanochat.serve.loading import Capacity, CheckpointLoader
 from nanochat.serve.models import ModelRegistry, ServedName
 from nanochat.serve.server import build_app, open_socket, serve, url_of
@@ -155,6 +155,20 @@ def test_it_is_a_command_with_help_and_no_stage(capsys: pytest.CaptureFixture[st
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert not {"torch", "starlette", "uvicorn"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(("before", "stops"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_a_terminal_that_closes_stops_it_unless_nohup_says_otherwise(
+    chat_base: Layout, before: signal.Handlers, stops: bool
+) -> None:
+    app = server._Server(uvicorn.Config("none"), registry_of(chat_base))
+    kept = signal.signal(signal.SIGHUP, before)
+    try:
+        with app.capture_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert app.should_exit is stops and signal.getsignal(signal.SIGHUP) == before
+    finally:
+        signal.signal(signal.SIGHUP, kept)
 
 
 async def test_what_still_streams_after_the_time_to_drain_ends_with_an_error(
