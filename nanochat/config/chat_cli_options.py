@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from nanochat.common.paths import CHECKPOINT_FOLDERS
 from nanochat.config.options import option
+from nanochat.config.serve_options import AnsweringOptions
 
 
 @dataclass(frozen=True)
-class ChatCliOptions:
+class ChatCliOptions(AnsweringOptions):
     """Talk to a checkpoint, or to any OpenAI-compatible server."""
 
     model: str = option(
@@ -29,15 +30,6 @@ class ChatCliOptions:
     )
     api_key: str = option(
         "", "The server's key; better NANOCHAT_API_KEY, which `ps` does not show", group="Model"
-    )
-    device_type: str = option(
-        "", "Device to run on; default the best available", group="Run", choices=("", "cpu", "cuda", "mps")
-    )
-    dtype: str = option(
-        "auto",
-        "Data type to compute in; auto: bfloat16 where a GPU has it, else float32",
-        group="Run",
-        choices=("auto", "float32", "bfloat16", "float16"),
     )
     prompt: str = option(
         "", "Ask this, print the answer, and end; - reads the question from stdin", short="-p"

@@ -1,13 +1,31 @@
-"""Options of `nanochat chat_web`."""
+"""Options of `nanochat chat_web`, and those that it shares with `nanochat chat_cli`."""
 
 from dataclasses import dataclass
 
 from nanochat.common.paths import CHECKPOINT_FOLDERS
 from nanochat.config.options import option
 
+KEY_VARIABLE = "NANOCHAT_API_KEY"
+"""The environment variable with the key that a server asks for and its clients send."""
+
 
 @dataclass(frozen=True)
-class ChatWebOptions:
+class AnsweringOptions:
+    """What a model that answers runs on."""
+
+    device_type: str = option(
+        "", "Device to run on; default the best available", group="Run", choices=("", "cpu", "cuda", "mps")
+    )
+    dtype: str = option(
+        "auto",
+        "Data type to compute in; auto: bfloat16 where a GPU has it, else float32",
+        group="Run",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+
+
+@dataclass(frozen=True)
+class ChatWebOptions(AnsweringOptions):
     """Serve checkpoints to every client of OpenAI's API."""
 
     model: tuple[str, ...] = option(
@@ -49,9 +67,12 @@ class ChatWebOptions:
         32, "Answers computed together, on each device", group="Batch", minimum=1, maximum=4096
     )
     queue: int = option(
-        64, "Answers that may wait for a place; more are told to come back", group="Batch", minimum=0,
+        64,
+        "Answers that may wait for a place; more are told to come back",
+        group="Batch",
+        minimum=0,
         maximum=1_000_000,
-    )  # fmt: skip
+    )
     prefix_cache: int = option(
         -1,
         "MiB of keys and values kept from earlier prompts and answers, on each device; 0: none",
@@ -72,15 +93,6 @@ class ChatWebOptions:
         minus_one="never",
         group="Batch",
         minimum=0.01,
-    )
-    device_type: str = option(
-        "", "Device to run on; default the best available", group="Run", choices=("", "cpu", "cuda", "mps")
-    )
-    dtype: str = option(
-        "auto",
-        "Data type to compute in; auto: bfloat16 where a GPU has it, else float32",
-        group="Run",
-        choices=("auto", "float32", "bfloat16", "float16"),
     )
     num_gpus: int = option(
         1, "Copies of a model, one a GPU", short="-n", group="Run", minimum=1, maximum=1024

@@ -10,9 +10,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nanochat.common.errors import UserError
+from nanochat.config.serve_options import KEY_VARIABLE
 from nanochat.serve.api.errors import ApiError
 
-KEY_VARIABLE = "NANOCHAT_API_KEY"
 OPEN_PATHS = {"/health"}
 """What a balancer asks, which has no key."""
 MAX_KEY_FILE = 1 << 16

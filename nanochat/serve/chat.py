@@ -158,8 +158,8 @@ class Chat:
                 raise
             room = await self._room(messages)
             if not 0 < room < answer.settings.max_tokens:
-                todo = "ask less, or begin a new conversation" if history.turns else "ask less"
-                raise UserError(error.message, todo, error.exit_code) from None
+                hint = "ask less, or begin a new conversation" if history.turns else "ask less"
+                raise UserError(error.message, hint, error.exit_code) from None
             answer.room = room
             answer.settings = dataclasses.replace(answer.settings, max_tokens=room)
             await self._stream(answer, messages, started, show)

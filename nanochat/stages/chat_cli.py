@@ -15,6 +15,7 @@ from nanochat.common.paths import Layout
 from nanochat.common.text import amount, clean_text, valid_text
 from nanochat.config.chat_cli_options import ChatCliOptions
 from nanochat.config.command_parser import Parser, collect, command_parser, parse
+from nanochat.config.serve_options import KEY_VARIABLE
 from nanochat.serve import chat_log
 from nanochat.serve.chat import Chat
 from nanochat.serve.client import ChatClient
@@ -25,7 +26,6 @@ from nanochat.serve.terminal.one_shot import answer_as_json, answer_once
 
 MAX_STDIN_BYTES = 16 << 20
 """The largest question that is read from stdin."""
-KEY_VARIABLE = "NANOCHAT_API_KEY"
 SAMPLING = {"temperature", "top_k", "top_p", "min_p", "max_tokens", "seed"}
 
 

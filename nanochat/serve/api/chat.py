@@ -9,7 +9,7 @@ from nanochat.infer.scheduler import FinishReason, Request
 from nanochat.serve.api.endpoint import Reply
 from nanochat.serve.api.errors import refused
 from nanochat.serve.api.fields import Fields
-from nanochat.serve.api.generations import Generations, Piece
+from nanochat.serve.api.generations import Generations, Piece, send
 from nanochat.serve.api.logprobs import chat_logprobs
 from nanochat.serve.api.parameters import ChatParameters, Generating, chat_parameters, check_ids
 from nanochat.serve.api.prompts import render_prompt, room_for
@@ -37,14 +37,7 @@ async def chat_completions(registry: ModelRegistry, fields: Fields, reply: Reply
             logprobs=wanted.logprobs,
         )
         answer = _Answer(loaded, wanted)
-        generations = Generations(loaded, [request], [answer.streams])
-        try:
-            if wanted.stream:
-                await answer.send_stream(generations, reply)
-            else:
-                await answer.send_whole(generations, reply)
-        finally:
-            generations.cancel()
+        await send(answer, Generations(loaded, [request], [answer.streams]), reply, stream=wanted.stream)
 
 
 def refuse_base_model(loaded: LoadedModel) -> None:

@@ -9,7 +9,7 @@ from nanochat.serve.api.chat import calls_field, ends, head
 from nanochat.serve.api.endpoint import Reply
 from nanochat.serve.api.errors import refused
 from nanochat.serve.api.fields import Fields
-from nanochat.serve.api.generations import Generations, Piece
+from nanochat.serve.api.generations import Generations, Piece, send
 from nanochat.serve.api.logprobs import LegacyLogprobs, prompt_text
 from nanochat.serve.api.parameters import CompletionParameters, check_ids, completion_parameters
 from nanochat.serve.api.prompts import encode_prompt, room_for
@@ -31,14 +31,7 @@ async def completions(registry: ModelRegistry, fields: Fields, reply: Reply) -> 
     async with registry.use(wanted.model) as loaded:
         answer = _Answer(loaded, wanted)
         await answer.read_prompts()
-        generations = Generations(loaded, answer.requests, answer.streams)
-        try:
-            if wanted.stream:
-                await answer.send_stream(generations, reply)
-            else:
-                await answer.send_whole(generations, reply)
-        finally:
-            generations.cancel()
+        await send(answer, Generations(loaded, answer.requests, answer.streams), reply, stream=wanted.stream)
 
 
 class _Answer:

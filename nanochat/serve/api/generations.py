@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from nanochat.infer.scheduler import FinishReason, Request, Started
+from nanochat.serve.api.endpoint import Reply
 from nanochat.serve.api.text_stream import Delta, TextStream
 from nanochat.serve.models import LoadedModel
 from nanochat.serve.worker import Busy, Generation
@@ -26,7 +27,7 @@ class Piece:
 class Generations:
     """Runs requests on a model; iterate for lists of pieces, each all that came since the last.
 
-    Close it in any case: `cancel` frees the rows of what has not finished.
+    `cancel` it in any case, as `send` does.
     """
 
     def __init__(
@@ -147,6 +148,21 @@ class Generations:
                 news.put_nowait(pieces)
         except Exception as fault:
             news.put_nowait(fault)
+
+
+class Answer(Protocol):
+    """What is made of generations."""
+
+    async def send_whole(self, generations: Generations, reply: Reply) -> None: ...
+    async def send_stream(self, generations: Generations, reply: Reply) -> None: ...
+
+
+async def send(answer: Answer, generations: Generations, reply: Reply, *, stream: bool) -> None:
+    """Sends an answer, as it comes or when it is whole, and frees the rows of what has not finished then."""
+    try:
+        await (answer.send_stream if stream else answer.send_whole)(generations, reply)
+    finally:
+        generations.cancel()
 
 
 def usage(read: int, made: int, cached: int) -> dict[str, Any]:
