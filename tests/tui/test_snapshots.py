@@ -100,12 +100,14 @@ async def launch(app: ControlRoom, pilot: Pilot[str]) -> None:
     ]
     await pilot.press("1", "n")
     await settle(pilot, lambda: bool(app.screen.query(FieldRow)))
+    await steady(app, pilot)  # the form comes after the first frame: keys would meet a part of it
     await pilot.press("down", "down", "down", "down")
     for row in app.screen.query(FieldRow):
         if row.field.name == "depth":
             row.text = "4"
     await settle(pilot, lambda: "one of its 8 H100" in str(app.screen.query_one("#estimate").render()))
     await settle(pilot, lambda: "36.7M" in str(app.screen.query_one("#estimate").render()))
+    await steady(app, pilot)
 
 
 async def plan(app: ControlRoom, pilot: Pilot[str]) -> None:
