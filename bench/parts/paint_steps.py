@@ -227,9 +227,7 @@ RUN_KEYS = [
         ("help closes", "Escape", "!esc closes"),
         ("next pane", "Tab", CHANGED),
         ("previous pane", "BTab", CHANGED),
-        ("next pane", "Tab", CHANGED),
-        ("next pane", "Tab", CHANGED),
-        ("to the log", "Tab", "& *filter"),
+        ("to the log", r"click:step \d+/\d+ loss", "& *filter"),
     ),
     *_steps(
         "Log",

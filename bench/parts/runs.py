@@ -56,13 +56,18 @@ def with_events(folder: Path, steps: int, total: int) -> None:
     writer = EventWriter(folder / "events.jsonl")
     writer.emit("stage_start", data=start_data(total))
     for step in range(steps):
-        writer.emit("metric", step=step, data=metrics(step, total))
-        if step % 50 == 0:
-            writer.emit("eval", step=step, data={"val/bpb": loss(step) / 3})
-            text = "The capital of France is Paris.\nIt is on the Seine."
-            writer.emit("sample", step=step, data={"prompt": "The capital of France is", "text": text})
+        emit_step(writer, step, total)
     writer.emit("stage_end", data={"status": "succeeded", "error": "", "results": {}})
     writer.close()
+
+
+def emit_step(writer: EventWriter, step: int, total: int) -> None:
+    """Writes what a training logs at a step: its metrics, and every 50 steps an evaluation and a sample."""
+    writer.emit("metric", step=step, data=metrics(step, total))
+    if step % 50 == 0:
+        writer.emit("eval", step=step, data={"val/bpb": loss(step) / 3})
+        text = "The capital of France is Paris.\nIt is on the Seine."
+        writer.emit("sample", step=step, data={"prompt": "The capital of France is", "text": text})
 
 
 def start_data(total: int) -> dict[str, Any]:
@@ -108,10 +113,10 @@ def live_run(base: Path) -> None:
     writer.emit("stage_start", data=start_data(total))
     with (folder / "console.log").open("w", encoding="utf-8", buffering=1) as console:
         for step in range(600):
-            writer.emit("metric", step=step, data=metrics(step, total))
+            emit_step(writer, step, total)
         state.begin()
         for step in range(600, total):
-            writer.emit("metric", step=step, data=metrics(step, total))
+            emit_step(writer, step, total)
             console.write(f"step {step:05d}/{total} loss {loss(step):.3f}\n")
             time.sleep(0.3)
 
