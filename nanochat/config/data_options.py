@@ -92,7 +92,7 @@ class TokTrainOptions:
     vocab_size: int = option(
         32_768,
         "Vocabulary size, including the 9 special tokens",
-        minimum=265,
+        minimum=266,  # MIN_VOCAB of the tokenizer: 256 bytes, 1 merge, 9 special tokens
         maximum=1 << 24,
     )
     data_dir: str = option(

@@ -13,7 +13,6 @@ from nanochat.config.data_options import TokTrainOptions
 from nanochat.data.shards import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, main
-from nanochat.tokenizer.special_tokens import MIN_VOCAB
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 READING_SHARE = 0.9
@@ -24,8 +23,6 @@ SAMPLE_CHARS = 4_000_000
 
 def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]:
     """Reads until `max_chars`, learns the merges, saves, measures. Returns the results of `stage_end`."""
-    if options.vocab_size < MIN_VOCAB:
-        raise UserError(f"--vocab-size {options.vocab_size} is too small", f"at least {MIN_VOCAB}")
     out = run.layout.tokenizer_dir(options.tokenizer_dir)
     shards = split_shards(run.layout.data_dir(options.data_dir))
     trained_on: dict[str, Any] = {

@@ -21,6 +21,7 @@ from nanochat.config.options import (
 )
 from nanochat.config.stages import STAGES
 from nanochat.config.train_options import BaseTrainOptions
+from nanochat.tokenizer.special_tokens import MIN_VOCAB
 
 
 def parse(cls: type[Options], argv: Sequence[str]) -> Options:
@@ -187,3 +188,8 @@ def test_minus_one_is_the_only_number_below_the_minimum_that_an_option_takes(nam
         if field.minus_one and field.minimum == 1:
             with pytest.raises(UserError, match=r"at least 1, or -1"):
                 parse_value(field, "0")
+
+
+def test_the_smallest_vocabulary_offered_is_the_smallest_there_is() -> None:
+    field = next(f for f in option_fields(STAGES["tok_train"].options) if f.name == "vocab_size")
+    assert field.minimum == MIN_VOCAB
