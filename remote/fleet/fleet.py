@@ -24,6 +24,7 @@ from nanochat.run.run_directory import ENV_PREFIXES
 from remote.fleet.agent_client import AgentClient, AgentError
 from remote.fleet.answers import entries, found_of, log_sizes, probe_of
 from remote.fleet.follower import run_id_of, sizes_of
+from remote.fleet.services import Services
 from remote.fleet.session import HostSession
 from remote.fleet.submission import Submission, plan_ref, submission
 from remote.hosts.book import HostBook
@@ -68,6 +69,7 @@ class Fleet:
         self.store = store or Store(layout.store)
         self.ask_host_key = ask_host_key
         self.warn = warn
+        self.services = Services(self._session)
         self._own_store = store is None
         self._sessions: dict[str, HostSession] = {}
         self._subscribers: list[Callable[[Change], None]] = []
@@ -82,7 +84,8 @@ class Fleet:
                 await self._session(host.name)
 
     async def aclose(self) -> None:
-        """Ends every connection and task. Runs go on."""
+        """Ends every connection and task, and the services that are not pinned. Runs go on."""
+        await self.services.aclose()
         sessions, self._sessions = list(self._sessions.values()), {}
         await asyncio.gather(*(session.close() for session in sessions), return_exceptions=True)
         if self._own_store:
