@@ -35,6 +35,12 @@ class ChatWebOptions(AnsweringOptions):
         group="Model",
         repeated=True,
     )
+    all_models: bool = option(
+        False,
+        "Serve every checkpoint of the base directory, also those saved later, each loaded when it is "
+        "first asked for",
+        group="Model",
+    )
     source: str = option(
         "",
         "Instead of --model: the stage that wrote the checkpoint",

@@ -106,6 +106,11 @@ def prometheus(models: Iterable[LoadedModel], now: float) -> str:
     _add_histogram(lines, workers)
     memory = [({"model": m.card.id, "step": str(m.card.name.step)}, m.bytes) for m in models]
     _add(lines, "model_bytes", "gauge", "Memory set aside for a model, on each device.", memory)
+    idle = [
+        ({"model": m.card.id, "step": str(m.card.name.step)}, 0 if m.users else now - m.last_used)
+        for m in models
+    ]
+    _add(lines, "model_idle_seconds", "gauge", "How long nobody has asked a model.", idle)
     return "\n".join(lines) + "\n"
 
 

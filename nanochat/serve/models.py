@@ -10,21 +10,21 @@ and loads what was saved since: a training can be talked to while it runs.
 import asyncio
 import logging
 import os
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from nanochat.checkpoint.files import META, Checkpoint
-from nanochat.checkpoint.names import CheckpointName, parse_name, resolve_name
+from nanochat.checkpoint.names import CheckpointName, known_names, newest_name, parse_name, resolve_name
 from nanochat.common.errors import UserError, nearest
 from nanochat.common.paths import Layout
 from nanochat.common.text import size_bytes
 from nanochat.serve.loaded import LoadedModel, ModelCard
+from nanochat.serve.threads import in_thread
 from nanochat.serve.worker import Busy
 
 __all__ = ["LoadedModel", "ModelCard", "ModelRegistry", "ModelUnavailable", "ServedName", "UnknownModel"]
@@ -35,8 +35,6 @@ ROOM_SECONDS = 10.0
 RETRY_SECONDS = 5.0
 FAILURE_SECONDS = 10.0
 """How long a checkpoint that could not be loaded is not tried again while it is as it was."""
-
-T = TypeVar("T")
 
 
 class _ModelError(UserError):
@@ -98,10 +96,12 @@ Stamp = tuple[int, ...]
 class _Entry:
     """What the registry knows of a model it serves."""
 
-    def __init__(self, served: ServedName, listed: bool = True) -> None:
+    def __init__(self, served: ServedName, listed: bool = True, named: bool = True) -> None:
         self.served = served
         self.listed = listed
-        """Named at the start, not by a client's request for one step of a tag."""
+        """Named to clients: not where one asked for one step of a tag."""
+        self.named = named
+        """Given at the start, not found in the base directory or by a client's request."""
         self.stamp: Stamp = ()
         self.loaded: LoadedModel | None = None
         self.failure: UserError | None = None
@@ -111,14 +111,24 @@ class _Entry:
 
 
 class ModelRegistry:
-    """The models under their ids; the first is the one that "" stands for.
+    """The models under their ids; the first is the one that "" stands for. With `serves_all` every checkpoint
+    of the base directory is served by its name, and without a first one "" is the newest of the furthest
+    stage.
 
     At most `max_bytes` of a device's memory hold models: the one used longest ago is unloaded first.
     Everything but loading happens in one event loop.
     """
 
-    def __init__(self, layout: Layout, served: Sequence[ServedName], loader: Loader, max_bytes: int) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        served: Sequence[ServedName],
+        loader: Loader,
+        max_bytes: int,
+        serves_all: bool = False,
+    ) -> None:
         self._layout, self._loader, self.max_bytes = layout, loader, max_bytes
+        self.serves_all = serves_all
         self._entries = {one.id: _Entry(one) for one in served}
         if len(self._entries) < len(served):
             twice = next(one.id for one in served if sum(one.id == other.id for other in served) > 1)
@@ -137,6 +147,9 @@ class ModelRegistry:
     def cards(self) -> list[ModelCard]:
         """Every model served whose checkpoint is there, loaded or not, in the order they were named."""
         found = []
+        if self.serves_all:
+            for name in known_names(self._layout):
+                self._add(name, listed=True)
         for entry in self._entries.values():
             if not entry.listed:
                 continue
@@ -162,7 +175,7 @@ class ModelRegistry:
 
     def _entry(self, model: str) -> _Entry:
         """The entry of an id, or of a step of a tag that is served whole."""
-        entry = self._entries.get(model) if model else next(iter(self._entries.values()))
+        entry = self._entries.get(model) if model else self._first()
         if entry is not None:
             return entry
         try:
@@ -170,16 +183,30 @@ class ModelRegistry:
         except UserError:
             name = None
         served = [one.served for one in self._entries.values()]
-        if name is not None and any(
-            one.name in (name, CheckpointName(name.source, name.tag)) for one in served
+        if name is not None and (
+            self.serves_all
+            or any(one.name in (name, CheckpointName(name.source, name.tag)) for one in served)
         ):
-            entry = _Entry(ServedName(str(name), name), listed=False)
             try:
-                self._find(entry)
+                self._find(_Entry(ServedName(str(name), name)))
             except ModelUnavailable as error:
                 raise UnknownModel(error.message, error.hint, self._layout.base) from None
-            return self._entries.setdefault(entry.served.id, entry)
+            return self._add(name, listed=self.serves_all and name.step is None)
         raise UnknownModel(f"no model '{model[:200]}' is served here", nearest(model[:200], self._entries))
+
+    def _first(self) -> _Entry:
+        """The entry that "" stands for."""
+        named = next((entry for entry in self._entries.values() if entry.named), None)
+        if named is not None:
+            return named
+        try:
+            return self._add(newest_name(self._layout), listed=True)
+        except UserError as error:
+            raise UnknownModel(error.message, error.hint, self._layout.base) from None
+
+    def _add(self, name: CheckpointName, listed: bool) -> _Entry:
+        """The entry of a name that was not given one at the start."""
+        return self._entries.setdefault(str(name), _Entry(ServedName(str(name), name), listed, named=False))
 
     def _find(self, entry: _Entry) -> Checkpoint:
         """The checkpoint that an entry stands for now. Raises `ModelUnavailable`."""
@@ -353,33 +380,3 @@ def weights_of(checkpoint: Checkpoint) -> object:
     if checkpoint.is_upstream:
         return checkpoint.path, stamp_of(checkpoint)[1:]
     return checkpoint.path, checkpoint.saved_at, str(checkpoint.meta.get("files"))
-
-
-async def in_thread(function: Callable[[], T]) -> T:
-    """What a function that blocks returns or raises, from a thread that does not hold up the process's end.
-
-    The event loop's own threads do: a large model's loading would outlast a stop by minutes.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(value: T | None, error: BaseException | None) -> None:
-        if not future.done():
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(value)  # type: ignore[arg-type]
-
-    def work() -> None:
-        value, error = None, None
-        try:
-            value = function()
-        except BaseException as fault:
-            error = fault
-        try:
-            loop.call_soon_threadsafe(settle, value, error)
-        except RuntimeError:  # the loop is closed
-            LOG.debug("a thread outlived its loop")
-
-    threading.Thread(target=work, name="serve-load", daemon=True).start()
-    return await future

@@ -149,8 +149,8 @@ async def serve(
     access_log: bool,
     idle_seconds: float | None = None,
 ) -> bool:
-    """Answers until a stop; `say_ready` is called once the first model is loaded. Models that nobody asks for
-    `idle_seconds` are unloaded.
+    """Answers until a stop; `say_ready` is called once the first model is loaded, at once where every
+    checkpoint is served. Models that nobody asks for `idle_seconds` are unloaded.
 
     Raises `UserError` when that cannot be. Returns whether every thread has ended.
     """
@@ -190,6 +190,10 @@ async def serve(
 
 
 async def _load_first(registry: ModelRegistry) -> None:
+    """The model that "" stands for, or none where every checkpoint is served: those wait to be asked for."""
+    if registry.serves_all:
+        registry.began = True
+        return
     async with registry.use(""):
         pass
 

@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             ids = [card.id for card in registry.cards()]
             if options.json:
                 print(json.dumps({"url": url, "models": ids}), flush=True)
+            elif registry.serves_all:
+                print(f"{url} answers with every checkpoint of {layout.base}; ctrl+c ends it", flush=True)
             else:
                 first = registry.cards()[0].name
                 print(f"{url} answers with {', '.join(ids)} (now {first}); ctrl+c ends it", flush=True)
@@ -66,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def served_names(options: ChatWebOptions, layout: Layout) -> "list[ServedName]":
-    """What is served, from the options. Raises `UserError` for a name without a checkpoint."""
+    """What is served by a name of its own, from the options. Raises `UserError` for a name without a
+    checkpoint."""
     from nanochat.serve.local import choose
     from nanochat.serve.models import ServedName
 
@@ -77,6 +80,8 @@ def served_names(options: ChatWebOptions, layout: Layout) -> "list[ServedName]":
     elif options.source or options.model_tag or options.step >= 0:
         name = choose(layout, options.source or "sft", options.model_tag, options.step)
         served = [ServedName(str(name), name)]
+    elif options.all_models:
+        served = []
     else:
         name = newest_name(layout)
         served = [ServedName(str(name), name)]
@@ -96,9 +101,8 @@ def make_registry(options: ChatWebOptions, layout: Layout, served: "Sequence[Ser
     cache = prefix_bytes(options.prefix_cache, limit, devices[0].type)
     capacity = Capacity(options.max_rows, options.queue, cache)
     dtype = serving_dtype(options.dtype, devices[0])
-    return ModelRegistry(
-        layout, served, CheckpointLoader(layout, devices, dtype, capacity, options.tokenizer_dir), limit
-    )
+    loader = CheckpointLoader(layout, devices, dtype, capacity, options.tokenizer_dir)
+    return ModelRegistry(layout, served, loader, limit, serves_all=options.all_models)
 
 
 if __name__ == "__main__":

@@ -50,10 +50,16 @@ class WatchedLoader(CheckpointLoader):
 
 @asynccontextmanager
 async def registry_of(
-    layout: Layout, *names: str, room: int = ROOM, bytes_each: int = 0, replicas: int = 1
+    layout: Layout,
+    *names: str,
+    room: int = ROOM,
+    bytes_each: int = 0,
+    replicas: int = 1,
+    serves_all: bool = False,
 ) -> AsyncIterator[tuple[ModelRegistry, WatchedLoader]]:
     loader = WatchedLoader(layout, replicas, bytes_each)
-    registry = ModelRegistry(layout, [ServedName.parse(name) for name in names], loader, room)
+    served = [ServedName.parse(name) for name in names]
+    registry = ModelRegistry(layout, served, loader, room, serves_all)
     try:
         yield registry, loader
     finally:
@@ -97,6 +103,27 @@ async def test_a_step_of_a_tag_that_is_served_may_be_asked_for(chat_base: Layout
             UnknownModel, match=r"no model 'sft/d2@8' is served here \(did you mean 'sft/d2@5'"
         ):
             await ask(registry, "sft/d2@8")
+
+
+async def test_every_checkpoint_of_the_base_directory_may_be_served(chat_base: Layout) -> None:
+    async with registry_of(chat_base, serves_all=True) as (registry, loader):
+        assert ids(registry) == ["base/d2", "sft/classic", "sft/d2"] and not loader.loads
+        assert (await ask(registry, "sft/d2@5"))[0] == "sft/d2@5"
+        assert registry.card("").id in ("sft/classic", "sft/d2")
+        save_model(chat_base.base, "rl", "new", seed=9)
+        assert (await ask(registry, "rl/new"))[0] == "rl/new@5"
+        assert ids(registry) == ["base/d2", "sft/classic", "sft/d2", "rl/new"]
+        with pytest.raises(UnknownModel, match=r"no checkpoint 'sft/d3'.*did you mean 'sft/d2'"):
+            registry.card("sft/d3")
+
+
+async def test_where_no_checkpoint_is_none_is_served_until_one_is_saved(layout: Layout) -> None:
+    async with registry_of(layout, serves_all=True) as (registry, _):
+        assert ids(registry) == []
+        with pytest.raises(UnknownModel, match="no checkpoints"):
+            registry.card("")
+        save_model(layout.base, "sft", "d2")
+        assert (await ask(registry, ""))[0] == "sft/d2@5" and ids(registry) == ["sft/d2"]
 
 
 @pytest.mark.parametrize(
