@@ -14,7 +14,7 @@ from .answers import Answers, take_fence
 from .files import AgentError, os_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     Json = dict[str, Any]
 
@@ -74,6 +74,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     stop = command("stop", "end a run: SIGINT, SIGTERM, SIGKILL")
     stop.add_argument("--run", required=True)
     stop.add_argument("--grace", type=float, default=20.0, help="seconds between the signals")
+    _add_services(command)
     supervise = command("supervise", "internal: run the runs whose locks are inherited")
     supervise.add_argument("--locks", required=True)
     sample = commands.add_parser("sample", help="internal: write telemetry of a run")
@@ -81,6 +82,24 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     sample.add_argument("--parent", type=int, required=True)
     sample.add_argument("--without-gpus", action="store_true")
     return parser.parse_args(argv)
+
+
+def _add_services(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """What is about servers of checkpoints."""
+    command("checkpoints", "the checkpoint folders of this host")
+    command("devices", "what could serve them: memory, and who is at work there")
+    command("serve", "join or start a service (request on stdin)")
+    services = command("services", "all services of this host")
+    services.add_argument("--wait", default="", metavar="ID", help="only this one, once it has started")
+    services.add_argument("--seconds", type=float, default=20.0)
+    command("lease", "renew leases, one request a line on stdin, until it ends")
+    service = command("service", "pin, unpin or end a service, or give a lease back")
+    service.add_argument("--id", required=True)
+    service.add_argument("--do", required=True, choices=("pin", "unpin", "end", "leave"))
+    service.add_argument("--holder", default="")
+    keep = command("keep", "internal: run the service whose lock is inherited")
+    keep.add_argument("--service", required=True)
+    keep.add_argument("--lock", type=int, required=True)
 
 
 def _run(args: argparse.Namespace, answers: Answers) -> int:
@@ -93,6 +112,14 @@ def _run(args: argparse.Namespace, answers: Answers) -> int:
         from .supervisor import supervise
 
         return supervise(base, json.loads(args.locks))
+    if args.command == "keep":
+        from .services.keeper import keep
+
+        return keep(base, args.service, args.lock)
+    if args.command == "lease":
+        from .services.control import lease
+
+        return lease(base, sys.stdin, answers)
     if args.command == "follow":
         from .follow import follow
 
@@ -109,6 +136,12 @@ def _answer(args: argparse.Namespace, base: Path) -> Json:
         from .probe import probe
 
         return probe(base, args.python)
+    if args.command == "checkpoints":
+        from .checkpoints import checkpoints
+
+        return checkpoints(base)
+    if args.command in ("devices", "serve", "services", "service"):
+        return _services(args, base)
     if args.command == "submit":
         return control.submit(base, _request())
     if args.command == "resume":
@@ -122,6 +155,18 @@ def _answer(args: argparse.Namespace, base: Path) -> Json:
     if args.command == "read":
         return control.read(base, args.run, args.file, args.offset, args.max)
     return control.ls(base)
+
+
+def _services(args: argparse.Namespace, base: Path) -> Json:
+    from .services import control
+
+    if args.command == "devices":
+        return control.devices(base)
+    if args.command == "serve":
+        return control.serve(base, _request())
+    if args.command == "service":
+        return control.change(base, args.id, args.do, args.holder)
+    return control.listed(base, args.wait, args.seconds)
 
 
 def _request() -> Json:

@@ -1,4 +1,4 @@
-"""What the agent acts on in a run's documents, checked where they are read.
+"""What the agent acts on in a run's or a service's documents, checked where they are read.
 
 A run directory may be copied, written by hand, or come from a disk that lost half of it. What is wrong with
 one is said in a line and costs that run only. Fields that the agent only passes on are the reader's to check.
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LIVE = frozenset(("created", "starting", "running"))
 ENDED = frozenset(("succeeded", "failed", "stopped", "lost"))
+SERVICE_STATUSES = frozenset(("starting", "ready", "ending", "failed"))
 LONGEST_GRACE = 86400.0
 MOST_DEPTH = 40
 _PID = (1 << 31) - 1
@@ -70,6 +71,39 @@ def stop_fault(run_id: str, stop: Json) -> str:
     return _named("stop.json", run_id, stop, {"grace": is_grace(stop.get("grace"))})
 
 
+def service_fault(service_id: str, service: Json) -> str:
+    """What is wrong with a `service.json` in the folder called `service_id`, or ""."""
+    if service.get("schema") != 1:
+        return "service.json was written by another version of nanochat"
+    lease, env = service.get("lease_seconds"), service.get("env")
+    fine = {
+        "device": isinstance(service.get("device"), str),
+        "shared": isinstance(service.get("shared", False), bool),
+        "argv": _is_texts(service.get("argv")) and bool(service.get("argv")),
+        "env": isinstance(env, dict) and all(isinstance(value, str) for value in env.values()),
+        "lease_seconds": _is_number(lease) and 0 < lease <= LONGEST_GRACE,  # type: ignore[operator]
+        "created_at": _is_moment(service.get("created_at")),
+    }
+    return _named("service.json", service_id, service, fine, "id")
+
+
+def service_state_fault(service_id: str, state: Json) -> str:
+    """What is wrong with a service's `state.json`, or ""."""
+    keeper = state.get("supervisor")
+    fine = {
+        "status": isinstance(state.get("status"), str) and state.get("status") in SERVICE_STATUSES,
+        "pid": _is_whole(state.get("pid"), 1, _PID),
+        "pid_start": _is_whole(state.get("pid_start"), 0, _INT64),
+        "port": _is_whole(state.get("port"), 1, 65_535),
+        "started_at": _is_moment(state.get("started_at")),
+        "reason": _is_text(state.get("reason", "")),
+        "boot_id": _is_text(state.get("boot_id", "")),
+        "host": _is_text(state.get("host", "")),
+        "supervisor": keeper is None or (isinstance(keeper, dict) and _is_process(keeper)),
+    }
+    return _named("state.json", service_id, state, fine, "id")
+
+
 def is_grace(value: object) -> bool:
     """Whether `value` is a number of seconds to wait between two signals."""
     return _is_number(value) and 0 <= value <= LONGEST_GRACE  # type: ignore[operator]
@@ -91,8 +125,8 @@ def too_deep(content: object) -> bool:
     return True
 
 
-def _named(name: str, run_id: str, document: Json, fine: dict[str, bool]) -> str:
-    said = document.get("run_id", run_id)
+def _named(name: str, run_id: str, document: Json, fine: dict[str, bool], field_of_id: str = "run_id") -> str:
+    said = document.get(field_of_id, run_id)
     if said != run_id:
         other = said if isinstance(said, str) else repr(said)
         return f"{name} says it is {other[:80]}'s: a copied folder?"

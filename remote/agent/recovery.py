@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import logs, machine, procs
-from .files import AgentError, agent_argv, open_regular, os_error
+from .detached import start_detached
+from .files import AgentError, agent_argv, os_error
 from .outcome import outcome_of
 from .rundirs import ENDED, RunDir, Runs
 
@@ -150,43 +149,13 @@ def _last_sign(directory: RunDir, state: Json) -> float:
 
 
 def start_supervisor(runs: Runs, locks: dict[str, int]) -> None:
-    """Starts a detached supervisor that inherits `locks` (run id → descriptor), and closes them here.
-
-    Twice forked and in a session of its own: it has no parent to wait for it and no terminal to lose.
-    """
+    """Starts a detached supervisor that inherits `locks` (run id → descriptor), and closes them here."""
     first = next(iter(locks))
     argv = [*agent_argv(), "supervise", "--base", str(runs.base), "--locks", json.dumps(locks)]
-    env = {name: value for name, value in os.environ.items() if name != procs.MARK}
-    log = runs.path / first / "supervisor.log"
     try:
-        pid = os.fork()
-        if pid == 0:
-            _spawn_and_leave(argv, env, log, list(locks.values()))
-        _, status = os.waitpid(pid, 0)
+        started = start_detached(argv, runs.path / first / "supervisor.log", list(locks.values()))
     finally:
         for descriptor in locks.values():
             os.close(descriptor)
-    if status != 0:
+    if not started:
         raise AgentError(f"cannot start a supervisor with {argv[0]}", "supervisor")
-
-
-def _spawn_and_leave(argv: list[str], env: dict[str, str], log: Path, descriptors: list[int]) -> None:
-    code = 1
-    try:
-        try:
-            output = open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        except OSError:
-            output = os.open(os.devnull, os.O_WRONLY)
-        subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=env,
-            cwd="/",
-            start_new_session=True,
-            pass_fds=descriptors,
-        )
-        code = 0
-    finally:
-        os._exit(code)

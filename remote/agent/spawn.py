@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 from .files import open_regular
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 UNBLOCKED = 125
 NOT_RUN = 127
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 RESET = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -61,12 +63,20 @@ class HeldStage:
         os.waitpid(self.pid, 0)
 
 
-def hold(argv: Sequence[str], env: Mapping[str, str], cwd: Path, console: Path) -> HeldStage:
+def hold(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, console: Path, dies_with_us: bool = False
+) -> HeldStage:
     """Forks the process of a stage, held until `start`. Raises OSError when the console cannot be opened.
 
     The stage gets /dev/null as input, the console for both outputs, default signal actions, its own
-    session, and no other descriptor of ours: they all are close-on-exec.
+    session, and no other descriptor of ours: they all are close-on-exec. With `dies_with_us` Linux sends it
+    SIGTERM when our process ends.
     """
+    libc = None
+    if dies_with_us and sys.platform == "linux":
+        import ctypes  # here: a Python may lack it, and only services need it
+
+        libc = ctypes.CDLL(None)
     output = open_regular(console, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     go_read, go_write = os.pipe()
     error_read, error_write = os.pipe()
@@ -74,6 +84,8 @@ def hold(argv: Sequence[str], env: Mapping[str, str], cwd: Path, console: Path) 
     if pid == 0:
         os.close(go_write)  # a copy kept here would hide the parent's death
         os.close(error_read)
+        if libc is not None:
+            libc.prctl(_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)
         _become(argv, env, cwd, output, go_read, error_write)
     os.close(output)
     os.close(go_read)

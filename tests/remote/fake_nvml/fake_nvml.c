@@ -4,7 +4,7 @@
  * watched. Lines are KEY=VALUE: `init` (what nvmlInit returns), `count`, `driver`, `hang` (seconds that
  * every reading takes), `crash` (1: abort in the middle of a reading), and for GPU i `i.util`,
  * `i.mem_used`, `i.mem_total`, `i.power` (mW), `i.limit` (mW), `i.temp`, `i.clock`, `i.reasons`, `i.ecc`,
- * `i.name`, or `i.<figure>.error` for the NVML code that reading shall return, `i.error` for all readings.
+ * `i.name`, `i.pids` (processes that compute there, such as 12,345), or `i.<figure>.error` for the NVML code that reading shall return, `i.error` for all readings.
  *
  * Built with -DOLD_DRIVER it lacks what drivers before 510 and 535 lack: memory version 2 and the
  * "event reasons" name of the throttle bits.
@@ -119,6 +119,32 @@ int nvmlDeviceGetName(device_t device, char *out, unsigned room) {
     if (strlen(value) + 1 > room) return INSUFFICIENT_SIZE;
     strcpy(out, value);
     return SUCCESS;
+}
+
+int nvmlDeviceGetUUID(device_t device, char *out, unsigned room) {
+    int code = status(device, "uuid");
+    if (code) return code;
+    return snprintf(out, room, "GPU-%08d-fake", device->index) < (int)room ? SUCCESS : INSUFFICIENT_SIZE;
+}
+
+typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } process_t;
+
+int nvmlDeviceGetComputeRunningProcesses_v3(device_t device, unsigned *count, process_t *processes) {
+    char key[32], value[128] = "", *rest = value, *word;
+    unsigned found = 0, room = *count;
+    int code = status(device, "pids");
+    if (code) return code;
+    snprintf(key, sizeof key, "%d.pids", device->index);
+    lookup(key, value, sizeof value);
+    while ((word = strtok_r(rest, ",", &rest)) != NULL) {
+        if (found < room && processes) {
+            memset(&processes[found], 0, sizeof *processes);
+            processes[found].pid = (unsigned)strtoul(word, NULL, 10);
+        }
+        found++;
+    }
+    *count = found;
+    return found > room ? INSUFFICIENT_SIZE : SUCCESS;
 }
 
 int nvmlDeviceGetUtilizationRates(device_t device, unsigned *rates) {
