@@ -9,7 +9,7 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -70,6 +70,7 @@ finally:
         os.unlink(temp)
 """
 _STARTING = 120.0
+_SILENT = 15.0
 _FENCE = "\x1e"
 _HEAD = 512  # bytes in which a frame tells its type, whatever it carries
 
@@ -222,6 +223,34 @@ class AgentClient:
         try:
             await stream.write(line.encode() + b"\n")
             yield self._frames(stream)
+        finally:
+            await stream.close()
+
+    @contextlib.asynccontextmanager
+    async def dialog(self, command: str) -> AsyncIterator[Callable[[Mapping[str, Any]], Awaitable[Json]]]:
+        """A command of the agent's that answers each line with one, as long as the block lasts.
+
+        Gives a function that sends a request and returns its answer. It raises `HostUnreachable` on a lost
+        link or after `_SILENT` seconds without answer, `AgentError` when the agent refuses.
+        """
+        self._record(CommandRecord(time.time(), self.host.name, shlex.join(self._argv(command))))
+        stream = await self.transport.stream(self._fenced(command))
+        frames = self._frames(stream)
+
+        async def ask(request: Mapping[str, Any]) -> Json:
+            await stream.write(json.dumps(request).encode() + b"\n")
+            try:
+                async with asyncio.timeout(_SILENT):
+                    content = await anext(frames, None)
+            except TimeoutError:
+                raise HostUnreachable(self.host.name, f"silent for {_SILENT:g} s") from None
+            answer = None if content is None else frame_of(content)
+            if answer is None:
+                raise HostUnreachable(self.host.name, f"its agent ended `{command}`")
+            return answer
+
+        try:
+            yield ask
         finally:
             await stream.close()
 

@@ -102,7 +102,8 @@ class Fleet:
         await self._agent(name)
 
     async def disconnect(self, name: str) -> None:
-        """Stops following a host."""
+        """Stops following a host; services there that are not pinned end."""
+        await self.services.leave(name)
         session = self._sessions.pop(name, None)
         if session is not None:
             await session.close()

@@ -21,11 +21,14 @@ from remote.store.store import Store
 from remote.transport.base import (
     AskHostKey,
     AuthenticationFailed,
+    ByteReader,
+    ByteWriter,
     ChangedHostKey,
     HostUnreachable,
     Transport,
     UnknownHostKey,
 )
+from remote.transport.forward import Forward
 
 FIRST_RETRY = 1.0
 LAST_RETRY = 30.0
@@ -67,6 +70,7 @@ class HostSession:
         self._settled = asyncio.Event()
         self._wake = asyncio.Event()
         self._anew = False
+        self._forwards: dict[int, Forward] = {}
         self._task = asyncio.create_task(self._keep(), name=f"host {host.name}")
 
     async def ready(self) -> AgentClient:
@@ -91,8 +95,40 @@ class HostSession:
         """
         self._anew = True
 
+    async def forward(self, port: int) -> int:
+        """A port of this machine that leads to that one of the host's own address.
+
+        It stays the same while the session lasts: over a cut link nothing answers there, and over the next
+        connection it leads on. The trial that is made raises `UserError` where the host lets nobody through.
+        """
+        if self.host.kind == "local":
+            return port
+        if port not in self._forwards:
+            _, trial = await self._dial(port)
+            trial.close()
+            forward = Forward(lambda: self._dial(port))
+            await forward.start()
+            if port in self._forwards:  # two asked at once
+                await forward.close()
+            else:
+                self._forwards[port] = forward
+        return self._forwards[port].port
+
+    async def end_forward(self, port: int) -> None:
+        """Stops leading to that port of the host."""
+        forward = self._forwards.pop(port, None)
+        if forward is not None:
+            await forward.close()
+
+    async def _dial(self, port: int) -> tuple[ByteReader, ByteWriter]:
+        if self._agent is None:
+            raise HostUnreachable(self.host.name, "the connection was lost")
+        return await self._agent.transport.dial(port)
+
     async def close(self) -> None:
         """Ends the connection; nothing of the session is left running."""
+        for port in list(self._forwards):
+            await self.end_forward(port)
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task

@@ -92,6 +92,34 @@ class ChangedHostKey(UserError):  # noqa: N818 - the name says what it is
         self.line = line
 
 
+class ByteReader(Protocol):
+    """The receiving half of a connection."""
+
+    async def read(self, size: int, /) -> bytes:
+        """What has come, at most `size` bytes; b"" when no more comes. Raises OSError on a lost link."""
+        ...
+
+
+class ByteWriter(Protocol):
+    """The sending half of a connection. Every method may raise OSError on a lost link."""
+
+    def write(self, data: bytes, /) -> None:
+        """Sends bytes."""
+
+    async def drain(self) -> None:
+        """Waits until more may be sent."""
+
+    def can_write_eof(self) -> bool:
+        """Whether the other end can be told that no more comes."""
+        ...
+
+    def write_eof(self) -> None:
+        """Tells so."""
+
+    def close(self) -> None:
+        """Closes both halves."""
+
+
 class Stream(Protocol):
     """A command that keeps running and talks in lines."""
 
@@ -122,6 +150,11 @@ class Transport(Protocol):
 
     async def stream(self, argv: Sequence[str]) -> Stream:
         """Starts a command that goes on."""
+        ...
+
+    async def dial(self, port: int) -> tuple[ByteReader, ByteWriter]:
+        """Connects to a port of the host's own address. Raises `UserError` where the host lets nobody do
+        that, or nothing listens there."""
         ...
 
 

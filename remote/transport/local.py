@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
-from remote.transport.base import Completed, HostUnreachable, read_all, split_lines
+from nanochat.common.errors import Exit, UserError
+from remote.transport.base import ByteReader, ByteWriter, Completed, HostUnreachable, read_all, split_lines
 from remote.transport.child import end_child, start_child
 
 _GRACE = 5.0
@@ -52,6 +53,15 @@ class LocalTransport:
         stream = LocalStream(self.name, await start_child(argv), self._streams)
         self._streams.append(stream)
         return stream
+
+    async def dial(self, port: int) -> tuple[ByteReader, ByteWriter]:
+        """Connects to a port of this machine."""
+        try:
+            return await asyncio.open_connection("127.0.0.1", port)
+        except OSError as error:
+            raise UserError(
+                f"nothing answers at port {port} of host '{self.name}'", exit_code=Exit.FAILED
+            ) from error
 
 
 class LocalStream:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import asyncssh
 
-from nanochat.common.errors import UserError
+from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
 from remote.hosts.book import Host
 from remote.transport.base import (
     CONNECT_TIMEOUT,
+    ByteReader,
+    ByteWriter,
     Completed,
     HostUnreachable,
     LoginShellFailed,
@@ -112,6 +114,28 @@ class SSHTransport:
             raise
         return stream
 
+    async def dial(self, port: int) -> tuple[ByteReader, ByteWriter]:
+        """Connects to a port of the host's own address, over the connection that is there."""
+        if self._sessions is None:
+            raise HostUnreachable(self.name, "not connected")
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                reader, writer = await self._sessions.connect(port)
+        except TimeoutError:
+            raise HostUnreachable(self.name, "it does not answer") from None
+        except asyncssh.ChannelOpenError as error:
+            if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+                raise UserError(
+                    f"host '{self.name}' forwards no ports, so a server there cannot be reached",
+                    "let its sshd do so: AllowTcpForwarding local, in its sshd_config",
+                    Exit.FAILED,
+                ) from error
+            what = f"nothing answers at port {port} of host '{self.name}'"
+            raise UserError(what, reason(error), Exit.FAILED) from error
+        except (asyncssh.Error, OSError) as error:
+            raise HostUnreachable(self.name, reason(error)) from error
+        return _Reader(reader), _Writer(writer)
+
     async def _start(self, argv: Sequence[str], mark: bytes) -> asyncssh.SSHClientProcess[bytes]:
         if self._sessions is None:
             raise HostUnreachable(self.name, "not connected")
@@ -124,6 +148,36 @@ class SSHTransport:
             raise HostUnreachable(self.name, f"it lets no command run: {reason(error)}") from error
         except (asyncssh.Error, OSError) as error:
             raise HostUnreachable(self.name, reason(error)) from error
+
+
+class _Reader:
+    """asyncssh's reader, whose errors are a lost link's."""
+
+    def __init__(self, reader: asyncssh.SSHReader[bytes]) -> None:
+        self._reader = reader
+
+    async def read(self, size: int, /) -> bytes:
+        try:
+            return await self._reader.read(size)
+        except asyncssh.Error as error:
+            raise ConnectionResetError(reason(error)) from error
+
+
+class _Writer:
+    """asyncssh's writer, likewise."""
+
+    def __init__(self, writer: asyncssh.SSHWriter[bytes]) -> None:
+        self._writer = writer
+        self.write = writer.write
+        self.can_write_eof = writer.can_write_eof
+        self.write_eof = writer.write_eof
+        self.close = writer.close
+
+    async def drain(self) -> None:
+        try:
+            await self._writer.drain()
+        except asyncssh.Error as error:
+            raise ConnectionResetError(reason(error)) from error
 
 
 class SSHStream:

@@ -55,6 +55,13 @@ class Sessions:
             if process is not None:
                 return process
 
+    async def connect(self, port: int) -> tuple[asyncssh.SSHReader[bytes], asyncssh.SSHWriter[bytes]]:
+        """Both ends of a connection to a port of the host's own address. Raises asyncssh's errors, and
+        `HostUnreachable`. MaxSessions does not count it."""
+        if self._first.is_closed():
+            raise HostUnreachable(self._name, "the connection was lost")
+        return await self._first.open_connection("127.0.0.1", port)
+
     async def _try(self, shared: _Shared, line: str) -> asyncssh.SSHClientProcess[bytes] | None:
         """The command over this connection; None when it takes no more, which is then known of it."""
         for _ in range(_TRIES):

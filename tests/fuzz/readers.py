@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import service_readers
+
 from nanochat.checkpoint.files import read_meta
 from nanochat.common import text
 from nanochat.common.errors import UserError
@@ -338,6 +340,9 @@ def readers() -> dict[str, Reader]:
         ),
         "answer of ls": Reader(_parsed(log_sizes), dumped(listing)),
         "answer of probe": Reader(_parsed(lambda answer: probe_of("box", answer, 0.0)), dumped(PROBE)),
+        "answer of services": Reader(service_readers.read_answer, service_readers.ANSWERS),
+        "agent: services": Reader(service_readers.read_document, service_readers.DOCUMENTS),
+        "agent: serve": Reader(service_readers.read_request, service_readers.REQUESTS, errors=agent),
         "agent: documents": Reader(_agent_document, dumped(RUN, STATE)),
         "agent: a file": Reader(files.of(read_json), dumped(RUN), few),
         "agent: submit": Reader(_request_of(Submission), dumped({"plan": None, "runs": RUNS}), errors=agent),
