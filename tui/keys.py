@@ -291,6 +291,14 @@ KEYS: dict[str, tuple[Key, ...]] = {
             bar=True,
             changes=True,
         ),
+        Key(
+            "hosts.services",
+            "v",
+            "services",
+            "services",
+            "Show what is served on the host; pin a server, or end it",
+            changes=True,
+        ),
         Key("hosts.sort", "o", "sort", "sort", "Sort by the next column"),
         Key("hosts.reverse", "O", "reverse", "reverse", "Reverse the order"),
         Key(

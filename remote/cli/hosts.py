@@ -1,4 +1,4 @@
-"""`nanochat hosts`: the machines that stages run on: list, add, test, remove."""
+"""`nanochat hosts`: the machines that stages run on: list, add, test, remove, and what is served there."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nanochat.common.paths import Layout
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 from nanochat.config.pass_env import option_names
 from remote.cli.printer import print_check, table
+from remote.cli.services import add_service_arguments, services
 from remote.hosts.book import DEFAULT_BASE, Host, HostBook, parse_ssh_target
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def hosts_parser() -> Parser:
     """`nanochat hosts …`."""
     parser = command_parser("nanochat hosts", "The machines that stages run on.")
-    words = parser.add_subparsers(dest="word", metavar="{ls,add,test,rm}", parser_class=Parser)
+    words = parser.add_subparsers(dest="word", metavar="{ls,add,test,rm,services}", parser_class=Parser)
     words.add_parser("ls", help="a table of the hosts (the default)").add_argument(
         "--json", action="store_true"
     )
@@ -56,9 +57,12 @@ def hosts_parser() -> Parser:
     )
     test.add_argument("--json", action="store_true")
     words.add_parser("rm", help="take a host out of the book; its runs stay known")
+    add_service_arguments(
+        words.add_parser("services", help="servers of checkpoints that apps have opened: list, stop, pin")
+    )
     for name in ("test", "rm"):
         words.choices[name].add_argument("name", metavar="NAME")
-    for name in ("ls", "test", "rm"):  # `add --base-dir` is the host's own
+    for name in ("ls", "test", "rm", "services"):  # `add --base-dir` is the host's own
         add_base_dir(words.choices[name], sub_command=True)
     return parser
 
@@ -66,6 +70,8 @@ def hosts_parser() -> Parser:
 def hosts(argv: Sequence[str]) -> int:
     """Answers `nanochat hosts …`."""
     given, layout = parse(hosts_parser(), argv or ["ls"])
+    if given.word == "services":
+        return services(layout, given)
     book = HostBook(layout)
     if given.word in (None, "ls"):
         return _list_hosts(book.all(), getattr(given, "json", False))

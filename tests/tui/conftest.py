@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
 from remote.agent.search import MOST_SECONDS, Wanted, find_lines
 from remote.fleet.answers import found_of
 from remote.fleet.fleet import Fleet
+from remote.fleet.services import Service, Services, ServiceState
+from remote.fleet.session import HostSession
 from remote.runs import Found, Gpu, Link, Probe, RunRequest, run_key
 from remote.store.store import Store
 from tui.app import ControlRoom
@@ -22,11 +25,34 @@ from tui.app import ControlRoom
 NOW = 1_790_000_000.0
 
 
+class QuietServices(Services):
+    """Services of hosts that nobody connects to: what they would tell is in `told`."""
+
+    def __init__(self) -> None:
+        super().__init__(self._nobody)
+        self.told: dict[str, list[ServiceState]] = {}
+        self.asked: list[tuple[str, str]] = []
+
+    async def _nobody(self, name: str) -> HostSession:
+        raise UserError(f"host '{name}' is unreachable: no test connects")
+
+    async def states(self, host: str) -> list[ServiceState]:
+        self._known[host] = self.told.get(host, [])
+        return self.known(host)
+
+    async def pin(self, service: Service | ServiceState, pinned: bool) -> None:
+        self.asked.append(("pin" if pinned else "unpin", service.id))
+
+    async def close(self, service: Service | ServiceState) -> None:
+        self.asked.append(("end", service.id))
+
+
 class QuietFleet(Fleet):
     """The real fleet over the real store, that follows no host: requests to hosts are recorded instead."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout, Store(layout.store))
+        self.services = self.quiet_services = QuietServices()
         self.asked: list[tuple[str, Any]] = []
         self.text: dict[str, bytes] = {}
         self.links: dict[str, Link] = {}

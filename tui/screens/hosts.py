@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from tui.actions import run as run_actions
 from tui.data.ordering import SortValue, natural
 from tui.data.passed_variables import passing
 from tui.keys import bindings
+from tui.screens.host_services import HostServices
 from tui.screens.panes import PaneScreen, Split
 from tui.style.status import ROLE_STYLES, link_style
 from tui.widgets.columns import Cell, Column
 from tui.widgets.run_header import stale_words
+from tui.widgets.service_lines import service_lines
 from tui.widgets.table import VirtualTable
 
 if TYPE_CHECKING:
@@ -77,6 +80,8 @@ COLUMNS = (
     ),
     Column("price", "price", 6, "right", rank=6, sort=lambda entry: entry.price),
 )
+SERVICES_SECONDS = 30.0
+"""After which the host under the cursor is asked again what it serves."""
 GLYPHS = {"good": "✓", "warn": "!", "bad": "✗"}
 
 
@@ -139,7 +144,8 @@ class HostsScreen(PaneScreen):
     splits = (Split("hosts", "#hosts", "rows", before=True, least=5, leave=5),)
     about = (
         "Every machine that stages can run on. An unreachable host is retried automatically; a refused key "
-        "or login waits for you. {hosts.commands} shows every command that was run on the host."
+        "or login waits for you. {hosts.commands} shows every command that was run on the host, "
+        "{hosts.services} the servers of checkpoints that chats have opened there."
     )
     BINDINGS = bindings("hosts")
     AUTO_FOCUS = "#hosts"
@@ -153,6 +159,7 @@ class HostsScreen(PaneScreen):
         self._failures: dict[str, str] = {}
         self._probed: set[str] = set()
         self._commands = False
+        self._services_asked: dict[str, float] = {}
 
     def body(self) -> Iterable[Widget]:
         yield self.table
@@ -185,6 +192,21 @@ class HostsScreen(PaneScreen):
 
     def tick(self) -> None:
         self.changed(frozenset())
+        self._look_at_services(self.current)
+
+    def _look_at_services(self, name: str) -> None:
+        """Asks now and then what is served on the host: somebody else may have opened or ended it."""
+        link, now = self.room.links.get(name), time.monotonic()
+        if link is None or link.status != "up" or name not in self._probes:
+            return
+        if now - self._services_asked.get(name, 0.0) > SERVICES_SECONDS:
+            self._services_asked[name] = now
+            self.run_worker(self._ask_services(name))
+
+    async def _ask_services(self, name: str) -> None:
+        with contextlib.suppress(UserError):  # the link's own line tells why
+            await self.room.fleet.services.states(name)
+        self._show_detail()
 
     def on_virtual_table_highlighted(self) -> None:
         self._show_detail()
@@ -199,7 +221,7 @@ class HostsScreen(PaneScreen):
                 self._detail.update(Content.styled(str(error), "$muted"))
             return
         link = self.room.links.get(name)
-        parts = [*_link_lines(link)]
+        parts = [*_link_lines(link), *self._service_lines(name)]
         host = next((host for host in self.room.hosts if host.name == name), None)
         if host is not None and host.pass_env:
             parts.append(passing(host.pass_env).rstrip())
@@ -210,6 +232,12 @@ class HostsScreen(PaneScreen):
         elif name in self._probed:
             parts.append(Content.styled("  probing …", "$muted"))
         self._detail.update(Content("\n").join(parts))
+
+    def _service_lines(self, name: str) -> list[Content]:
+        try:
+            return service_lines(self.room.fleet.services.known(name))
+        except UserError:  # in the first moments there is no fleet to ask
+            return []
 
     async def _probe(self, name: str) -> None:
         self._failures.pop(name, None)
@@ -237,6 +265,32 @@ class HostsScreen(PaneScreen):
 
     def action_commands(self) -> None:
         self._commands = not self._commands
+        self._show_detail()
+
+    def action_services(self) -> None:
+        if self.current:
+            self.room.do(self._services(self.current))
+
+    async def _services(self, name: str) -> None:
+        services = self.room.fleet.services
+        states = await services.states(name)
+        chosen = await self.app.push_screen_wait(HostServices(name, states))
+        state = next((state for state in states if chosen is not None and state.id == chosen[1]), None)
+        if chosen is None or state is None:
+            return
+        if chosen[0] != "end":
+            await services.pin(state, chosen[0] == "pin")
+            kept = "lives on when the app ends" if chosen[0] == "pin" else "ends once no app keeps it"
+            self.room.say(f"the server on {name} ({state.device}) {kept}")
+        elif await self.room.confirm(
+            f"End the server on {name} ({state.device})?",
+            "Chats that use it are cut; the next question starts it again.",
+            key="x",
+            verb="end it",
+        ):
+            await services.close(state)
+            self.room.say(f"the server on {name} ({state.device}) ends")
+        await services.states(name)
         self._show_detail()
 
     def action_sort(self) -> None:

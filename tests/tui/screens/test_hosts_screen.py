@@ -7,13 +7,16 @@ import pytest
 from textual.widgets import Input
 
 from nanochat.common.errors import UserError
+from remote.fleet.services import ServiceState
 from remote.hosts.book import Host, HostBook
 from remote.hosts.preflight import checks
 from remote.runs import CommandRecord, Gpu, Interpreter, Link, Probe
 from remote.transport.base import UnknownHostKey
 from tests.tui.conftest import NOW, Bench, settle
 from tui.screens.add_host import AddHost
+from tui.screens.confirm import Confirm
 from tui.screens.host_key import HostKey
+from tui.screens.host_services import HostServices
 from tui.screens.hosts import HostsScreen
 
 PROBE = Probe(
@@ -171,3 +174,31 @@ async def test_an_unknown_host_key_is_shown_and_asked_about(
             assert not answer.done()
             await pilot.press("escape")
         assert await asyncio.wait_for(answer, 5) is bool(trusted)
+
+
+SERVING = ServiceState("cpu-1", "local", "cpu", "ready", ("sft/d20",), pinned=True, idle_seconds=130.0)
+BROKEN = ServiceState("cuda-0-2", "local", "cuda:0", "failed", problem="out of memory")
+
+
+async def test_what_is_served_is_told_beside_its_host_and_can_be_pinned_or_ended(bench: Bench) -> None:
+    bench.run("one")
+    services = bench.fleet.quiet_services
+    services.told["local"] = [SERVING, BROKEN]
+    async with bench.open() as (app, pilot):
+        screen = await hosts_screen(app, pilot)
+
+        def detail() -> str:
+            return str(screen.query_one("#detail").render())
+
+        await settle(pilot, lambda: "serving on cpu  sft/d20 · pinned · idle for 2m10s" in detail())
+        assert "serving on cuda:0  failed · out of memory" in detail()
+        await pilot.press("v")
+        await settle(pilot, lambda: isinstance(app.screen, HostServices))
+        await pilot.press("p")
+        await settle(pilot, lambda: services.asked == [("unpin", "cpu-1")])
+        await pilot.press("v")
+        await settle(pilot, lambda: isinstance(app.screen, HostServices))
+        await pilot.press("down", "x")
+        await settle(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("x")
+        await settle(pilot, lambda: services.asked[1:] == [("end", "cuda-0-2")])
