@@ -12,9 +12,12 @@ from nanochat.model.ops import norm
 
 
 @torch.inference_mode()
-def lens(model: GPT, ids: Sequence[int], top_k: int) -> list[list[TopTokens]]:
-    """For each place of `ids`, for each layer, the `top_k` likeliest next tokens after the final norm, head
-    and softcap, with their log-probabilities in nats; the last layer's are the model's own.
+def lens(
+    model: GPT, ids: Sequence[int], top_k: int, positions: Sequence[int] | None = None
+) -> list[list[TopTokens]]:
+    """For each place of `ids`, or only `positions`, for each layer, the `top_k` likeliest next tokens after
+    the final norm, head and softcap, with their log-probabilities in nats; the last layer's are the model's
+    own.
 
     A model with backout takes back its learned part of the middle layer's output after later layers too.
     Up to the middle layer that would be a part of the layer's own output, a scale that the norm removes.
@@ -29,6 +32,8 @@ def lens(model: GPT, ids: Sequence[int], top_k: int) -> list[list[TopTokens]]:
         raise UserError(f"top-k {top_k}: a lens shows at least one token")
     streams: list[Tensor] = []  # (1, T, C) a layer
     model.hidden(torch.tensor([list(ids)], device=model.device), each_layer=streams.append)
+    if positions is not None:
+        streams = [stream[:, list(positions)] for stream in streams]
     middle = model.config.n_layer // 2
     layers = []
     for number, stream in enumerate(streams):

@@ -7,11 +7,29 @@ from typing import Any
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.fields import json_object, real, text, whole
 from nanochat.common.text import valid_text
+from nanochat.serve.answer_tokens import AnswerToken, read_chat_tokens, read_ids, read_legacy_tokens
 from nanochat.serve.conversation import Part
 
 DONE = "[DONE]"
 MAX_ANSWER = 64 << 20
 """Characters of an answer that are taken: a server that never stops must not fill the memory."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a server tells of the tokens of an answer while it comes, where it does."""
+
+    tokens: tuple[AnswerToken, ...] = ()
+    """New tokens of the text, with their probabilities."""
+    ids: tuple[int, ...] = ()
+    """New tokens by their ids, tool calls included."""
+    total: int | None = None
+    """Tokens made so far."""
+    prompt_ids: tuple[int, ...] = ()
+    fingerprint: str = ""
+    """See `Finish.fingerprint`; told once."""
+    is_thinking: bool = False
+    """Whether the model thinks aloud, which is no part of its answer."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +62,8 @@ class AnswerReader:
         self.done = False
         """Whether the server said that nothing follows."""
 
-    def event(self, data: str) -> Iterator[Part]:
-        """The parts in one event of a stream. Raises `UserError` for an error that the server sends in it."""
+    def event(self, data: str) -> Iterator[Part | Progress]:
+        """What one event of a stream tells. Raises `UserError` for an error that the server sends in it."""
         self.begun = True
         if data.strip() == DONE:
             self.done = True
@@ -55,8 +73,8 @@ class AnswerReader:
             raise UserError(f"the server sent an event that is no JSON: {data[:80]}", exit_code=Exit.FAILED)
         yield from self._document(document, "delta")
 
-    def whole(self, raw: bytes) -> Iterator[Part]:
-        """The parts of an answer that came in one piece, from a server that does not stream."""
+    def whole(self, raw: bytes) -> Iterator[Part | Progress]:
+        """What an answer tells that came in one piece, from a server that does not stream."""
         self.begun = True
         document = json_object(raw)
         if document is None:
@@ -78,21 +96,46 @@ class AnswerReader:
             self._fingerprint,
         )
 
-    def _document(self, document: Mapping[str, Any], body: str) -> Iterator[Part]:
+    def _document(self, document: Mapping[str, Any], body: str) -> Iterator[Part | Progress]:
         error = document.get("error")
         if error:
             message = error.get("message") if isinstance(error, dict) else error
             raise UserError(f"the server failed: {one_line(str(message))}", exit_code=Exit.FAILED)
-        self._fingerprint = text(document.get("system_fingerprint")) or self._fingerprint
         if isinstance(document.get("usage"), dict):
             self._usage = document["usage"]
         choices = document.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
+            self._fingerprint = text(document.get("system_fingerprint")) or self._fingerprint
             return
-        if isinstance(choice.get(body), dict):
-            yield from self._parts(choice[body])
+        message = choice.get(body)
+        if not isinstance(message, dict):  # a completion has a text and no message
+            message = {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
+        progress = self._progress(document, choice, message)
+        if progress != _NOTHING:
+            yield progress
+        yield from self._parts(message)
         self._reason = text(choice.get("finish_reason"), 40) or self._reason
+
+    def _progress(
+        self, document: Mapping[str, Any], choice: Mapping[str, Any], message: Mapping[str, Any]
+    ) -> Progress:
+        fingerprint = text(document.get("system_fingerprint")) or ""
+        is_new = fingerprint not in ("", self._fingerprint)
+        self._fingerprint = fingerprint or self._fingerprint
+        logprobs = choice.get("logprobs")
+        tokens = (*read_chat_tokens(logprobs), *read_legacy_tokens(logprobs)) if logprobs else ()
+        # vLLM and llama.cpp say `reasoning_content`, vLLM of late and OpenRouter `reasoning`.
+        thoughts = message.get("reasoning_content") or message.get("reasoning")
+        is_thinking = isinstance(thoughts, str) and not message.get("content")
+        return Progress(
+            tokens=() if is_thinking else tokens,
+            ids=read_ids(choice.get("token_ids")),
+            total=_total(document),
+            prompt_ids=read_ids(document.get("prompt_token_ids") or choice.get("prompt_token_ids")),
+            fingerprint=fingerprint if is_new else "",
+            is_thinking=is_thinking,
+        )
 
     def _parts(self, message: Mapping[str, Any]) -> Iterator[Part]:
         """Its text, cut where calls of the calculator stand in it."""
@@ -117,6 +160,17 @@ class AnswerReader:
             raise UserError(f"the answer has more than {MAX_ANSWER:,} characters", exit_code=Exit.FAILED)
         if said:
             yield Part("text", said)
+
+
+_NOTHING = Progress()
+
+
+def _total(document: Mapping[str, Any]) -> int | None:
+    """Tokens so far as vLLM (`continuous_usage_stats`) and llama.cpp (`timings_per_token`) tell them."""
+    usage, timings = document.get("usage"), document.get("timings")
+    if isinstance(timings, dict):
+        return whole(timings.get("predicted_n"), 0)
+    return whole(usage.get("completion_tokens"), 0) if isinstance(usage, dict) else None
 
 
 def _header(headers: Mapping[str, str], name: str) -> float | None:

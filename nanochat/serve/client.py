@@ -2,7 +2,7 @@
 
     async with ChatClient("http://127.0.0.1:8000", api_key) as client:
         async for event in client.stream("sft/d20", messages, AnswerSettings()):
-            ...   # Part, Part, …, Finish
+            ...   # Part, Progress, Part, …, Finish
 
 Loads no torch. What a server sends is judged field by field: a wrong one ends in a `UserError`, never in
 another exception.
@@ -16,12 +16,14 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
 from nanochat.common.errors import Exit, UserError, nearest, one_line
 from nanochat.common.fields import json_object, text, whole
-from nanochat.serve.answer_stream import AnswerReader, Finish
+from nanochat.serve.answer_stream import AnswerReader, Finish, Progress
+from nanochat.serve.answer_tokens import Guess, read_guess
 from nanochat.serve.conversation import AnswerSettings, Part
 from nanochat.serve.event_stream import read_events
 
@@ -52,6 +54,17 @@ class ServedModel:
     owner: str = ""
     context: int | None = None
     """Tokens that prompt and answer may have together, where the server says."""
+    kind: str = ""
+    """"chat" or "base" where the server says: a base model continues text and was not trained to chat."""
+
+
+@dataclass(frozen=True)
+class LensAnswer:
+    """What each layer of `model` (on our server with its step) would have said at a place, the likeliest
+    tokens first."""
+
+    model: str
+    layers: tuple[tuple[Guess, ...], ...]
 
 
 class ChatClient:
@@ -111,16 +124,31 @@ class ChatClient:
                 return model
         # Ours loads a checkpoint by any of its names, and lists each under one.
         if any(model.owner == OWNER for model in models):
-            return ServedModel(name, OWNER)
+            return await self._unlisted(name)
         raise UserError(
             f"{self.name} has no model '{name}'", nearest(name, (model.id for model in models)), Exit.FAILED
         )
 
-    async def count_tokens(self, model: str, messages: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
-        """Tokens of the prompt that `messages` make, and the model's context; None when the server cannot
+    async def _unlisted(self, name: str) -> ServedModel:
+        """A model of our server that it does not list. Raises `UserError` when there is none."""
+        try:
+            found = _model(await self._ask("GET", self._url(f"/models/{quote(name, safe='/@:')}")))
+        except StatusError as error:
+            if error.code in ("model_not_found", "model_unavailable"):
+                raise
+            found = None
+        return found or ServedModel(name, OWNER)
+
+    async def count_tokens(
+        self, model: str, prompt: Sequence[Mapping[str, Any]] | str
+    ) -> tuple[int, int] | None:
+        """Tokens of a prompt, messages or a text, and the model's context; None when the server cannot
         count. `POST /tokenize` in vLLM's form."""
         root = str(self.base).rstrip("/").removesuffix("/v1")
-        body = {"model": model, "messages": list(messages), "add_generation_prompt": True}
+        if isinstance(prompt, str):
+            body: dict[str, Any] = {"model": model, "prompt": prompt}
+        else:
+            body = {"model": model, "messages": list(prompt), "add_generation_prompt": True}
         try:
             document = await self._ask("POST", f"{root}/tokenize", body)
         except StatusError as error:
@@ -130,17 +158,44 @@ class ChatClient:
         count, context = whole(document.get("count"), 0), whole(document.get("max_model_len"), 1)
         return None if count is None or context is None else (count, context)
 
-    async def stream(
+    async def lens(self, model: str, ids: Sequence[int], top_k: int = 5) -> LensAnswer:
+        """What each layer would have said after the last of `ids`. `POST /v1/lens`, which only our server
+        has. Raises `UserError`."""
+        body = {"model": model, "tokens": list(ids), "positions": [len(ids) - 1], "top_k": top_k}
+        document = await self._ask("POST", self._url("/lens"), body)
+        places = document.get("places")
+        place = places[0] if isinstance(places, list) and places else None
+        layers = place.get("layers") if isinstance(place, dict) else None
+        if not isinstance(layers, list):
+            raise UserError(f"{self.name} gives no layers", "is it a nanochat server?", Exit.FAILED)
+        guesses = [[read_guess(one) for one in layer] if isinstance(layer, list) else [] for layer in layers]
+        return LensAnswer(
+            text(document.get("system_fingerprint")) or model,
+            tuple(tuple(guess for guess in layer if guess is not None) for layer in guesses),
+        )
+
+    def stream(
         self, model: str, messages: Sequence[Mapping[str, Any]], settings: AnswerSettings, **extra: Any
-    ) -> AsyncGenerator[Part | Finish, None]:
+    ) -> AsyncGenerator[Part | Progress | Finish, None]:
         """The assistant's next message as it comes, then how it ended. Leaving early ends it on the server.
 
         `extra`: further fields of the request, such as top_k, which is none of OpenAI's. Raises `UserError`
         when the server refuses, `CutError` when the answer breaks off, `BusyError` when it stays busy.
         """
+        asked = {"model": model, "messages": list(messages)}
+        return self._stream("/chat/completions", asked, settings, extra)
+
+    def complete(
+        self, model: str, prompt: str, settings: AnswerSettings, **extra: Any
+    ) -> AsyncGenerator[Part | Progress | Finish, None]:
+        """What the model writes after `prompt`, a text; else as `stream`. For base models."""
+        return self._stream("/completions", {"model": model, "prompt": prompt}, settings, extra)
+
+    async def _stream(
+        self, path: str, asked: Mapping[str, Any], settings: AnswerSettings, extra: Mapping[str, Any]
+    ) -> AsyncGenerator[Part | Progress | Finish, None]:
         body = {
-            "model": model,
-            "messages": list(messages),
+            **asked,
             "temperature": settings.temperature,
             "max_tokens": settings.max_tokens,
             "stream": True,
@@ -150,7 +205,7 @@ class ChatClient:
             body["top_p"] = settings.top_p
         if settings.seed is not None:
             body["seed"] = settings.seed
-        async with self._response(self._url("/chat/completions"), body | extra) as response:
+        async with self._response(self._url(path), {**body, **extra}) as response:
             reader = AnswerReader(response.headers)
             if "json" in response.headers.get("content-type", ""):
                 for event in reader.whole(await _bounded(response)):
@@ -295,4 +350,9 @@ def _base_url(url: str) -> httpx.URL:
 def _model(entry: object) -> ServedModel | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not entry["id"]:
         return None
-    return ServedModel(entry["id"], text(entry.get("owned_by")) or "", whole(entry.get("max_model_len"), 1))
+    return ServedModel(
+        entry["id"],
+        text(entry.get("owned_by")) or "",
+        whole(entry.get("max_model_len"), 1),
+        text(entry.get("kind")) or "",
+    )

@@ -38,8 +38,9 @@ class ModelCard:
 class LoadedModel:
     """A checkpoint in memory, one copy a device.
 
-    `lens` computes, of token ids and a number k, what each layer would have said (`nanochat.infer.lens`); it
-    runs in the thread of the least busy copy. `bytes` is what one device holds of it.
+    `lens` computes, of token ids, a number k and places, what each layer would have said there
+    (`nanochat.infer.lens`); it runs in the thread of the least busy copy. `bytes` is what one device holds of
+    it.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class LoadedModel:
         *,
         layers: int,
         bytes: int,
-        lens: Callable[[int, Sequence[int], int], Any],
+        lens: Callable[[int, Sequence[int], int, Sequence[int]], Any],
         devices: Sequence[str] = ("cpu",),
         prefix_caches: Sequence[Any] = (),
         release: Callable[[], None] = lambda: None,
@@ -61,7 +62,7 @@ class LoadedModel:
         self.layers, self.bytes = layers, bytes
         self.users = 0
         self.last_used = time.monotonic()
-        self._lens: Callable[[int, Sequence[int], int], Any] | None = lens
+        self._lens: Callable[[int, Sequence[int], int, Sequence[int]], Any] | None = lens
         self._release = release
 
     def worker(self) -> ModelWorker:
@@ -73,12 +74,12 @@ class LoadedModel:
         """Whether no copy takes requests any more."""
         return all(worker.closed for worker in self.workers)
 
-    async def lens(self, ids: Sequence[int], top_k: int) -> Any:
-        """Per place and layer the `top_k` likeliest tokens with log-probabilities."""
+    async def lens(self, ids: Sequence[int], top_k: int, places: Sequence[int]) -> Any:
+        """Per one of `places` and layer the `top_k` likeliest tokens with log-probabilities."""
         worker, lens = self.worker(), self._lens
         if lens is None:
             raise UserError(f"{self.card.id} was unloaded")
-        return await worker.call(lambda: lens(worker.replica, ids, top_k))
+        return await worker.call(lambda: lens(worker.replica, ids, top_k, places))
 
     def close(self, why: str = "the model was unloaded") -> bool:
         """Ends its threads and gives its memory back; blocks. Returns whether all threads ended."""

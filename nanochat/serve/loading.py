@@ -103,8 +103,8 @@ class CheckpointLoader:
             _close(workers)
             raise
 
-        def show_layers(replica: int, ids: Sequence[int], top_k: int) -> Any:
-            return lens(models[replica], ids, top_k)
+        def show_layers(replica: int, ids: Sequence[int], top_k: int, places: Sequence[int]) -> Any:
+            return lens(models[replica], ids, top_k, places)
 
         return LoadedModel(
             card,

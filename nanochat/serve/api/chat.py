@@ -92,6 +92,7 @@ class _Answer:
                 choices[piece.sample].extend(piece.delta)
         document = {
             **head("chat.completion", "chatcmpl", self._loaded),
+            **self._prompt_ids(generations),
             "choices": [self._choice(index, choice) for index, choice in enumerate(choices)],
             "usage": generations.usage(),
         }
@@ -109,20 +110,30 @@ class _Answer:
             "message": message,
             "logprobs": self._logprobs(choice),
             "finish_reason": _reason(choice),
+            **self._ids(choice),
         }
 
     def _logprobs(self, delta: Delta) -> dict[str, Any] | None:
-        return None if self._wanted.logprobs is None else chat_logprobs(self._table, delta.tokens)
+        if self._wanted.logprobs is None:
+            return None
+        return chat_logprobs(self._table, delta.tokens, with_index=self._wanted.token_ids)
+
+    def _ids(self, delta: Delta) -> dict[str, Any]:
+        return {"token_ids": delta.ids} if self._wanted.token_ids else {}
+
+    def _prompt_ids(self, generations: Generations) -> dict[str, Any]:
+        return {"prompt_token_ids": list(generations.prompt(0))} if self._wanted.token_ids else {}
 
     async def send_stream(self, generations: Generations, reply: Reply) -> None:
         tail = {"usage": None} if self._wanted.include_usage else {}
         chunks = Chunks(head("chat.completion.chunk", "chatcmpl", self._loaded), tail)
         told: set[int] = set()
         async for pieces in generations:
+            first = iter(() if told else (self._prompt_ids(generations),))
             data = b"".join(
-                chunks.chunk(choice)
+                chunks.chunk(choice, next(first, None))
                 for piece in pieces
-                if piece.delta or piece.sample not in told
+                if self._is_news(piece, told)
                 for choice in self._stream_choices(piece, told)
             )
             if not reply.begun:
@@ -132,16 +143,22 @@ class _Answer:
         last = chunks.usage(generations.usage()) if self._wanted.include_usage else b""
         await reply.end_events(last + DONE)
 
+    def _is_news(self, piece: Piece, told: set[int]) -> bool:
+        """Whether a piece is told: tokens of a tool alone are no news, but for their ids."""
+        has_ids = self._wanted.token_ids and bool(piece.delta.ids)
+        return bool(piece.delta) or has_ids or piece.sample not in told
+
     def _stream_choices(self, piece: Piece, told: set[int]) -> Iterator[dict[str, Any]]:
         """The choices of the chunks that tell a piece: the role first, the end last, each in its own."""
         delta = piece.delta
         if piece.sample not in told:
             told.add(piece.sample)
             yield _stream_choice(piece.sample, {"role": "assistant", "content": ""})
-        if delta.text or delta.calls or delta.tokens:
+        ids = self._ids(delta)
+        if delta.text or delta.calls or delta.tokens or ids.get("token_ids"):
             content = {"content": delta.text} if delta.text or delta.tokens else {}
             logprobs = self._logprobs(delta) if delta.tokens else None
-            yield _stream_choice(piece.sample, {**content, **calls_field(delta.calls)}, logprobs)
+            yield _stream_choice(piece.sample, {**content, **calls_field(delta.calls)}, logprobs) | ids
         if delta.finish_reason is not None:
             yield _stream_choice(piece.sample, {}, None, _reason(delta))
 

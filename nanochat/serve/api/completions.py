@@ -116,7 +116,7 @@ class _Answer:
             parts = []
             for piece in pieces:
                 first = (piece.prompt, piece.sample) not in told
-                if piece.delta or first:
+                if piece.delta or first or (self._wanted.token_ids and piece.delta.ids):
                     told.add((piece.prompt, piece.sample))
                     parts.append(chunks.chunk(self._choice(generations, piece, first=first)))
             if not reply.begun:
@@ -129,7 +129,8 @@ class _Answer:
     def _choice(self, generations: Generations, piece: Piece, *, first: bool) -> dict[str, Any]:
         """A choice, or the part of it that a chunk tells; the first part begins with the echo."""
         delta, echo = piece.delta, self._echoes[piece.prompt]
-        logprobs = None
+        logprobs: LegacyLogprobs | None = None
+        ids: dict[str, Any] = {}
         if self._wanted.logprobs is not None:
             logprobs = LegacyLogprobs(self._table)
             if first and self._wanted.echo:
@@ -138,12 +139,17 @@ class _Answer:
                 )
             for token in delta.tokens:
                 logprobs.add(token.new.token, token.new.logprobs, len(echo) + token.offset)
+        if self._wanted.token_ids:
+            ids = {"token_ids": delta.ids}
+            if first:
+                ids["prompt_token_ids"] = list(generations.prompt(piece.prompt))
         return {
             "index": piece.prompt * self._wanted.samples + piece.sample,
             "text": (echo if first else "") + delta.text,
             "logprobs": None if logprobs is None else logprobs.document,
             "finish_reason": None if delta.finish_reason is None else str(delta.finish_reason),
             **calls_field(delta.calls),
+            **ids,
         }
 
     def _scores(self, generations: Generations, prompt: int) -> list[TokenLogprobs | None]:

@@ -42,6 +42,10 @@ class Generations:
         generation = self._generations[prompt]
         return None if generation is None else generation.started
 
+    def prompt(self, number: int) -> Sequence[int]:
+        """The ids of a prompt."""
+        return self._requests[number].prompt
+
     @property
     def headers(self) -> dict[str, str]:
         """Time in the queue, the longest of the prompts, and tokens that the prefix cache spared, as known

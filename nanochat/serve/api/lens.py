@@ -39,17 +39,18 @@ async def lens(registry: ModelRegistry, fields: Fields, reply: Reply) -> None:
                 f"positions: {len(positions):,} places of {layers} layers with top_k {wanted.top_k} are too "
                 f"much for one answer: name at most {most:,}",
             )
-        found = await loaded.lens(ids, wanted.top_k)
+        found = await loaded.lens(ids, wanted.top_k, positions)
         places = [
             {
                 "position": at,
                 "id": ids[at],
                 "token": table.text(ids[at]),
-                "layers": [[_guess(table, token, logprob) for token, logprob in top] for top in found[at]],
+                "layers": [[_guess(table, token, logprob) for token, logprob in top] for top in layers],
             }
-            for at in positions
+            for at, layers in zip(positions, found, strict=True)
         ]
-        await reply.json({"object": "lens", "model": loaded.card.id, "tokens": ids, "places": places})
+        document = {"object": "lens", "model": loaded.card.id, "system_fingerprint": str(loaded.card.name)}
+        await reply.json({**document, "tokens": ids, "places": places})
 
 
 def _guess(table: TokenTable, token: int, logprob: float) -> dict[str, Any]:

@@ -14,9 +14,16 @@ from nanochat.serve.api.text_stream import TextToken
 from nanochat.serve.api.token_table import TokenTable
 
 
-def chat_logprobs(table: TokenTable, tokens: Iterable[TextToken]) -> dict[str, Any]:
-    """`logprobs` of a chat choice: the tokens of its text with their alternatives."""
-    return {"content": [_chat_entry(table, token.new.logprobs) for token in tokens], "refusal": None}
+def chat_logprobs(
+    table: TokenTable, tokens: Iterable[TextToken], *, with_index: bool = False
+) -> dict[str, Any]:
+    """`logprobs` of a chat choice: the tokens of its text with their alternatives; `with_index` adds each
+    one's place among the choice's `token_ids`."""
+    content = [
+        _chat_entry(table, token.new.logprobs) | ({"index": token.index} if with_index else {})
+        for token in tokens
+    ]
+    return {"content": content, "refusal": None}
 
 
 def _chat_entry(table: TokenTable, logprobs: TokenLogprobs | None) -> dict[str, Any]:

@@ -52,6 +52,8 @@ class Generating:
     """How many alternatives beside the chosen token's log-probability; None: no log-probabilities."""
     stream: bool
     include_usage: bool
+    token_ids: bool
+    """Whether the answer tells the ids of the prompt and of every new token."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,7 @@ def _generating(fields: Fields, *, chat_defaults: bool) -> dict[str, Any]:
         "ignore_end": fields.flag("ignore_eos"),
         "stream": fields.flag("stream"),
         "include_usage": options is not None and options.flag("include_usage"),
+        "token_ids": fields.flag("return_token_ids"),
     }
 
 

@@ -21,12 +21,13 @@ class Chunks:
     def __init__(self, head: Mapping[str, Any], tail: Mapping[str, Any]) -> None:
         self._head, self._tail = dict(head), dict(tail)
         rest = _encode(tail)[1:-1]
-        self._before = f'data: {_encode(head)[:-1]},"choices":['
+        self._before, self._choices = f"data: {_encode(head)[:-1]},", '"choices":['
         self._after = f"]{',' if rest else ''}{rest}}}\n\n"
 
-    def chunk(self, choice: Mapping[str, Any]) -> bytes:
-        """A chunk of one choice."""
-        return f"{self._before}{_encode(choice)}{self._after}".encode("ascii")
+    def chunk(self, choice: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> bytes:
+        """A chunk of one choice; `more` are further fields of it."""
+        fields = _encode(more)[1:-1] + "," if more else ""
+        return f"{self._before}{fields}{self._choices}{_encode(choice)}{self._after}".encode("ascii")
 
     def usage(self, usage: Mapping[str, Any]) -> bytes:
         """The last chunk, which has no choice."""

@@ -39,10 +39,12 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class TextToken:
-    """A token of the text, with the characters before its first one."""
+    """A token of the text, with the characters before its first one, and the tokens of the sample before
+    it, those of tools included."""
 
     new: NewToken
     offset: int
+    index: int = 0
 
 
 @dataclass
@@ -53,6 +55,8 @@ class Delta:
     calls: list[ToolCall] = field(default_factory=list)
     tokens: list[TextToken] = field(default_factory=list)
     """Those of `text`, where they are kept."""
+    ids: list[int] = field(default_factory=list)
+    """All that came, those of tools and the one that ended the sample included."""
     finish_reason: FinishReason | None = None
 
     def extend(self, later: "Delta") -> None:
@@ -60,6 +64,7 @@ class Delta:
         self.text += later.text
         self.calls += later.calls
         self.tokens += later.tokens
+        self.ids += later.ids
         self.finish_reason = later.finish_reason or self.finish_reason
 
     def __bool__(self) -> bool:
@@ -115,6 +120,7 @@ class TextStream:
         if self.ended:
             return
         self.count += 1
+        self._delta.ids.append(new.token)
         raw = self._table.bytes_of[new.token]
         if raw is None:
             self._special(new)
@@ -128,7 +134,7 @@ class TextStream:
         if new.finish_reason is not None and not self.ended:
             self.end(new.finish_reason)
             if self._keep_tokens and self._keep_end and raw is None:
-                self._tokens.append(TextToken(new, self._released))
+                self._tokens.append(TextToken(new, self._released, self.count - 1))
 
     def end(self, reason: FinishReason) -> None:
         """No token follows."""
@@ -150,7 +156,7 @@ class TextStream:
     def _add_text(self, new: NewToken, raw: bytes) -> None:
         offset, piece = self._text.add(raw)
         if self._keep_tokens:
-            self._tokens.append(TextToken(new, offset))
+            self._tokens.append(TextToken(new, offset, self.count - 1))
         if piece:
             self._release(self._held + piece)
 

@@ -15,7 +15,8 @@ from typing import TextIO
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.text import clean_text
-from nanochat.serve.chat import Answer, Chat
+from nanochat.serve.answer import Answer
+from nanochat.serve.chat import Chat
 from nanochat.serve.terminal.commands import Ask, Commands, Edit, Outcome, Quit, Say
 from nanochat.serve.terminal.prompt import Prompt
 from nanochat.serve.terminal.screen import AnswerScreen, PlainAnswer, is_styled, summary, wrapped

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.serve.chat import Answer, Chat
+from nanochat.serve.answer import Answer
+from nanochat.serve.chat import Chat
 from nanochat.serve.chat_log import safe_json
 from nanochat.serve.terminal.screen import PlainAnswer
 

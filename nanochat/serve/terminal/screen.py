@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from nanochat.common.text import amount, clean_text, duration, number, sanitize
-from nanochat.serve.chat import Answer
+from nanochat.serve.answer import Answer
 from nanochat.serve.conversation import Part
 
 LONGEST_LINE = 20_000

@@ -179,8 +179,8 @@ class Loaded:
     def worker(self) -> Any:
         return self._worker
 
-    async def lens(self, ids: Sequence[int], top_k: int) -> Any:
-        return lens(self._model, ids, top_k)
+    async def lens(self, ids: Sequence[int], top_k: int, places: Sequence[int]) -> Any:
+        return lens(self._model, ids, top_k, places)
 
 
 class Registry:

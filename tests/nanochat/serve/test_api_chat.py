@@ -139,6 +139,27 @@ async def test_log_probabilities_are_the_models_own_before_temperature(api: Serv
         assert [top["logprob"] for top in entry["top_logprobs"]] == pytest.approx(best, abs=1e-4)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_token_ids_come_with_their_places_where_they_are_asked_for(
+    api: ServedApi, stream: bool
+) -> None:
+    script = Script.text("It is ", call=("6*6", "36"), after="36.")
+    api.script(script)
+    body = {"model": "scripted", "messages": ASK, "logprobs": True, "stream": stream}
+    plain = await api.client.post(CHAT, json=body)
+    assert "token_ids" not in plain.text and '"index":0,"logprob"' not in plain.text
+    answer = await api.client.post(CHAT, json=body | {"return_token_ids": True})
+    documents = events_of(answer) if stream else [answer.json()]
+    prompts = [document["prompt_token_ids"] for document in documents if "prompt_token_ids" in document]
+    assert prompts == [prompt_of(api, ASK)] and "prompt_token_ids" in documents[0]
+    choices = [choice for document in documents for choice in document["choices"]]
+    ids = [token for choice in choices for token in choice.get("token_ids", [])]
+    assert ids == script.ids
+    entries = [entry for choice in choices for entry in (choice["logprobs"] or {"content": []})["content"]]
+    assert b"".join(bytes(entry["bytes"]) for entry in entries) == b"It is 36."
+    assert [list(api.bytes_of(ids[entry["index"]])) for entry in entries] == [e["bytes"] for e in entries]
+
+
 async def test_a_second_turn_reads_only_what_is_new(api: ServedApi) -> None:
     long = [{"role": "user", "content": "quite a long question"}]
     first = {"messages": long, "max_tokens": 3, "temperature": 0}

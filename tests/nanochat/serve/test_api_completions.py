@@ -265,6 +265,20 @@ async def test_tokenize_renders_a_conversation_of_any_length(api: ServedApi) -> 
     assert (document["count"], document["tokens"]) == (len(expected), expected)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_token_ids_come_where_they_are_asked_for(api: ServedApi, stream: bool) -> None:
+    prompts = [[1, 2, 3], [4]]
+    body = {"prompt": prompts, "max_tokens": 4, "return_token_ids": True}
+    documents = await streamed(api, **body) if stream else [await completed(api, **body)]
+    choices = [choice for document in documents for choice in document["choices"]]
+    for index, prompt in enumerate(prompts):
+        mine = [choice for choice in choices if choice["index"] == index]
+        assert mine[0]["prompt_token_ids"] == prompt
+        ids = [token for choice in mine for token in choice["token_ids"]]
+        expected = api.generate("base", prompt, max_tokens=4, sampling=Sampling(temperature=0))[0]
+        assert ids[: len(expected)] == expected and len(ids) <= len(expected) + 1
+
+
 # -- the lens -----------------------------------------------------------------------------------------
 
 
@@ -277,6 +291,7 @@ async def test_the_lens_shows_every_layers_guess_at_every_place(api: ServedApi) 
     for place, layers in zip(document["places"], expected, strict=True):
         shown = [[(guess["id"], guess["logprob"]) for guess in layer] for layer in place["layers"]]
         assert shown == [[(token, pytest.approx(logprob)) for token, logprob in layer] for layer in layers]
+    assert document["system_fingerprint"] == "base@5"
     some = {"model": "base", "prompt": "hello", "positions": [1], "top_k": 3}
     assert (await api.client.post("/v1/lens", json=some)).json()["places"] == [document["places"][1]]
 

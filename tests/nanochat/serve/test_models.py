@@ -302,7 +302,7 @@ async def test_the_least_busy_copy_answers_and_each_alike(chat_base: Layout) -> 
 
 async def test_the_lens_ends_in_what_the_model_says(chat_base: Layout) -> None:
     async with registry_of(chat_base, "sft/d2") as (registry, _), registry.use("sft/d2") as loaded:
-        places = await loaded.lens(PROMPT, 3)
+        places = await loaded.lens(PROMPT, 3, range(len(PROMPT)))
         tokens = await answer(loaded)
         assert len(places) == len(PROMPT) and len(places[0]) == loaded.layers == 2
         assert places[-1][-1][0][0] == tokens[0]

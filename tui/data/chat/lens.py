@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nanochat.serve.answer_tokens import Guess
 
-@dataclass(frozen=True)
-class Guess:
-    """A token that may come next, and its log-probability (natural log)."""
-
-    text: str
-    logprob: float
+__all__ = ["Guess", "LensReading"]
 
 
 @dataclass(frozen=True)
 class LensReading:
     """`layers[i]` holds the likeliest next tokens after layer i + 1, the likeliest first.
 
-    `before` is the token that was read last, `said` the one that the model sampled.
+    `before` is the text's token that was read last, "" where the answer begins; `said` the one that the
+    model sampled. `model` is the checkpoint with its step.
     """
 
     model: str
@@ -27,4 +24,10 @@ class LensReading:
 
     def first_layer(self) -> int | None:
         """The first layer, from 1, from which on `said` is the likeliest through the last; None: never."""
-        raise NotImplementedError
+        first = None
+        for number, guesses in enumerate(self.layers, 1):
+            if not guesses or guesses[0].text != self.said:
+                first = None
+            elif first is None:
+                first = number
+        return first

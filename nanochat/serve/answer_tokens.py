@@ -1,0 +1,134 @@
+"""The tokens of an answer as a server tells them: their exact bytes, how likely each was, what else was.
+
+Read from `logprobs` in both of OpenAI's shapes, field by field: what is wrong in it is left out.
+"""
+
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nanochat.common.fields import real, whole
+from nanochat.common.text import valid_text
+
+MAX_GUESSES = 20
+"""Alternatives of a token that are kept: no server gives more."""
+MAX_SPELLING = 1_000
+"""Characters or bytes of one token that are kept."""
+_HEX = re.compile(r"bytes:((?:\\x[0-9a-f]{2})+)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A token that may stand at a place, and its log-probability in nats."""
+
+    text: str
+    logprob: float
+
+    @property
+    def probability(self) -> float:
+        return math.exp(min(0.0, self.logprob))
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerToken:
+    """A token of an answer's text.
+
+    `text` is what it spells by itself: U+FFFD for bytes that are no UTF-8 without its neighbours'; `raw` is
+    exact. `top` are the likeliest tokens at its place, the likeliest first, itself among them or not.
+    """
+
+    text: str
+    raw: bytes
+    logprob: float | None
+    """In nats; None where the server does not say."""
+    top: tuple[Guess, ...] = ()
+    index: int | None = None
+    """Its place among all tokens of the answer, tool calls included, where the server told their ids."""
+
+    @property
+    def probability(self) -> float | None:
+        return None if self.logprob is None else math.exp(min(0.0, self.logprob))
+
+
+def read_chat_tokens(logprobs: object) -> Iterator[AnswerToken]:
+    """The tokens in `logprobs` of a chat's choice."""
+    content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    for entry in content if isinstance(content, list) else []:
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("token"), str):
+            continue
+        said = _kept(entry["token"])
+        top = entry.get("top_logprobs")
+        guesses = (read_guess(one) for one in (top if isinstance(top, list) else [])[:MAX_GUESSES])
+        yield AnswerToken(
+            said,
+            _raw(entry.get("bytes"), said),
+            real(entry.get("logprob")),
+            tuple(guess for guess in guesses if guess is not None),
+            whole(entry.get("index"), 0),
+        )
+
+
+def read_legacy_tokens(logprobs: object) -> Iterator[AnswerToken]:
+    """The tokens in `logprobs` of a completion's choice: parallel lists."""
+    if not isinstance(logprobs, Mapping):
+        return
+    tokens, chosen, tops = (logprobs.get(n) for n in ("tokens", "token_logprobs", "top_logprobs"))
+    for at, spelled in enumerate(tokens if isinstance(tokens, list) else []):
+        if not isinstance(spelled, str):
+            continue
+        raw = spelled_bytes(spelled)
+        top = _item(tops, at)
+        guesses = [
+            Guess(_kept(_text_of(spelled_bytes(name))), logprob)
+            for name, value in list(top.items() if isinstance(top, Mapping) else ())[:MAX_GUESSES]
+            if isinstance(name, str) and (logprob := real(value)) is not None
+        ]
+        guesses.sort(key=lambda guess: -guess.logprob)
+        yield AnswerToken(_kept(_text_of(raw)), raw[:MAX_SPELLING], real(_item(chosen, at)), tuple(guesses))
+
+
+def read_guess(entry: object) -> Guess | None:
+    """A `{"token": …, "logprob": …}`; None where it is none."""
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("token"), str):
+        return None
+    logprob = real(entry.get("logprob"))
+    return None if logprob is None else Guess(_kept(entry["token"]), logprob)
+
+
+def read_ids(value: object) -> tuple[int, ...]:
+    """A list of token ids; empty where it is none."""
+    if not isinstance(value, list):
+        return ()
+    ids = [whole(item, 0, (1 << 31) - 1) for item in value]
+    return () if None in ids else tuple(token for token in ids if token is not None)
+
+
+def spelled_bytes(spelled: str) -> bytes:
+    r"""The bytes of a token as the legacy lists spell it: its text, or `bytes:\xe2\x80`."""
+    hexed = _HEX.fullmatch(spelled)
+    if hexed is not None:
+        return bytes.fromhex(hexed[1].replace("\\x", ""))
+    return valid_text(spelled).encode()
+
+
+def _raw(value: object, said: str) -> bytes:
+    """The `bytes` of an entry, else those of its text."""
+    if isinstance(value, list) and all(type(byte) is int and 0 <= byte < 256 for byte in value):
+        return bytes(value[:MAX_SPELLING])
+    return said.encode()
+
+
+def _text_of(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+def _kept(said: str) -> str:
+    # The same few thousand words come again and again: each is in memory once.
+    return sys.intern(valid_text(said)[:MAX_SPELLING])
+
+
+def _item(values: Any, at: int) -> object:
+    return values[at] if isinstance(values, list) and at < len(values) else None
