@@ -8,6 +8,9 @@ from datetime import datetime
 from nanochat.serve.answer import Answer
 from nanochat.serve.conversation import Conversation, Turn
 
+WHOLE = ("stop", "length", "other")
+"""The reasons of `FINISH_REASONS` that an answer has which nobody broke off."""
+
 
 class TurnNode:
     """A question and its answer, which may still be coming.
@@ -43,12 +46,12 @@ class TurnNode:
     @property
     def has_answer(self) -> bool:
         """Whether something of an answer came."""
-        return self.answer is not None and (bool(self.answer.parts) or self.answer.finish is not None)
+        return self.answer is not None and (bool(self.answer.parts) or self.is_done)
 
     @property
     def is_done(self) -> bool:
         """Whether the answer ended as the model or its limits had it."""
-        return self.answer is not None and self.answer.finish is not None
+        return self.answer is not None and self.answer.reason in WHOLE
 
     @property
     def turn(self) -> Turn | None:
@@ -74,6 +77,18 @@ class TurnTree:
         """The turn whose answer is coming."""
         self._chosen = 0
         self._count = 0
+
+    @classmethod
+    def of(cls, conversation: Conversation) -> TurnTree:
+        """The tree of a conversation, one turn after the other."""
+        tree = cls()
+        tree.started = conversation.started
+        for turn in conversation.turns:
+            node = tree.add(turn.question, tree.leaf)
+            node.answer = Answer(
+                turn.question, turn.settings, turn.model, list(turn.answer), turn.finish_reason
+            )
+        return tree
 
     def is_coming(self, node: TurnNode) -> bool:
         return node is self.coming
