@@ -131,8 +131,20 @@ INSERT INTO changes SELECT coalesce(max(changed), 0) FROM runs;
 CREATE TRIGGER run_gone AFTER DELETE ON runs BEGIN UPDATE changes SET last = last + 1; END;
 """
 
+# Votes of blind comparisons in the Chat screen: no host has them.
+_V8 = """
+CREATE TABLE votes (
+    id INTEGER PRIMARY KEY,
+    t REAL NOT NULL,
+    question TEXT NOT NULL,
+    answers TEXT NOT NULL,                 -- a JSON list: model, host, text, temperature, top_k, seed
+    winner INTEGER,                        -- the index of the better one; NULL: none was
+    all_bad INTEGER NOT NULL DEFAULT 0
+);
+"""
+
 #: One script a version, applied in order; a script once released never changes.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8)
 
 
 def migrate(db: sqlite3.Connection, path: str) -> None:

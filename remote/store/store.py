@@ -44,6 +44,7 @@ from remote.store.run_rows import (
 )
 from remote.store.series import Series, SeriesReader
 from remote.store.summary import Summary
+from remote.store.votes import Votes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +63,7 @@ def _reads(method: Callable[Concatenate[Store, P], R]) -> Callable[Concatenate[S
     return guarded
 
 
-class Store(Marks):
+class Store(Marks, Votes):
     """The store at `path`, created when it is not there. Raises `UserError` when it cannot be used.
 
     `bulk` is for a process that does nothing but write: its commits reach the main file less often.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from nanochat.common.errors import UserError
 from nanochat.common.fields import text, texts
 from nanochat.serve import chat_log
 from nanochat.serve.conversation import AnswerSettings, Conversation
+from tui.data.chat.coalescer import Coalescer
 from tui.data.chat.connection import ServiceSource
 from tui.data.chat.pane import Pane
 from tui.data.chat.pane_settings import NAMES, read_settings, settings_document
@@ -35,10 +35,7 @@ class PaneSet:
         self.panes: list[Pane] = []
         self.services = services
         """May be set when the fleet is there."""
-        self._on_change = on_change
-        self._told: dict[Pane, float] = {}
-        """When each pane's change was told last."""
-        self._due: dict[Pane, asyncio.TimerHandle] = {}
+        self._news = Coalescer(on_change, CHANGE_SECONDS)
 
     # ---- the panes -------------------------------------------------------------------------------------
 
@@ -54,13 +51,13 @@ class PaneSet:
         """Takes a pane out and closes it."""
         self.panes.remove(pane)
         await pane.close()
-        self._forget(pane)
+        self._news.forget(pane)
 
     async def close(self) -> None:
         """Ends everything. Services stay with the fleet, which ends them with the app."""
         await asyncio.gather(*(pane.close() for pane in self.panes))
         for pane in self.panes:
-            self._forget(pane)
+            self._news.forget(pane)
 
     # ---- talking ---------------------------------------------------------------------------------------
 
@@ -118,25 +115,9 @@ class PaneSet:
             pane.system = system[:MAX_SYSTEM] if isinstance(system, str) else ""
             pane.given = set(texts(entry.get("given"), 20, len(NAMES)) or ()) & set(NAMES)
 
-    # ---- changes ---------------------------------------------------------------------------------------
-
     def _changed(self, pane: Pane) -> None:
-        """Tells of a change: at once where the last was long ago, else when it may be told again."""
-        if pane in self._due or pane not in self.panes:
-            return
-        wait = self._told.get(pane, 0.0) + CHANGE_SECONDS - time.monotonic()
-        self._due[pane] = asyncio.get_running_loop().call_later(max(0.0, wait), self._tell, pane)
-
-    def _tell(self, pane: Pane) -> None:
-        self._due.pop(pane, None)
-        self._told[pane] = time.monotonic()
-        self._on_change(pane)
-
-    def _forget(self, pane: Pane) -> None:
-        timer = self._due.pop(pane, None)
-        if timer is not None:
-            timer.cancel()
-        self._told.pop(pane, None)
+        if pane in self.panes:
+            self._news.mark(pane)
 
 
 def save_log(conversation: Conversation, folder: Path, name: str = "") -> list[Path]:

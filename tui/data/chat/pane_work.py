@@ -54,6 +54,19 @@ class PaneWork:
         """The turn to answer next, and whether with a new seed."""
         self._refuses_tokens = False
 
+    async def ready(self) -> Connection:
+        """The connection, once there is one; opens the pane where that is needed. Raises `UserError`."""
+        while self._connection is None:
+            if self.state.kind in ("closed", "failed"):
+                self._begin(again=True)
+            task = self._task
+            if task is None or self.state.kind == "choosing":
+                raise UserError(f"{self.target}: choose a device first")
+            await asyncio.wait([task])
+            if self.state.kind == "failed":
+                raise UserError(self.state.line)
+        return self._connection
+
     def _begin(self, again: bool) -> None:
         """Starts the pane's work: connecting, anew if `again`, and the answer that is wanted."""
         before = self._task
@@ -178,8 +191,6 @@ class PaneWork:
         why = self._connection.why_ended() if is_gone and self._connection is not None else ""
         if not why:
             return error
-        if self._wanted is not None:
-            self._wanted[0].failure = why
         return UserError(why, "try again: it is started anew", error.exit_code)
 
     def _give_up(self, line: str) -> None:

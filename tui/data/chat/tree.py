@@ -30,13 +30,13 @@ class TurnNode:
         self.parent = parent
         self.children: list[TurnNode] = []
         self._chosen = 0
-        self._tree = tree
+        self.tree = tree
         self._turn: Turn | None = None
 
     @property
     def siblings(self) -> list[TurnNode]:
         """The turns that may stand here, this one included, oldest first."""
-        return self._tree.roots if self.parent is None else self.parent.children
+        return self.tree.roots if self.parent is None else self.parent.children
 
     @property
     def place(self) -> tuple[int, int]:
@@ -58,7 +58,7 @@ class TurnNode:
         """The turn as logs and messages have it; None without an answer. Joined once, when it is whole."""
         if not self.has_answer or self.answer is None:
             return None
-        if not self._tree.is_coming(self):
+        if not self.tree.is_coming(self):
             self._turn = self._turn or self.answer.turn
             return self._turn
         return self.answer.turn

@@ -1,0 +1,120 @@
+"""What votes say of each model: how often it was preferred, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from remote.store.votes import Vote, VotedAnswer
+
+Z95 = 1.959963984540054
+"""The normal quantile of a two-sided 95 % interval."""
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """How a model did against the others in the votes it took part in.
+
+    A vote with a winner is a win of that one over each other, and says nothing of those among each other; a
+    vote without is a tie of all. `rate` is wins over comparisons, a tie half a win, so that models of equal
+    merit have 50 %, however many panes there were. `low` to `high` is the Wilson score interval of 95 %
+    (E. B. Wilson, 1927; recommended for few trials by Brown, Cai and DasGupta, 2001) with n the number of
+    votes and not of comparisons: those of one vote are not independent.
+    """
+
+    model: str
+    votes: int
+    wins: int
+    """Comparisons, as the next two."""
+    ties: int
+    losses: int
+    all_bad: int
+    """Votes in which all answers were bad, which count as ties."""
+    rate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairRecord:
+    """How often `first` was preferred to `second`, and the other way round."""
+
+    first: str
+    second: str
+    wins: int
+    ties: int
+    losses: int
+
+
+def win_rates(votes: Iterable[Vote], *, by_settings: bool = False) -> list[WinRate]:
+    """One row a model, the best first; `by_settings` tells a model apart by temperature and top-k."""
+    tallies: dict[str, _Tally] = {}
+    for vote in votes:
+        names = [_name(answer, by_settings) for answer in vote.answers]
+        taking_part: set[str] = set()
+        for first, second, result in _comparisons(vote, names):
+            tallies.setdefault(first, _Tally()).results[result] += 1
+            tallies.setdefault(second, _Tally()).results[-result] += 1
+            taking_part |= {first, second}
+        for name in taking_part:
+            tallies[name].votes += 1
+            tallies[name].all_bad += vote.all_bad
+    rows = [tally.row(name) for name, tally in tallies.items()]
+    return sorted(rows, key=lambda row: (-row.rate, -row.votes, row.model))
+
+
+def pair_records(votes: Iterable[Vote], *, by_settings: bool = False) -> list[PairRecord]:
+    """One row for each two models that were compared, most comparisons first."""
+    counts: dict[tuple[str, str], dict[int, int]] = {}
+    for vote in votes:
+        names = [_name(answer, by_settings) for answer in vote.answers]
+        for first, second, result in _comparisons(vote, names):
+            if second < first:
+                first, second, result = second, first, -result
+            counts.setdefault((first, second), {1: 0, 0: 0, -1: 0})[result] += 1
+    rows = [PairRecord(*pair, found[1], found[0], found[-1]) for pair, found in counts.items()]
+    return sorted(rows, key=lambda row: (-(row.wins + row.ties + row.losses), row.first, row.second))
+
+
+def wilson_interval(rate: float, count: int, z: float = Z95) -> tuple[float, float]:
+    """The Wilson score interval of a proportion `rate` seen in `count` trials; 0 to 1 for none.
+
+    For outcomes between 0 and 1, as ties are, it is on the safe side: their variance is at most that of a
+    win or loss with the same mean.
+    """
+    if count < 1:
+        return 0.0, 1.0
+    square = z * z / count
+    middle = (rate + square / 2) / (1 + square)
+    half = z * math.sqrt(rate * (1 - rate) / count + square / (4 * count)) / (1 + square)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.results = {1: 0, 0: 0, -1: 0}
+        self.votes = self.all_bad = 0
+
+    def row(self, name: str) -> WinRate:
+        wins, ties, losses = self.results[1], self.results[0], self.results[-1]
+        rate = (wins + ties / 2) / (wins + ties + losses)
+        low, high = wilson_interval(rate, self.votes)
+        return WinRate(name, self.votes, wins, ties, losses, self.all_bad, rate, low, high)
+
+
+def _comparisons(vote: Vote, names: list[str]) -> Iterable[tuple[str, str, int]]:
+    """Pairs of different models, and 1 where the first was preferred, 0 for a tie."""
+    if vote.winner is None:
+        for at, first in enumerate(names):
+            yield from ((first, second, 0) for second in names[at + 1 :] if first != second)
+        return
+    best = names[vote.winner]
+    yield from ((best, name, 1) for name in names if name != best)
+
+
+def _name(answer: VotedAnswer, by_settings: bool) -> str:
+    name = answer.model or "unknown"
+    if not by_settings:
+        return name
+    return f"{name} · temperature {answer.temperature:g} · top-k {answer.top_k}"
