@@ -132,6 +132,11 @@ class Pane(PaneWork):
         """Ends the answer, or the opening, that is under way; what came of it stays."""
         if self.state.is_busy and self._task is not None:
             self._task.cancel()
+        elif self.state.kind == "choosing":
+            if self._wanted is not None:
+                self._wanted[0].failure = "stopped"
+            self._wanted = None
+            self._become("closed")
 
     def clear(self) -> None:
         """Begins a new conversation. Raises `UserError` during an answer."""
