@@ -34,6 +34,9 @@ class ChatCliOptions(AnsweringOptions):
     prompt: str = option(
         "", "Ask this, print the answer, and end; - reads the question from stdin", short="-p"
     )
+    prompts: str = option(
+        "", "Ask each prompt of this file (text or .jsonl) and write a line of JSON for each", path=True
+    )
     json: bool = option(False, "With -p or stdin: one line of JSON instead of the answer's text")
     load: str = option("", "Go on with a saved conversation", path=True)
     system: str = option("", "System message: what the model is told first", group="Answers")

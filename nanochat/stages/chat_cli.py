@@ -1,6 +1,6 @@
 """`nanochat chat_cli`: talk to a checkpoint, or to any OpenAI-compatible server, in the terminal.
 
-No run: it makes no run directory. `-p TEXT`, and text on stdin, ask one question and end.
+No run: it makes no run directory. `-p TEXT`, and text on stdin, ask one question and end; `--prompts FILE` asks many.
 """
 
 import asyncio
@@ -20,9 +20,10 @@ from nanochat.serve import chat_log
 from nanochat.serve.chat import Chat
 from nanochat.serve.client import ChatClient
 from nanochat.serve.conversation import AnswerSettings, Conversation
+from nanochat.serve.prompt_file import load_prompts
 from nanochat.serve.terminal.commands import Commands
 from nanochat.serve.terminal.models import Models, ServerModels
-from nanochat.serve.terminal.one_shot import answer_as_json, answer_once
+from nanochat.serve.terminal.one_shot import answer_as_json, answer_once, answer_prompts
 
 MAX_STDIN_BYTES = 16 << 20
 """The largest question that is read from stdin."""
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given, layout = parse(parser(), argv)
     options = collect(ChatCliOptions, given)
     check(options, set(vars(given)))
-    question = read_question(options)
+    question = "" if options.prompts else read_question(options)
     return asyncio.run(run(options, layout, question, SAMPLING & set(vars(given))))
 
 
@@ -58,6 +59,8 @@ def check(options: ChatCliOptions, given: set[str]) -> None:
             f"--{min(named).replace('_', '-')} is for a checkpoint of this machine, --url for a server",
             "with --url choose by --model",
         )
+    if options.prompts and (named := {"prompt", "load"} & given):
+        raise UserError(f"--{min(named)} and --prompts exclude each other", "give one of them")
     if "prompt" in given and not options.prompt.strip():
         raise UserError("-p: the question is empty")
 
@@ -100,11 +103,14 @@ async def run(options: ChatCliOptions, layout: Layout, question: str, given: set
         options.max_tokens,
         None if options.seed < 0 else options.seed,
     )
-    if not question:
+    prompts = load_prompts(layout.resolve(options.prompts)) if options.prompts else []
+    if not question and not prompts:
         print("opening the model…", file=screen(), flush=True)
     async with open_models(options, layout) as models:
         model = await models.open(options.model if options.url else "")
         chat = Chat(models.client, model, settings, conversation, given)
+        if prompts:
+            return await answer_prompts(chat, prompts, sys.stdout, sys.stderr)
         if options.json:
             await answer_as_json(chat, question, sys.stdout)
         elif question:

@@ -1,6 +1,6 @@
-"""One question, one answer: for scripts and pipes."""
+"""One question, one answer, or a file of them: for scripts and pipes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -8,6 +8,7 @@ from nanochat.common.errors import Exit, UserError
 from nanochat.serve.answer import Answer
 from nanochat.serve.chat import Chat
 from nanochat.serve.chat_log import safe_json
+from nanochat.serve.prompt_file import Prompt
 from nanochat.serve.terminal.screen import PlainAnswer
 
 
@@ -26,6 +27,26 @@ async def answer_as_json(chat: Chat, question: str, out: TextIO) -> None:
     answer = await chat.ask(question)
     with writing_the_answer():
         print(safe_json(document(answer)), file=out, flush=True)
+
+
+async def answer_prompts(chat: Chat, prompts: Sequence[Prompt], out: TextIO, err: TextIO) -> int:
+    """Writes a line of JSON to `out` for the answer to each prompt, one that failed with its `error`; returns
+    the exit code. A system message of the chat stands before the prompts that have none."""
+    system, failed = chat.conversation.system, 0
+    for number, prompt in enumerate(prompts, 1):
+        chat.start(prompt.before if prompt.before.system else prompt.before.with_system(system))
+        error = ""
+        try:
+            await chat.ask(prompt.question)
+        except UserError as fault:
+            error, failed = str(fault), failed + 1
+            print(f"prompt {number}: {error}", file=err, flush=True)
+        answer = chat.latest
+        assert answer is not None  # of this prompt, however far it came
+        with writing_the_answer():
+            found = document(answer) | ({"error": error} if error else {})
+            print(safe_json({"prompt": number, **found}), file=out, flush=True)
+    return Exit.FAILED if failed else Exit.OK
 
 
 @contextmanager

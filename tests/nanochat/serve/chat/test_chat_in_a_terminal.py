@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stub_server import END, StubServer, chunk, text
+from stub_server import END, StubServer, chunk, error, text
 
 from bench.parts.terminal import Terminal, available
 from nanochat.cli import main as nanochat
@@ -290,6 +290,41 @@ def test_one_question_from_stdin_and_as_json(stub: StubServer, tmp_path: Path) -
     assert (document["finish_reason"], document["settings"]["seed"]) == ("stop", 5)
     done = ask(stub, tmp_path, "-p", "-", stdin="from stdin")
     assert (done.stdout, done.stderr) == ("It is\x1b 42.\n", "⚙ 6*7\n  → 42\n")
+
+
+def test_a_file_of_prompts_gives_a_line_of_json_each(
+    stub: StubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub.answer = lambda body: (
+        error(400, "not this one") if body["messages"][-1]["content"] == "two" else [text("yes"), END]
+    )
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("one\nmore\n---\ntwo\n---\nthree\n", encoding="utf-8")
+    words = [
+        "chat_cli",
+        "--url",
+        stub.url,
+        "--base-dir",
+        str(tmp_path),
+        "--system",
+        "be brief",
+        "--seed",
+        "3",
+    ]
+    assert nanochat([*words, "--prompts", str(prompts)]) == 1
+    told = capsys.readouterr()
+    lines = [json.loads(line) for line in told.out.splitlines()]
+    assert [(line["prompt"], line["question"], line["answer"]) for line in lines] == [
+        (1, "one\nmore", "yes"),
+        (2, "two", ""),
+        (3, "three", "yes"),
+    ]
+    assert "not this one" in lines[1]["error"] and "error" not in lines[0]
+    assert told.err.startswith("prompt 2: ") and told.err.count("\n") == 1
+    # Each is asked by itself, after the system message.
+    assert [len(request["messages"]) for request in stub.requests] == [2, 2, 2]
+    assert nanochat([*words, "--prompts", str(prompts), "-p", "q"]) == 2
+    assert nanochat([*words, "--prompts", str(tmp_path / "none.txt")]) == 2
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
