@@ -1,6 +1,7 @@
 """`nanochat chat_cli`: talk to a checkpoint, or to any OpenAI-compatible server, in the terminal.
 
-No run: it makes no run directory. `-p TEXT`, and text on stdin, ask one question and end; `--prompts FILE` asks many.
+No run: it makes no run directory. `-p TEXT`, and text on stdin, ask one question and end; `--prompts FILE`
+asks many.
 """
 
 import asyncio

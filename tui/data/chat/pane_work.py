@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ class PaneWork:
         """The system message, "" for none."""
         self.tree = TurnTree()
         self.state = PaneState("closed")
+        self.state_since = time.monotonic()
+        """When the state became of its kind (monotonic time, s): for "waiting 12 s"."""
         self.version = 0
         self.offers: Sequence[Any] = ()
         """`remote.fleet.services.DeviceOffer`s to choose from while the state is `choosing`."""
@@ -214,6 +217,8 @@ class PaneWork:
             self._become(kind, line)
 
     def _become(self, kind: PaneStateKind, line: str = "") -> None:
+        if kind != self.state.kind:
+            self.state_since = time.monotonic()
         self.state = PaneState(kind, line)
         self._changed()
 
