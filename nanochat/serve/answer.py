@@ -1,5 +1,7 @@
 """An answer as it comes: its text, its tokens, and how fast they came."""
 
+from __future__ import annotations
+
 from array import array
 from dataclasses import dataclass, field
 
