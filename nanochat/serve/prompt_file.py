@@ -108,8 +108,9 @@ def _from_object(document: dict[str, object]) -> Prompt:
     for place in range(at, len(messages) - 1, 2):
         question, answer = _of_role(messages, place, "user"), _of_role(messages, place + 1, "assistant")
         turns.append(Turn(_text(question, place), _parts(answer, place + 1)))
-    question = _text(_of_role(messages, len(messages) - 1, "user"), len(messages) - 1)
-    return Prompt(question, Conversation(Conversation.new().started, system, tuple(turns)))
+    last = len(messages) - 1
+    asked = _text(_of_role(messages, last, "user"), last)
+    return Prompt(asked, Conversation(Conversation.new().started, system, tuple(turns)))
 
 
 def _of_role(messages: list[object], place: int, role: str) -> dict[str, object]:

@@ -143,7 +143,11 @@ def test_the_lens_shows_what_a_model_cut_after_each_layer_would_say(
         best = expected[place].topk(3)
         assert [token for token, _ in layers[-1]] == best.indices.tolist()
         assert [logprob for _, logprob in layers[-1]] == pytest.approx(best.values.tolist(), abs=1e-4)
-    assert lens(model, ids, 3, [7, 2]) == [shown[7], shown[2]]
+    for layers, all_layers in zip(lens(model, ids, 3, [7, 2]), (shown[7], shown[2]), strict=True):
+        for layer, expected_layer in zip(layers, all_layers, strict=True):
+            assert list(layer) == [
+                (token, pytest.approx(logprob, abs=1e-4)) for token, logprob in expected_layer
+            ]
     if n_layer == 5:
         # Without attention and MLP later layers change nothing but the λs' mix, which is undone here.
         with torch.no_grad():

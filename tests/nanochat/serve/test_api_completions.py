@@ -293,7 +293,10 @@ async def test_the_lens_shows_every_layers_guess_at_every_place(api: ServedApi) 
         assert shown == [[(token, pytest.approx(logprob)) for token, logprob in layer] for layer in layers]
     assert document["system_fingerprint"] == "base@5"
     some = {"model": "base", "prompt": "hello", "positions": [1], "top_k": 3}
-    assert (await api.client.post("/v1/lens", json=some)).json()["places"] == [document["places"][1]]
+    (place,) = (await api.client.post("/v1/lens", json=some)).json()["places"]
+    assert (place["position"], place["id"]) == (1, ids[1])
+    shown = [[(guess["id"], guess["logprob"]) for guess in layer] for layer in place["layers"]]
+    assert shown == [[(token, pytest.approx(logprob)) for token, logprob in layer] for layer in expected[1]]
 
 
 @pytest.mark.parametrize(

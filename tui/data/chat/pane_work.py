@@ -76,6 +76,7 @@ class PaneWork:
         if before is not None:
             before.cancel()
         self._task = asyncio.create_task(self._work(before, again), name=f"chat pane {self.target}")
+        self._task.add_done_callback(self._stopped)
         if again or self._connection is None:
             self._become("opening", "connecting")
         else:
@@ -96,9 +97,6 @@ class PaneWork:
                     if self._wanted is wanted:
                         self._wanted = None
             self._settle("idle")
-        except asyncio.CancelledError:
-            self._give_up("stopped")
-            self._settle("idle" if self._connection is not None else "closed")
         except UserError as error:
             self._fail(self._explained(error))
         except Exception as error:
@@ -106,6 +104,12 @@ class PaneWork:
             self._fail(UserError(f"the pane failed: {type(error).__name__}: {one_line(str(error))}"))
             handler = {"message": "a chat pane failed", "exception": error, "task": self._task}
             asyncio.get_running_loop().call_exception_handler(handler)
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        """After the task's end; a task that is cancelled at once never gets to say itself that it was."""
+        if task is self._task and task.cancelled():
+            self._give_up("stopped")
+            self._become("idle" if self._connection is not None else "closed")
 
     async def _connect(self) -> Connection:
         found = await connect(
@@ -184,9 +188,9 @@ class PaneWork:
         if offers := getattr(error, "offers", None):
             self.offers = offers
             self._settle("choosing", error.message)  # a question waits for the choice
-        else:
+        elif self._is_current:
             self._give_up(str(error))
-            self._settle("failed", str(error))
+            self._become("failed", str(error))
 
     def _explained(self, error: UserError) -> UserError:
         """The error, or why the service is gone that it comes from."""
@@ -198,7 +202,7 @@ class PaneWork:
 
     def _give_up(self, line: str) -> None:
         """Notes at the question that waits why it gets no answer."""
-        if self._is_current and self._wanted is not None:
+        if self._wanted is not None:
             self._wanted[0].failure = line
             self._wanted = None
 

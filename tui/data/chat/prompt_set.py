@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +15,7 @@ from nanochat.serve.prompt_file import Prompt, load_prompts
 from tui.data.chat.coalescer import Coalescer
 from tui.data.chat.connection import Connection
 from tui.data.chat.pane import Pane
-from tui.data.chat.prompt_table import write_table
+from tui.data.chat.prompt_table import Cell, PromptTable
 from tui.data.chat.target import short_name
 
 __all__ = ["AT_ONCE", "Cell", "Prompt", "PromptRun", "load_prompts"]
@@ -24,21 +23,6 @@ __all__ = ["AT_ONCE", "Cell", "Prompt", "PromptRun", "load_prompts"]
 AT_ONCE = 4
 """Prompts that a pane is asked at a time: a server answers several in one batch."""
 CHANGE_SECONDS = 0.1
-
-
-@dataclass
-class Cell:
-    """One answer of the table; `line` says what went wrong."""
-
-    state: Literal["waiting", "running", "done", "failed", "stopped"] = "waiting"
-    answer: str = ""
-    """The text, without tool calls."""
-    tokens: int | None = None
-    seconds: float | None = None
-    finish_reason: str = ""
-    model: str = ""
-    seed: int | None = None
-    line: str = ""
 
 
 class PromptRun:
@@ -94,7 +78,8 @@ class PromptRun:
 
     def save(self, path: Path) -> None:
         """Writes the table by the name's end: .md, .csv or .json. Blocks. Raises `UserError`."""
-        write_table(self, path)
+        settings = [vars(pane.settings) for pane in self.panes]
+        PromptTable(self.names, settings, self.prompts, self.cells).save(path)
 
     async def _column(self, number: int) -> None:
         pane = self.panes[number]

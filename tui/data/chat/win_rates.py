@@ -88,7 +88,8 @@ def wilson_interval(rate: float, count: int, z: float = Z95) -> tuple[float, flo
     square = z * z / count
     middle = (rate + square / 2) / (1 + square)
     half = z * math.sqrt(rate * (1 - rate) / count + square / (4 * count)) / (1 + square)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At 0 and 1 the bound is the rate itself, and rounding must not pass it.
+    return max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half))
 
 
 class _Tally:

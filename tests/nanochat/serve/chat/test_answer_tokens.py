@@ -15,13 +15,13 @@ from nanochat.serve.conversation import AnswerSettings, Part
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
-    max_leaves=12,
+    max_leaves=6,
 )
 FIELDS = st.sampled_from(
     ["content", "tokens", "token_logprobs", "top_logprobs", "token", "logprob", "bytes", "index", "text"]
 )
 SHAPED = st.recursive(
-    JSON, lambda inner: st.dictionaries(FIELDS, inner) | st.lists(inner, max_size=4), max_leaves=20
+    JSON, lambda inner: st.dictionaries(FIELDS, inner) | st.lists(inner, max_size=3), max_leaves=12
 )
 
 
