@@ -143,11 +143,15 @@ async def test_tokens_are_counted_by_what_each_server_says_of_them(
 async def test_a_model_that_thinks_first_is_said_to_think(panes: Panes, stub: StubServer) -> None:
     thought = chunk(delta={"reasoning_content": "hm"}, logprobs={"content": [entry("hm")]})
     other_server(stub)
-    stub.answer = lambda body: [thought, 0.05, token("so"), END]
+    stub.answer = lambda body: [thought, 30.0, END]
     pane = endpoint(panes, stub.url)
     node = pane.ask("hello")
     await panes.until(lambda: node.answer is not None and node.answer.is_thinking)
+    assert pane.state.kind == "streaming"
+    pane.stop()
     await panes.answered(pane)
+    stub.answer = lambda body: [thought, token("so"), END]
+    node = await panes.answered(pane, pane.edit("hello"))
     assert node.answer is not None and not node.answer.is_thinking
     assert [one.text for one in node.answer.tokens] == ["so"]
 
