@@ -7,6 +7,7 @@ one is said in a line and costs that run only. Fields that the agent only passes
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 LIVE = frozenset(("created", "starting", "running"))
 ENDED = frozenset(("succeeded", "failed", "stopped", "lost"))
 SERVICE_STATUSES = frozenset(("starting", "ready", "ending", "failed"))
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 LONGEST_GRACE = 86400.0
 MOST_DEPTH = 40
 _PID = (1 << 31) - 1
@@ -25,15 +27,19 @@ _LATEST = 1e11
 def run_fault(run_id: str, run: Json) -> str:
     """What is wrong with a `run.json` in the folder called `run_id`, or ""."""
     plan = run.get("plan")
-    needs = plan.get("needs") if isinstance(plan, dict) else None
     fine = {
         "stage": _is_text(run.get("stage", "")),
         "argv": _is_texts(run.get("argv", [])),
         "host": _is_text(run.get("host", "")),
         "plan": plan is None or isinstance(plan, dict),
-        "needs": needs is None or _is_texts(needs),
+        "needs": not isinstance(plan, dict) or _are_run_ids(plan.get("needs")),
     }
     return _named("run.json", run_id, run, fine)
+
+
+def needs_of(run: Json) -> list[str]:
+    """The ids of the runs that a run waits for, of a `run.json` without fault."""
+    return list((run.get("plan") or {}).get("needs") or ())
 
 
 def state_fault(run_id: str, state: Json) -> str:
@@ -104,6 +110,15 @@ def service_state_fault(service_id: str, state: Json) -> str:
     return _named("state.json", service_id, state, fine, "id")
 
 
+def activity_fault(run_id: str, activity: Json) -> str:
+    """What is wrong with an `activity.json`, or ""."""
+    fine = {
+        "doing": isinstance(activity.get("doing"), str),
+        "pid": activity.get("pid") is not None and _is_whole(activity.get("pid"), 1, _PID),
+    }
+    return _named("activity.json", run_id, activity, fine)
+
+
 def is_grace(value: object) -> bool:
     """Whether `value` is a number of seconds to wait between two signals."""
     return _is_number(value) and 0 <= value <= LONGEST_GRACE  # type: ignore[operator]
@@ -144,6 +159,12 @@ def _is_text(value: object) -> bool:
 
 def _is_texts(value: object) -> bool:
     return value is None or (isinstance(value, list) and all(isinstance(word, str) for word in value))
+
+
+def _are_run_ids(value: object) -> bool:
+    return value is None or (
+        isinstance(value, list) and all(isinstance(word, str) and RUN_ID.fullmatch(word) for word in value)
+    )
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:

@@ -66,9 +66,14 @@ def read_json(path: Path) -> Json | None:
     return content if isinstance(content, dict) and not too_deep(content) else None
 
 
+def as_bytes(content: Json) -> bytes:
+    """A document as it is written. Half a surrogate pair is no text of UTF-8: it stays the escape it was."""
+    return json.dumps(content, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
+
+
 def write_json(path: Path, content: Json, mode: int = 0o644) -> None:
     """Replaces `path` atomically: temp file beside it, fsync, rename, fsync folder. Raises OSError."""
-    raw = json.dumps(content, ensure_ascii=False, indent=1).encode() + b"\n"
+    raw = as_bytes(content) + b"\n"
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=str(path.parent))
     try:
         try:

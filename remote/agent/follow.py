@@ -173,15 +173,14 @@ class Follower:
         orphans, unsupervised = [], []
         for track in tracks:
             try:
-                whole = track.refresh()
-            except Exception:  # told where its state is
+                if not track.refresh() or track.run is None or track.state is None:
+                    continue
+                if recovery.is_orphan(track.directory, track.run, track.state):
+                    orphans.append(track.directory.run_id)
+                elif recovery.is_unsupervised(track.run, track.state):
+                    unsupervised.append(track.directory)
+            except Exception:  # that run's alone; where its documents are at fault, its state says so
                 continue
-            if not whole or track.run is None or track.state is None:
-                continue
-            if recovery.is_orphan(track.directory, track.run, track.state):
-                orphans.append(track.directory.run_id)
-            elif recovery.is_unsupervised(track.run, track.state):
-                unsupervised.append(track.directory)
         if not first_look:  # one glance (`runs ls`) starts nothing
             self._sample(unsupervised, now)
         problems = recovery.recover(self.runs, orphans)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import logs, procs, spawn
-from .files import open_regular
+from .files import AgentError, open_regular
 from .outcome import Exited, outcome_of
 from .rundirs import ENDED, RunDir, disk_is_full
 from .stop_signals import Escalation, puts_off_kill
@@ -31,13 +31,16 @@ FULL = "the disk is full: the agent waits for space"
 class Job:
     """The run in `directory`, whose lock the supervisor holds through `lock`.
 
-    `log` takes a line for the supervisor's own log.
+    `log` takes a line for the supervisor's own log. Raises AgentError when its documents cannot be used.
     """
 
     def __init__(self, directory: RunDir, lock: int, supervisor: Json, log: Callable[[str], None]) -> None:
+        run, state = directory.read_run(), directory.read_state()
+        if run is None or state is None:
+            raise AgentError(directory.fault() or "its documents cannot be read", "damaged")
         self.directory = directory
-        self.run = directory.read_run() or {}
-        self.state = directory.read_state() or {}
+        self.run = run
+        self.state = state
         self.launch = directory.read_launch()
         self.lock = lock
         self.log = log
@@ -251,8 +254,7 @@ class Job:
     def _has_gone(self) -> bool:
         pid = self.state["pid"]
         if not self._own:
-            same_boot = self.state.get("boot_id") == procs.boot_id()
-            return not (same_boot and procs.alive(pid, self.state.get("pid_start")))
+            return not (self.state.get("boot_id") == procs.boot_id() and procs.lives(self.state))
         if not hasattr(os, "waitid"):
             return self._reap(pid)
         # WNOWAIT leaves the zombie: its pid, and so its group's id, cannot be reused while we clean up

@@ -138,7 +138,8 @@ class SeqLog:
     def append(self, kind: str, data: Json) -> None:
         """Writes one event. Raises OSError, with the file cut back to its last whole line."""
         event = {"seq": self.seq, "t": round(time.time(), 3), "kind": kind, "data": data}
-        raw = json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        line = json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        raw = line.encode("utf-8", "backslashreplace") + b"\n"
         try:
             written = os.write(self.descriptor, raw)
         except OSError:

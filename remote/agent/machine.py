@@ -61,7 +61,7 @@ def belongs(state: Json, host: str) -> bool:
     id and different names: the boot, the namespace of the pids, or a heartbeat tell them apart.
     """
     here = state.get("boot_id") == procs.boot_id()
-    if here and (_lives(state) or _lives(state.get("supervisor"))):
+    if here and (procs.lives(state) or procs.lives(state.get("supervisor"))):
         return True
     same_name = host == os.uname().nodename
     theirs, ours = state.get("machine"), machine_id()
@@ -75,9 +75,3 @@ def belongs(state: Json, host: str) -> bool:
         return state.get("pid_ns") in (None, "", pid_namespace())
     beat = state.get("heartbeat")
     return not isinstance(beat, (int, float)) or time.time() - beat > ELSEWHERE_SILENCE
-
-
-def _lives(process: object) -> bool:
-    if not isinstance(process, dict):
-        return False
-    return procs.alive(process.get("pid"), process.get("pid_start"))

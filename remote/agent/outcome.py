@@ -33,8 +33,8 @@ def outcome_of(exited: Exited | None, stage_end: Json | None, stop_asked: bool, 
     `exited` is None when nobody could wait for the process (its supervisor had died). The stage's own
     `stage_end` event then decides, and without one the run is lost. `console` is its last printed line.
     """
-    said = str(stage_end.get("status", "")) if stage_end else ""
-    error = str(stage_end.get("error") or "") if stage_end else ""
+    said = _text(stage_end, "status")
+    error = _text(stage_end, "error")
     if said == "succeeded":
         clean = exited is None or exited.exit_code == 0
         return Outcome("succeeded", "" if clean else f"reported success, then {exited}")
@@ -50,3 +50,8 @@ def outcome_of(exited: Exited | None, stage_end: Json | None, stop_asked: bool, 
     if exited.exit_code == 0:
         return Outcome("succeeded", "")
     return Outcome("failed", f"{exited}: {console}" if console else str(exited))
+
+
+def _text(stage_end: Json | None, field: str) -> str:
+    value = stage_end.get(field) if stage_end else None
+    return value if isinstance(value, str) else ""

@@ -9,7 +9,10 @@ import contextlib
 import os
 import signal
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MARK = "NANOCHAT_AGENT_STAGE"
 DEAD_STATES = ("Z", "X", "x")
@@ -63,6 +66,15 @@ def alive(pid: int | None, start: int | None) -> bool:
     except PermissionError:
         return True  # another user's, in a /proc that hides it
     return not Path("/proc/self/stat").exists()
+
+
+def lives(told: Mapping[str, Any] | None) -> bool:
+    """True while the process runs that a document tells by `pid` and `pid_start`.
+
+    Where start times can be read, a pid without one names nobody.
+    """
+    pid, start = (told or {}).get("pid"), (told or {}).get("pid_start")
+    return alive(pid, start) and (start is not None or start_time(os.getpid()) is None)
 
 
 def mark_of(run_dir: Path, attempt: int) -> str:

@@ -23,14 +23,12 @@ TAKE_OVER_PATIENCE = 5.0  # whoever follows the host waits with us
 
 def supervised(state: Json) -> bool:
     """True while the supervisor named in `state` lives."""
-    keeper = state.get("supervisor") or {}
-    return procs.alive(keeper.get("pid"), keeper.get("pid_start"))
+    return procs.lives(state.get("supervisor"))
 
 
 def stage_alive(state: Json) -> bool:
     """True while the stage's own process lives, on this boot of this machine."""
-    same_boot = state.get("boot_id") == procs.boot_id()
-    return same_boot and procs.alive(state.get("pid"), state.get("pid_start"))
+    return state.get("boot_id") == procs.boot_id() and procs.lives(state)
 
 
 def host_of(run: Json, state: Json) -> str:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import re
 import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import documents, machine
-from .files import DISK_FULL, AgentError, fsync_dir, open_regular, read_json, write_all, write_json
+from .files import DISK_FULL, AgentError, as_bytes, fsync_dir, open_regular, read_json, write_all, write_json
 from .locks import holder, is_shared, lock_file
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ SCHEMA = 1
 ENDED = documents.ENDED
 STREAMS = ("events.jsonl", "telemetry.jsonl")
 SIZED = ("events.jsonl", "telemetry.jsonl", "console.log")
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+RUN_ID = documents.RUN_ID
 SPARE_SIZE = 4096
 LOCK_PATIENCE = 30.0
 PRIVATE, SHARED_FOLDER = 0o700, 0o2770
@@ -91,7 +89,7 @@ class RunDir:
 
     def read_activity(self) -> Json | None:
         """What the stage says it is doing (`nanochat.run.activity`)."""
-        return read_json(self.path / "activity.json")
+        return self._read("activity.json", documents.activity_fault)
 
     def forget(self, *names: str) -> None:
         """Removes files that have served, if they are there."""
@@ -106,7 +104,7 @@ class RunDir:
 
     def write_state_on_full_disk(self, state: Json) -> None:
         """Replaces `state.json` out of the reserved blocks. Raises OSError when they are used up."""
-        raw = json.dumps(state, ensure_ascii=False, indent=1).encode()
+        raw = as_bytes(state)
         if len(raw) >= SPARE_SIZE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         spare = self.path / ".state.spare"

@@ -61,8 +61,8 @@ def puts_off_kill(directory: RunDir, overdue: float) -> str:
     activity = directory.read_activity()
     if activity is None:
         return ""
-    doing, pid = activity.get("doing"), activity.get("pid")
-    if not isinstance(doing, str) or not isinstance(pid, int) or not procs.alive(pid, None):
+    doing = str(activity["doing"])
+    if not procs.alive(activity["pid"], None):
         return ""
     if doing == SAVING or overdue < PATIENCE.get(doing, 0.0):
         return doing
