@@ -61,7 +61,8 @@ class RunRow:
     from here, which alone are passed on again. `problem` is one line about files of the run that are damaged
     or cannot be read, empty where nothing is wrong. `archived` runs are left out of lists. `here` is False
     for a run of another machine that shares this host's base directory. Of the run's event log `read_bytes`
-    have been read here, and the host holds `size_bytes`.
+    have been read here, and the host holds `size_bytes`. Its times are those of the host's clock, which is
+    `clock_ahead` seconds ahead of ours.
     """
 
     key: str
@@ -106,6 +107,7 @@ class RunRow:
     here: bool = True
     read_bytes: int = 0
     size_bytes: int = 0
+    clock_ahead: float = 0.0
 
     @property
     def partial(self) -> bool:
@@ -260,9 +262,10 @@ def host_time(run: RunRow, link: Link | None, now: float) -> float:
     """What the clock of a run's host shows at `now` (ours), or showed when the host was last heard.
 
     Everything that a run notes is told by its host's clock, which need not be ours: how long it has taken is
-    the difference of two times of that clock.
+    the difference of two times of that clock. Of another machine, which shares that host's disk, only the
+    heartbeat is known.
     """
-    if link is not None and link.status == "up":
+    if link is not None and link.status == "up" and run.here:
         return now + link.clock_ahead
     return run.heartbeat or run.last_contact
 

@@ -100,6 +100,7 @@ class StandaloneState:
             "pid_start": process_start(os.getpid()),
             "boot_id": boot_id(),
             "heartbeat": now,
+            "disk_ahead": None,
             "started_at": now,
             "ended_at": None,
             "exit_code": None,
@@ -115,9 +116,11 @@ class StandaloneState:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
-            self.fields["heartbeat"] = time.time()
-            with contextlib.suppress(UserError):  # a full disk must not end the training
+            now = self.fields["heartbeat"] = time.time()
+            with contextlib.suppress(UserError, OSError):  # a full disk must not end the training
                 _write_json(self.path, self.fields)
+                # for the next: how far the clock of a disk that other machines share is ahead of ours
+                self.fields["disk_ahead"] = round(self.path.stat().st_mtime - now, 1)
 
     def end(self, status: str, error: str, exit_code: int, *, patience: float = 0.0) -> str:
         """Writes how the stage ended: succeeded, failed or stopped, why, and with what exit code.

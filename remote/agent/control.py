@@ -116,9 +116,9 @@ def ls(base: Path, only: list[str] | None = None) -> Json:
     listed = [
         {
             "run_id": run_id,
-            "here": recovery.is_local(run, state),
+            "here": recovery.is_local(runs.get(run_id), run, state),
             "run": run,
-            "state": recovery.displayed_state(run, state),
+            "state": recovery.displayed_state(runs.get(run_id), run, state),
             "sizes": runs.get(run_id).sizes(),
         }
         for run_id, (run, state) in entries.items()
@@ -161,11 +161,11 @@ def stop(base: Path, run_id: str, grace: float) -> Json:
     runs = Runs(base)
     directory = runs.existing(run_id)
     ls(base, [run_id])
-    state = recovery.displayed_state(directory.read_run() or {}, directory.read_state() or {})
+    run = directory.read_run() or {}
+    state = recovery.displayed_state(directory, run, directory.read_state() or {})
     if state.get("status") in ENDED:
         return {"state": state}
-    run = directory.read_run() or {}
-    if not recovery.is_local(run, state):
+    if not recovery.is_local(directory, run, state):
         raise AgentError(f"{run_id} runs on {recovery.host_of(run, state)}: stop it there", "elsewhere")
     try:
         write_json(directory.path / "stop.json", {"grace": grace, "t": time.time()})
@@ -212,7 +212,7 @@ def resume(base: Path, content: Json) -> Json:
 def _refuse_live(directory: RunDir) -> Json:
     """The state of an ended run. Raises AgentError for one that has not ended."""
     state = directory.read_state() or {}
-    status = recovery.displayed_state(directory.read_run() or {}, state).get("status")
+    status = recovery.displayed_state(directory, directory.read_run() or {}, state).get("status")
     if status not in ENDED:
         raise AgentError(f"run {directory.run_id} is {status}: stop it first", "alive")
     return state

@@ -54,6 +54,7 @@ def state_fault(run_id: str, state: Json) -> str:
         "host": _is_text(state.get("host", "")),
         "heartbeat": _is_moment(state.get("heartbeat")),
         "started_at": _is_moment(state.get("started_at")),
+        "disk_ahead": _is_span(state.get("disk_ahead")),
         "events_offset": _is_whole(state.get("events_offset"), 0, _INT64),
         "supervisor": keeper is None or (isinstance(keeper, dict) and _is_process(keeper)),
     }
@@ -174,6 +175,10 @@ def _is_whole(value: object, low: int, high: int) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_span(value: object) -> bool:
+    return value is None or (_is_number(value) and -_LATEST < value < _LATEST)  # type: ignore[operator]
 
 
 def _is_moment(value: object) -> bool:

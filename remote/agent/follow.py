@@ -177,7 +177,7 @@ class Follower:
                     continue
                 if recovery.is_orphan(track.directory, track.run, track.state):
                     orphans.append(track.directory.run_id)
-                elif recovery.is_unsupervised(track.run, track.state):
+                elif recovery.is_unsupervised(track.directory, track.run, track.state):
                     unsupervised.append(track.directory)
             except Exception:  # that run's alone; where its documents are at fault, its state says so
                 continue
@@ -211,10 +211,10 @@ class Follower:
                 yield {"type": "problem", "run_id": run_id, "error": fault, "damaged": True}
             return
         track.reported = ""
-        seen = recovery.displayed_state(track.run, track.state)
+        seen = recovery.displayed_state(track.directory, track.run, track.state)
         if seen != track.shown:
             track.shown = seen
-            here = recovery.is_local(track.run, track.state)
+            here = recovery.is_local(track.directory, track.run, track.state)
             frame = {"type": "state", "run_id": run_id, "here": here, "run": track.run, "state": seen}
             yield dict(frame, sizes=track.directory.sizes())
 

@@ -93,6 +93,7 @@ class Job:
         try:
             self.directory.write_state(clean)
             self.state = clean
+            self.state["disk_ahead"] = self.directory.disk_ahead(clean.get("heartbeat") or 0.0)
             self.unsaved = False
         except OSError as error:
             self._save_on_full_disk(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tempfile
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 ELSEWHERE_SILENCE = 60.0
+DISK_CLOCK_SECONDS = 60.0
 _FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 
 
@@ -50,11 +52,43 @@ def identity() -> Json:
         "machine": machine_id(),
         "pid_ns": pid_namespace(),
         "boot_id": procs.boot_id(),
+        "disk_ahead": None,
     }
 
 
-def belongs(state: Json, host: str) -> bool:
-    """True for an attempt of this machine; `host` is the name it was started under.
+_disk_ahead: dict[str, tuple[float, float]] = {}
+
+
+def disk_ahead(folder: Path) -> float:
+    """Seconds that the clock which stamps files in `folder` is ahead of ours; 0 where we may not write there.
+
+    Machines that share a disk share that clock, whatever their own show.
+    """
+    measured, ahead = _disk_ahead.get(str(folder), (-DISK_CLOCK_SECONDS, 0.0))
+    now = time.monotonic()
+    if now - measured >= DISK_CLOCK_SECONDS:
+        try:
+            with tempfile.TemporaryFile(dir=str(folder), prefix=".clock-") as file:
+                ahead = os.fstat(file.fileno()).st_mtime - time.time()
+        except OSError:
+            ahead = 0.0
+        _disk_ahead[str(folder)] = now, ahead
+    return ahead
+
+
+def silence(state: Json, folder: Path) -> float:
+    """Seconds since the machine of `state`, a run in `folder`, was heard.
+
+    By the clock of the disk where that machine has noted how far it is from its own, else by ours.
+    """
+    beat, ahead = state.get("heartbeat") or 0.0, state.get("disk_ahead")
+    if ahead is None:
+        return time.time() - float(beat)
+    return time.time() + disk_ahead(folder) - (float(beat) + float(ahead))
+
+
+def belongs(state: Json, host: str, folder: Path) -> bool:
+    """True for an attempt of this machine; `host` is the name it was started under, `folder` that of its run.
 
     A living process of exactly that boot, pid and start time is ours under any name. Else the machine's id
     decides, and the host name where there is none. Copies of a virtual machine, and containers, may have one
@@ -73,5 +107,4 @@ def belongs(state: Json, host: str) -> bool:
         return True
     if here:
         return state.get("pid_ns") in (None, "", pid_namespace())
-    beat = state.get("heartbeat")
-    return not isinstance(beat, (int, float)) or time.time() - beat > ELSEWHERE_SILENCE
+    return silence(state, folder) > ELSEWHERE_SILENCE

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import logs, machine, procs
@@ -36,38 +37,37 @@ def host_of(run: Json, state: Json) -> str:
     return str(state.get("host") or run.get("host") or os.uname().nodename)
 
 
-def is_local(run: Json, state: Json) -> bool:
+def is_local(directory: RunDir, run: Json, state: Json) -> bool:
     """False for a run of another machine that shares this base directory."""
-    return machine.belongs(state, host_of(run, state))
+    return machine.belongs(state, host_of(run, state), directory.path.parent)
 
 
 def is_orphan(directory: RunDir, run: Json, state: Json) -> bool:
     """True when the run has not ended and no process answers for it."""
-    if state.get("status") in ENDED or not is_local(run, state):
+    if state.get("status") in ENDED or not is_local(directory, run, state):
         return False
     if (directory.path / "launch.json").exists():
         return not supervised(state)
     return not stage_alive(state)
 
 
-def is_unsupervised(run: Json, state: Json) -> bool:
+def is_unsupervised(directory: RunDir, run: Json, state: Json) -> bool:
     """True for a live stage of this machine that somebody started in a shell: no supervisor keeps it."""
     return (
         state.get("status") not in ENDED
         and not state.get("supervisor")
-        and is_local(run, state)
+        and is_local(directory, run, state)
         and stage_alive(state)
     )
 
 
-def displayed_state(run: Json, state: Json) -> Json:
+def displayed_state(directory: RunDir, run: Json, state: Json) -> Json:
     """`state` as it must be shown: a silent run of another machine counts as lost until it is heard again."""
-    if state.get("status") not in ("starting", "running") or is_local(run, state):
+    if state.get("status") not in ("starting", "running") or is_local(directory, run, state):
         return state
-    silent = time.time() - float(state.get("heartbeat") or 0)
-    if silent < machine.ELSEWHERE_SILENCE:
+    if machine.silence(state, directory.path.parent) < machine.ELSEWHERE_SILENCE:
         return state
-    reason = f"no heartbeat from {host_of(run, state)} for {silent:.0f} s"
+    reason = f"no heartbeat from {host_of(run, state)} for over {machine.ELSEWHERE_SILENCE:g} s"
     return dict(state, status="lost", reason=reason)
 
 

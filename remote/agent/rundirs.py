@@ -102,6 +102,13 @@ class RunDir:
         write_json(self.path / "state.json", state)
         self._reserve()
 
+    def disk_ahead(self, beat: float) -> float | None:
+        """Seconds that the disk's clock is ahead of ours, which said `beat` when `state.json` was written."""
+        try:
+            return round(os.stat(self.path / "state.json").st_mtime - beat, 1)
+        except OSError:
+            return None
+
     def write_state_on_full_disk(self, state: Json) -> None:
         """Replaces `state.json` out of the reserved blocks. Raises OSError when they are used up."""
         raw = as_bytes(state)

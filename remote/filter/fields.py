@@ -108,6 +108,10 @@ def _done(run: RunRow) -> float | None:
     return None if done is None else 100 * done
 
 
+def _age(run: RunRow) -> float | None:
+    return time.time() + run.clock_ahead - run.created_at if run.created_at else None
+
+
 NUMBERS: dict[str, Number] = {
     "step": Number(lambda run: None if run.step is None else float(run.step), plain, "step>1000"),
     "done": Number(_done, share, "done>50%"),
@@ -115,7 +119,7 @@ NUMBERS: dict[str, Number] = {
     "mfu": Number(mfu_value, share, "mfu>40"),
     "eta": Number(lambda run: run.eta_s if run.status == "running" else None, seconds, "eta<2h"),
     "time": Number(lambda run: elapsed(run, host_time(run, None, 0.0)), seconds, "time>1h30m"),
-    "age": Number(lambda run: time.time() - run.created_at if run.created_at else None, seconds, "age<2d"),
+    "age": Number(_age, seconds, "age<2d"),
     "attempt": Number(lambda run: float(run.attempt), plain, "attempt>1"),
     "alerts": Number(lambda run: float(run.alerts), plain, "alerts>0"),
 }

@@ -285,6 +285,7 @@ class Fleet:
 
     async def _refresh(self, name: str, agent: AgentClient) -> dict[str, Any]:
         answer = await agent.call("ls")
+        now, theirs = time.time(), fields.moment(answer.get("now"))
 
         def take() -> list[str]:
             """One entry at a time: what is wrong with one run is that run's alone."""
@@ -306,7 +307,7 @@ class Fleet:
 
         for run_id in await asyncio.to_thread(take):
             self._notify(Change("run", name, run_id))
-        await asyncio.to_thread(self.store.contact, name, time.time())
+        await asyncio.to_thread(self.store.contact, name, now, None if theirs is None else theirs - now)
         return answer
 
     # ---- inside --------------------------------------------------------------------------------------

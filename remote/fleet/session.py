@@ -221,7 +221,7 @@ class HostSession:
     async def _stream(self, agent: AgentClient) -> None:
         name = self.host.name
         offsets = await asyncio.to_thread(self._store.offsets, name)
-        noted = 0.0
+        noted, ahead = 0.0, None
         async with agent.follow(offsets, INTERVAL) as frames, self._taker() as taker:
             while True:
                 try:
@@ -235,10 +235,11 @@ class HostSession:
                 self.link = replace(self.link, last_contact=now)
                 ping = await taker.take(content)
                 if ping is not None:
-                    self.link = replace(self.link, clock_ahead=ping - now)
+                    ahead = ping - now
+                    self.link = replace(self.link, clock_ahead=ahead)
                 if now - noted > _CONTACT_NOTED:
                     noted = now
-                    await asyncio.to_thread(self._store.contact, name, now)
+                    await asyncio.to_thread(self._store.contact, name, now, ahead)
                 if self._anew:
                     return
 

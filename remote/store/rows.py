@@ -50,6 +50,7 @@ def run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
         bad,
         read,
         size,
+        clock_ahead,
     ) = row
     found = stored_documents(run_json, state_json, run_id)
     summary = stored_summary(summary_json)
@@ -97,6 +98,7 @@ def run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
         here=bool(here),
         read_bytes=read,
         size_bytes=max(read, size),
+        clock_ahead=clock_ahead,
     )
 
 

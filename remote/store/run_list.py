@@ -50,11 +50,13 @@ class RunList:
         self._shown = once(self._all)
         self._shown_at = {row.key: index for index, row in enumerate(self._shown)}
 
-    def _hear(self, contacts: dict[str, float]) -> None:
-        """When a host was last heard tells how long a run on it has taken, where the run notes no time."""
+    def _hear(self, contacts: dict[str, tuple[float, float]]) -> None:
+        """When a host was last heard tells how long a run on it has taken, where the run notes no time; its
+        clock how old the run is."""
         for row in self._shown:
-            if row.at_work and row.last_contact != contacts.get(row.host, row.last_contact):
-                self._put(replace(row, last_contact=contacts[row.host]))
+            heard, ahead = contacts.get(row.host, (row.last_contact, row.clock_ahead))
+            if row.clock_ahead != ahead or (row.at_work and row.last_contact != heard):
+                self._put(replace(row, last_contact=heard, clock_ahead=ahead))
 
     def _put(self, row: RunRow) -> None:
         self._all[self._at[row.key]] = row

@@ -14,7 +14,8 @@ _COLUMNS = (
     " (SELECT group_concat(name) FROM passed WHERE passed.run = runs.id), runs.problem, runs.here,"
     " coalesce((SELECT sum(bad_lines) FROM files WHERE files.run = runs.id), 0),"
     " coalesce((SELECT offset FROM files WHERE files.run = runs.id AND file = 'events.jsonl'), 0),"
-    " coalesce((SELECT size FROM files WHERE files.run = runs.id AND file = 'events.jsonl'), 0)"
+    " coalesce((SELECT size FROM files WHERE files.run = runs.id AND file = 'events.jsonl'), 0),"
+    " coalesce(hosts.clock_ahead, 0)"
 )
 _ROWS = f"SELECT {_COLUMNS} FROM runs LEFT JOIN hosts ON hosts.name = runs.host"
 _NEWEST_FIRST = " ORDER BY runs.created_at DESC, runs.run_id DESC"
@@ -24,13 +25,14 @@ _NEWEST_FIRST = " ORDER BY runs.created_at DESC, runs.run_id DESC"
 class ChangedRows:
     """What changed since a version: `rows`, newest first; `count` is how many runs there are in all.
 
-    `contacts` says when each host was last heard: that moves without any of its runs changing.
+    `contacts` says when each host was last heard, and how far its clock is ahead of ours: that moves without
+    any of its runs changing.
     """
 
     version: int
     count: int
     rows: list[RunRow]
-    contacts: dict[str, float]
+    contacts: dict[str, tuple[float, float]]
 
 
 def read_rows(db: sqlite3.Connection) -> list[RunRow]:
@@ -58,7 +60,8 @@ def read_row(db: sqlite3.Connection, host: str, run_id: str) -> RunRow | None:
 def read_changed(db: sqlite3.Connection, since: int) -> ChangedRows:
     """The rows that changed after version `since` (-1: all), of one moment: call it inside a transaction."""
     version, count = db.execute("SELECT last, (SELECT count(*) FROM runs) FROM changes").fetchone()
-    contacts = dict(db.execute("SELECT name, last_contact FROM hosts").fetchall())
+    heard = db.execute("SELECT name, last_contact, clock_ahead FROM hosts").fetchall()
+    contacts = {name: (last, ahead) for name, last, ahead in heard}
     if version <= since:
         return ChangedRows(version, count, [], contacts)
     found = db.execute(f"{_ROWS} WHERE runs.changed > ?{_NEWEST_FIRST}", (since,)).fetchall()

@@ -143,8 +143,13 @@ CREATE TABLE votes (
 );
 """
 
+# Seconds that the host's clock is ahead of ours: what its runs note is told by that clock.
+_V9 = """
+ALTER TABLE hosts ADD COLUMN clock_ahead REAL NOT NULL DEFAULT 0;
+"""
+
 #: One script a version, applied in order; a script once released never changes.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9)
 
 
 def migrate(db: sqlite3.Connection, path: str) -> None:

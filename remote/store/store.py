@@ -49,6 +49,7 @@ from remote.store.votes import Votes
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_CLOCK_SWAY = 5.0
 _BULK_PAGES = 16_384  # of 4 KiB, in the write-ahead log before it is copied into the main file: 64 MiB
 
 
@@ -343,13 +344,17 @@ class Store(Marks, Votes):
             if row is not None and row[0] == read:
                 forget_file(db, run, file)
 
-    def contact(self, host: str, t: float) -> None:
-        """Notes that a host was heard at time `t`."""
+    def contact(self, host: str, t: float, clock_ahead: float | None = None) -> None:
+        """Notes that a host was heard at time `t`, and how many seconds its clock is ahead of ours.
+
+        What is measured sways by the time an answer takes: a clock that is about where it was, stays there.
+        """
         with self._database.write() as db:
             db.execute(
-                "INSERT INTO hosts (name, last_contact) VALUES (?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET last_contact = max(last_contact, excluded.last_contact)",
-                (host, t),
+                "INSERT INTO hosts (name, last_contact, clock_ahead) VALUES (:host, :t, coalesce(:ahead, 0))"
+                " ON CONFLICT (name) DO UPDATE SET last_contact = max(last_contact, :t), clock_ahead ="
+                " CASE WHEN abs(:ahead - clock_ahead) > :sway THEN :ahead ELSE clock_ahead END",
+                {"host": host, "t": t, "ahead": clock_ahead, "sway": _CLOCK_SWAY},
             )
 
     @_reads

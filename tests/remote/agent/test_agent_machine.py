@@ -7,12 +7,15 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from agenthost import AgentHost, until
 
-from remote.agent import machine, procs, recovery
+from remote.agent import control, job, machine, procs, recovery
+from remote.agent.rundirs import RunDir
 
 
 @pytest.fixture
@@ -51,6 +54,7 @@ def test_a_renamed_machine_judges_its_dead_run(agent: AgentHost, request: pytest
 
 
 NAME, ID, NS = "node-1", "a" * 16, "pid:[1]"
+RUN = RunDir(Path("/nowhere/runs/a"))
 
 
 @pytest.mark.parametrize(
@@ -74,12 +78,64 @@ def test_the_machines_id_decides(
     monkeypatch.setattr(machine, "pid_namespace", lambda: NS)
     monkeypatch.setattr(procs, "boot_id", lambda: "boot")
     monkeypatch.setattr(machine.os, "uname", lambda: type("Uname", (), {"nodename": NAME})())
-    assert recovery.is_local({}, {**state, "host": host}) is ours
+    assert recovery.is_local(RUN, {}, {**state, "host": host}) is ours
 
 
 def test_a_living_process_is_ours_under_any_name() -> None:
     me = {"pid": os.getpid(), "pid_start": procs.start_time(os.getpid())}
     state = {**me, "boot_id": procs.boot_id(), "status": "running", "heartbeat": time.time()}
-    assert recovery.is_local({"host": "before"}, state)
-    assert not recovery.is_local({"host": "before"}, {**state, "pid_start": 1})
-    assert recovery.is_local({"host": "before"}, {**state, "pid": None, "supervisor": me})
+    assert recovery.is_local(RUN, {"host": "before"}, state)
+    assert not recovery.is_local(RUN, {"host": "before"}, {**state, "pid_start": 1})
+    assert recovery.is_local(RUN, {"host": "before"}, {**state, "pid": None, "supervisor": me})
+
+
+@pytest.mark.parametrize("apart", [10800.0, -10800.0], ids=["ahead", "behind"])
+def test_a_machine_whose_clock_is_not_ours_is_heard_by_the_clock_of_the_disk(
+    agent: AgentHost, apart: float
+) -> None:
+    """A live run and a dead one of a machine that shares our disk, and has noted the disk's clock."""
+    theirs = time.time() + apart
+    for number, silent in enumerate((1.0, 120.0)):
+        run_id = f"20260101-000000-fake-000{number}"
+        agent.make_hand_run(run_id, host="node-7")
+        told = {"machine": "b" * 16, "boot_id": "of node-7", "disk_ahead": -apart, "host": "node-7"}
+        agent.write_hand_state(run_id, 1, heartbeat=theirs - silent, **told)
+    listed = control.ls(agent.base)["runs"]
+    assert [(entry["state"]["status"], entry["here"]) for entry in listed] == [
+        ("running", False),
+        ("lost", False),
+    ]
+
+
+@pytest.mark.parametrize("apart", [10800.0, -10800.0], ids=["ahead", "behind"])
+def test_our_own_clock_need_not_be_that_of_the_disk(
+    agent: AgentHost, monkeypatch: pytest.MonkeyPatch, apart: float
+) -> None:
+    heard = time.time()
+    for number, silent in enumerate((1.0, 120.0)):
+        run_id = f"20260101-000000-fake-000{number}"
+        agent.make_hand_run(run_id, host="node-7")
+        told = {"machine": "b" * 16, "boot_id": "of node-7", "disk_ahead": 0.0, "host": "node-7"}
+        agent.write_hand_state(run_id, 1, heartbeat=heard - silent, **told)
+    clock = SimpleNamespace(time=lambda: time.time() + apart, monotonic=time.monotonic)
+    monkeypatch.setattr(machine, "time", clock)
+    listed = control.ls(agent.base)["runs"]
+    assert [entry["state"]["status"] for entry in listed] == ["running", "lost"]
+    assert sorted(path.name for path in (agent.base / "runs").iterdir()) == [
+        entry["run"]["run_id"] for entry in listed
+    ]
+
+
+def test_a_run_notes_how_far_the_disks_clock_is_from_its_machines(
+    agent: AgentHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = "20260101-000000-fake-0001"
+    agent.make_hand_run(run_id)
+    agent.write_hand_state(run_id, 1)
+    monkeypatch.setattr(
+        job, "time", SimpleNamespace(time=lambda: time.time() + 600, monotonic=time.monotonic)
+    )
+    kept = job.Job(RunDir(agent.dir(run_id)), -1, {}, print)
+    kept.save()
+    kept.save()
+    assert agent.state(run_id)["disk_ahead"] == pytest.approx(-600, abs=2)

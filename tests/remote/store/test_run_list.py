@@ -66,7 +66,7 @@ class Writer:
             ][number % 5]()
 
     def contact(self, host: str, run_id: str, number: int) -> None:
-        self.store.contact(host, float(number))
+        self.store.contact(host, float(number), 60.0 * (number % 3))
 
     def drop(self, host: str, run_id: str, number: int) -> None:
         with self.store._database.write() as db:
