@@ -82,6 +82,11 @@ class Layout:
         return self.base / "known_hosts"
 
     @property
+    def unanswered(self) -> Path:
+        """Notes of submissions that a host has not answered."""
+        return self.base / "unanswered"
+
+    @property
     def plans(self) -> Path:
         """The user's own plan files."""
         return self.base / "plans"

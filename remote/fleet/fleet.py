@@ -27,6 +27,7 @@ from remote.fleet.follower import run_id_of, sizes_of
 from remote.fleet.services import Services
 from remote.fleet.session import HostSession
 from remote.fleet.submission import Submission, plan_ref, submission
+from remote.fleet.unanswered import Unanswered
 from remote.hosts.book import HostBook
 from remote.runs import (
     RUN_ID,
@@ -73,7 +74,7 @@ class Fleet:
         self._own_store = store is None
         self._sessions: dict[str, HostSession] = {}
         self._subscribers: list[Callable[[Change], None]] = []
-        self._unanswered: dict[tuple[str, str], Submission] = {}
+        self._unanswered = Unanswered(layout.unanswered)
 
     async def start(self, names: Iterable[str] | None = None) -> None:
         """Begins to follow hosts in the background: all in the book, or only those named."""
@@ -166,28 +167,40 @@ class Fleet:
 
         One that stays unanswered is kept, and sent when the same is asked for again.
         """
-        same = (name, asked.fingerprint(None if plan is None else plan.name))
-        waiting = self._unanswered.get(same)
-        if waiting is not None:
-            asked = replace(waiting, document={**waiting.document, "env": asked.document["env"]})
-        self._unanswered[same] = asked
+        same = asked.fingerprint(None if plan is None else plan.name)
+        asked, told = await asyncio.to_thread(self._kept, name, same, asked)
+        if told and self.warn is not None:
+            self.warn(told)
         for left in reversed(range(_SUBMISSIONS)):
             try:
                 await (await self._agent(name)).call("submit", request=asked.document)
                 break
             except (HostUnreachable, AgentError) as error:
                 if isinstance(error, AgentError) and error.code != "no_answer":
-                    del self._unanswered[same]
+                    await asyncio.to_thread(self._unanswered.forget, name, same, asked)
                     raise
                 if not left:
                     raise UserError(
                         f"{error.message}; whether the runs have started is not known",
-                        f"see nanochat runs ls --host {name} before they are started again",
+                        f"ask for the same again within an hour: nothing starts twice; or see "
+                        f"nanochat runs ls --host {name}",
                         Exit.UNREACHABLE,
                     ) from error
                 await asyncio.sleep(_RESEND)
-        del self._unanswered[same]
+        await asyncio.to_thread(self._unanswered.forget, name, same, asked)
         return asked
+
+    def _kept(self, name: str, same: str, asked: Submission) -> tuple[Submission, str]:
+        """What to send, kept on disk: what was sent before where that was the same; and what to tell."""
+        before, told = self._unanswered.earlier(name, same), ""
+        if before is not None:
+            told = f"host '{name}' has not answered the same before: it is asked again, nothing starts twice"
+            asked = replace(before, document={**before.document, "env": asked.document["env"]})
+        try:
+            self._unanswered.note(name, same, asked)
+        except UserError as error:
+            told = f"{error.message}: if host '{name}' does not answer, the same asked again may start twice"
+        return asked, told
 
     async def stop(self, key: str, grace: float = STOP_GRACE) -> None:
         """Asks a run to end: SIGINT, after `grace` seconds SIGTERM, after as many again SIGKILL."""
