@@ -195,6 +195,7 @@ class ControlRoom(RoomApp):
     def _on_rows(self, rows: list[RunRow], changes: frozenset[Change]) -> None:
         self.rows, self.partial = rows, False
         self.links = self.feed.links(self.hosts)
+        self.run_key, self._followed = self.listed(self.run_key), self.listed(self._followed)
         for notice in self._tracker.update(rows):
             self.say(notice.text, notice.severity)
             self.bell()
@@ -251,8 +252,8 @@ class ControlRoom(RoomApp):
 
     def open_run(self, key: str, follow: bool = False) -> None:
         """Shows one run. With `follow` the rest of its plan is shown even if it has ended already."""
-        self.run_key = key
-        self._followed = key if follow else ""
+        self.run_key = self.listed(key)
+        self._followed = self.run_key if follow else ""
         self.do(self._go("run"))
 
     async def action_go(self, name: str) -> None:

@@ -97,6 +97,13 @@ class RoomApp(StandingApp):
         """The run of the Run screen, as last read."""
         return next((run for run in self.rows if run.key == self.run_key), None)
 
+    def listed(self, key: str) -> str:
+        """The key under which the run `key` is listed now: its row may have moved to where it runs."""
+        if any(run.key == key for run in self.rows):
+            return key
+        run_id = key.partition("/")[2]
+        return next((run.key for run in self.rows if run.run_id == run_id), key)
+
     def live_run(self) -> RunRow | None:
         """The newest run that is at work, else the first of the newest queue, else None."""
         at_work = next((run for run in self.rows if run.at_work), None)

@@ -1,4 +1,7 @@
-"""What the user writes about runs, which only this store holds: tags, notes, pins, archive, passed names."""
+"""What the user writes about runs, which only this store holds: tags, notes, pins, archive, passed names.
+
+A run that several hosts see has a row for each. Its marks are on all of them: which one is shown may change.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,11 @@ class Marks:
     def note(self, key: str, text: str) -> None:
         """Sets a run's note; empty text removes it."""
         with self._database.write() as db:
-            run = self._known(key)
-            db.execute("DELETE FROM marks WHERE run = ? AND kind = 'note'", (run,))
-            if text:
-                db.execute("INSERT INTO marks (run, kind, value) VALUES (?, 'note', ?)", (run, text))
-            touch(db, run)
+            for run in same_runs(db, self._known(key)):
+                db.execute("DELETE FROM marks WHERE run = ? AND kind = 'note'", (run,))
+                if text:
+                    db.execute("INSERT INTO marks (run, kind, value) VALUES (?, 'note', ?)", (run, text))
+                touch(db, run)
 
     def pin(self, key: str, on: bool = True) -> None:
         """Pins a run to the top of the table, or lets it go."""
@@ -49,14 +52,14 @@ class Marks:
         self._mark(key, "archive", "", on)
 
     def _mark(self, key: str, kind: Mark, value: str, on: bool) -> None:
+        if on:
+            query = "INSERT INTO marks (run, kind, value) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        else:
+            query = "DELETE FROM marks WHERE run = ? AND kind = ? AND value = ?"
         with self._database.write() as db:
-            run = self._known(key)
-            if on:
-                query = "INSERT INTO marks (run, kind, value) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-            else:
-                query = "DELETE FROM marks WHERE run = ? AND kind = ? AND value = ?"
-            db.execute(query, (run, kind, value))
-            touch(db, run)
+            for run in same_runs(db, self._known(key)):
+                db.execute(query, (run, kind, value))
+                touch(db, run)
 
     def _locate(self, key: str) -> tuple[sqlite3.Connection, int]:
         db = self._database.connection()
@@ -69,3 +72,24 @@ class Marks:
         if run < 0:
             raise UserError(f"no run '{key}' in the store", "see `nanochat runs ls`")
         return run
+
+
+def same_runs(db: sqlite3.Connection, run: int) -> list[int]:
+    """The row `run` and those of the same run as other hosts see it."""
+    found = db.execute(
+        "SELECT other.id FROM runs AS one JOIN runs AS other ON other.run_id = one.run_id"
+        " AND (other.id = one.id OR (other.created_at = one.created_at AND one.created_at > 0))"
+        " WHERE one.id = ?",
+        (run,),
+    )
+    return [number for (number,) in found]
+
+
+def take_marks_over(db: sqlite3.Connection, run: int) -> None:
+    """Gives a row the marks that the same run has as other hosts see it."""
+    for other in same_runs(db, run):
+        db.execute(
+            "INSERT INTO marks (run, kind, value) SELECT ?, kind, value FROM marks WHERE run = ?"
+            " ON CONFLICT DO NOTHING",
+            (run, other),
+        )

@@ -32,7 +32,7 @@ from remote.store.ingest import (
     read_summary,
     read_tail,
 )
-from remote.store.marks import Marks
+from remote.store.marks import Marks, take_marks_over
 from remote.store.rows import event_of, once
 from remote.store.run_rows import (
     ChangedRows,
@@ -296,6 +296,8 @@ class Store(Marks, Votes):
                 "UPDATE runs SET run = ?, state = ?, created_at = ?, problem = ?, here = ? WHERE id = ?",
                 (*fresh, number),
             )
+            if known[2] != found.created_at:
+                take_marks_over(db, number)
             touch(db, number)
             return True
 

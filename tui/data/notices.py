@@ -38,8 +38,9 @@ class NotificationTracker:
             self._known = {run.key: run for run in rows}
             return []
         notices = []
+        moved = self._moved(rows)
         for run in rows:
-            before = self._known.get(run.key)
+            before = self._known.get(run.key) or moved.pop(run.run_id, None)
             if before is run:
                 continue
             self._known[run.key] = run
@@ -51,6 +52,18 @@ class NotificationTracker:
                     Notice(run.key, "warning", f"⚠ {_name(run)}: {run.alerts - alerts} new alert(s)")
                 )
         return notices
+
+    def _moved(self, rows: Sequence[RunRow]) -> dict[str, RunRow]:
+        """By run id, the runs that are listed no more under the host where they were.
+
+        One that two hosts see stands where it runs: its row moves there as soon as that host is heard.
+        """
+        assert self._known is not None
+        listed = {run.key for run in rows}
+        if listed.issuperset(self._known):
+            return {}
+        gone = [key for key in self._known if key not in listed]
+        return {run.run_id: run for run in map(self._known.pop, gone)}
 
 
 def _name(run: RunRow) -> str:

@@ -350,3 +350,32 @@ def test_a_run_that_two_hosts_see_is_listed_once_where_it_runs(tmp_path: Path) -
         for host in ("y", "x"):
             store.ingest_state(host, {**RUN, "run_id": GOOD}, {**STATE, "run_id": GOOD})
         assert [row.host for row in store.runs()] == ["x"]
+
+
+def test_marks_stay_with_a_run_whose_row_moves_to_the_host_where_it_runs(tmp_path: Path) -> None:
+    run, state = {**RUN, "run_id": GOOD}, {**STATE, "run_id": GOOD}
+    with Store(tmp_path / "c.sqlite") as store:
+        store.ingest_state("login", run, state, run_id=GOOD, here=False)
+        store.tag(f"login/{GOOD}", "best")
+        store.note(f"login/{GOOD}", "of the login node")
+        store.pin(f"login/{GOOD}")
+        store.let_have([f"login/{GOOD}"], ["A_SECRET"])
+        store.ingest_state("node", run, state, run_id=GOOD, here=True)
+        store.ingest_state("other", {**run, "created_at": 1.5e9}, state, run_id=GOOD)
+        moved, another = store.runs()
+        assert (moved.host, moved.tags, moved.note, moved.pinned) == (
+            "node",
+            ("best",),
+            "of the login node",
+            True,
+        )
+        assert moved.pass_env == ()  # another host: what may be handed to it, the person says
+        assert (another.host, another.tags, another.note) == ("other", (), "")
+        store.tag(moved.key, "best", on=False)
+        store.note(moved.key, "")
+        store.archive(moved.key)
+        assert [
+            (row.tags, row.note, row.archived)
+            for row in (store.run(f"login/{GOOD}"), store.run(moved.key))
+            if row
+        ] == [((), "", True)] * 2

@@ -481,3 +481,25 @@ async def test_how_plots_look_is_kept_for_the_next_start(bench: Bench) -> None:
     async with bench.open() as (app, pilot):
         assert app.screen.query_one(PlotGrid).looks == looks
         assert looks == {"smoothing": 0.05, "log": True, "axis": "step", "columns": 1}
+
+
+async def test_a_run_stays_on_screen_when_its_row_moves_to_the_host_where_it_runs(bench: Bench) -> None:
+    """First seen through a login node that shares the disk, then on the node itself."""
+    key = bench.run("demo", status="running", host="login")
+    bench.training(key, steps=20)
+    run_id = key.partition("/")[2]
+    async with bench.open() as (app, pilot):
+        await drawn(app, pilot)
+        assert app.run_key == key
+        seen = bench.store.run(key)
+        assert seen is not None
+        run = {"run_id": run_id, "name": seen.name, "stage": seen.stage, "created_at": seen.created_at}
+        bench.store.ingest_state("login", run, {"run_id": run_id, "status": "running"}, here=False)
+        moved = bench.run("demo", status="running", host="node")
+        bench.training(moved, steps=30)
+        note(app, moved)
+        await settle(pilot, lambda: app.shown_run is not None and app.shown_run.host == "node")
+        grid = app.screen.query_one(PlotGrid)
+        await settle(pilot, lambda: moved in grid._runs and len(grid._runs[moved].series["train/loss"]) == 30)
+        app.open_run(key)  # as from a launch through the other host
+        await settle(pilot, lambda: app.run_key == moved)
