@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
+from nanochat.common import fields
 from nanochat.common.errors import Exit, UserError
 from remote.fleet.follower import Follower, Resync, joined
 from remote.runs import Change, ChangeKind
@@ -34,6 +35,7 @@ BATCH_BYTES = 4 << 20
 """Frames that are committed together: a tenth of a second."""
 AHEAD_BYTES = 4 * BATCH_BYTES
 """Frames that are sent before their answers are there."""
+_SOURCE = Path(__file__).parents[2]
 _GRACE = 5.0
 _TURN = 0.01  # seconds between two batches in which another writer of the store can have its turn
 
@@ -57,7 +59,8 @@ class Intake:
     async def start(cls, store: Path, host: str, taken: Taken) -> Self:
         """Starts the child. Raises `UserError` when it cannot be."""
         argv = [sys.executable, "-m", "remote.fleet.intake", str(store), host]
-        return cls(await start_child(argv), host, taken)
+        # -m looks for modules in the working directory first: ours, not the user's, who may have a queue.py
+        return cls(await start_child(argv, _SOURCE), host, taken)
 
     async def give(self, frame: bytes) -> None:
         """Passes one frame on. Waits while too much is unanswered; raises what taking it in raised."""
@@ -105,6 +108,8 @@ class Intake:
                 self._answered.set()
             if self._failure is None:
                 self._failure = await self._ended()
+        except Exception as error:  # whoever waits for an answer hears it: none will come any more
+            self._failure = error
         finally:
             self._answered.set()
 
@@ -153,7 +158,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _take(follower: Follower, batch: Sequence[bytes]) -> Iterator[dict[str, Any]]:
-    for frame, count in joined(json.loads(line) for line in batch):
+    # a line that is no frame is passed over like one of unknown shape: it may cost no other run
+    for frame, count in joined(fields.json_object(line) or {} for line in batch):
         changes = [[change.kind, change.run_id] for change in follower.take(frame)]
         yield {"frames": count, "changes": changes}
 

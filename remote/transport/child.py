@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 from nanochat.common.errors import Exit, UserError
 
@@ -14,12 +15,15 @@ _GRACE = 5.0
 _READ_SIZE = 64 * 1024
 
 
-async def start_child(argv: Sequence[str]) -> asyncio.subprocess.Process:
-    """Starts a command with all three standard streams as pipes. `UserError` (exit 1) when it cannot be."""
+async def start_child(argv: Sequence[str], folder: Path | None = None) -> asyncio.subprocess.Process:
+    """Starts a command, in `folder`, with all three standard streams as pipes.
+
+    Raises `UserError` (exit 1) when it cannot be started.
+    """
     pipe = asyncio.subprocess.PIPE
     try:
         return await asyncio.create_subprocess_exec(
-            *argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+            *argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, cwd=folder
         )
     except OSError as error:
         raise UserError(f"cannot run {argv[0]}: {error.strerror}", exit_code=Exit.FAILED) from error

@@ -129,6 +129,64 @@ async def test_frames_given_to_the_process_are_committed_in_order_and_told(tmp_p
             await intake.close()
 
 
+BROKEN_FRAMES = [
+    b'{"type":"chunk","run_id"',
+    b'{"type"',
+    b"[1]",
+    b"",
+    b"\xff\xfe",
+    b'{"type":' * 5_000,
+    b'{"type":"chunk","offset":' + b"9" * 5_000 + b"}",
+]
+
+
+async def test_a_line_that_is_no_frame_costs_nothing_else(tmp_path: Path) -> None:
+    log = log_of(500)
+    with Store(tmp_path / "c.sqlite") as store:
+        intake = await Intake.start(store.path, "local", lambda changes: None)
+        try:
+            async with asyncio.timeout(20):
+                for one in chunks(log):
+                    for broken in BROKEN_FRAMES:
+                        await intake.give(broken)
+                    await intake.give(json.dumps(one).encode())
+                await intake.settle()
+            assert len(store.events(KEY)) == 500
+        finally:
+            await intake.close()
+
+
+async def test_the_users_own_modules_are_not_taken_for_pythons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit('the queue of somebody')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with Store(tmp_path / "c.sqlite") as store:
+        intake = await Intake.start(store.path, "local", lambda changes: None)
+        try:
+            async with asyncio.timeout(20):
+                await intake.give(json.dumps(frame(0, log_of(5))).encode())
+                await intake.settle()
+            assert len(store.events(KEY)) == 5
+        finally:
+            await intake.close()
+
+
+async def test_what_its_listener_raises_is_raised_where_frames_are_given(tmp_path: Path) -> None:
+    def broken(changes: list[Change]) -> None:
+        raise ZeroDivisionError
+
+    with Store(tmp_path / "c.sqlite") as store:
+        intake = await Intake.start(store.path, "local", broken)
+        try:
+            with pytest.raises(ZeroDivisionError):
+                async with asyncio.timeout(20):
+                    await intake.give(json.dumps(frame(0, log_of(5))).encode())
+                    await intake.settle()
+        finally:
+            await intake.close()
+
+
 async def test_a_gap_and_a_locked_store_come_back_as_what_they_are(tmp_path: Path) -> None:
     with Store(tmp_path / "c.sqlite") as store:
         intake = await Intake.start(store.path, "local", lambda changes: None)
