@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nanochat.common.errors import Exit, UserError
@@ -56,6 +58,7 @@ class Database:
         """Why writing fails, as one line for a person; empty while the file takes what is written."""
         self._failed = 0.0
         make_dir(path.parent)
+        _keep_private(path)
         try:
             migrate(self.connection(), str(path))
         except sqlite3.Error as error:
@@ -138,6 +141,21 @@ class Database:
         for db, busy in connections:
             with busy:
                 db.close()
+
+
+def _keep_private(path: Path) -> None:
+    """The store holds what run folders hold: like them it is its owner's alone, or a group's.
+
+    A file that is there is not opened for it: closing it would drop the locks that SQLite has on it here.
+    """
+    with suppress(OSError):
+        mode = 0o660 if path.parent.stat().st_mode & stat.S_ISGID else 0o600
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
+        for file in (path, *path.parent.glob(f"{path.name}-*")):
+            found = file.stat()
+            if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & ~mode:
+                file.chmod(mode)
 
 
 def _begin(db: sqlite3.Connection) -> None:

@@ -517,3 +517,23 @@ def test_a_hundred_thousand_steps_of_eight_metrics_read_in_a_second(tmp_path: Pa
         spent = time.process_time() - started
         assert all(len(series) == 100_000 and series.value[-1] == 99_999 * 0.5 for series in read)
         assert spent < 1.0
+
+
+@pytest.mark.parametrize(("folder", "mode"), [(0o755, 0o600), (0o2775, 0o660)], ids=["own", "a group's"])
+def test_the_store_is_as_private_as_the_runs_in_it(tmp_path: Path, folder: int, mode: int) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    base.chmod(folder)
+    path = base / "c.sqlite"
+    before = os.umask(0o002)
+    try:
+        with Store(path) as store:
+            store.contact("box", 1.0)
+            assert {file.name: file.stat().st_mode & 0o777 for file in base.iterdir()} == dict.fromkeys(
+                ("c.sqlite", "c.sqlite-wal", "c.sqlite-shm"), mode
+            )
+        path.chmod(0o664)  # as an earlier version made it
+        with Store(path) as store:
+            assert path.stat().st_mode & 0o777 == mode and store.last_contact("box") == 1.0
+    finally:
+        os.umask(before)
