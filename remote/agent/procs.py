@@ -88,7 +88,7 @@ def members(pid: int, mark: str, trust_group: bool) -> list[int]:
     torchrun starts its workers in sessions of their own, so the group alone would miss them. With
     `trust_group` false the leader may be gone and its pid reused: then only the mark counts.
     """
-    needle = f"{MARK}={mark}".encode()
+    needle = os.fsencode(f"{MARK}={mark}")
     found = []
     own = os.getpid()
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:

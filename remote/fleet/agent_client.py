@@ -152,7 +152,7 @@ class AgentClient:
         fence = f"{_FENCE}{self._word}{_FENCE}"
         argv = ["sh", "-c", _HANDSHAKE, "sh", fence, self.host.base_dir, name, _CHECK, *words]
         done = await self._run(argv, shown=f"look for Python and {name} in {self.host.base_dir}")
-        fenced = done.stdout.decode(errors="replace").split(fence)
+        fenced = done.stdout.decode(errors="surrogateescape").split(fence)  # a path need not be UTF-8
         told = fenced[1].split(_FENCE) if len(fenced) == 3 else []
         if len(told) != 3:
             said = sanitize((done.stderr or done.stdout).decode(errors="replace")[-200:])
