@@ -83,14 +83,29 @@ def check_interpreter(python: str, base: Path) -> Json:
             timeout=INTERPRETER_PATIENCE,
             check=False,
         )
-        answer.update(json.loads(asked.stdout.splitlines()[-1]))
+        answer.update(_answered(asked.stdout))
     except OSError as error:
         answer["error"] = f"cannot run {path}: {error.strerror}"
     except subprocess.TimeoutExpired:
         answer["error"] = f"{path} did not answer within {INTERPRETER_PATIENCE:.0f} s"
-    except (ValueError, IndexError, TypeError, RecursionError):
+    except ValueError:
         printed = asked.stderr.decode("utf-8", "replace").strip().splitlines()
         answer["error"] = f"{path} is no working Python: {printed[-1] if printed else 'it printed nothing'}"
     answer["error"] = " ".join(str(answer["error"]).split())
     answer["ok"] = not answer["error"]
     return answer
+
+
+def _answered(printed: bytes) -> Json:
+    """The answer among all that was printed: what Python loads at its start, or ends with, may print, too.
+
+    Raises ValueError when there is none.
+    """
+    for line in reversed(printed.splitlines()):
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict) and found.keys() == {"python", "nanochat", "error"}:
+            return found
+    raise ValueError("no answer")

@@ -71,7 +71,12 @@ def _torch() -> Check:
     if done.returncode:
         why = one_line(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it does not load")
         return Check("bad", f"PyTorch: {why}", "pip install torch, or its CPU build as the README says")
-    version, count, cuda = done.stdout.split()
+    words = (
+        done.stdout.rstrip().rpartition("\n")[2].split()
+    )  # whatever else is printed as it loads comes before
+    if len(words) != 3:
+        return Check("bad", f"PyTorch: it printed {one_line(done.stdout)[:200]!r}", "install it anew")
+    version, count, cuda = words
     where = f"{count} CUDA GPUs (CUDA {cuda})" if count != "0" else "no CUDA GPU: stages run on the CPU here"
     return Check("good", f"PyTorch {version}, {where}")
 
@@ -81,13 +86,13 @@ def _gpus() -> Check:
 
     try:
         pynvml.nvmlInit()
+        try:
+            driver, count = pynvml.nvmlSystemGetDriverVersion(), pynvml.nvmlDeviceGetCount()
+        finally:
+            pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
         return Check("warn", f"no NVIDIA GPU seen by NVML: {error}", "nothing to do where there is none")
-    try:
-        driver, count = pynvml.nvmlSystemGetDriverVersion(), pynvml.nvmlDeviceGetCount()
-        return Check("good", f"NVML: {count} GPUs, driver {driver}")
-    finally:
-        pynvml.nvmlShutdown()
+    return Check("good", f"NVML: {count} GPUs, driver {driver}")
 
 
 def _base(layout: Layout) -> Check:

@@ -241,6 +241,6 @@ def _value(value: object) -> float | str | None:
 def print_check(level: str, what: str, fix: str) -> None:
     """A line a check: glyph, word, and below it what to do."""
     mark = {"good": "✓ ok  ", "warn": "! warn", "bad": "✗ fail"}[level]
-    print(f"{mark}  {what}")
+    print(f"{mark}  {sanitize(what)}")
     if fix:
-        print(f"        → {fix}")
+        print(f"        → {sanitize(fix)}")

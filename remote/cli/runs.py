@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from nanochat.common.errors import Exit, UserError
+from nanochat.common.errors import Exit, UserError, nearest
 from nanochat.common.paths import Layout
-from nanochat.common.text import percent, sanitize, when
+from nanochat.common.text import amount, percent, sanitize, when
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 from nanochat.config.pass_env import option_names
 from remote.cli.marks import MARKS, add_mark_parsers, mark
 from remote.cli.printer import GLYPHS, describe, figures, make_printer, spent, table
 from remote.filter import syntax
+from remote.filter.fields import STATUS
 from remote.filter.run_filter import parse as parse_filter
 from remote.run_summary import said
 
@@ -88,7 +89,11 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
         if given.word == "ls":
             await _look(fleet, getattr(given, "host", ""))
             rows = await asyncio.to_thread(fleet.store.runs)
-            return list_runs(_chosen(rows, given), getattr(given, "json", False))
+            chosen = _chosen(rows, given)
+            if rows and not chosen and not getattr(given, "json", False):
+                print(f"none of {amount(len(rows), 'run')} matches", file=sys.stderr)
+                return Exit.OK
+            return list_runs(chosen, getattr(given, "json", False))
         if given.word in MARKS:
             return mark(fleet.store, given)
         run = await _find(fleet, given.run)
@@ -144,6 +149,8 @@ async def _find(fleet: Fleet, name: str) -> RunRow:
 def _chosen(rows: Sequence[RunRow], given: argparse.Namespace) -> list[RunRow]:
     """The rows that the options of `ls` leave. Raises `UserError` for a filter that is not understood."""
     host, status = getattr(given, "host", ""), getattr(given, "status", "")
+    if status and status not in STATUS:
+        raise UserError(f"no status '{status}'", nearest(status, STATUS))
     text = getattr(given, "filter", "")
     if not rows:  # then no name of an option or metric is known: only the grammar can be wrong
         syntax.read(text)
@@ -153,7 +160,7 @@ def _chosen(rows: Sequence[RunRow], given: argparse.Namespace) -> list[RunRow]:
     return [
         run
         for run in rows
-        if (not host or run.host == host) and (not status or run.status == status) and keeps(run)
+        if (not host or run.host == host) and (not status or STATUS[status](run)) and keeps(run)
     ]
 
 

@@ -65,7 +65,7 @@ def probe_of(name: str, answer: dict[str, Any], now: float) -> Probe:
             hostname=_word(answer["hostname"]),
             python=_word(answer["python"]),
             agent=_word(answer["version"]),
-            cores=float(answer["cores"]),
+            cores=fields.real(answer["cores"], 0) or 0.0,
             ram_total=_size(answer["ram_total"] or 0),
             disk_free=_size(answer["disk_free"]),
             disk_total=_size(answer["disk_total"]),

@@ -159,7 +159,8 @@ class HostSession:
             finally:
                 self._agent = None
                 self._settled.clear()
-                await agent.close()
+                with contextlib.suppress(Exception):  # nothing of it is used any more
+                    await agent.close()
             delay = FIRST_RETRY if time.monotonic() - began > STEADY else delay
             if isinstance(failure, StoreUnwritable):
                 delay = UNWRITABLE_RETRY

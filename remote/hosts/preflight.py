@@ -32,7 +32,8 @@ def checks(probe: Probe) -> Iterator[Check]:
     yield _interpreter(probe)
     yield _disk(probe)
     memory = f"{size_bytes(probe.ram_total)} memory" if probe.ram_total else "memory unknown"
-    yield Check("good", f"{probe.cores:g} cores, {memory}")
+    cores = f"{probe.cores:g} cores" if probe.cores else "cores unknown"
+    yield Check("good", f"{cores}, {memory}")
     yield _gpus(probe)
     if abs(probe.clock_ahead) > MUCH_SKEW:
         where = "ahead of" if probe.clock_ahead > 0 else "behind"

@@ -129,7 +129,7 @@ def cells(entry: Entry) -> dict[str, Cell]:
         "live": (str(entry.live) if entry.live else "", "live"),
         "gpus": (sanitize(gpus), ""),
         "disk": (size_bytes(probe.disk_free) if probe else "", ""),
-        "cores": (f"{probe.cores:g}" if probe else "", ""),
+        "cores": (f"{probe.cores:g}" if probe and probe.cores else "", ""),
         "target": (sanitize(host.target), "muted"),
         "python": (sanitize(host.python or "python3"), "muted"),
         "price": (f"{host.price_per_hour:.2f}" if host.price_per_hour is not None else "", ""),

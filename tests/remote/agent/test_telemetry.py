@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -398,3 +399,11 @@ def test_the_disk_is_that_of_the_base_directory_even_before_it_exists(tmp_path: 
     found = os.statvfs(tmp_path)
     values = disk(tmp_path / "not" / "yet")
     assert values["host/disk_total"] == found.f_blocks * found.f_frsize
+
+
+def test_what_an_interpreter_prints_besides_is_not_its_answer(agent: AgentHost, tmp_path: Path) -> None:
+    chatty = tmp_path / "python"
+    chatty.write_text(f"#!/bin/sh\necho '{{\"a\": 1}}'\n{sys.executable} \"$@\"\necho done; echo '[]'\n")
+    chatty.chmod(0o755)
+    found = agent.call("probe", "--python", str(chatty))["interpreter"]
+    assert found["python"] == platform.python_version() and "no working Python" not in found["error"]

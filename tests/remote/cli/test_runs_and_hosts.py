@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pynvml
 import pytest
 
 from nanochat.common.paths import Layout
 from nanochat.run.events import EventWriter
+from remote.cli import doctor
+from remote.cli.printer import print_check
 from remote.hosts.preflight import checks
 from remote.runs import Gpu, Interpreter, Probe
 from remote.store.store import Store
@@ -64,6 +67,7 @@ def test_hosts_are_added_listed_changed_and_removed(layout: Layout, home: Path) 
         (["hosts", "test", "lokal"], "did you mean 'local'"),
         (["runs", "show", "nothing"], "nothing"),
         (["runs", "follow"], "RUN"),
+        (["runs", "ls", "--status", "succeded"], "did you mean 'succeeded'"),
         (["runs", "mark", "nothing"], "nothing to mark"),
         (["runs", "mark", "nothing", "--tag", "two words"], "is no tag"),
         (["runs", "mark", "nothing", "--tag", "x"], "no run 'nothing'"),
@@ -94,6 +98,8 @@ def test_a_stage_run_directly_is_in_the_table(layout: Layout, home: Path) -> Non
     (run,) = json.loads(nanochat(home, "runs", "ls", "--json", "--status", "succeeded").stdout)
     assert run["latest"] == {"val/bpb": 1.5}
     assert json.loads(nanochat(home, "runs", "ls", "--json", "--status", "failed").stdout) == []
+    none = nanochat(home, "runs", "ls", "--status", "failed")
+    assert (none.stdout, none.stderr) == ("", "none of 1 run matches\n")
 
 
 def test_marks_are_kept_and_shown_without_asking_a_host(layout: Layout, home: Path) -> None:
@@ -118,6 +124,36 @@ def test_the_doctor_has_a_line_a_check_and_a_fix_for_each_failure(layout: Layout
     assert all(check["fix"] for check in found if check["level"] == "bad")
     told = " ".join(check["check"] for check in found)
     assert "PyTorch" in told and str(layout.base) in told and "rustbpe" in told
+
+
+def test_what_torch_prints_as_it_loads_is_no_part_of_the_doctors_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for printed, level, told in (
+        ("a banner\n2.5.0 0 -\n", "good", "PyTorch 2.5.0"),
+        ("2.5.0\n", "bad", "it printed '2.5.0'"),
+        ("", "bad", "it printed ''"),
+    ):
+        monkeypatch.setattr(doctor, "TORCH_CHECK", f"print({printed!r}, end='')")
+        check = doctor._torch()
+        assert check.level == level and told in check.what
+
+
+def test_a_driver_that_fails_halfway_is_a_line_of_the_doctors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlSystemGetDriverVersion", lost)
+    check = doctor._gpus()
+    assert check.level == "warn" and "no NVIDIA GPU" in check.what
+
+
+def test_a_check_prints_no_control_character(capsys: pytest.CaptureFixture[str]) -> None:
+    print_check("bad", "a \x1b[2J folder\x9b1m", "mend \x07it")
+    printed = capsys.readouterr().out
+    assert not {"\x1b", "\x9b", "\x07"} & set(printed) and "folder" in printed
 
 
 def test_a_base_directory_that_cannot_be_made_fails_the_doctor(home: Path, tmp_path: Path) -> None:
