@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import logs, machine, procs
