@@ -87,8 +87,9 @@ class Tokenizer:
 
 @final
 class DecodeKernel:
-    """One decoding step of a model in float32 on a CPU: the crate `nanochat/infer/decode_kernel`, which
-    shares the extension module. Arrays are numpy's float32; tables are read in place, matrices copied."""
+    """A model that decodes and reads prompts in float32 on a CPU: the crate `nanochat/infer/decode_kernel`,
+    which shares the extension module. Arrays are numpy's float32; tables are read in place, matrices
+    copied."""
 
     def __new__(
         cls,
@@ -125,3 +126,18 @@ class DecodeKernel:
     ) -> None:
         """Reads one token a row and writes the logits (rows, V) of the next. Of a track keys and values
         (layers, rows·H_kv, slots, D), end (the new token's slot), starts (the first slot each row sees)."""
+    def read(
+        self,
+        tokens: Sequence[int],
+        prompts: Sequence[Any],
+        *,
+        windows: Sequence[int | None],
+        angles: Any,
+        logits: Any,
+        threads: int,
+        hidden: Any = None,
+    ) -> None:
+        """Reads tokens of prompts, those of the first, of the second and so on, and writes the logits
+        (prompts, V) of each prompt's next token; into `hidden` (tokens, C) the normed stream before the head.
+        Of a prompt `start` (tokens read before), `count` (tokens now), keys and values of each layer (H_kv,
+        slots, D), `last` (C) for smear; `windows` are those of the layers."""

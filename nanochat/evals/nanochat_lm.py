@@ -10,7 +10,8 @@ from nanochat.evals.batches import BatchInput
 from nanochat.model.architecture import ModelConfig
 from nanochat.model.attention import SDPA
 from nanochat.model.attention_cpu import inference_attention_supported, shared_prefix_attention
-from nanochat.model.gpt import GPT, Attend
+from nanochat.model.cache import AlignedRows, Attend
+from nanochat.model.gpt import GPT
 from nanochat.model.loss import chunk_rows
 from nanochat.tokenizer.tokenizer import SPLIT_PATTERN, Tokenizer
 
@@ -28,12 +29,11 @@ def batch_tokens(device: torch.device, rows: int, context: int) -> int:
     return min(rows * context, CPU_TOKENS) if device.type == "cpu" else rows * context
 
 
-class SharedPrefix:
+class SharedPrefix(AlignedRows):
     """Keys and values of prefixes (I, P, H_kv, D): stored in one pass, read by every tail in the next."""
 
     def __init__(self, config: ModelConfig) -> None:
-        self.length = 0
-        self.last_embedding: Tensor | None = None
+        super().__init__()
         self._windows = config.windows
         self._scale = config.parts.qk_gain**2 / config.head_dim**0.5
         self._keys: list[Tensor] = []
@@ -74,11 +74,8 @@ class SharedPrefix:
         return joined
 
 
-class _NoPrefix:
+class _NoPrefix(AlignedRows):
     """Stores nothing: with any cache the model runs uncompiled, as it does in decoding."""
-
-    length = 0
-    last_embedding: Tensor | None = None
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
         return attend(q, k, v)

@@ -1,10 +1,11 @@
-"""The decoding step of a CPU: one call of the compiled kernel (`nanochat/infer/decode_kernel`, in Rust).
+"""Decoding and reading on a CPU: one call of the compiled kernel (`nanochat/infer/decode_kernel`, in Rust).
 
 Torch takes some thirty operations a layer, which on a small model cost more to start than to compute. The
 kernel takes float32 and computes in float32: of a model of another compute type the matrices are rounded to
 that type, tables and everything between are exact.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from nanochat.infer.decode_weights import DecodeWeights
 from nanochat.infer.kvcache import BatchCache
+from nanochat.infer.prompt_reader import PromptPart
 from nanochat.model.architecture import SOFTCAP, ModelConfig, matmul_parameters
 
 try:
@@ -23,6 +25,8 @@ except ImportError:  # a bare checkout without Rust: torch decodes
 FLOPS_PER_THREAD = 3_000_000
 """Work that pays for one more thread: below it, waiting for the thread takes longer than the work it
 saves."""
+READ_TOKENS = 256
+"""Tokens of prompts that a pass reads at most: what lies between two products stays in the cache."""
 PANEL = 32
 """Columns of a matrix that the kernel computes together: a thread with fewer has nothing to do."""
 
@@ -61,13 +65,28 @@ class _KernelWindow:
     """The first slot that each row attends to."""
 
 
+@dataclass
+class _KernelPrompt:
+    """A prompt being read as the kernel reads it by name."""
+
+    start: int
+    """Tokens read before."""
+    count: int
+    """Tokens of this pass."""
+    keys: list[Any]
+    """(H_kv, slots, D) of each layer."""
+    values: list[Any]
+    last: Any
+    """(C) smear's last embedding, None for a model without smear."""
+
+
 def as_numpy(tensor: Tensor) -> Any:
     """The same memory as a numpy array of float32; a copy where the tensor has another type."""
     return tensor.detach().float().contiguous().numpy()
 
 
 class CpuStep:
-    """One token for every row of a batch, by the kernel. Holds packed copies of the matrices."""
+    """One token for every row of a batch, or prompts, by the kernel. Holds packed copies of the matrices."""
 
     def __init__(self, config: ModelConfig, weights: DecodeWeights) -> None:
         self.config = config
@@ -137,7 +156,45 @@ class CpuStep:
             threads=self._threads(len(tokens)),
         )
 
+    def read(self, parts: Sequence[PromptPart], rotations: Tensor) -> Tensor:
+        """One pass over the tokens of all parts: the logits (parts, V) of each one's next token. Their caches
+        hold keys with interleaved channels. `rotations` as in `step`."""
+        tokens = [token for part in parts for token in part.tokens]
+        logits = torch.empty(len(parts), self.config.vocab_size)
+        wanted = any(part.each_chunk is not None for part in parts)
+        hidden = torch.empty(len(tokens), self.config.n_embd) if wanted else None
+        self._kernel.read(
+            tokens,
+            [self._prompt(part) for part in parts],
+            windows=list(self.config.windows),
+            angles=torch.view_as_real(rotations).numpy(),
+            logits=logits.numpy(),
+            hidden=None if hidden is None else hidden.numpy(),
+            threads=self._threads(len(tokens)),
+        )
+        first = 0
+        for part in parts:
+            count = len(part.tokens)
+            part.cache.advance(count)
+            if part.each_chunk is not None and hidden is not None:
+                part.each_chunk(hidden[first : first + count])
+            first += count
+        return logits
+
+    def _prompt(self, part: PromptPart) -> _KernelPrompt:
+        cache = part.cache
+        if self.config.parts.smear and cache.last_embedding is None:
+            cache.last_embedding = torch.zeros(1, 1, self.config.n_embd)
+        last = cache.last_embedding
+        return _KernelPrompt(
+            start=cache.length,
+            count=len(part.tokens),
+            keys=[keys[0].numpy() for keys in cache.keys],
+            values=[values[0].numpy() for values in cache.values],
+            last=None if last is None else last.numpy(),
+        )
+
     def _threads(self, rows: int) -> int:
-        """How many threads a step of `rows` rows is worth; each takes some columns of every matrix."""
+        """How many threads `rows` tokens are worth; each takes some columns of every matrix."""
         flops = 2 * matmul_parameters(self.config) * rows
         return max(1, min(torch.get_num_threads(), flops // FLOPS_PER_THREAD, self.config.n_embd // PANEL))

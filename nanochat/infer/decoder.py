@@ -13,16 +13,17 @@ Shapes below: B rows of the batch, C the model's width, H query heads, H_kv key-
 head, V the vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanochat.infer.cpu_step import CpuStep, kernel_available
+from nanochat.infer.cpu_step import READ_TOKENS, CpuStep, kernel_available
 from nanochat.infer.cuda_graphs import GRAPH_SPARE_SLOTS, Capture, CudaGraphCapture, StepGraphs
 from nanochat.infer.decode_weights import DecodeWeights, LayerWeights, prepare_weights
 from nanochat.infer.kvcache import SPARE_SLOTS, BatchCache, KVCache, LayerCacheView
+from nanochat.infer.prompt_reader import PromptPart, passes, read_in_torch
 from nanochat.model.architecture import SMEAR_CHANNELS, SOFTCAP, ModelConfig
 from nanochat.model.gpt import GPT
 
@@ -31,7 +32,7 @@ EPS = torch.finfo(torch.float32).eps
 VALUE_GATE_SCALE = 3.0
 """Value embeddings are added with a gate of 3 · sigmoid, as in the model."""
 PREFILL_CHUNK = 1024
-"""Tokens of a prompt read at a time: it bounds the memory of a prefill."""
+"""Tokens of prompts read in one pass: it bounds the memory of a prefill."""
 
 
 def as_complex(x: Tensor) -> Tensor:
@@ -183,6 +184,16 @@ class Decoder:
         return "torch" if self.graphs is None else "torch, captured as CUDA graphs"
 
     @property
+    def reads_interleaved(self) -> bool:
+        """Whether the caches of prompts hold keys with interleaved channels, as the batch's does."""
+        return self._reading_kernel is not None
+
+    @property
+    def _reading_kernel(self) -> CpuStep | None:
+        """What reads prompts in place of torch: in bfloat16 torch's larger products are the faster ones."""
+        return self._prepared.kernel if self.model.compute_dtype == torch.float32 else None
+
+    @property
     def weights_version(self) -> int:
         """Changes whenever the weights are at new addresses."""
         return self._prepared.version
@@ -205,27 +216,27 @@ class Decoder:
     def prefill(self, prompt: Sequence[int]) -> tuple[KVCache, Tensor]:
         """Reads a prompt of at least one token: its cache, and the logits (1, V) of the next token."""
         cache = self.prompt_cache(len(prompt))
-        return cache, self.read(cache, prompt)
+        return cache, self.read([PromptPart(cache, prompt)])
 
     @torch.inference_mode()
     def prompt_cache(self, capacity: int) -> KVCache:
-        """An empty cache for one prompt of `capacity` tokens."""
-        return KVCache(self.config, 1, capacity, self.like.to(self.model.compute_dtype))
+        """An empty cache for one prompt of at most `capacity` tokens."""
+        like = self.like.to(self.model.compute_dtype)
+        return KVCache(self.config, 1, capacity, like, interleaved=self.reads_interleaved)
 
     @torch.inference_mode()
-    def read(
-        self, cache: KVCache, tokens: Sequence[int], each_chunk: Callable[[Tensor], None] | None = None
-    ) -> Tensor:
-        """Reads at least one further token of a prompt into its cache: the logits (1, V) of the next one.
-
-        `each_chunk` is called with the hidden states (T, C) of the tokens, some at a time.
-        """
-        for start in range(0, len(tokens), PREFILL_CHUNK):
-            chunk = torch.tensor([tokens[start : start + PREFILL_CHUNK]], device=self.model.device)
-            hidden = self.model.hidden(chunk, cache)  # (1, T, C)
-            if each_chunk is not None:
-                each_chunk(hidden[0])
-        return self.model.logits(hidden[:, -1])
+    def read(self, parts: Sequence[PromptPart]) -> Tensor:
+        """Reads further tokens of prompts into their caches: the logits (parts, V) of each one's next."""
+        kernel = self._reading_kernel
+        logits: dict[int, Tensor] = {}
+        for group in passes(parts, PREFILL_CHUNK if kernel is None else READ_TOKENS):
+            if kernel is None:
+                found = read_in_torch(self.model, group)
+            else:
+                self._extend_rotations(max(part.cache.length + len(part.tokens) for part in group))
+                found = kernel.read(group, self.rotations)
+            logits |= {id(part.cache): row for part, row in zip(group, found, strict=True)}
+        return torch.stack([logits[id(part.cache)] for part in parts])
 
     @torch.inference_mode()
     def admit(self, prompt: KVCache, rows: int, expected_tokens: int) -> None:

@@ -1,6 +1,6 @@
 """Keys and values kept between calls: of one prompt being read, and of a running batch of rows."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,32 +8,29 @@ from torch import Tensor
 
 from nanochat.infer.decode_weights import interleave
 from nanochat.model.architecture import ModelConfig
+from nanochat.model.cache import AlignedRows, Attend, Rotary, Tables
 
 SPARE_SLOTS = 64
 """Free slots added at least when a buffer is moved or grown, so that this happens once in that many steps."""
 
 
-class KVCache:
+class KVCache(AlignedRows):
     """Keys and values of every layer for `rows` sequences of one length, and smear's last embedding.
 
-    Buffers are (rows, capacity, H_kv, D) and grow by doubling.
+    Those of a layer are (rows, H_kv, slots, D), a slot a token; slots grow by doubling. `interleaved`: the
+    channels of keys are in the order of the decode kernel, not in the model's.
     """
 
-    def __init__(self, config: ModelConfig, rows: int, capacity: int, like: Tensor) -> None:
-        shape = (rows, capacity, config.n_kv_head, config.head_dim)
+    def __init__(
+        self, config: ModelConfig, rows: int, capacity: int, like: Tensor, interleaved: bool = False
+    ) -> None:
+        super().__init__()
+        shape = (rows, config.n_kv_head, capacity, config.head_dim)
         self.keys = [like.new_empty(shape) for _ in range(config.n_layer)]
         self.values = [like.new_empty(shape) for _ in range(config.n_layer)]
-        self.length = 0
-        self.last_embedding: Tensor | None = None
+        self.interleaved = interleaved
 
-    def attend(
-        self,
-        layer: int,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        attend: Callable[[Tensor, Tensor, Tensor], Tensor],
-    ) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
         """`attend(q, …)` over all keys and values of the layer, k and v (rows, T, H_kv, D) appended."""
         return attend(q, *self.extend(layer, k, v))
 
@@ -44,13 +41,46 @@ class KVCache:
         """
         end = self.length + k.size(1)
         for buffers, new in ((self.keys, k), (self.values, v)):
-            if end > buffers[layer].size(1):
-                old = buffers[layer]
-                grown = old.new_empty(old.size(0), 2 * end, *old.shape[2:])  # (rows, 2 · end, H_kv, D)
-                grown[:, : self.length] = old[:, : self.length]
-                buffers[layer] = grown
-            buffers[layer][:, self.length : end] = new
-        return self.keys[layer][:, :end], self.values[layer][:, :end]
+            old = buffers[layer]
+            if end > old.size(2):
+                buffers[layer] = old.new_empty(*old.shape[:2], 2 * end, old.size(3))
+                buffers[layer][:, :, : self.length] = old[:, :, : self.length]
+            buffers[layer][:, :, self.length : end] = new.transpose(1, 2)
+        keys, values = (buffers[layer][:, :, :end].transpose(1, 2) for buffers in (self.keys, self.values))
+        return keys, values
+
+
+class PackedCache:
+    """Several prompts that are read in one pass, one behind the other in one row: matrices meet the tokens of
+    all of them at once, while each attends to its own cache of one row alone.
+
+    The pass takes counts[0] tokens of the first, and so on.
+    """
+
+    def __init__(self, caches: Sequence[KVCache], counts: Sequence[int]) -> None:
+        self._caches = caches
+        self._counts = list(counts)
+
+    def rotary(self, tokens: int, rotary: Rotary) -> Tables:
+        """As in `Cache`: each prompt goes on from its own length."""
+        parts = zip(self._caches, self._counts, strict=True)
+        cos, sin = zip(*(cache.rotary(count, rotary) for cache, count in parts), strict=True)
+        return torch.cat(cos), torch.cat(sin)
+
+    def predecessors(self, x: Tensor) -> Tensor:
+        """As in `Cache`: each prompt has its own last embedding."""
+        parts = zip(self._caches, torch.split(x, self._counts, dim=1), strict=True)
+        return torch.cat([cache.predecessors(part) for cache, part in parts], dim=1)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
+        """As in `Cache`: q (1, ΣT, H, D), prompt by prompt."""
+        parts = zip(self._caches, *(torch.split(x, self._counts, dim=1) for x in (q, k, v)), strict=True)
+        return torch.cat([cache.attend(layer, *part, attend) for cache, *part in parts], dim=1)
+
+    def advance(self, tokens: int) -> None:
+        """As in `Cache`."""
+        for cache, count in zip(self._caches, self._counts, strict=True):
+            cache.advance(count)
 
 
 class WindowCache:
@@ -131,14 +161,22 @@ class WindowCache:
         self.bias[:, :, target:] = 0
         self.end = target
 
-    def write_prompt(self, row: int, keys: Tensor, values: Tensor) -> None:
-        """Fills a row with the last slots of its prompt: keys and values (layers, H_kv, lookback, D)."""
+    def write_prompt(self, row: int, prompt: KVCache) -> None:
+        """Fills a row with the last slots of a prompt's cache."""
         rows = slice(row * self.heads, (row + 1) * self.heads)
-        start = self.end - keys.size(2)
-        self.keys[:, rows, start : self.end] = keys
-        self.values[:, rows, start : self.end] = values
-        self.bias[rows, :, :start] = float("-inf")
-        self.bias[rows, :, start:] = 0
+        lookback = self.lookback(prompt.length)
+        slots, seen = slice(self.end - lookback, self.end), slice(prompt.length - lookback, prompt.length)
+        parts = [(prompt.keys[layer][0, :, seen], prompt.values[layer][0, :, seen]) for layer in self.layers]
+        if prompt.interleaved:
+            for number, (keys, values) in enumerate(parts):  # (H_kv, lookback, D) each
+                self.keys[number, rows, slots] = keys
+                self.values[number, rows, slots] = values
+        else:
+            keys, values = (torch.stack(tensors) for tensors in zip(*parts, strict=True))
+            self.keys[:, rows, slots] = interleave(keys)
+            self.values[:, rows, slots] = values
+        self.bias[rows, :, : slots.start] = float("-inf")
+        self.bias[rows, :, slots.start :] = 0
 
     def copy_row(self, source: int, row: int, used: int) -> None:
         """Copies the last `used` slots of row `source` over another row."""
@@ -190,7 +228,7 @@ class BatchCache:
         self.row_capacity = rows
 
     def admit(self, prompt: KVCache, rows: int, expected_tokens: int) -> None:
-        """Adds `rows` rows that have read `prompt`, a cache of one row in the model's order of channels.
+        """Adds `rows` rows that have read `prompt`, a cache of one row.
 
         `expected_tokens` is how many tokens each row may still add: memory is made for some of them at once.
         """
@@ -202,12 +240,9 @@ class BatchCache:
                 window.end = 0  # nothing is in use: start over at the front
             lookback = window.lookback(length)
             window.reserve(lookback, min(expected_tokens, 4 * self.spare_slots), self.max_lookback(window))
-            seen = slice(length - lookback, length)
-            # (1, length, H_kv, D) of each layer → (layers, H_kv, lookback, D)
-            keys = interleave(torch.stack([prompt.keys[i][0, seen].transpose(0, 1) for i in window.layers]))
-            values = torch.stack([prompt.values[i][0, seen].transpose(0, 1) for i in window.layers])
-            for row in range(first, first + rows):
-                window.write_prompt(row, keys, values)
+            window.write_prompt(first, prompt)
+            for row in range(first + 1, first + rows):
+                window.copy_row(first, row, lookback)
         self.positions[first : first + rows] = length
         if prompt.last_embedding is not None:
             self.last_embedding[first : first + rows] = prompt.last_embedding[0]

@@ -16,7 +16,8 @@ from nanochat.common.text import size_bytes
 from nanochat.infer.decode_weights import deinterleave
 from nanochat.infer.decoder import Decoder
 from nanochat.infer.kvcache import KVCache
-from nanochat.infer.prefix_tree import PrefixTree, Slots
+from nanochat.infer.prefix_tree import PrefixTree
+from nanochat.infer.slot_copies import SlotCopies
 from nanochat.model.gpt import GPT
 
 MIN_REUSED = 16
@@ -42,7 +43,7 @@ class PrefixCache:
         self._token_bytes = 1
         self._weights_key: tuple[object, int] = (None, 0)
         self._keys: list[Tensor] = []
-        """(slots, H_kv, D) of each layer, channels in the model's order."""
+        """(H_kv, slots, D) of each layer, channels as prompts are read."""
         self._values: list[Tensor] = []
 
     @property
@@ -70,16 +71,20 @@ class PrefixCache:
             self.misses += 1
             return 0
         length = len(slots)
-        places = self._on_device(slots)
+        copies: dict[int, SlotCopies] = {}
+        """By the first token that the layer's window still sees."""
         for layer, window in enumerate(decoder.config.windows):
             first = 0 if window is None else max(0, length - window)
+            if first not in copies:
+                copies[first] = SlotCopies(slots[first:], self._keys[layer].device)
             for store, buffers in ((self._keys, cache.keys), (self._values, cache.values)):
                 # Nothing attends to what is before the window, but 0 · NaN would be NaN.
-                buffers[layer][0, :first] = 0
-                torch.index_select(store[layer], 0, places[first:], out=buffers[layer][0, first:length])
+                buffers[layer][0, :, :first] = 0
+                copies[first].load(store[layer], buffers[layer][0, :, first:length])
         cache.length = length
         if decoder.config.parts.smear:
-            cache.last_embedding = decoder.model.embed(places.new_tensor([[prompt[length - 1]]]))
+            last = torch.tensor([[prompt[length - 1]]], device=decoder.model.device)
+            cache.last_embedding = decoder.model.embed(last)
         self.hits += 1
         self.tokens_reused += length
         return length
@@ -91,10 +96,10 @@ class PrefixCache:
         first, slots = self._tree.insert(prompt, start)
         if not len(slots):
             return
-        places, part = self._on_device(slots), slice(first, first + len(slots))
+        copies, part = SlotCopies(slots, self._keys[0].device), slice(first, first + len(slots))
         for layer in range(decoder.config.n_layer):
-            self._keys[layer].index_copy_(0, places, cache.keys[layer][0, part])
-            self._values[layer].index_copy_(0, places, cache.values[layer][0, part])
+            copies.save(cache.keys[layer][0, :, part], self._keys[layer])
+            copies.save(cache.values[layer][0, :, part], self._values[layer])
 
     @torch.inference_mode()
     def keep_row(self, decoder: Decoder, tokens: Sequence[int], start: int, row: int) -> None:
@@ -104,21 +109,17 @@ class PrefixCache:
         first, slots = self._tree.insert(tokens, start)
         if not len(slots):
             return
-        places = self._on_device(slots)
-        dtype = self._keys[0].dtype
+        copies = SlotCopies(slots, self._keys[0].device)
         for window in decoder.cache.windows:
             rows = slice(row * window.heads, (row + 1) * window.heads)
             begin = window.end - (len(tokens) - first)
             part = slice(begin, begin + len(slots))
-            # (layers, H_kv, n, D) → (layers, n, H_kv, D)
-            keys = deinterleave(window.keys[:, rows, part]).transpose(1, 2).to(dtype)
-            values = window.values[:, rows, part].transpose(1, 2).to(dtype)
+            keys, values = window.keys[:, rows, part], window.values[:, rows, part]  # (layers, H_kv, n, D)
+            if not decoder.reads_interleaved:
+                keys = deinterleave(keys)
             for i, layer in enumerate(window.layers):
-                self._keys[layer].index_copy_(0, places, keys[i])
-                self._values[layer].index_copy_(0, places, values[i])
-
-    def _on_device(self, slots: Slots) -> Tensor:
-        return torch.from_numpy(slots).to(self._keys[0].device)
+                copies.save(keys[i], self._keys[layer])
+                copies.save(values[i], self._values[layer])
 
     @torch.inference_mode()
     def bind(self, decoder: Decoder) -> None:
@@ -143,7 +144,7 @@ class PrefixCache:
         self._token_bytes = 2 * config.n_layer * config.kv_dim * dtype.itemsize
         try:
             self._tree = PrefixTree(self.max_bytes // self._token_bytes)
-            shape = (self._tree.capacity, config.n_kv_head, config.head_dim)
+            shape = (config.n_kv_head, self._tree.capacity, config.head_dim)
             # All at once, so that memory never fragments; on a CPU it is taken as it is first written to.
             for store in (self._keys, self._values):
                 for _ in range(config.n_layer):

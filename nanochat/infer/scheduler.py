@@ -14,96 +14,27 @@ than the rounding of a matmul of another height.
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import NamedTuple
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from nanochat.common.errors import UserError
 from nanochat.infer.decoder import Decoder
-from nanochat.infer.kvcache import KVCache
-from nanochat.infer.logprobs import PromptLogprobs, TokenLogprobs, token_logprobs
+from nanochat.infer.logprobs import token_logprobs
 from nanochat.infer.prefix_cache import PrefixCache
-from nanochat.infer.sampling import Sampling, sample_tokens
-from nanochat.tools.calculator import Calculator, ToolCallState
+from nanochat.infer.prompt_queue import PromptQueue, QueuedRequest
+from nanochat.infer.requests import FinishReason, NewToken, Request, Started
+from nanochat.infer.sampling import sample_tokens
+from nanochat.tools.calculator import ToolCallState
 
-
-class FinishReason(StrEnum):
-    """Why a row ended: a token of its `stop`, its `max_tokens`, or the scheduler's `max_length`."""
-
-    STOP = "stop"
-    LENGTH = "length"
-
-
-@dataclass(frozen=True)
-class Request:
-    """A prompt to continue, `samples` times.
-
-    A sample ends with a token of `stop`, which is returned too, or after `max_tokens`, forced tokens
-    included. With a `calculator`, the results of the model's calls are forced into the sample.
-    With `logprobs` each token comes with its log-probability and the that many likeliest ones', with
-    `prompt_logprobs` so does the prompt (see `Started`); then `max_tokens` may be 0.
-    """
-
-    prompt: Sequence[int]
-    max_tokens: int
-    sampling: Sampling = field(default_factory=Sampling)
-    samples: int = 1
-    stop: frozenset[int] = frozenset()
-    calculator: Calculator | None = None
-    logprobs: int | None = None
-    prompt_logprobs: int | None = None
-
-
-class NewToken(NamedTuple):  # made in a third of a frozen dataclass's time, one a row and step
-    """The next token of a sample of a request."""
-
-    request: int
-    sample: int
-    token: int
-    forced: bool
-    """Written by a tool, not sampled: mask 0."""
-    finish_reason: FinishReason | None = None
-    """Set on the sample's last token."""
-    logprobs: TokenLogprobs | None = None
-    """What the model gave the token and its rivals, forced or not; where the request asked for it."""
-
-
-@dataclass(frozen=True)
-class Started:
-    """A request whose prompt has been read. One with `max_tokens` 0 is finished: it has no tokens."""
-
-    request: int
-    cached_tokens: int
-    """Leading tokens of the prompt that came from the prefix cache."""
-    prompt_logprobs: list[TokenLogprobs | None] | None = None
-    """One a token of the prompt, None for the first; where the request asked for it."""
-
-
-@dataclass
-class _QueuedRequest:
-    """A request some of whose samples have no row yet."""
-
-    number: int
-    request: Request
-    started: int = 0
-    """Samples that have a row."""
-    cache: KVCache | None = None
-    """What has been read of the prompt."""
-    cached_tokens: int = 0
-    """Leading tokens that were not read but came from the prefix cache."""
-    weights_key: object = None
-    """The weights that it is read with."""
-    prompt_logprobs: PromptLogprobs | None = None
-    logits: Tensor | None = None
-    """(1, V) of the token after the prompt, once that is read; kept for the samples to come."""
+__all__ = ["FinishReason", "NewToken", "Request", "Scheduler", "Started"]
 
 
 class _Row:
     """A running sample."""
 
-    def __init__(self, queued: _QueuedRequest, sample: int, keeps_tokens: bool) -> None:
+    def __init__(self, queued: QueuedRequest, sample: int, keeps_tokens: bool) -> None:
         request = queued.request
         self.number, self.request, self.sample = queued.number, request, sample
         self.length = len(request.prompt)
@@ -145,9 +76,10 @@ class _Row:
 class Scheduler:
     """Rows of many requests in one batch of at most `max_rows`, each of at most `max_length` tokens.
 
-    Both bound the memory of the caches; with `max_length` None only `max_tokens` bounds a row. While rows
-    run, prompts are read in pieces of `prefill_tokens`, and a step begins no other piece once it has read as
-    many, so that rows do not stall. With a `prefix_cache` only what is not kept there is read.
+    Both bound the memory of the caches; with `max_length` None only `max_tokens` bounds a row. A step reads
+    `prefill_tokens` of prompts, in their order, several in one pass and a long one in pieces, so that rows do
+    not stall; where none runs, the first prompt is read whole. With a `prefix_cache` only what is not kept
+    there is read.
     """
 
     def __init__(
@@ -172,7 +104,7 @@ class Scheduler:
         windows = [window for window in decoder.config.windows if window is not None]
         self._shortest_window = min(windows, default=None)
         self._started: list[Started] = []
-        self._queue: deque[_QueuedRequest] = deque()
+        self._queue = PromptQueue(decoder, prefix_cache)
         self._rows: list[_Row] = []
         self._next_number = 0
 
@@ -189,7 +121,7 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """Samples that have no row yet."""
-        return sum(queued.request.samples - queued.started for queued in self._queue)
+        return self._queue.samples
 
     def submit(self, request: Request) -> int:
         """Queues a request; returns its number, which its tokens will carry.
@@ -214,43 +146,49 @@ class Scheduler:
                 raise UserError(f"the bias for token {token} is outside the model's vocabulary of {vocab:,}")
         number = self._next_number
         self._next_number += 1
-        self._queue.append(_QueuedRequest(number, request))
+        self._queue.add(number, request)
         return number
 
-    def cancel(self, number: int) -> None:
-        """Removes a request, queued or running; does nothing when it has finished."""
-        self._queue = deque(queued for queued in self._queue if queued.number != number)
-        self._started = [started for started in self._started if started.request != number]
+    def cancel(self, number: int, sample: int | None = None) -> None:
+        """Removes a request, queued or running, or one sample of it; does nothing when that has finished."""
+        self._queue.cancel(number, sample)
         for index in reversed(range(len(self._rows))):
-            if self._rows[index].number == number:
+            row = self._rows[index]
+            if row.number == number and sample in (None, row.sample):
                 self._remove(index)
+        if sample is None:
+            self._started = [started for started in self._started if started.request != number]
 
     def step(self) -> list[NewToken]:
         """Decodes one token for every running row, then admits queued requests while there are free rows."""
-        if not self._rows and not (self._queue and self._queue[0].cache is not None):
+        if not self._rows and not self._queue.reading:
             self.decoder.refresh()
         self._started.clear()
-        tokens = []
-        if self._rows:
-            logits = self.decoder.step([row.token for row in self._rows])  # (B, V)
-            tokens = self._sample(logits, self._rows)
-            # From the last on, as a row that leaves is replaced by the last one.
-            for index in reversed(range(len(tokens))):
-                if tokens[index].finish_reason is not None:
-                    self._remove(index)
-            if self.prefix_cache is not None and self._shortest_window is not None:
-                for index, row in enumerate(self._rows):
-                    if row.length - row.kept > self._shortest_window:
-                        self._keep(index)
+        tokens = self._decode() if self._rows else []
         budget = self.prefill_tokens
-        while self._queue and len(self._rows) < self.max_rows and budget > 0:
-            head = self._queue[0]
-            budget -= self._read(head, self.prefill_tokens if self._rows else len(head.request.prompt))
-            if head.logits is None:
+        while self._queue and len(self._rows) < self.max_rows:
+            free = self.max_rows - len(self._rows)
+            read, started = self._queue.read(budget, free, alone=not self._rows)
+            budget -= read
+            self._started += started
+            first = self._start(free)
+            tokens += first
+            if not (read or first):
                 break
-            tokens += self._start(head, head.logits)
-            if head.started == head.request.samples:
-                self._queue.popleft()
+        return tokens
+
+    def _decode(self) -> list[NewToken]:
+        """The next token of every row; those that have finished leave."""
+        logits = self.decoder.step([row.token for row in self._rows])  # (B, V)
+        tokens = self._sample(logits, self._rows)
+        # From the last on, as a row that leaves is replaced by the last one.
+        for index in reversed(range(len(tokens))):
+            if tokens[index].finish_reason is not None:
+                self._remove(index)
+        if self.prefix_cache is not None and self._shortest_window is not None:
+            for index, row in enumerate(self._rows):
+                if row.length - row.kept > self._shortest_window:
+                    self._keep(index)
         return tokens
 
     def take_started(self) -> list[Started]:
@@ -258,48 +196,27 @@ class Scheduler:
         started, self._started = self._started, []
         return started
 
-    def _read(self, queued: _QueuedRequest, most: int) -> int:
-        """Reads up to `most` further tokens of a prompt; returns how many."""
-        if queued.logits is not None:
-            return 0
-        request, decoder = queued.request, self.decoder
-        if queued.cache is None or queued.weights_key != decoder.weights_key:
-            queued.cache = decoder.prompt_cache(len(request.prompt))
-            queued.weights_key = decoder.weights_key
-            if request.prompt_logprobs is not None:
-                queued.prompt_logprobs = PromptLogprobs(
-                    decoder.model, request.prompt, request.prompt_logprobs
-                )
-            elif self.prefix_cache is not None:
-                queued.cached_tokens = self.prefix_cache.load(decoder, request.prompt, queued.cache)
-        scores = queued.prompt_logprobs
-        part = request.prompt[queued.cache.length : queued.cache.length + most]
-        logits = decoder.read(queued.cache, part, None if scores is None else scores.add)
-        if queued.cache.length == len(request.prompt):
-            queued.logits = logits
-            found = None if scores is None else scores.found
-            self._started.append(Started(queued.number, queued.cached_tokens, found))
-            if self.prefix_cache is not None:
-                self.prefix_cache.keep_prompt(decoder, request.prompt, queued.cached_tokens, queued.cache)
-        return len(part)
-
-    def _start(self, queued: _QueuedRequest, logits: Tensor) -> list[NewToken]:
-        """Starts as many of its samples as there are free rows, all from one prefill: logits (1, V)."""
-        request = queued.request
-        if request.max_tokens == 0:
-            queued.started = request.samples
-            return []
-        count = min(request.samples - queued.started, self.max_rows - len(self._rows))
-        samples = range(queued.started, queued.started + count)
+    def _start(self, free: int) -> list[NewToken]:
+        """The first token of as many samples as there are `free` rows, of prompts that have been read; all
+        samples of a prompt begin from one reading of it."""
         keeps_tokens = self.prefix_cache is not None
-        rows = [_Row(queued, sample, keeps_tokens) for sample in samples]
-        queued.started += count
-        tokens = self._sample(logits.expand(count, -1), rows)  # (1, V) → (count, V)
-        unfinished = [row for row, token in zip(rows, tokens, strict=True) if token.finish_reason is None]
-        if unfinished:
-            assert queued.cache is not None
-            self.decoder.admit(queued.cache, len(unfinished), request.max_tokens)
-            self._rows += unfinished
+        starting = [
+            (queued, [_Row(queued, sample, keeps_tokens) for sample in samples])
+            for queued, samples in self._queue.ready(free)
+        ]
+        if not starting:
+            return []
+        # (1, V) a prompt → (samples, V)
+        logits = [_logits(queued).expand(len(rows), -1) for queued, rows in starting]
+        together = logits[0] if len(logits) == 1 else torch.cat(logits)
+        tokens = self._sample(together, [row for _, rows in starting for row in rows])
+        running = {(token.request, token.sample) for token in tokens if token.finish_reason is None}
+        for queued, rows in starting:
+            unfinished = [row for row in rows if (row.number, row.sample) in running]
+            if unfinished:
+                assert queued.cache is not None
+                self.decoder.admit(queued.cache, len(unfinished), queued.request.max_tokens)
+                self._rows += unfinished
         return tokens
 
     def _sample(self, logits: Tensor, rows: Sequence[_Row]) -> list[NewToken]:
@@ -329,6 +246,12 @@ class Scheduler:
         last = self._rows.pop()
         if index < len(self._rows):
             self._rows[index] = last
+
+
+def _logits(queued: QueuedRequest) -> Tensor:
+    """(1, V) of the token after a prompt that has been read."""
+    assert queued.logits is not None
+    return queued.logits
 
 
 def _add_logprobs(tokens: list[NewToken], logits: Tensor, rows: Sequence[_Row]) -> None:

@@ -6,32 +6,17 @@ Parameter names are those of upstream nanochat (karpathy/nanochat), so state dic
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from nanochat.model.architecture import SMEAR_CHANNELS, VALUE_GATE_CHANNELS, ModelConfig
 from nanochat.model.attention import SDPA, Kernel, attend, choose_kernel
+from nanochat.model.cache import Cache, Tables
 from nanochat.model.fp8 import fits_float8
 from nanochat.model.layers import Embedding, Linear
 from nanochat.model.loss import capped_logits, chunked_loss, token_losses
 from nanochat.model.ops import norm, relu_squared, rotary_tables, rotate
-
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""A layer's attention: q (B, T, H, D), keys and values (B, T or more, H_kv, D) → (B, T, H, D)."""
-
-
-class Cache(Protocol):
-    """What decoding keeps between calls: keys and values of each layer, and smear's last embedding."""
-
-    length: int
-    last_embedding: Tensor | None
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
-        """Keeps k and v, and returns `attend(q, …)` over all that is kept of the layer, or its equal."""
-        ...
-
 
 ResidualMix = tuple[Tensor, Tensor, Tensor]
 """A layer's λs of the stream and of the first embedding (0-d), and that embedding (B, T, C)."""
@@ -55,9 +40,7 @@ class Attention(nn.Module):
         gated = config.has_value_embed(layer)
         self.ve_gate = Linear(VALUE_GATE_CHANNELS, config.n_kv_head) if gated else None
 
-    def forward(
-        self, x: Tensor, value: Tensor | None, tables: tuple[Tensor, Tensor], cache: Cache | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, value: Tensor | None, tables: Tables, cache: Cache | None) -> Tensor:
         """x (B, T, C), `value` (B, T, H_kv · D) or None → (B, T, C)."""
         B, T, C = x.shape
         q = self.c_q(x).view(B, T, self.heads, self.head_dim)  # (B, T, H, D)
@@ -69,7 +52,7 @@ class Attention(nn.Module):
             v = v + gate[..., None] * value.view_as(v)
         # Rotation keeps lengths, so norm after it equals norm before: scores depend on angles alone.
         q, k = norm(rotate(q, *tables)), norm(rotate(k, *tables))
-        y = self.attend(q, k, v) if cache is None else cache.attend(self.layer, q, k, v, self.attend)
+        y = self.attend(q, k, v) if cache is None else cache.attend(self.layer, q, k, v, self.attend_eagerly)
         out: Tensor = self.c_proj(y.reshape(B, T, C))  # (B, T, C)
         return out
 
@@ -77,6 +60,11 @@ class Attention(nn.Module):
         """Attention with the layer's window and kernel."""
         # The gain on q and on k is one factor on their products.
         return attend(q, k, v, self.window, self.gain**2, self.kernel)
+
+    def attend_eagerly(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """As `attend`, never compiled: FlexAttention would be, again for every prompt of another length."""
+        kernel = SDPA if self.kernel.name == "flex" else self.kernel
+        return attend(q, k, v, self.window, self.gain**2, kernel)
 
 
 class MLP(nn.Module):
@@ -105,7 +93,7 @@ class Block(nn.Module):
         x: Tensor,
         mix: ResidualMix | None,
         value: Tensor | None,
-        tables: tuple[Tensor, Tensor],
+        tables: Tables,
         cache: Cache | None,
     ) -> Tensor:
         """x (B, T, C) → (B, T, C); `tables` are cos and sin (T, 1, D/2)."""
@@ -146,7 +134,7 @@ class GPT(nn.Module):
             self.backout_lambda = nn.Parameter(torch.empty(1))
         tables = {str(i): Embedding(rows, config.kv_dim) for i in layers if config.has_value_embed(i)}
         self.value_embeds = nn.ModuleDict(tables)
-        self._tables: tuple[Tensor, Tensor] | None = None
+        self._tables: Tables | None = None
 
     def use_attention(self, kernel: Kernel) -> None:
         """Computes attention with `kernel` from now on."""
@@ -189,7 +177,7 @@ class GPT(nn.Module):
         assert isinstance(layers, nn.ModuleList)
         return [block for block in layers if isinstance(block, Block)]
 
-    def rotary(self, start: int, length: int) -> tuple[Tensor, Tensor]:
+    def rotary(self, start: int, length: int) -> Tables:
         """cos and sin for positions start … start+length−1, (length, 1, D/2) in the compute type."""
         needed = start + length
         tables = self._tables
@@ -212,15 +200,12 @@ class GPT(nn.Module):
         return tables[0][start:needed], tables[1][start:needed]
 
     def smear(self, x: Tensor, before: Tensor | None) -> Tensor:
-        """x_t + λ·sigmoid(gate(x_t))·x_{t−1} of x (B, T, C); `before` (B, 1, C) precedes its first token.
+        """x_t + λ·sigmoid(gate(x_t))·x_{t−1} of x (B, T, C); `before` (B, T, C) is each one's predecessor.
 
         It gives each token its predecessor without an attention head that would have to look for it. Without
-        `before` the first token is unchanged.
+        `before` the rows begin sequences, and the first token is unchanged.
         """
-        if before is None:
-            current, previous = x[:, 1:], x[:, :-1]
-        else:
-            current, previous = x, torch.cat((before, x[:, :-1]), dim=1)
+        current, previous = (x[:, 1:], x[:, :-1]) if before is None else (x, before)
         gate = self.smear_lambda.to(x.dtype) * torch.sigmoid(self.smear_gate(current[..., :SMEAR_CHANNELS]))
         smeared = current + gate * previous
         return smeared if before is not None else torch.cat((x[:, :1], smeared), dim=1)
@@ -237,14 +222,10 @@ class GPT(nn.Module):
         `each_layer` is called with the stream (B, T, C) after each layer.
         """
         parts = self.config.parts
-        start = 0 if cache is None else cache.length
-        tables = self.rotary(start, ids.size(1))
+        tables = self.rotary(0, ids.size(1)) if cache is None else cache.rotary(ids.size(1), self.rotary)
         x = self.embed(ids)
         if parts.smear:
-            before = None if cache is None else cache.last_embedding
-            if cache is not None:
-                cache.last_embedding = x[:, -1:]  # not smeared: the next token takes the plain one
-            x = self.smear(x, before)
+            x = self.smear(x, None if cache is None else cache.predecessors(x))
         if self.attention.name == "flex" and cache is None:
             from nanochat.model.attention_flex import block_mask
 
@@ -265,7 +246,7 @@ class GPT(nn.Module):
             # Takes back what the first half wrote only for the second half to read.
             x = x - self.backout_lambda.to(x.dtype) * middle
         if cache is not None:
-            cache.length += ids.size(1)
+            cache.advance(ids.size(1))
         return norm(x)
 
     def _residual_mixes(self, first: Tensor) -> list[ResidualMix | None]:

@@ -1,9 +1,9 @@
-//! `DecodeKernel`: the decoding step of `nanochat-decode` over Python's arrays.
+//! `DecodeKernel`: the steps and readings of `nanochat-decode` over Python's arrays.
 
 use std::sync::{Mutex, PoisonError};
 
 use nanochat_decode::{
-    Batch, Buffers, Layer, Matrix, Model, Shape, Table, WindowCache, instructions,
+    Batch, Buffers, Layer, Matrix, Model, Prompt, Reading, Shape, Table, WindowCache, instructions,
 };
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
@@ -32,7 +32,17 @@ struct TrackArrays {
     starts: Vec<usize>,
 }
 
-/// One decoding step of a model, in float32 on a CPU.
+/// A prompt: how many of its tokens are read now and were before, and the arrays of each layer.
+#[derive(FromPyObject)]
+struct PromptArrays {
+    start: usize,
+    count: usize,
+    keys: Vec<Array>,
+    values: Vec<Array>,
+    last: Option<Array>,
+}
+
+/// A model that decodes and reads prompts, in float32 on a CPU.
 #[pyclass(frozen, module = "rustbpe._rustbpe")]
 pub struct DecodeKernel {
     model: Model,
@@ -144,9 +154,108 @@ impl DecodeKernel {
         })
         .map_err(PyValueError::new_err)
     }
+
+    /// Reads tokens of prompts; fills `logits` (prompts, vocab), and `hidden` (tokens, width) if given.
+    #[pyo3(signature = (tokens, prompts, *, windows, angles, logits, threads, hidden=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn read(
+        &self,
+        py: Python<'_>,
+        tokens: Vec<usize>,
+        prompts: Vec<PromptArrays>,
+        windows: Vec<Option<usize>>,
+        angles: Array,
+        logits: Array,
+        threads: usize,
+        hidden: Option<Array>,
+    ) -> PyResult<()> {
+        let shape = self.model.shape();
+        let pointers = prompts
+            .iter()
+            .map(|prompt| self.pointers(prompt))
+            .collect::<PyResult<Vec<_>>>()?;
+        let mut all: Vec<_> = pointers
+            .iter()
+            .flat_map(|of| of.keys.iter().chain(&of.values))
+            .collect();
+        all.sort_unstable();
+        if all.windows(2).any(|two| two[0] == two[1]) {
+            return Err(PyValueError::new_err("two caches are the same array"));
+        }
+        let sequences: Vec<_> = prompts
+            .iter()
+            .zip(&pointers)
+            .map(|(prompt, of)| Prompt {
+                start: prompt.start,
+                count: prompt.count,
+                keys: &of.keys,
+                values: &of.values,
+                slots: of.slots,
+                last: of.last,
+            })
+            .collect();
+        let windows: Vec<_> = windows
+            .into_iter()
+            .map(|window| window.unwrap_or(usize::MAX))
+            .collect();
+        let hidden = match &hidden {
+            Some(hidden) => writable(hidden, tokens.len() * shape.width)?,
+            None => std::ptr::null_mut(),
+        };
+        let reading = Reading {
+            tokens: &tokens,
+            prompts: &sequences,
+            windows: &windows,
+            angles: readable(&angles, 0)?,
+            angle_rows: angles.item_count() / shape.dim,
+            logits: writable(&logits, prompts.len() * shape.vocab)?,
+            hidden,
+        };
+        py.detach(|| {
+            let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            // SAFETY: as in `step`.
+            unsafe { self.model.read(&reading, &mut buffers, threads) }
+        })
+        .map_err(PyValueError::new_err)
+    }
+}
+
+/// Where a prompt's arrays lie.
+struct PromptPointers {
+    keys: Vec<*mut f32>,
+    values: Vec<*mut f32>,
+    slots: usize,
+    last: *mut f32,
 }
 
 impl DecodeKernel {
+    fn pointers(&self, prompt: &PromptArrays) -> PyResult<PromptPointers> {
+        let shape = self.model.shape();
+        let slots = prompt
+            .keys
+            .first()
+            .map_or(0, |keys| keys.shape().get(1).copied().unwrap_or(0));
+        let whole = |array: &Array| {
+            if array.shape() != [shape.kv_heads, slots, shape.dim] {
+                return Err(PyValueError::new_err(
+                    "keys and values are (heads, slots, dim)",
+                ));
+            }
+            writable(array, 0)
+        };
+        let last = match &prompt.last {
+            Some(last) => writable(last, self.model.smear_width())?,
+            None if self.model.smear_width() == 0 => std::ptr::null_mut(),
+            None => return Err(PyValueError::new_err("smear needs the last embedding")),
+        };
+        Ok(PromptPointers {
+            keys: prompt.keys.iter().map(whole).collect::<PyResult<_>>()?,
+            values: prompt.values.iter().map(whole).collect::<PyResult<_>>()?,
+            slots,
+            last,
+        })
+    }
+
     fn track<'a>(&self, track: &'a TrackArrays) -> PyResult<WindowCache<'a>> {
         let &[layers, height, slots, dim] = track.keys.shape() else {
             return Err(PyValueError::new_err("keys are (layers, rows, slots, dim)"));

@@ -51,7 +51,20 @@ def step(
     of.step(list(tokens), list(positions), tracks or [track()], **(arguments | given))
 
 
+def prompt(**given: Any) -> Any:
+    keys, values = [zeros(HEADS, SLOTS, DIM)], [zeros(HEADS, SLOTS, DIM)]
+    return SimpleNamespace(**({"start": 0, "count": 1, "keys": keys, "values": values, "last": None} | given))
+
+
+def read(of: DecodeKernel, *, tokens: Any = (1,), prompts: Any = None, **given: Any) -> None:
+    arguments: dict[str, Any] = {
+        "windows": [None], "angles": zeros(SLOTS, DIM), "logits": zeros(1, VOCAB), "threads": 1,
+    }  # fmt: skip
+    of.read(list(tokens), prompts or [prompt()], **(arguments | given))
+
+
 ONE = zeros(1, HEADS, SLOTS, DIM)
+HALF = [zeros(HEADS, SLOTS, DIM)]
 
 
 def frozen(array: Any) -> Any:
@@ -112,6 +125,52 @@ assert not logits.any()
 def test_arrays_that_do_not_fit_a_step(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         step(kernel(), **given)
+
+
+def test_a_prompt_that_fits_is_read() -> None:
+    logits, hidden = np.ones((1, VOCAB), dtype=np.float32), np.ones((SLOTS, WIDTH), dtype=np.float32)
+    read(kernel(), tokens=[1] * SLOTS, prompts=[prompt(count=SLOTS)], logits=logits, hidden=hidden)
+    assert not logits.any() and not hidden.any()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"logits": zeros(1, VOCAB - 1)}, "too small"),
+        ({"hidden": zeros(1, WIDTH - 1)}, "too small"),
+        ({"hidden": frozen(zeros(1, WIDTH))}, "read-only"),
+        ({"tokens": [VOCAB]}, "outside the tables"),
+        ({"tokens": []}, "tokens of each prompt"),
+        ({"tokens": [1, 2]}, "tokens of each prompt"),
+        ({"tokens": [], "prompts": [prompt(count=0)]}, "tokens of each prompt"),
+        (
+            {"prompts": [prompt(count=2), prompt(count=2**64 - 1)], "logits": zeros(2, VOCAB)},
+            "tokens of each prompt",
+        ),
+        ({"windows": []}, "a window a layer"),
+        ({"angles": zeros(0, DIM)}, "without a rotation"),
+        ({"prompts": [prompt(start=SLOTS)]}, "no slot left"),
+        ({"prompts": [prompt(start=2**64 - 1)]}, "no slot left"),
+        ({"prompts": [prompt(keys=[])]}, "heads, slots, dim"),
+        ({"prompts": [prompt(values=[])]}, "of each layer"),
+        ({"prompts": [prompt(values=[zeros(HEADS, SLOTS - 1, DIM)])]}, "heads, slots, dim"),
+        ({"prompts": [prompt(keys=[zeros(HEADS + 1, SLOTS, DIM)])]}, "heads, slots, dim"),
+        ({"prompts": [prompt(keys=[zeros(SLOTS, HEADS, DIM).transpose(1, 0, 2)])]}, "not contiguous"),
+        ({"prompts": [prompt(keys=HALF, values=HALF)]}, "the same array"),
+        ({"tokens": [1, 1], "logits": zeros(2, VOCAB), "prompts": [prompt(keys=HALF), prompt(keys=HALF)]},
+         "the same array"),
+    ],
+)  # fmt: skip
+def test_arrays_that_do_not_fit_a_reading(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read(kernel(), **given)
+
+
+def test_smear_needs_what_came_before() -> None:
+    smearing = kernel(smear=[0.0] * 4)
+    for last in (None, zeros(WIDTH - 1)):
+        with pytest.raises(ValueError, match=r"last embedding|too small"):
+            read(smearing, prompts=[prompt(last=last)])
 
 
 @pytest.mark.parametrize(

@@ -28,14 +28,15 @@ from nanochat.infer.scheduler import FinishReason, NewToken, Request, Scheduler
 from nanochat.model.architecture import CLASSIC, MODERN, ArchitectureFlags
 from nanochat.model.gpt import GPT, build_model
 
-Arrival = tuple[int, list[int], int, int, int | None]
+Arrival = tuple[int, list[int], int, int, int | None, int | None]
 arrivals: st.SearchStrategy[list[Arrival]] = st.lists(
     st.tuples(
-        st.integers(0, 30),  # the step at which it comes
+        st.sampled_from([0, 0, 5, 5, 6, 20, 30]),  # the step at which it comes
         st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=40),
         st.integers(1, 30),  # max_tokens
         st.integers(1, 3),  # samples
         st.none() | st.integers(1, 12),  # steps after which it is cancelled
+        st.none() | st.integers(1, 2),  # only this sample of it
     ),
     min_size=1,
     max_size=6,
@@ -50,6 +51,7 @@ arrivals: st.SearchStrategy[list[Arrival]] = st.lists(
     context=st.sampled_from([4, 8, 200]),
     kv_heads=st.sampled_from([1, 2, 4]),
     max_rows=st.integers(1, 5),
+    prefill_tokens=st.sampled_from([3, 30, 2048]),
     requests=arrivals,
     seed=st.integers(0, 99),
 )
@@ -60,42 +62,45 @@ def test_greedy_rows_of_a_changing_batch_equal_the_full_pass(
     context: int,
     kv_heads: int,
     max_rows: int,
+    prefill_tokens: int,
     requests: list[Arrival],
     seed: int,
 ) -> None:
-    """Whatever joins, leaves or is cancelled; short contexts make every window forget."""
+    """Whatever joins, leaves or is cancelled, read alone, together or in pieces; short contexts make every
+    window forget."""
     model = random_model(seed, parts, window_pattern=pattern, sequence_len=context, n_kv_head=kv_heads)
-    scheduler = Scheduler(way(model), max_rows)
+    scheduler = Scheduler(way(model), max_rows, prefill_tokens=prefill_tokens)
     got: dict[tuple[int, int], list[NewToken]] = {}
     numbers: dict[int, Arrival] = {}
-    cancel_at: dict[int, int] = {}
+    cancel_at: dict[tuple[int, int], int] = {}
     clock = 0
     while scheduler.busy or clock <= 30:
         for request in requests:
-            come, prompt, max_tokens, samples, life = request
+            come, prompt, max_tokens, samples, life, only = request
             if come == clock:
                 number = scheduler.submit(Request(prompt, max_tokens, Sampling(temperature=0), samples))
                 numbers[number] = request
                 if life is not None:
-                    cancel_at[number] = clock + life
-        for number, at in cancel_at.items():
+                    gone = range(samples) if only is None else {only} & set(range(samples))
+                    cancel_at |= {(number, sample): clock + life for sample in gone}
+        for (number, sample), at in cancel_at.items():
             if at == clock:
-                scheduler.cancel(number)
+                scheduler.cancel(number, None if numbers[number][5] is None else sample)
         for new in scheduler.step():
-            assert cancel_at.get(new.request, 10**9) > clock
+            assert cancel_at.get((new.request, new.sample), 10**9) > clock
             got.setdefault((new.request, new.sample), []).append(new)
         assert scheduler.running <= max_rows
         clock += 1
-    for (number, _), row in got.items():
-        _, prompt, max_tokens, _, life = numbers[number]
+    for (number, sample), row in got.items():
+        _, prompt, max_tokens, *_ = numbers[number]
         tokens = [new.token for new in row]
         check_greedy(model, prompt, tokens)
-        if life is None:
+        if (number, sample) not in cancel_at:
             assert len(tokens) == max_tokens
             assert [new.finish_reason for new in row] == [None] * (max_tokens - 1) + [FinishReason.LENGTH]
     for number, request in numbers.items():
-        if request[4] is None:
-            assert all((number, sample) in got for sample in range(request[3]))
+        for sample in range(request[3]):
+            assert (number, sample) in got or (number, sample) in cancel_at
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -168,10 +173,16 @@ def test_a_prompt_far_beyond_the_context_is_read_in_chunks(
     parts: ArchitectureFlags, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nanochat.infer.decoder.PREFILL_CHUNK", 7)
+    monkeypatch.setattr("nanochat.infer.decoder.READ_TOKENS", 7)
     model = random_model(2, parts)
     prompt = torch.randint(0, VOCAB, (300,), generator=torch.Generator().manual_seed(0)).tolist()
-    [tokens] = generate_batch(model, prompt, max_tokens=40, temperature=0)
-    check_greedy(model, prompt, tokens)
+    for way in WAYS:
+        scheduler = Scheduler(way(model))
+        scheduler.submit(Request(prompt, 40, Sampling(temperature=0)))
+        tokens = []
+        while scheduler.busy:
+            tokens += [new.token for new in scheduler.step()]
+        check_greedy(model, prompt, tokens)
 
 
 def test_the_same_seed_draws_the_same_text_in_any_company() -> None:
@@ -196,7 +207,7 @@ def test_one_prefill_serves_samples_that_must_wait_for_rows(monkeypatch: pytest.
     reads = []
     read = decoder.read
     monkeypatch.setattr(
-        decoder, "read", lambda cache, part, each=None: reads.append(part) or read(cache, part, each)
+        decoder, "read", lambda parts: reads.append([part.tokens for part in parts]) or read(parts)
     )
     scheduler = Scheduler(decoder, max_rows=2)
     scheduler.submit(Request([1, 2], 5, Sampling(seed=3), samples=7))
@@ -207,7 +218,7 @@ def test_one_prefill_serves_samples_that_must_wait_for_rows(monkeypatch: pytest.
             rows.setdefault(new.sample, []).append(new.token)
     together = generate_batch(model, [1, 2], samples=7, max_tokens=5, seed=3)
     assert [rows[i] for i in range(7)] == together
-    assert reads == [[1, 2]]
+    assert reads == [[[1, 2]]]
 
 
 def test_a_call_of_the_calculator_is_answered_by_forced_tokens() -> None:

@@ -90,6 +90,7 @@ def test_a_prompt_comes_with_its_log_probabilities(
     parts: ArchitectureFlags, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nanochat.infer.decoder.PREFILL_CHUNK", 7)
+    monkeypatch.setattr("nanochat.infer.decoder.READ_TOKENS", 7)
     monkeypatch.setattr("nanochat.infer.logprobs.CHUNK", 4)
     model = random_model(22, parts)
     prompt = torch.randint(0, VOCAB, (23,), generator=torch.Generator().manual_seed(1)).tolist()

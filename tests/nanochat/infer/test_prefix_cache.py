@@ -349,7 +349,7 @@ def test_running_rows_wait_for_no_more_than_a_piece_of_a_prompt(parts: Architect
     decoder = by_kernel(model)
     lengths: list[int] = []
     read = decoder.read
-    decoder.read = lambda cache, part, each=None: lengths.append(len(part)) or read(cache, part, each)  # type: ignore[method-assign,func-returns-value]
+    decoder.read = lambda parts: lengths.extend(len(part.tokens) for part in parts) or read(parts)  # type: ignore[method-assign,func-returns-value]
     scheduler = Scheduler(decoder, max_rows=4, prefill_tokens=8)
     rows = [Row(Request([1] * 20, 30, GREEDY, logprobs=0)), Row(Request([2] * 29, 5, GREEDY, logprobs=0))]
     scheduler.submit(rows[0].request)

@@ -1,4 +1,4 @@
-//! Weights packed for products with a few rows.
+//! Weights packed for products with some rows.
 
 use std::ops::Range;
 
@@ -55,62 +55,92 @@ impl Matrix {
         finish: impl Fn(f32, f32) -> f32 + Copy,
     ) {
         for panel in panels {
-            let mut row = 0;
-            while row < rows {
-                let left = rows - row;
-                // SAFETY: rows from `row` on are within both.
-                unsafe {
-                    match left.min(A::ROWS) {
-                        1 => self.block::<A, 1>(panel, row, x, out, finish),
-                        2 => self.block::<A, 2>(panel, row, x, out, finish),
-                        3 => self.block::<A, 3>(panel, row, x, out, finish),
-                        4 => self.block::<A, 4>(panel, row, x, out, finish),
-                        5 => self.block::<A, 5>(panel, row, x, out, finish),
-                        6 => self.block::<A, 6>(panel, row, x, out, finish),
-                        7 => self.block::<A, 7>(panel, row, x, out, finish),
-                        _ => self.block::<A, 8>(panel, row, x, out, finish),
+            let first = panel * PANEL;
+            let width = PANEL.min(self.outputs - first);
+            let lines = &self.lines[panel * self.inputs..(panel + 1) * self.inputs];
+            let lines = Lines {
+                first: lines.as_ptr().cast(),
+                stride: PANEL,
+                count: self.inputs,
+            };
+            // SAFETY: the caller's; columns of this panel only.
+            unsafe {
+                product::<A>(rows, x, self.inputs, &lines, |row, sums| {
+                    let out = out.add(row * self.outputs + first);
+                    let out = std::slice::from_raw_parts_mut(out, width);
+                    for (out, sum) in out.iter_mut().zip(sums) {
+                        *out = finish(sum, *out);
                     }
-                }
-                row += left.min(A::ROWS);
+                });
             }
         }
     }
+}
 
-    /// `R` rows by one panel.
-    #[inline(always)]
-    unsafe fn block<A: Arch, const R: usize>(
-        &self,
-        panel: usize,
-        row: usize,
-        x: *const f32,
-        out: *mut f32,
-        finish: impl Fn(f32, f32) -> f32,
-    ) {
-        if R > A::ROWS {
-            return;
-        }
-        let lines = &self.lines[panel * self.inputs..(panel + 1) * self.inputs];
-        let mut sums = [A::zero(); R];
-        // SAFETY: the caller's: rows of `inputs` numbers.
+/// [`PANEL`] columns of a matrix: `count` lines of it, `stride` numbers apart.
+pub(crate) struct Lines {
+    pub first: *const f32,
+    pub stride: usize,
+    pub count: usize,
+}
+
+/// For each of `rows` rows of `x`, `stride` numbers apart, `finish(row, its product with lines)`.
+///
+/// # Safety
+/// Each row of `x` has as many numbers as there are lines, each line [`PANEL`].
+#[inline(always)]
+pub(crate) unsafe fn product<A: Arch>(
+    rows: usize,
+    x: *const f32,
+    stride: usize,
+    lines: &Lines,
+    finish: impl Fn(usize, [f32; PANEL]) + Copy,
+) {
+    let mut row = 0;
+    while row < rows {
+        let left = (rows - row).min(A::ROWS);
+        // SAFETY: rows from `row` on are within both.
         unsafe {
-            let x = x.add(row * self.inputs);
-            for (k, line) in lines.iter().enumerate() {
-                for (r, sum) in sums.iter_mut().enumerate() {
-                    *sum = A::add(*x.add(r * self.inputs + k), line.0.as_ptr(), *sum);
-                }
+            match left {
+                1 => block::<A, 1>(row, x, stride, lines, finish),
+                2 => block::<A, 2>(row, x, stride, lines, finish),
+                3 => block::<A, 3>(row, x, stride, lines, finish),
+                4 => block::<A, 4>(row, x, stride, lines, finish),
+                5 => block::<A, 5>(row, x, stride, lines, finish),
+                6 => block::<A, 6>(row, x, stride, lines, finish),
+                7 => block::<A, 7>(row, x, stride, lines, finish),
+                _ => block::<A, 8>(row, x, stride, lines, finish),
             }
         }
-        let first = panel * PANEL;
-        let width = PANEL.min(self.outputs - first);
-        for (r, sums) in sums.into_iter().enumerate() {
-            // SAFETY: the caller's; columns of this panel only.
-            let out = unsafe {
-                std::slice::from_raw_parts_mut(out.add((row + r) * self.outputs + first), width)
-            };
-            for (out, sum) in out.iter_mut().zip(A::numbers(sums)) {
-                *out = finish(sum, *out);
+        row += left;
+    }
+}
+
+/// `R` rows by one panel.
+#[inline(always)]
+unsafe fn block<A: Arch, const R: usize>(
+    row: usize,
+    x: *const f32,
+    stride: usize,
+    lines: &Lines,
+    finish: impl Fn(usize, [f32; PANEL]),
+) {
+    if R > A::ROWS {
+        return;
+    }
+    let mut sums = [A::zero(); R];
+    // SAFETY: the caller's.
+    unsafe {
+        let x = x.add(row * stride);
+        for k in 0..lines.count {
+            let line = lines.first.add(k * lines.stride);
+            for (r, sum) in sums.iter_mut().enumerate() {
+                *sum = A::add(*x.add(r * stride + k), line, *sum);
             }
         }
+    }
+    for (r, sums) in sums.into_iter().enumerate() {
+        finish(row + r, A::numbers(sums));
     }
 }
 

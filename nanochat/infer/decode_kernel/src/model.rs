@@ -165,6 +165,19 @@ impl Model {
         &self.shape
     }
 
+    /// How many tokens every table has.
+    pub(crate) fn table_rows(&self) -> usize {
+        let values = self
+            .layers
+            .iter()
+            .filter_map(|layer| layer.value_table.as_ref());
+        values
+            .chain([&self.wte])
+            .map(|table| table.rows)
+            .min()
+            .unwrap_or(0)
+    }
+
     /// Channels of a row's last embedding that smear keeps; 0 without it.
     pub fn smear_width(&self) -> usize {
         if self.smear.is_some() {
