@@ -25,7 +25,7 @@ class Worker(Protocol):
 
     replica: int
 
-    def cancel(self, generation: "Generation") -> None: ...
+    def cancel(self, generation: "Generation", sample: int | None = None) -> None: ...
 
 
 class Generation:
@@ -52,7 +52,8 @@ class Generation:
         # The rest is the model thread's.
         self.submitted_at = time.monotonic()
         self.number = -1
-        self.samples_left = request.samples
+        self.open_samples = set(range(request.samples))
+        """Those that have not ended."""
         self.held: list[NewToken] = []
         """Tokens that the loop has not been given."""
         self.give_at = 0.0
@@ -78,6 +79,12 @@ class Generation:
             self._worker.cancel(self)
             self._arrived.clear()
             self._end(None)
+
+    def cancel_sample(self, sample: int) -> None:
+        """Frees the row of one sample within one step, as `cancel` does for all; the others go on. Tokens of
+        the sample may still come. Does nothing when it has ended."""
+        if not self._ended:
+            self._worker.cancel(self, sample)
 
     async def aclose(self) -> None:
         """As `cancel`."""

@@ -43,7 +43,7 @@ class RunningBatch(Protocol):
     @property
     def running(self) -> int: ...
     def submit(self, request: Request) -> int: ...
-    def cancel(self, number: int) -> None: ...
+    def cancel(self, number: int, sample: int | None = None) -> None: ...
     def step(self) -> list[NewToken]: ...
     def take_started(self) -> list[Started]: ...
 
@@ -71,7 +71,7 @@ class ModelWorker:
         # Guarded by the lock:
         self._taken = 0
         self._submitted: list[Generation] = []
-        self._cancelled: list[Generation] = []
+        self._cancelled: list[tuple[Generation, int | None]] = []
         self._calls: list[Callable[[], None]] = []
         self._closing: Exception | None = None
         # The thread's own:
@@ -125,10 +125,10 @@ class ModelWorker:
         turns = max(1.0, (self._taken - self.max_rows) / self.max_rows)
         return min(most, max(least, self._sample_seconds * turns))
 
-    def cancel(self, generation: Generation) -> None:
-        """Removes a generation before the next step. Callable from any thread."""
+    def cancel(self, generation: Generation, sample: int | None = None) -> None:
+        """Removes a generation, or one sample of it, before the next step. Callable from any thread."""
         with self._lock:
-            self._cancelled.append(generation)
+            self._cancelled.append((generation, sample))
             self._lock.notify()
 
     def wait_until_ready(self) -> None:
@@ -238,18 +238,14 @@ class ModelWorker:
             cancelled, self._cancelled = self._cancelled, []
             calls, self._calls = self._calls, []
         # Those that were submitted and left at once never get to the batch.
-        gone = {id(generation) for generation in cancelled}
-        for generation in cancelled:
-            # After a failure numbers begin anew: the number alone might be another's.
-            if self._at_work.get(generation.number) is generation:
-                del self._at_work[generation.number]
-                scheduler.cancel(generation.number)
-                self._release(generation)
+        gone = {id(generation) for generation, sample in cancelled if sample is None}
         for generation in submitted:
             if id(generation) in gone:
                 self._release(generation)
             else:
                 self._admit(scheduler, generation)
+        for generation, sample in cancelled:
+            self._drop(scheduler, generation, sample)
         for call in calls:
             call()
         return True
@@ -264,12 +260,27 @@ class ModelWorker:
             self._at_work[generation.number] = generation
             self.figures.requests += 1
 
-    def _release(self, generation: Generation, samples: int | None = None) -> None:
-        """Gives back the places of a generation's unfinished samples."""
-        count = generation.samples_left if samples is None else samples
-        generation.samples_left -= count
+    def _drop(self, scheduler: RunningBatch, generation: Generation, sample: int | None) -> None:
+        """Takes a generation, or one sample of it, out of the batch."""
+        # After a failure numbers begin anew: the number alone might be another's.
+        if self._at_work.get(generation.number) is not generation:
+            return
+        if sample is None:
+            del self._at_work[generation.number]
+            scheduler.cancel(generation.number)
+            self._release(generation)
+        elif sample in generation.open_samples:
+            scheduler.cancel(generation.number, sample)
+            self._release(generation, sample)
+            if not generation.open_samples:
+                self._finish(generation)
+
+    def _release(self, generation: Generation, sample: int | None = None) -> None:
+        """Gives back the place of a sample, or of all that have not ended."""
+        ended = generation.open_samples if sample is None else {sample}
         with self._lock:
-            self._taken -= count
+            self._taken -= len(ended)
+        generation.open_samples = generation.open_samples - ended
 
     def _hand_out(self, tokens: list[NewToken], started: list[Started]) -> None:
         """Sorts a step's tokens to their generations, and hands over those that are due."""
@@ -286,9 +297,9 @@ class ModelWorker:
             generation = self._at_work[token.request]
             generation.held.append(token)
             if token.finish_reason is not None:
-                self._release(generation, 1)
+                self._release(generation, token.sample)
                 self._sample_seconds += 0.1 * (now - generation.submitted_at - self._sample_seconds)
-                if not generation.samples_left:
+                if not generation.open_samples:
                     finished.add(token.request)
         wait = min(LONGEST_WAIT, self.figures.rows / CHUNKS_A_SECOND)
         for number in {token.request for token in tokens}:

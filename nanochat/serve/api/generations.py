@@ -106,11 +106,17 @@ class Generations:
         if generation is not None:
             async for batch in generation:
                 for new in batch:
-                    streams[new.sample].add(new)
+                    stream = streams[new.sample]
+                    running = not stream.ended
+                    stream.add(new)
+                    if running and stream.ended and new.finish_reason is None:
+                        generation.cancel_sample(
+                            new.sample
+                        )  # by a stop string, of which its row knows nothing
                 samples = sorted({new.sample for new in batch})
                 yield [Piece(prompt, sample, streams[sample].take()) for sample in samples]
                 if all(stream.ended for stream in streams):
-                    generation.cancel()  # a stop string ended it before its row knew
+                    generation.cancel()
                     return
         if self._requests[prompt].max_tokens == 0:  # the prompt was all that was wanted
             for stream in streams:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import httpx
 import torch
@@ -113,8 +113,8 @@ class ScriptedScheduler:
         self._started.append(Started(self.taken, 0))
         return self.taken
 
-    def cancel(self, number: int) -> None:
-        self._said.pop(number, None)
+    def cancel(self, number: int, sample: int | None = None) -> None:
+        self._said.pop(number, None)  # its requests have one sample
 
     def take_started(self) -> list[Started]:
         started, self._started = self._started, []
@@ -140,28 +140,40 @@ class ScriptedScheduler:
         return tokens
 
 
+Batch: TypeAlias = str | list[int] | tuple[int, str]
+"""Text or ids, or a sample and its text."""
+
+
 class Batches:
-    """A worker whose one generation comes in these batches."""
+    """A worker whose one generation comes in these batches, of sample 0 where they name none."""
 
     replica = 0
     queue_seconds = 0.0
 
-    def __init__(self, batches: Sequence[str | list[int]]) -> None:
-        self._batches = [TOKENIZER.encode(b) if isinstance(b, str) else b for b in batches]
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._batches: list[tuple[int, list[int]]] = []
+        for batch in batches:
+            sample, said = batch if isinstance(batch, tuple) else (0, batch)
+            self._batches.append((sample, TOKENIZER.encode(said) if isinstance(said, str) else said))
         self.started = Started(1, 0)
         self.cancelled = False
+        self.cancelled_samples: list[int] = []
 
     def submit(self, _request: Request) -> Self:
         return self
 
     async def __aiter__(self) -> AsyncIterator[list[NewToken]]:
-        for tokens in self._batches:
-            yield [NewToken(1, 0, token, False) for token in tokens]
+        for sample, tokens in self._batches:
+            yield [NewToken(1, sample, token, False) for token in tokens]
         end = TOKENIZER.special_id("assistant_end")
-        yield [NewToken(1, 0, end, False, FinishReason.STOP)]
+        samples = sorted({0, *(sample for sample, _ in self._batches)} - set(self.cancelled_samples))
+        yield [NewToken(1, sample, end, False, FinishReason.STOP) for sample in samples]
 
     def cancel(self) -> None:
         self.cancelled = True
+
+    def cancel_sample(self, sample: int) -> None:
+        self.cancelled_samples.append(sample)
 
     def close(self) -> None:
         """Has nothing to close."""
@@ -289,7 +301,7 @@ class ServedApi:
 
         self._add("scripted", _worker(make))
 
-    def batches(self, *batches: str | list[int]) -> Batches:
+    def batches(self, *batches: Batch) -> Batches:
         """Makes the model `scripted`, and the default one, say these texts or ids, each at once."""
         worker = Batches(batches)
         self._add("scripted", worker)

@@ -223,6 +223,19 @@ async def test_a_stop_string_ends_the_generation_too(api: ServedApi) -> None:
     assert worker.cancelled
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_stop_string_frees_the_row_of_its_sample_alone(api: ServedApi, stream: bool) -> None:
+    worker = api.batches((0, "one"), (1, "two S"), (1, "TOP, not heard"), (0, " and all of it"))
+    body = {"model": "scripted", "messages": ASK, "stop": ["STOP"], "n": 2, "stream": stream}
+    answer = await api.client.post(CHAT, json=body)
+    assert worker.cancelled_samples == [1]
+    texts = ["", ""]
+    for event in events_of(answer) if stream else [answer.json()]:
+        for choice in event["choices"]:
+            texts[choice["index"]] += (choice.get("message") or choice["delta"]).get("content", "")
+    assert texts == ["one and all of it", "two "]
+
+
 async def test_a_fault_in_the_middle_of_a_stream_is_told_as_an_event(api: ServedApi) -> None:
     api.script(Script.text("some", one_a_step=True, fault=RuntimeError("out of memory")))
     answer = await api.client.post(CHAT, json={"model": "scripted", "messages": ASK, "stream": True})

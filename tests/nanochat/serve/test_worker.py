@@ -30,7 +30,8 @@ class CountingBatch:
         self.steps = 0
         self._next = 0
         self._queue: deque[tuple[int, Request]] = deque()
-        self._rows: dict[int, tuple[Request, int]] = {}
+        self._rows: dict[tuple[int, int], tuple[Request, int]] = {}
+        """By request and sample, with the tokens so far."""
         self._started: list[Started] = []
 
     @property
@@ -48,9 +49,11 @@ class CountingBatch:
         self._queue.append((self._next, request))
         return self._next
 
-    def cancel(self, number: int) -> None:
-        self._queue = deque(queued for queued in self._queue if queued[0] != number)
-        self._rows.pop(number, None)
+    def cancel(self, number: int, sample: int | None = None) -> None:
+        if sample is None:
+            self._queue = deque(queued for queued in self._queue if queued[0] != number)
+        for row in [row for row in self._rows if row[0] == number and sample in (None, row[1])]:
+            del self._rows[row]
 
     def step(self) -> list[NewToken]:
         self.allowed.acquire()
@@ -59,15 +62,15 @@ class CountingBatch:
             raise self.fault
         while self._queue and len(self._rows) < self.max_rows:
             number, request = self._queue.popleft()
-            self._rows[number] = request, 0
+            self._rows |= {(number, sample): (request, 0) for sample in range(request.samples)}
             self._started.append(Started(number, 0))
         tokens = []
-        for number, (request, count) in list(self._rows.items()):
+        for row, (request, count) in list(self._rows.items()):
             ended = count + 1 == request.max_tokens
-            tokens.append(NewToken(number, 0, count, False, FinishReason.LENGTH if ended else None))
-            self._rows[number] = request, count + 1
+            tokens.append(NewToken(*row, count, False, FinishReason.LENGTH if ended else None))
+            self._rows[row] = request, count + 1
             if ended:
-                del self._rows[number]
+                del self._rows[row]
         return tokens
 
     def take_started(self) -> list[Started]:
@@ -146,6 +149,40 @@ async def test_whoever_leaves_frees_the_row_within_one_step() -> None:
         assert await tokens_of(second) == [0]
         assert batch.steps <= 3
         assert worker.load == 0
+
+
+async def test_a_sample_that_ends_early_frees_its_row_within_one_step_and_the_others_go_on() -> None:
+    async with counting(rows=3, queue=0) as (worker, batch):
+        generation = worker.submit(Request([1], 5, samples=3))
+        batch.allowed.release(1)
+        assert [new.sample for new in await anext(generation)] == [0, 1, 2]
+        await until(lambda: batch.steps == 1 and batch.running == 3)
+        generation.cancel_sample(1)
+        generation.cancel_sample(1)
+        # The thread may already wait in a step that began before: the next one is without the row.
+        batch.allowed.release(2)
+        await until(lambda: batch.steps == 3 and batch.running == 2)
+        assert worker.load == 2
+        other = worker.submit(Request([1], 1))  # there is a place again
+        batch.allowed.release(10)
+        rest = [new async for news in generation for new in news]
+        assert [new.token for new in rest if new.sample == 0] == [1, 2, 3, 4]
+        assert sum(new.sample == 1 for new in rest) <= 1
+        assert await tokens_of(other) == [0]
+        assert worker.load == 0
+
+
+async def test_a_generation_ends_with_the_last_sample_that_is_cancelled() -> None:
+    async with counting(rows=2, queue=0) as (worker, batch):
+        generation = worker.submit(Request([1], 1000, samples=2))
+        batch.allowed.release(1)
+        await anext(generation)
+        generation.cancel_sample(0)
+        generation.cancel_sample(1)
+        batch.allowed.release(1)
+        async with asyncio.timeout(20):
+            await tokens_of(generation)
+        await until(lambda: worker.load == 0 and batch.running == 0)
 
 
 async def test_one_that_leaves_before_its_turn_is_never_read() -> None:
