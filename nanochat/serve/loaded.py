@@ -1,8 +1,9 @@
 """A model in memory that answers: its copies, its tokenizer, and what it says of itself."""
 
+import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nanochat.checkpoint.files import Checkpoint
@@ -64,6 +65,14 @@ class LoadedModel:
         self.last_used = time.monotonic()
         self._lens: Callable[[int, Sequence[int], int, Sequence[int]], Any] | None = lens
         self._release = release
+
+    def named(self, model_id: str) -> "LoadedModel":
+        """This model as one of the ids that it is served under tells of it."""
+        if model_id == self.card.id:
+            return self
+        other = copy.copy(self)
+        other.card = replace(self.card, id=model_id)
+        return other
 
     def worker(self) -> ModelWorker:
         """The copy with the fewest samples at work."""

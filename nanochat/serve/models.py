@@ -111,9 +111,9 @@ class _Entry:
 
 
 class ModelRegistry:
-    """The models under their ids; the first is the one that "" stands for. With `serves_all` every checkpoint
-    of the base directory is served by its name, and without a first one "" is the newest of the furthest
-    stage.
+    """The models under their ids; the first is the one that "" stands for. Ids that stand for one checkpoint
+    share one model in memory. With `serves_all` every checkpoint of the base directory is served by its
+    name, and without a first one "" is the newest of the furthest stage.
 
     At most `max_bytes` of a device's memory hold models: the one used longest ago is unloaded first.
     Everything but loading happens in one event loop.
@@ -164,13 +164,13 @@ class ModelRegistry:
         return self._card(self._entry(model))
 
     def loaded(self) -> list[LoadedModel]:
-        """The models in memory."""
-        current = [entry.loaded for entry in self._entries.values() if entry.loaded is not None]
-        return current + self._retired
+        """The models in memory, each once."""
+        held = [entry.loaded for entry in self._entries.values() if entry.loaded is not None]
+        return list(dict.fromkeys(held)) + self._retired
 
     def _card(self, entry: _Entry) -> ModelCard:
         if entry.loaded is not None and stamp_of(entry.loaded.checkpoint) == entry.stamp:
-            return entry.loaded.card
+            return entry.loaded.named(entry.served.id).card
         return ModelCard.of(entry.served.id, entry.served.name, self._find(entry))
 
     def _entry(self, model: str) -> _Entry:
@@ -242,7 +242,7 @@ class ModelRegistry:
             raise ModelUnavailable(entry.failure.message, entry.failure.hint, self._layout.base)
         loaded.users += 1
         try:
-            yield loaded
+            yield loaded.named(entry.served.id)
         finally:
             loaded.users -= 1
             loaded.last_used = time.monotonic()
@@ -276,7 +276,7 @@ class ModelRegistry:
                     # Only its metadata changed, or another checkpoint of the folder.
                     old.checkpoint, entry.stamp = checkpoint, stamp
                     return
-                await self._load(entry, checkpoint)
+                await self._take(entry, self._twin(checkpoint) or await self._load(entry, checkpoint))
                 entry.stamp, entry.failure = stamp, None
             except UserError as error:
                 entry.failure, entry.failed_at = error, time.monotonic()
@@ -298,7 +298,15 @@ class ModelRegistry:
                 return checkpoint, stamp
             checkpoint = again
 
-    async def _load(self, entry: _Entry, checkpoint: Checkpoint) -> None:
+    def _twin(self, checkpoint: Checkpoint) -> LoadedModel | None:
+        """The model that another id has loaded from this checkpoint."""
+        weights = weights_of(checkpoint)
+        held = (entry.loaded for entry in self._entries.values())
+        return next(
+            (one for one in held if one and not one.broken and weights_of(one.checkpoint) == weights), None
+        )
+
+    async def _load(self, entry: _Entry, checkpoint: Checkpoint) -> LoadedModel:
         card = ModelCard.of(entry.served.id, entry.served.name, checkpoint)
         needed = self._loader.bytes_needed(checkpoint)
         if needed > self.max_bytes:
@@ -311,10 +319,14 @@ class ModelRegistry:
         if self._closing:
             await in_thread(loaded.close)
             raise ModelUnavailable(self._closing)
-        if (old := entry.loaded) is not None:
-            self._retired.append(old)
-        entry.loaded = loaded
         self.began = True
+        return loaded
+
+    async def _take(self, entry: _Entry, loaded: LoadedModel) -> None:
+        """Answers with `loaded` from now on; what answers for no id any more goes when its users left."""
+        old, entry.loaded = entry.loaded, loaded
+        if old is not None and old not in self.loaded():
+            self._retired.append(old)
         await self._close_unused()
 
     async def _make_room(self, entry: _Entry, needed: int) -> None:
@@ -329,9 +341,8 @@ class ModelRegistry:
                 first = min(
                     idle, key=lambda one: (one is not entry, one.loaded.last_used if one.loaded else 0)
                 )
-                unloaded, first.loaded = first.loaded, None
-                if unloaded is not None:
-                    await in_thread(unloaded.close)
+                if first.loaded is not None:
+                    await self._unload(first.loaded)
                 continue
             self._left.clear()
             try:
@@ -343,11 +354,15 @@ class ModelRegistry:
     async def unload_idle(self, seconds: float) -> None:
         """Unloads the models that nobody has used for that long."""
         async with self._loading:
-            for entry in list(self._entries.values()):  # a request may add one meanwhile
-                model = entry.loaded
-                if model is not None and not model.users and time.monotonic() - model.last_used > seconds:
-                    entry.loaded = None
-                    await in_thread(model.close)
+            for model in self.loaded():
+                if not model.users and time.monotonic() - model.last_used > seconds:
+                    await self._unload(model)
+
+    async def _unload(self, model: LoadedModel) -> None:
+        for entry in self._entries.values():
+            if entry.loaded is model:
+                entry.loaded = None
+        await in_thread(model.close)
 
     async def _close_unused(self) -> None:
         for old in [model for model in self._retired if not model.users]:

@@ -126,6 +126,24 @@ async def test_where_no_checkpoint_is_none_is_served_until_one_is_saved(layout: 
         assert (await ask(registry, ""))[0] == "sft/d2@5" and ids(registry) == ["sft/d2"]
 
 
+async def test_ids_of_one_checkpoint_share_one_model_and_each_tells_its_own_name(chat_base: Layout) -> None:
+    async with registry_of(chat_base, "sft/d2", "mine=sft/d2@8") as (registry, loader):
+        first = await asyncio.gather(*(ask(registry, model) for model in ("sft/d2", "sft/d2@8", "mine")))
+        assert first[0] == first[1] == first[2] and loader.loads == ["sft/d2@8"]
+        assert len(registry.loaded()) == 1
+        for model in ("sft/d2", "sft/d2@8", "mine"):
+            async with registry.use(model) as loaded:
+                assert loaded.card.id == registry.card(model).id == model
+                await registry.unload_idle(0)
+                assert len(registry.loaded()) == 1  # in use, under whichever name
+        save_model(chat_base.base, step=9, seed=50)
+        assert (await ask(registry, "sft/d2"))[0] == "sft/d2@9"
+        assert await ask(registry, "mine") == first[0]
+        assert loader.loads == ["sft/d2@8", "sft/d2@9"]
+        await registry.unload_idle(0)
+        assert registry.loaded() == []
+
+
 @pytest.mark.parametrize(
     "model", ["gpt-4o", "sft/d3", "../../etc/passwd", "x" * 100_000, "sft/d2@", "\x1b[31m"]
 )
