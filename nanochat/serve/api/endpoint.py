@@ -26,6 +26,9 @@ LONGEST_WAIT = 30
 """Seconds after which a client is told to try again: OpenAI's waits in silence for as long as it is told."""
 FAILURE_RETRY = 2
 """Seconds until a model that ran out of memory, say, may be asked again: its batch is made anew at once."""
+LINGER_SECONDS, LINGER_BYTES = 2.0, 64 << 20
+"""How much of a request that is too large is still read after its refusal: a connection that is closed with
+bytes unread is reset, and a client that sends all before it listens would not hear why."""
 LOG = logging.getLogger("nanochat.serve")
 
 
@@ -40,13 +43,19 @@ class Reply:
         self._send = send
         self.begun = False
         """Whether the status is out."""
+        self.lingers = False
+        """Whether the connection stays open behind a document until `end`, and is then closed."""
 
     async def json(self, document: Any, headers: Mapping[str, str] | None = None, status: int = 200) -> None:
         """Answers with one document."""
         body = json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii")
-        length = {"content-length": str(len(body))}
-        await self._begin(status, "application/json", {**(headers or {}), **length})
-        await self._send({"type": "http.response.body", "body": body})
+        more = {"content-length": str(len(body)), **({"connection": "close"} if self.lingers else {})}
+        await self._begin(status, "application/json", {**(headers or {}), **more})
+        await self._send({"type": "http.response.body", "body": body, "more_body": self.lingers})
+
+    async def end(self) -> None:
+        """Ends an answer that lingers."""
+        await self._send({"type": "http.response.body", "body": b""})
 
     async def begin_events(self, headers: Mapping[str, str] | None = None) -> None:
         """Begins a stream of events; proxies are told not to collect it."""
@@ -61,12 +70,13 @@ class Reply:
         """Ends the stream."""
         await self._send({"type": "http.response.body", "body": last})
 
-    async def error(self, error: ApiError) -> None:
-        """Tells an error: as the answer, or as an event where a stream has begun."""
+    async def error(self, error: ApiError, document: Any = None) -> None:
+        """Tells an error: as the answer, `document` where that is given, or as an event where a stream has
+        begun."""
         if self.begun:
             await self.end_events(event(error.document) + DONE)
         else:
-            await self.json(error.document, error.headers, error.status)
+            await self.json(document or error.document, error.headers, error.status)
 
     async def _begin(self, status: int, media_type: str, headers: Mapping[str, str]) -> None:
         self.begun = True
@@ -88,7 +98,11 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = Reply(send)
         with contextlib.suppress(ClientLeft):
-            work = asyncio.ensure_future(self._answer(scope, await read_body(receive), reply))
+            body = await read_body(scope, receive)
+            if body is None:
+                await self._refuse_size(receive, reply)
+                return
+            work = asyncio.ensure_future(self._answer(scope, body, reply))
             gone = asyncio.ensure_future(_client_leaves(receive))
             try:
                 await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -97,18 +111,28 @@ class Endpoint:
                     task.cancel()
                 await asyncio.gather(work, gone, return_exceptions=True)
 
-    async def _answer(self, scope: Scope, body: bytes | None, reply: Reply) -> None:
+    async def _answer(self, scope: Scope, body: bytes, reply: Reply) -> None:
         try:
-            if body is None:
-                raise too_large(MAX_BODY)
             check_media_type(scope)
             await self._handler(parse_body(body), reply)
         except Exception as fault:
-            error = as_api_error(fault)
-            if self._error_document is not None and not reply.begun:
-                await reply.json(self._error_document(error), error.headers, error.status)
-            else:
-                await reply.error(error)
+            await self._tell(as_api_error(fault), reply)
+
+    async def _tell(self, error: ApiError, reply: Reply) -> None:
+        await reply.error(error, None if self._error_document is None else self._error_document(error))
+
+    async def _refuse_size(self, receive: Receive, reply: Reply) -> None:
+        """Refuses a request before it is whole, and closes its connection a little later."""
+        reply.lingers = True
+        await self._tell(too_large(MAX_BODY), reply)
+        size, more = 0, True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while more and size < LINGER_BYTES:
+                    message = await receive()
+                    size += len(message.get("body", b""))
+                    more = message.get("more_body", False)  # and none once the client has left
+        await reply.end()
 
 
 def as_api_error(fault: Exception) -> ApiError:
@@ -153,22 +177,24 @@ def check_media_type(scope: Scope) -> None:
         raise ApiError(415, "the request's Content-Type is not application/json", code="invalid_content_type")
 
 
-async def read_body(receive: Receive) -> bytes | None:
-    """The request's body; None when it is larger than `MAX_BODY`. Raises `ClientLeft` when it breaks off."""
+async def read_body(scope: Scope, receive: Receive) -> bytes | None:
+    """The request's body; None as soon as its Content-Length or what has come shows that it is larger than
+    `MAX_BODY`. Raises `ClientLeft` when it breaks off."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    if length.isdigit() and int(length) > MAX_BODY:
+        return None
     parts: list[bytes] = []
     size, more = 0, True
     while more:
         message: Message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientLeft
-        part = message.get("body", b"")
-        size += len(part)
-        if size <= MAX_BODY:
-            parts.append(part)
-        else:
-            parts.clear()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY:
+            return None
         more = message.get("more_body", False)
-    return b"".join(parts) if size <= MAX_BODY else None
+    return b"".join(parts)
 
 
 async def _client_leaves(receive: Receive) -> None:

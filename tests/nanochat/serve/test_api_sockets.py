@@ -1,6 +1,7 @@
 """The API over a real connection: news as it comes, and clients that leave."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -10,6 +11,8 @@ import httpx
 import pytest
 import uvicorn
 from api_server import Script, ServedApi
+
+from nanochat.serve.api import endpoint
 
 ASK = [{"role": "user", "content": "Hi"}]
 CHAT = "/v1/chat/completions"
@@ -122,3 +125,62 @@ async def test_a_connection_is_used_again(api: ServedApi) -> None:
             answer = await client.post(CHAT, json=body)
             assert answer.status_code == (200 if body["messages"] else 400)
             assert int(answer.headers["content-length"]) == len(answer.content)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_request_that_is_too_large_is_refused_before_it_is_whole(
+    api: ServedApi, monkeypatch: pytest.MonkeyPatch, chunked: bool
+) -> None:
+    monkeypatch.setattr(endpoint, "MAX_BODY", 1_000)
+    async with over_a_socket(api) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        length = "Transfer-Encoding: chunked" if chunked else "Content-Length: 1001"
+        writer.write(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
+        if chunked:
+            writer.write(b"258\r\n" + 600 * b" " + b"\r\n" + b"258\r\n" + 600 * b" " + b"\r\n")
+        async with asyncio.timeout(20):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            said = json.loads(
+                await reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0]))
+            )
+        assert " 413 " in head and "connection: close" in head
+        assert "1,000 bytes" in said["error"]["message"]
+        writer.close()
+        await writer.wait_closed()
+        assert api.taken == 0
+
+
+async def test_who_sends_all_of_it_before_listening_hears_the_refusal(
+    api: ServedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "MAX_BODY", 1_000)
+    async with over_a_socket(api) as client:
+        for content in (b" " * (8 << 20), pieces(8)):
+            answer = await client.post(CHAT, content=content)
+            assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+
+
+async def test_a_client_that_never_stops_sending_is_cut_off(
+    api: ServedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "MAX_BODY", 1_000)
+    monkeypatch.setattr(endpoint, "LINGER_BYTES", 1 << 20)
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1 << 16
+            yield b" " * (1 << 16)
+
+    async with over_a_socket(api) as client:
+        with contextlib.suppress(
+            httpx.TransportError
+        ):  # it may hear the refusal, or meet the closed connection
+            assert (await client.post(CHAT, content=endless())).status_code == 413
+    assert sent < 64 << 20
+
+
+async def pieces(count: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield b" " * (1 << 20)
