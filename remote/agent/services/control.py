@@ -169,9 +169,14 @@ def _here(services: Services) -> list[ServiceDir]:
     found = []
     for service in services.all():
         state = service.read_state()
-        if state is None or (machine.belongs(state, str(state.get("host") or "")) and not _is_past(service)):
+        if state is None or (_is_ours(service, state) and not _is_past(service)):
             found.append(service)
     return found[:MOST_TOLD]
+
+
+def _is_ours(service: ServiceDir, state: Json) -> bool:
+    """False for a service of another machine with this base directory."""
+    return machine.belongs(state, str(state.get("host") or ""), service.path.parent)
 
 
 def _is_past(service: ServiceDir) -> bool:
@@ -253,7 +258,7 @@ def settle(services: Services) -> None:
         state = service.read_state()
         if state is None or state.get("status") not in ALIVE or is_kept(service):
             continue
-        if not machine.belongs(state, str(state.get("host") or "")):
+        if not _is_ours(service, state):
             continue
         left = procs.members(0, procs.mark_of(service.path, 1), False)
         if state.get("boot_id") == procs.boot_id() and procs.alive(state.get("pid"), state.get("pid_start")):

@@ -152,7 +152,7 @@ def at_work(base: Path) -> list[AtWork]:
         run = directory.read_run()
         if run is None or run.get("stage") in WITHOUT_MODEL:
             continue
-        if recovery.is_local(run, state) and recovery.stage_alive(state):
+        if recovery.is_local(directory, run, state) and recovery.stage_alive(state):
             found.append(_work(run_id, run, state, directory.path))
     return found
 
