@@ -6,7 +6,7 @@ Read from `logprobs` in both of OpenAI's shapes, field by field: what is wrong i
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,25 +32,51 @@ class Guess:
         return math.exp(min(0.0, self.logprob))
 
 
-@dataclass(frozen=True, slots=True)
 class AnswerToken:
     """A token of an answer's text.
 
     `text` is what it spells by itself: U+FFFD for bytes that are no UTF-8 without its neighbours'; `raw` is
-    exact. `top` are the likeliest tokens at its place, the likeliest first, itself among them or not.
+    exact. `logprob` in nats, None where the server does not say. `top` are the likeliest tokens at its place,
+    the likeliest first, itself among them or not. `index` is its place among all tokens of the answer, tool
+    calls included, where the server told their ids.
     """
 
-    text: str
-    raw: bytes
-    logprob: float | None
-    """In nats; None where the server does not say."""
-    top: tuple[Guess, ...] = ()
-    index: int | None = None
-    """Its place among all tokens of the answer, tool calls included, where the server told their ids."""
+    # A conversation holds tens of thousands: what can be made of the rest is not kept.
+    __slots__ = ("_guesses", "_raw", "index", "logprob", "text")
+
+    def __init__(
+        self,
+        text: str,
+        raw: bytes,
+        logprob: float | None,
+        top: Iterable[Guess] = (),
+        index: int | None = None,
+    ) -> None:
+        self.text, self.logprob, self.index = text, logprob, index
+        self._raw = None if raw == text.encode() else raw
+        # A plain tuple of texts and numbers is passed over when Python looks for garbage.
+        self._guesses = tuple(value for guess in top for value in (guess.text, guess.logprob))
+
+    @property
+    def raw(self) -> bytes:
+        return self.text.encode() if self._raw is None else self._raw
+
+    @property
+    def top(self) -> tuple[Guess, ...]:
+        flat = self._guesses
+        return tuple(Guess(str(flat[at]), float(flat[at + 1])) for at in range(0, len(flat), 2))
 
     @property
     def probability(self) -> float | None:
         return None if self.logprob is None else math.exp(min(0.0, self.logprob))
+
+    def __repr__(self) -> str:
+        return f"AnswerToken({self.text!r}, {self.raw!r}, {self.logprob!r}, {self.top!r}, {self.index!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AnswerToken) and repr(self) == repr(other)
+
+    __hash__ = None  # type: ignore[assignment]  # equal ones are made in many places, and none is a key
 
 
 def read_chat_tokens(logprobs: object) -> Iterator[AnswerToken]:
@@ -66,7 +92,7 @@ def read_chat_tokens(logprobs: object) -> Iterator[AnswerToken]:
             said,
             _raw(entry.get("bytes"), said),
             real(entry.get("logprob")),
-            tuple(guess for guess in guesses if guess is not None),
+            (guess for guess in guesses if guess is not None),
             whole(entry.get("index"), 0),
         )
 
@@ -87,7 +113,7 @@ def read_legacy_tokens(logprobs: object) -> Iterator[AnswerToken]:
             if isinstance(name, str) and (logprob := real(value)) is not None
         ]
         guesses.sort(key=lambda guess: -guess.logprob)
-        yield AnswerToken(_kept(_text_of(raw)), raw[:MAX_SPELLING], real(_item(chosen, at)), tuple(guesses))
+        yield AnswerToken(_kept(_text_of(raw)), raw[:MAX_SPELLING], real(_item(chosen, at)), guesses)
 
 
 def read_guess(entry: object) -> Guess | None:

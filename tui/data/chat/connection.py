@@ -87,6 +87,7 @@ async def _connect_checkpoint(
     waiting(f"connecting to {target.host}")
     service: OpenService = await services.open(target.host, device, waiting)
     client = ChatClient(service.url, service.key)
+    client.name = f"the server on {target.host}"  # a port of this machine says nothing to a person
     try:
         waiting(f"loading {target.name} on {target.host} ({service.device})")
         model = await client.model(str(target.name))

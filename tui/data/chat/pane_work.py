@@ -177,10 +177,10 @@ class PaneWork:
 
     def _answers_as(self, model: str, connection: Connection) -> None:
         """Notes what answers; says so when it is another step than before."""
-        if model == self.answers_with or (connection.is_ours and model == connection.model.id):
+        _, at, step = model.rpartition("@")
+        if model == self.answers_with or (connection.is_ours and not at):
             return  # our server tells the step, and has not yet
         before, self.answers_with = self.answers_with, model
-        _, at, step = model.rpartition("@")
         if before and at and step.isdecimal():
             self._say(f"now step {int(step):,}")
 

@@ -46,6 +46,7 @@ async def test_two_panes_say_what_chat_cli_says_with_the_same_seed(
         alone = json.loads(capsys.readouterr().out)
         assert alone["answer"] == said(node) != ""
     assert [node.turn.model for node in nodes if node.turn] == ["sft/d2@5", "sft/d2@8"]
+    assert [pane.answers_with for pane in here.set.panes] == ["sft/d2@5", "sft/d2@8"]
     assert said(nodes[0]) != said(nodes[1])
     assert here.services.opened == [("local", None)] and first.device == "cpu" and second.device == ""
 

@@ -232,6 +232,7 @@ async def test_a_cut_link_is_said_and_the_pane_goes_on_when_it_is_back(
     assert pane.news == "no contact with box" and other.news == ""
     await panes.answered(pane)
     assert pane.state.kind == "failed"
+    assert pane.state.line.startswith("the server on box broke off")
     stub.answer = lambda body: [text("whole"), END]
     panes.set.link_changed("box", True)
     await panes.until(lambda: pane.state.kind == "idle")
