@@ -13,8 +13,10 @@ from nanochat.common.errors import UserError
 from nanochat.config.serve_options import KEY_VARIABLE
 from nanochat.serve.api.errors import ApiError
 
-OPEN_PATHS = {"/health"}
-"""What a balancer asks, which has no key."""
+OPEN_PATHS = {"/health", "/"}
+"""What a balancer asks, which has no key, and the chat page, which asks for one."""
+OPEN_FOLDER = "/page/"
+"""The files of the chat page."""
 MAX_KEY_FILE = 1 << 16
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 
@@ -76,7 +78,7 @@ class RequireKey:
         self._digest = _digest(key.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._has_key(scope):
+        if scope["type"] != "http" or _is_open(scope["path"]) or self._has_key(scope):
             await self._app(scope, receive, send)
             return
         error = ApiError(
@@ -119,6 +121,10 @@ class OwnNamesOnly:
         )
         response = JSONResponse(error.document, error.status)
         await response(scope, receive, send)
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
 
 
 def _host_name(header: str) -> str:

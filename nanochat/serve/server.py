@@ -21,7 +21,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from nanochat.common.errors import UserError
-from nanochat.serve import metrics
+from nanochat.serve import metrics, page_files
 from nanochat.serve.access import OwnNamesOnly, RequireKey, is_loopback
 from nanochat.serve.api.routes import http_error, routes
 from nanochat.serve.models import ModelRegistry
@@ -39,7 +39,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def build_app(registry: ModelRegistry, host: str, key: str, origins: Sequence[str]) -> Starlette:
-    """The API and what operators ask, behind the key where there is one.
+    """The API and what operators ask, behind the key where there is one, and the chat page.
 
     Web pages are let in by their `origins` only. A server of this machine's own users, without a key, answers
     to its own names only: a page could else reach it by a name of its own that leads here (DNS rebinding).
@@ -61,7 +61,7 @@ def build_app(registry: ModelRegistry, host: str, key: str, origins: Sequence[st
     elif is_loopback(host):
         middleware.append(Middleware(OwnNamesOnly, host=host))
     return Starlette(
-        routes=[*metrics.routes(registry), *routes(registry)],
+        routes=[*page_files.routes(), *metrics.routes(registry), *routes(registry)],
         middleware=middleware,
         exception_handlers={HTTPException: http_error},
     )
