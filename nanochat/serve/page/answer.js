@@ -7,6 +7,8 @@ export const SETTINGS = { temperature: 0.6, top_k: 50, top_p: 1, min_p: 0, max_t
 
 export const REASONS = ["stop", "length", "stopped", "cut", "other"];
 
+const SHORTEST = 0.1; // seconds within which a browser cannot tell one token's arrival from the next one's
+
 export class Answer {
   /** `settings` with the seed that is used; `model` as the server lists it. */
   constructor(model, settings, kind = "chat") {
@@ -44,11 +46,11 @@ export class Answer {
     return this.count ?? this.tokens.length;
   }
 
-  /** Tokens a second after the first one; null where they are not counted. */
+  /** Tokens a second after the first one; null where they are not counted, or came all at once. */
   get speed() {
     if (this.tokenCount < 2 || this.firstSeconds === null) return null;
     const spent = (this.seconds ?? (performance.now() - this.began) / 1000) - this.firstSeconds;
-    return spent > 0 ? (this.tokenCount - 1) / spent : null;
+    return spent > SHORTEST ? (this.tokenCount - 1) / spent : null;
   }
 
   /** Takes a document of the stream; returns whether anything of the answer changed. */

@@ -150,8 +150,7 @@ function figures(answer) {
     speed === null ? "" : `${speed.toFixed(1)} tokens/s`,
     firstSeconds === null ? "" : `first after ${firstSeconds.toFixed(2)} s`,
     reason === "" ? "" : settingsText(settings),
-    ENDS[reason] ?? "",
-    note,
+    (reason === "length" && note) || (ENDS[reason] ?? ""),
   ];
   return told.filter(Boolean).join(" · ");
 }

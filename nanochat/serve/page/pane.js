@@ -205,7 +205,7 @@ export class Pane {
       const room = await this.#page.server.room(body, running.control.signal);
       if (!(room > 0 && room < body.max_tokens)) throw fault;
       const settings = { ...running.answer.settings, max_tokens: room };
-      running.answer.restart(settings, `the context had room for ${grouped(room)} tokens`);
+      running.answer.restart(settings, `cut: the context had room for ${grouped(room)} tokens`);
       await this.#stream(path, { ...body, max_tokens: room }, running);
     }
   }

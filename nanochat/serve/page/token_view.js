@@ -90,11 +90,15 @@ export class TokenView {
     this.#place(option);
   }
 
-  /** Puts the figures under their token, inside the width of the view. */
+  /** Puts the figures under their token, or above it where there is more room, inside the width of the view. */
   #place(option) {
-    const room = this.element.clientWidth - this.#detail.offsetWidth;
-    this.#detail.style.left = `${Math.max(0, Math.min(room, option.offsetLeft))}px`;
-    this.#detail.style.top = `${option.offsetTop + option.offsetHeight + 2}px`;
+    const { offsetWidth: width, offsetHeight: height, style } = this.#detail;
+    const room = this.element.clientWidth - width;
+    style.left = `${Math.max(0, Math.min(room, option.offsetLeft))}px`;
+    const frame = this.element.closest(".turns").getBoundingClientRect();
+    const token = option.getBoundingClientRect();
+    const isAbove = token.bottom + height > frame.bottom && token.top - height > frame.top;
+    style.top = `${isAbove ? option.offsetTop - height - 2 : option.offsetTop + option.offsetHeight + 2}px`;
   }
 }
 
@@ -133,7 +137,7 @@ function told(token) {
 function detail(token) {
   const head = el("p", {}, el("bdi", { class: "spelled", text: quoted(token.text) }));
   if (token.logprob === null) return [head, el("p", { text: "the first token has no probability" })];
-  head.append(` ${percent(token.logprob)} · log-probability ${token.logprob.toFixed(3)}`);
+  head.append(` ${percent(token.logprob)} · log-probability ${token.logprob.toFixed(3).replace(/^-(0\.0+)$/, "$1")}`);
   const rows = token.top.map((rival) => {
     const isChosen = rival.text === token.text;
     const bar = el("meter", { min: "0", max: "1", value: String(Math.exp(rival.logprob)) });

@@ -28,7 +28,8 @@ export class TurnView {
     this.#questionBranches = new Branches("question", acts.go);
     this.#answerBranches = new Branches("answer", acts.go);
     const actions = el("div", { class: "actions" }, this.#questionBranches.element, this.#editButton);
-    const asked = el("div", { class: "question" }, el("h2", { class: "who", text: "You" }), this.#words, actions);
+    const head = el("div", { class: "question-head" }, el("h2", { class: "who", text: "You" }), actions);
+    const asked = el("div", { class: "question" }, head, this.#words);
     const answered = el("div", { class: "answer" }, this.#answerHead, this.#answerPlace);
     this.element = el("article", { class: "turn", "aria-label": `Question ${number}` }, asked, answered);
     const text = visible(question.value);
