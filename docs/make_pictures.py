@@ -2,10 +2,13 @@
 
 The demo is run in a base directory of its own (about 5 minutes on two idle cores). While it trains, the app
 is opened on it, as a user opens it, and its screens are taken at three sizes in three themes; the others
-follow when it has ended. Usage: python docs/make_pictures.py [--base DIR] [--out docs/images]
+follow when it has ended.
+Usage: python docs/make_pictures.py [--base DIR] [--chat-base DIR] [--out docs/images]
 
---base DIR   a new or empty folder for the demo; one that holds runs already is used as it is, and then the
-             pictures of a live run and the moving one are left as they are
+--base DIR       a new or empty folder for the demo; one that holds runs already is used as it is, and then
+                 the pictures of a live run and the moving one are left as they are
+--chat-base DIR  a base directory where the plan `pipeline` has run, whose models the chat page is taken with;
+                 without it the page's pictures are left as they are
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.parts.terminal_svg import Picture, moving, row, still  # noqa: E402
+from docs.page_pictures import take_page  # noqa: E402
 from nanochat.common.paths import Layout  # noqa: E402
 from tui.app import ControlRoom  # noqa: E402
 from tui.style.themes import THEMES  # noqa: E402
@@ -244,6 +248,7 @@ def main() -> None:
     """Takes all pictures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--base", default="", metavar="DIR")
+    parser.add_argument("--chat-base", default="", metavar="DIR")
     parser.add_argument("--out", default=str(ROOT / "docs" / "images"), metavar="DIR")
     given = parser.parse_args()
     out = Path(given.out)
@@ -254,7 +259,9 @@ def main() -> None:
         if not any(base.glob("runs/*")):
             run_demo(base, out)
         opened(base, take_all, out)
-    made = list(out.glob("*.svg"))
+    if given.chat_base:
+        take_page(Path(given.chat_base).resolve(), out)
+    made = [*out.glob("*.svg"), *out.glob("*.png")]
     print(f"{len(made)} pictures, {sum(path.stat().st_size for path in made) / 1e6:.1f} MB in {out}")
 
 
