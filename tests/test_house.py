@@ -39,7 +39,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("cli",),
     ),
     "tui": (
-        ("__init__", "style", "column_keys", "room"),
+        ("__init__", "style", "chat_keys", "column_keys", "room"),
         ("keys",),
         ("keymap",),
         ("data", "plots", "actions", "driver"),
@@ -307,7 +307,7 @@ def locale_bound(path: Path) -> list[str]:
 
 def _opens_text(call: ast.Call, words: Mapping[str | None, ast.expr], owner: str) -> bool:
     """Whether a call of something named `open` opens a file as text: `open(path)`, `path.open("w")`."""
-    if owner in ("os", "webbrowser", "tarfile", "zipfile", "archive", "login", "self.log_pane.view"):
+    if owner in ("os", "webbrowser", "tarfile", "zipfile", "archive", "login", "self.log_pane.view", "pane"):
         return False
     place = 0 if owner and owner not in ("io", "gzip") else 1
     mode = call.args[place] if len(call.args) > place else words.get("mode")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from remote.runs import Change, RunRow
     from tui.data.garbage import IdleCollector
     from tui.room import Room
+    from tui.screens.chat.screen import ChatScreen
 
 WIDGET_GROUPS = {
     "log": "LogView",
@@ -39,6 +40,9 @@ WIDGET_GROUPS = {
     "filter": "FilterField",
     "samples": "Samples",
     "welcome": "Choices",
+    "transcript": "Transcript",
+    "question": "QuestionField",
+    "lines": "LinesView",
 }
 """The class of the widget that handles each key group; the other groups belong to the screen or the app."""
 
@@ -117,7 +121,7 @@ class ControlRoom(RoomApp):
     @property
     def tabs(self) -> list[tuple[str, str, str]]:
         """Number, name and title of every screen in the top bar."""
-        return [("1", "runs", "Runs"), ("2", "run", "Run"), ("7", "hosts", "Hosts")]
+        return [("1", "runs", "Runs"), ("2", "run", "Run"), ("5", "chat", "Chat"), ("7", "hosts", "Hosts")]
 
     def action_target(self, group: str) -> DOMNode:
         """The screen or widget that runs the actions of a key group: the focused one, else the first."""
@@ -256,6 +260,14 @@ class ControlRoom(RoomApp):
         self._followed = self.run_key if follow else ""
         self.do(self._go("run"))
 
+    def chat_with(self, run: RunRow) -> None:
+        """Goes to Chat, with a pane on the newest checkpoint of a run."""
+        self.do(self._chat_with(run))
+
+    async def _chat_with(self, run: RunRow) -> None:
+        await self._go("chat")
+        cast("ChatScreen", self._screen("chat")).chat_with(run)
+
     async def action_go(self, name: str) -> None:
         await self._go(name)
 
@@ -370,6 +382,10 @@ def _make_screen(name: str) -> ControlScreen:
         from tui.screens.launch import LaunchScreen
 
         return LaunchScreen()
+    if name == "chat":
+        from tui.screens.chat.screen import ChatScreen
+
+        return ChatScreen()
     from tui.screens.hosts import HostsScreen
 
     return HostsScreen()

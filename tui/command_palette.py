@@ -17,7 +17,7 @@ from tui.screens.base import CHANGING_ACTIONS, ControlScreen
 if TYPE_CHECKING:
     from tui.room import Room
 
-WITHIN, OFFERED = ("table", "filter"), ("table.wide",)
+WITHIN, OFFERED = ("table", "filter", "transcript", "question", "lines"), ("table.wide",)
 """Groups of keys that mean something only where the focus is, and what of them is offered all the same."""
 HIDDEN = frozenset({"app.palette", "app.back"})
 WIDTH = 92

@@ -22,6 +22,7 @@ NODES: tuple[tuple[str, ...], ...] = (
     ("hosts", "panes"),
     ("launch", "panes"),
     ("plan", "panes"),
+    ("chat", "panes"),
     ("alerts", "table"),
     ("columns", "table"),
     ("host_columns", "table"),
@@ -37,6 +38,9 @@ TOGETHER: dict[str, tuple[str, ...]] = {
     "plot": ("log", "gpus", "samples", "alerts"),
     "hosts": ("table", "host_columns"),
     "plan": ("table",),
+    "chat": ("transcript", "question"),
+    "diff": ("lines",),
+    "prompts": ("table",),
 }
 """The groups of panes on a screen: a pane's keys come before the screen's while it has the focus."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from textual.binding import Binding, BindingType
 
+from tui.chat_keys import CHAT_KEYS
 from tui.column_keys import COLUMNS
 
 
@@ -33,6 +34,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
     "app": (
         Key("app.runs", "f1,1", "go('runs')", "Runs", "Go to Runs"),
         Key("app.run", "f2,2", "go('run')", "Run", "Go to the run viewed last, else the newest"),
+        Key("app.chat", "f5,5", "go('chat')", "Chat", "Go to Chat"),
         Key("app.hosts", "f7,7", "go('hosts')", "Hosts", "Go to Hosts"),
         Key("app.back", "escape,backspace,alt+escape", "back", "back", "Leave the text field, else go back"),
         Key("app.help", "question_mark", "help", "help", "Help for this screen"),
@@ -103,6 +105,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         ),
         Key("runs.fold", "B", "fold", "fold", "Fold every group, or unfold them; enter folds one"),
         Key("runs.header", "ctrl+e", "header", "header", "Fold the pipeline away, or bring it back"),
+        Key("runs.chat", "i", "chat", "chat", "Chat with the run's newest checkpoint"),
         Key("runs.copy", "y", "copy", "copy command", "Copy the shell command that reproduces this run"),
         Key(
             "runs.shell",
@@ -151,6 +154,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
             changes=True,
         ),
         Key("run.note", "w", "note", "note", "Write a note about this run", changes=True),
+        Key("run.chat", "i", "chat", "chat", "Chat with this run's newest checkpoint"),
         Key("run.hide_log", "L", "hide('log')", "log", "Hide the log, or show it"),
         Key("run.hide_side", "S", "hide('side')", "side", "Hide machine and samples, or show them"),
         Key("run.previous", "left_square_bracket", "neighbour(-1)", "previous run", "The next older run"),
@@ -346,6 +350,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("table.left", "left", "columns(-1)", "left", "In the wide mode: columns further left"),
         Key("table.right", "right", "columns(1)", "right", "In the wide mode: columns further right"),
     ),
+    **{group: tuple(Key(f"{group}.{row[0]}", *row[1:]) for row in rows) for group, rows in CHAT_KEYS.items()},
     **{
         group: tuple(
             Key(f"{group}.{name}", letter, f"sort_by('{name}')", f"by {name}", f"Sort by {about}")

@@ -160,6 +160,9 @@ class Room(Protocol):
     def open_run(self, key: str, follow: bool = False) -> None:
         """Shows one run. With `follow` the rest of its plan is shown even if it has ended already."""
 
+    def chat_with(self, run: RunRow) -> None:
+        """Goes to Chat, with a pane on the newest checkpoint of a run."""
+
     def action_target(self, group: str) -> DOMNode:
         """The screen or widget that runs the actions of a key group: the focused one, else the first."""
 

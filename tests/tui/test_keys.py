@@ -12,6 +12,9 @@ from tui.app import ControlRoom
 from tui.command_palette import Actions
 from tui.keymap import read_keymap
 from tui.keys import BY_ID, KEYS, bindings
+from tui.screens.chat.diff import DiffScreen
+from tui.screens.chat.prompt_table import PromptTable
+from tui.screens.chat.screen import ChatScreen
 from tui.screens.help import TITLES
 from tui.screens.hosts import HostsScreen, HostTable
 from tui.screens.launch import LaunchScreen
@@ -22,6 +25,9 @@ from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.welcome import Choices
 from tui.widgets.alerts import Alerts
+from tui.widgets.chat.lines_view import LinesView
+from tui.widgets.chat.question_field import QuestionField
+from tui.widgets.chat.transcript import Transcript
 from tui.widgets.filter_field import FilterField
 from tui.widgets.gpu_grid import GpuGrid
 from tui.widgets.log_view import LogView
@@ -51,6 +57,12 @@ OWNERS = {
     "plots": PlotGrid,
     "gpus": GpuGrid,
     "alerts": Alerts,
+    "chat": ChatScreen,
+    "question": QuestionField,
+    "transcript": Transcript,
+    "lines": LinesView,
+    "diff": DiffScreen,
+    "prompts": PromptTable,
 }
 IDS_OF_0_1_0 = {
     "app": "runs run hosts back help palette freeze theme launch plan quit",
@@ -144,7 +156,7 @@ async def test_a_broken_keymap_is_reported_and_the_app_works(bench: Bench) -> No
         assert type(app.screen).__name__ == "Help"
 
 
-@pytest.mark.parametrize("tab", ["runs", "run", "hosts"])
+@pytest.mark.parametrize("tab", ["runs", "run", "chat", "hosts"])
 async def test_every_action_of_the_palette_has_a_target(bench: Bench, tab: str) -> None:
     bench.run("one", status="running")
     async with bench.open() as (app, pilot):

@@ -1,13 +1,18 @@
 """Whole screens as pictures at 80×24, 120×40 and 200×60, dark and light, from one set of real events."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
+from nanochat.serve.answer_tokens import AnswerToken, Guess
+from nanochat.serve.conversation import AnswerSettings, Conversation, Part, Turn
 from tests.tui.conftest import Bench, settle
+from tests.tui.screens.chat_bench import HostServices, checkpoint
 from tui.app import ControlRoom
+from tui.widgets.chat.pane_view import PaneView
 from tui.widgets.form import FieldRow
 from tui.widgets.log_view import LogView
 from tui.widgets.plot import Plot
@@ -116,6 +121,68 @@ async def plan(app: ControlRoom, pilot: Pilot[str]) -> None:
     await steady(app, pilot)
 
 
+SAID = """\
+The capital of France is **Paris**, on the Seine.
+
+1. It has `2.1` million people.
+2. It was called *Lutetia*.
+
+```python
+print("Bonjour, [b]monde[/b]")
+```
+
+| year | people |
+|------|--------|
+| 1900 | 2.7 M  |
+"""
+
+
+def conversation(model: str) -> Conversation:
+    """Two turns, one with a call of the calculator; without figures, which differ at every run."""
+    settings = AnswerSettings(seed=42)
+    sums = (Part("text", "It is "), Part("python", "6*7"), Part("python_output", "42"), Part("text", "42."))
+    first = Turn("What is the capital of France?", (Part("text", SAID),), "stop", model, settings)
+    second = Turn("And six times seven?", sums, "length", model, settings)
+    return Conversation(datetime(2026, 11, 30), "", (first, second))
+
+
+async def chat(app: ControlRoom, pilot: Pilot[str]) -> None:
+    targets = ["sft/d20", "box:rl/d20@1200", "base/d20 follow r1", "http://127.0.0.1:8080 qwen"]
+    app.settings.set("chat", {"panes": {"panes": [{"target": target} for target in targets]}})
+    await pilot.press("5")
+    await settle(pilot, lambda: bool(app.screen.query(PaneView)))
+    models = ["sft/d20@650", "rl/d20@1200", "base/d20@900", "qwen"]
+    for view, model in zip(app.screen.query(PaneView), models, strict=True):
+        view.pane.start(conversation(model))
+        guesses = (Guess(" Paris", -0.1), Guess(" Lyon", -3.0), Guess(" the", -4.2))
+        words = [("The", -0.01), (" capital", -0.3), (" of", -1.2), (" France", -3.5), (" is", -6.0)]
+        tokens = [AnswerToken(word, word.encode(), logprob, guesses) for word, logprob in words]
+        tokens.append(AnswerToken(" Paris", b" Paris", -0.1, guesses))
+        leaf = view.pane.tree.leaf
+        assert leaf is not None and leaf.answer is not None
+        leaf.answer.tokens += tokens
+    await steady(app, pilot)
+
+
+async def chat_tokens(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await chat(app, pilot)
+    await pilot.press("escape", "t", "G")
+    await steady(app, pilot)
+
+
+async def chat_picker(app: ControlRoom, pilot: Pilot[str]) -> None:
+    key = next(run.key for run in app.rows if run.live)
+    services = HostServices("")
+    services.found["local"] = [
+        checkpoint("base/d20", *range(100, 1100, 100), run=key.split("/")[1]),
+        checkpoint("sft/d20", 600, 650),
+    ]
+    app.fleet.services = services  # type: ignore[assignment]
+    await chat(app, pilot)
+    await pilot.press("escape", "m")
+    await steady(app, pilot)
+
+
 async def help_page(app: ControlRoom, pilot: Pilot[str]) -> None:
     await pilot.press("1", "question_mark")
     await settle(pilot)
@@ -127,14 +194,16 @@ async def stop(app: ControlRoom, pilot: Pilot[str]) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
-@pytest.mark.parametrize("act", [runs, run, hosts, launch, plan], ids=lambda act: act.__name__)
+@pytest.mark.parametrize(
+    "act", [runs, run, hosts, launch, plan, chat, chat_tokens, chat_picker], ids=lambda act: act.__name__
+)
 def test_screen(full: Bench, snap_compare: Any, act: Act, size: tuple[int, int]) -> None:
     app = full.app()
     assert snap_compare(app, terminal_size=size, run_before=lambda pilot: act(app, pilot))
 
 
 @pytest.mark.parametrize("theme", ["light", "contrast"])
-@pytest.mark.parametrize("act", [runs, run], ids=lambda act: act.__name__)
+@pytest.mark.parametrize("act", [runs, run, chat_tokens], ids=lambda act: act.__name__)
 def test_theme(full: Bench, snap_compare: Any, act: Act, theme: str) -> None:
     app = full.app(theme=theme)
     assert snap_compare(app, terminal_size=(120, 40), run_before=lambda pilot: act(app, pilot))

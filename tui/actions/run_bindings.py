@@ -41,6 +41,11 @@ class RunActions:
 
         self._do(resume)
 
+    def action_chat(self) -> None:
+        run = self.chosen_run
+        if run is not None:
+            self.room.chat_with(run)
+
     def action_copy(self) -> None:
         from tui.actions.run import copy_command
 

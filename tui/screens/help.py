@@ -37,6 +37,12 @@ TITLES = {
     "host_columns": "Sort by a column",
     "filter": "The filter",
     "plots": "Plots",
+    "chat": "Chat",
+    "question": "The question",
+    "transcript": "The turns of a pane",
+    "lines": "Text",
+    "diff": "Difference",
+    "prompts": "A set of prompts",
 }
 
 WIDTH, BORDER = 92, 7

@@ -1,0 +1,481 @@
+"""Chat: panes that ask, stream, branch and compare, over a scripted server and the real client."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from nanochat.serve.conversation import AnswerSettings
+from remote.fleet.services import DeviceOffer
+from tests.tui.conftest import Bench, settle
+from tests.tui.screens.chat_bench import (
+    DONE,
+    END,
+    StubServer,
+    answer,
+    ask,
+    chat_screen,
+    checkpoint,
+    is_done,
+    painted,
+    serve,
+    token,
+    usage,
+)
+from tui.screens.chat.device_dialog import DeviceDialog
+from tui.screens.chat.diff import DiffScreen
+from tui.screens.chat.picker import ModelPicker
+from tui.screens.chat.screen import ChatScreen
+from tui.screens.chat.settings_dialog import SettingsDialog
+from tui.screens.chat.vote_dialog import VoteDialog
+from tui.screens.confirm import Confirm
+
+
+@pytest.fixture(scope="module")
+def running_stub() -> Iterator[StubServer]:
+    with StubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def stub(running_stub: StubServer, bench: Bench) -> StubServer:
+    """A scripted server that every host is served by."""
+    running_stub.reset()
+    running_stub.answer = lambda _: answer()
+    bench.run("one")
+    serve(bench, running_stub)
+    return running_stub
+
+
+# ---- asking --------------------------------------------------------------------------------------------
+
+
+async def test_a_question_is_answered_in_every_pane(bench: Bench, stub: StubServer) -> None:
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", "base/d20")
+        await ask(screen, pilot)
+        for view in screen.views:
+            text = painted(view)
+            assert "› Where is it?" in text
+            assert "The capital of France is Paris." in text
+            assert "7 tok" in text
+        assert screen.views[0].figures.text.startswith("●")
+        assert "first" in screen.views[0].figures.text
+        assert "/1,000" in screen.views[0].figures.text
+        assert len(stub.requests) == 2
+        assert screen.field.text == ""
+
+
+async def test_the_toggle_asks_one_pane_only(bench: Bench, stub: StubServer) -> None:
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", "base/d20")
+        assert "all panes" in str(screen.field.border_title)
+        await pilot.press("ctrl+t")
+        assert "A only" in str(screen.field.border_title)
+        await ask(screen, pilot)
+        assert "Paris" in painted(screen.views[0])
+        assert "Paris" not in painted(screen.views[1])
+
+
+async def test_enter_sends_and_ctrl_j_begins_a_line(bench: Bench, stub: StubServer) -> None:
+    async with bench.open() as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        await pilot.press("a", "ctrl+j", "b", "1", "q", "question_mark")
+        assert screen.field.text == "a\nb1q?"
+        await pilot.press("enter")
+        await settle(pilot, lambda: is_done(screen.views[0]) and bool(stub.requests))
+        assert stub.requests[-1]["messages"][-1]["content"] == "a\nb1q?"
+        await pilot.press("up")
+        assert screen.field.text == "a\nb1q?"
+        await pilot.press("down", "down")
+        assert screen.field.text == ""
+
+
+async def test_an_answer_that_is_stopped_keeps_what_came(bench: Bench, stub: StubServer) -> None:
+    stub.answer = lambda _: [token("Some", -0.1), token(" words", -0.1), 30.0, END, DONE]
+    async with bench.open() as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        screen.field.text = "Go on."
+        await pilot.press("enter")
+        await settle(pilot, lambda: "Some words" in painted(screen.views[0]))
+        await pilot.press("ctrl+c")
+        await settle(pilot, lambda: is_done(screen.views[0]))
+        assert "Some words" in painted(screen.views[0])
+        assert "■ stopped" in painted(screen.views[0])
+
+
+async def test_asking_again_and_editing_make_branches(bench: Bench, stub: StubServer) -> None:
+    async with bench.open() as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        view = screen.views[0]
+        await ask(screen, pilot, "First question")
+        stub.answer = lambda _: answer("Another", " one")
+        await pilot.press("escape", "r")
+        await settle(pilot, lambda: is_done(view) and "Another one" in painted(view))
+        assert "‹ 2/2 ›" in painted(view)
+        await pilot.press("left_square_bracket")
+        await settle(pilot, lambda: "Paris" in painted(view))
+        assert "‹ 1/2 ›" in painted(view)
+        stub.answer = lambda _: answer("To", " the", " edited")
+        await pilot.press("e")
+        assert screen.field.text == "First question"
+        assert "edited" in str(screen.field.border_title)
+        await pilot.press("exclamation_mark", "enter")
+        await settle(pilot, lambda: is_done(view) and "To the edited" in painted(view))
+        assert "› First question!" in painted(view)
+        assert "‹ 3/3 ›" in painted(view)
+        assert len(view.pane.tree.path) == 1
+
+
+async def test_leaving_an_edit_leaves_the_question(bench: Bench, stub: StubServer) -> None:
+    async with bench.open() as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        await ask(screen, pilot)
+        await pilot.press("escape", "e", "x", "escape")
+        assert screen.editing is None
+        assert screen.field.text == ""
+        assert len(list(screen.views[0].pane.tree.nodes())) == 1
+
+
+async def test_a_turn_chosen_by_key_is_the_one_that_is_asked_again(bench: Bench, stub: StubServer) -> None:
+    async with bench.open() as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        view = screen.views[0]
+        await ask(screen, pilot, "One")
+        await ask(screen, pilot, "Two")
+        await pilot.press("escape", "K")
+        assert view.transcript.turn is view.pane.tree.path[0]
+        await pilot.press("r")
+        await settle(pilot, lambda: is_done(view) and len(view.pane.tree.path) == 1)
+        assert "‹ 2/2 ›" in painted(view)
+        assert "Two" not in painted(view)
+
+
+async def test_one_pane_that_fails_leaves_the_others(bench: Bench, stub: StubServer) -> None:
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", "away:sft/d20")
+        await ask(screen, pilot)
+        assert "Paris" in painted(screen.views[0])
+        assert "cannot reach away" in painted(screen.views[1]).replace("\n", " ")
+        assert "r tries" in painted(screen.views[1])
+
+
+async def test_a_cut_answer_says_so_and_again_goes_on(bench: Bench, stub: StubServer) -> None:
+    stub.answer = lambda _: [token("Half", -0.1)]
+    async with bench.open() as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        view = screen.views[0]
+        await ask(screen, pilot)
+        assert "Half" in painted(view)
+        assert "✗" in painted(view) and "broke off" in painted(view)
+        stub.answer = lambda _: answer()
+        await pilot.press("escape", "r")
+        await settle(pilot, lambda: is_done(view) and "Paris" in painted(view))
+
+
+async def test_a_new_conversation_asks_without_the_turns_before(bench: Bench, stub: StubServer) -> None:
+    async with bench.open() as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        await ask(screen, pilot, "One")
+        await pilot.press("escape", "N")
+        assert painted(screen.views[0]).count("One") == 0
+        await ask(screen, pilot, "Two")
+        assert [message["content"] for message in stub.requests[-1]["messages"]] == ["Two"]
+
+
+# ---- tokens --------------------------------------------------------------------------------------------
+
+
+async def test_tokens_show_their_alternatives_under_the_cursor(bench: Bench, stub: StubServer) -> None:
+    async with bench.open() as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        view = screen.views[0]
+        await ask(screen, pilot)
+        await pilot.press("escape", "t")
+        await settle(pilot, lambda: view.transcript.is_laid_out and view.detail.display)
+        await pilot.press("right", "right")
+        detail = str(view.detail.render())
+        assert "“ of”" in detail
+        assert "1.8 %" in detail
+        assert "token 3 of 7" in detail
+        assert "“ in”" in detail and "90.5 %" in detail
+        assert "**Paris**" in painted(view), "tokens are shown as they are"
+        await pilot.press("t")
+        await settle(pilot, lambda: "**" not in painted(view))
+
+
+async def test_a_server_without_probabilities_says_so(bench: Bench, stub: StubServer) -> None:
+    from tests.tui.screens.chat_bench import chunk
+
+    stub.answer = lambda _: [chunk(delta={"content": "plain"}, finish_reason=None), END, usage(3, 1), DONE]
+    async with bench.open() as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        await ask(screen, pilot)
+        await pilot.press("escape", "t")
+        await settle(pilot)
+        assert "tells no probabilities" in str(screen.views[0].detail.render())
+
+
+# ---- what panes talk to --------------------------------------------------------------------------------
+
+
+async def test_the_first_pane_is_on_the_newest_checkpoint_or_on_what_is_picked(
+    bench: Bench, stub: StubServer
+) -> None:
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot)
+        assert screen.views == []
+        await pilot.press("escape", "m")
+        picker = app.screen
+        assert isinstance(picker, ModelPicker)
+        await settle(pilot, lambda: len(picker.table.items) == 2)
+        assert [str(choice.target) for choice in picker.table.items] == ["sft/d20", "base/d20"]
+        await pilot.press(*"base", "enter")
+        await settle(pilot, lambda: len(screen.views) == 1 and is_done(screen.views[0]))
+        assert "base/d20" in str(screen.views[0].border_title)
+
+
+async def test_an_address_or_a_step_can_be_typed(bench: Bench, stub: StubServer) -> None:
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        await pilot.press("escape", "plus")
+        picker = app.screen
+        assert isinstance(picker, ModelPicker)
+        picker.search.value = "sft/d20@650"
+        await settle(pilot, lambda: len(picker.table.items) == 1)
+        await pilot.press("enter")
+        await settle(pilot, lambda: len(screen.views) == 2)
+        await pilot.press("escape", "plus")
+        picker = app.screen
+        assert isinstance(picker, ModelPicker)
+        picker.search.value = f"{stub.url} base/d20"
+        await settle(pilot, lambda: len(picker.table.items) == 1)
+        await pilot.press("enter")
+        await settle(pilot, lambda: len(screen.views) == 3)
+        names = [str(view.pane.target) for view in screen.views]
+        assert names == ["sft/d20", "sft/d20@650", f"{stub.url} base/d20"]
+
+
+async def test_with_a_training_at_work_the_device_is_asked(bench: Bench, stub: StubServer) -> None:
+    services = serve(bench, stub)
+    services.offered = [
+        DeviceOffer("cuda:0", 8 << 30, 80 << 30, "r1", False, "cuda:0 · NVIDIA H100"),
+        DeviceOffer("cpu", None, None, None, False, "cpu"),
+    ]
+    async with bench.open() as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        screen.field.text = "Hello"
+        await pilot.press("enter")
+        await settle(pilot, lambda: isinstance(app.screen, DeviceDialog))
+        await pilot.press("enter")  # the CPU is marked
+        await settle(pilot, lambda: is_done(screen.views[0]) and "Paris" in painted(screen.views[0]))
+        assert services.opened[-1] == ("local", "cpu")
+
+
+async def test_readonly_starts_no_server_and_opens_addresses(bench: Bench, stub: StubServer) -> None:
+    async with bench.open((120, 40), readonly=True) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", f"{stub.url} sft/d20")
+        await ask(screen, pilot)
+        assert "read only" in painted(screen.views[0])
+        assert "Paris" in painted(screen.views[1])
+
+
+async def test_a_live_run_is_followed_from_the_screen_of_runs(bench: Bench, stub: StubServer) -> None:
+    key = bench.run("training", "base_train", "running", age=100)
+    run_id = key.split("/")[1]
+    services = serve(bench, stub)
+    services.found["local"] = [checkpoint("base/d20", 1000, run=run_id)]
+    async with bench.open() as (app, pilot):
+        await pilot.press("1")
+        await settle(pilot)
+        await pilot.press("i")
+        await settle(pilot, lambda: isinstance(app.screen, ChatScreen) and bool(app.screen.views))
+        screen = app.screen
+        assert isinstance(screen, ChatScreen)
+        assert screen.views[0].pane.target.follows == run_id  # type: ignore[union-attr]
+        await ask(screen, pilot)
+        bench.events(key, [{"kind": "checkpoint", "step": 900, "data": {}}])
+        screen._looked = 0.0
+        screen.look()
+        await settle(pilot, lambda: run_key_seen(screen))
+        bench.events(key, [{"kind": "checkpoint", "step": 1200, "data": {}}])
+        screen._looked = 0.0
+        screen.look()
+        await settle(pilot, lambda: "step 1,200 is saved" in painted(screen.views[0]))
+        await pilot.press("escape", "f")
+        await settle(pilot, lambda: not screen.views[0].pane.target.follows)  # type: ignore[union-attr]
+
+
+def run_key_seen(screen: ChatScreen) -> bool:
+    return bool(screen._seen)
+
+
+async def test_a_pinned_server_is_told(bench: Bench, stub: StubServer) -> None:
+    services = serve(bench, stub)
+    async with bench.open() as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        await ask(screen, pilot)
+        await pilot.press("escape", "P")
+        await settle(pilot, lambda: services.pinned)
+        assert "outlives" in app.message.text  # type: ignore[union-attr]
+
+
+# ---- layout --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "shown", "tabs"), [((80, 24), 1, True), ((120, 40), 3, True), ((200, 60), 4, False)]
+)
+async def test_panes_that_do_not_fit_are_behind_tabs(
+    bench: Bench, stub: StubServer, size: tuple[int, int], shown: int, tabs: bool
+) -> None:
+    async with bench.open(size) as (app, pilot):
+        screen = await chat_screen(app, pilot, *["sft/d20"] * 4)
+        seen = [view for view in screen.views if view.region]
+        assert len(seen) == shown
+        assert bool(screen.tabs.region) == tabs
+        assert all(view.region.width >= 40 for view in seen)
+        for _ in range(4):
+            await pilot.press("tab")
+        await settle(pilot)
+        assert screen.views[3].region, "the pane that is looked at is in sight"
+        assert screen.views[3].transcript.has_focus
+
+
+async def test_a_pane_is_zoomed_and_closed(bench: Bench, stub: StubServer) -> None:
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", "base/d20")
+        await ask(screen, pilot)
+        await pilot.press("escape", "z")
+        await settle(pilot)
+        assert [bool(view.region) for view in screen.views] == [True, False]
+        await pilot.press("escape")
+        await settle(pilot)
+        assert all(view.region for view in screen.views)
+        await pilot.press("minus")
+        await settle(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await settle(pilot, lambda: len(screen.views) == 1)
+        assert "base/d20" in str(screen.views[0].border_title)
+
+
+async def test_panes_settings_and_questions_are_kept_for_the_next_start(
+    bench: Bench, stub: StubServer
+) -> None:
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", "base/d20")
+        await pilot.press("escape", "o")
+        dialog = app.screen
+        assert isinstance(dialog, SettingsDialog)
+        dialog.query_one("#temperature").value = "3"  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        assert "from 0 to 2" in str(dialog.query_one("#problem").render())
+        dialog.query_one("#temperature").value = "0.9"  # type: ignore[attr-defined]
+        dialog.query_one("#seed").value = "7"  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await ask(screen, pilot, "Kept?")
+        kept = app.setting("chat")
+    async with bench.open((120, 40)) as (app, pilot):
+        app.settings.set("chat", kept)
+        await pilot.press("5")
+        await settle(pilot, lambda: isinstance(app.screen, ChatScreen) and len(app.screen.views) == 2)
+        screen = app.screen  # type: ignore[assignment]
+        assert screen.views[0].pane.settings == AnswerSettings(temperature=0.9, seed=7)
+        assert screen.field.questions == ["Kept?"]
+        assert "seed 7" in str(screen.views[0].border_subtitle)
+
+
+# ---- comparing -----------------------------------------------------------------------------------------
+
+
+async def test_blind_mode_hides_names_until_a_vote_which_is_stored(bench: Bench, stub: StubServer) -> None:
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", "base/d20")
+        await pilot.press("escape", "b")
+        await settle(pilot, lambda: all(view.hidden for view in screen.views))
+        await ask(screen, pilot)
+        for view in screen.views:
+            shown = f"{view.border_title} {painted(view)} {view.figures.text}"
+            assert "d20" not in shown and "tok/s" not in shown
+        assert "d20" not in "".join(screen.tabs.render().plain)
+        await pilot.press("escape", "v")
+        assert isinstance(app.screen, VoteDialog)
+        await pilot.press("b")
+        await settle(pilot, lambda: not any(view.hidden for view in screen.views))
+        (vote,) = bench.store.votes()
+        assert vote.winner == 1
+        assert vote.question == "Where is it?"
+        await pilot.press("V")
+        await settle(pilot, lambda: "1 vote" in str(app.screen.query_one("VirtualTable").border_title))
+
+
+async def test_the_difference_of_two_answers_is_told_by_signs(bench: Bench, stub: StubServer) -> None:
+    said = iter([answer("It", " is", " Paris"), answer("It", " was", " Paris")])
+    stub.answer = lambda _: next(said)
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", "base/d20")
+        await pilot.press("ctrl+t")
+        await ask(screen, pilot)
+        await pilot.press("escape", "tab", "tab", "tab")
+        screen.go_to(1)
+        await ask(screen, pilot)
+        await pilot.press("escape", "d")
+        await settle(
+            pilot, lambda: isinstance(app.screen, DiffScreen) and app.screen.view.section is not None
+        )
+        diff = app.screen
+        assert isinstance(diff, DiffScreen)
+        await settle(pilot, lambda: "[-was-] [+is+]" in painted(diff.view))
+
+
+# ---- files ---------------------------------------------------------------------------------------------
+
+
+async def test_a_conversation_is_saved_and_its_path_told(bench: Bench, stub: StubServer) -> None:
+    async with bench.open() as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        await ask(screen, pilot)
+        await pilot.press("ctrl+s")
+        await settle(pilot, lambda: type(app.screen).__name__ == "Ask")
+        await pilot.press("enter")
+        folder = bench.layout.base / "cc_dialogue"
+        await settle(pilot, lambda: len(list(folder.glob("cc_*"))) == 2)
+        (markdown,) = folder.glob("cc_*.md")
+        assert "用户：Where is it?" in markdown.read_text(encoding="utf-8")
+        await settle(pilot, lambda: app.message is not None and str(markdown) in app.message.text)
+
+
+async def test_a_file_of_prompts_fills_a_table(bench: Bench, stub: StubServer) -> None:
+    (bench.layout.base / "three.txt").write_text("One?\nTwo?\nThree?\n", encoding="utf-8")
+    async with bench.open((120, 40)) as (app, pilot):
+        await chat_screen(app, pilot, "sft/d20", "base/d20")
+        await pilot.press("escape", "R")
+        await settle(pilot, lambda: type(app.screen).__name__ == "Ask")
+        await pilot.press(*"three.txt", "enter")
+        await settle(pilot, lambda: type(app.screen).__name__ == "PromptTable")
+        table = app.screen.query_one("VirtualTable")
+        await settle(pilot, lambda: "done" in str(table.border_title))
+        assert len(stub.requests) == 6
+        shown = "\n".join(table.render_line(y).text for y in range(5))
+        assert shown.count("The capital of") == 6, shown
+        await pilot.press("enter")
+        await settle(pilot, lambda: type(app.screen).__name__ == "PromptAnswers")
+        await settle(pilot, lambda: "› One?" in painted(app.screen.view))  # type: ignore[attr-defined]
+
+
+# ---- what comes is foreign -----------------------------------------------------------------------------
+
+
+async def test_a_hostile_answer_is_text(bench: Bench, stub: StubServer) -> None:
+    said = "\x1b]0;owned\x07\x1b[2J[bold red]x[/] <b>y</b> ![a](http://h/p.png) \u202eabc"
+    stub.answer = lambda _: [token(said, -0.1), token("z" * 300_000, -0.1), END, usage(3, 2), DONE]
+    async with bench.open() as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        await ask(screen, pilot)
+        await pilot.press("escape", "g")
+        text = painted(screen.views[0])
+        assert (
+            "␛]0;owned␇" in text and "[bold red]x[/]" in text and "(http://h/p.png)" in text.replace("\n", "")
+        )
+        await pilot.press("t", "right")
+        await settle(pilot)
+        assert "\x1b" not in painted(screen.views[0]) + str(screen.views[0].detail.render())

@@ -1,0 +1,167 @@
+"""What is done to the turns of panes: ask, ask again, edit, go to a branch, stop, copy, save, look closer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from nanochat.common.errors import UserError
+from nanochat.common.text import clean_text
+from nanochat.serve.chat_log import FOLDER
+from tui.data.chat.pane_set import save_log
+from tui.screens.chat.parts import ChatPart
+from tui.widgets.chat.question_field import QuestionField
+
+if TYPE_CHECKING:
+    from tui.data.chat.pane import Pane
+    from tui.data.chat.tree import TurnNode
+
+
+class TurnActions(ChatPart):
+    """The actions on turns. They go to all panes or to one, as `to_all` says."""
+
+    # ---- asking --------------------------------------------------------------------------------------
+
+    def on_question_field_sent(self, event: QuestionField.Sent) -> None:
+        if self.editing is not None:
+            self._ask_edited(event.text, *self.editing)
+        else:
+            panes = self.targeted()
+            for pane in panes:
+                if pane.state.kind == "closed":
+                    pane.open()
+            self.hide_names()
+            self.panes.ask(event.text, panes)
+        self.field.keep(event.text)
+        for view in self.views:
+            view.transcript.action_bottom()
+        self.tell()
+        self.remember()
+
+    def on_question_field_too_long(self, event: QuestionField.TooLong) -> None:
+        self.room.say(
+            f"{event.characters:,} characters are too long for a question: nothing was pasted", "warning"
+        )
+
+    def action_all(self) -> None:
+        self.to_all = not self.to_all
+        self.tell()
+        self.remember()
+
+    def action_again(self) -> None:
+        """Asks again, or goes on after a failure."""
+        here = self.view_here()
+        failed = [pane for pane in self.targeted() if pane.state.kind == "failed"]
+        if here.pane.state.kind == "failed":
+            here.pane.retry()
+        elif failed:
+            for pane in failed:
+                pane.retry()
+        else:
+            node = here.transcript.turn
+            if node is None:
+                raise UserError("nothing has been asked yet")
+            self.hide_names()
+            for pane, twin in self._twins(here.pane, node):
+                pane.regenerate(twin)
+        here.transcript.action_bottom()
+
+    def action_edit(self) -> None:
+        here = self.view_here()
+        node = here.transcript.turn
+        if node is None:
+            raise UserError("nothing has been asked yet")
+        if here.pane.state.is_busy:
+            raise UserError("an answer is coming", "stop it first")
+        self.editing = here.pane, node
+        self.field.text = node.question
+        self.field.move_cursor(self.field.document.end)
+        self.field.focus()
+        self.tell()
+
+    def _ask_edited(self, question: str, pane: Pane, node: TurnNode) -> None:
+        twins = self._twins(pane, node)
+        self.hide_names()
+        for other, twin in twins:
+            other.edit(question, twin)
+        self.editing = None
+
+    def _twins(self, pane: Pane, node: TurnNode) -> list[tuple[Pane, TurnNode]]:
+        """The turn, and with `to_all` those of the other panes that ask the same at the same place."""
+        path = pane.tree.path
+        if node not in path or not self.to_all:
+            return [(pane, node)]
+        place = path.index(node)
+        found = [(pane, node)]
+        for other in self.targeted():
+            theirs = other.tree.path
+            same = len(theirs) > place and theirs[place].question == node.question
+            if other is not pane and same and not other.state.is_busy and other.state.kind != "closed":
+                found.append((other, theirs[place]))
+        return found
+
+    def action_branch(self, by: int) -> None:
+        here = self.view_here()
+        node = here.transcript.turn
+        has_branches = node is not None and len(node.siblings) > 1
+        found = here.pane.go(by, node if has_branches else None)
+        if found is None:
+            self.room.say("there is no other branch here: edit a question or ask again to make one")
+        here.update()
+
+    def action_stop(self) -> None:
+        busy = [pane for pane in self.panes.panes if pane.state.is_busy]
+        for pane in busy:
+            pane.stop()
+        if not busy:
+            self.room.say("no answer is coming")
+
+    def action_new(self) -> None:
+        panes = self.targeted()
+        if any(pane.state.kind in ("waiting", "streaming") for pane in panes):
+            raise UserError("an answer is coming", "stop it first")
+        for pane in panes:
+            pane.clear()
+        for view in self.views:
+            view.update()
+        self.field.focus()
+
+    # ---- looking -------------------------------------------------------------------------------------
+
+    def action_tokens(self) -> None:
+        self.answer_view = "markdown" if self.answer_view == "tokens" else "tokens"
+        for view in self.views:
+            view.set_view(self.answer_view)
+        if self.answer_view == "tokens":
+            self.view_here().transcript.focus()
+
+    def action_lens(self) -> None:
+        here = self.view_here()
+        found = here.transcript.cursor
+        if found is None:
+            raise UserError("no token is under the cursor", "show the answer as tokens first")
+        from tui.screens.chat.lens import LensDialog
+
+        self.app.push_screen(LensDialog(here.pane, *found))
+
+    def action_copy(self) -> None:
+        from tui.actions.run import copy_text
+
+        node = self.view_here().transcript.turn
+        if node is None or node.answer is None:
+            raise UserError("there is no answer to copy yet")
+        text = "".join(part.text for part in node.answer.parts if part.kind == "text")
+        self.room.do(copy_text(self.room, clean_text(text), "the answer"))
+
+    def action_save(self) -> None:
+        self.room.do(self._save_conversation(self.view_here().pane))
+
+    async def _save_conversation(self, pane: Pane) -> None:
+        if not pane.conversation.turns:
+            raise UserError("there is nothing to save yet")
+        name = await self.room.ask("save the conversation", f"NAME.md or .json; empty: the next in {FOLDER}")
+        if name is None:
+            return
+        folder = self.room.layout.base / FOLDER
+        saved = await asyncio.to_thread(save_log, pane.conversation, folder, name)
+        self.room.say("saved " + " and ".join(str(file) for file in saved))

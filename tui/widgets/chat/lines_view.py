@@ -1,0 +1,225 @@
+"""Long texts in sections, of which only the lines in sight are drawn.
+
+Sections work in slices: a moment at once, what is left in the background, so that the event loop is never
+held and the end of a text, where one reads, is there first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from rich.segment import Segment
+from textual import events
+from textual.geometry import Region, Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.keys import bindings
+from tui.widgets.chat.looks import Looks
+from tui.widgets.chat.sections import Section
+
+if TYPE_CHECKING:
+    from rich.style import Style
+
+    from tui.widgets.chat.markdown_blocks import Span
+
+AT_ONCE = 0.004
+"""Seconds of work that are done when something is shown."""
+IN_BACKGROUND = 0.008
+"""Seconds of work between two looks at the keyboard."""
+GUTTER = 1
+
+
+class LinesView(ScrollView, can_focus=True):
+    """Sections one below the other. While `follow` is on, the end stays in sight."""
+
+    BINDINGS = bindings("lines")
+    DEFAULT_CSS = """
+    LinesView {
+        height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; scrollbar-gutter: stable;
+    }
+    """
+    ALLOW_SELECT = False
+
+    def __init__(self, id: str | None = None, *, follow: bool = False) -> None:
+        super().__init__(id=id)
+        self.follow = follow
+        self.sections: list[Section] = []
+        self._starts: list[int] = [0]
+        self._pending: list[Section] = []
+        self._is_working = False
+        self._looks: Looks | None = None
+
+    # ---- sections ------------------------------------------------------------------------------------
+
+    @property
+    def text_width(self) -> int:
+        """Cells that a line may take."""
+        return max(8, self.scrollable_content_region.width - GUTTER - 1)
+
+    def set_sections(self, sections: Sequence[Section], fresh: Iterable[Section]) -> None:
+        """Shows these sections, of which `fresh` have something to do."""
+        self.sections = list(sections)
+        waiting = {id(section) for section in self._pending} | {id(section) for section in fresh}
+        self._pending = [section for section in self.sections if id(section) in waiting]
+        self._work()
+
+    def touch(self, *sections: Section) -> None:
+        """These sections have something to do."""
+        for section in sections:
+            if not any(section is other for other in self._pending):
+                self._pending.append(section)
+        self._work()
+
+    @property
+    def is_laid_out(self) -> bool:
+        """Whether every section is as it shall be."""
+        return not self._pending
+
+    def _work(self) -> None:
+        if not self._step(AT_ONCE) and not self._is_working:
+            self._is_working = True
+            self.run_worker(self._work_on(), group="lines")
+
+    async def _work_on(self) -> None:
+        try:
+            done = False
+            while not done:
+                done = self._step(IN_BACKGROUND)
+                await asyncio.sleep(0)
+        finally:
+            self._is_working = False
+
+    def _step(self, seconds: float) -> bool:
+        """Lets the last sections work first; True when nothing is left to do."""
+        until = perf_counter() + seconds
+        anchor = self._anchor()
+        while self._pending:
+            if self._pending[-1].advance():
+                self._pending.pop()
+            if perf_counter() > until:
+                break
+        self._lay_out(anchor)
+        return not self._pending
+
+    def _anchor(self) -> tuple[Section | None, int]:
+        """The section at the upper edge, and which of its lines stands there."""
+        top = self.scroll_offset.y
+        index = bisect_right(self._starts, top) - 1
+        if 0 <= index < len(self._starts) - 1 and index < len(self.sections):
+            return self.sections[index], top - self._starts[index]
+        return None, 0
+
+    def _lay_out(self, anchor: tuple[Section | None, int]) -> None:
+        self._starts = [0, *accumulate(len(section.lines) for section in self.sections)]
+        size = Size(self.scrollable_content_region.width, self._starts[-1])
+        if size != self.virtual_size:
+            self.virtual_size = size
+        if self.follow:
+            self.scroll_to(y=self.end, animate=False, force=True)
+        elif anchor[0] is not None:
+            at = next((i for i, section in enumerate(self.sections) if section is anchor[0]), None)
+            if at is not None and self._starts[at] + anchor[1] != self.scroll_offset.y:
+                self.scroll_to(y=self._starts[at] + anchor[1], animate=False, force=True)
+        self.refresh()
+
+    @property
+    def end(self) -> int:
+        """The line at the upper edge when the last one is in sight."""
+        return max(0, self._starts[-1] - self.size.height)
+
+    def line_at(self, y: int) -> tuple[int, int] | None:
+        """The section, and its line, that stands on line `y` of all; None below the last one."""
+        index = bisect_right(self._starts, y) - 1
+        return (index, y - self._starts[index]) if 0 <= index < len(self.sections) else None
+
+    def start_of(self, section: Section) -> int:
+        """The line of all on which a section begins."""
+        at = next((i for i, other in enumerate(self.sections) if other is section), 0)
+        return self._starts[at]
+
+    def reveal(self, line: int, margin: int = 2) -> None:
+        """Brings a line into sight."""
+        top, height = self.scroll_offset.y, self.size.height
+        if line < top + margin:
+            self._scroll(max(0, line - margin))
+        elif line >= top + height - margin:
+            self._scroll(line - height + margin + 1)
+
+    def _scroll(self, y: int) -> None:
+        self.follow = y >= self.end
+        self.scroll_to(y=y, animate=False, force=True)
+
+    def rebuild(self) -> None:
+        """Makes the sections anew, for another width."""
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.rebuild()
+
+    # ---- moving --------------------------------------------------------------------------------------
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if new_value < old_value and new_value < self.end:
+            self.follow = False
+        elif new_value >= self.end:
+            self.follow = True
+
+    def action_scroll_lines(self, by: int) -> None:
+        self._scroll(max(0, min(self.scroll_offset.y + by, self.end)))
+
+    def action_scroll_pages(self, by: int) -> None:
+        self.action_scroll_lines(by * max(1, self.size.height - 1))
+
+    def action_top(self) -> None:
+        self._scroll(0)
+
+    def action_bottom(self) -> None:
+        self._scroll(self.end)
+
+    # ---- drawing -------------------------------------------------------------------------------------
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._looks = None
+
+    @property
+    def looks(self) -> Looks:
+        """The styles of the theme."""
+        if self._looks is None:
+            self._looks = Looks(self.app.theme_variables, self.background_colors[1])
+        return self._looks
+
+    def render_line(self, y: int) -> Strip:
+        width = self.scrollable_content_region.width
+        looks = self.looks
+        found = self.line_at(self.scroll_offset.y + y)
+        if found is None:
+            return Strip.blank(width, looks.base)
+        section, line = found
+        segments = [self.line_mark(section)]
+        segments += [
+            Segment(text, self.span_style(section, look)) for text, look in self._spans(section, line)
+        ]
+        return Strip(segments).adjust_cell_length(width, looks.base)
+
+    def _spans(self, section: int, line: int) -> tuple[Span, ...]:
+        return self.sections[section].lines[line]
+
+    def line_mark(self, section: int) -> Segment:
+        """What stands before every line of a section."""
+        return Segment(" " * GUTTER, self.looks.base)
+
+    def span_style(self, section: int, look: str) -> Style:
+        """The style of a span of a section."""
+        return self.looks.style(look)
+
+    def redraw_section(self, section: Section) -> None:
+        """Draws the lines of a section again, those in sight."""
+        top = self.start_of(section) - self.scroll_offset.y
+        self.refresh(Region(0, max(0, top), self.size.width, len(section.lines)))
