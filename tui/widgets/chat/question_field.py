@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from textual import events
 from textual.binding import BindingType
+from textual.keys import KEY_NAME_REPLACEMENTS
 from textual.message import Message
 from textual.widgets import TextArea
 
@@ -18,6 +19,7 @@ KEPT = 100
 LONGEST = 20_000
 """Characters of a question that is kept."""
 MOST_PASTED = 400_000
+SIGNS = frozenset(KEY_NAME_REPLACEMENTS.values())
 
 
 class QuestionField(TextArea):
@@ -63,6 +65,10 @@ class QuestionField(TextArea):
     async def _on_key(self, event: events.Key) -> None:
         if event.key == "enter":
             event.prevent_default()  # the text area would make a new line of it before any binding is asked
+
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        """Every key that is a letter or a sign is text here, and is not told in the key bar."""
+        return super().check_consume_key(key, character) or key in SIGNS
 
     async def _on_paste(self, event: events.Paste) -> None:
         if len(event.text) > MOST_PASTED:
