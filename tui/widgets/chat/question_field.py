@@ -66,7 +66,7 @@ class QuestionField(TextArea):
         if event.key == "enter":
             event.prevent_default()  # the text area would make a new line of it before any binding is asked
 
-    def check_consume_key(self, key: str, character: str | None) -> bool:
+    def check_consume_key(self, key: str, character: str | None = None) -> bool:
         """Every key that is a letter or a sign is text here, and is not told in the key bar."""
         return super().check_consume_key(key, character) or key in SIGNS
 
