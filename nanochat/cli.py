@@ -28,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the pipe is gone, and nobody else would read a message
         return Exit.FAILED
+    except OSError as error:  # a file or folder that nobody foresaw: too long a name, no permission
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"nanochat: error: {UserError(f'{where}{error.strerror or error}')}", file=sys.stderr)
+        return Exit.FAILED
 
 
 def dispatch(words: list[str]) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.common.errors import Exit, UserError, nearest
-from nanochat.common.paths import Layout, atomic_write, make_dir
+from nanochat.common.paths import Layout, atomic_write, expanded, make_dir
 from nanochat.config.command_parser import Parser, command_parser, parse
 from nanochat.run.events import Event, number, read_events
 
@@ -61,7 +61,7 @@ def find_run(layout: Layout, name: str) -> Path:
 
     Raises `UserError` when there is none, or more than one.
     """
-    for folder in (layout.run(name), Path(name).expanduser().absolute()):
+    for folder in (layout.run(name), expanded(name).absolute()):
         if (folder / "events.jsonl").is_file():
             return folder
     known = sorted(p.name for p in layout.runs.glob("*") if (p / "events.jsonl").is_file())

@@ -1,6 +1,7 @@
 """Where artifacts lie: the layout under the base directory, and atomic writes."""
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -19,9 +20,33 @@ CHECKPOINT_FOLDERS = {
 
 
 def base_dir(explicit: str | os.PathLike[str] | None = None) -> Path:
-    """The base directory: `explicit`, else `NANOCHAT_BASE_DIR`, else `~/.cache/nanochat`; absolute."""
+    """The base directory: `explicit`, else `NANOCHAT_BASE_DIR`, else `~/.cache/nanochat`; absolute.
+
+    It need not be there. Raises `UserError` for one that nobody could look into.
+    """
     chosen = explicit or os.environ.get("NANOCHAT_BASE_DIR") or "~/.cache/nanochat"
-    return Path(chosen).expanduser().absolute()
+    path = expanded(chosen).absolute()
+    try:
+        closed = stat.S_ISDIR(path.stat().st_mode) and not os.access(path, os.R_OK | os.X_OK)
+        why = os.strerror(errno.EACCES) if closed else ""
+    except (FileNotFoundError, NotADirectoryError):  # told by whoever makes it
+        why = ""
+    except OSError as error:
+        why = error.strerror or str(error)
+    if why:
+        raise UserError(
+            f"cannot look into the base directory {path}: {why}",
+            "choose another with --base-dir or NANOCHAT_BASE_DIR",
+        )
+    return path
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """`path` with `~` or `~user` as the home directory. Raises `UserError` where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no such home directory", "give the whole path") from None
 
 
 @dataclass(frozen=True)
@@ -51,7 +76,7 @@ class Layout:
     def resolve(self, path: str) -> Path:
         """`path` as a user or a plan gives it: `{base}` is the base directory, `~` the home directory, a
         relative path is taken from the working directory."""
-        return Path(path.replace("{base}", str(self.base), 1)).expanduser().absolute()
+        return expanded(path.replace("{base}", str(self.base), 1)).absolute()
 
     def tokenizer_dir(self, explicit: str = "") -> Path:
         """The folder of the tokenizer: `explicit`, else `tokenizer` under the base directory."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from nanochat.common.errors import UserError, nearest
 from nanochat.common.fields import parse_toml
-from nanochat.common.paths import Layout
+from nanochat.common.paths import Layout, expanded
 from nanochat.config.options import Options, changed, from_mapping
 from nanochat.config.pass_env import check_names
 from nanochat.config.stages import stage_spec
@@ -72,7 +72,7 @@ def load_plan(name_or_path: str, layout: Layout, sets: Iterable[str] = ()) -> Pl
 
 
 def _read(name_or_path: str, layout: Layout) -> tuple[str, str]:
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     name = path.name.removesuffix(".toml")
     builtin = builtin_plans()
     own = layout.plans / f"{name}.toml"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nanochat.common.errors import UserError
+from nanochat.common.paths import expanded
 
 
 @dataclass
@@ -52,7 +53,7 @@ def walk(paths: Sequence[str], skips: Skips, exclude: Iterable[Path] = ()) -> It
     """
     closed = {identity for folder in exclude if (identity := _identity(folder))}
     for name in paths:
-        path = Path(name).expanduser()
+        path = expanded(name)
         try:
             info = path.stat()
         except OSError as error:

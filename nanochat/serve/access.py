@@ -4,12 +4,12 @@ import hashlib
 import hmac
 import ipaddress
 import os
-from pathlib import Path
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nanochat.common.errors import UserError
+from nanochat.common.paths import expanded
 from nanochat.config.serve_options import KEY_VARIABLE
 from nanochat.serve.api.errors import ApiError
 
@@ -31,7 +31,7 @@ def read_key(option: str, file: str) -> str:
     where, key = ("--api-key", option) if option else (KEY_VARIABLE, os.environ.get(KEY_VARIABLE, ""))
     if file:
         where = f"--api-key-file {file}"
-        path = Path(file).expanduser()
+        path = expanded(file)
         try:
             if path.exists() and not path.is_file():  # a pipe would be waited for
                 raise UserError(f"{where}: it is no file")

@@ -17,6 +17,7 @@ from nanochat.checkpoint.saver import RetentionPolicy, Saver
 from nanochat.checkpoint.tokenizer import tokenizer_files
 from nanochat.checkpoint.weights import load_weights, read_weights
 from nanochat.common.errors import UserError
+from nanochat.common.paths import expanded
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.data.dataloader import Batch, PackedLoader, Prefetcher
@@ -158,7 +159,7 @@ def make_model(
         check_same_model(resumed, config)
         load_weights(model, resumed.tensors(MODEL), resumed.path / MODEL)
     elif options.init_from:
-        path = Path(options.init_from).expanduser()
+        path = expanded(options.init_from)
         load_weights(model, read_weights(path), path)
     else:
         model.init_weights(options.seed)

@@ -60,14 +60,18 @@ def _packages() -> Iterator[Check]:
 
 def _torch() -> Check:
     # In a process of its own: the runner's own process stays free of torch.
-    done = subprocess.run(
-        [sys.executable, "-c", TORCH_CHECK],
-        capture_output=True,
-        text=True,
-        check=False,
-        encoding="utf-8",
-        errors="replace",
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", TORCH_CHECK],
+            capture_output=True,
+            text=True,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        what = f"PyTorch: cannot run {sys.executable or 'this Python'}: {error.strerror}"
+        return Check("bad", what, "see that this user may run it")
     if done.returncode:
         why = one_line(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it does not load")
         return Check("bad", f"PyTorch: {why}", "pip install torch, or its CPU build as the README says")

@@ -6,11 +6,10 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.common.paths import Layout
+from nanochat.common.paths import Layout, expanded
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 from nanochat.config.pass_env import option_names
 from remote.cli.printer import print_check, table
@@ -77,7 +76,7 @@ def hosts(argv: Sequence[str]) -> int:
         return _list_hosts(book.all(), getattr(given, "json", False))
     if given.word == "add":
         user, address, port = parse_ssh_target(given.ssh)
-        key = str(Path(given.key).expanduser().absolute()) if given.key else ""
+        key = str(expanded(given.key).absolute()) if given.key else ""
         host = Host(
             name=given.name,
             user=user,

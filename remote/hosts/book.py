@@ -11,12 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from nanochat.common.errors import Exit, UserError, nearest
 from nanochat.common.fields import real, whole
-from nanochat.common.paths import Layout, atomic_write, make_dir
+from nanochat.common.paths import Layout, atomic_write, expanded, make_dir
 from nanochat.config.pass_env import check_names
 
 LOCAL = "local"
@@ -207,7 +206,7 @@ def check_host(host: Host) -> None:
     for label, value in (("--key", host.key), ("--python", host.python), ("--base-dir", host.base_dir)):
         if any(ord(c) < 32 for c in value):
             raise UserError(f"{label} holds a control character")
-    if host.key and not Path(host.key).expanduser().is_file():
+    if host.key and not expanded(host.key).is_file():
         raise UserError(f"no such key file: {host.key}", "give the private key, e.g. ~/.ssh/id_ed25519")
     if not host.base_dir.startswith(("/", "~/")) and host.base_dir != "~":
         raise UserError(f"--base-dir '{host.base_dir}' is not absolute", "begin it with / or ~/")

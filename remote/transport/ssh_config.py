@@ -139,7 +139,15 @@ def _expand(text: str, tokens: dict[str, str]) -> str:
 
 def _path(text: str, tokens: dict[str, str]) -> Path:
     named = re.sub(r"\$\{(\w+)\}", lambda match: os.environ.get(match[1], match[0]), text)
-    return Path(_expand(named, tokens)).expanduser()
+    return _at_home(_expand(named, tokens))
+
+
+def _at_home(text: str) -> Path:
+    """A path with its `~` as the home directory; as it stands where there is no such home: then no file."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def _paths(texts: list[str], tokens: dict[str, str]) -> tuple[Path, ...]:
@@ -166,6 +174,4 @@ def _environment(patterns: list[str], assigned: list[str]) -> dict[str, str]:
 
 def _known_hosts(*lists: str) -> tuple[Path, ...]:
     """The files that are there. OpenSSH prints them without quotes: one with a space stays unknown."""
-    return tuple(
-        path for text in lists for word in text.split() if (path := Path(word).expanduser()).is_file()
-    )
+    return tuple(path for text in lists for word in text.split() if (path := _at_home(word)).is_file())

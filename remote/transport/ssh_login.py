@@ -17,6 +17,7 @@ from asyncssh.kex import get_kex_algs
 from asyncssh.mac import get_mac_algs
 
 from nanochat.common.errors import UserError
+from nanochat.common.paths import expanded
 from remote.hosts.book import Host, parse_ssh_target
 from remote.transport.base import AuthenticationFailed, ChangedHostKey, HostUnreachable, UnknownHostKey
 from remote.transport.known_hosts import DEFAULT_PORT, first_line, key_line, on_record, read_files
@@ -196,7 +197,7 @@ class Login:
         """The known_hosts files, ours first."""
         usual = [
             self._known_hosts,
-            Path("~/.ssh/known_hosts").expanduser(),
+            expanded("~/.ssh/known_hosts"),
             Path("/etc/ssh/ssh_known_hosts"),
         ]
         return list(dict.fromkeys([*usual, *(settings.known_hosts if settings else ())]))
@@ -336,7 +337,7 @@ def _public_half(file: Path) -> asyncssh.SSHKey | None:
 
 def _named_key(host: Host) -> dict[str, Any]:
     """Only the named key is offered; one with a passphrase has to be in ssh-agent."""
-    path = Path(host.key).expanduser()
+    path = expanded(host.key)
     try:
         return {"client_keys": [asyncssh.read_private_key(path)], "agent_path": None}
     except asyncssh.KeyImportError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nanochat.common.errors import UserError, nearest
 from nanochat.common.fields import parse_int
+from nanochat.common.paths import expanded
 from nanochat.common.text import clean_text, sanitize
 from nanochat.serve import chat_log
 from nanochat.serve.chat import Chat
@@ -128,7 +129,7 @@ class Commands:
         if not conversation.turns:
             raise UserError("there is nothing to save yet")
         if name:
-            path = chat_log.log_files(Path(name).expanduser())[0].absolute()
+            path = chat_log.log_files(expanded(name))[0].absolute()
         else:
             path = self._path or chat_log.default_path(self.logs, conversation)
         for file in chat_log.log_files(path):
@@ -140,7 +141,7 @@ class Commands:
 
     def load(self, name: str) -> str:
         """Goes on with a saved conversation; returns what the user is told. Raises `UserError`."""
-        path = chat_log.log_files(Path(name).expanduser())[0]
+        path = chat_log.log_files(expanded(name))[0]
         if not path.is_absolute() and not path.exists():
             path = self.logs / path
         conversation, note = chat_log.load(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nanochat.common.errors import UserError
-from nanochat.common.paths import Layout, atomic_write, base_dir
+from nanochat.common.paths import Layout, atomic_write, base_dir, expanded
 
 
 def test_the_base_directory_is_the_explicit_one_else_the_environment_else_the_cache(monkeypatch, tmp_path):
@@ -50,3 +50,21 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path):
         assert [item.name for item in mount.iterdir()] == ["a"]
     finally:
         subprocess.run(["umount", mount], check=True)
+
+
+def test_a_base_directory_that_nobody_can_look_into_is_one_line(tmp_path: Path, monkeypatch):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for path, told in ((tmp_path / ("x" * 300), "File name too long"), (loop, "Too many levels")):
+        with pytest.raises(UserError, match=told):
+            base_dir(path)
+    assert base_dir(tmp_path / "not there") == tmp_path / "not there"
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # as for another user than root
+    with pytest.raises(UserError, match=r"cannot look into the base directory .*Permission denied"):
+        base_dir(tmp_path)
+
+
+def test_a_home_that_is_not_there_is_one_line():
+    for use in (expanded, base_dir, Layout(Path("/")).resolve):
+        with pytest.raises(UserError, match="there is no such home directory"):
+            use("~nobody-of-this-name/x")

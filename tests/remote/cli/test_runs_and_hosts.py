@@ -68,6 +68,8 @@ def test_hosts_are_added_listed_changed_and_removed(layout: Layout, home: Path) 
         (["runs", "show", "nothing"], "nothing"),
         (["runs", "follow"], "RUN"),
         (["runs", "ls", "--status", "succeded"], "did you mean 'succeeded'"),
+        (["runs", "ls", "--base-dir", "~nobody-of-this-name/x"], "no such home directory"),
+        (["hosts", "add", "box", "--ssh", "a", "--key", "~nobody-of-this-name/k"], "no such home directory"),
         (["runs", "mark", "nothing"], "nothing to mark"),
         (["runs", "mark", "nothing", "--tag", "two words"], "is no tag"),
         (["runs", "mark", "nothing", "--tag", "x"], "no run 'nothing'"),
@@ -154,6 +156,12 @@ def test_a_check_prints_no_control_character(capsys: pytest.CaptureFixture[str])
     print_check("bad", "a \x1b[2J folder\x9b1m", "mend \x07it")
     printed = capsys.readouterr().out
     assert not {"\x1b", "\x9b", "\x07"} & set(printed) and "folder" in printed
+
+
+def test_a_name_that_no_file_can_have_is_one_line(layout: Layout, home: Path) -> None:
+    done = nanochat(home, "--no-tui", "x" * 300, code=1)
+    assert done.stderr.startswith("nanochat: error: xxx") and done.stderr.endswith("File name too long\n")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_base_directory_that_cannot_be_made_fails_the_doctor(home: Path, tmp_path: Path) -> None:

@@ -151,3 +151,10 @@ async def test_tokens_of_the_config_are_put_in(home: Path) -> None:
     assert settings is not None
     assert settings.host == "node.example.org"
     assert settings.identity_files == (home / ".ssh" / "bob@node.example.org_node%",)
+
+
+def test_a_file_in_a_home_that_is_not_there_is_passed_over() -> None:
+    from remote.transport import ssh_config
+
+    assert ssh_config._path("~nobody-of-this-name/id", {}) == Path("~nobody-of-this-name/id")
+    assert ssh_config._known_hosts("~nobody-of-this-name/known_hosts") == ()
