@@ -30,6 +30,11 @@ class KVCache(AlignedRows):
         self.values = [like.new_empty(shape) for _ in range(config.n_layer)]
         self.interleaved = interleaved
 
+    @property
+    def slots(self) -> int:
+        """Tokens that there is memory for."""
+        return self.keys[0].size(2)
+
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
         """`attend(q, …)` over all keys and values of the layer, k and v (rows, T, H_kv, D) appended."""
         return attend(q, *self.extend(layer, k, v))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from nanochat.infer.cache_pool import CachePool
 from nanochat.infer.decoder import Decoder
 from nanochat.infer.kvcache import KVCache
 from nanochat.infer.logprobs import PromptLogprobs
@@ -15,7 +16,7 @@ from nanochat.infer.prompt_reader import PromptPart
 from nanochat.infer.requests import Request, Started
 
 
-@dataclass
+@dataclass(eq=False)
 class QueuedRequest:
     """A request some of whose samples have no row yet."""
 
@@ -32,6 +33,8 @@ class QueuedRequest:
     prompt_logprobs: PromptLogprobs | None = None
     logits: Tensor | None = None
     """(1, V) of the token after the prompt, once that is read; kept for the samples to come."""
+    joining: int = 0
+    """Rows that will be copied from the cache before the next step."""
 
     @property
     def rows(self) -> int:
@@ -45,6 +48,9 @@ class PromptQueue:
     def __init__(self, decoder: Decoder, prefix_cache: PrefixCache | None) -> None:
         self._decoder, self._prefix_cache = decoder, prefix_cache
         self._queue: deque[QueuedRequest] = deque()
+        self._pool = CachePool(decoder)
+        self._unkept: list[QueuedRequest] = []
+        """Whose prompts the prefix cache has not been given yet."""
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -76,6 +82,7 @@ class PromptQueue:
 
         `alone`: nobody waits for the pass to end, and the first prompt is read whole however long it is.
         """
+        self.keep()
         chosen = self._choose(most, rows, alone)
         if not chosen:
             return 0, []
@@ -84,7 +91,10 @@ class PromptQueue:
         for number, (queued, part) in enumerate(chosen):
             if part.cache.length == len(queued.request.prompt):
                 queued.logits = logits[number : number + 1]
-                started.append(self._finish(queued, part.cache))
+                self._unkept.append(queued)
+                scores = queued.prompt_logprobs
+                found = None if scores is None else scores.found
+                started.append(Started(queued.number, queued.cached_tokens, found))
         return sum(len(part.tokens) for _, part in chosen), started
 
     def ready(self, rows: int) -> Iterator[tuple[QueuedRequest, list[int]]]:
@@ -101,6 +111,24 @@ class PromptQueue:
             if head.request.max_tokens:
                 rows -= count
                 yield head, samples
+
+    def keep(self) -> None:
+        """Gives the prefix cache the prompts that have been read since the last time."""
+        unkept, self._unkept = self._unkept, []
+        for queued in unkept:
+            # Weights may have changed since.
+            if self._prefix_cache is not None and queued.weights_key == self._decoder.weights_key:
+                assert queued.cache is not None
+                prompt, cached = queued.request.prompt, queued.cached_tokens
+                self._prefix_cache.keep_prompt(self._decoder, prompt, cached, queued.cache)
+            self.release(queued)
+
+    def release(self, queued: QueuedRequest) -> None:
+        """Gives back the cache of a request that has been kept, and all of whose samples have rows."""
+        needed = queued.pending or queued.joining or queued in self._unkept
+        if queued.cache is not None and not needed:
+            self._pool.give(queued.cache)
+            queued.cache = None
 
     def _choose(self, most: int, rows: int, alone: bool) -> list[tuple[QueuedRequest, PromptPart]]:
         """What the next pass reads."""
@@ -133,7 +161,7 @@ class PromptQueue:
         """The cache of a prompt, from the prefix cache where these weights have read nothing of it."""
         request, decoder = queued.request, self._decoder
         if queued.cache is None or queued.weights_key != decoder.weights_key:
-            queued.cache = decoder.prompt_cache(len(request.prompt))
+            queued.cache = self._pool.take(len(request.prompt))
             queued.weights_key = decoder.weights_key
             if request.prompt_logprobs is not None:
                 queued.prompt_logprobs = PromptLogprobs(
@@ -142,10 +170,3 @@ class PromptQueue:
             elif self._prefix_cache is not None:
                 queued.cached_tokens = self._prefix_cache.load(decoder, request.prompt, queued.cache)
         return queued.cache
-
-    def _finish(self, queued: QueuedRequest, cache: KVCache) -> Started:
-        """What is told of a prompt that has been read; the prefix cache keeps it."""
-        prompt, scores = queued.request.prompt, queued.prompt_logprobs
-        if self._prefix_cache is not None:
-            self._prefix_cache.keep_prompt(self._decoder, prompt, queued.cached_tokens, cache)
-        return Started(queued.number, queued.cached_tokens, None if scores is None else scores.found)

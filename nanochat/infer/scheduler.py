@@ -105,6 +105,8 @@ class Scheduler:
         self._shortest_window = min(windows, default=None)
         self._started: list[Started] = []
         self._queue = PromptQueue(decoder, prefix_cache)
+        self._joining: list[tuple[QueuedRequest, int]] = []
+        """Requests with how many of the last rows are theirs that the decoder has not been given yet."""
         self._rows: list[_Row] = []
         self._next_number = 0
 
@@ -151,6 +153,7 @@ class Scheduler:
 
     def cancel(self, number: int, sample: int | None = None) -> None:
         """Removes a request, queued or running, or one sample of it; does nothing when that has finished."""
+        self._settle()
         self._queue.cancel(number, sample)
         for index in reversed(range(len(self._rows))):
             row = self._rows[index]
@@ -161,6 +164,7 @@ class Scheduler:
 
     def step(self) -> list[NewToken]:
         """Decodes one token for every running row, then admits queued requests while there are free rows."""
+        self._settle()
         if not self._rows and not self._queue.reading:
             self.decoder.refresh()
         self._started.clear()
@@ -175,7 +179,20 @@ class Scheduler:
             tokens += first
             if not (read or first):
                 break
+        if not self.busy:
+            self._settle()
         return tokens
+
+    def _settle(self) -> None:
+        """Does what the first tokens of the last step have not waited for: their rows join the decoder's, and
+        the prefix cache gets the prompts."""
+        joining, self._joining = self._joining, []
+        for queued, rows in joining:
+            assert queued.cache is not None
+            self.decoder.admit(queued.cache, rows, queued.request.max_tokens)
+            queued.joining -= rows
+            self._queue.release(queued)
+        self._queue.keep()
 
     def _decode(self) -> list[NewToken]:
         """The next token of every row; those that have finished leave."""
@@ -214,8 +231,8 @@ class Scheduler:
         for queued, rows in starting:
             unfinished = [row for row in rows if (row.number, row.sample) in running]
             if unfinished:
-                assert queued.cache is not None
-                self.decoder.admit(queued.cache, len(unfinished), queued.request.max_tokens)
+                queued.joining += len(unfinished)
+                self._joining.append((queued, len(unfinished)))
                 self._rows += unfinished
         return tokens
 

@@ -56,25 +56,35 @@ impl Matrix {
     ) {
         for panel in panels {
             let first = panel * PANEL;
-            let width = PANEL.min(self.outputs - first);
-            let lines = &self.lines[panel * self.inputs..(panel + 1) * self.inputs];
+            let x = Rows {
+                first: x,
+                stride: self.inputs,
+                step: 1,
+            };
             let lines = Lines {
-                first: lines.as_ptr().cast(),
+                first: self.lines[panel * self.inputs..].as_ptr().cast(),
                 stride: PANEL,
                 count: self.inputs,
             };
             // SAFETY: the caller's; columns of this panel only.
             unsafe {
-                product::<A>(rows, x, self.inputs, &lines, |row, sums| {
-                    let out = out.add(row * self.outputs + first);
-                    let out = std::slice::from_raw_parts_mut(out, width);
-                    for (out, sum) in out.iter_mut().zip(sums) {
-                        *out = finish(sum, *out);
-                    }
-                });
+                let columns = Columns {
+                    first: out.add(first),
+                    stride: self.outputs,
+                    width: PANEL.min(self.outputs - first),
+                    finish,
+                };
+                product::<A>(rows, &x, &lines, &columns);
             }
         }
     }
+}
+
+/// Rows of a matrix `stride` numbers apart, whose numbers are `step` apart.
+pub(crate) struct Rows {
+    pub first: *const f32,
+    pub stride: usize,
+    pub step: usize,
 }
 
 /// [`PANEL`] columns of a matrix: `count` lines of it, `stride` numbers apart.
@@ -84,32 +94,54 @@ pub(crate) struct Lines {
     pub count: usize,
 }
 
-/// For each of `rows` rows of `x`, `stride` numbers apart, `finish(row, its product with lines)`.
+/// What becomes of the sums of a row.
+pub(crate) trait Store {
+    /// # Safety
+    /// There is such a row.
+    unsafe fn store(&self, row: usize, sums: [f32; PANEL]);
+}
+
+/// The first `width` columns of a panel in a matrix whose rows are `stride` numbers apart.
+struct Columns<F> {
+    first: *mut f32,
+    stride: usize,
+    width: usize,
+    finish: F,
+}
+
+impl<F: Fn(f32, f32) -> f32> Store for Columns<F> {
+    #[inline(always)]
+    unsafe fn store(&self, row: usize, sums: [f32; PANEL]) {
+        // SAFETY: the caller's.
+        let out = unsafe {
+            std::slice::from_raw_parts_mut(self.first.add(row * self.stride), self.width)
+        };
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = (self.finish)(sum, *out);
+        }
+    }
+}
+
+/// Stores for each of `rows` rows of `x` its product with `lines`.
 ///
 /// # Safety
-/// Each row of `x` has as many numbers as there are lines, each line [`PANEL`].
+/// Each row of `x` has as many numbers as there are lines, each line [`PANEL`]; `store` has the rows.
 #[inline(always)]
-pub(crate) unsafe fn product<A: Arch>(
-    rows: usize,
-    x: *const f32,
-    stride: usize,
-    lines: &Lines,
-    finish: impl Fn(usize, [f32; PANEL]) + Copy,
-) {
+pub(crate) unsafe fn product<A: Arch>(rows: usize, x: &Rows, lines: &Lines, store: &impl Store) {
     let mut row = 0;
     while row < rows {
         let left = (rows - row).min(A::ROWS);
         // SAFETY: rows from `row` on are within both.
         unsafe {
             match left {
-                1 => block::<A, 1>(row, x, stride, lines, finish),
-                2 => block::<A, 2>(row, x, stride, lines, finish),
-                3 => block::<A, 3>(row, x, stride, lines, finish),
-                4 => block::<A, 4>(row, x, stride, lines, finish),
-                5 => block::<A, 5>(row, x, stride, lines, finish),
-                6 => block::<A, 6>(row, x, stride, lines, finish),
-                7 => block::<A, 7>(row, x, stride, lines, finish),
-                _ => block::<A, 8>(row, x, stride, lines, finish),
+                1 => block::<A, 1>(row, x, lines, store),
+                2 => block::<A, 2>(row, x, lines, store),
+                3 => block::<A, 3>(row, x, lines, store),
+                4 => block::<A, 4>(row, x, lines, store),
+                5 => block::<A, 5>(row, x, lines, store),
+                6 => block::<A, 6>(row, x, lines, store),
+                7 => block::<A, 7>(row, x, lines, store),
+                _ => block::<A, 8>(row, x, lines, store),
             }
         }
         row += left;
@@ -118,29 +150,23 @@ pub(crate) unsafe fn product<A: Arch>(
 
 /// `R` rows by one panel.
 #[inline(always)]
-unsafe fn block<A: Arch, const R: usize>(
-    row: usize,
-    x: *const f32,
-    stride: usize,
-    lines: &Lines,
-    finish: impl Fn(usize, [f32; PANEL]),
-) {
+unsafe fn block<A: Arch, const R: usize>(row: usize, x: &Rows, lines: &Lines, store: &impl Store) {
     if R > A::ROWS {
         return;
     }
     let mut sums = [A::zero(); R];
     // SAFETY: the caller's.
     unsafe {
-        let x = x.add(row * stride);
+        let first = x.first.add(row * x.stride);
         for k in 0..lines.count {
             let line = lines.first.add(k * lines.stride);
             for (r, sum) in sums.iter_mut().enumerate() {
-                *sum = A::add(*x.add(r * stride + k), line, *sum);
+                *sum = A::add(*first.add(r * x.stride + k * x.step), line, *sum);
             }
         }
-    }
-    for (r, sums) in sums.into_iter().enumerate() {
-        finish(row + r, A::numbers(sums));
+        for (r, sums) in sums.into_iter().enumerate() {
+            store.store(row + r, A::numbers(sums));
+        }
     }
 }
 

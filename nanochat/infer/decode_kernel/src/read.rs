@@ -1,8 +1,8 @@
 //! Prompts being read: many tokens of some sequences in one pass, each sequence with keys and values of its own.
 
 use crate::arch::{Arch, PANEL};
-use crate::math::{norm, norm_factor, softmax};
-use crate::matrix::{Lines, product};
+use crate::math::{exp, norm, norm_factor};
+use crate::matrix::{Lines, Rows, Store, product};
 use crate::model::{Layer, Model, Shape};
 use crate::pass::{self, Buffers, Pass, Places, Projected, row};
 use crate::team::Member;
@@ -189,6 +189,8 @@ impl<'a> Plan<'a> {
     }
 
     /// Attention of a block's queries of one key-value head, over their own keys and all before them.
+    ///
+    /// Queries are the columns: [`PANEL`] of them meet a key at a time, and keys and values stay as they lie.
     #[inline(always)]
     unsafe fn attend_block<A: Arch>(
         &self,
@@ -210,62 +212,54 @@ impl<'a> Plan<'a> {
         // The keys that any of them sees: the first query's window begins first.
         let low = block.position.saturating_sub(window);
         let seen = block.position + block.count - low;
-        let padded = seen.next_multiple_of(PANEL);
-        let rows = group * block.count;
-        let needed = dim * PANEL + rows * (padded + 1);
+        let needed = (dim + seen) * PANEL;
         if scratch.len() < needed {
             scratch.resize(needed, 0.0);
         }
-        let (panel, scratch) = scratch.split_at_mut(dim * PANEL);
-        let (scores, scales) = scratch.split_at_mut(rows * padded);
-        // SAFETY: these slots were written before, and nobody writes there now; these queries are this member's.
-        let (keys, values, queries) = unsafe {
-            let lane = (kv * prompt.slots + low) * dim;
-            (
-                std::slice::from_raw_parts(prompt.keys[number].add(lane), seen * dim),
-                std::slice::from_raw_parts(prompt.values[number].add(lane), seen * dim),
-                pass.at.attended.add(block.first * width + kv * group * dim),
-            )
-        };
-        for (tile, keys) in keys.chunks(PANEL * dim).enumerate() {
-            transpose(keys, dim, panel);
-            let lines = Lines {
-                first: panel.as_ptr(),
-                stride: PANEL,
-                count: dim,
-            };
-            for g in 0..group {
-                let first = scores[g * block.count * padded..].as_mut_ptr();
-                // SAFETY: rows of `padded` scores.
-                unsafe {
-                    product::<A>(
-                        block.count,
-                        queries.add(g * dim),
-                        width,
-                        &lines,
-                        |row, sums| {
-                            let place = first.add(row * padded + tile * PANEL);
-                            place.cast::<[f32; PANEL]>().write_unaligned(sums);
-                        },
-                    );
-                }
-            }
-        }
-        let rows = scores.chunks_exact_mut(padded).zip(scales.iter_mut());
-        for (place, (scores, scale)) in rows.enumerate() {
-            let position = block.position + place % block.count;
-            let (first, last) = (position.saturating_sub(window) - low, position - low);
-            scores[..first].fill(0.0);
-            scores[last + 1..].fill(0.0);
-            *scale = softmax::<A>(&mut scores[first..=last]);
-        }
-        for g in 0..group {
-            let weights = &scores[g * block.count * padded..][..block.count * padded];
-            let scales = &scales[g * block.count..][..block.count];
-            // SAFETY: the queries are no longer needed, and their places are this member's.
+        let (panel, scores) = scratch[..needed].split_at_mut(dim * PANEL);
+        let lane = (kv * prompt.slots + low) * dim;
+        for first in (0..group * block.count).step_by(PANEL) {
+            let count = PANEL.min(group * block.count - first);
+            // SAFETY: these slots were written before, and nobody writes there now; these queries are this
+            // member's, and each is read before its place is written to.
             unsafe {
-                weighted_sums::<A>(weights, scales, values, dim, queries.add(g * dim), width)
-            };
+                let query = |number: usize| {
+                    let (g, token) = (number / block.count, number % block.count);
+                    let head = kv * group + g;
+                    pass.at
+                        .attended
+                        .add((block.first + token) * width + head * dim)
+                };
+                for place in 0..count {
+                    let query = std::slice::from_raw_parts(query(first + place), dim);
+                    for (line, channel) in panel.chunks_exact_mut(PANEL).zip(query) {
+                        line[place] = *channel;
+                    }
+                }
+                let keys = Rows {
+                    first: prompt.keys[number].add(lane),
+                    stride: dim,
+                    step: 1,
+                };
+                let lines = Lines {
+                    first: panel.as_ptr(),
+                    stride: PANEL,
+                    count: dim,
+                };
+                product::<A>(seen, &keys, &lines, &Scores(scores.as_mut_ptr()));
+                let mut ranges = [(0, 0); PANEL];
+                for (place, range) in ranges[..count].iter_mut().enumerate() {
+                    let position = block.position + (first + place) % block.count;
+                    *range = (position.saturating_sub(window) - low, position - low);
+                }
+                let scales = softmax_columns::<A>(scores, &ranges[..count]);
+                let values = prompt.values[number].add(lane);
+                let mut outputs = [std::ptr::null_mut(); PANEL];
+                for (place, output) in outputs[..count].iter_mut().enumerate() {
+                    *output = query(first + place);
+                }
+                weighted_sums::<A>(scores, values, dim, &outputs[..count], &scales);
+            }
         }
     }
 }
@@ -344,63 +338,118 @@ impl Places for Plan<'_> {
     }
 }
 
-/// `panel` (dim, [`PANEL`]) = the transpose of at most [`PANEL`] keys of `dim`, with zeros beyond them.
-#[inline(always)]
-fn transpose(keys: &[f32], dim: usize, panel: &mut [f32]) {
-    let count = keys.len() / dim;
-    for (channel, line) in panel.chunks_exact_mut(PANEL).enumerate() {
-        for (number, place) in line[..count].iter_mut().enumerate() {
-            *place = keys[number * dim + channel];
-        }
-        line[count..].fill(0.0);
+/// The scores of one key for all queries of a panel.
+struct Scores(*mut f32);
+
+impl Store for Scores {
+    #[inline(always)]
+    unsafe fn store(&self, row: usize, sums: [f32; PANEL]) {
+        // SAFETY: the caller's.
+        unsafe { self.0.add(row * PANEL).cast::<[f32; PANEL]>().write(sums) };
     }
 }
 
-/// Of each row of `weights` (rows, padded) its sum of `values` (seen, dim), times its scale, into a row of `out`,
-/// `stride` numbers apart.
+/// Turns each column of `scores` (keys, [`PANEL`]) into its softmax's numerators over the keys that it sees, first
+/// and last, and into zeros elsewhere; returns one over their sums.
+#[inline(always)]
+fn softmax_columns<A: Arch>(scores: &mut [f32], seen: &[(usize, usize)]) -> [f32; PANEL] {
+    let rows = scores.as_chunks_mut::<PANEL>().0;
+    // Only the keys at the ends are not seen by all.
+    let all_from = seen.iter().map(|(first, _)| *first).max().unwrap_or(0);
+    let all_to = seen.iter().map(|(_, last)| *last).min().unwrap_or(0);
+    let edges = (0..all_from).chain(all_to + 1..rows.len());
+    for key in edges {
+        for (score, (first, last)) in rows[key].iter_mut().zip(seen) {
+            if key < *first || key > *last {
+                *score = f32::NEG_INFINITY;
+            }
+        }
+    }
+    let mut tops = [f32::NEG_INFINITY; PANEL];
+    for row in rows.iter() {
+        for (top, score) in tops.iter_mut().zip(row) {
+            *top = top.max(*score);
+        }
+    }
+    let mut sums = [0.0; PANEL];
+    for row in rows.iter_mut() {
+        for ((score, top), sum) in row.iter_mut().zip(&tops).zip(&mut sums) {
+            let unseen = *score == f32::NEG_INFINITY;
+            let numerator = exp::<A>(*score - top);
+            *score = if unseen { 0.0 } else { numerator };
+            *sum += *score;
+        }
+    }
+    sums.map(|sum| 1.0 / sum)
+}
+
+/// [`PANEL`] columns of some outputs, each at a place of its own.
+struct Outputs<'a> {
+    places: &'a [*mut f32],
+    scales: &'a [f32; PANEL],
+    column: usize,
+}
+
+impl Store for Outputs<'_> {
+    #[inline(always)]
+    unsafe fn store(&self, row: usize, sums: [f32; PANEL]) {
+        // SAFETY: the caller's.
+        let out = unsafe { self.places[row].add(self.column).cast::<[f32; PANEL]>() };
+        let scale = self.scales[row];
+        // SAFETY: as above.
+        unsafe { out.write_unaligned(sums.map(|sum| scale * sum)) };
+    }
+}
+
+/// Of each column of `weights` (keys, [`PANEL`]) its sum of `values` (keys, dim), times its scale, to its place in
+/// `outputs` (dim each).
 ///
 /// # Safety
-/// `out` has so many rows, and they are the caller's alone.
+/// There are so many values, and the outputs are the caller's alone.
 #[inline(always)]
 unsafe fn weighted_sums<A: Arch>(
     weights: &[f32],
-    scales: &[f32],
-    values: &[f32],
+    values: *const f32,
     dim: usize,
-    out: *mut f32,
-    stride: usize,
+    outputs: &[*mut f32],
+    scales: &[f32; PANEL],
 ) {
-    let (rows, seen) = (scales.len(), values.len() / dim);
-    let padded = weights.len() / rows;
+    let keys = weights.len() / PANEL;
     let whole = dim / PANEL * PANEL;
+    let columns = Rows {
+        first: weights.as_ptr(),
+        stride: 1,
+        step: PANEL,
+    };
     for column in (0..whole).step_by(PANEL) {
-        let lines = Lines {
-            first: values[column..].as_ptr(),
-            stride: dim,
-            count: seen,
-        };
-        // SAFETY: so many weights and values; the caller's rows.
+        // SAFETY: so many weights and values; the caller's outputs.
         unsafe {
-            product::<A>(rows, weights.as_ptr(), padded, &lines, |number, sums| {
-                let out = row(out.add(number * stride + column), 0, PANEL);
-                for (out, sum) in out.iter_mut().zip(sums) {
-                    *out = scales[number] * sum;
-                }
-            });
+            let lines = Lines {
+                first: values.add(column),
+                stride: dim,
+                count: keys,
+            };
+            let store = Outputs {
+                places: outputs,
+                scales,
+                column,
+            };
+            product::<A>(outputs.len(), &columns, &lines, &store);
         }
     }
-    for (number, scale) in scales.iter().enumerate() {
-        // SAFETY: as above.
-        let out = unsafe { row(out.add(number * stride), 0, dim) };
-        for (column, out) in out.iter_mut().enumerate().skip(whole) {
+    for (number, output) in outputs.iter().enumerate() {
+        for column in whole..dim {
             let mut sum = 0.0;
-            for (weight, value) in weights[number * padded..]
-                .iter()
-                .zip(values.chunks_exact(dim))
-            {
-                sum = A::fma(*weight, value[column], sum);
+            for key in 0..keys {
+                // SAFETY: as above.
+                sum = A::fma(
+                    weights[key * PANEL + number],
+                    unsafe { *values.add(key * dim + column) },
+                    sum,
+                );
             }
-            *out = scale * sum;
+            // SAFETY: as above.
+            unsafe { *output.add(column) = scales[number] * sum };
         }
     }
 }
@@ -410,84 +459,66 @@ mod tests {
     use super::*;
     use crate::arch::{self, Work};
 
-    struct Sums<'a> {
-        weights: &'a [f32],
-        scales: &'a [f32],
-        values: &'a [f32],
-        dim: usize,
-        out: *mut f32,
-    }
-
-    impl Work for Sums<'_> {
-        #[inline(always)]
-        fn run<A: Arch>(&self, _: A) {
-            // SAFETY: the test's arrays are of these sizes, rows of `out` two numbers apart.
-            unsafe {
-                let (dim, out) = (self.dim, self.out);
-                weighted_sums::<A>(self.weights, self.scales, self.values, dim, out, dim + 2);
-            }
-        }
-    }
-
     fn wave(count: usize, speed: f32) -> Vec<f32> {
         (0..count).map(|i| (i as f32 * speed).sin()).collect()
     }
 
-    #[test]
-    fn weighted_sums_of_any_shape_are_those_of_plain_loops() {
-        for (rows, seen, dim) in [
-            (1, 1, 8),
-            (5, 40, 32),
-            (9, 33, 40),
-            (32, 70, 64),
-            (3, 7, 100),
-        ] {
-            let padded = seen + 3;
-            let (weights, scales) = (wave(rows * padded, 0.7), wave(rows, 0.9));
-            let values = wave(seen * dim, 0.3);
-            for name in arch::found() {
-                let mut out = vec![7.0; rows * (dim + 2)];
-                let work = Sums {
-                    weights: &weights,
-                    scales: &scales,
-                    values: &values,
-                    dim,
-                    out: out.as_mut_ptr(),
-                };
-                arch::run_as(name, &work);
-                for (place, ours) in out.into_iter().enumerate() {
-                    let (row, column) = (place / (dim + 2), place % (dim + 2));
-                    let products = (0..seen).map(|k| {
-                        f64::from(weights[row * padded + k])
-                            * f64::from(values.get(k * dim + column).copied().unwrap_or(0.0))
-                    });
-                    let exact = match column < dim {
-                        true => f64::from(scales[row]) * products.sum::<f64>(),
-                        false => 7.0,
-                    };
-                    assert!(
-                        (f64::from(ours) - exact).abs() < 1e-4,
-                        "{name} {rows} {seen} {dim}"
-                    );
-                }
-            }
+    struct Attention<'a> {
+        scores: &'a [f32],
+        seen: &'a [(usize, usize)],
+        values: &'a [f32],
+        dim: usize,
+        outputs: &'a [*mut f32],
+    }
+
+    impl Work for Attention<'_> {
+        #[inline(always)]
+        fn run<A: Arch>(&self, _: A) {
+            let mut weights = self.scores.to_vec();
+            let scales = softmax_columns::<A>(&mut weights, self.seen);
+            let values = self.values.as_ptr();
+            // SAFETY: the test's arrays are of these sizes.
+            unsafe { weighted_sums::<A>(&weights, values, self.dim, self.outputs, &scales) };
         }
     }
 
     #[test]
-    fn a_panel_is_the_transpose_with_zeros_beyond_it() {
-        for (count, dim) in [(1, 8), (32, 64), (31, 5)] {
-            let keys = wave(count * dim, 0.3);
-            let mut panel = vec![7.0; dim * PANEL];
-            transpose(&keys, dim, &mut panel);
-            for (place, ours) in panel.into_iter().enumerate() {
-                let (channel, number) = (place / PANEL, place % PANEL);
-                let exact = if number < count {
-                    keys[number * dim + channel]
-                } else {
-                    0.0
+    fn attention_of_any_shape_is_that_of_plain_loops() {
+        for (count, keys, dim, window) in [
+            (1, 1, 8, 9),
+            (5, 40, 32, 99),
+            (32, 33, 40, 4),
+            (32, 70, 64, 20),
+            (3, 7, 100, 0),
+        ] {
+            let (scores, values) = (wave(keys * PANEL, 0.7), wave(keys * dim, 0.3));
+            let seen: Vec<_> = (keys - count..keys)
+                .map(|last| (last.saturating_sub(window), last))
+                .collect();
+            for name in arch::found() {
+                let mut out = vec![7.0; count * dim];
+                let outputs: Vec<_> = out.chunks_mut(dim).map(|row| row.as_mut_ptr()).collect();
+                let work = Attention {
+                    scores: &scores,
+                    seen: &seen,
+                    values: &values,
+                    dim,
+                    outputs: &outputs,
                 };
-                assert_eq!(ours, exact);
+                arch::run_as(name, &work);
+                for (place, ours) in out.into_iter().enumerate() {
+                    let (query, column) = (place / dim, place % dim);
+                    let (first, last) = seen[query];
+                    let weight = |key: usize| f64::from(scores[key * PANEL + query]).exp();
+                    let total: f64 = (first..=last).map(weight).sum();
+                    let products = (first..=last)
+                        .map(|key| weight(key) * f64::from(values[key * dim + column]));
+                    let exact = products.sum::<f64>() / total;
+                    assert!(
+                        (f64::from(ours) - exact).abs() < 1e-5,
+                        "{name} {count} {keys} {dim}"
+                    );
+                }
             }
         }
     }
