@@ -8,7 +8,7 @@ from nanochat.serve.api.messages import Conversation
 from nanochat.serve.api.token_table import token_table
 from nanochat.serve.models import LoadedModel
 
-LONG_TEXT = 4_000
+LONG_TEXT = 8_000
 """Characters from which on a text is encoded in a thread: what other clients stream must not wait for it."""
 
 
