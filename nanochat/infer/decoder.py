@@ -190,7 +190,7 @@ class Decoder:
 
     @property
     def _reading_kernel(self) -> CpuStep | None:
-        """What reads prompts in place of torch; of a model in bfloat16 it would keep other numbers than torch."""
+        """What reads prompts in place of torch; of a model in bfloat16 it would keep other numbers."""
         return self._prepared.kernel if self.model.compute_dtype == torch.float32 else None
 
     @property
