@@ -4,10 +4,14 @@ A line ends with CR LF, LF or CR and nothing else: httpx's own `aiter_lines` als
 which JSON may hold as they are.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterable, AsyncIterator
 
 from nanochat.common.errors import Exit, UserError
 
+TURN_SECONDS = 0.004
+"""How long events that are there already are handled before others have their turn in the loop."""
 MAX_EVENT_BYTES = 16 << 20
 """The largest event that is read. A server of language models sends a few hundred bytes."""
 
@@ -67,7 +71,10 @@ class EventReader:
 async def read_events(chunks: AsyncIterable[bytes]) -> AsyncIterator[str]:
     """The data of each event in a stream of bytes. One that the end cuts off is dropped, as the standard
     says."""
-    reader = EventReader()
+    reader, begun = EventReader(), time.perf_counter()
     async for chunk in chunks:
         for event in reader.feed(chunk):
             yield event
+            if time.perf_counter() - begun > TURN_SECONDS:
+                await asyncio.sleep(0)
+                begun = time.perf_counter()
