@@ -125,6 +125,14 @@ class Page {
     }
   }
 
+  /** Lists what was saved while the page was out of sight. A server that is gone is told of when it is asked. */
+  async #refreshModels() {
+    const models = await this.server.models().catch(() => this.#models);
+    if (JSON.stringify(models) === JSON.stringify(this.#models)) return;
+    this.#models = models;
+    for (const pane of this.#panes) pane.offer(models);
+  }
+
   #say(text, ...more) {
     const line = byId("problem");
     line.replaceChildren(text, ...(more.length ? [" ", ...more] : []));
@@ -162,6 +170,9 @@ class Page {
       keepTheme(theme.value);
     });
     addEventListener("pagehide", () => this.#keep());
+    document.addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "visible") this.#refreshModels();
+    });
   }
 
   #toggleSettings() {

@@ -144,6 +144,15 @@ async def test_two_checkpoints_get_the_same_question(page: ChatPage, server: Pag
     await expect(page.pane(2)).to_be_hidden()
 
 
+async def test_models_saved_meanwhile_are_listed(page: ChatPage, server: PageServer) -> None:
+    first = server.script("a", answer("x"))
+    await page.open(first)
+    server.script("b", answer("y"))
+    await page.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(page.pane(1).get_by_role("option", name="stub/b")).to_be_attached()
+    await expect(page.pane(1).get_by_label("Model")).to_have_value(first)
+
+
 async def test_settings_are_asked_with_and_wrong_ones_are_refused(page: ChatPage, server: PageServer) -> None:
     await page.open(server.script("a", answer("x")))
     settings = {"Temperature": "0.25", "Top-k": "7", "Max tokens": "99", "System message": "Be brief."}
