@@ -106,6 +106,8 @@ class Page {
       return;
     }
     this.#message.value = "";
+    const coversPanes = matchMedia("(max-width: 760px)").matches && !byId("settings").hidden;
+    if (coversPanes) this.#toggleSettings();
     for (const pane of panes) pane.ask(text);
   }
 
