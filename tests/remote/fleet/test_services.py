@@ -17,9 +17,8 @@ from sshd import Sshd
 from nanochat.checkpoint.names import CheckpointName
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from nanochat.serve.answer_stream import Finish
 from nanochat.serve.client import ChatClient, CutError
-from nanochat.serve.conversation import AnswerSettings
+from nanochat.serve.conversation import AnswerSettings, Part
 from remote.fleet.fleet import Fleet
 from remote.fleet.service_answers import checkpoint_of, offer_of, told_of
 from remote.fleet.services import DeviceChoice, Service
@@ -100,7 +99,7 @@ async def gone(far: Path, service_id: str, pid: int, seconds: float = 20.0) -> N
 async def answer(service: Service, settings: AnswerSettings = GREEDY) -> str:
     async with ChatClient(service.url, service.key) as client:
         stream = client.stream("sft/d2@5", QUESTION, settings)
-        return "".join([part.text async for part in stream if not isinstance(part, Finish)])
+        return "".join([part.text async for part in stream if isinstance(part, Part)])
 
 
 async def test_a_chat_with_a_hosts_checkpoint_goes_on_over_a_cut_link(
@@ -230,7 +229,8 @@ async def test_an_agent_of_another_version_is_one_line(
     async with fleet_of(layout) as fleet:
         agent = await fleet.services._agent("box")
         fenced = agent._fenced
-        monkeypatch.setattr(agent, "_fenced", lambda _, *words: fenced("not-yet-invented", *words))
+        old = {"devices": "not-yet-invented"}
+        monkeypatch.setattr(agent, "_fenced", lambda name, *words: fenced(old.get(name, name), *words))
         with pytest.raises(UserError, match="is of another version and knows no services"):
             await fleet.services.offers("box")
 
