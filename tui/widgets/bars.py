@@ -74,8 +74,8 @@ class TopBar(ClickBar):
     _shown: tuple[Piece, ...] = ()
 
     def update(self) -> None:
-        """Draws the bar again if it would say anything else."""
-        if tuple(self._pieces()) != self._shown:
+        """Draws the bar again if it would say anything else. News may come before its screen is mounted."""
+        if self.is_attached and tuple(self._pieces()) != self._shown:
             self.refresh()
 
     def render(self) -> Content:
