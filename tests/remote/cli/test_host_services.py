@@ -1,0 +1,63 @@
+"""`nanochat hosts services`: a table, JSON, pins and ends, of real services on this machine."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from agenthost import AgentHost, until
+from fake_chat_web import fake_server_python
+
+from nanochat.cli import main
+from nanochat.common.paths import Layout
+from remote.hosts.book import Host, HostBook
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(layout: Layout, home: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `nanochat hosts services …`: exit code, stdout, stderr."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = main(["hosts", "services", *words])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_services_are_listed_pinned_and_ended(
+    layout: Layout, pyz: Path, tmp_path: Path, command: Command
+) -> None:
+    assert command() == (0, "no services\n", "")
+    agent = AgentHost(pyz, layout.base)
+    request = {
+        "device": "cpu", "python": str(fake_server_python(tmp_path)), "holder": "an-app",
+        "lease_seconds": 600, "unload_after": 600,
+    }  # fmt: skip
+    service_id = agent.call("serve", request=request)["service"]["id"]
+    agent.call("services", "--wait", service_id)
+    code, out, _ = command("local")
+    assert code == 0
+    header, row = out.splitlines()
+    assert header.split() == ["service", "host", "device", "status", "models", "kept", "by", "idle", "since"]
+    assert row.split()[:8] == [service_id, "local", "cpu", "ready", "sft/d2", "an", "app", "12s"]
+    assert "a pin and an app" not in row
+
+    assert command("--pin", service_id) == (0, f"{service_id} on local lives on when no app keeps it\n", "")
+    [told] = json.loads(command("--json")[1])
+    assert (told["id"], told["pinned"], told["kept"], told["models"]) == (service_id, True, True, ["sft/d2"])
+    assert command("--unpin", service_id)[1] == f"{service_id} on local ends once no app keeps it\n"
+    assert not (layout.base / "services" / service_id / "pinned").exists()
+    assert command("--stop", service_id) == (0, f"{service_id} on local ends\n", "")
+    until(lambda: not (layout.base / "services" / service_id).exists(), "the service to end")
+
+
+def test_what_is_not_there_is_one_line(layout: Layout, home: Path, command: Command) -> None:
+    code, out, err = command("--stop", "cpu-1")
+    assert (code, out) == (2, "") and "no service 'cpu-1' (there are none)" in err and err.count("\n") == 1
+    code, out, err = command("lokal")
+    assert (code, out) == (2, "") and "did you mean 'local'" in err
+    HostBook(layout).add(Host(name="gone", address="127.0.0.1", port=9, user="me"))
+    code, out, err = command()
+    assert (code, out) == (3, "no services\n") and err.count("\n") == 1 and "host 'gone'" in err
