@@ -74,6 +74,17 @@ class Checkpoint:
         """How many processes wrote it."""
         return int(self.meta.get("ranks", 1))
 
+    @property
+    def weights(self) -> str:
+        """What tells these weights from others that are saved in their place."""
+        file = self.meta.get("files", {}).get(MODEL)
+        if file is not None:
+            return str(file["sha256"])
+        with contextlib.suppress(OSError):
+            found = self.path.stat()
+            return f"{found.st_size} bytes of {found.st_mtime_ns}"
+        return ""
+
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors of one of our files, checked against its recorded size and sha256.
 

@@ -46,10 +46,23 @@ def open_model(
     """Opens the checkpoint of `source` (base, mid, sft, rl) in a base directory of ours or upstream's.
 
     No tag: the deepest model; no step: the last saved; no `tokenizer_dir`: the tokenizer it was trained with.
-    Nothing is written. Raises `UserError` when there
-    is no such checkpoint, a file is damaged, or the tokenizer is not the one it was trained with.
+    Nothing is written. Raises `UserError` when there is no such checkpoint, and as `open_checkpoint`.
     """
     checkpoint = find_checkpoint(layout.checkpoints(source), tag, step)
+    return open_checkpoint(checkpoint, layout, tokenizer_dir, device, dtype)
+
+
+def open_checkpoint(
+    checkpoint: Checkpoint,
+    layout: Layout,
+    tokenizer_dir: str = "",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> OpenedModel:
+    """Opens a checkpoint that was found, ready to be used.
+
+    Raises `UserError` when a file is damaged, or the tokenizer is not the one it was trained with.
+    """
     tokenizer = find_tokenizer(checkpoint, layout, tokenizer_dir)
     model = load_model(checkpoint, device, dtype)
     check_tokenizer(checkpoint, model.config, tokenizer)

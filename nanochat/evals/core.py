@@ -5,26 +5,25 @@ earlier attempt of the run scored is not scored again. So results and losses are
 ranks and wherever a run was interrupted.
 """
 
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import Runtime
 from nanochat.evals.batches import NEAR_TIE, Batch, LanguageModel, Score, plan_batches, score
 from nanochat.evals.bundle import CoreTask
 from nanochat.evals.icl import Item, PromptBuilder
-from nanochat.evals.records import Record, RecordFile, accuracy, gather
+from nanochat.evals.records import Record, Records, accuracy
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, StageStopped
 
 CORE_TASKS = 22
 """Tasks of the complete bundle: only their mean is CORE."""
-ITEMS, SETUP = "core-items.jsonl", "core-setup.json"
+CORE = "core"
+"""The name its records are stored under."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,8 @@ class CoreScore:
     tasks: list[TaskScore]
     core: float | None
     stderr: float | None
+    unstored: str = ""
+    """Why the records of the last items are not on the disk; "" when they are."""
 
     def values(self) -> dict[str, float | int | str]:
         """As the results of a stage: core/core, core/<task> and their standard errors."""
@@ -102,60 +103,6 @@ class CoreRun:
         return {"max_per_task": self.max_per_task, "step": self.step, "budget": self.budget}
 
 
-class Records:
-    """The records of all ranks: each rank writes its own file, rank 0's has all once a task is done."""
-
-    def __init__(self, core: CoreRun, setup: dict[str, Any]) -> None:
-        self.runtime = core.runtime
-        self.found: dict[tuple[str, int], Record] = {}
-        folder = core.folder
-        if self.runtime.rank == 0 and folder is not None:
-            make_dir(folder)
-            self._load_or_clear(folder, setup)
-        folder, self.found = self.runtime.ranks.broadcast((folder, self.found))
-        rank = self.runtime.rank
-        name = ITEMS if rank == 0 else _rank_file(rank)
-        self.file = RecordFile(folder / name) if folder is not None and folder.is_dir() else None
-
-    def _load_or_clear(self, folder: Path, setup: dict[str, Any]) -> None:
-        """Loads the records of an earlier attempt, or deletes those of another evaluation."""
-        marker = folder / SETUP
-        same = marker.is_file() and marker.read_text(encoding="utf-8") == _dump(setup)
-        for path in [folder / ITEMS, *sorted(folder.glob(_rank_file("*")))]:
-            if same:
-                self.found |= RecordFile(path).records
-            else:
-                path.unlink(missing_ok=True)
-        atomic_write(marker, _dump(setup))
-
-    def __contains__(self, key: tuple[str, int]) -> bool:
-        return key in self.found
-
-    def add(self, records: Sequence[Record]) -> None:
-        """Stores those that are new."""
-        new = [r for r in records if (r["task"], r["index"]) not in self.found]
-        if self.file is not None:
-            self.file.add(new)
-        for record in new:
-            self.found[(record["task"], record["index"])] = record
-
-    def share(self, task: str) -> list[Record]:
-        """The task's records of all ranks, in the order of their indices."""
-        own = [record for (name, _), record in self.found.items() if name == task]
-        everything = gather(own, self.runtime.ranks)
-        if self.runtime.rank == 0:
-            self.add(everything)
-        return everything
-
-
-def _rank_file(rank: int | str) -> str:
-    return f"core-items-rank{rank}.jsonl"
-
-
-def _dump(setup: dict[str, Any]) -> str:
-    return json.dumps(setup, indent=1, sort_keys=True) + "\n"
-
-
 def evaluate_core(core: CoreRun, tasks: Sequence[CoreTask], setup: dict[str, Any]) -> CoreScore:
     """Evaluates the tasks one after the other and reports each. `setup` identifies the model: a later attempt
     uses the records of one with the same setup.
@@ -166,7 +113,8 @@ def evaluate_core(core: CoreRun, tasks: Sequence[CoreTask], setup: dict[str, Any
     counts = [len(task.rows(core.max_per_task)) for task in tasks]
     # An item costs about as much as its prompt is long: progress goes by the examples in it.
     weights = [count * (1 + task.shots) for count, task in zip(counts, tasks, strict=True)]
-    records = Records(core, {**setup, **core.setup()})
+    records = Records(core.folder, CORE, {**setup, **core.setup()}, core.runtime.ranks)
+    unstored = ""
     scores: list[TaskScore] = []
     chunk_number = 0
     done = 0.0
@@ -187,7 +135,10 @@ def evaluate_core(core: CoreRun, tasks: Sequence[CoreTask], setup: dict[str, Any
             score = task_score(task, records.share(task.label), time.perf_counter() - started)
             report_task(core, score)
             scores.append(score)
-    return report_core(core, scores)
+            if records.trouble and not unstored:
+                core.run.alert("items_not_stored", f"items of CORE are not stored: {records.trouble}")
+            unstored = records.trouble
+    return replace(report_core(core, scores), unstored=unstored)
 
 
 def prompt_builder(model: LanguageModel, task: CoreTask, max_per_task: int = -1) -> PromptBuilder:

@@ -6,17 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nanochat.checkpoint.weights import OpenedModel, open_model
-from nanochat.common.errors import UserError, nearest
+from nanochat.checkpoint.weights import OpenedModel
+from nanochat.common.errors import Exit, UserError, nearest
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.eval_options import BaseEvalOptions, BaseLossOptions
 from nanochat.data.shards import split_shards
 from nanochat.evals.bundle import CoreTask, bundle_folder, read_bundle
-from nanochat.evals.core import ITEMS, CoreRun, CoreScore, evaluate_core
+from nanochat.evals.core import CORE, CoreRun, CoreScore, evaluate_core
+from nanochat.evals.evaluated import CHECKPOINT, open_evaluated
 from nanochat.evals.huggingface import HuggingFaceLM, model_name
 from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
-from nanochat.evals.records import RecordFile
+from nanochat.evals.records import RecordFile, as_lines, items_file
 from nanochat.evals.samples import write_samples
 from nanochat.run.stage_run import StageRun, main
 from nanochat.stages import base_loss
@@ -102,15 +103,7 @@ def open_evaluated_model(options: BaseEvalOptions, run: StageRun, runtime: Runti
         lm = HuggingFaceLM(path, runtime.device, runtime.dtype)
         context = min(lm.max_tokens, HUGGING_FACE_CONTEXT)
         return EvaluatedModel(lm, None, name=model_name(path), where=path, context=context)
-    opened = open_model(
-        run.layout,
-        options.source,
-        tag=options.model_tag,
-        step=options.step,
-        tokenizer_dir=options.tokenizer_dir,
-        device=runtime.device,
-        dtype=runtime.dtype,
-    )
+    opened = open_evaluated(options, run, runtime)
     return EvaluatedModel(
         NanochatLM(opened.model, opened.tokenizer),
         opened,
@@ -131,6 +124,7 @@ def report_start(
     dtype = str(runtime.dtype).removeprefix("torch.")
     info = {
         "model": model.where,
+        CHECKPOINT: model.where if model.opened is not None else "",
         "checkpoint_step": model.step,
         "device": runtime.name,
         "dtype": dtype,
@@ -163,6 +157,7 @@ def run_core(
     )
     setup: dict[str, Any] = {
         "model": model.where,
+        "weights": model.opened.checkpoint.weights if model.opened is not None else "",
         "dtype": str(runtime.dtype),
         "device": runtime.name,
         "bundle": str(bundle_folder(run.layout, options.bundle)),
@@ -185,7 +180,12 @@ def write_core(
     atomic_write(table, score.csv())
     summary = {"model": model.where, "step": model.step, "max_per_task": options.max_per_task}
     atomic_write(table.with_suffix(".json"), json.dumps({**summary, **score.as_json()}, indent=1) + "\n")
-    items = run.path / ITEMS
+    items = run.path / items_file(CORE)
+    if score.unstored:
+        raise UserError(
+            f"the table is in {table}, but not all items are in {items}: {score.unstored}",
+            exit_code=Exit.FAILED,
+        )
     if options.items:
         items = copy_items(items, run.layout.resolve(options.items), score)
     run.log(f"CORE's table is in {table}, its items in {items}")
@@ -199,7 +199,7 @@ def copy_items(items: Path, target: Path, score: CoreScore) -> Path:
     records = sorted(
         RecordFile(items).records.values(), key=lambda record: (order[record["task"]], record["index"])
     )
-    atomic_write(target, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    atomic_write(target, as_lines(records))
     return target
 
 

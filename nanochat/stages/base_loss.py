@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from nanochat.checkpoint.weights import OpenedModel, open_model
+from nanochat.checkpoint.weights import OpenedModel
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.eval_options import BaseLossOptions
@@ -22,6 +22,7 @@ from nanochat.data.dataloader import PackedLoader
 from nanochat.data.shards import ShardSet, split_shards
 from nanochat.data.stream import stream_batches, stream_rows
 from nanochat.evals.bpb import LabelledBatch, count_batch
+from nanochat.evals.evaluated import CHECKPOINT, open_evaluated
 from nanochat.evals.samples import write_samples
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, StageStopped, main
@@ -33,20 +34,12 @@ LOSS_SHARE = 0.96
 def run(options: BaseLossOptions, run: StageRun) -> dict[str, float | int | str]:
     """The stage. Results: train/bpb, val/bpb, tokens (of each split), step, seconds, checkpoint."""
     runtime = setup_runtime(options.device_type, options.dtype)
-    opened = open_model(
-        run.layout,
-        options.source,
-        tag=options.model_tag,
-        step=options.step,
-        tokenizer_dir=options.tokenizer_dir,
-        device=runtime.device,
-        dtype=runtime.dtype,
-    )
+    opened = open_evaluated(options, run, runtime)
     shards = split_shards(run.layout.data_dir(options.data_dir))
     checkpoint, context = opened.checkpoint, opened.model.config.sequence_len
     rows = rows_of_split(options.split_tokens, context)
     info: dict[str, Any] = {
-        "checkpoint": str(checkpoint.path),
+        CHECKPOINT: str(checkpoint.path),
         "checkpoint_step": checkpoint.step,
         "device": runtime.name,
         "dtype": str(runtime.dtype).removeprefix("torch."),

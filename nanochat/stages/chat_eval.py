@@ -4,15 +4,17 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from nanochat.checkpoint.weights import OpenedModel, open_model
+from nanochat.checkpoint.weights import OpenedModel
 from nanochat.common.errors import UserError
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.eval_options import ChatEvalOptions
 from nanochat.evals.chat import ChatEvaluator, GenerationConfig, evaluation_tasks
-from nanochat.evals.records import Record, RecordFile, accuracy, gather
+from nanochat.evals.evaluated import CHECKPOINT, open_evaluated
+from nanochat.evals.records import Record, Records, accuracy, as_lines
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, StageStopped, main
 from nanochat.tasks.base import Task
@@ -27,20 +29,12 @@ def run(options: ChatEvalOptions, run: StageRun) -> dict[str, float | int | str]
     """The stage. Results: chat/<task> (accuracy, 0 to 1), its standard error, the ChatCORE means, items."""
     # 1. Which checkpoint, on which tasks.
     runtime = setup_runtime(options.device_type, options.dtype)
-    opened = open_model(
-        run.layout,
-        options.source,
-        tag=options.model_tag,
-        step=options.step,
-        tokenizer_dir=options.tokenizer_dir,
-        device=runtime.device,
-        dtype=runtime.dtype,
-    )
+    opened = open_evaluated(options, run, runtime)
     tasks = chosen_tasks(options, run)
     limit = options.max_problems if options.max_problems > 0 else ALL_ITEMS
     sizes = {name: min(len(task), limit) for name, task in tasks.items()}
     checkpoint, total = opened.checkpoint, sum(sizes.values())
-    info: dict[str, Any] = {"checkpoint": str(checkpoint.path), "device": runtime.name, "tasks": sizes}
+    info: dict[str, Any] = {CHECKPOINT: str(checkpoint.path), "device": runtime.name, "tasks": sizes}
     run.start(total_steps=total, unit="item", info=info)
     run.log(f"{checkpoint.path}: {total:,} items of {len(tasks)} tasks, on {runtime.name}")
 
@@ -50,15 +44,21 @@ def run(options: ChatEvalOptions, run: StageRun) -> dict[str, float | int | str]
     )
     evaluator = ChatEvaluator(opened.model, opened.tokenizer, options.batch_size, generation)
     started = time.perf_counter()
-    folder = make_dir(run.path or run.layout.base / "chat_eval")
-    # Every rank keeps its own file; items that an earlier attempt of this run left there are not repeated.
-    stored = RecordFile(folder / f"items-rank{runtime.rank}.jsonl")
+    setup = {
+        "model": str(checkpoint.path),
+        "weights": checkpoint.weights,
+        "dtype": str(runtime.dtype),
+        "device": runtime.name,
+        **asdict(generation),
+    }
+    # Items that an earlier attempt of this run stored of the same model are not repeated.
+    stored = Records(run.path, "chat", setup, runtime.ranks)
     records: list[Record] = []
     with Progress(run, "chat tasks") as progress:
         for name, task in tasks.items():
             for done in evaluate_shard(run, runtime, evaluator, stored, name, task, sizes[name]):
                 progress.update((len(records) + runtime.world * done) / total, note=name)
-            records += report_task(run, runtime, checkpoint.step, stored, name, sizes[name])
+            records += report_task(run, checkpoint.step, stored, name, sizes[name])
     run.metric(None, {"progress": 1.0, "eta_s": 0.0})
 
     # 3. The means over tasks.
@@ -86,7 +86,7 @@ def evaluate_shard(
     run: StageRun,
     runtime: Runtime,
     evaluator: ChatEvaluator,
-    stored: RecordFile,
+    stored: Records,
     name: str,
     task: Task,
     size: int,
@@ -109,11 +109,11 @@ def evaluate_shard(
         raise StageStopped
 
 
-def report_task(
-    run: StageRun, runtime: Runtime, step: int, stored: RecordFile, name: str, size: int
-) -> list[Record]:
+def report_task(run: StageRun, step: int, stored: Records, name: str, size: int) -> list[Record]:
     """The records of all ranks of a task, its accuracy logged."""
-    records = gather([r for r in stored.of_task(name) if r["index"] < size], runtime.ranks)
+    records = [record for record in stored.share(name) if record["index"] < size]
+    if stored.trouble:
+        run.alert("items_not_stored", f"items of {name} are not stored: {stored.trouble}")
     mean, error = accuracy(records)
     run.eval(step, {f"chat/{name}": mean, f"chat/{name}_stderr": error})
     run.log(f"{name}: {100 * mean:.2f} % ± {100 * error:.2f} of {len(records):,}")
@@ -151,7 +151,7 @@ def write_results(
     tag, step = opened.checkpoint.path.parent.name, opened.checkpoint.step
     path = run.layout.base / "chat_eval" / f"{options.source}_{tag}_{step:06d}.jsonl"
     make_dir(path.parent)
-    atomic_write(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    atomic_write(path, as_lines(records))
     atomic_write(path.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
     if options.items:
         target = run.layout.resolve(options.items)

@@ -5,19 +5,18 @@ attempt started from. What other runs saved or deleted meanwhile changes nothing
 """
 
 import contextlib
-import itertools
 from pathlib import Path
 from typing import NamedTuple
 
-from nanochat.checkpoint.files import Checkpoint, find_checkpoint, list_checkpoints, newest_complete
+from nanochat.checkpoint.files import Checkpoint, find_checkpoint, newest_complete
+from nanochat.checkpoint.first_attempt import checkpoint_of_first_attempt
 from nanochat.common.errors import UserError
 from nanochat.config.chat_options import ChatTrainOptions
-from nanochat.run.events import parse_line
 from nanochat.run.stage_run import StageRun
 from nanochat.train.resume import newest_of_run, resume_point
 
-_FIRST_LINES = 1000
-"""Lines of the event log in which the start is looked for: it is written before the first step."""
+STARTED_FROM = "started_from"
+"""The field of a `stage_start` that names the checkpoint."""
 
 
 class Start(NamedTuple):
@@ -36,7 +35,7 @@ def find_start(options: ChatTrainOptions, run: StageRun, source: str, target: st
     folder = run.layout.checkpoints(target)
     if run.attempt > 1 and (own := newest_of_run(folder, run.run_id)) is not None:
         return Start(own, own.path.parent.name, True)
-    if run.attempt > 1 and (first := started_from(run)) is not None:
+    if run.attempt > 1 and (first := checkpoint_of_first_attempt(run, STARTED_FROM)) is not None:
         resumed = first.path.parent.parent == folder
         return Start(first, options.out_tag or first.path.parent.name, resumed)
     if options.resume or options.resume_from_step >= 0:
@@ -70,29 +69,3 @@ def _tag_to_resume(options: ChatTrainOptions, run: StageRun, source: str, folder
     if found:
         return max(found, key=lambda newest: newest.saved_at).path.parent.name
     return usual or find_checkpoint(folder).path.parent.name
-
-
-def started_from(run: StageRun) -> Checkpoint | None:
-    """The checkpoint that the run's first attempt started from; None when its log does not say.
-
-    Raises `UserError` when that is no longer there: another one would make another model.
-    """
-    if run.path is None:
-        return None
-    try:
-        with (run.path / "events.jsonl").open("rb") as file:
-            events = [parse_line(line) for line in itertools.islice(file, _FIRST_LINES)]
-    except OSError:
-        return None
-    starts = [event.data.get("info") for event in events if event is not None and event.kind == "stage_start"]
-    named = starts[0].get("started_from") if starts and isinstance(starts[0], dict) else None
-    if not isinstance(named, str) or not named:
-        return None
-    path = Path(named)
-    found = [c for c in list_checkpoints(path.parent) if c.path == path]
-    if not found:
-        raise UserError(
-            f"{path}, which this run started from, is gone, and the run has no checkpoint of its own",
-            "restore it, or start a new run from another",
-        )
-    return found[0]

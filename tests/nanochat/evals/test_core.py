@@ -272,6 +272,23 @@ def test_core_during_pretraining(tmp_path: Path) -> None:
     assert alone["core/core"] == pytest.approx(told[5], abs=1e-6)
 
 
+def test_items_that_the_disk_does_not_take_end_no_pretraining(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_base(tmp_path / "base")
+    make_bundle(base / "eval_bundle", rows=4)
+    run = base / "runs" / "full"
+    run.mkdir(parents=True)
+    (run / "core").write_text("no folder can be made here")
+    monkeypatch.setenv("NANOCHAT_RUN_DIR", str(run))
+    words = ["base_train", f"--base-dir={base}", "--device-type=cpu", *TINY, "--num-iterations=1"]
+    assert main([*words, "--core-metric-every=1", "--eval-every=-1", "--sample-every=-1"]) == 0
+    found = read_events(run / "events.jsonl")[0]
+    [alert] = [e.data for e in found if e.kind == "alert"]
+    assert alert["what"] == "items_not_stored"
+    assert "core/core" in found[-1].data["results"]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

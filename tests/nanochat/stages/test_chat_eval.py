@@ -1,11 +1,12 @@
 """chat_eval: the same results for any batch, resuming where it was interrupted, one line for missing data."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from training_data import TINY, WORDS, make_base
+from training_data import TINY, WORDS, events_of, link_base, make_base
 
 from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.paths import Layout
@@ -114,12 +115,40 @@ def test_an_interrupted_run_resumes_to_the_same_results(
     mean, error = accuracy([r for r in records if r["task"] == "Arithmetic"])
     assert (results["chat/Arithmetic"], results["chat/Arithmetic_stderr"]) == (mean, error)
 
-    kept = tmp_path / "run" / "items-rank0.jsonl"
+    kept = tmp_path / "run" / "chat-items.jsonl"
     lines = kept.read_bytes().splitlines(keepends=True)
     kept.write_bytes(b"".join(lines[:15]) + lines[15][:30])  # cut in the middle of a line
     monkeypatch.setenv("NANOCHAT_ATTEMPT", "2")
     assert chat_eval(base, *options) == 0
     assert (tmp_path / "items.jsonl").read_text() == whole
+
+
+def test_a_later_attempt_evaluates_the_model_of_the_first(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was saved since: a later step, a deeper model. One score is never of two models."""
+    link_base(base, tmp_path)
+    tag = tmp_path / "base_checkpoints" / "d2"
+    shutil.copytree(base / "base_checkpoints" / "d2", tag)
+    monkeypatch.setenv("NANOCHAT_RUN_DIR", str(tmp_path / "runs" / "run"))
+    options = ("-a=Arithmetic", "-x=6", "--max-new-tokens=2")
+    assert chat_eval(tmp_path, *options) == 0
+    first = events_of(tmp_path)[-1].data["results"]
+    shutil.copytree(tag / "step_000030", tag / "step_000040")
+    shutil.copytree(tag, tag.with_name("d9"))
+    monkeypatch.setenv("NANOCHAT_ATTEMPT", "2")
+    assert chat_eval(tmp_path, *options) == 0
+    again = events_of(tmp_path)[-1].data["results"]
+    assert isinstance(first, dict) and isinstance(again, dict)
+    assert again["checkpoint"] == first["checkpoint"] == str(tag / "step_000030")
+    monkeypatch.setenv("NANOCHAT_RUN_DIR", str(tmp_path / "runs" / "new"))
+    assert chat_eval(tmp_path, *options) == 0  # has no first attempt
+    new = events_of(tmp_path)[-1].data["results"]
+    assert isinstance(new, dict)
+    assert new["checkpoint"] == str(tag.with_name("d9") / "step_000040")
+    shutil.rmtree(tag / "step_000030")
+    monkeypatch.setenv("NANOCHAT_RUN_DIR", str(tmp_path / "runs" / "run"))
+    assert chat_eval(tmp_path, *options) == 2
 
 
 def test_missing_data_is_one_line_by_name_and_an_alert_otherwise(
