@@ -19,6 +19,7 @@ from nanochat.checkpoint.write import Files, Writer, save_checkpoint
 from nanochat.common.atomic_folder import new_token, remove
 from nanochat.common.errors import Exit, UserError
 from nanochat.compute.ranks import Ranks
+from nanochat.run.first_attempt import NOTHING
 
 Block = Callable[[], contextlib.AbstractContextManager[None]]
 
@@ -40,7 +41,7 @@ class Saver:
 
     With more than one of `ranks` every process calls each method at the same point. `saving` is entered for
     as long as a checkpoint is being written. `extra` are further files of every checkpoint: path inside its
-    folder → content.
+    folder → content. What other runs saved until `replace_before` (Unix time) may be replaced.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Saver:
         resumed: Checkpoint | None = None,
         saving: Block = contextlib.nullcontext,
         extra: Mapping[str, bytes] | None = None,
-        overwrite: bool = False,
+        replace_before: float = NOTHING,
     ) -> None:
         self.tag, self.ranks, self.retention, self.run_id = tag, ranks, retention, run_id
         self.last = resumed
@@ -62,7 +63,7 @@ class Saver:
         self._token = ranks.broadcast(new_token())
         self._saves = 0
         self._writer = Writer()
-        self._extra, self._overwrite = extra, overwrite
+        self._extra, self.replace_before = extra, replace_before
         self._thread: threading.Thread | None = None
         self._outcome: Checkpoint | UserError | None = None
         self._figures: dict[str, Any] = {}
@@ -165,7 +166,7 @@ class Saver:
         # Ranks call at the same points, so they count the same and agree on the token.
         self._saves += 1
         self._writer = Writer(self.ranks.rank, self.ranks.world, f"{self._token}-{self._saves}")
-        return save_checkpoint(self.tag, step, files, meta, self._writer, self._extra, self._overwrite)
+        return save_checkpoint(self.tag, step, files, meta, self._writer, self._extra, self.replace_before)
 
     def _prune(self) -> None:
         if self.ranks.is_main and self.retention.last > 0:

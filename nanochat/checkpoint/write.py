@@ -25,6 +25,7 @@ from nanochat.checkpoint.tags import step_folder
 from nanochat.common.atomic_folder import FolderLock, commit, new_token, temp_folder
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import make_dir
+from nanochat.run.first_attempt import NOTHING
 
 PARTS_TIMEOUT = 600.0
 """Seconds rank 0 waits for the files of the other ranks: more than a slow network disk takes."""
@@ -64,18 +65,19 @@ def save_checkpoint(
     meta: Mapping[str, Any],
     writer: Writer | None = None,
     extra: Mapping[str, bytes] | None = None,
-    overwrite: bool = False,
+    replace_before: float = NOTHING,
 ) -> Checkpoint:
     """Writes `<tag>/step_<step>/` from `files` and `meta`; returns the checkpoint.
 
     Each of several ranks calls it with its own files. Rank 0's `meta` counts, except for
     `dataloader_state_dict`, which is stored for each rank. `extra` are rank 0's further files: path
     inside the folder → content. All ranks must see the same folder. The run's own checkpoint of the
-    same step is replaced, another run's only with `overwrite`. Raises `UserError` (exit 1) when the disk is
-    full or the folder cannot be written; what was there before is then unchanged.
+    same step is replaced, another run's where it was saved until `replace_before` (Unix time). Raises
+    `UserError` (exit 1) when the disk is full or the folder cannot be written; what was there before is then
+    unchanged.
     """
     writer = writer or Writer()
-    folder = step_folder(make_dir(tag), step, str(meta.get("run_id", "")), overwrite)
+    folder = step_folder(make_dir(tag), step, str(meta.get("run_id", "")), replace_before)
     temp = temp_folder(folder, writer.token)
     try:
         if writer.rank == 0:

@@ -1,7 +1,7 @@
 """The checkpoint that an evaluation reads: the same one on all ranks, and in every attempt of the run."""
 
 from nanochat.checkpoint.files import Checkpoint, find_checkpoint
-from nanochat.checkpoint.first_attempt import checkpoint_of_first_attempt
+from nanochat.checkpoint.started_from import started_from
 from nanochat.checkpoint.weights import OpenedModel, open_checkpoint
 from nanochat.compute.device import Runtime
 from nanochat.config.eval_options import EvaluationOptions
@@ -23,6 +23,6 @@ def open_evaluated(options: EvaluationOptions, run: StageRun, runtime: Runtime) 
 
 
 def _find(options: EvaluationOptions, run: StageRun) -> Checkpoint:
-    if run.attempt > 1 and (first := checkpoint_of_first_attempt(run, CHECKPOINT)) is not None:
+    if run.attempt > 1 and (first := started_from(run, CHECKPOINT)) is not None:
         return first
     return find_checkpoint(run.layout.checkpoints(options.source), options.model_tag, options.step)

@@ -14,6 +14,7 @@ import torch
 
 from nanochat.checkpoint.files import MODEL, Checkpoint
 from nanochat.checkpoint.saver import RetentionPolicy, Saver
+from nanochat.checkpoint.started_from import STARTED_FROM
 from nanochat.checkpoint.tokenizer import tokenizer_files
 from nanochat.checkpoint.weights import load_weights, read_weights
 from nanochat.common.errors import UserError
@@ -31,6 +32,7 @@ from nanochat.model.architecture import ModelConfig, parameter_counts
 from nanochat.model.fp8 import require_float8
 from nanochat.model.gpt import GPT, build_model
 from nanochat.run.activity import SAVING
+from nanochat.run.first_attempt import replace_before
 from nanochat.run.stage_run import StageRun, main
 from nanochat.scaling.horizon import Horizon, plan_run
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -98,7 +100,7 @@ def run(options: BaseTrainOptions, run: StageRun) -> dict[str, float | int | str
         batch=f"{horizon.total_batch:,} tokens",
     )
     forget_best_of_other_data(resumed, job.metadata["data"], job.state)
-    check_steps(job, options)
+    check_steps(job, options.save_every)
     report_start(job, options, horizon, shards, resumed)
     said.tell(run)
 
@@ -137,13 +139,7 @@ def find_checkpoint_to_resume(
     """The checkpoint this run resumes from, if any; rank 0 looks, so that all take the same."""
     found = None
     if runtime.ranks.is_main:
-        found = resume_point(
-            tag,
-            step=options.resume_from_step,
-            newest=options.resume,
-            attempt=run.attempt,
-            run_id=run.run_id,
-        )
+        found = resume_point(tag, run, step=options.resume_from_step, newest=options.resume)
     return runtime.ranks.broadcast(found)
 
 
@@ -212,7 +208,7 @@ def make_saver(
         resumed=resumed,
         saving=lambda: run.activity.during(SAVING),
         extra=tokenizer_files(tokenizer),
-        overwrite=options.overwrite,
+        replace_before=runtime.ranks.broadcast(replace_before(run, options.overwrite)),
     )
 
 
@@ -323,7 +319,7 @@ def report_start(
 ) -> None:
     """The start in the event log and on the console: sizes, horizon, device."""
     run, runtime = job.run, job.runtime
-    info = start_info(job, options, horizon)
+    info = start_info(job, options, horizon) | {STARTED_FROM: str(resumed.path) if resumed else ""}
     run.start(total_steps=horizon.steps, from_step=job.state.step, info=info)
     log_plan(job, options, horizon)
     if shards.gap_warning:

@@ -15,6 +15,7 @@ from nanochat.data.extract import MAX_DOC_CHARS, Extractor, split_document
 from nanochat.data.manifest import FORMAT, MANIFEST
 from nanochat.data.shards import shard_name
 from nanochat.data.sources import Skips, Source, walk
+from nanochat.run.first_attempt import may_replace
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, main
 
@@ -36,7 +37,8 @@ def run(options: DataBuildOptions, run: StageRun) -> dict[str, float | int | str
     out = run.layout.resolve(options.out) if options.out else run.layout.base / "base_data"
     started = time.monotonic()
     skips = Skips()
-    with AtomicFolder(out, lambda name: bool(_OURS.fullmatch(name)), options.overwrite) as new:
+    overwrite = may_replace(out, run, options.overwrite)
+    with AtomicFolder(out, lambda name: bool(_OURS.fullmatch(name)), overwrite) as new:
         reader = Reader(options, run, skips, exclude=(new.out, new.scratch.parent))
         run.start(total_steps=reader.total_bytes, unit="bytes", info={"out": str(out)})
         sort = BucketSort(new.scratch, options.seed)

@@ -11,6 +11,7 @@ from nanochat.common.name_lock import NameTakenError, hold_name
 from nanochat.common.paths import Layout
 from nanochat.config.data_options import TokTrainOptions
 from nanochat.data.shards import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
+from nanochat.run.first_attempt import may_replace
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, main
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -31,7 +32,8 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
         "doc_cap": options.doc_cap,
     }
     run.hold(only_tok_train(out, run.run_id))
-    if not options.overwrite:
+    overwrite = may_replace(out, run, options.overwrite)
+    if not overwrite:
         check_replaceable(run.layout, out, options.vocab_size, trained_on)
     if shards.gap_warning:
         run.alert("missing shards", shards.gap_warning)
@@ -62,7 +64,7 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
         )
     tokenizer.trained_on |= {"chars": reader.chars, "documents": reader.documents}
     used = used_tokenizer(run.layout, out, tokenizer)
-    if used and not options.overwrite:
+    if used and not overwrite:
         raise used
     tokenizer.save(out, keep=used is not None)
     run.log(f"saved to {out}")

@@ -10,6 +10,7 @@ import torch
 
 from nanochat.checkpoint.files import Checkpoint
 from nanochat.checkpoint.saver import RetentionPolicy, Saver
+from nanochat.checkpoint.started_from import STARTED_FROM
 from nanochat.checkpoint.tokenizer import check_tokenizer, find_tokenizer, tokenizer_files
 from nanochat.checkpoint.weights import load_model
 from nanochat.common.errors import UserError
@@ -23,6 +24,7 @@ from nanochat.infer.scheduler import Request
 from nanochat.model.architecture import CLASSIC, flops_per_token, parameter_counts
 from nanochat.model.gpt import GPT
 from nanochat.run.activity import SAVING
+from nanochat.run.first_attempt import replace_before
 from nanochat.run.stage_run import StageRun
 from nanochat.tasks import customjson
 from nanochat.tasks.base import Task, user
@@ -111,7 +113,7 @@ def find_starting_point(
         resumed=checkpoint if resumed else None,
         saving=lambda: run.activity.during(SAVING),
         extra=tokenizer_files(tokenizer),
-        overwrite=options.overwrite,
+        replace_before=ranks.broadcast(replace_before(run, options.overwrite)),
     )
     return StartingPoint(checkpoint, resumed, model, tokenizer, saver)
 
@@ -199,7 +201,7 @@ def make_training(
         batch=batch,
     )
     forget_best_of_other_data(start.checkpoint if start.resumed else None, metadata["data"], state)
-    check_steps(job, options)
+    check_steps(job, options.save_every)
     return job
 
 
@@ -217,7 +219,7 @@ def report_start(job: Training, start: StartingPoint, info: Mapping[str, Any]) -
         "attention": job.model.attention.name,
         "checkpoint_dir": str(job.saver.tag),
         "ranks": runtime.world,
-        "started_from": str(start.checkpoint.path),
+        STARTED_FROM: str(start.checkpoint.path),
         **info,
     }
     run.start(total_steps=job.length.steps, from_step=job.state.step, info=facts)

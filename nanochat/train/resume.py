@@ -16,6 +16,7 @@ from nanochat.checkpoint.files import (
     restore_random_state,
     state_file,
 )
+from nanochat.checkpoint.started_from import started_from
 from nanochat.checkpoint.tokenizer import find_tokenizer, is_tokenizer_of
 from nanochat.common.errors import UserError, one_line
 from nanochat.compute.ranks import Ranks
@@ -30,14 +31,14 @@ from nanochat.train.optimizer import MuonAdamW
 from nanochat.train.step import LoopState
 
 
-def resume_point(tag: Path, *, step: int, newest: bool, attempt: int, run_id: str) -> Checkpoint | None:
+def resume_point(tag: Path, run: StageRun, *, step: int, newest: bool) -> Checkpoint | None:
     """The checkpoint that training resumes from; None to start from the first step.
 
-    A later attempt of the same run resumes from that run's own newest, whatever its options say: it inherits
-    them, they are no new wish. Else `step` ≥ 0 names one, and `newest` takes the last complete one of the
-    tag. Raises `UserError` when the one asked for does not exist.
+    A later attempt of the same run resumes from that run's own newest, or from what its first attempt did,
+    whatever its options say: it inherits them, they are no new wish. Else `step` ≥ 0 names one, and `newest`
+    takes the last complete one of the tag. Raises `UserError` when the one asked for does not exist.
     """
-    if attempt > 1 and (own := newest_complete(tag, run_id)) is not None:
+    if run.attempt > 1 and (own := newest_complete(tag, run.run_id) or started_from(run)) is not None:
         return own
     if step >= 0:
         found = find_checkpoint(tag.parent, tag.name, step)

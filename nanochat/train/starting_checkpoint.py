@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nanochat.checkpoint.files import Checkpoint, find_checkpoint, newest_complete
-from nanochat.checkpoint.first_attempt import checkpoint_of_first_attempt
+from nanochat.checkpoint.started_from import started_from
 from nanochat.common.errors import UserError
 from nanochat.config.chat_options import ChatTrainOptions
 from nanochat.run.stage_run import StageRun
 from nanochat.train.resume import newest_of_run, resume_point
-
-STARTED_FROM = "started_from"
-"""The field of a `stage_start` that names the checkpoint."""
 
 
 class Start(NamedTuple):
@@ -35,18 +32,12 @@ def find_start(options: ChatTrainOptions, run: StageRun, source: str, target: st
     folder = run.layout.checkpoints(target)
     if run.attempt > 1 and (own := newest_of_run(folder, run.run_id)) is not None:
         return Start(own, own.path.parent.name, True)
-    if run.attempt > 1 and (first := checkpoint_of_first_attempt(run, STARTED_FROM)) is not None:
+    if run.attempt > 1 and (first := started_from(run)) is not None:
         resumed = first.path.parent.parent == folder
         return Start(first, options.out_tag or first.path.parent.name, resumed)
     if options.resume or options.resume_from_step >= 0:
         tag = options.out_tag or options.model_tag or _tag_to_resume(options, run, source, folder)
-        found = resume_point(
-            folder / tag,
-            step=options.resume_from_step,
-            newest=options.resume,
-            attempt=run.attempt,
-            run_id=run.run_id,
-        )
+        found = resume_point(folder / tag, run, step=options.resume_from_step, newest=options.resume)
         assert found is not None  # it was asked for
         return Start(found, tag, True)
     origin = find_checkpoint(run.layout.checkpoints(source), options.model_tag, options.model_step)

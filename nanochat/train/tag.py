@@ -7,7 +7,6 @@ from nanochat.checkpoint.files import list_checkpoints
 from nanochat.checkpoint.tags import check_steps_are_free, only_writer
 from nanochat.common.errors import UserError
 from nanochat.compute.ranks import Ranks
-from nanochat.config.train_options import TrainingOptions
 from nanochat.run.stage_run import StageRun
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def claim_tag(run: StageRun, ranks: Ranks, tag: Path) -> Path:
     return tag
 
 
-def check_steps(job: "Training", options: TrainingOptions) -> None:
+def check_steps(job: "Training", save_every: int) -> None:
     """Raises `UserError`, on all ranks, when the training would save at a step that another run has.
 
     Where only the data say when the training ends, that may be any step.
@@ -38,13 +37,13 @@ def check_steps(job: "Training", options: TrainingOptions) -> None:
     first, last = job.state.step, job.length.steps
 
     def will_save(step: int) -> bool:
-        periodic = options.save_every > 0 and step % options.save_every == 0
+        periodic = save_every > 0 and step % save_every == 0
         return step > first and (not last or step == last or (periodic and step < last))
 
     error = None
-    if job.runtime.ranks.is_main and not options.overwrite:
+    if job.runtime.ranks.is_main:
         try:
-            check_steps_are_free(job.saver.tag, job.saver.run_id, will_save)
+            check_steps_are_free(job.saver.tag, job.saver.run_id, will_save, job.saver.replace_before)
         except UserError as refused:
             error = refused
     if (error := job.runtime.ranks.broadcast(error)) is not None:

@@ -1,5 +1,7 @@
 """One live writer a tag, and nothing of another run replaced unless asked for."""
 
+import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +14,13 @@ from nanochat.checkpoint.files import MODEL, OPTIM, Checkpoint, find_checkpoint,
 from nanochat.checkpoint.tags import check_steps_are_free, only_writer
 from nanochat.checkpoint.write import save_checkpoint
 from nanochat.common.errors import UserError
+from nanochat.run.first_attempt import NOTHING
 from nanochat.run.stage_run import main
 
 
-def save(tag: Path, step: int, run_id: str, *, overwrite: bool = False) -> Checkpoint:
+def save(tag: Path, step: int, run_id: str, *, before: float = NOTHING) -> Checkpoint:
     files = {MODEL: {"w": torch.ones(3)}, OPTIM: {"m": torch.ones(3)}}
-    return save_checkpoint(tag, step, files, {"run_id": run_id}, overwrite=overwrite)
+    return save_checkpoint(tag, step, files, {"run_id": run_id}, replace_before=before)
 
 
 def owners(tag: Path) -> list[tuple[int, str]]:
@@ -62,8 +65,18 @@ def test_another_runs_step_is_saved_beside_and_replaced_where_asked(tmp_path: Pa
     save(tmp_path, 7, "run-a")
     assert owners(tmp_path) == [(7, "run-a"), (7, "run-b")]
     assert find_checkpoint(tmp_path.parent, tmp_path.name, 7).meta["run_id"] == "run-a"  # saved last
-    save(tmp_path, 7, "run-c", overwrite=True)
+    save(tmp_path, 7, "run-c", before=math.inf)
     assert owners(tmp_path) == [(7, "run-b"), (7, "run-c")]
+
+
+def test_only_what_was_saved_until_then_is_replaced(tmp_path: Path) -> None:
+    theirs = save(tmp_path, 7, "run-a")
+    ours = save(tmp_path, 7, "run-b", before=theirs.saved_at - 1)
+    assert ours.path != theirs.path
+    with pytest.raises(UserError, match="of run run-a"):
+        check_steps_are_free(tmp_path, "run-b", lambda step: True, theirs.saved_at - 1)
+    check_steps_are_free(tmp_path, "run-b", lambda step: True, theirs.saved_at)
+    assert save(tmp_path, 7, "run-c", before=theirs.saved_at).path == theirs.path
 
 
 def test_a_checkpoint_whose_owner_cannot_be_read_is_not_replaced(tmp_path: Path) -> None:
@@ -87,6 +100,25 @@ def test_steps_that_would_be_replaced_are_told_with_their_run(tmp_path: Path) ->
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("NANOCHAT_RUN_DIR", raising=False)
     return make_base(tmp_path)
+
+
+def test_an_inherited_overwrite_replaces_nothing_that_came_since(
+    base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [f"--base-dir={base}", *TINY, "--sample-every=-1", "--eval-every=-1"]
+    tag = base / "base_checkpoints" / "d2"
+    save(tag, 2, "before")
+    run = base / "runs" / "run"
+    monkeypatch.setenv("NANOCHAT_RUN_DIR", str(run))
+    assert main("base_train", [*options, "--num-iterations=2", "--overwrite"]) == 0
+    assert owners(tag) == [(2, "run")]
+    shutil.rmtree(tag)  # as if it had been killed before its first save
+    save(tag, 2, "since")
+    monkeypatch.setenv("NANOCHAT_ATTEMPT", "2")
+    capsys.readouterr()
+    assert main("base_train", [*options, "--num-iterations=2", "--overwrite"]) == 2
+    assert "of run since at steps this run would save: 2" in error_line(capsys)
+    assert owners(tag) == [(2, "since")]
 
 
 def test_a_training_replaces_no_other_run(base: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,6 +135,24 @@ def test_shards_that_are_there_are_kept_unless_told(
     assert len(list(iter_documents(list_shards(out)))) == 5
 
 
+def test_an_inherited_overwrite_replaces_nothing_that_came_since(
+    layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, empty = tmp_path / "out", tmp_path / "empty.txt"
+    empty.write_text(" ")
+    monkeypatch.setenv("NANOCHAT_RUN_DIR", str(tmp_path / "runs" / "run"))
+    assert build(empty, "--out", out, "--overwrite") == 2  # it has started, and has built nothing
+    monkeypatch.delenv("NANOCHAT_RUN_DIR")
+    assert build(corpus(tmp_path / "in"), "--out", out) == 0
+    empty.write_text("text that is there now")
+    monkeypatch.setenv("NANOCHAT_RUN_DIR", str(tmp_path / "runs" / "run"))
+    monkeypatch.setenv("NANOCHAT_ATTEMPT", "2")
+    capsys.readouterr()
+    assert build(empty, "--out", out, "--overwrite") == 2
+    assert "already holds" in one_line(capsys)
+    assert len(list(iter_documents(list_shards(out)))) == 40
+
+
 def test_other_files_are_never_replaced(
     layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

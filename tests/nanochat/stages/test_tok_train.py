@@ -176,6 +176,22 @@ def test_a_tokenizer_that_checkpoints_name_is_replaced_only_where_asked(
     assert kept.fingerprint == old.fingerprint
 
 
+def test_an_inherited_overwrite_replaces_no_tokenizer_that_came_since(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_shards(tmp_path / "data", ["aaaa bbbb cccc dddd"] * 3, ["held out"])
+    argv = [f"--data-dir={data}", "--overwrite"]
+    monkeypatch.setenv("NANOCHAT_RUN_DIR", str(tmp_path / "run"))
+    assert main("tok_train", [*argv, "--vocab-size=266"]) == 0
+    monkeypatch.delenv("NANOCHAT_RUN_DIR")
+    assert main("tok_train", [*argv, "--vocab-size=267"]) == 0
+    name_in_checkpoints(layout, Tokenizer.load(layout.tokenizer), 1)
+    monkeypatch.setenv("NANOCHAT_RUN_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("NANOCHAT_ATTEMPT", "2")
+    assert main("tok_train", [*argv, "--vocab-size=266"]) == 2
+    assert Tokenizer.load(layout.tokenizer).vocab_size == 267
+
+
 def test_two_at_once_are_not_both_saved(
     layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

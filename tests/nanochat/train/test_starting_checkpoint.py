@@ -1,5 +1,6 @@
 """What a chat stage starts from: a run goes on with its own, whatever else was saved or deleted since."""
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
@@ -35,6 +36,14 @@ def attempt_of(base: Path, attempt: int, started_from: Path | None = None) -> St
         first.start(info={"started_from": str(started_from)})
         first.close()
     return StageRun(Layout(base), path, "chat_sft", OPTIONS, attempt)
+
+
+def resumed(base: Path, tag: Path, attempt: int, step: int = -1, newest: bool = False) -> int:
+    """The step that an attempt of the run resumes from."""
+    with contextlib.closing(attempt_of(base, attempt)) as run:
+        found = resume_point(tag, run, step=step, newest=newest)
+    assert found is not None
+    return found.step
 
 
 def started(run: StageRun, options: ChatSftOptions = OPTIONS) -> tuple[Path, str, bool]:
@@ -94,11 +103,17 @@ def test_an_inherited_step_is_no_new_wish(tmp_path: Path) -> None:
     asked = replace(OPTIONS, resume_from_step=100)
     assert started(attempt_of(tmp_path, 2), asked)[0] == own
     assert started(attempt_of(tmp_path, 1), asked)[0].name == "step_000100"
-    first, later = (
-        resume_point(tag, step=100, newest=False, attempt=attempt, run_id="run") for attempt in (1, 2)
-    )
-    assert first is not None and later is not None
-    assert (first.step, later.step) == (100, 150)
+    assert [resumed(tmp_path, tag, attempt, step=100) for attempt in (1, 2)] == [100, 150]
+
+
+def test_a_pretraining_without_a_checkpoint_resumes_from_what_its_first_attempt_did(tmp_path: Path) -> None:
+    first = save(tmp_path, "base", "d12", 9, "earlier")
+    save(tmp_path, "base", "d12", 20, "later")
+    attempt_of(tmp_path, 1, first).close()
+    assert [resumed(tmp_path, first.parent, attempt, newest=True) for attempt in (1, 2)] == [20, 9]
+    shutil.rmtree(first)
+    with pytest.raises(UserError, match="which this run started from, is gone"):
+        resumed(tmp_path, first.parent, 2, newest=True)
 
 
 def test_a_log_that_is_damaged_is_no_start(tmp_path: Path) -> None:
