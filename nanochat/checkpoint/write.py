@@ -52,6 +52,11 @@ class Writer:
         """Makes the temporary folder where it is missing and locks it."""
         self._lock = FolderLock(folder)
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether it holds the lock of a folder."""
+        return self._lock is not None
+
     def release(self) -> None:
         """Gives the lock up; without one it does nothing."""
         if self._lock is not None:
@@ -77,9 +82,11 @@ def save_checkpoint(
     unchanged.
     """
     writer = writer or Writer()
-    folder = step_folder(make_dir(tag), step, str(meta.get("run_id", "")), replace_before)
+    folder = tag / f"step_{step:06d}"
     temp = temp_folder(folder, writer.token)
     try:
+        folder = step_folder(make_dir(tag), step, str(meta.get("run_id", "")), replace_before)
+        temp = temp_folder(folder, writer.token)
         if writer.rank == 0:
             sweep(tag)  # it may free the space that is needed
         writer.lock(temp)
@@ -98,9 +105,11 @@ def save_checkpoint(
             (temp / name).write_bytes(content)  # made durable by `commit`
         _write_json(temp / META, record)
         commit(temp, folder)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:  # whatever it is: rank 0 would wait for this rank's part
         _clean_up(temp, files, writer, error)
-        raise _save_error(folder, error) from error
+        if isinstance(error, OSError | SafetensorError):
+            raise _save_error(folder, error) from error
+        raise
     writer.release()
     sweep(tag)  # what a failed save of other ranks left: by now they have begun this one
     return Checkpoint(folder, step, record)
@@ -170,10 +179,13 @@ def _clean_up(temp: Path, files: Iterable[str], writer: Writer, error: Exception
         shutil.rmtree(temp, ignore_errors=True)
         writer.release()
         return
-    with contextlib.suppress(OSError):  # there is no folder, or rank 0 has failed and removed it
+    with contextlib.suppress(OSError):  # no folder can be made, or rank 0 has failed and removed it
+        if not writer.is_locked:
+            writer.lock(temp)
         for name in files:
             (temp / name).unlink(missing_ok=True)  # the space that the report needs, on a full disk
-        _write_json(temp / _failure_file(writer.rank), {"error": one_line(str(error))})
+        reason = one_line(str(error)) or type(error).__name__
+        _write_json(temp / _failure_file(writer.rank), {"error": reason})
 
 
 def _save_error(folder: Path, error: Exception) -> UserError:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from nanochat.checkpoint import write
 from nanochat.checkpoint.files import (
     MODEL,
     OPTIM,
@@ -158,6 +159,34 @@ def test_a_failed_rank_is_known_at_once(tmp_path: Path) -> None:
     other.release()
     assert save(tmp_path, 2).step == 2  # with another token: nothing of the failed save is taken for it
     assert [path.name for path in tmp_path.iterdir()] == ["step_000002"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error"), MemoryError(), UserError("cannot create")])
+def test_a_failed_rank_is_known_at_once_whatever_it_failed_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Also before it has made the folder, and where its error says nothing."""
+    main, other = two_ranks("a")
+    with monkeypatch.context() as patch:
+        if isinstance(error, UserError):
+            patch.setattr(write, "make_dir", raising(error))
+        else:
+            patch.setattr(write, "_check_free_space", raising(error))
+        with pytest.raises(type(error)):
+            part(tmp_path, 2, other)
+    monkeypatch.setattr(write, "PARTS_TIMEOUT", 0.0)
+    with pytest.raises(UserError, match=f"rank 1: {str(error) or type(error).__name__}"):
+        part(tmp_path, 2, main)
+    other.release()
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    """A function that raises `error`."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
 
 
 def test_the_part_of_a_killed_rank_is_not_taken_for_a_later_save(tmp_path: Path) -> None:
