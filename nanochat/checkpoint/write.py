@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -104,6 +105,7 @@ def save_checkpoint(
             (temp / name).parent.mkdir(exist_ok=True)
             (temp / name).write_bytes(content)  # made durable by `commit`
         _write_json(temp / META, record)
+        temp.chmod(stat.S_IMODE(tag.stat().st_mode))  # no longer the writer's alone
         commit(temp, folder)
     except Exception as error:  # whatever it is: rank 0 would wait for this rank's part
         _clean_up(temp, files, writer, error)

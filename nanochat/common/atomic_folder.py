@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,10 @@ _HIDDEN = re.compile(
 )
 
 
+LOCK_SECONDS = 30.0
+"""How long the lock of a temporary folder is waited for."""
+
+
 def new_token() -> str:
     """A name for a temporary folder that no other one has."""
     return secrets.token_hex(4)
@@ -42,23 +47,31 @@ def temp_folder(folder: Path, token: str) -> Path:
 
 class FolderLock:
     """A lock on a temporary folder, which is made where it is missing. Several processes may hold it at
-    once."""
+    once.
+
+    The folder is its owner's alone: whoever can open it can lock it. Raises `OSError` when somebody else
+    holds it for `LOCK_SECONDS`: sweeping does so for a moment only.
+    """
 
     _descriptor = -1
 
     def __init__(self, folder: Path) -> None:
+        until = time.monotonic() + LOCK_SECONDS
         while True:
-            folder.mkdir(exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # swept before it was locked: once more
+            folder.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError, BlockingIOError):  # just swept, or being swept
                 self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
                 try:
-                    fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+                    fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
                     if os.path.samestat(os.fstat(self._descriptor), folder.stat()):
                         return
                 except BaseException:
                     self.release()
                     raise
                 self.release()
+            if time.monotonic() >= until:
+                raise OSError(errno.EAGAIN, "another process holds the lock of its folder", str(folder))
+            time.sleep(0.01)
 
     def release(self) -> None:
         """Gives the lock up; a second time does nothing."""

@@ -9,13 +9,12 @@ gives one, and the caller's own check come before the rename.
 import contextlib
 import email.utils
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,11 +24,14 @@ import requests
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.fields import parse_json
 from nanochat.common.paths import atomic_write, fsync_dir, make_dir
+from nanochat.data.fetch_lock import fetch_lock
 
 CHUNK = 1 << 16
 """Bytes read at a time: what a broken connection may lose."""
 PROGRESS_BYTES = 1 << 20
 """A try that brought this much more than any before counts as the first one again: the link works."""
+WAIT = 0.1
+"""Seconds between two tries to lock a file that another process fetches."""
 _SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
 _MALFORMED = (
     requests.exceptions.InvalidURL,
@@ -106,7 +108,7 @@ class Transfer:
     should_stop: Callable[[], bool] = lambda: False
     policy: Policy = Policy()
     note: Callable[[str], None] = lambda text: None
-    """Hears of every failed try."""
+    """Hears of every failed try, and for whom it waits."""
     received: int = 0
     size: int = -1
 
@@ -129,7 +131,7 @@ class Transfer:
         is full, and `Stopped`. The part that has come is kept, except where it proved wrong.
         """
         make_dir(self.target.parent)
-        with locked(self.target, self.should_stop):
+        with fetch_lock(self.target, lambda: sleep(WAIT, self.should_stop), self.note):
             if is_whole(self.target, self.check, self.note):
                 self.received = self.size = self.target.stat().st_size
                 return False
@@ -344,36 +346,3 @@ def disk_error(path: Path | str, error: OSError) -> UserError:
         hint = "free some space and run the same command again: the part that has come is kept"
         return UserError(f"the disk is full: cannot write {path}", hint, Exit.FAILED)
     return UserError(f"cannot write {path}: {error.strerror or error}", exit_code=Exit.FAILED)
-
-
-@contextlib.contextmanager
-def locked(target: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
-    """Holds the one lock of `target`; waits while another process or thread fetches the same file."""
-    path = target.with_name(f".{target.name}.lock")
-    while True:
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-        except OSError as error:
-            raise disk_error(path, error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _same_file(descriptor, path):
-                break
-        except BlockingIOError:
-            pass
-        os.close(descriptor)
-        if should_stop():
-            raise Stopped
-        time.sleep(0.1)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)  # still locked: a waiter sees that its file is gone and opens a new one
-        os.close(descriptor)
-
-
-def _same_file(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import fsync_dir, make_dir
-from nanochat.data.download import Policy, Stopped, answered, disk_error, is_whole, locked, sha256_of
+from nanochat.data.download import WAIT, Policy, Stopped, answered, disk_error, is_whole, sha256_of, sleep
+from nanochat.data.fetch_lock import fetch_lock
 from nanochat.data.hub_client import (
     ANSWER_SECONDS,
     USER_AGENT,
@@ -43,7 +44,7 @@ class HubFile:
     should_stop: Callable[[], bool] = lambda: False
     policy: Policy = field(default_factory=Policy)
     note: Callable[[str], None] = lambda text: None
-    """Hears of every failed try."""
+    """Hears of every failed try, and for whom it waits."""
     received: int = 0
     size: int = -1
 
@@ -53,7 +54,7 @@ class HubFile:
         Raises `UserError` in one line when it cannot be had, and `Stopped`.
         """
         make_dir(self.target.parent)
-        with locked(self.target, self.should_stop):
+        with fetch_lock(self.target, lambda: sleep(WAIT, self.should_stop), self.note):
             fetched = not is_whole(self.target, self.check, self.note)
             if fetched:
                 tries = Tries(self.policy, self.note, self.should_stop, hub().is_offline_mode())

@@ -17,7 +17,8 @@ from urllib.parse import urljoin, urlsplit
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.fields import parse_json
 from nanochat.common.paths import atomic_write, make_dir
-from nanochat.data.download import Policy, RefusedByServer, Transfer, locked, sha256_of
+from nanochat.data.download import WAIT, Policy, RefusedByServer, Transfer, sha256_of, sleep
+from nanochat.data.fetch_lock import fetch_lock
 from nanochat.data.hub_client import warnings_to
 from nanochat.data.hub_download import converted_files, put
 from nanochat.data.shards import open_parquet
@@ -122,7 +123,7 @@ class Hub:
         if self.offline:
             self._converted(wanted)  # says that it is not there before anything is written
         make_dir(place)
-        with locked(place / MANIFEST, self.should_stop):
+        with fetch_lock(place / MANIFEST, lambda: sleep(WAIT, self.should_stop), self.note):
             if (place / MANIFEST).is_file():  # another process was quicker
                 return
             paths = self._from_mirror(wanted, place) if self.mirror else self._from_hub(wanted, place)

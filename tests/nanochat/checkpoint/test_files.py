@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -61,6 +62,14 @@ def test_a_saved_checkpoint_comes_back_and_knows_its_files(tmp_path: Path) -> No
     assert found.tensors(MODEL)["w"].tolist() == [3.5] * 100
     assert found.can_resume
     assert not [path for path in (tmp_path / "d4").iterdir() if path.name.startswith(".")]
+
+
+def test_a_checkpoint_can_be_read_by_whom_its_tag_can(tmp_path: Path) -> None:
+    """While it is written its folder is the writer's alone."""
+    for mode in (0o755, 0o700):
+        tag = tmp_path / f"{mode:o}"
+        tag.mkdir(mode)
+        assert stat.S_IMODE(save(tag, 1).path.stat().st_mode) == mode
 
 
 def test_the_same_step_is_replaced(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Folders written completely or not at all: what is swept, what is not, and who may write."""
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nanochat.common import atomic_folder
 from nanochat.common.atomic_folder import (
     AtomicFolder,
     FolderLock,
@@ -128,6 +131,21 @@ def test_a_locked_folder_that_was_swept_before_it_was_locked_is_made_again(tmp_p
     second.release()
     sweep(tmp_path, everything)
     assert names(tmp_path) == ["elsewhere"]
+
+
+def test_a_lock_that_somebody_else_holds_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic_folder, "LOCK_SECONDS", 0.0)
+    temp = temp_folder(tmp_path / "out", "token")
+    FolderLock(temp).release()
+    assert temp.stat().st_mode & 0o777 == 0o700  # nobody else can open it, and so lock it
+    held = os.open(temp, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(OSError, match="another process holds the lock"):
+        FolderLock(temp)
+    os.close(held)
+    FolderLock(temp).release()
 
 
 def test_a_second_writer_is_refused_and_leaves_nothing(tmp_path: Path) -> None:

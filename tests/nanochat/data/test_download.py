@@ -1,5 +1,6 @@
 """A download is whole or absent, gets on with what it has, and says in one line why it could not."""
 
+import fcntl
 import hashlib
 import io
 import json
@@ -21,7 +22,9 @@ from fileserver import FileServer, Misbehaviour, serving
 from training_data import runs_of
 
 from nanochat.common.errors import UserError
+from nanochat.data import fetch_lock as fetch_lock_module
 from nanochat.data.download import CHUNK, Policy, Stopped, Transfer
+from nanochat.data.fetch_lock import fetch_lock
 from nanochat.data.published import published_set
 from nanochat.data.shards import list_shards, split_shards
 from nanochat.evals.bundle import read_bundle
@@ -214,6 +217,42 @@ def test_two_at_once_fetch_a_file_once(server: FileServer, tmp_path: Path) -> No
     assert sorted(outcomes) == [False, False, True]
     assert len(server.requests) == 1
     assert names(tmp_path) == ["file"]
+
+
+def stopped() -> None:
+    raise Stopped
+
+
+def test_a_file_that_another_process_fetches_is_waited_for_with_a_word(tmp_path: Path) -> None:
+    notes: list[str] = []
+    with fetch_lock(tmp_path / "file", stopped, notes.append):
+        assert (tmp_path / ".file.lock").stat().st_mode & 0o777 == 0o600
+        for _ in range(2):
+            with pytest.raises(Stopped), fetch_lock(tmp_path / "file", stopped, notes.append):
+                pass
+    assert notes == [f"file: process {os.getpid()} fetches it, too: waiting for it"] * 2
+    with fetch_lock(tmp_path / "file", stopped, notes.append):
+        pass
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("says", ["", "0 here", "word", "9" * 400, f"-1 {os.uname().nodename}"])
+def test_a_lock_that_a_stranger_holds_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    monkeypatch.setattr(fetch_lock_module, "STRANGER_SECONDS", 0.0)
+    lock = tmp_path / ".file.lock"
+    lock.write_text(says)
+    lock.chmod(0o644)
+    with lock.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with (
+            pytest.raises(UserError, match="is locked by a process that fetches nothing"),
+            fetch_lock(tmp_path / "file", lambda: None, lambda text: None),
+        ):
+            pass
+    with fetch_lock(tmp_path / "file", stopped, lambda text: None):
+        assert lock.stat().st_mode & 0o777 == 0o600
 
 
 def test_no_server_there_says_so(tmp_path: Path) -> None:
