@@ -15,6 +15,7 @@ from typing import Any
 
 from nanochat.checkpoint.figures import add_figures, bpb_of_step
 from nanochat.checkpoint.files import Checkpoint, last_complete, list_checkpoints
+from nanochat.checkpoint.peers import Peer
 from nanochat.checkpoint.write import Files, Writer, save_checkpoint
 from nanochat.common.atomic_folder import new_token, remove
 from nanochat.common.errors import Exit, UserError
@@ -61,6 +62,7 @@ class Saver:
         """The last checkpoint that is complete on disk: the one resumed from, or saved since."""
         self._saving = saving
         self._token = ranks.broadcast(new_token())
+        self._peers = ranks.gather(Peer.here())
         self._saves = 0
         self._writer = Writer()
         self._extra, self.replace_before = extra, replace_before
@@ -165,7 +167,8 @@ class Saver:
         self._writer.release()
         # Ranks call at the same points, so they count the same and agree on the token.
         self._saves += 1
-        self._writer = Writer(self.ranks.rank, self.ranks.world, f"{self._token}-{self._saves}")
+        token = f"{self._token}-{self._saves}"
+        self._writer = Writer(self.ranks.rank, self.ranks.world, token, self._peers)
         return save_checkpoint(self.tag, step, files, meta, self._writer, self._extra, self.replace_before)
 
     def _prune(self) -> None:

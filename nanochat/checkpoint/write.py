@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from nanochat.checkpoint.files import FORMAT, META, Checkpoint, file_sha256, sweep
 from nanochat.checkpoint.meta import read_meta
+from nanochat.checkpoint.peers import Peer, has_ended
 from nanochat.checkpoint.tags import step_folder
 from nanochat.common.atomic_folder import FolderLock, commit, new_token, temp_folder
 from nanochat.common.errors import Exit, UserError, one_line
@@ -47,6 +48,8 @@ class Writer:
     rank: int = 0
     world: int = 1
     token: str = field(default_factory=new_token)
+    peers: Sequence[Peer] = ()
+    """The processes of all ranks, as far as they are known: one that has ended is not waited for."""
     _lock: FolderLock | None = field(default=None, repr=False)
 
     def lock(self, folder: Path) -> None:
@@ -99,7 +102,7 @@ def save_checkpoint(
         if writer.rank > 0:
             _write_json(temp / _part_file(writer.rank), record)
             return Checkpoint(folder, step, record)
-        _collect_parts(temp, writer.world, record)
+        _collect_parts(temp, writer, record)
         record |= {"format": FORMAT, "version": 1, "step": step, "saved_at": time.time()}
         for name, content in (extra or {}).items():
             (temp / name).parent.mkdir(exist_ok=True)
@@ -149,30 +152,34 @@ def _failure_file(rank: int) -> str:
     return f"failed_rank{rank}.json"
 
 
-def _collect_parts(temp: Path, world: int, record: dict[str, Any]) -> None:
+def _collect_parts(temp: Path, writer: Writer, record: dict[str, Any]) -> None:
     """Waits for the parts of the other ranks and adds them to `record`. Raises `OSError` when one failed."""
-    record["ranks"] = world
+    record["ranks"] = writer.world
     loaders = [record.get("dataloader_state_dict")]
     deadline = time.monotonic() + PARTS_TIMEOUT
-    for rank in range(1, world):
-        part = _wait_for_part(temp, rank, deadline)
+    for rank in range(1, writer.world):
+        part = _wait_for_part(temp, rank, writer.peers, deadline)
         record["files"] |= part["files"]
         loaders.append(part.get("dataloader_state_dict"))
         (temp / _part_file(rank)).unlink()
-    if world > 1:
+    if writer.world > 1:
         record["dataloader_states"] = loaders
 
 
-def _wait_for_part(temp: Path, rank: int, deadline: float) -> dict[str, Any]:
-    while (part := read_meta(temp / _part_file(rank))) is None:
+def _wait_for_part(temp: Path, rank: int, peers: Sequence[Peer], deadline: float) -> dict[str, Any]:
+    while True:
+        ended = has_ended(peers, rank)  # asked first: its part may be the last that it wrote
+        if (part := read_meta(temp / _part_file(rank))) is not None:
+            return part
         if (temp / _failure_file(rank)).exists():
             time.sleep(0.1)  # until it is written; on a full disk it stays empty
             failure = read_meta(temp / _failure_file(rank)) or {"error": "cannot write its files"}
             raise OSError(f"rank {rank}: {failure['error']}")
+        if ended:
+            raise OSError(f"rank {rank} has ended without writing its part")
         if time.monotonic() > deadline:
             raise OSError(f"rank {rank} has not written its part in {PARTS_TIMEOUT:.0f} s")
         time.sleep(0.02)
-    return part
 
 
 def _clean_up(temp: Path, files: Iterable[str], writer: Writer, error: Exception) -> None:

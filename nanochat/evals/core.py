@@ -118,7 +118,9 @@ def evaluate_core(core: CoreRun, tasks: Sequence[CoreTask], setup: dict[str, Any
     scores: list[TaskScore] = []
     chunk_number = 0
     done = 0.0
-    with Progress(core.run, "CORE", low=core.low, high=core.high) as progress:
+    # Several processes stop together, between two tasks.
+    together = core.run.activity.evaluating(core.runtime.world)
+    with together, Progress(core.run, "CORE", low=core.low, high=core.high) as progress:
         for task, weight in zip(tasks, weights, strict=True):
             started = time.perf_counter()
             prompts = prompt_builder(core.model, task, core.max_per_task)

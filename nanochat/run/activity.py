@@ -1,7 +1,8 @@
 """What a stage is doing that must not be broken off, for whoever stops it: `activity.json` of its run.
 
-The agent reads it before it kills a stage that does not end (remote/agent/stop_signals.py). The file has a
-fixed size and is overwritten in place, so that a full disk takes every change of it.
+The agent reads it before it kills a stage that does not end (remote/agent/stop_signals.py); the launcher of
+several processes reads a file of its own with the same content. It has a fixed size and is overwritten in
+place, so that a full disk takes every change of it.
 """
 
 import contextlib
@@ -19,22 +20,24 @@ SAVING = "saving"
 """A checkpoint is being written: never killed."""
 EVALUATING = "evaluating"
 """Several processes evaluate or sample together and can only stop afterwards: they get more time."""
+LAUNCHER_FILE = "NANOCHAT_LAUNCHER_ACTIVITY"
+"""The environment variable that names the launcher's file."""
 
 
 class Activity:
-    """Says in the run directory `folder` what this process does; says nothing without one.
+    """Says in `files` what this process does.
 
-    No failure of the file is an error: it is a report about the work.
+    No failure of a file is an error: it is a report about the work.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, *files: Path) -> None:
         self._lock = threading.Lock()
         self._doing: list[str] = []
-        self._descriptor = -1
-        if folder is not None:
+        self._descriptors: list[int] = []
+        for path in files:
             with contextlib.suppress(OSError):
-                self._descriptor = os.open(folder / ACTIVITY, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            self._write()
+                self._descriptors.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        self._write()
 
     @property
     def saving(self) -> bool:
@@ -54,14 +57,19 @@ class Activity:
                 self._doing.remove(what)
                 self._write()
 
+    def evaluating(self, processes: int) -> contextlib.AbstractContextManager[None]:
+        """Says that several processes evaluate together; of one nothing is said, as it can stop at once."""
+        return self.during(EVALUATING) if processes > 1 else contextlib.nullcontext()
+
     def _write(self) -> None:
         doing = SAVING if self.saving else self._doing[-1] if self._doing else ""
         content = json.dumps({"doing": doing, "pid": os.getpid(), "since": round(time.time(), 3)})
-        with contextlib.suppress(OSError):
-            os.pwrite(self._descriptor, content.encode().ljust(SIZE - 1) + b"\n", 0)
+        for descriptor in self._descriptors:
+            with contextlib.suppress(OSError):
+                os.pwrite(descriptor, content.encode().ljust(SIZE - 1) + b"\n", 0)
 
     def close(self) -> None:
-        with self._lock, contextlib.suppress(OSError):
-            if self._descriptor >= 0 and not self._doing:  # a background save may outlive the stage's end
-                os.close(self._descriptor)
-                self._descriptor = -1
+        with self._lock:
+            while self._descriptors and not self._doing:  # a background save may outlive the stage's end
+                with contextlib.suppress(OSError):
+                    os.close(self._descriptors.pop())

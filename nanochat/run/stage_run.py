@@ -22,7 +22,7 @@ from nanochat.compute.peer_errors import is_lost_connection, leave_error, peer_e
 from nanochat.config.command_parser import Parser, collect, command_parser, parse
 from nanochat.config.options import Options
 from nanochat.config.stages import StageSpec, stage_spec
-from nanochat.run.activity import Activity
+from nanochat.run.activity import ACTIVITY, LAUNCHER_FILE, Activity
 from nanochat.run.events import JSON, EventWriter
 from nanochat.run.launcher import follow_launcher, inside_group, launch
 from nanochat.run.run_directory import StandaloneState, new_run_id, write_run_json
@@ -47,6 +47,13 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def _activity_files(run_directory: Path | None) -> list[Path]:
+    """Where this process says what it does: in its run directory, and to what launched it, if anything."""
+    launchers = os.environ.pop(LAUNCHER_FILE, "")  # what this process starts is no part of its group
+    own = [run_directory / ACTIVITY] if run_directory is not None else []
+    return own + ([Path(launchers)] if launchers else [])
+
+
 class StageRun:
     """A stage's access to its run: events, log lines, and whether it is asked to stop.
 
@@ -63,7 +70,8 @@ class StageRun:
         self.stop_requested = False
         self.stop_reason = "as asked"
         self.started = False
-        self.activity = Activity(path if self.is_main else None)
+        files = _activity_files(path)
+        self.activity = Activity(*files) if self.is_main else Activity()
         self._lock = threading.Lock()
         self._held = contextlib.ExitStack()
         self._wandb: WandbLog | None = None

@@ -54,7 +54,7 @@ def run(options: ChatEvalOptions, run: StageRun) -> dict[str, float | int | str]
     # Items that an earlier attempt of this run stored of the same model are not repeated.
     stored = Records(run.path, "chat", setup, runtime.ranks)
     records: list[Record] = []
-    with Progress(run, "chat tasks") as progress:
+    with run.activity.evaluating(runtime.world), Progress(run, "chat tasks") as progress:
         for name, task in tasks.items():
             for done in evaluate_shard(run, runtime, evaluator, stored, name, task, sizes[name]):
                 progress.update((len(records) + runtime.world * done) / total, note=name)

@@ -13,7 +13,6 @@ from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.chat_options import ChatRlOptions
 from nanochat.infer.engine import Engine
 from nanochat.infer.scheduler import FinishReason
-from nanochat.run.activity import EVALUATING
 from nanochat.run.stage_run import StageRun, main
 from nanochat.tasks.base import Task, question_text
 from nanochat.tasks.fingerprint import tasks_fingerprint
@@ -194,9 +193,7 @@ class RolloutMetrics:
 
     def sampling(self) -> contextlib.AbstractContextManager[None]:
         """Says that several processes sample together, which nobody should break off."""
-        if self.job.runtime.world == 1:
-            return contextlib.nullcontext()
-        return self.job.run.activity.during(EVALUATING)
+        return self.job.run.activity.evaluating(self.job.runtime.world)
 
     def record(self, rollouts: list[Rollout]) -> None:
         """Logs the rollouts of a step, of all ranks, and now and then the best answer to two questions."""

@@ -21,7 +21,7 @@ from nanochat.compute.device import GC_EVERY, Runtime, freeze_garbage_collector
 from nanochat.data.dataloader import Batch
 from nanochat.model.architecture import flags_to_meta
 from nanochat.model.gpt import GPT
-from nanochat.run.activity import EVALUATING, SAVING
+from nanochat.run.activity import SAVING
 from nanochat.run.stage_run import StageRun, StageStopped
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.train.optimizer import MuonAdamW
@@ -351,11 +351,8 @@ class Training:
 
     def _evaluate(self, item: Periodic) -> None:
         """Runs a periodic task. Several processes can only stop after it, so the run says what it does."""
-        if self.runtime.world == 1:
+        with self.run.activity.evaluating(self.runtime.world):
             item.task()
-        else:
-            with self.run.activity.during(EVALUATING):
-                item.task()
 
     def record_eval(self, figures: Mapping[str, Any], *, log: bool = True) -> None:
         """Figures of the model at the present step: an event, and into its checkpoint if there is one."""

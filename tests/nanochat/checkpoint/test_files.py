@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from nanochat.checkpoint.files import (
     newest_complete,
     sweep,
 )
+from nanochat.checkpoint.peers import Peer
 from nanochat.checkpoint.saver import RetentionPolicy, Saver, prune
 from nanochat.checkpoint.weights import load_model, load_weights, read_weights
 from nanochat.checkpoint.write import Writer, save_checkpoint
@@ -42,6 +44,7 @@ from nanochat.model.architecture import (
     flags_to_meta,
 )
 from nanochat.model.gpt import build_model
+from nanochat.run.run_directory import process_start
 from nanochat.train.loss_scale import LossScale
 from nanochat.train.step import LoopState, StepResult
 
@@ -187,6 +190,29 @@ def test_a_failed_rank_is_known_at_once_whatever_it_failed_by(
     with pytest.raises(UserError, match=f"rank 1: {str(error) or type(error).__name__}"):
         part(tmp_path, 2, main)
     other.release()
+
+
+def test_a_rank_that_was_killed_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its part counts where it had written it."""
+    monkeypatch.setattr(write, "PARTS_TIMEOUT", 0.0)
+    here = Peer.here()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        living = Peer(here.machine, process.pid, process_start(process.pid))
+        peers = (here, living)
+        with pytest.raises(UserError, match="rank 1 has not written its part"):
+            part(tmp_path, 2, Writer(0, 2, "a", peers))
+        other = Writer(1, 2, "b", peers)
+        part(tmp_path, 3, other)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and nobody has asked yet
+        with pytest.raises(UserError, match="rank 1 has ended without writing its part"):
+            part(tmp_path, 2, Writer(0, 2, "a", peers))
+    with pytest.raises(UserError, match="rank 1 has ended without writing its part"):
+        part(tmp_path, 2, Writer(0, 2, "a", peers))
+    assert part(tmp_path, 3, Writer(0, 2, "b", peers)).ranks == 2
+    other.release()
+    with pytest.raises(UserError, match="has not written"):
+        part(tmp_path, 2, Writer(0, 2, "a", (here, replace(living, machine="another"))))
 
 
 def raising(error: Exception) -> Callable[..., None]:

@@ -1,5 +1,6 @@
 """CORE: upstream's results, what a batch computes, resuming an interrupted run, damaged bundles."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -22,6 +23,7 @@ from nanochat.evals.core import chunks, lowest
 from nanochat.evals.icl import Item, PromptBuilder, draw_examples
 from nanochat.evals.nanochat_lm import NanochatLM
 from nanochat.model.architecture import CLASSIC, ModelConfig
+from nanochat.run.activity import EVALUATING, Activity
 from nanochat.run.events import Event, read_events
 
 VOCAB = byte_tokenizer().vocab_size
@@ -242,6 +244,27 @@ def test_prompts_beyond_the_positions_are_cropped_and_counted(base: Path, tmp_pa
     assert [item["task"] for item in cropped] == ["t0"]
     assert all(np.isfinite(cropped[0]["losses"]))
     assert any("1 cropped" in e.data["text"] for e in events(base) if e.kind == "log")
+
+
+def test_several_processes_say_that_they_evaluate(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stop between two tasks only: a stop must not kill them meanwhile."""
+    says = tmp_path / "activity.json"
+    activity = Activity(says)
+    for processes, doing in ((1, ""), (2, EVALUATING)):
+        with activity.evaluating(processes):
+            assert json.loads(says.read_text())["doing"] == doing
+    activity.close()
+    told: list[int] = []
+
+    def evaluating(self: Activity, processes: int) -> contextlib.AbstractContextManager[None]:
+        told.append(processes)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(Activity, "evaluating", evaluating)
+    evaluate(base, "--eval=core", "--tasks=t1", "--max-per-task=4")
+    assert told == [1]
 
 
 def test_all_three_evaluations_in_one_run(base: Path) -> None:

@@ -1,15 +1,77 @@
 """Several processes on one machine: how they find each other, and what is left when they end."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from nanochat.run import launcher
+from nanochat.run.activity import SAVING, Activity
+
 pytestmark = pytest.mark.slow
+
+
+class Child:
+    """A process of a group. `ends` is its exit code, by itself; None when it must be killed."""
+
+    def __init__(self, ends: int | None, on_poll: Callable[[], None] = lambda: None) -> None:
+        self.returncode: int | None = None
+        self.ends, self.on_poll = ends, on_poll
+        self.signals: list[str] = []
+
+    def poll(self) -> int | None:
+        self.on_poll()
+        self.returncode = self.ends if self.returncode is None else self.returncode
+        return self.returncode
+
+    def terminate(self) -> None:
+        self.signals.append("terminate")
+
+    def kill(self) -> None:
+        self.signals.append("kill")
+        self.returncode = -signal.SIGKILL
+
+
+def wait_for(children: list[Child], activity: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(launcher, "GRACE_SECONDS", -1.0)
+    monkeypatch.setattr(launcher.time, "sleep", lambda seconds: None)
+    return launcher._wait(children, activity)  # type: ignore[arg-type]
+
+
+def test_a_failure_of_another_rank_than_the_first_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank 0 may wait for it without end."""
+    children = [Child(None), Child(7)]
+    assert wait_for(children, tmp_path / "none", monkeypatch) == 128 + signal.SIGKILL
+    assert children[0].signals == ["terminate", "kill"]
+
+
+def test_a_checkpoint_that_is_being_written_is_not_broken_off_by_another_ranks_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says = tmp_path / "activity"
+    activity, left = Activity(says), iter(range(20))
+    saving = contextlib.ExitStack()
+    saving.enter_context(activity.during(SAVING))
+
+    def goes_on() -> None:
+        if next(left, None) is None and main.ends is None:
+            assert main.signals == ["terminate"]
+            saving.close()
+            main.ends = 0
+
+    main = Child(None, goes_on)
+    assert wait_for([main, Child(7)], says, monkeypatch) == 7
+    assert main.signals == ["terminate"]
+    activity.close()
+
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.paths import Layout
 from nanochat.evals.chat import ChatEvaluator, GenerationConfig
 from nanochat.evals.records import RecordFile, accuracy
+from nanochat.run.activity import Activity
 from nanochat.run.events import read_events
 from nanochat.run.stage_run import main
 from nanochat.tasks.base import Conversation, Task, assistant, user
@@ -131,8 +133,11 @@ def test_a_later_attempt_evaluates_the_model_of_the_first(
     tag = tmp_path / "base_checkpoints" / "d2"
     shutil.copytree(base / "base_checkpoints" / "d2", tag)
     monkeypatch.setenv("NANOCHAT_RUN_DIR", str(tmp_path / "runs" / "run"))
+    told: list[int] = []
+    monkeypatch.setattr(Activity, "evaluating", lambda self, processes: nullcontext(told.append(processes)))
     options = ("-a=Arithmetic", "-x=6", "--max-new-tokens=2")
     assert chat_eval(tmp_path, *options) == 0
+    assert told == [1]  # several would say that they can only stop between two tasks
     first = events_of(tmp_path)[-1].data["results"]
     shutil.copytree(tag / "step_000030", tag / "step_000040")
     shutil.copytree(tag, tag.with_name("d9"))
