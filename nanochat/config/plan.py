@@ -20,6 +20,7 @@ from pathlib import Path
 
 from nanochat.common.errors import UserError, nearest
 from nanochat.common.fields import parse_toml
+from nanochat.common.files import regular_text
 from nanochat.common.paths import Layout, expanded
 from nanochat.config.options import Options, changed, from_mapping
 from nanochat.config.pass_env import check_names
@@ -86,7 +87,7 @@ def _read(name_or_path: str, layout: Layout) -> tuple[str, str]:
         known = [*builtin, *(item.stem for item in layout.plans.glob("*.toml"))]
         raise UserError(f"no plan is called '{name_or_path}'", nearest(name, known))
     try:
-        return source.read_text(encoding="utf-8"), str(source)
+        return regular_text(source), str(source)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UserError(f"cannot read the plan {source}: {reason}", nearest(name, builtin)) from error

@@ -23,6 +23,7 @@ import requests
 
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.fields import parse_json
+from nanochat.common.files import read_regular
 from nanochat.common.paths import atomic_write, fsync_dir, make_dir
 from nanochat.data.fetch_lock import fetch_lock
 
@@ -191,7 +192,7 @@ class Transfer:
     def _kept_origin(self) -> Origin | None:
         """What the part on disk belongs to, when it can be gone on with."""
         try:
-            kept = Origin(**parse_json(self.origin_file.read_bytes()))
+            kept = Origin(**parse_json(read_regular(self.origin_file)))
         except (OSError, ValueError, TypeError):
             return None
         usable = kept.url == self.url and kept.validator and self.part.is_file()

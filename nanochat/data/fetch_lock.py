@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.fields import parse_int
+from nanochat.common.files import read_regular
 from nanochat.common.text import sanitize
 
 STRANGER_SECONDS = 30.0
@@ -91,7 +92,7 @@ def _cannot_lock(path: Path, error: OSError) -> UserError:
 def _living_holder(path: Path) -> str:
     """The process that says in the file that it fetches; "" when none does, or it has ended."""
     try:
-        words = path.read_bytes()[:200].decode(errors="replace").split()
+        words = read_regular(path, 200).decode(errors="replace").split()
         number, host = parse_int(words[0]), words[1]
         if number < 1:
             return ""

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from nanochat.common.files import open_regular
 from nanochat.data.manifest import MANIFEST
 from nanochat.data.shards import ShardSet
 
@@ -19,9 +20,8 @@ def shards_fingerprint(shards: ShardSet) -> dict[str, Any]:
     paths = [*shards.train, shards.val]
     sizes = [path.stat().st_size for path in paths]
     build = ""
-    with contextlib.suppress(OSError):
-        if (shards.folder / MANIFEST).is_file():
-            build = hashlib.sha256((shards.folder / MANIFEST).read_bytes()).hexdigest()
+    with contextlib.suppress(OSError), open_regular(shards.folder / MANIFEST) as file:
+        build = hashlib.file_digest(file, "sha256").hexdigest()
     listed = [[path.name, size] for path, size in zip(paths, sizes, strict=True)]
     return {
         "name": shards.folder.name,

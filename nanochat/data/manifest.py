@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from nanochat.common.fields import json_object, text, whole
+from nanochat.common.files import open_regular, read_regular
 
 MANIFEST = "build.json"
 FORMAT = "nanochat-shards"
@@ -25,7 +26,7 @@ class BuiltShard:
 
 def footer_sha256(path: Path) -> str:
     """The sha256 of a parquet file's footer, which has no checksum of its own. Raises `OSError`."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL))
         tail = file.read()
@@ -48,7 +49,7 @@ def built_shard(path: Path) -> BuiltShard | None:
 
 @lru_cache(maxsize=16)
 def _read(path: Path, modified: int, size: int) -> Mapping[str, BuiltShard]:
-    content = json_object(path.read_bytes()) or {}
+    content = json_object(read_regular(path)) or {}
     listed = content.get("files")
     if content.get("format") != FORMAT or not isinstance(listed, dict):
         return {}

@@ -119,6 +119,8 @@ def open_parquet(path: Path) -> Iterator["pq.ParquetFile"]:
     import pyarrow.parquet as pq
 
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OSError("it is no regular file")
         file = pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error

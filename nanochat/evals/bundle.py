@@ -5,12 +5,14 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from nanochat.common.errors import UserError, nearest, one_line
+from nanochat.common.files import open_regular, regular_text
 from nanochat.common.paths import Layout
 
 BUNDLE_URL = "https://karpathy-public.s3.us-west-2.amazonaws.com/eval_bundle.zip"
@@ -84,12 +86,12 @@ def read_bundle(folder: Path, names: Sequence[str] = ()) -> list[CoreTask]:
             f"fetch it: nanochat data download --dataset {EVAL_BUNDLE}; or name its folder with --bundle",
         )
     try:
-        config = yaml.safe_load((folder / "core.yaml").read_text(encoding="utf-8"))
-        with (folder / "eval_meta_data.csv").open(encoding="utf-8", newline="") as file:
-            baselines = {row["Eval Task"]: float(row["Random baseline"]) for row in csv.DictReader(file)}
+        config = yaml.safe_load(regular_text(folder / "core.yaml"))
+        table = csv.DictReader(StringIO(regular_text(folder / "eval_meta_data.csv")))
+        baselines = {row["Eval Task"]: float(row["Random baseline"]) for row in table}
         tasks = [_task(folder, entry, baselines) for entry in config["icl_tasks"]]
     except OSError as error:
-        raise UserError(f"the CORE bundle lacks {error.filename}", _HINT) from error
+        raise _unreadable(error) from error
     except (
         yaml.YAMLError,
         KeyError,
@@ -125,15 +127,21 @@ def _task(folder: Path, entry: Mapping[str, Any], baselines: Mapping[str, float]
 def _read_rows(task: CoreTask) -> list[Row]:
     rows: list[Row] = []
     try:
-        with task.path.open(encoding="utf-8") as file:
+        with TextIOWrapper(open_regular(task.path), encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     rows.append(_check_row(task, _parsed(task, line, number), number))
     except OSError as error:
-        raise UserError(f"the CORE bundle lacks {task.path}", _HINT) from error
+        raise _unreadable(error) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{task.path} is not UTF-8 text: {one_line(str(error))[:200]}", _HINT) from error
     return rows
+
+
+def _unreadable(error: OSError) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"the CORE bundle lacks {error.filename}", _HINT)
+    return UserError(f"cannot read {error.filename} of the CORE bundle: {error.strerror}", _HINT)
 
 
 def _parsed(task: CoreTask, line: str, number: int) -> Any:

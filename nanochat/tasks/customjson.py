@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from nanochat.common.errors import UserError
+from nanochat.common.files import open_regular
 from nanochat.data.json_records import MAX_LINE, array_values, as_utf8, parse
 from nanochat.data.sources import Skips
 from nanochat.data.unpacked import BUFFER, Damaged, compression, unpacked
@@ -76,7 +77,7 @@ _EXAMPLE = '[{"role": "user", "content": …}, …]'
 
 def _values(path: Path) -> Iterator[tuple[str, object]]:
     """Each line's JSON value, or the array's, with where it is; an `Unreadable` for what is not JSON."""
-    raw: io.BufferedReader = io.BufferedReader(io.FileIO(path), BUFFER)
+    raw: io.BufferedReader = io.BufferedReader(open_regular(path).detach(), BUFFER)
     with closing(raw), closing(as_utf8(unpacked(raw, compression(path, raw)))) as stream:
         first = stream.peek(BUFFER).removeprefix(b"\xef\xbb\xbf").lstrip()
         if first.startswith(b"[") and not _is_conversation(first):

@@ -16,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.fields import parse_json
+from nanochat.common.files import read_regular
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.data.download import WAIT, Policy, RefusedByServer, Transfer, sha256_of, sleep
 from nanochat.data.fetch_lock import fetch_lock
@@ -183,7 +184,7 @@ class Hub:
             if error.status == 404 and self._root != HUB:
                 return None
             raise
-        listed: list[str] = parse_json((place / LISTING).read_bytes())
+        listed: list[str] = parse_json(read_regular(place / LISTING))
         return [self._through_mirror(url) for url in listed]
 
     @property
@@ -237,8 +238,8 @@ def _how_to_give(wanted: HubSet) -> str:
 
 def _check_listing(path: Path) -> None:
     try:
-        listed = parse_json(path.read_bytes())
-    except ValueError:
+        listed = parse_json(read_regular(path))
+    except (OSError, ValueError):
         listed = None
     if not isinstance(listed, list) or not listed or not all(isinstance(url, str) for url in listed):
         raise UserError(f"{path} is no list of addresses")
@@ -272,8 +273,8 @@ class _Stored:
 def _stored(place: Path) -> list[_Stored]:
     """The files a manifest names. Raises `UserError` when it is damaged."""
     try:
-        names = parse_json((place / MANIFEST).read_bytes())
-        known = parse_json((place / FILES).read_bytes()) if (place / FILES).is_file() else {}
+        names = parse_json(read_regular(place / MANIFEST))
+        known = parse_json(read_regular(place / FILES)) if (place / FILES).is_file() else {}
         found = [_Stored(place / Path(name).name, **known.get(name, {})) for name in names]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise _damaged(place, f"its lists of files cannot be read: {error}") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from nanochat.common.errors import UserError, nearest
 from nanochat.common.fields import parse_toml
+from nanochat.common.files import regular_text
 from nanochat.tasks.base import Conversation, Task, assistant, user
 from nanochat.tasks.registry import Request, TaskData, TaskSpec
 
@@ -38,7 +39,7 @@ class Identity:
 def read_identity(path: Path) -> Identity:
     """Reads a template. Raises `UserError` that names the mistake in it."""
     try:
-        data = parse_toml(path.read_text(encoding="utf-8"))
+        data = parse_toml(regular_text(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(f"cannot read the identity template {path}: {reason}", f"copy {SHIPPED}") from error

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from nanochat.common.errors import UserError
+from nanochat.common.files import regular_text
 from nanochat.data.shards import iter_documents, list_shards
 from nanochat.tasks.registry import TaskData
 
@@ -41,7 +42,7 @@ def find_words(data: TaskData) -> list[str]:
 def read_words(path: Path) -> list[str]:
     """The words of a list, one a line. Raises `UserError` that names the first bad line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = regular_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(f"cannot read the word list {path}: {reason}", "a word a line") from error
