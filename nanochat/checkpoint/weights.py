@@ -20,7 +20,7 @@ from nanochat.model.gpt import GPT, build_model
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 _COMPILED = "_orig_mod."
-_LAYER = re.compile(r"transformer\.h\.(\d+)\.")
+_LAYER = re.compile(r"transformer\.h\.([0-9]{1,6})\.")
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
 
 

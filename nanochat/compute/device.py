@@ -12,10 +12,12 @@ from datetime import timedelta
 
 import torch
 
+from nanochat.common.environment import env_number
 from nanochat.common.errors import UserError, one_line
 from nanochat.compute.gpus import find_gpu
 from nanochat.compute.ranks import Ranks
-from nanochat.compute.rendezvous import RENDEZVOUS
+from nanochat.compute.rendezvous import RENDEZVOUS, world_size
+from nanochat.compute.rendezvous import rank as own_rank
 
 GROUP_TIMEOUT = timedelta(minutes=30)
 """How long a process waits for another: rank 0 alone samples and writes checkpoints' metadata."""
@@ -106,12 +108,12 @@ def join_group(device_type: str) -> tuple[int, int]:
 
     nccl on GPUs, one a process, else gloo. They meet through the file that `nanochat.run.launcher` gives,
     or as torchrun's variables say. Raises `UserError` when there are fewer GPUs than processes here, or the
-    others cannot be reached.
+    others cannot be reached, or a variable is no number.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world, rank = world_size(), own_rank()
     if world == 1:
         return 0, 1
-    rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    local = env_number("LOCAL_RANK", 0)
     cuda = device_type == "cuda" or (not device_type and torch.cuda.is_available())
     if cuda:
         if local >= torch.cuda.device_count():

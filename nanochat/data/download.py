@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import requests
 
 from nanochat.common.errors import Exit, UserError, one_line
-from nanochat.common.fields import parse_json
+from nanochat.common.fields import json_object, parse_int, whole
 from nanochat.common.files import read_regular
 from nanochat.common.paths import atomic_write, fsync_dir, make_dir
 from nanochat.data.fetch_lock import fetch_lock
@@ -192,8 +192,8 @@ class Transfer:
     def _kept_origin(self) -> Origin | None:
         """What the part on disk belongs to, when it can be gone on with."""
         try:
-            kept = Origin(**parse_json(read_regular(self.origin_file)))
-        except (OSError, ValueError, TypeError):
+            kept = _read_origin(read_regular(self.origin_file))
+        except (OSError, ValueError):
             return None
         usable = kept.url == self.url and kept.validator and self.part.is_file()
         return kept if usable else None
@@ -297,7 +297,25 @@ def _origin_of(url: str, answer: requests.Response) -> Origin:
     length = answer.headers.get("Content-Length", "")
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         raise _Transient("the server compressed the answer unasked")
-    return Origin(url, strong or dated, int(length) if length.isdigit() else -1, _announced_sha256(answer))
+    return Origin(url, strong or dated, _size(length), _announced_sha256(answer))
+
+
+def _read_origin(raw: bytes) -> Origin:
+    """What a file beside a part says it is a part of. Raises ValueError for what is no such file."""
+    found = json_object(raw) or {}
+    url, validator, sha256 = (found.get(name) for name in ("url", "validator", "sha256"))
+    size = whole(found.get("size"), -1)
+    if not (isinstance(url, str) and isinstance(validator, str) and isinstance(sha256, str)) or size is None:
+        raise ValueError("it is not of a download")
+    return Origin(url, validator, size, sha256)
+
+
+def _size(said: str) -> int:
+    """A number of bytes as HTTP spells it; -1 for anything else."""
+    try:
+        return parse_int(said) if said.isascii() and said.isdigit() else -1
+    except ValueError:  # more than 64 bits
+        return -1
 
 
 def _same_etag(answer: requests.Response, kept: Origin) -> bool:
@@ -318,9 +336,7 @@ def _announced_sha256(answer: requests.Response) -> str:
 def _content_range(answer: requests.Response) -> tuple[int, int]:
     """`(start, total)` of `Content-Range: bytes start-end/total`; -1 for what is not given."""
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
-    if not match:
-        return -1, -1
-    return int(match[1]), -1 if match[2] == "*" else int(match[2])
+    return (_size(match[1]), _size(match[2])) if match else (-1, -1)
 
 
 def sha256_of(path: Path, between: Callable[[], None] = lambda: None) -> str:

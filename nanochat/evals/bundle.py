@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from nanochat.common.errors import UserError, nearest, one_line
+from nanochat.common.fields import whole
 from nanochat.common.files import open_regular, regular_text
 from nanochat.common.paths import Layout
 
@@ -21,6 +22,8 @@ EVAL_BUNDLE = "eval-bundle"
 """Its name in `nanochat data download --dataset`."""
 SHUFFLE_SEED = 1337
 """Upstream nanochat's: with another seed `--max-per-task` would choose other rows."""
+MOST_SHOTS = 1000
+"""Examples before a question; the published tasks have at most 10."""
 
 Row = Mapping[str, Any]
 
@@ -88,7 +91,7 @@ def read_bundle(folder: Path, names: Sequence[str] = ()) -> list[CoreTask]:
     try:
         config = yaml.safe_load(regular_text(folder / "core.yaml"))
         table = csv.DictReader(StringIO(regular_text(folder / "eval_meta_data.csv")))
-        baselines = {row["Eval Task"]: float(row["Random baseline"]) for row in table}
+        baselines = {row["Eval Task"]: _percent(row["Random baseline"]) for row in table}
         tasks = [_task(folder, entry, baselines) for entry in config["icl_tasks"]]
     except OSError as error:
         raise _unreadable(error) from error
@@ -111,17 +114,35 @@ def read_bundle(folder: Path, names: Sequence[str] = ()) -> list[CoreTask]:
 
 
 def _task(folder: Path, entry: Mapping[str, Any], baselines: Mapping[str, float]) -> CoreTask:
-    label, kind = str(entry["label"]), str(entry["icl_task_type"])
+    label, kind, uri = (_word(entry[name]) for name in ("label", "icl_task_type", "dataset_uri"))
+    shots = whole(entry["num_fewshot"][0], 0, MOST_SHOTS)
+    if shots is None:
+        raise ValueError(f"num_fewshot of task {label} is no number of examples")
     if kind not in FIELDS:
         raise ValueError(f"task {label} is of an unknown type {kind}")
     return CoreTask(
         label=label,
         kind=kind,
-        path=folder / "eval_data" / str(entry["dataset_uri"]),
-        shots=int(entry["num_fewshot"][0]),
-        delimiter=str(entry.get("continuation_delimiter", " ")),
+        path=folder / "eval_data" / uri,
+        shots=shots,
+        delimiter=_word(entry.get("continuation_delimiter", " ")),
         baseline=0.01 * baselines[label],
     )
+
+
+def _word(value: object) -> str:
+    """A text of a task's entry. Raises ValueError for anything else."""
+    if not isinstance(value, str):
+        raise ValueError("the entry of a task holds something other than text")
+    return value
+
+
+def _percent(text: str) -> float:
+    """A random baseline, below 100 %: else no accuracy could be centered on it."""
+    value = float(text)
+    if not 0 <= value < 100:
+        raise ValueError(f"a random baseline of {value:g} %")
+    return value
 
 
 def _read_rows(task: CoreTask) -> list[Row]:

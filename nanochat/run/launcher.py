@@ -19,9 +19,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from nanochat.common.environment import env_number
 from nanochat.common.errors import Exit
 from nanochat.common.streams import on_stop_signals
-from nanochat.compute.rendezvous import RENDEZVOUS
+from nanochat.compute.rendezvous import RENDEZVOUS, world_size
 from nanochat.run.activity import LAUNCHER_FILE, SAVING
 
 PARENT = "NANOCHAT_LAUNCHER_PID"
@@ -34,16 +35,16 @@ GRACE_SECONDS = 60.0
 
 def inside_group() -> bool:
     """Whether this process was started as one of several, by us or by torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return world_size() > 1
 
 
 def follow_launcher() -> None:
     """Ends this process when the one that launched it is killed (Linux), so that none is left behind."""
-    parent = os.environ.get(PARENT)
-    if parent is None or sys.platform != "linux":
+    parent = env_number(PARENT, 0)
+    if not parent or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it died before the call above
+    if os.getppid() != parent:  # it died before the call above
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -15,10 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from nanochat.common.environment import env_number
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import Layout, make_dir, make_run_dir
 from nanochat.common.streams import ensure_streams, on_stop_signals, say
 from nanochat.compute.peer_errors import is_lost_connection, leave_error, peer_error
+from nanochat.compute.rendezvous import rank
 from nanochat.config.command_parser import Parser, collect, command_parser, parse
 from nanochat.config.options import Options
 from nanochat.config.stages import StageSpec, stage_spec
@@ -44,7 +46,10 @@ class StageStopped(Exception):  # noqa: N818 - not an error
 
 def is_main_process() -> bool:
     """True in the one process of a torchrun group that writes events and files."""
-    return os.environ.get("RANK", "0") == "0"
+    try:
+        return rank() == 0
+    except UserError:  # which every stage says before it begins
+        return True
 
 
 def _activity_files(run_directory: Path | None) -> list[Path]:
@@ -193,13 +198,14 @@ def run_stage(spec: StageSpec, argv: Sequence[str] | None, prog: str = "") -> in
     ensure_streams()
     try:
         options, layout, run_dir = _parse(spec, argv, prog)
+        follow_launcher()
+        grouped = inside_group()
     except UserError as error:
         if is_main_process():
             say(f"{spec.name}: error: {error}", sys.stderr)
         return error.exit_code
-    follow_launcher()
     processes = int(getattr(options, "nproc", 1))
-    if processes > 1 and not inside_group():
+    if processes > 1 and not grouped:
         return launch(spec.module, sys.argv[1:] if argv is None else argv, processes)
     try:
         return _run_here(spec, options, layout, run_dir)
@@ -237,7 +243,7 @@ def _run_here(spec: StageSpec, options: Options, layout: Layout, given: str) -> 
         return _execute(spec, options, StageRun(layout, None, spec.name, options, 1)).exit_code
     if not given:
         return _run_standalone(spec, options, layout)
-    attempt = int(os.environ.get("NANOCHAT_ATTEMPT", "1"))
+    attempt = env_number("NANOCHAT_ATTEMPT", 1, low=1)
     with contextlib.closing(StageRun(layout, make_dir(Path(given)), spec.name, options, attempt)) as run:
         outcome = _execute(spec, options, run)
         run.settle(END_PATIENCE)

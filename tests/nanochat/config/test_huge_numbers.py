@@ -13,6 +13,7 @@ from nanochat.config.options import from_mapping
 from nanochat.config.plan import parse_plan
 from nanochat.config.stages import stage_spec
 from nanochat.evals.records import RecordFile
+from nanochat.run.stage_run import main as run_stage
 from nanochat.tasks.identity import read_identity
 from nanochat.tasks.mixture import parse_part
 from remote.fleet.answers import probe_of
@@ -61,6 +62,24 @@ READERS: dict[str, Callable[[str, Path], object]] = {
         hosts, '{"hosts": [{"name": "a", "kind": "ssh", "address": "h", "price_per_hour": NUMBER}]}'
     ),
 }
+
+
+@pytest.mark.parametrize(
+    "name", ["WORLD_SIZE", "RANK", "LOCAL_RANK", "NANOCHAT_ATTEMPT", "NANOCHAT_LAUNCHER_PID"]
+)
+@pytest.mark.parametrize("said", ["x", "-1", "²", "9" * 5_000])
+def test_a_variable_that_is_no_number_is_one_line(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NANOCHAT_RUN_DIR", str(tmp_path / "run"))
+    if name.endswith("RANK"):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv(name, said)
+    assert run_stage("base_loss", [f"--base-dir={tmp_path}", "--device-type=cpu"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{name}='{said[:40]}' in the environment is not a whole number" in error
 
 
 @pytest.mark.parametrize("reader", READERS)

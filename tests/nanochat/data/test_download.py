@@ -18,10 +18,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import requests
 from fileserver import FileServer, Misbehaviour, serving
 from training_data import runs_of
 
 from nanochat.common.errors import UserError
+from nanochat.data import download as download_module
 from nanochat.data import fetch_lock as fetch_lock_module
 from nanochat.data.download import CHUNK, Policy, Stopped, Transfer
 from nanochat.data.fetch_lock import fetch_lock
@@ -217,6 +219,27 @@ def test_two_at_once_fetch_a_file_once(server: FileServer, tmp_path: Path) -> No
     assert sorted(outcomes) == [False, False, True]
     assert len(server.requests) == 1
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("said", ["9" * 5_000, "²", "-5", "1e3", "x", ""])
+def test_a_size_that_is_no_number_is_unknown(said: str) -> None:
+    answer = requests.Response()
+    answer.headers["Content-Length"] = said
+    assert download_module._origin_of("http://h/file", answer).size == -1
+    answer.headers["Content-Range"] = f"bytes {said}-7/{said}"
+    assert download_module._content_range(answer) == (-1, -1)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", '{"url": 1}', '{"url": "ADDRESS", "validator": "x", "size": "7", "sha256": ""}', "{"]
+)
+def test_a_damaged_file_beside_a_part_starts_the_part_anew(
+    server: FileServer, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / ".file.part").write_bytes(b"half")
+    (tmp_path / ".file.part.json").write_text(content.replace("ADDRESS", f"{server.address}/file"))
+    assert transfer(server, tmp_path).run() is True
+    assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def stopped() -> None:

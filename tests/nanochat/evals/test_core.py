@@ -32,6 +32,14 @@ OLD = ModelConfig(64, VOCAB, 2, 2, 1, 32, "L", CLASSIC)
 KINDS = ("multiple_choice", "schema", "language_modeling")
 
 
+TASK = """icl_tasks:
+- label: t0
+  icl_task_type: multiple_choice
+  dataset_uri: world/t0.jsonl
+  num_fewshot: [0]
+"""
+
+
 def words(rng: random.Random, count: int) -> str:
     return " ".join(rng.choices(WORDS, k=count))
 
@@ -344,6 +352,10 @@ def test_what_cannot_be_evaluated_ends_in_one_line(
         ("eval_data/world/t1.jsonl", None, "the CORE bundle lacks"),
         ("core.yaml", "icl_tasks: [", "is damaged: "),
         ("eval_meta_data.csv", "Eval Task,Random baseline\nt0,25\n", "is damaged: KeyError: 't1'"),
+        ("eval_meta_data.csv", "Eval Task,Random baseline\nt0,100\n", "a random baseline of 100 %"),
+        ("eval_meta_data.csv", "Eval Task,Random baseline\nt0,nan\n", "a random baseline of nan %"),
+        ("core.yaml", TASK.replace("[0]", "[-1]"), "num_fewshot of task t0 is no number of examples"),
+        ("core.yaml", TASK.replace("label: t0", "label: [t0]"), "something other than text"),
     ],
 )
 def test_a_damaged_bundle_is_named(

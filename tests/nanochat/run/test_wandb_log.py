@@ -94,6 +94,7 @@ def test_nothing_is_logged_there_unless_asked_for(base: Path):
 
 @pytest.mark.parametrize(("rank", "begun"), [("0", 1), ("1", 0)])
 def test_only_the_first_rank_talks(base: Path, monkeypatch: pytest.MonkeyPatch, rank: str, begun: int):
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("CALLS", str(base / "calls"))
     monkeypatch.syspath_prepend(str(base / "packages"))
