@@ -317,6 +317,23 @@ def _opens_text(call: ast.Call, words: Mapping[str | None, ast.expr], owner: str
     return not all("b" in str(part) for part in said if str(part).strip("0123456789"))
 
 
+OWN_JSON = {
+    "common/fields.py", "run/events.py", "serve/chat_log.py", "serve/api/errors.py",
+    "commands/tensorboard.py", "commands/tasks.py",
+}  # fmt: skip
+"""Files that spell JSON in UTF-8 themselves: `json_text`, and those that clean what is in it."""
+
+
+def test_documents_are_spelled_by_the_one_function_that_any_name_goes_through() -> None:
+    """A file name of another encoding in a document would cost what the document describes."""
+    found = {
+        str(path.relative_to(ROOT / "nanochat"))
+        for path in sources("nanochat")
+        if "ensure_ascii=False" in path.read_text(encoding="utf-8")
+    }
+    assert "common/fields.py" in found <= OWN_JSON
+
+
 def product_files() -> list[Path]:
     folders = (*ROOMS, "bench", ".make")
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]

@@ -5,13 +5,13 @@ A checkpoint is saved before its model is evaluated, so that nothing an evaluati
 `val_bpb`.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from nanochat.checkpoint.files import META, Checkpoint
+from nanochat.common.fields import json_text
 from nanochat.common.paths import atomic_write
 from nanochat.run.events import finite
 
@@ -38,7 +38,7 @@ def add_figures(checkpoint: Checkpoint, figures: Mapping[str, Any]) -> Checkpoin
     Raises `UserError` when it cannot be written; the metadata is then as it was.
     """
     meta = with_figures(checkpoint.meta, figures)
-    atomic_write(checkpoint.path / META, json.dumps(meta, ensure_ascii=False, indent=1))
+    atomic_write(checkpoint.path / META, json_text(meta))
     return replace(checkpoint, meta=meta)
 
 

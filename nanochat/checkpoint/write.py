@@ -6,7 +6,6 @@ not.
 """
 
 import contextlib
-import json
 import os
 import shutil
 import stat
@@ -26,6 +25,7 @@ from nanochat.checkpoint.peers import Peer, has_ended
 from nanochat.checkpoint.tags import step_folder
 from nanochat.common.atomic_folder import FolderLock, commit, new_token, temp_folder
 from nanochat.common.errors import Exit, UserError, one_line
+from nanochat.common.fields import json_text
 from nanochat.common.paths import make_dir
 from nanochat.run.first_attempt import NOTHING
 
@@ -139,7 +139,7 @@ def _write_file(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     with path.open("w", encoding="utf-8") as file:
-        json.dump(content, file, ensure_ascii=False, indent=1)
+        file.write(json_text(content))
         file.flush()
         os.fsync(file.fileno())
 

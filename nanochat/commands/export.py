@@ -1,6 +1,5 @@
 """`nanochat export`: a classic model as a folder that Hugging Face transformers loads."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from nanochat.common.atomic_folder import AtomicFolder
 from nanochat.common.errors import Exit, UserError, one_line
-from nanochat.common.text import size_bytes
+from nanochat.common.fields import json_text
+from nanochat.common.text import size_bytes, valid_text
 from nanochat.config.command_parser import Parser, command_parser, parse_options
 from nanochat.config.eval_options import CheckpointOptions
 from nanochat.config.options import option
@@ -95,7 +95,7 @@ def export(
     check_expressible(opened.model.config, opened.checkpoint.path)
     check_target(out, force)
     texts = {
-        name: json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+        name: json_text(content, indent=2) + "\n"
         for name, content in hf_documents(opened, dtype, chat=source != "base").items()
     }
     texts[CARD] = model_card(opened, source)
@@ -103,7 +103,7 @@ def export(
         with AtomicFolder(out, FILES.__contains__, overwrite=force) as new:
             write_weights(opened.model, new.content / WEIGHTS, dtype)
             for name, text in texts.items():
-                (new.content / name).write_text(text, encoding="utf-8")
+                (new.content / name).write_text(valid_text(text), encoding="utf-8")
             for path in new.content.iterdir():
                 path.chmod(0o644)  # safetensors makes files that only their owner can read
             new.commit()

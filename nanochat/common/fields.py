@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from nanochat.common.text import sanitize
+from nanochat.common.text import sanitize, valid_text
 
 INT64 = 1 << 63
 LATEST = 1e11
@@ -126,6 +126,15 @@ def json_int(digits: str) -> int | float:
     if len(digits) <= DIGITS + 1 and -INT64 <= (number := int(digits)) < INT64:
         return number
     return float(digits)
+
+
+def json_text(value: object, indent: int | None = 1) -> str:
+    """A JSON document that UTF-8 can hold.
+
+    Half a letter, as in a file name of another encoding, becomes U+FFFD: a strange name in a document must
+    not cost what it describes.
+    """
+    return valid_text(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 _BOM = b"\xef\xbb\xbf"

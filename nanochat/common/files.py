@@ -23,6 +23,15 @@ def open_regular(path: Path) -> BufferedReader:
         raise
 
 
+def is_utf_8(path: Path) -> bool:
+    """Whether the path can be spelled in UTF-8. Arrow takes no other by name, only as an open file."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_regular(path: Path, most: int = MOST_BYTES) -> bytes:
     """The content of a regular file of at most `most` bytes. Raises `OSError` for anything else."""
     with open_regular(path) as file:

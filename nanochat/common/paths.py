@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanochat.common.errors import Exit, UserError
+from nanochat.common.text import valid_text
 
 CHECKPOINT_FOLDERS = {
     "base": "base_checkpoints",
@@ -156,7 +157,8 @@ def make_run_dir(path: Path) -> Path:
 def atomic_write(path: Path, content: bytes | str, mode: int = 0o644) -> None:
     """Writes `content` to `path` atomically: temporary file beside it, fsync, rename, fsync of the folder.
 
-    Raises `UserError` (exit 1) when the disk is full or the folder cannot be written.
+    Of a text, what UTF-8 cannot hold becomes U+FFFD. Raises `UserError` (exit 1) when the disk is full or the
+    folder cannot be written.
     """
     atomic_write_all({path: content}, mode)
 
@@ -167,7 +169,7 @@ def atomic_write_all(files: Mapping[Path, bytes | str], mode: int = 0o644) -> No
     path = Path()
     try:
         for path, content in files.items():
-            raw = content.encode() if isinstance(content, str) else content
+            raw = valid_text(content).encode() if isinstance(content, str) else content
             descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
             temps[path] = Path(name)
             with os.fdopen(descriptor, "wb") as file:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanochat.common.errors import UserError
+from nanochat.common.files import is_utf_8
 from nanochat.data.manifest import BuiltShard, footer_sha256
 from nanochat.data.shards import TEXT_COLUMN, shard_name
 
@@ -176,8 +177,9 @@ class ShardWriter:
         self._rows: list[bytes] = []
         self._row_chars = 0
         self._schema = pa.schema([pa.field(TEXT_COLUMN, pa.string())])
+        self._file = None if is_utf_8(path) else path.open("wb")
         self._writer = pq.ParquetWriter(
-            path,
+            self._file or path,
             self._schema,
             compression="zstd",
             compression_level=ZSTD_LEVEL,
@@ -208,6 +210,8 @@ class ShardWriter:
         if self._rows:
             self._write_row_group()
         self._writer.close()
+        if self._file is not None:
+            self._file.close()
 
     def built(self) -> BuiltShard:
         """What was written, once it is closed."""

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from nanochat.common.errors import UserError
+from nanochat.common.files import is_utf_8, open_regular
 from nanochat.data.html_worker import MAX_PAGE, PageTexts
 from nanochat.data.json_records import as_utf8, may_be_json, read_array, read_lines, records_shape
 from nanochat.data.shards import MAX_ROW_GROUP, RowGroupTooLarge, check_text_column, row_group_values
@@ -214,7 +215,8 @@ class Extractor:
 
         size = path.stat().st_size
         try:
-            with pq.ParquetFile(path, pre_buffer=False, buffer_size=BLOCK) as file:
+            source = path if is_utf_8(path) else open_regular(path)
+            with pq.ParquetFile(source, pre_buffer=False, buffer_size=BLOCK) as file:
                 try:
                     check_text_column(path, file.schema_arrow, self.text_key)
                 except UserError as error:

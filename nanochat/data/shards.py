@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError, one_line
+from nanochat.common.files import is_utf_8, open_regular
 from nanochat.data.manifest import BuiltShard, built_shard, footer_sha256
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def open_parquet(path: Path) -> Iterator["pq.ParquetFile"]:
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise OSError("it is no regular file")
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        source = path if is_utf_8(path) else open_regular(path)
+        file = pq.ParquetFile(source, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     with file:

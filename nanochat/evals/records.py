@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.common.errors import UserError
+from nanochat.common.fields import json_text
 from nanochat.common.paths import atomic_write, make_dir
-from nanochat.common.text import valid_text
 from nanochat.compute.ranks import Ranks
 
 Record = dict[str, Any]
@@ -143,7 +143,7 @@ def items_file(name: str, rank: int | str = 0) -> str:
 
 def as_lines(records: Sequence[Record]) -> str:
     """Records as JSON lines."""
-    return "".join(valid_text(json.dumps(record, ensure_ascii=False)) + "\n" for record in records)
+    return "".join(json_text(record, None) + "\n" for record in records)
 
 
 def gather(own: list[Record], ranks: Ranks) -> list[Record]:

@@ -5,7 +5,6 @@ same form, so that screens and tables see no difference.
 """
 
 import contextlib
-import json
 import os
 import secrets
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 
 from nanochat import __version__
 from nanochat.common.errors import UserError
+from nanochat.common.fields import json_text
 from nanochat.common.paths import atomic_write
 from nanochat.config.options import Options, changed
 
@@ -59,8 +59,16 @@ def describe(run_id: str, stage: str, options: Options) -> dict[str, Any]:
         "env": sorted(name for name in os.environ if name.startswith(ENV_PREFIXES)),
         "created_at": time.time(),
         "plan": None,
-        "cwd": str(Path.cwd()),
+        "cwd": working_directory(),
     }
+
+
+def working_directory() -> str:
+    """Where this process was started; "" when that folder is gone."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
 
 
 def code_sha() -> str:
@@ -147,7 +155,7 @@ class StandaloneState:
 
     def _overwrite(self) -> bool:
         """Writes over the file in place: a full disk takes it, as its blocks are there already."""
-        raw = (json.dumps(self.fields, ensure_ascii=False) + "\n").encode()
+        raw = f"{json_text(self.fields, None)}\n".encode()
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
         except OSError:
@@ -184,4 +192,4 @@ def boot_id() -> str:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    atomic_write(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    atomic_write(path, json_text(content) + "\n")

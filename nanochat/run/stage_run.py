@@ -347,7 +347,7 @@ def _keep_traceback(run: StageRun) -> None:
         sys.stderr.write(trace)
     if run.path is not None:
         with contextlib.suppress(OSError):
-            (run.path / f"traceback-{run.attempt}.txt").write_text(trace, encoding="utf-8")
+            (run.path / f"traceback-{run.attempt}.txt").write_text(trace, encoding="utf-8", errors="replace")
 
 
 def _handle_signals(run: StageRun) -> None:

@@ -1,6 +1,5 @@
 """Packs files, folders or the demo corpus into shards: read and sort, write, rename."""
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from nanochat.common.atomic_folder import AtomicFolder
 from nanochat.common.errors import UserError
+from nanochat.common.fields import json_text
 from nanochat.config.data_options import DataBuildOptions
 from nanochat.data.corpus import BucketSort, CorpusSummary, write_shards
 from nanochat.data.demo_corpus import demo_texts, source_files
@@ -173,7 +173,7 @@ def _manifest(options: DataBuildOptions, summary: CorpusSummary, skips: Skips) -
         "val_chars": summary.val_chars,
         "skipped": dict(sorted(skips.counts.items())),
     }
-    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    return json_text(content) + "\n"
 
 
 def _report(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.common.errors import UserError, one_line
-from nanochat.common.fields import parse_json
+from nanochat.common.fields import json_text, parse_json
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.tokenizer.round_trip import check_pattern
 from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
@@ -115,8 +115,7 @@ def encode(vocabulary: Vocabulary) -> dict[str, bytes]:
     counts = vocabulary.token_bytes
     if counts is not None and list(counts) != raw_token_bytes(vocabulary.ranks):
         meta["token_bytes"] = list(counts)
-    text = json.dumps(meta, ensure_ascii=False, indent=1) + "\n"
-    return {name: ranks, META_FILE: text.encode()}
+    return {name: ranks, META_FILE: f"{json_text(meta)}\n".encode()}
 
 
 def save(vocabulary: Vocabulary, folder: Path, keep: bool = False) -> None:

@@ -99,6 +99,25 @@ def test_a_stage_broken_off_by_a_second_ctrl_c_has_failed(layout: Layout, signal
     assert (state["status"], state["reason"], state["exit_code"]) == ("failed", "interrupted", 130)
 
 
+def test_a_name_that_is_no_utf_8_ends_no_stage(
+    layout: Layout, signals_kept: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a working directory that is gone."""
+    strange = os.fsdecode(b"caf\xe9")
+    spec = FakeStage("fake", "data_options.TokTrainOptions", "of a test", "text", succeed)
+    for name, written in ((strange, str(tmp_path / "caf\ufffd")), ("gone", "")):
+        folder = tmp_path / name
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        if not written:
+            folder.rmdir()
+        assert run_stage(spec, [f"--data-dir={strange}", f"--base-dir={tmp_path / name}-base"]) == 0
+        (run,) = (tmp_path / f"{name}-base" / "runs").iterdir()
+        asked = json.loads((run / "run.json").read_bytes())
+        assert (asked["cwd"], asked["options"]["data_dir"]) == (written, "caf\ufffd")
+        assert json.loads((run / "state.json").read_bytes())["status"] == "succeeded"
+
+
 def test_the_exit_code_is_that_of_the_process(layout: Layout):
     words = [sys.executable, "-m", "nanochat.stages.tok_train", "--data-dir", "nowhere"]
     done = subprocess.run(words, capture_output=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)})
