@@ -318,8 +318,8 @@ def _opens_text(call: ast.Call, words: Mapping[str | None, ast.expr], owner: str
 
 
 OWN_JSON = {
-    "common/fields.py", "run/events.py", "serve/chat_log.py", "serve/api/errors.py",
-    "commands/tensorboard.py", "commands/tasks.py",
+    "common/fields.py", "run/events.py", "serve/api/errors.py",
+    "commands/tensorboard.py",
 }  # fmt: skip
 """Files that spell JSON in UTF-8 themselves: `json_text`, and those that clean what is in it."""
 

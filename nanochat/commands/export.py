@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nanochat.common.atomic_folder import AtomicFolder
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.fields import json_text
-from nanochat.common.text import size_bytes, valid_text
+from nanochat.common.text import sanitize, size_bytes, valid_text
 from nanochat.config.command_parser import Parser, command_parser, parse_options
 from nanochat.config.eval_options import CheckpointOptions
 from nanochat.config.options import option
@@ -75,9 +75,8 @@ def main(argv: Sequence[str]) -> int:
     )
     export(opened, out, source=options.source, dtype=options.dtype, force=options.force)
     size = sum((out / name).stat().st_size for name in FILES)
-    print(
-        f"{options.source} {opened.checkpoint.path.parent.name}, step {opened.checkpoint.step}: wrote {out}"
-    )
+    name = f"{options.source} {opened.checkpoint.path.parent.name}"
+    print(sanitize(f"{name}, step {opened.checkpoint.step}: wrote {out}"))
     print(f"{len(FILES)} files, {size_bytes(size)}; in transformers: AutoModelForCausalLM.from_pretrained")
     return Exit.OK
 

@@ -113,7 +113,7 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps(dataclasses.asdict(found)))
     else:
         config, checkpoint = opened.model.config, opened.checkpoint
-        what = f"{options.source} {checkpoint.path.parent.name}, step {checkpoint.step}"
+        what = sanitize(f"{options.source} {checkpoint.path.parent.name}, step {checkpoint.step}")
         shape = f"{config.n_layer} layers, width {config.n_embd}, context {config.sequence_len}"
         print("\n".join([f"{'model':<{_LABEL}}{what}: {shape}", *table(found, opened.tokenizer)]))
     return Exit.OK

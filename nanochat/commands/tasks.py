@@ -1,12 +1,13 @@
 """`nanochat tasks`: list the tasks, show their conversations, fetch their data."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
+from nanochat.common.fields import safe_json
+from nanochat.common.text import clean_text, sanitize
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
         folder=options.task_data,
         mirror=options.mirror,
         offline=options.offline,
-        note=lambda text: print(text, file=sys.stderr),
+        note=lambda text: print(sanitize(text), file=sys.stderr),
         words=options.words,
         corpus=options.data,
         identity=options.identity,
@@ -102,14 +103,14 @@ def _show(options: argparse.Namespace, data: "TaskData") -> int:
     task = make_task(options.name, data, options.split, start=options.start, stop=options.start + options.n)
     for index, conversation in zip(task.indices(), task, strict=True):
         if options.json:
-            print(json.dumps(conversation, ensure_ascii=False))
+            print(safe_json(conversation))
         else:
             print(f"-- {index}\n{transcript(conversation)}")
     return Exit.OK
 
 
 def transcript(conversation: "Conversation") -> str:
-    """A conversation as text: tool calls as `<<expression=result>>`, control characters replaced."""
+    """A conversation as text: tool calls as `<<expression=result>>`, control characters shown."""
     lines = []
     for message in conversation["messages"]:
         content = message["content"]
@@ -117,5 +118,4 @@ def transcript(conversation: "Conversation") -> str:
             forms = {"text": "{}", "python": "<<{}", "python_output": "={}>>"}
             content = "".join(forms[part["type"]].format(part["text"]) for part in content)
         lines.append(f"{message['role']}: {content}")
-    text = "\n".join(lines)
-    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
+    return clean_text("\n".join(lines))

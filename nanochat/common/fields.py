@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from nanochat.common.text import sanitize, valid_text
+from nanochat.common.text import UNSAFE, sanitize, valid_text
 
 INT64 = 1 << 63
 LATEST = 1e11
@@ -135,6 +135,19 @@ def json_text(value: object, indent: int | None = 1) -> str:
     not cost what it describes.
     """
     return valid_text(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def safe_json(value: object, indent: int | None = None) -> str:
+    """A JSON document that is readable in every script and harmless on a terminal: what that would act on, or
+    hide, is escaped."""
+    return UNSAFE.sub(
+        lambda match: match[0] if match[0] == "\n" else _escape(match[0]),
+        json.dumps(value, ensure_ascii=False, indent=indent),
+    )
+
+
+def _escape(letter: str) -> str:
+    return json.dumps(letter)[1:-1] if ord(letter) != 0x7F else "\\u007f"
 
 
 _BOM = b"\xef\xbb\xbf"

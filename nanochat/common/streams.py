@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
+from nanochat.common.text import clean_text
+
 _GONE = (errno.EPIPE, errno.EIO)
 
 
@@ -39,11 +41,12 @@ def ensure_streams() -> None:
 def say(text: str, stream: TextIO) -> bool:
     """Prints a line at once. False when nobody reads any more: the pipe or the terminal was closed.
 
+    What a terminal would act on is shown instead: a model may have written the text, or a file's name it.
     Anything printed to such a stream from then on is discarded. A line that a full disk does not take is
     dropped: the event log has it.
     """
     try:
-        stream.write(f"{text}\n")  # in one piece: ranks print to one pipe, unbuffered
+        stream.write(f"{clean_text(text)}\n")  # in one piece: ranks print to one pipe, unbuffered
         stream.flush()
     except OSError as error:
         if error.errno not in _GONE or _is_file(stream):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from nanochat.common.text import duration
+from nanochat.common.text import duration, sanitize
 from nanochat.run.events import JSON
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Progress:
 
     def __init__(self, run: "StageRun", label: str, *, low: float = 0.0, high: float = 1.0) -> None:
         self._run = run
-        self._label = label
+        self._label = sanitize(label, 200)
         self._low, self._high = low, high
         self._started = time.monotonic()
         self._last_event = -EVENT_SECONDS
@@ -44,11 +44,11 @@ class Progress:
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TaskProgressColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -79,7 +79,7 @@ class Progress:
             values["eta_s"] = (now - self._started) * (1 - share) / share
         self._run.metric(None, {**values, **(metrics or {})})
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=share, note=note)
+            self._bar.update(self._task, completed=share, note=sanitize(note, 200))
 
 
 class SlowTaskLog:

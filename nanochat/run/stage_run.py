@@ -283,7 +283,7 @@ def _execute(spec: StageSpec, options: Options, run: StageRun) -> Outcome:
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         _keep_traceback(run)
-        return _fail(spec, run, f"{error.strerror or error}{where}", Exit.FAILED)
+        return _fail(spec, run, one_line(f"{error.strerror or error}{where}"), Exit.FAILED)
     except Exception as error:
         if is_lost_connection(error):
             return _fail(spec, run, _lost_peer(error), Exit.FAILED, own=False)

@@ -21,7 +21,6 @@ the same, that one is loaded. Else turns are found by their headings at the begi
 fences, numbered from 1.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -29,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.common.errors import UserError, one_line
-from nanochat.common.fields import parse_json, real, whole
+from nanochat.common.fields import parse_json, real, safe_json, whole
 from nanochat.common.paths import atomic_write_all, make_dir
-from nanochat.common.text import UNSAFE, show_controls, valid_text
+from nanochat.common.text import show_controls, valid_text
 from nanochat.serve.conversation import (
     FINISH_REASONS,
     PART_KINDS,
@@ -162,18 +161,6 @@ def to_json(conversation: Conversation) -> str:
         ],
     }
     return safe_json(document, indent=1) + "\n"
-
-
-def safe_json(document: Any, indent: int | None = None) -> str:
-    """`document` as JSON that is readable in every script and harmless on a terminal."""
-    return UNSAFE.sub(
-        lambda match: match[0] if match[0] == "\n" else _json_escape(match[0]),
-        json.dumps(document, ensure_ascii=False, indent=indent),
-    )
-
-
-def _json_escape(letter: str) -> str:
-    return json.dumps(letter)[1:-1] if ord(letter) != 0x7F else "\\u007f"
 
 
 def from_json(raw: bytes | str) -> Conversation:

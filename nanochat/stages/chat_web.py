@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nanochat.checkpoint.names import newest_name, resolve_name
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
+from nanochat.common.streams import say
 from nanochat.config.command_parser import Parser, command_parser, parse_options
 from nanochat.config.serve_options import ChatWebOptions
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{url} answers with every checkpoint of {layout.base}; ctrl+c ends it", flush=True)
             else:
                 first = registry.cards()[0].name
-                print(f"{url} answers with {', '.join(ids)} (now {first}); ctrl+c ends it", flush=True)
+                say(f"{url} answers with {', '.join(ids)} (now {first}); ctrl+c ends it", sys.stdout)
 
         idle = 60 * options.unload_after if options.unload_after > 0 else None
         ended = asyncio.run(serve(registry, app, opened, say_ready, options.access_log, idle))

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from nanochat.common.errors import Exit, UserError
+from nanochat.common.fields import safe_json
 from nanochat.serve.answer import Answer
 from nanochat.serve.chat import Chat
-from nanochat.serve.chat_log import safe_json
 from nanochat.serve.prompt_file import Prompt
 from nanochat.serve.terminal.screen import PlainAnswer
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from nanochat.common.paths import Layout
 from nanochat.config.data_options import TokTrainOptions
 from nanochat.config.stages import Results, StageSpec
 from nanochat.run.events import read_events
+from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, StageStopped, run_stage
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -116,6 +118,33 @@ def test_a_name_that_is_no_utf_8_ends_no_stage(
         asked = json.loads((run / "run.json").read_bytes())
         assert (asked["cwd"], asked["options"]["data_dir"]) == (written, "caf\ufffd")
         assert json.loads((run / "state.json").read_bytes())["status"] == "succeeded"
+
+
+HOSTILE = "\x1b]0;title\x07 \x9b31m \u202egnp.exe [/bold]"
+"""What a model may write, and a file be called."""
+
+
+def test_nothing_that_a_terminal_acts_on_is_printed(
+    layout: Layout, signals_kept: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def say_all(options: TokTrainOptions, run: StageRun) -> Results:
+        with Progress(run, f"reading {HOSTILE}") as progress:
+            progress.update(0.5, note=HOSTILE)
+        run.log(f"⟶{HOSTILE}\nsecond line")
+        run.alert("what", HOSTILE)
+        raise FileNotFoundError(2, "No such file", HOSTILE)
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    spec = FakeStage("fake", "data_options.TokTrainOptions", "of a test", "text", say_all)
+    assert run_stage(spec, []) == Exit.FAILED
+    out, err = capsys.readouterr()
+    own = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # the progress bar's
+    assert out == "⟶␛]0;title␇ ⟨009b⟩31m ⟨202e⟩gnp.exe [/bold]\nsecond line\n"
+    assert not set(own.sub("", err)) & {"\x1b", "\x07", "\x9b", "\u202e"}
+    assert "No such file ␛]0;title␇" in err
+    (run,) = layout.runs.iterdir()
+    logged = [e.data["text"] for e in read_events(run / "events.jsonl")[0] if e.kind == "log"]
+    assert logged == [f"⟶{HOSTILE}\nsecond line"]
 
 
 def test_the_exit_code_is_that_of_the_process(layout: Layout):

@@ -338,7 +338,7 @@ def test_a_missing_or_empty_file(tmp_path: Path):
 # -- the command -----------------------------------------------------------------------------------
 
 
-def test_the_command_lists_shows_and_fetches(layout, shared_data, capsys):
+def test_the_command_lists_shows_and_fetches(layout, shared_data, capsys, tmp_path):
     from nanochat.cli import main
 
     assert main(["tasks", "ls"]) == 0
@@ -348,6 +348,14 @@ def test_the_command_lists_shows_and_fetches(layout, shared_data, capsys):
     assert shown.startswith("-- 4\nuser: ") and re.search(r"<<\S+=\d+>>", shown) and "\n#### " in shown
     assert main(["tasks", "show", "GSM8K", "-n", "2", "--json", "--task-data", str(shared_data / "hub")]) == 0
     assert [len(json.loads(line)["messages"]) for line in capsys.readouterr().out.splitlines()] == [2, 2]
+    own = tmp_path / "own.jsonl"
+    said = "\x9b31m \x1b[2J \u202egnp \x7f ok"
+    own.write_text(json.dumps([{"role": "user", "content": said}, {"role": "assistant", "content": "x"}]))
+    for form in ([], ["--json"]):
+        assert main(["tasks", "show", "CustomJSON", *form, f"--conversations={own}"]) == 0
+        shown = capsys.readouterr().out
+        assert not set(shown) & set(said) - set("31m [2Jgnp ok")
+    assert json.loads(shown)["messages"][0]["content"] == said
     assert main(["tasks", "fetch", "GSM8K", "ARC-Easy", "--task-data", str(shared_data / "hub")]) == 0
     assert "660 conversations" in capsys.readouterr().out
     assert main(["tasks", "fetch", "SmolTalk", "--offline"]) == 2

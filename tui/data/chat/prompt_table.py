@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nanochat.common.errors import UserError
+from nanochat.common.fields import safe_json
 from nanochat.common.paths import atomic_write, make_dir
 from nanochat.common.text import show_controls
-from nanochat.serve.chat_log import safe_json
 from nanochat.serve.prompt_file import Prompt
 
 FORMAT = "nanochat-prompt-table"
