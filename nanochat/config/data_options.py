@@ -129,3 +129,4 @@ class TokEvalOptions:
         "Folder with tiktoken's rank files; default TIKTOKEN_CACHE_DIR, else tiktoken's own cache",
         path=True,
     )
+    offline: bool = option(False, "Download nothing: compare with the vocabularies that are here")

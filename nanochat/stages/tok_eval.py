@@ -110,7 +110,7 @@ def published(options: TokEvalOptions, run: StageRun) -> list[Vocabulary]:
     folder = run.layout.resolve(options.vocab_dir) if options.vocab_dir else None
     for vocabulary in (GPT2, GPT4):
         try:
-            encoding = published_encoding(vocabulary, folder)
+            encoding = published_encoding(vocabulary, folder, offline=options.offline, note=run.log)
         except UserError as error:
             run.alert("no_vocabulary", f"compared without {vocabulary.name}: {error}")
             continue

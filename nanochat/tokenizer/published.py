@@ -1,8 +1,9 @@
 """The vocabularies of GPT-2 and GPT-4, as tiktoken keeps them: from its cache, else from the network."""
 
-import hashlib
+import contextlib
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,23 +39,53 @@ def cache_dir(explicit: Path | None = None) -> Path:
     return explicit or Path(named or Path(tempfile.gettempdir()) / "data-gym-cache")
 
 
-def published_encoding(vocabulary: Published, folder: Path | None = None) -> "tiktoken.Encoding":
-    """The encoding, from `folder` or tiktoken's cache, else fetched by tiktoken (which checks its hash).
+def published_encoding(
+    vocabulary: Published,
+    folder: Path | None = None,
+    *,
+    offline: bool = False,
+    note: Callable[[str], None] = lambda text: None,
+) -> "tiktoken.Encoding":
+    """The encoding, from `folder` or tiktoken's cache, else fetched, unless `offline`; its hash is checked.
 
-    Raises `UserError` when it is not there and cannot be had.
+    `note` hears what is fetched before it is. Raises `UserError` when it is not there and cannot be had.
     """
     import requests
     import tiktoken
 
     cache = cache_dir(folder)
-    cached = cache / hashlib.sha1(vocabulary.url.encode()).hexdigest()
+
+    def fetch(url: str) -> bytes:
+        if offline:
+            raise OSError(f"it is not in {cache}")
+        note(f"fetching the vocabulary of {vocabulary.name}, which is not in {cache}, from {url}")
+        answer = requests.get(url, timeout=_SECONDS)
+        answer.raise_for_status()
+        return answer.content
+
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(cache)
     try:
-        if not cached.is_file():  # tiktoken itself would wait without end for a host that does not answer
-            requests.head(vocabulary.url, timeout=_SECONDS).raise_for_status()
-        os.environ["TIKTOKEN_CACHE_DIR"] = str(cache)
-        return tiktoken.get_encoding(vocabulary.encoding)
+        with _fetched_by(fetch):
+            return tiktoken.get_encoding(vocabulary.encoding)
     except (OSError, ValueError, requests.RequestException) as error:
+        fault = "nothing is fetched offline" if offline else f"it is not in {cache} and could not be fetched"
         raise UserError(
-            f"no vocabulary of {vocabulary.name} ({vocabulary.encoding}): {one_line(str(error))[:100]}",
-            f"it is not in {cache} and could not be fetched; --vocab-dir names a folder that has it",
+            f"no vocabulary of {vocabulary.name} ({vocabulary.encoding}): {one_line(str(error))[:300]}",
+            f"{fault}; --vocab-dir names a folder that has it",
         ) from error
+
+
+@contextlib.contextmanager
+def _fetched_by(fetch: Callable[[str], bytes]) -> Iterator[None]:
+    """Has tiktoken get by `fetch` what its cache lacks: by itself it says nothing, and waits without end."""
+    import tiktoken.load
+
+    def read_file(blobpath: str) -> bytes:
+        return fetch(blobpath)
+
+    own = tiktoken.load.read_file
+    tiktoken.load.read_file = read_file
+    try:
+        yield
+    finally:
+        tiktoken.load.read_file = own

@@ -1,10 +1,13 @@
 """tok_eval as a command: counts against tiktoken's own, with and without data and vocabularies."""
 
+import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import requests
 import tiktoken
 from training_data import byte_tokenizer, make_base
 
@@ -82,6 +85,39 @@ def test_what_is_not_there_is_named_and_left_out(
     assert {name.split("/")[0] for name in results} == {"vocab_size", *TEXTS}
     assert not any("gpt" in name for name in results)
     assert "against characters" in capsys.readouterr().out
+
+
+def test_what_is_fetched_is_said_before_and_nothing_is_offline(
+    layout: Layout, offline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the cache holds a damaged file, which tiktoken throws away."""
+    asked: list[tuple[str, list[str]]] = []
+
+    def get(url: str, **_: object) -> Any:
+        asked.append((url, logs_so_far()))
+        raise requests.ConnectionError("no network here")
+
+    def logs_so_far() -> list[str]:
+        folder = max((layout.base / "runs").iterdir())
+        events = read_events(folder / "events.jsonl")[0]
+        return [str(event.data["text"]) for event in events if event.kind == "log"]
+
+    monkeypatch.setattr(requests, "get", get)
+    monkeypatch.setattr(requests, "head", get)
+    byte_tokenizer().save(layout.tokenizer)
+    offline.mkdir()
+    (offline / hashlib.sha1(GPT2.url.encode()).hexdigest()).write_bytes(b"damaged")
+    _, found = evaluate(layout.base, "--offline")
+    assert not asked
+    alerts = [str(event.data["message"]) for event in found if event.kind == "alert"]
+    assert [
+        f"{name}: no vocabulary" in told for name, told in zip(("GPT-2", "GPT-4"), alerts[1:], strict=True)
+    ]
+    assert all("nothing is fetched offline" in told for told in alerts[1:])
+    shutil.rmtree(layout.base / "runs")
+    evaluate(layout.base)
+    assert [url for url, _ in asked] == [GPT2.url, GPT4.url]
+    assert all(url in logs[-1] for url, logs in asked)
 
 
 def test_a_tokenizer_that_loses_text_fails(
