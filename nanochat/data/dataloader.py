@@ -25,7 +25,7 @@ from nanochat.data.packing import (
     continue_row,
     pack_row,
 )
-from nanochat.data.shards import iter_row_groups, shard_info
+from nanochat.data.shards import iter_row_groups
 
 BUFFER_DOCUMENTS = 1000
 TOKENIZE_DOCUMENTS = 128
@@ -249,24 +249,15 @@ class PackedLoader(RowLoader):
 
     def _read(self, position: Position) -> Iterator[tuple[list[str], Position]]:
         """Batches of texts from `position` on, without end, each with the position after it."""
-        by_document = self.world > 1 and not self._enough_row_groups()
         while True:
             start = (position.pq_idx, position.rg_idx)
-            groups = iter_row_groups(self.paths, *((0, 1) if by_document else (self.rank, self.world)), start)
-            for shard, group, all_texts in groups:
-                texts = all_texts[self.rank :: self.world] if by_document else all_texts
+            for shard, group, texts in iter_row_groups(self.paths, self.rank, self.world, start):
                 resumed = (shard, group) == (position.pq_idx, position.rg_idx)
                 for first in range(position.taken if resumed else 0, len(texts), TOKENIZE_DOCUMENTS):
                     last = min(first + TOKENIZE_DOCUMENTS, len(texts))
                     yield texts[first:last], Position(shard, group, position.epoch, last)
             self._check_epoch()
             position = Position(epoch=position.epoch + 1)
-
-    def _enough_row_groups(self) -> bool:
-        """Whether any shard has a row group for each rank. The first one usually has, and no other is opened:
-        on a network disk the footers of thousands take minutes.
-        """
-        return any(shard_info(path).row_groups >= self.world for path in self.paths)
 
     def _check_epoch(self) -> None:
         """Raises `UserError` for data so short that a single row would repeat it."""

@@ -290,11 +290,12 @@ def _damaged(path: Path, error: Exception, where: str = "") -> UserError:
 def iter_row_groups(
     paths: Sequence[Path], rank: int = 0, world: int = 1, start: tuple[int, int] = (0, 0)
 ) -> Iterator[tuple[int, int, list[str]]]:
-    """One pass over the row groups that are this rank's: `(shard index, row group, documents)`.
+    """One pass over the documents that are this rank's: `(shard index, row group, documents)`.
 
     Ranks stride over the row groups of each shard: rank r of w reads r, r+w, r+2w, …, and starts again
-    at r with every shard. `start` is the first (shard index, row group) to consider; a rank takes the first
-    row group of its own stride at or after it, so `(shard, group + 1)` continues after `group`.
+    at r with every shard; where a shard has fewer than w, over the documents of each. `start` is the first
+    (shard index, row group) to consider; a rank takes the first row group of its own stride at or after it,
+    so `(shard, group + 1)` continues after `group`. A shard is opened when its turn comes.
 
     Raises `UserError` as `open_shard` and `read_row_group` do.
     """
@@ -304,6 +305,10 @@ def iter_row_groups(
         lowest = start[1] if shard == start[0] else 0
         first = lowest + (rank - lowest) % world
         with open_shard(paths[shard]) as file:
+            if file.num_row_groups < world:
+                for group in range(lowest, file.num_row_groups):
+                    yield shard, group, read_row_group(file, paths[shard], group)[rank::world]
+                continue
             for group in range(first, file.num_row_groups, world):
                 yield shard, group, read_row_group(file, paths[shard], group)
 

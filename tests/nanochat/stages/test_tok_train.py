@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -19,10 +20,10 @@ from hypothesis import strategies as st
 from nanochat.checkpoint.tokenizer import tokenizer_meta
 from nanochat.checkpoint.write import save_checkpoint
 from nanochat.common.paths import Layout
-from nanochat.data.shards import iter_documents, list_shards, shard_name
+from nanochat.data.shards import iter_documents, list_shards, shard_name, split_shards
 from nanochat.run.events import Event, read_events
 from nanochat.run.stage_run import main
-from nanochat.stages.tok_train import capped, only_tok_train
+from nanochat.stages.tok_train import capped, expected_chars, only_tok_train
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 
@@ -77,6 +78,17 @@ def test_only_training_shards_are_read(layout: Layout, tmp_path: Path) -> None:
     ranks = Tokenizer.load(layout.tokenizer).ranks
     assert b"aaaa" in ranks
     assert b"zz" not in ranks
+
+
+def test_a_few_footers_tell_how_much_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_shards(tmp_path / "data", *[["some text to read"] * 5] * 8, ["held out"])
+    shards = split_shards(data)
+    exact = expected_chars(replace(shards, train=shards.train[:4]))
+    opened: list[Path] = []
+    real = pq.ParquetFile
+    monkeypatch.setattr(pq, "ParquetFile", lambda path, **how: opened.append(path) or real(path, **how))
+    assert expected_chars(shards) == 2 * exact  # eight alike
+    assert opened == list(shards.train[:4])
 
 
 def test_another_folder_for_the_tokenizer(layout: Layout, tmp_path: Path) -> None:
