@@ -6,6 +6,7 @@ A training is never slowed down, or pushed out of memory, by a server that nobod
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -93,13 +94,28 @@ def gpu_user(number: int) -> str:
         uuid = f"GPU-{torch.cuda.get_device_properties(number).uuid}"
         handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
         others = [p.pid for p in pynvml.nvmlDeviceGetComputeRunningProcesses(handle) if p.pid != os.getpid()]
-        used = int(pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used)
+        used = own_memory_used(pynvml, handle)
     except Exception:  # an old driver's mismatch is no NVMLError; a slice of a GPU (MIG) has another handle
-        free, total = torch.cuda.mem_get_info(number)
-        others, used = [], total - free
+        others, used = [], 0
+        if not torch.cuda.get_device_properties(number).is_integrated:
+            free, total = torch.cuda.mem_get_info(number)
+            used = total - free
     if others:
         return process_name(others[0])
     return f"somebody: {size_bytes(used)} of its memory are taken" if used > USED else ""
+
+
+def own_memory_used(nvml: Any, handle: Any) -> int:
+    """Bytes used of a GPU's own memory; 0 for one without, such as NVIDIA's GB10.
+
+    That one works in the host's memory, of which other programs always use some: that tells no user of it.
+    """
+    try:
+        return int(nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2).used)
+    except nvml.NVMLError as error:
+        if error.value == nvml.NVML_ERROR_NOT_SUPPORTED:
+            return 0
+        raise
 
 
 def process_name(pid: int) -> str:

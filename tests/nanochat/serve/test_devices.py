@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pynvml
 import pytest
 import torch
 
@@ -15,6 +17,7 @@ from nanochat.serve.devices import (
     GIB,
     available_memory,
     free_gpus,
+    gpu_user,
     memory_limit,
     pick_devices,
     pick_one_device,
@@ -89,6 +92,38 @@ def test_every_free_gpu_gets_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="share with --device-type cuda"):
         pick_one_device("")
     assert pick_one_device("cuda") == torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize("nvml", ["answers", "is not there"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_memory_of_the_host_tells_no_user_of_a_gpu(
+    nvml: str, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GB10 has none of its own: NVML does not tell it, and CUDA tells the host's."""
+    pids: list[SimpleNamespace] = []
+
+    def memory(handle: object, version: object) -> SimpleNamespace:
+        if shared:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return SimpleNamespace(used=71 * GIB)
+
+    def begin() -> None:
+        if nvml != "answers":
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    properties = SimpleNamespace(uuid="1234", is_integrated=shared)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: properties)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (57 * GIB, 128 * GIB))
+    monkeypatch.setattr(pynvml, "nvmlInit", begin)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda uuid: uuid)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetComputeRunningProcesses", lambda handle: pids)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", memory)
+    said = "" if shared else "somebody: 71.0G of its memory are taken"
+    assert gpu_user(0) == said
+    pids.append(SimpleNamespace(pid=os.getpid()))
+    assert gpu_user(0) == said
+    pids.append(SimpleNamespace(pid=1))
+    assert gpu_user(0).endswith("process 1)" if nvml == "answers" else said)
 
 
 def test_a_process_is_called_by_the_stage_it_runs() -> None:
