@@ -49,6 +49,13 @@ class Task(ABC):
     def example(self, index: int) -> Conversation:
         """The conversation `index` (0 … `num_examples()` − 1), the same at every call."""
 
+    def source(self) -> object:
+        """What the examples are made from, as JSON can say it: another text anywhere in it is another value.
+
+        None where they come from the code alone.
+        """
+        return None
+
     def indices(self) -> range:
         """The indices, before slicing, of the examples in the slice."""
         return range(self.num_examples())[self.start : self.stop : self.step]
@@ -85,7 +92,10 @@ class HubTask(Task):
     ) -> None:
         super().__init__(start, stop, step)
         self.hub_sets = (wanted,)
-        self.rows = hub.rows(wanted)
+        self._hub, self.rows = hub, hub.rows(wanted)
+
+    def source(self) -> object:
+        return [self._hub.digests(wanted) for wanted in self.hub_sets]
 
     def num_examples(self) -> int:
         return len(self.rows)

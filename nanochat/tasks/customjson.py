@@ -39,6 +39,9 @@ class CustomJson(Task):
     def num_examples(self) -> int:
         return len(self._conversations)
 
+    def source(self) -> object:
+        return self._conversations
+
     def example(self, index: int) -> Conversation:
         return {"messages": self._conversations[index]}
 

@@ -7,12 +7,13 @@ from nanochat.data.fingerprint import digest
 from nanochat.tasks.base import Task
 
 SAMPLED = 64
-"""Conversations of a task that are hashed, spread over all: a whole set would take minutes."""
+"""Conversations of a task that are hashed, spread over all, beside what they are made from: to make all of
+them would take minutes."""
 
 
 def tasks_fingerprint(name: str, tasks: Sequence[Task]) -> dict[str, Any]:
     """`name`, `size` and `sha256` of what is trained and validated on, for a checkpoint's metadata."""
-    content = [[len(task), [task[index] for index in _spread(len(task))]] for task in tasks]
+    content = [[len(task), task.source(), [task[index] for index in _spread(len(task))]] for task in tasks]
     return {
         "name": name,
         "size": f"{' + '.join(f'{len(task):,}' for task in tasks)} conversations",

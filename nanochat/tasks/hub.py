@@ -9,6 +9,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,12 @@ class Hub:
                 )
             self._fetch(wanted, place)
         return _check_stored(place)
+
+    def digests(self, wanted: HubSet) -> list[str]:
+        """The sha256 of the files of a set, in order: known since they were fetched, else computed once."""
+        paths, place = self.files(wanted), self._place(wanted)
+        known = {file.path: file.sha256 for file in _stored(place)} if paths[0].parent == place else {}
+        return [known.get(path) or _sha256_at(path, path.stat().st_mtime_ns) for path in paths]
 
     def verify(self, wanted: HubSet) -> list[Path]:
         """`files`, after their sha256 is found to be what it was when they were fetched."""
@@ -222,6 +229,11 @@ class Hub:
         transfer = Transfer(address, target, check, self.should_stop, self.policy, self.note)
         if transfer.run():
             self.note(f"fetched {address} ({transfer.size:,} bytes)")
+
+
+@lru_cache(maxsize=256)
+def _sha256_at(path: Path, modified: int) -> str:
+    return sha256_of(path)
 
 
 def _in_folder(folder: Path, wanted: HubSet) -> list[Path]:

@@ -2,7 +2,7 @@
 
 import random
 import string
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,9 @@ class IdentityConversations(Task):
 
     def num_examples(self) -> int:
         return self._size
+
+    def source(self) -> object:
+        return asdict(self._identity)
 
     def example(self, index: int) -> Conversation:
         source = random.Random(index)

@@ -34,6 +34,9 @@ class Mixture(Task):
     def num_examples(self) -> int:
         return len(self._order)
 
+    def source(self) -> object:
+        return [[type(task).__name__, task.start, task.stop, task.step, task.source()] for task in self.tasks]
+
     def locate(self, index: int) -> tuple[int, int]:
         """`(task, index in it)` of example `index`."""
         position = self._order[index]

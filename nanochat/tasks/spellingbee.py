@@ -65,6 +65,9 @@ class _Generated(NumberTask):
     def num_examples(self) -> int:
         return self._size
 
+    def source(self) -> object:
+        return self._words
+
 
 class SpellingBee(_Generated):
     """Counts a letter of a word: spells it, counts letter by letter, checks the count with the calculator."""

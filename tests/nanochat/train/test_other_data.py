@@ -1,8 +1,12 @@
 """A resume on other data: told with both, and the best of the old text is no best of the new one."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from training_data import TINY, documents, events_of, make_base, of_kind, write_shards
@@ -14,6 +18,7 @@ from nanochat.data.fingerprint import shards_fingerprint
 from nanochat.data.shards import split_shards
 from nanochat.run.stage_run import main
 from nanochat.tasks.fingerprint import tasks_fingerprint
+from nanochat.tasks.identity import SHIPPED
 from nanochat.tasks.mixture import make_mixture, parse_part
 from nanochat.tasks.registry import TaskData
 
@@ -44,6 +49,45 @@ def test_other_conversations_of_the_same_number_are_another_fingerprint(tmp_path
     )
     assert one == same
     assert one["sha256"] != other["sha256"]
+
+
+def test_one_line_that_differs_anywhere_is_another_fingerprint(tmp_path: Path, shared_data: Path) -> None:
+    from nanochat.common.paths import Layout
+
+    lines = [
+        [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": "x"}] for n in range(500)
+    ]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    words = [f"{a}{b}{c}" for a in "abcdefgh" for b in "aeiou" for c in "klmnop"]
+    (tmp_path / "words.txt").write_text("\n".join(words))
+    (tmp_path / "who.toml").write_text(SHIPPED.read_text(encoding="utf-8"))
+    shutil.copytree(shared_data / "hub", tmp_path / "hub")
+    parts = [parse_part(part) for part in ("CustomJSON", "SimpleSpelling:3000", "Identity:3000", "GSM8K")]
+
+    def seen() -> str:
+        data = TaskData.at(
+            Layout(tmp_path), offline=True, folder=str(tmp_path / "hub"), words=str(tmp_path / "words.txt"),
+            identity=str(tmp_path / "who.toml"), conversations=str(tmp_path / "own.jsonl"),
+        )  # fmt: skip
+        return str(tasks_fingerprint("x", [make_mixture(parts, data)])["sha256"])
+
+    found = [seen()]
+    assert seen() == found[0]
+    for name, old, new in (
+        ("own.jsonl", '"123?"', '"321?"'),
+        ("words.txt", "hup", "hip"),
+        ("who.toml", "?", "!"),
+    ):
+        path = tmp_path / name
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+        found.append(seen())
+    [rows] = (tmp_path / "hub/openai/gsm8k/main/train").glob("*.parquet")
+    table = pq.read_table(rows)
+    changed = [*table["answer"].to_pylist()[:-1], "#### 7"]
+    at = table.column_names.index("answer")
+    pq.write_table(table.set_column(at, "answer", pa.array(changed)), rows)
+    found.append(seen())
+    assert len(set(found)) == 5
 
 
 def test_the_best_is_of_the_present_data(tmp_path: Path) -> None:
