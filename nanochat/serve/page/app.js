@@ -1,5 +1,6 @@
 // The page: one or two panes, one field that asks them all, and how answers are sampled.
 
+import { Conversation } from "./conversation.js";
 import { byId, button, show } from "./dom.js";
 import { askKey, currentKey } from "./key_dialog.js";
 import { Pane } from "./pane.js";
@@ -196,6 +197,17 @@ class Page {
   #restore() {
     const state = kept();
     if (!state) return;
+    try {
+      this.#open(state);
+    } catch (fault) {
+      // Another page of this address wrote it, or another version of this one.
+      console.info("what was kept cannot be read", fault);
+      this.#form.restore({});
+      for (const pane of this.#panes) pane.open(new Conversation());
+    }
+  }
+
+  #open(state) {
     this.#form.restore(state.settings ?? {});
     this.#isComparing = state.isComparing === true;
     this.#panes.forEach((pane, at) => {

@@ -45,7 +45,7 @@ async def test_it_gives_the_answer_that_chat_cli_gives(
     assert text == expected["answer"] and len(text) > 5
     assert (turn["model"], turn["settings"]) == (expected["model"], expected["settings"])
     figures = await page.turn(1).locator(".figures").inner_text()
-    assert "40 tokens" in figures and "tokens/s" in figures and "seed 5" in figures
+    assert "40 tokens" in figures and "first after" in figures and "seed 5" in figures
 
 
 async def test_markdown_streams_and_stopping_keeps_what_came(page: ChatPage, server: PageServer) -> None:
@@ -228,6 +228,21 @@ async def test_the_browser_keeps_a_conversation_until_it_is_cleared(
     await page.page.get_by_role("button", name="Clear what is kept").click()
     await page.sees(page.pane(1).locator(".turns"), "^Ask something.$")
     assert await page.page.evaluate("() => localStorage.length") == 0
+
+
+@pytest.mark.parametrize("value", ["null", '{"parts": [{"kind": "text"}], "settings": null}'])
+async def test_what_cannot_be_read_of_what_was_kept_is_no_obstacle(
+    page: ChatPage, server: PageServer, value: str
+) -> None:
+    nodes = (
+        '[{"parent": -1, "kind": "question", "current": 0, "value": "Hi"},'
+        f' {{"parent": 0, "kind": "answer", "current": 0, "value": {value}}}]'
+    )
+    state = f'{{"panes": [{{"model": "x", "started": "?", "current": 0, "nodes": {nodes}}}]}}'
+    await page.page.add_init_script(f"localStorage.setItem('nanochat-chat-1', {json.dumps(state)})")
+    await page.open(server.script("a", answer("fine")))
+    await page.ask("Hi")
+    await page.sees(page.pane(1).locator(".body").last, "fine")
 
 
 async def test_a_server_with_a_key_is_asked_with_it(browser: Browser, server: PageServer) -> None:
