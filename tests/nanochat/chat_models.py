@@ -1,5 +1,6 @@
 """A base directory with small models that can be served, of both eras."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def save_model(
     weights = {name: value.detach() for name, value in random_model(config, seed).named_parameters()}
     tag_folder = Layout(base).checkpoints(source) / tag
     return save_checkpoint(
-        tag_folder, step, {MODEL: weights}, meta, extra=tokenizer_files(tokenizer), overwrite=True
+        tag_folder, step, {MODEL: weights}, meta, extra=tokenizer_files(tokenizer), replace_before=math.inf
     )
 
 
