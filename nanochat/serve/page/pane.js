@@ -172,7 +172,7 @@ export class Pane {
     this.#follows = true;
     this.#draw();
     this.#page.changed();
-    const path = kind === "base" ? "/v1/completions" : "/v1/chat/completions";
+    const path = kind === "base" ? "v1/completions" : "v1/chat/completions";
     const wanted = probabilities ? logprobs(kind) : {};
     const body = { model: id, ...this.#prompt(question, kind), ...request(answer.settings), ...wanted };
     try {

@@ -19,6 +19,7 @@ export class Refusal extends Told {
 /** The server cannot be reached, or the connection broke off. */
 export class Gone extends Told {}
 
+/** Addresses are relative: the page also works below a path of a reverse proxy. */
 export class Server {
   /** `key()` is the API key that there is now; `askKey(wrong)` asks for one and resolves once it is there. */
   constructor(key, askKey) {
@@ -28,7 +29,7 @@ export class Server {
 
   /** The models: id, kind ("chat" or "base"), context in tokens. */
   async models() {
-    const document = await (await this.#ask("/v1/models")).json();
+    const document = await (await this.#ask("v1/models")).json();
     return document.data.map((model) => ({
       id: String(model.id),
       kind: model.kind === "base" ? "base" : "chat",
@@ -40,7 +41,7 @@ export class Server {
   async room(body, signal) {
     const { model, messages, prompt } = body;
     const asked = messages ? { model, messages, add_generation_prompt: true } : { model, prompt };
-    const counted = await (await this.#ask("/tokenize", asked, signal)).json();
+    const counted = await (await this.#ask("tokenize", asked, signal)).json();
     const room = counted.max_model_len - counted.count;
     return Number.isFinite(room) ? room : null;
   }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from page_browser import ChatPage, chat_page
 from page_server import BASE, CHAT, KEY, PageServer, Script, answer, called, ended, said, token
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -318,3 +318,17 @@ async def test_an_answer_takes_the_room_that_the_context_has(page: ChatPage, ser
     assert first["seed"] == second["seed"] and first["messages"] == second["messages"]
     await page.ask("long " * 100)
     await page.sees(page.turn(2).locator(".error"), "too many for the model's context")
+
+
+async def test_it_works_below_a_path_of_a_reverse_proxy(page: ChatPage, server: PageServer) -> None:
+    await page.page.route("**/below/**", lambda route: _without_path(route, server.url))
+    page.url = f"{server.url}/below/"
+    await page.open(server.script("a", answer("fine")))
+    await page.ask("Hi")
+    await page.sees(page.answer(1), "fine")
+    assert all(url.startswith(page.url) for url in page.requests)
+
+
+async def _without_path(route: Route, url: str) -> None:
+    """What a reverse proxy does: asks the server at its root."""
+    await route.fulfill(response=await route.fetch(url=route.request.url.replace("/below/", "/")))

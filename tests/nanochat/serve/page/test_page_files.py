@@ -82,7 +82,7 @@ def test_the_page_is_made_of_its_own_files_only() -> None:
             r"""(?:src|href|url|from|import)\s*[=(]?\s*["']?(?:https?:)?//\S+""", without_names
         )
         assert not outside, f"{name}: {outside}"
-    named = {path for text in TEXTS.values() for path in re.findall(r'"(?:/page/|\./)([\w.]+)"', text)}
+    named = {path for text in TEXTS.values() for path in re.findall(r'"(?:page/|\./)([\w.]+)"', text)}
     assert named == set(NAMES) - {"index.html"}
 
 
