@@ -84,11 +84,11 @@ def is_still(app: Painted) -> bool:
     return app.written - before < STILL_BYTES * SETTLE
 
 
-def ask(app: Painted, question: str) -> None:
-    """Types a question, and enter once it is taken in."""
+def ask(app: Painted, question: str, enter: str = "\r") -> None:
+    """Types a question, and `enter` once it is taken in."""
     app.press(question)
     time.sleep(0.5)
-    app.press("\r")
+    app.press(enter)
 
 
 def latencies(log: Path, app: Painted, panes: int, count: int) -> tuple[list[float], int]:
@@ -191,16 +191,11 @@ def elia(folder: Path, given: argparse.Namespace, size: tuple[int, int]) -> list
         }
         program = str(Path(given.peer_python).parent / "elia")
         first = f"history {given.peer_history}" if given.peer_history else f"stream {count} {given.rate:g}"
-        with Painted([program, "chat", first], environment, size) as app:
-            try:
-                until(answered(log, 1))
-            except TimeoutError:
-                (folder / "peer.txt").write_bytes(app.tail)
-                raise
+        with Painted([program, first], environment, size) as app:
+            until(answered(log, 1))
             until(lambda: is_still(app))
             if given.peer_history:
-                ask(app, f"stream {count} {given.rate:g}")
-                app.press("\x0a")
+                ask(app, f"stream {count} {given.rate:g}", enter="\n")
                 until(answered(log, 2))
             until(lambda: is_still(app))
             memory = psutil.Process(app.pid).memory_info().rss
@@ -217,7 +212,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--panes", type=int, default=4, choices=(1, 2, 3, 4))
+    parser.add_argument("--panes", type=int, default=4, choices=(0, 1, 2, 3, 4), help="0: the peer alone")
     parser.add_argument("--rate", type=float, default=60.0, help="tokens a second of each pane")
     parser.add_argument("--history", type=int, default=10_000, help="tokens in each pane before")
     parser.add_argument("--seconds", type=float, default=20.0)

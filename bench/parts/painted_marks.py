@@ -27,8 +27,6 @@ class Painted:
         self.marks: dict[str, float] = {}
         self.written = 0
         """Bytes that the program has written."""
-        self.tail = b""
-        """The last of them."""
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
             columns, rows = size
@@ -61,4 +59,3 @@ class Painted:
                 for found in MARK.findall(text):
                     self.marks.setdefault(found.decode("ascii"), now)
                 kept = text[-_KEPT:]
-                self.tail = (self.tail + raw)[-20_000:]
