@@ -2,11 +2,12 @@
 //!
 //! On a shared machine a thread may be scheduled late by milliseconds, many times what a step takes. So the
 //! caller does not wait for it: a thread that has not joined soon after the call is left out of that
-//! computation. Between two computations the threads spin for a while, and then sleep.
+//! computation. Whoever waits spins for a while, and then sleeps: on a busy machine the core that it would spin
+//! on may be the one that the other needs.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, Thread};
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,8 @@ use std::time::{Duration, Instant};
 const JOIN_TIMEOUT: Duration = Duration::from_micros(50);
 /// How long a thread spins for the next computation before it sleeps.
 const SPIN_TIME: Duration = Duration::from_micros(300);
-/// Checks before a waiting thread lets others run.
-const SPINS_BEFORE_YIELD: usize = 4000;
+/// Checks before a thread that waits in a computation sleeps.
+const SPINS_BEFORE_SLEEP: usize = 4000;
 
 /// One of the threads of a team, all of which run the same code.
 pub struct Member<'a> {
@@ -28,6 +29,7 @@ pub struct Member<'a> {
 struct Barrier {
     arrived: AtomicUsize,
     round: AtomicUsize,
+    gate: Gate,
 }
 
 impl Member<'_> {
@@ -46,23 +48,55 @@ impl Member<'_> {
         let round = self.barrier.round.load(Ordering::Acquire);
         if self.barrier.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.count {
             self.barrier.arrived.store(0, Ordering::Relaxed);
-            self.barrier.round.fetch_add(1, Ordering::Release);
+            self.barrier.round.fetch_add(1, Ordering::SeqCst);
+            self.barrier.gate.wake();
             return;
         }
-        spin_until(|| self.barrier.round.load(Ordering::Acquire) != round);
+        let barrier = self.barrier;
+        barrier
+            .gate
+            .wait_until(|| barrier.round.load(Ordering::SeqCst) != round);
     }
 }
 
-/// Waits for what other threads are about to do.
-#[inline(always)]
-fn spin_until(holds: impl Fn() -> bool) {
-    let mut spins = 0;
-    while !holds() {
-        spins += 1;
-        if spins < SPINS_BEFORE_YIELD {
+/// Where threads wait for what others are about to do.
+#[derive(Default)]
+struct Gate {
+    sleepers: AtomicUsize,
+    lock: Mutex<()>,
+    woken: Condvar,
+}
+
+impl Gate {
+    /// Waits until it holds; whoever makes it hold, by a write of order `SeqCst`, calls `wake` after.
+    #[inline(always)]
+    fn wait_until(&self, holds: impl Fn() -> bool) {
+        for _ in 0..SPINS_BEFORE_SLEEP {
+            if holds() {
+                return;
+            }
             std::hint::spin_loop();
-        } else {
-            std::thread::yield_now();
+        }
+        self.sleep_until(holds);
+    }
+
+    #[cold]
+    fn sleep_until(&self, holds: impl Fn() -> bool) {
+        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Either `holds` sees the other's write below, or the other sees that somebody sleeps.
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let guard = self.woken.wait_while(guard, |()| !holds());
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        drop(guard);
+    }
+
+    /// Wakes who sleeps.
+    #[inline(always)]
+    fn wake(&self) {
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            // Not between a sleeper's look and its sleep.
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.woken.notify_all();
         }
     }
 }
@@ -122,6 +156,8 @@ struct Shared {
     done: AtomicUsize,
     job: Mutex<Option<Job>>,
     barrier: Barrier,
+    /// For `members` and `done`.
+    gate: Gate,
 }
 
 impl Shared {
@@ -133,6 +169,7 @@ impl Shared {
             done: AtomicUsize::new(0),
             job: Mutex::new(None),
             barrier: Barrier::default(),
+            gate: Gate::default(),
         }
     }
 
@@ -164,7 +201,8 @@ impl Shared {
             if entered.is_err() {
                 continue;
             }
-            spin_until(|| self.members.load(Ordering::Acquire) != 0);
+            self.gate
+                .wait_until(|| self.members.load(Ordering::SeqCst) != 0);
             let (number, count) = (joined(state) + 1, self.members.load(Ordering::Relaxed));
             if let Some(Job(work)) = self.job() {
                 let _guard = AbortOnPanic;
@@ -177,7 +215,8 @@ impl Shared {
                     })
                 };
             }
-            self.done.fetch_add(1, Ordering::Release);
+            self.done.fetch_add(1, Ordering::SeqCst);
+            self.gate.wake();
         }
     }
 }
@@ -220,7 +259,8 @@ impl Pool {
             joined(shared.state.load(Ordering::Relaxed)) == wanted
         });
         let others = joined(shared.state.fetch_or(CLOSED, Ordering::AcqRel));
-        shared.members.store(1 + others, Ordering::Release);
+        shared.members.store(1 + others, Ordering::SeqCst);
+        shared.gate.wake();
         let guard = AbortOnPanic;
         work(&Member {
             number: 0,
@@ -228,7 +268,9 @@ impl Pool {
             barrier: &shared.barrier,
         });
         drop(guard);
-        spin_until(|| shared.done.load(Ordering::Acquire) == others);
+        shared
+            .gate
+            .wait_until(|| shared.done.load(Ordering::SeqCst) == others);
         shared.set_job(None);
     }
 }
