@@ -271,7 +271,7 @@ def test_a_lock_that_a_stranger_holds_is_not_waited_for_without_end(
         fcntl.flock(held, fcntl.LOCK_EX)
         with (
             pytest.raises(UserError, match="is locked by a process that fetches nothing"),
-            fetch_lock(tmp_path / "file", lambda: None, lambda text: None),
+            fetch_lock(tmp_path / "file", stopped, lambda text: None),
         ):
             pass
     with fetch_lock(tmp_path / "file", stopped, lambda text: None):

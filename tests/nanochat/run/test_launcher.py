@@ -24,8 +24,11 @@ class Child:
         self.returncode: int | None = None
         self.ends, self.on_poll = ends, on_poll
         self.signals: list[str] = []
+        self.polls = 0
 
     def poll(self) -> int | None:
+        self.polls += 1
+        assert self.polls < 1_000, "it is waited for without end"
         self.on_poll()
         self.returncode = self.ends if self.returncode is None else self.returncode
         return self.returncode
