@@ -12,8 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from nanochat.run.events import Event, read_events
+from nanochat.run.stage_run import main
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +101,23 @@ def stage_process(stage: str, base: Path, *options: str, attempt: int = 1) -> su
     return subprocess.Popen(
         argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=hear_hangups
     )
+
+
+def stage_here(stage: str, base: Path, *options: str, attempt: int = 1) -> int:
+    """A stage as `stage_process` runs it, in this process: the exit code.
+
+    A process of its own takes two to three seconds of processor time before its first step, nearly all to
+    import torch. Those that are to be killed, or whose start is the point, need one; the others do not.
+    """
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NANOCHAT_RUN_DIR", str(base / "runs" / "the-run"))
+        patch.setenv("NANOCHAT_ATTEMPT", str(attempt))
+        torch.set_num_threads(1)  # the last bits of a sum depend on how many share it
+        try:
+            return main(stage, [f"--base-dir={base}", *options])
+        finally:
+            torch.set_num_threads(threads)
 
 
 def hear_hangups() -> None:

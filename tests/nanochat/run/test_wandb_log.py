@@ -1,21 +1,17 @@
-"""--wandb with a stand-in for the package that records its calls, in real processes."""
+"""--wandb with a stand-in for the package that records its calls."""
 
 import json
-import os
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from training_data import TINY, link_base
+from training_data import TINY, events_of, link_base, stage_here
 
 from nanochat.common.paths import Layout
 from nanochat.config.train_options import BaseTrainOptions
-from nanochat.run.events import read_events
 from nanochat.run.stage_run import StageRun
-
-ROOT = Path(__file__).resolve().parents[3]
 
 STAND_IN = """
 import json, os
@@ -39,24 +35,20 @@ def init(**options):
 
 
 @pytest.fixture
-def base(template: Path, tmp_path: Path) -> Path:
+def base(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """With a package wandb that records its calls."""
     link_base(template, tmp_path)
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages" / "wandb.py").write_text(STAND_IN)
-    return tmp_path
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    yield tmp_path
+    sys.modules.pop("wandb", None)
 
 
-def train(base: Path, *options: str, attempt: int = 1, **env: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
-        "PYTHONPATH": f"{base / 'packages'}{os.pathsep}{ROOT}",
-        "CALLS": str(base / "calls"),
-        "NANOCHAT_RUN_DIR": str(base / "runs" / "r1"),
-        "NANOCHAT_ATTEMPT": str(attempt),
-        **env,
-    }
-    argv = [sys.executable, "-m", "nanochat", "base_train", f"--base-dir={base}", *TINY, "--wandb", *options]
-    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+def train(base: Path, *options: str, attempt: int = 1) -> int:
+    return stage_here("base_train", base, *TINY, "--wandb", *options, attempt=attempt)
 
 
 def calls(base: Path, name: str = "") -> list[dict[str, Any]]:
@@ -65,22 +57,22 @@ def calls(base: Path, name: str = "") -> list[dict[str, Any]]:
 
 
 def test_every_metric_goes_there_and_a_resume_keeps_the_id(base: Path):
-    first = train(base, "--num-iterations=4", "--wandb-project=mine", "--save-every=2", "--run=small")
-    assert first.returncode == 0, first.stderr
-    assert train(base, "--num-iterations=6", "--resume-from-step=2", attempt=2).returncode == 0
-    events, _ = read_events(base / "runs" / "r1" / "events.jsonl")
+    assert train(base, "--num-iterations=4", "--wandb-project=mine", "--save-every=2", "--run=small") == 0
+    assert train(base, "--num-iterations=6", "--resume-from-step=2", attempt=2) == 0
+    events = events_of(base, "the-run")
     wanted = [{"step": e.step, **e.data} for e in events if e.kind in ("metric", "eval")]
     assert [call["values"] for call in calls(base, "log")] == wanted
     begun = calls(base, "init")
-    assert [(c["id"], c["resume"]) for c in begun] == [("r1", "allow"), ("r1", "allow")]
+    assert [(c["id"], c["resume"]) for c in begun] == [("the-run", "allow")] * 2
     assert (begun[0]["project"], begun[0]["name"], begun[0]["config"]["depth"]) == ("mine", "small", 2)
     assert calls(base, "summary")[0]["values"]["steps"] == 4
     assert [c["code"] for c in calls(base, "finish")] == [0, 0]
 
 
-def test_a_failure_there_is_one_alert_and_training_continues(base: Path):
-    assert train(base, "--num-iterations=3", BREAKS="1").returncode == 0
-    events, _ = read_events(base / "runs" / "r1" / "events.jsonl")
+def test_a_failure_there_is_one_alert_and_training_continues(base: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("BREAKS", "1")
+    assert train(base, "--num-iterations=3") == 0
+    events = events_of(base, "the-run")
     alerts = [e for e in events if e.kind == "alert" and e.data["what"] == "wandb_failed"]
     assert len(alerts) == 1
     assert "ConnectionError: no way there" in str(alerts[0].data["message"])
@@ -88,7 +80,7 @@ def test_a_failure_there_is_one_alert_and_training_continues(base: Path):
 
 
 def test_nothing_is_logged_there_unless_asked_for(base: Path):
-    assert train(base, "--no-wandb", "--num-iterations=1").returncode == 0
+    assert train(base, "--no-wandb", "--num-iterations=1") == 0
     assert calls(base) == []
 
 
@@ -96,18 +88,15 @@ def test_nothing_is_logged_there_unless_asked_for(base: Path):
 def test_only_the_first_rank_talks(base: Path, monkeypatch: pytest.MonkeyPatch, rank: str, begun: int):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", rank)
-    monkeypatch.setenv("CALLS", str(base / "calls"))
-    monkeypatch.syspath_prepend(str(base / "packages"))
-    monkeypatch.delitem(sys.modules, "wandb", raising=False)
     run = StageRun(Layout(base), base, "base_train", BaseTrainOptions(wandb=True), 1)
     run.open_wandb_log()
     run.close()
     assert len(calls(base, "init")) == begun
 
 
-def test_without_the_package_it_says_what_to_install(base: Path):
+def test_without_the_package_it_says_what_to_install(base: Path, capsys: pytest.CaptureFixture[str]):
     (base / "packages" / "wandb.py").write_text("raise ImportError('not here')")
-    shown = train(base, "--num-iterations=1")
-    assert shown.returncode == 1
-    assert "pip install wandb" in shown.stderr
-    assert shown.stderr.count("\n") == 1
+    assert train(base, "--num-iterations=1") == 1
+    shown = capsys.readouterr().err
+    assert "pip install wandb" in shown
+    assert shown.count("\n") == 1
