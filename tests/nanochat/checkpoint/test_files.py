@@ -239,36 +239,51 @@ def test_the_part_of_a_killed_rank_is_not_taken_for_a_later_save(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["step_000002"]
 
 
-WRITER = """
-import sys, torch
+WRITERS = """
+import os, sys, torch
 from pathlib import Path
 from nanochat.checkpoint.write import save_checkpoint
 tensors = {f"w{i}": torch.ones(200_000) * i for i in range(8)}
-for step in range(1, 10_000):
-    save_checkpoint(Path(sys.argv[1]), step % 3, {"model.safetensors": tensors, "optim.safetensors": tensors},
-                    {"round": step})
-    print(step, flush=True)
+for line in sys.stdin:
+    if (writer := os.fork()) != 0:
+        print("killed by", os.WTERMSIG(os.waitpid(writer, 0)[1]), flush=True)
+        continue
+    print(os.getpid(), flush=True)
+    for step in range(1, 10_000):
+        save_checkpoint(Path(sys.argv[1]), step % 3,
+                        {"model.safetensors": tensors, "optim.safetensors": tensors}, {"round": step})
+        print(step, flush=True)
 """
+"""A writer for each line it reads: importing torch once serves them all."""
 
 
 @pytest.mark.slow
 def test_kill_9_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
-    """The writer saves over the same three steps without pause and is killed at odd moments."""
-    for attempt in range(6):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-        ) as writer:
-            assert writer.stdout is not None
+    """A writer saves over the same three steps without pause and is killed at odd moments."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITERS, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as writers:  # fmt: skip
+        assert writers.stdin is not None
+        assert writers.stdout is not None
+        for attempt in range(6):
+            writers.stdin.write("another\n")
+            writers.stdin.flush()
+            writer = int(writers.stdout.readline())
             for _ in range(3):
-                writer.stdout.readline()
+                writers.stdout.readline()
             time.sleep(0.007 * attempt)
-            writer.send_signal(signal.SIGKILL)
-        sweep(tmp_path)
-        found = list_checkpoints(tmp_path)
-        assert len(found) == 3
-        for checkpoint in found:
-            assert checkpoint.tensors(MODEL)["w5"][0] == 5
-        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+            os.kill(writer, signal.SIGKILL)
+            while not (line := writers.stdout.readline()).startswith("killed"):
+                assert line
+            assert line == "killed by 9\n"
+            sweep(tmp_path)
+            found = list_checkpoints(tmp_path)
+            assert len(found) == 3
+            for checkpoint in found:
+                assert checkpoint.tensors(MODEL)["w5"][0] == 5
+            assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+        writers.stdin.close()
 
 
 @pytest.fixture
