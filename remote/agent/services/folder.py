@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from .. import machine
 from ..documents import service_fault, service_state_fault
-from ..files import AgentError, fsync_dir, open_bytes, open_regular, read_json, write_all, write_json
+from ..files import (
+    AgentError,
+    fsync_dir,
+    open_bytes,
+    open_regular,
+    os_error,
+    read_json,
+    write_all,
+    write_json,
+)
 from ..locks import holder, lock_file
 
 if TYPE_CHECKING:
@@ -156,10 +165,19 @@ class Services:
         return [ServiceDir(self.path / name) for name in names]
 
     def make(self) -> None:
-        """Makes the folder, which is its owner's alone, unless it is there."""
-        os.makedirs(self.base, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(self.path, 0o700)
+        """Makes the folder, which is its owner's alone, unless it is there. Raises AgentError."""
+        try:
+            os.makedirs(self.base, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self.path, 0o700)
+        except OSError as error:
+            raise os_error("cannot make a folder for services", error) from error
+        owner = os.stat(self.path).st_uid
+        if owner != os.geteuid():
+            raise AgentError(
+                f"{self.path} is another user's (uid {owner}): serve from a base directory of your own",
+                "owner",
+            )
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
