@@ -103,14 +103,14 @@ def _table(found: Sequence[ServiceState]) -> str:
 
 
 def _cells(state: ServiceState) -> list[str]:
-    kept = [word for word, holds in (("a pin", state.pinned), ("an app", state.kept)) if holds]
+    kept = [word for word, holds in (("pin", state.pinned), ("app", state.kept)) if holds]
     return [
         state.id,
         state.host,
         state.device,
         f"{state.status}: {state.problem}" if state.problem else state.status,
         " ".join(state.models) or "none in memory",
-        " and ".join(kept) or "nobody",
+        ", ".join(kept) or "nobody",
         duration(state.idle_seconds) if state.idle_seconds is not None else "",
         time.strftime("%Y-%m-%d %H:%M", time.localtime(state.started_at)) if state.started_at else "",
     ]

@@ -67,11 +67,11 @@ class HostServices(Dialog[tuple[str, str] | None]):
 
 def _cells(state: ServiceState) -> Mapping[str, Cell]:
     glyph, role = LOOKS[state.status]
-    kept = [word for word, holds in (("a pin", state.pinned), ("an app", state.kept)) if holds]
+    kept = [word for word, holds in (("pin", state.pinned), ("app", state.kept)) if holds]
     return {
         "device": (state.device, "strong"),
         "status": (f"{glyph} {state.status}", role),
         "models": (state.problem or ", ".join(state.models) or "none", "bad" if state.problem else ""),
-        "kept": (" and ".join(kept) or "nobody", ""),
+        "kept": (", ".join(kept) or "nobody", ""),
         "idle": (duration(state.idle_seconds) if state.idle_seconds is not None else "", "muted"),
     }
