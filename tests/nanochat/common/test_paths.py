@@ -68,3 +68,8 @@ def test_a_home_that_is_not_there_is_one_line():
     for use in (expanded, base_dir, Layout(Path("/")).resolve):
         with pytest.raises(UserError, match="there is no such home directory"):
             use("~nobody-of-this-name/x")
+
+
+def test_a_text_that_utf_8_cannot_hold_is_written(tmp_path: Path) -> None:
+    atomic_write(tmp_path / "file", "half a letter: \ud83d")
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "half a letter: \ufffd"
