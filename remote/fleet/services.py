@@ -177,7 +177,8 @@ class Services:
 
     async def aclose(self) -> None:
         """Gives the leases back: services that no other app keeps end at once, unless pinned."""
-        await asyncio.gather(*(self.leave(host) for host in list(self._leases)))
+        leaving = (self.leave(host) for host in list(self._leases))
+        await asyncio.gather(*leaving, return_exceptions=True)
 
     async def leave(self, host: str) -> None:
         """Gives back the leases on one host."""
