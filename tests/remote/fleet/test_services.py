@@ -25,6 +25,8 @@ from remote.fleet.service_answers import checkpoint_of, offer_of, told_of
 from remote.fleet.services import DeviceChoice, Service
 from remote.hosts.book import HostBook
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 LEASE = 3.0
 GREEDY = AnswerSettings(temperature=0.0, max_tokens=24)
