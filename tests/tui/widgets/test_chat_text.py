@@ -248,3 +248,8 @@ def test_the_look_of_a_token_says_how_likely_it_was() -> None:
     looks = [look for _, look in section.lines[0]]
     assert [look.partition(" ")[0] for look in looks] == ["p0", "p1", "p2", "p3", "p4", "p"]
     assert [block_in(look) for look in looks] == list(range(6))
+
+
+@pytest.mark.parametrize("answer", ["35.", "42)", "7.\n"])
+def test_an_answer_of_only_a_number_is_no_empty_list(answer: str) -> None:
+    assert shown(blocks_of(answer)).strip() == answer.strip()
