@@ -43,6 +43,7 @@ class QuestionField(TextArea):
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id, show_line_numbers=False, highlight_cursor_line=False)
+        self.cursor_blink = False  # nothing moves by itself: over SSH that flickers
         self.questions: list[str] = []
         self._at: int | None = None
         self._draft = ""
