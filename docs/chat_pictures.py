@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tui.app import ControlRoom
     from tui.screens.chat.screen import ChatScreen
 
-QUESTIONS = ("What is the capital of France?", "Why is the sky blue?")
+QUESTIONS = ("Who are you?", "Ben has 20 books and gets 15 more. How many books does Ben have now?")
 ANSWERED = 180.0
 """Seconds that a model may take to be loaded and to answer."""
 Take = Callable[["ControlRoom", "Pilot[str]", Path, str], Awaitable[None]]

@@ -7,8 +7,8 @@ Usage: python docs/make_pictures.py [--base DIR] [--chat-base DIR] [--out docs/i
 
 --base DIR       a new or empty folder for the demo; one that holds runs already is used as it is, and then
                  the pictures of a live run and the moving one are left as they are
---chat-base DIR  a base directory where the plan `pipeline` has run, whose models the chat page is taken with;
-                 without it the page's pictures are left as they are
+--chat-base DIR  a base directory where the plan `pipeline` has run, whose models the Chat screen and the chat
+                 page are taken with; without it their pictures are left as they are
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.parts.terminal_svg import Picture, moving, row, still  # noqa: E402
+from docs.chat_pictures import take_chat  # noqa: E402
 from docs.page_pictures import take_page  # noqa: E402
 from nanochat.common.paths import Layout  # noqa: E402
 from tui.app import ControlRoom  # noqa: E402
@@ -260,6 +262,7 @@ def main() -> None:
             run_demo(base, out)
         opened(base, take_all, out)
     if given.chat_base:
+        opened(Path(given.chat_base).resolve(), partial(take_chat, take=take), out)
         take_page(Path(given.chat_base).resolve(), out)
     made = [*out.glob("*.svg"), *out.glob("*.png")]
     print(f"{len(made)} pictures, {sum(path.stat().st_size for path in made) / 1e6:.1f} MB in {out}")

@@ -13,6 +13,7 @@ from tui.app import ControlRoom
 from tui.plots.frame import MAX_RUNS
 from tui.style.status import ROLE_STYLES
 from tui.style.themes import THEMES, series_colours
+from tui.widgets.chat.looks import Looks
 
 LEAST = 4.5
 LETTERS = frozenset(string.ascii_letters + string.digits)
@@ -54,6 +55,25 @@ def test_every_text_colour_stands_out_from_every_ground(name: str) -> None:
     assert not low
     cursor = [Color.parse(named[f"block-cursor-{part}"]) for part in ("foreground", "background")]
     assert contrast(*cursor) >= LEAST
+
+
+@pytest.mark.parametrize("name", THEMES)
+def test_a_token_of_every_shade_and_every_look_of_chat_can_be_read(name: str) -> None:
+    theme = THEMES[name]
+    named = theme.variables | {text: str(getattr(theme, text)) for text in (*TEXTS, "panel")}
+    looks = Looks(named, Color.parse(str(theme.background)))
+    shades = [f"p{level}" for level in range(5)]
+    words = "strong code heading question tool result bad warn live first second cursor cursor-blurred"
+    low = {}
+    for look in (*shades, *words.split()):
+        style = looks.style(look)
+        assert style.color is not None and style.bgcolor is not None
+        ink, ground = Color.from_rich_color(style.color), Color.from_rich_color(style.bgcolor)
+        if contrast(ink, ground) < LEAST:
+            low[look] = round(contrast(ink, ground), 2)
+    assert not low
+    signs = [(style.italic, style.underline, style.bold, style.reverse) for style in map(looks.style, shades)]
+    assert len(set(signs)) == len(shades), "the shades differ without colour, too"
 
 
 @pytest.mark.parametrize("name", THEMES)

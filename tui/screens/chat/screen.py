@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 SETTING = "chat"
 NARROW = 100
 """Columns below which one pane is shown, the others behind tabs."""
+LOW = 30
+"""Rows below which fewer alternatives of a token are shown."""
 LEAST = 40
 """Columns that a pane takes at least."""
 
@@ -192,6 +194,7 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
                 view.styles.width = view.styles.min_width = view.styles.max_width = None
         self.fit_panes()
         self.set_class(count < len(self.views), "-tabs")
+        self.set_class(self.app.size.height < LOW, "-low")
         self.tell()
 
     def tell(self) -> None:
@@ -236,7 +239,6 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
             view.update()
         if pane.state.kind == "choosing":
             self.choose_device(pane)
-        self.tell()
 
     def changed(self, changes: frozenset[Change]) -> None:
         if not changes and not self.room.frozen:

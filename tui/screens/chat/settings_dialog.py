@@ -19,13 +19,13 @@ from tui.screens.base import Dialog
 MOST = 1 << 20
 SEEDS = (1 << 63) - 1
 FIELDS = (
-    ("temperature", "temperature", "0 to 2; 0: the likeliest token always"),
-    ("top_k", "top-k", "sample from so many likeliest tokens; 0: from all"),
-    ("top_p", "top-p", "above 0 to 1: from the likeliest tokens that have so much together"),
-    ("min_p", "min-p", "0 to 1: only tokens so likely, next to the likeliest"),
+    ("temperature", "temperature", "0 to 2; 0 takes the likeliest always"),
+    ("top_k", "top-k", "of so many likeliest tokens; 0: of all"),
+    ("top_p", "top-p", "of the likeliest with so much together"),
+    ("min_p", "min-p", "of those as likely, next to the likeliest"),
     ("max_tokens", "max tokens", "the most tokens of an answer"),
-    ("seed", "seed", "the same seed gives the same answer; empty: a new one each time"),
-    ("system", "system", "what the model is told first; empty: nothing"),
+    ("seed", "seed", "the same answer again; empty: a new one"),
+    ("system", "system", "told first; empty: nothing"),
 )
 
 
@@ -71,8 +71,14 @@ class SettingsDialog(Dialog[PaneSettings | None]):
             for name, title, about in FIELDS:
                 with Horizontal(classes="field"):
                     yield Static(title, classes="label")
-                    yield Input(self._first[name], id=name, compact=True, select_on_focus=True)
-                    yield Static(Content.styled(about, "$muted"), classes="note")
+                    yield Input(
+                        self._first[name],
+                        id=name,
+                        placeholder=about if name in ("seed", "system") else "",
+                        compact=True,
+                    )
+                    if name != "system":  # it may be long
+                        yield Static(Content.styled(about, "$muted"), classes="note")
             yield Static(id="problem")
 
     def on_mount(self) -> None:

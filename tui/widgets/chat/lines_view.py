@@ -18,6 +18,7 @@ from textual import events
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from tui.keys import bindings
 from tui.widgets.chat.looks import Looks
@@ -33,6 +34,8 @@ AT_ONCE = 0.004
 IN_BACKGROUND = 0.008
 """Seconds of work between two looks at the keyboard."""
 GUTTER = 1
+KEPT = 2_000
+"""Drawn lines that are kept."""
 
 
 class LinesView(ScrollView, can_focus=True):
@@ -41,7 +44,7 @@ class LinesView(ScrollView, can_focus=True):
     BINDINGS = bindings("lines")
     DEFAULT_CSS = """
     LinesView {
-        height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; scrollbar-gutter: stable;
+        height: 1fr; overflow: hidden scroll; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;
     }
     """
     ALLOW_SELECT = False
@@ -54,6 +57,10 @@ class LinesView(ScrollView, can_focus=True):
         self._pending: list[Section] = []
         self._is_working = False
         self._looks: Looks | None = None
+        self._places: dict[int, int] = {}
+        """The index of each section, by its identity."""
+        self._strips: dict[tuple[int, int], Strip] = {}
+        """Lines that were drawn and will not change, by section and line."""
 
     # ---- sections ------------------------------------------------------------------------------------
 
@@ -65,8 +72,11 @@ class LinesView(ScrollView, can_focus=True):
     def set_sections(self, sections: Sequence[Section], fresh: Iterable[Section]) -> None:
         """Shows these sections, of which `fresh` have something to do."""
         self.sections = list(sections)
+        self._places = {id(section): index for index, section in enumerate(self.sections)}
+        self._strips.clear()
         waiting = {id(section) for section in self._pending} | {id(section) for section in fresh}
         self._pending = [section for section in self.sections if id(section) in waiting]
+        self._lay_out(self._anchor(), 0)
         self._work()
 
     def touch(self, *sections: Section) -> None:
@@ -99,12 +109,17 @@ class LinesView(ScrollView, can_focus=True):
         """Lets the last sections work first; True when nothing is left to do."""
         until = perf_counter() + seconds
         anchor = self._anchor()
+        changed = self._starts[-1]
         while self._pending:
-            if self._pending[-1].advance():
+            section = self._pending[-1]
+            at = self._places.get(id(section))
+            if at is not None:
+                changed = min(changed, self._starts[at] + section.fixed)
+            if section.advance():
                 self._pending.pop()
             if perf_counter() > until:
                 break
-        self._lay_out(anchor)
+        self._lay_out(anchor, changed)
         return not self._pending
 
     def _anchor(self) -> tuple[Section | None, int]:
@@ -115,18 +130,27 @@ class LinesView(ScrollView, can_focus=True):
             return self.sections[index], top - self._starts[index]
         return None, 0
 
-    def _lay_out(self, anchor: tuple[Section | None, int]) -> None:
+    def _lay_out(self, anchor: tuple[Section | None, int], changed: int) -> None:
+        """Counts the lines again, and draws those from `changed` on."""
         self._starts = [0, *accumulate(len(section.lines) for section in self.sections)]
-        size = Size(self.scrollable_content_region.width, self._starts[-1])
+        self._set_height(self._starts[-1])
+        top = self.scroll_offset.y
+        at = self._places.get(id(anchor[0]))
+        to = self.end if self.follow else self._starts[at] + anchor[1] if at is not None else top
+        to = min(to, self.end)
+        if to != top:
+            self.scroll_to(y=to, animate=False, force=True)
+        width, height = self.size
+        if changed < to + height:
+            line = max(0, changed - to)
+            self.refresh(Region(0, line, width, height - line))
+
+    def _set_height(self, lines: int) -> None:
+        """Says how many lines there are. (Assigned, `virtual_size` lays out and paints the whole screen.)"""
+        size = Size(self.scrollable_content_region.width, lines)
         if size != self.virtual_size:
-            self.virtual_size = size
-        if self.follow:
-            self.scroll_to(y=self.end, animate=False, force=True)
-        elif anchor[0] is not None:
-            at = next((i for i, section in enumerate(self.sections) if section is anchor[0]), None)
-            if at is not None and self._starts[at] + anchor[1] != self.scroll_offset.y:
-                self.scroll_to(y=self._starts[at] + anchor[1], animate=False, force=True)
-        self.refresh()
+            self.set_reactive(Widget.virtual_size, size)
+            self.vertical_scrollbar.window_virtual_size = lines
 
     @property
     def end(self) -> int:
@@ -140,8 +164,7 @@ class LinesView(ScrollView, can_focus=True):
 
     def start_of(self, section: Section) -> int:
         """The line of all on which a section begins."""
-        at = next((i for i, other in enumerate(self.sections) if other is section), 0)
-        return self._starts[at]
+        return self._starts[self._places.get(id(section), 0)]
 
     def reveal(self, line: int, margin: int = 2) -> None:
         """Brings a line into sight."""
@@ -187,6 +210,7 @@ class LinesView(ScrollView, can_focus=True):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._looks = None
+        self._strips.clear()
 
     @property
     def looks(self) -> Looks:
@@ -201,12 +225,26 @@ class LinesView(ScrollView, can_focus=True):
         found = self.line_at(self.scroll_offset.y + y)
         if found is None:
             return Strip.blank(width, looks.base)
-        section, line = found
+        key = id(self.sections[found[0]]), found[1]
+        strip = self._strips.get(key)
+        if strip is None:
+            strip = self._line(*found).adjust_cell_length(width, looks.base)
+            if found[1] < self.sections[found[0]].fixed and self.is_steady(*found):
+                if len(self._strips) >= KEPT:
+                    self._strips.clear()
+                self._strips[key] = strip
+        return strip
+
+    def _line(self, section: int, line: int) -> Strip:
         segments = [self.line_mark(section)]
         segments += [
             Segment(text, self.span_style(section, look)) for text, look in self._spans(section, line)
         ]
-        return Strip(segments).adjust_cell_length(width, looks.base)
+        return Strip(segments)
+
+    def is_steady(self, section: int, line: int) -> bool:
+        """Whether a line looks the same wherever a cursor is."""
+        return True
 
     def _spans(self, section: int, line: int) -> tuple[Span, ...]:
         return self.sections[section].lines[line]
@@ -218,8 +256,3 @@ class LinesView(ScrollView, can_focus=True):
     def span_style(self, section: int, look: str) -> Style:
         """The style of a span of a section."""
         return self.looks.style(look)
-
-    def redraw_section(self, section: Section) -> None:
-        """Draws the lines of a section again, those in sight."""
-        top = self.start_of(section) - self.scroll_offset.y
-        self.refresh(Region(0, max(0, top), self.size.width, len(section.lines)))

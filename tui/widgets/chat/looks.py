@@ -8,7 +8,7 @@ from rich.style import Style
 from textual.color import Color
 
 PLAIN = Style()
-SHADES = (0.0, 0.12, 0.24, 0.36, 0.48)
+SHADES = (0.0, 0.12, 0.22, 0.32, 0.42)
 """How much of the warning colour lies behind a token of each level."""
 LEVEL_SIGNS = (
     PLAIN,
@@ -50,9 +50,8 @@ class Looks:
             # Beside the colour a sign: what was taken away, what was put there.
             "first": Style(color=colour("error").rich_color, strike=True),
             "second": Style(color=colour("success").rich_color, bold=True, underline=True),
-            "cursor": Style(
-                color=background.rich_color, bgcolor=colour("primary").rich_color, bold=True, reverse=False
-            ),
+            "cursor": Style(color=background.rich_color, bgcolor=colour("primary").rich_color, bold=True),
+            "cursor-blurred": Style(bgcolor=colour("cursor-row").rich_color, bold=True),
         }
         for number, (shade, sign) in enumerate(zip(SHADES, LEVEL_SIGNS, strict=True)):
             ground = Style(bgcolor=background.blend(warning, shade).rich_color) if shade else PLAIN

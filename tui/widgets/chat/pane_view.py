@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from tui.widgets.chat.markdown_blocks import Span
     from tui.widgets.chat.sections import View
 
-LOW = 22
-"""Rows below which a pane shows fewer of a token's alternatives."""
-
 
 class Figures(Widget):
     """One line of figures; drawn again only when it says anything else."""
@@ -65,6 +62,7 @@ class PaneView(Vertical):
         self.transcript = Transcript(self._tell)
         self.detail = TokenDetail(classes="token-detail")
         self.figures = Figures()
+        self._keys: tuple[str, ...] = ("", "", "")
 
     def compose(self) -> ComposeResult:
         yield self.transcript
@@ -72,6 +70,9 @@ class PaneView(Vertical):
         yield self.figures
 
     def on_mount(self) -> None:
+        keymap = keymap_of(self)
+        names = ("chat.again", "chat.branch_back", "chat.branch_on")
+        self._keys = tuple(hint(name, keymap) for name in names)
         self.detail.display = False
         self.update()
 
@@ -84,9 +85,8 @@ class PaneView(Vertical):
         """Shows the pane as it is now: only what has changed since is worked on."""
         pane = self.pane
         self._titles()
-        keymap = keymap_of(self)
         path = pane.tree.path
-        state: Sequence[Span] = state_spans(pane, hint("chat.again", keymap), self.hidden)
+        state: Sequence[Span] = state_spans(pane, self._keys[0], self.hidden)
         if not path and not state:
             state = [(self._empty(), "muted")]
         self.transcript.show(path, state)
@@ -108,14 +108,12 @@ class PaneView(Vertical):
         title = f"{self.label}  {name}"
         if self.border_title != title:
             self.border_title = title
-        settings = settings_text(self.pane.settings, width)
+        settings = "" if self.hidden else settings_text(self.pane.settings, width)
         if self.border_subtitle != settings:
             self.border_subtitle = settings
 
     def _tell(self, node: TurnNode) -> Sequence[Span]:
-        keymap = keymap_of(self)
-        keys = hint("chat.branch_back", keymap), hint("chat.branch_on", keymap)
-        return answer_spans(self.pane, node, keys, self.hidden)
+        return answer_spans(self.pane, node, self._keys[1:], self.hidden)
 
     def set_view(self, view: View) -> None:
         """Shows answers as Markdown or as tokens."""

@@ -198,6 +198,11 @@ class TokenSection(Section):
         block = self.block_of(token)
         return self._starts[block] if 0 <= block < len(self._starts) else 0
 
+    def lines_of(self, block: int) -> range:
+        """The lines that a block stands on."""
+        after = self._starts[block + 1] if block + 1 < len(self._starts) else len(self.lines) - 1
+        return range(self._starts[block], after + 1) if 0 <= block < len(self._starts) else range(0)
+
     def token_near(self, line: int, column: int) -> int | None:
         """The first token of the block at a cell of a line, else of the nearest one before it on the line;
         None where the line has none."""

@@ -122,7 +122,7 @@ def _step(name: str) -> str:
     return f"{at}{step}" if at and before and step.isdigit() else shown
 
 
-def answer_spans(pane: Pane, node: TurnNode, keys: tuple[str, str], hidden: bool) -> list[Span]:
+def answer_spans(pane: Pane, node: TurnNode, keys: Sequence[str], hidden: bool) -> list[Span]:
     """The line below an answer: which branch it is, what answered, how fast, and why it ended.
 
     `keys` go to the branch before and the next one.

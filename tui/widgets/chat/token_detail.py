@@ -22,7 +22,13 @@ ROWS = 5
 class TokenDetail(Static):
     """A few lines below a transcript."""
 
+    _said: Content | None = None
     DEFAULT_CSS = "TokenDetail { text-wrap: nowrap; text-overflow: ellipsis; }"
+
+    def _say(self, content: Content) -> None:
+        if content != self._said:
+            self._said = content
+            self.update(content, layout=False)  # its height is fixed: the screen is not laid out again
 
     def show(self, token: AnswerToken | None, at: int, count: int, *, tells: bool | None, lens: bool) -> None:
         """The token at place `at` of `count`. `tells`: whether the server tells probabilities at all."""
@@ -32,7 +38,7 @@ class TokenDetail(Static):
                 if tells is False
                 else "no tokens yet: they come with an answer"
             )
-            self.update(Content.styled(why, "$muted"))
+            self._say(Content.styled(why, "$muted"))
             return
         head = Content.assemble((quoted(token.text), "bold"), f"  {_percent(token.probability)}")
         where = f"  token {at + 1:,} of {count:,}"
@@ -53,7 +59,7 @@ class TokenDetail(Static):
             )
             lines.append(line)
         lines.append(Content.styled(LEVEL_WORDS, "$muted"))
-        self.update(Content("\n").join(lines))
+        self._say(Content("\n").join(lines))
 
 
 def _percent(probability: float | None) -> str:

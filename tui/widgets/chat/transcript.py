@@ -183,6 +183,13 @@ class Transcript(LinesView):
         self._scroll(min(self.start_of(shown.question), self.end))
         self._moved()
 
+    def is_steady(self, section: int, line: int) -> bool:
+        owner, here = self._owners[section], self._under_cursor
+        if here is None or here[0] != owner:
+            return owner != self._chosen
+        shown = self.sections[section]
+        return not (isinstance(shown, TokenSection) and line in shown.lines_of(here[1]))
+
     def line_mark(self, section: int) -> Segment:
         owner = self._owners[section]
         mine = owner is not None and owner == self._chosen and len(self._path) > 1
@@ -261,6 +268,7 @@ class Transcript(LinesView):
         self._moved()
 
     def _moved(self) -> None:
+        self._strips.clear()
         self.refresh()
         self.post_message(self.CursorMoved(self))
 
@@ -281,7 +289,8 @@ class Transcript(LinesView):
         if block is None:
             return self.looks.style(look)
         is_here = (self._owners[section], block) == self._under_cursor
-        return self.looks.style("cursor" if is_here else look.partition(" ")[0])
+        cursor = "cursor" if self.has_focus else "cursor-blurred"
+        return self.looks.style(cursor if is_here else look.partition(" ")[0])
 
     def on_click(self, event: events.Click) -> None:
         at = event.get_content_offset(self)
