@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "remote"))
 
-from sshd import home, sshd
+from sshd import home, known_sshd, sshd
 
-__all__ = ["home", "sshd"]
+__all__ = ["home", "known_sshd", "sshd"]
