@@ -277,6 +277,10 @@ class ControlRoom(RoomApp):
                 self.say("there is no run to show yet", "warning")
                 return
             self.run_key = (self.live_run() or self.rows[0]).key
+        if name == "chat" and name not in self._screens:
+            from tui.screens.chat import load
+
+            await asyncio.to_thread(load)
         target = self._screen(name)
         with self.batch_update():  # so that what lies between does not flash up
             while len(self.screen_stack) > BASE_SCREENS:

@@ -11,7 +11,7 @@ CHAT_KEYS: dict[str, tuple[Row, ...]] = {
     "chat": (
         ("write", "enter,i", "write", "write", "Write a question", True, False),
         ("model", "m", "model", "model", "Choose what this pane talks to", True, False),
-        ("add", "plus,equals_sign", "add", "add pane", "Add a pane, up to four", True, False),
+        ("add", "plus,equals_sign", "add_pane", "add pane", "Add a pane, up to four", True, False),
         ("again", "r", "again", "again", "Ask again: another answer; after a failure: go on", True, False),
         (
             "tokens",
@@ -22,7 +22,7 @@ CHAT_KEYS: dict[str, tuple[Row, ...]] = {
             True,
             False,
         ),
-        ("stop", "s", "stop", "stop", "Stop the answers that are coming", True, False),
+        ("stop", "s", "stop_answers", "stop", "Stop the answers that are coming", True, False),
         ("diff", "d", "diff", "diff", "The words in which two panes' answers differ", True, False),
         ("all", "a,ctrl+t", "all", "all or one", "Ask in every pane, or in this one only", False, False),
         (
@@ -104,6 +104,7 @@ CHAT_KEYS: dict[str, tuple[Row, ...]] = {
             True,
         ),
         ("save", "ctrl+s", "save", "save", "Save this pane's conversation as Markdown and JSON", False, True),
+        ("load", "L", "load", "load", "Go on with a saved conversation in this pane", False, False),
         ("copy", "y", "copy", "copy", "Copy the answer of the turn chosen", False, False),
         ("new", "N", "new", "new", "Begin a new conversation, in every pane or in this one", False, False),
         (
@@ -156,7 +157,7 @@ CHAT_KEYS: dict[str, tuple[Row, ...]] = {
     ),
     "prompts": (
         ("open", "enter", "open", "open", "The answers to the prompt under the cursor, whole", True, False),
-        ("stop", "s", "stop", "stop", "Stop: what came stays", True, False),
+        ("stop", "s", "stop_asking", "stop", "Stop: what came stays", True, False),
         ("save", "ctrl+s", "save", "save", "Save the table: .md, .csv or .json", True, True),
     ),
 }

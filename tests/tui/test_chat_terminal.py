@@ -74,6 +74,8 @@ KEYS = [
     ("help closes", "Escape", "!esc closes"),
     ("new conversation", "N", f"!{PARIS}"),
     ("esc", "Escape", CHANGED),
+    ("load asks", "L", "go on with a saved conversation"),
+    ("loaded", "=talk.json\r", PARIS),
     ("write", "i", CHANGED),
     ("esc", "Escape", CHANGED),
     ("close", "-", CHANGED),

@@ -277,6 +277,16 @@ async def test_readonly_starts_no_server_and_opens_addresses(bench: Bench, stub:
         await ask(screen, pilot)
         assert "read only" in painted(screen.views[0])
         assert "Paris" in painted(screen.views[1])
+        stub.answer = lambda _: [token("Some", -0.1), 30.0, END, DONE]
+        await pilot.press("ctrl+t")
+        screen.go_to(1)
+        screen.field.focus()
+        screen.field.text = "Go on."
+        await pilot.press("enter")
+        await settle(pilot, lambda: "Some" in painted(screen.views[1]))
+        await pilot.press("escape", "s")
+        await settle(pilot, lambda: "■ stopped" in painted(screen.views[1]))
+        assert screen.check_action("add_pane", ()) and not screen.check_action("save", ())
 
 
 async def test_a_live_run_is_followed_from_the_screen_of_runs(bench: Bench, stub: StubServer) -> None:
@@ -442,6 +452,11 @@ async def test_a_conversation_is_saved_and_its_path_told(bench: Bench, stub: Stu
         (markdown,) = folder.glob("cc_*.md")
         assert "用户：Where is it?" in markdown.read_text(encoding="utf-8")
         await settle(pilot, lambda: app.message is not None and str(markdown) in app.message.text)
+        await pilot.press("escape", "N", "escape", "L")
+        await settle(pilot, lambda: type(app.screen).__name__ == "Ask")
+        await pilot.press(*markdown.stem, "enter")
+        await settle(pilot, lambda: "Where is it?" in painted(screen.views[0]))
+        assert "Paris" in painted(screen.views[0])
 
 
 async def test_a_file_of_prompts_fills_a_table(bench: Bench, stub: StubServer) -> None:

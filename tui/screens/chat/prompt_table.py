@@ -102,7 +102,7 @@ class PromptTable(ControlScreen):
             work = self.work
             self.app.push_screen(PromptAnswers(row, work.prompts[row].question, work.names, work.cells[row]))
 
-    def action_stop(self) -> None:
+    def action_stop_asking(self) -> None:
         self.work.stop()
         self._draw()
 

@@ -23,7 +23,6 @@ from tui.screens.chat.following import Following
 from tui.screens.chat.target_actions import TargetActions
 from tui.screens.chat.turn_actions import TurnActions
 from tui.screens.panes import PaneScreen, Split
-from tui.widgets.chat.markdown_blocks import load_parser
 from tui.widgets.chat.pane_view import PaneView
 from tui.widgets.chat.question_field import QuestionField
 from tui.widgets.chat.telling import LABELS, name_of
@@ -87,7 +86,6 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
         yield self.field
 
     async def on_mount(self) -> None:
-        self.run_worker(asyncio.to_thread(load_parser), group="load")
         kept = self.room.setting(SETTING)
         if isinstance(kept, dict):
             self.panes.restore(kept.get("panes"))
@@ -237,7 +235,7 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
             return
         if view.display and self.is_current:
             view.update()
-        if pane.state.kind == "choosing":
+        if pane.state.kind == "choosing" and self.is_current:
             self.choose_device(pane)
 
     def changed(self, changes: frozenset[Change]) -> None:
@@ -245,6 +243,8 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
             self.look()
             for view in self.views:
                 view.update()
+                if view.pane.state.kind == "choosing":
+                    self.choose_device(view.pane)
 
     def tick(self) -> None:
         self.look()

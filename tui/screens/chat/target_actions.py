@@ -27,7 +27,7 @@ class TargetActions(ChatPart):
     def action_model(self) -> None:
         self._pick(self.view.pane if self.view is not None else None)
 
-    def action_add(self) -> None:
+    def action_add_pane(self) -> None:
         if len(self.panes.panes) >= MOST_PANES:
             raise UserError(f"there are {MOST_PANES} panes already", "close one first")
         self._pick(None)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
-from nanochat.common.text import clean_text
-from nanochat.serve.chat_log import FOLDER
+from nanochat.common.text import amount, clean_text
+from nanochat.serve.chat_log import FOLDER, load, log_files
 from tui.data.chat.pane_set import save_log
 from tui.screens.chat.parts import ChatPart
 from tui.widgets.chat.question_field import QuestionField
 
 if TYPE_CHECKING:
+    from nanochat.serve.conversation import Conversation
     from tui.data.chat.pane import Pane
     from tui.data.chat.tree import TurnNode
+    from tui.widgets.chat.pane_view import PaneView
 
 
 class TurnActions(ChatPart):
@@ -109,7 +112,7 @@ class TurnActions(ChatPart):
             self.room.say("there is no other branch here: edit a question or ask again to make one")
         here.update()
 
-    def action_stop(self) -> None:
+    def action_stop_answers(self) -> None:
         busy = [pane for pane in self.panes.panes if pane.state.is_busy]
         for pane in busy:
             pane.stop()
@@ -153,6 +156,22 @@ class TurnActions(ChatPart):
         text = "".join(part.text for part in node.answer.parts if part.kind == "text")
         self.room.do(copy_text(self.room, clean_text(text), "the answer"))
 
+    def action_load(self) -> None:
+        self.room.do(self._load_conversation(self.view_here()))
+
+    async def _load_conversation(self, view: PaneView) -> None:
+        pane = view.pane
+        pane.check_free()
+        name = await self.room.ask("go on with a saved conversation", f"a file, by itself in {FOLDER}")
+        if not name:
+            return
+        folder = self.room.layout.base / FOLDER
+        conversation, note = await asyncio.to_thread(_load, name, folder)
+        pane.start(conversation)
+        view.transcript.action_bottom()
+        told = f"{amount(len(conversation.turns), 'turn')} from {name}"
+        self.room.say(f"{told} · {note}" if note else told)
+
     def action_save(self) -> None:
         self.room.do(self._save_conversation(self.view_here().pane))
 
@@ -165,3 +184,9 @@ class TurnActions(ChatPart):
         folder = self.room.layout.base / FOLDER
         saved = await asyncio.to_thread(save_log, pane.conversation, folder, name)
         self.room.say("saved " + " and ".join(str(file) for file in saved))
+
+
+def _load(name: str, folder: Path) -> tuple[Conversation, str]:
+    """A saved conversation, by a path from here, else from `folder`, and how it was read."""
+    path = log_files(Path(name).expanduser())[0]
+    return load(path if path.exists() else folder / path)

@@ -92,7 +92,7 @@ class QuestionField(TextArea):
         if self.selected_text:
             self.action_copy()
         else:
-            self.call_later(self.screen.run_action, "stop")
+            self.call_later(self.screen.run_action, "stop_answers")
 
     def action_cursor_up(self, select: bool = False) -> None:
         if select or not self.navigator.is_first_wrapped_line(self.cursor_location):
