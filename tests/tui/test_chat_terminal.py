@@ -78,7 +78,8 @@ KEYS = [
     ("loaded", "=talk.json\r", PARIS),
     ("write", "i", CHANGED),
     ("esc", "Escape", CHANGED),
-    ("close", "-", CHANGED),
+    ("close asks", "-", "Close pane A"),
+    ("closed", "y", "!Close pane A"),
     ("to Runs", "F1", r"runs · \d+"),
     ("to Chat", "F5", "question to"),
 ]

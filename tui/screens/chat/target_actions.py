@@ -63,7 +63,7 @@ class TargetActions(ChatPart):
         turns = len(list(pane.tree.nodes()))
         if turns and not await self.room.confirm(
             f"Close pane {view.label}?",
-            f"Its {amount(turns, 'turn')} are gone if they were not saved.",
+            f"Of its {amount(turns, 'turn')}, what was not saved is gone.",
             key="y",
             verb="close it",
         ):
