@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nanochat.serve.conversation import AnswerSettings
+from nanochat.serve.conversation import AnswerSettings, Part
 from remote.fleet.services import DeviceOffer
 from tests.tui.conftest import Bench, settle
 from tests.tui.screens.chat_bench import (
@@ -213,6 +213,7 @@ async def test_a_server_without_probabilities_says_so(bench: Bench, stub: StubSe
         await pilot.press("escape", "t")
         await settle(pilot)
         assert "tells no probabilities" in str(screen.views[0].detail.render())
+        assert "plain" in painted(screen.views[0])
 
 
 # ---- what panes talk to --------------------------------------------------------------------------------
@@ -392,6 +393,27 @@ async def test_panes_settings_and_questions_are_kept_for_the_next_start(
         assert screen.views[0].pane.settings == AnswerSettings(temperature=0.9, seed=7)
         assert screen.field.questions == ["Kept?"]
         assert "seed 7" in str(screen.views[0].border_subtitle)
+
+
+async def test_an_answer_that_grows_lays_no_screen_out_again(
+    bench: Bench, stub: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench.open((200, 60)) as (app, pilot):
+        screen = await chat_screen(app, pilot, *["sft/d20"] * 4)
+        await ask(screen, pilot)
+        laid_out: list[object] = []
+        monkeypatch.setattr(type(screen), "_refresh_layout", lambda *_, **__: laid_out.append(1))
+        for number in range(60):
+            for view in screen.views:
+                leaf = view.pane.tree.leaf
+                assert leaf is not None and leaf.answer is not None
+                leaf.answer.parts.append(Part("text", f"\n\nparagraph {number} of many words"))
+                view.update()
+            await pilot.pause()
+        assert not laid_out
+        for view in screen.views:
+            assert "paragraph 59 of many words" in painted(view), "the end stays in sight"
+            assert len(view.query("*")) < 8, "an answer is lines, not widgets"
 
 
 # ---- comparing -----------------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ class ModelPicker(Dialog[PaneTarget | None]):
         name = sanitize(str(target.name), 120)
         told = {
             "name": (
-                f"⟳ {name} · follow the live run" if choice.is_live else name,
+                f"⟳ {name} · live run" if choice.is_live else name,
                 "live" if choice.is_live else "strong",
             ),
             "host": (sanitize(target.host, 60), ""),

@@ -198,10 +198,8 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
     def tell(self) -> None:
         """Says in tabs and field which panes there are and where questions go."""
         hidden = self.blind is not None and not self.blind.revealed
-        names = [
-            (view.label, "" if hidden else name_of(view.pane, 18 if self.app.size.width < NARROW else 40))
-            for view in self.views
-        ]
+        width = max(4, (self.app.size.width - 14) // max(1, len(self.views)) - 6)
+        names = [(view.label, "" if hidden else name_of(view.pane, width)) for view in self.views]
         self.tabs.set_panes([(label, f"{label} {name}".strip()) for label, name in names])
         here = self.view
         self.tabs.show(here.label if here is not None else "")

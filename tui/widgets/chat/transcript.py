@@ -93,6 +93,9 @@ class Transcript(LinesView):
         if not same or self._width != self.text_width or not self.sections:
             self._arrange()
             return
+        if path and not isinstance(self._shown[path[-1].number].answer, self._kind(path[-1])):
+            self._arrange()
+            return
         self._state.show(state)
         touched: list[Section] = [self._state]
         if path:
@@ -127,7 +130,7 @@ class Transcript(LinesView):
         owners: list[int | None] = []
         for node in self._path:
             shown = self._shown.get(node.number)
-            if shown is None or shown.node is not node:
+            if shown is None or shown.node is not node or not isinstance(shown.answer, self._kind(node)):
                 shown = self._make(node)
                 fresh.append(shown.question)
             kept[node.number] = shown
@@ -142,11 +145,16 @@ class Transcript(LinesView):
         self._owners = [*owners, None]
         self.set_sections([*sections, self._state], fresh)
 
+    def _kind(self, node: TurnNode) -> type[AnswerSection | TokenSection]:
+        """How an answer is shown; one whose tokens are not known as Markdown always."""
+        is_told = node.answer is None or bool(node.answer.tokens) or not node.answer.parts
+        return TokenSection if self.view == "tokens" and is_told else AnswerSection
+
     def _make(self, node: TurnNode) -> _Shown:
         width = self._width
         gap = LineSection(width)
         gap.lines = [()]
-        answer = TokenSection(width) if self.view == "tokens" else AnswerSection(width)
+        answer = self._kind(node)(width)
         question = TextSection(node.question, width, "question", "› ", "  ")
         return _Shown(node, question, answer, LineSection(width), gap)
 
