@@ -5,8 +5,9 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
+from nanochat.serve.answer_parts import PartList
 from nanochat.serve.answer_stream import Finish, Progress
-from nanochat.serve.answer_tokens import AnswerToken
+from nanochat.serve.answer_tokens import TokenList
 from nanochat.serve.conversation import AnswerSettings, Part, Turn, join_parts
 
 
@@ -19,7 +20,7 @@ class Answer:
     """With the seed that was used."""
     model: str
     """With the step of the checkpoint, where our own server said it."""
-    parts: list[Part] = field(default_factory=list)
+    parts: PartList = field(default_factory=PartList)
     reason: str = "cut"
     """See `FINISH_REASONS`."""
     finish: Finish | None = None
@@ -28,7 +29,7 @@ class Answer:
     seconds: float = 0.0
     room: int | None = None
     """The tokens that the context had left, where those were fewer than `max_tokens`."""
-    tokens: list[AnswerToken] = field(default_factory=list)
+    tokens: TokenList = field(default_factory=TokenList)
     """Those of the text, with their probabilities, where they were asked for and the server tells them."""
     ids: array[int] = field(default_factory=lambda: array("i"))
     """All tokens, tool calls included, where the server tells them; `prompt_ids` were read before."""
@@ -70,7 +71,7 @@ class Answer:
             self.is_thinking = False
         else:
             self._count(event)
-            self.tokens += event.tokens
+            self.tokens.extend(event.tokens)
             self.ids.extend(event.ids)
             self.prompt_ids.extend(event.prompt_ids)
             self.is_thinking = event.is_thinking

@@ -6,9 +6,10 @@ Read from `logprobs` in both of OpenAI's shapes, field by field: what is wrong i
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from nanochat.common.fields import real, whole
 from nanochat.common.text import valid_text
@@ -55,7 +56,9 @@ class AnswerToken:
         self.text, self.logprob, self.index = text, logprob, index
         self._raw = None if raw == text.encode() else raw
         # A plain tuple of texts and numbers is passed over when Python looks for garbage.
-        self._guesses = tuple(value for guess in top for value in (guess.text, guess.logprob))
+        self._guesses: tuple[str | float, ...] = tuple(
+            value for guess in top for value in (guess.text, guess.logprob)
+        )
 
     @property
     def raw(self) -> bytes:
@@ -77,6 +80,54 @@ class AnswerToken:
         return isinstance(other, AnswerToken) and repr(self) == repr(other)
 
     __hash__ = None  # type: ignore[assignment]  # equal ones are made in many places, and none is a key
+
+
+class TokenList(Sequence[AnswerToken]):
+    """A list of tokens that grows at its end. The tokens are made when they are looked at: Python then has
+    no object a token to walk over when it looks for garbage."""
+
+    __slots__ = ("_guesses", "_indexes", "_logprobs", "_raws", "_texts")
+
+    def __init__(self, tokens: Iterable[AnswerToken] = ()) -> None:
+        self._texts: list[str] = []
+        self._raws: list[bytes | None] = []
+        self._logprobs = array("d")
+        self._guesses: list[tuple[str | float, ...]] = []
+        self._indexes = array("q")
+        self.extend(tokens)
+
+    def extend(self, tokens: Iterable[AnswerToken]) -> None:
+        for token in tokens:
+            self._texts.append(token.text)
+            self._raws.append(token._raw)
+            self._logprobs.append(math.nan if token.logprob is None else token.logprob)
+            self._guesses.append(token._guesses)
+            self._indexes.append(-1 if token.index is None else token.index)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @overload
+    def __getitem__(self, at: int) -> AnswerToken: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[AnswerToken]: ...
+    def __getitem__(self, at: int | slice) -> AnswerToken | list[AnswerToken]:
+        if isinstance(at, slice):
+            return [self[index] for index in range(*at.indices(len(self)))]
+        logprob, index = self._logprobs[at], self._indexes[at]
+        token = AnswerToken(
+            self._texts[at], b"", None if math.isnan(logprob) else logprob, (), None if index < 0 else index
+        )
+        token._raw, token._guesses = self._raws[at], self._guesses[at]
+        return token
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
+
+    def __repr__(self) -> str:
+        return f"TokenList({list(self)!r})"
 
 
 def read_chat_tokens(logprobs: object) -> Iterator[AnswerToken]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from nanochat.serve.answer import Answer
+from nanochat.serve.answer_parts import PartList
 from nanochat.serve.conversation import Conversation, Turn
 
 WHOLE = ("stop", "length", "other")
@@ -86,7 +87,7 @@ class TurnTree:
         for turn in conversation.turns:
             node = tree.add(turn.question, tree.leaf)
             node.answer = Answer(
-                turn.question, turn.settings, turn.model, list(turn.answer), turn.finish_reason
+                turn.question, turn.settings, turn.model, PartList(turn.answer), turn.finish_reason
             )
         return tree
 

@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat.serve.answer import Answer
+from nanochat.serve.answer_parts import PartList
 from nanochat.serve.answer_stream import AnswerReader, Finish, Progress
-from nanochat.serve.answer_tokens import Guess, read_chat_tokens, read_ids, read_legacy_tokens
+from nanochat.serve.answer_tokens import (
+    AnswerToken,
+    Guess,
+    TokenList,
+    read_chat_tokens,
+    read_ids,
+    read_legacy_tokens,
+)
 from nanochat.serve.conversation import AnswerSettings, Part
 
 JSON = st.recursive(
@@ -91,6 +99,22 @@ def test_an_event_tells_tokens_ids_and_who_answers_once() -> None:
     thought = {"choices": [{"delta": {"reasoning_content": "hm"}, "logprobs": logprobs}]}
     assert events(thought) == [Progress(is_thinking=True)]
     assert events({"choices": [{"text": "a", "index": 0}]}) == [Part("text", "a")]
+
+
+def test_lists_of_tokens_and_parts_give_back_what_was_put_in() -> None:
+    half = AnswerToken("\ufffd", b"\xc3", None, (Guess("a", -1.0),), 3)
+    tokens = TokenList([half])
+    tokens.extend([AnswerToken("b", b"b", -0.5)])
+    assert tokens == [half, AnswerToken("b", b"b", -0.5)] and tokens[-1].index is None
+    assert (tokens[0].raw, tokens[0].top, tokens[0].index, tokens[0].logprob) == (b"\xc3", half.top, 3, None)
+    assert tokens[1:] == [tokens[1]] and next(iter(tokens)) == half and len(tokens) == 2
+    made = [Part("text", "a"), Part("python", "6*7"), Part("python_output", "42")]
+    parts = PartList(made[:2])
+    parts.append(made[2])
+    assert parts == made and parts[-1] == made[2] and parts[1:] == made[1:] and not PartList()
+    for sequence in (tokens, parts):
+        with pytest.raises(IndexError):
+            sequence[len(sequence)]
 
 
 def test_the_speed_is_of_the_tokens_after_those_that_came_first() -> None:
