@@ -1,9 +1,14 @@
 """Full collections of garbage come while nobody types, and are not put off for ever."""
 
+import gc
+
 import pytest
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
 
 from tui.data import garbage
-from tui.data.garbage import APART, DUE, OVERDUE, QUIET, SETTLED, IdleCollector
+from tui.data.garbage import APART, DUE, OVERDUE, QUIET, SETTLED, IdleCollector, free_strips
 
 
 class Collector:
@@ -67,3 +72,25 @@ def test_it_collects_when_due_and_nobody_types(monkeypatch: pytest.MonkeyPatch, 
     assert python.collected == 3, "not put off any longer"
     idle.tick(last_input=0)
     assert python.collected == 3, "nothing to collect"
+
+
+def test_a_strip_that_was_painted_is_gone_without_a_collection() -> None:
+    free_strips()
+    free_strips()  # a second app in a process changes nothing more
+    style = Style(bold=True)
+
+    def paint() -> list[str]:
+        strip = Strip([Segment("left"), Segment("right", style)])
+        same = strip.adjust_cell_length(9).crop_extend(0, 9, style)
+        assert same.divide([9]) == [strip] and same.divide([9, 12]) == [strip]
+        pieces = [*strip.divide([4, 9]), strip.adjust_cell_length(12, style), strip.crop_extend(2, 11, style)]
+        return [piece.text for piece in pieces]
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(type(one) is Strip for one in gc.get_objects())
+        assert paint() == ["left", "right", "leftright   ", "ftright  "]
+        assert sum(type(one) is Strip for one in gc.get_objects()) == before
+    finally:
+        gc.enable()

@@ -1,4 +1,4 @@
-"""Many changes told as few: of each thing at once where it was quiet, else when its pause is over."""
+"""Many changes told as few: at once where it was quiet, else together when the pause is over."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ Thing = TypeVar("Thing", bound=Hashable)
 
 class Coalescer(Generic[Thing]):
     """`tell(thing)` is called in the event loop, at most once in `seconds` for each thing, and always once
-    more after its last change."""
+    more after its last change. Things that change together are told together: a screen is painted once."""
 
     def __init__(self, tell: Callable[[Thing], None], seconds: float) -> None:
         self._tell_one, self._seconds = tell, seconds
-        self._told: dict[Thing, float] = {}
-        self._due: dict[Thing, asyncio.TimerHandle] = {}
+        self._told = 0.0
+        self._due: dict[Thing, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     def mark(self, thing: Thing) -> None:
         """Notes a change."""
-        if thing in self._due:
-            return
-        wait = self._told.get(thing, 0.0) + self._seconds - time.monotonic()
-        self._due[thing] = asyncio.get_running_loop().call_later(max(0.0, wait), self._tell, thing)
+        self._due[thing] = None
+        if self._timer is None:
+            wait = self._told + self._seconds - time.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, wait), self._tell)
 
     def forget(self, thing: Thing) -> None:
         """Tells no more of a thing."""
-        timer = self._due.pop(thing, None)
-        if timer is not None:
-            timer.cancel()
-        self._told.pop(thing, None)
-
-    def _tell(self, thing: Thing) -> None:
         self._due.pop(thing, None)
-        self._told[thing] = time.monotonic()
-        self._tell_one(thing)
+
+    def _tell(self) -> None:
+        self._timer = None
+        self._told = time.monotonic()
+        due, self._due = self._due, {}
+        for thing in due:
+            try:
+                self._tell_one(thing)
+            except Exception as error:  # the others are told all the same
+                context = {"message": "a change could not be shown", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
