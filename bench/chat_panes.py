@@ -129,6 +129,7 @@ def chat_screen(folder: Path, given: argparse.Namespace, size: tuple[int, int]) 
             app.press("5")
             until(lambda: lines_of(report)[-1]["screen"] == "chat")
             time.sleep(SETTLE)
+            began = time.time()
             if given.history:
                 ask(app, f"history {given.history}")
                 until(answered(log, given.panes))
@@ -139,7 +140,7 @@ def chat_screen(folder: Path, given: argparse.Namespace, size: tuple[int, int]) 
             until(lambda: is_still(app))
             lines = lines_of(report)
         seen, missed = latencies(log, app, given.panes, count)
-    loading = [line for line in lines if line["t"] < asked]
+    loading = [line for line in lines if began <= line["t"] < asked]
     streaming = [line for line in lines if line["t"] >= asked]
     most = max(line["rss"] for line in lines)
     spent = streaming[-1]["cpu"] - streaming[0]["cpu"]
@@ -152,7 +153,7 @@ def chat_screen(folder: Path, given: argparse.Namespace, size: tuple[int, int]) 
         ("  processor", f"{100 * spent / (streaming[-1]['t'] - streaming[0]['t']):.0f} % of a core", ""),
         (
             "  longest turn while the history came",
-            f"{1e3 * max(one['held'] for one in loading[20:]):.0f} ms",
+            f"{1e3 * max(one['held'] for one in loading):.0f} ms",
             _held(),
         ),
         ("  memory at most", f"{most / 1e6:.0f} MB", f"{MEMORY_BAR / 1e6:.0f} MB"),

@@ -18,26 +18,37 @@ class Coalescer(Generic[Thing]):
         self._tell_one, self._seconds = tell, seconds
         self._told = 0.0
         self._due: dict[Thing, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        """What has changed since the last round."""
+        self._round: dict[Thing, None] = {}
+        """What is still to be told in this one."""
+        self._handle: asyncio.Handle | None = None
 
     def mark(self, thing: Thing) -> None:
         """Notes a change."""
         self._due[thing] = None
-        if self._timer is None:
+        if self._handle is None:
             wait = self._told + self._seconds - time.monotonic()
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, wait), self._tell)
+            self._handle = asyncio.get_running_loop().call_later(max(0.0, wait), self._begin)
 
     def forget(self, thing: Thing) -> None:
         """Tells no more of a thing."""
         self._due.pop(thing, None)
+        self._round.pop(thing, None)
 
-    def _tell(self) -> None:
-        self._timer = None
+    def _begin(self) -> None:
         self._told = time.monotonic()
-        due, self._due = self._due, {}
-        for thing in due:
-            try:
-                self._tell_one(thing)
-            except Exception as error:  # the others are told all the same
-                context = {"message": "a change could not be shown", "exception": error}
-                asyncio.get_running_loop().call_exception_handler(context)
+        self._round, self._due = self._due, {}
+        self._next()
+
+    def _next(self) -> None:
+        """Tells the next of the round. Each in a turn of the loop of its own: together they may take long."""
+        thing = next(iter(self._round), None)
+        self._handle = None
+        if thing is not None:
+            del self._round[thing]
+        if self._round:
+            self._handle = asyncio.get_running_loop().call_soon(self._next)
+        elif self._due:
+            self.mark(next(iter(self._due)))
+        if thing is not None:
+            self._tell_one(thing)
