@@ -52,6 +52,7 @@ def long_run(bench: Bench) -> str:
     return key
 
 
+@pytest.mark.slow
 async def test_a_long_run_is_read_ingested_and_drawn_off_the_loop_and_grows_by_what_is_new(
     bench: Bench, long_run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,7 @@ async def works(app: ControlRoom, pilot: Pilot[str]) -> None:
     await settle(pilot, lambda: isinstance(app.screen, RunsScreen))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", list(KEYS))
 async def test_any_action_may_raise(bench: Bench, monkeypatch: pytest.MonkeyPatch, group: str) -> None:
     if group != "welcome":
@@ -283,6 +284,7 @@ RAISED_IN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", RAISED_IN, ids=lambda place: place.__name__)
 async def test_a_handler_a_watcher_and_whatever_else_textual_calls_may_raise(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, place: Any

@@ -37,6 +37,7 @@ with only_writer(Path(sys.argv[1]), "run-a"):
 """
 
 
+@pytest.mark.slow
 def test_a_second_live_writer_is_told_whose_the_tag_is(tmp_path: Path) -> None:
     tag = tmp_path / "base_checkpoints" / "d4"
     command = [sys.executable, "-c", HOLDER, str(tag)]
@@ -121,6 +122,7 @@ def test_an_inherited_overwrite_replaces_nothing_that_came_since(
     assert owners(tag) == [(2, "since")]
 
 
+@pytest.mark.slow
 def test_a_training_replaces_no_other_run(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = [f"--base-dir={base}", *TINY, "--sample-every=-1", "--eval-every=-1"]
     tag = base / "base_checkpoints" / "d2"

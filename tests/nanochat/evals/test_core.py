@@ -109,6 +109,7 @@ QUICK = (
 )
 
 
+@pytest.mark.slow
 def test_results_are_those_of_upstream(shared_reference: Path, shared_data: Path, tmp_path: Path) -> None:
     for name in ("tokenizer", "base_checkpoints"):
         (tmp_path / name).symlink_to(shared_reference / "checkpoints/modern" / name)
@@ -281,6 +282,7 @@ def test_all_three_evaluations_in_one_run(base: Path) -> None:
     assert sum(event.kind == "sample" for event in events(base)) > 7
 
 
+@pytest.mark.slow
 def test_core_during_pretraining(tmp_path: Path) -> None:
     """At the steps asked for and at the end, the last as base_eval finds it; else a line."""
     base = make_base(tmp_path)

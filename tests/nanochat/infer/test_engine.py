@@ -43,6 +43,7 @@ arrivals: st.SearchStrategy[list[Arrival]] = st.lists(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(

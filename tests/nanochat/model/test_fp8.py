@@ -114,6 +114,7 @@ def test_a_model_trains_in_float8_and_evaluates_without() -> None:
         torch.testing.assert_close(model(ids), plain(ids), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_compiling_a_block_sees_through_it() -> None:
     model = build_model(tiny(), "cpu")
     model.init_weights(1)

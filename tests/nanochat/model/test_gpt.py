@@ -94,6 +94,7 @@ def plain_attention_grad(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, wind
     torch.einsum("bhqk,bkhd->bqhd", weights, v).square().sum().backward()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_float32", [True, False])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_chunked_loss_and_gradients_are_those_of_plain_cross_entropy(

@@ -143,6 +143,7 @@ def test_the_prefix_cache_was_hit_and_overflowed(served: tuple[asyncio.Runner, M
         assert cache_of_model.bytes <= cache_of_model.max_bytes
 
 
+@pytest.mark.slow
 async def test_unloading_gives_the_memory_back(tmp_path: Path) -> None:
     config = replace(MODERN_CONFIG, n_embd=192, n_layer=4, n_head=4, n_kv_head=4)
     byte_tokenizer().save(tmp_path / "tokenizer")

@@ -114,6 +114,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 # -- the program ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_says_one_line_answers_and_finishes_a_stream_when_it_is_stopped(chat_base: Layout) -> None:
     words = ["--base-dir", str(chat_base.base), "--port", "0", "--json", "--dtype", "float32"]
     process = subprocess.Popen(

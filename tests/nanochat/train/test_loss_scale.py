@@ -94,6 +94,7 @@ def test_an_overflow_costs_the_step_and_halves_the_scale() -> None:
     assert tracker.skipped == 0
 
 
+@pytest.mark.slow
 def test_a_run_in_float16_learns_and_resumes_with_its_scale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,6 +156,7 @@ def test_a_file_that_shrank_is_said_and_read_again(agent: AgentHost) -> None:
         assert following.of("chunk")[-1]["offset"] == 0
 
 
+@pytest.mark.slow
 def test_it_pings_every_two_seconds_even_without_any_run(agent: AgentHost) -> None:
     with agent.following() as following:
         following.until(lambda: len(following.of("ping")) == 3, "three pings", seconds=8)
@@ -215,6 +216,7 @@ def test_a_resume_of_an_ended_run_is_seen(agent: AgentHost) -> None:
         following.until(lambda: following.data(run_id) == log.read_bytes(), "its events")
 
 
+@pytest.mark.slow
 def test_thousands_of_finished_runs_cost_next_to_nothing(agent: AgentHost) -> None:
     agent.base.mkdir()
     for number in range(3000):

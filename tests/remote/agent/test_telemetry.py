@@ -18,6 +18,8 @@ from fake_nvml.machine import Machine
 from remote.agent import procs
 from remote.agent.telemetry.host import Host, disk
 
+pytestmark = pytest.mark.slow
+
 NOT_SUPPORTED, DRIVER_NOT_LOADED, GPU_IS_LOST, UNKNOWN = 3, 9, 15, 999
 UNINITIALIZED, VERSION_MISMATCH = 1, 18
 FIGURES = {

@@ -121,12 +121,13 @@ def ingesting(folder: Path) -> subprocess.Popen[bytes]:
     return process
 
 
+@pytest.mark.slow
 def test_an_ingest_killed_again_and_again_ends_with_every_event_once(tmp_path: Path) -> None:
     log = training_log(4000, 2)
     (tmp_path / "log").write_bytes(log)
     chance = random.Random(1)
     killed = 0
-    for _ in range(40):
+    for _ in range(20):
         process = ingesting(tmp_path)
         time.sleep(chance.uniform(0.0, 0.08))
         if process.poll() is None:
@@ -503,6 +504,7 @@ def test_a_full_disk_loses_nothing_that_was_committed(tmp_path: Path) -> None:
         subprocess.run(["umount", str(disk)], check=False)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_steps_of_eight_metrics_read_in_a_second(tmp_path: Path) -> None:
     names = [f"train/m{i}" for i in range(8)]
     log = b"".join(

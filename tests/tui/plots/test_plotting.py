@@ -376,6 +376,7 @@ print("drawn")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_no_metrics_whatever_can_kill_the_process(seed: int) -> None:
     """plotext aborts the interpreter on bad input, uncatchably: hence a process of its own."""

@@ -172,6 +172,7 @@ def test_a_log_axis_drops_what_it_cannot_show_and_counts_it(rows: list[Row], col
     assert min(shrunk.low, default=None) == min(positives, default=None)
 
 
+@pytest.mark.slow
 def test_a_spike_of_one_point_in_a_million_survives() -> None:
     rows = [(i, i, float(i), 2.0, 1) for i in range(1_000_000)]
     rows[654_321] = (654_321, 654_321, 654_321.0, 9.5, 1)
@@ -183,6 +184,7 @@ def test_a_spike_of_one_point_in_a_million_survives() -> None:
     assert stats is not None and stats.highest == Reading(654_321, 654_321, 9.5)
 
 
+@pytest.mark.slow
 def test_a_million_points_shrink_in_milliseconds() -> None:
     rng = random.Random(1)
     series = series_of([(i, i, float(i), rng.random(), 1) for i in range(1_000_000)])

@@ -36,6 +36,7 @@ def row(screen: LaunchScreen, name: str) -> FieldRow:
     return next(row for row in screen.form.rows() if row.field.name == name)
 
 
+@pytest.mark.slow
 async def test_every_stage_has_a_form_with_all_its_options_at_their_defaults(bench: Bench) -> None:
     bench.run("one")
     async with bench.open() as (app, pilot):
@@ -150,6 +151,7 @@ async def test_what_was_typed_for_a_stage_is_kept_while_another_is_looked_at(ben
         assert row(screen, "depth").text == "7"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
 async def test_the_focused_field_its_help_and_the_command_are_in_sight(
     bench: Bench, size: tuple[int, int]
@@ -305,6 +307,7 @@ def command_shown(screen: LaunchScreen) -> bool:
     return box.size.height >= text.virtual_size.height > 0 and box.region.bottom <= screen.size.height - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (60, 20), (100, 28), (120, 40)])
 async def test_exactly_this_will_run_is_whole_at_every_size(bench: Bench, size: tuple[int, int]) -> None:
     bench.run("one")
@@ -322,6 +325,7 @@ async def test_exactly_this_will_run_is_whole_at_every_size(bench: Bench, size: 
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [60, 80, 109, 110, 120, 126, 140, 200])
 async def test_a_field_that_is_wrong_is_still_seen(bench: Bench, width: int) -> None:
     bench.run("one")

@@ -13,6 +13,8 @@ from tui.data.console import MAX_LINES
 from tui.widgets.log_pane import LogPane
 from tui.widgets.log_view import LogView
 
+pytestmark = pytest.mark.slow
+
 LINES = 100_000
 
 

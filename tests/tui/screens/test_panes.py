@@ -63,6 +63,7 @@ async def test_in_the_side_panel_the_keys_move_the_line_between_machine_and_samp
         assert height(screen, "LogPane") == log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "times"), [("ctrl+up", 25), ("ctrl+down", 10), ("ctrl+left", 25)])
 async def test_no_pane_is_pushed_out(bench: Bench, key: str, times: int) -> None:
     bench.run("one")

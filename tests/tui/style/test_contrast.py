@@ -114,6 +114,7 @@ def as_painted(colour: RichColor) -> Color:
     return Color.from_rich_color(colour)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", THEMES)
 async def test_every_text_that_is_painted_can_be_read(bench: Bench, theme: str) -> None:
     """Tabs, hints, the key bar, tables with the cursor on a row, forms, dialogs, the first-use page."""

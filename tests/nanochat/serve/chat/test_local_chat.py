@@ -127,6 +127,7 @@ async def test_a_damaged_checkpoint_is_one_line(chat_base: Layout) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 async def test_a_server_says_the_same_in_every_turn(chat_base: Layout) -> None:
     words = "chat_web --port 0 --json --device-type cpu --dtype float32 --model sft/classic@4 --base-dir"
     server = subprocess.Popen(
@@ -155,6 +156,7 @@ async def test_a_server_says_the_same_in_every_turn(chat_base: Layout) -> None:
         server.stdout.close()
 
 
+@pytest.mark.slow
 def test_one_question_from_the_command_line(chat_base: Layout) -> None:
     before = sorted(chat_base.base.rglob("*"))
     words = "chat-cli -g d2 -s 5 -p hello --seed 7 -m 40 --device-type cpu --dtype float32 --json"

@@ -18,6 +18,8 @@ from nanochat.evals.batches import plan_batches, score
 from nanochat.evals.icl import Item
 from nanochat.evals.nanochat_lm import NanochatLM
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("lm_eval", reason="needs lm_eval: pip install '.[test]'")
 pytest.importorskip("tenacity", reason="needs lm_eval's models behind an API: pip install '.[test]'")
 
