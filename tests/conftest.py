@@ -61,6 +61,11 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     return Layout(tmp_path / "base")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts first what may take minutes, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes are numbered, not spelled: gzip writes the time, and workers must collect the same ids."""
     return argname if isinstance(val, bytes) else None
