@@ -1,6 +1,7 @@
 """base_train over two processes: the steps of one, whole checkpoints, exact resume, one line for errors."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,12 +28,22 @@ def start(base: Path, *options: str, attempt: int = 1, torchrun: bool = False) -
         "PYTHONPATH": str(ROOT), "NANOCHAT_RUN_DIR": str(base / "runs" / "the-run"), "OMP_NUM_THREADS": "1",
         "NANOCHAT_ATTEMPT": str(attempt),
     }  # fmt: skip
-    how = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if torchrun else []
-    argv = [sys.executable, *how, "-m", "nanochat.stages.base_train", f"--base-dir={base}", *TINY, *options]
-    if not torchrun:
-        argv.append("--nproc=2")
+    how = ["nanochat", "base_train", "--nproc=2"]
+    if torchrun:
+        how = [
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+            "-m",
+            "nanochat.stages.base_train",
+        ]
     return subprocess.Popen(
-        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=hear_hangups
+        [sys.executable, "-m", *how, f"--base-dir={base}", *TINY, *options],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=hear_hangups,
     )
 
 
@@ -54,34 +65,58 @@ def alone(base: Path, *options: str) -> list[Event]:
     return read_events(newest / "events.jsonl")[0]
 
 
-@pytest.mark.parametrize("torchrun", [False, True])
-def test_two_processes_train_as_one_does(base: Path, torchrun: bool) -> None:
-    options = (f"--num-iterations={STEPS}", "--eval-every=6")
-    run(base, *options, torchrun=torchrun)
-    events = events_of(base, "the-run")
+WHOLE = (f"--num-iterations={STEPS}", "--save-every=3", "--eval-every=6", "--eval-tokens=1792")
+"""Its evaluation is of seven batches: not the same number on each of two processes."""
+
+
+@pytest.fixture(scope="module")
+def whole(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base directory in which two processes have trained, and nothing happened to them."""
+    base = tmp_path_factory.mktemp("whole")
+    link_base(template, base)
+    run(base, *WHOLE)
+    return base
+
+
+@pytest.fixture(scope="module")
+def by_one(template: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
+    """The events of the same training by one process."""
+    base = tmp_path_factory.mktemp("by-one")
+    link_base(template, base)
+    return alone(base, *WHOLE)
+
+
+def assert_as_one(events: list[Event], one: list[Event]) -> None:
     assert [event.seq for event in events] == list(range(len(events)))
     assert events[-1].data["status"] == "succeeded"
-    files = set(find_checkpoint(base / "base_checkpoints").meta["files"])
+    logged = losses(events)
+    expected = [event.data["train/loss"] for event in one if event.kind == "metric"]
+    assert [logged[it] for it in range(STEPS)] == pytest.approx(expected, abs=2e-4)
+
+
+def test_two_processes_train_as_one_does(whole: Path, by_one: list[Event]) -> None:
+    assert_as_one(events_of(whole, "the-run"), by_one)
+    files = set(find_checkpoint(whole / "base_checkpoints").meta["files"])
     ranks = {f"{kind}_rank{rank}.safetensors" for kind in ("optim", "state") for rank in (0, 1)}
     assert files == ranks | {"model.safetensors"}
-    logged = losses(events_of(base, "the-run"))
-    one = [event.data["train/loss"] for event in alone(base, *options) if event.kind == "metric"]
-    assert [logged[it] for it in range(STEPS)] == pytest.approx(one, abs=2e-4)
 
 
-def test_bits_per_byte_do_not_depend_on_the_number_of_processes(base: Path) -> None:
-    run(base, "--num-iterations=1", "--eval-tokens=1792")  # seven batches: not the same number on each
-    two = next(event.data["val/bpb"] for event in events_of(base, "the-run") if event.kind == "eval")
-    logged = alone(base, "--num-iterations=1", "--eval-tokens=1792")
-    one = next(event.data["val/bpb"] for event in logged if event.kind == "eval")
+def test_two_processes_of_torchrun_train_as_one_does(base: Path, by_one: list[Event]) -> None:
+    run(base, *WHOLE, torchrun=True)
+    assert_as_one(events_of(base, "the-run"), by_one)
+    assert find_checkpoint(base / "base_checkpoints").ranks == 2
+
+
+def test_bits_per_byte_do_not_depend_on_the_number_of_processes(whole: Path, by_one: list[Event]) -> None:
+    two, one = (
+        next(event.data["val/bpb"] for event in events if event.kind == "eval")
+        for events in (events_of(whole, "the-run"), by_one)
+    )
     assert two == pytest.approx(one, abs=1e-7)
 
 
-def test_killed_and_resumed_two_processes_are_bit_identical(
-    base: Path, template: Path, tmp_path: Path
-) -> None:
-    options = (f"--num-iterations={STEPS}", "--save-every=3", "--eval-every=-1")
-    process = start(base, *options)
+def test_killed_and_resumed_two_processes_are_bit_identical(base: Path, whole: Path) -> None:
+    process = start(base, *WHOLE)
     folder = base / "base_checkpoints" / "d2"
     until = time.monotonic() + 120
     while len(list_checkpoints(folder)) < 2 and time.monotonic() < until:
@@ -89,26 +124,23 @@ def test_killed_and_resumed_two_processes_are_bit_identical(
     process.kill()  # the processes it started end with it
     process.communicate()
     assert len(list_checkpoints(folder)) >= 2
-    run(base, *options, attempt=2)
+    run(base, *WHOLE, attempt=2)
     assert any("resuming from step" in str(event.data.get("text")) for event in events_of(base, "the-run"))
-
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    link_base(template, whole)
-    run(whole, *options)
     assert losses(events_of(base, "the-run")) == losses(events_of(whole, "the-run"))
     a, b = weights(base), weights(whole)
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_one_process_resumes_exactly_from_the_checkpoint_of_two(base: Path) -> None:
-    run(base, "--num-iterations=9", "--save-every=6", "--eval-every=-1")
-    whole = losses(events_of(base, "the-run"))
-    logged = alone(base, "--num-iterations=9", "--eval-every=-1", "--resume-from-step=6")
+def test_one_process_resumes_exactly_from_the_checkpoint_of_two(base: Path, whole: Path) -> None:
+    shutil.copytree(whole / "base_checkpoints", base / "base_checkpoints")
+    logged = alone(base, f"--num-iterations={STEPS}", "--eval-every=-1", "--resume-from-step=6")
     assert "other_ranks" not in [event.data["what"] for event in logged if event.kind == "alert"]
     after = {event.step: event.data["train/loss"] for event in logged if event.kind == "metric"}
-    assert sorted(after) == [6, 7, 8]
-    assert [after[step] for step in (6, 7, 8)] == pytest.approx([whole[s] for s in (6, 7, 8)], abs=2e-4)
+    assert sorted(after) == [*range(6, STEPS)]
+    expected = losses(events_of(whole, "the-run"))
+    assert [after[step] for step in sorted(after)] == pytest.approx(
+        [expected[step] for step in sorted(after)], abs=2e-4
+    )
 
 
 def test_text_sharded_by_row_groups_resumes_with_a_warning(base: Path) -> None:
@@ -120,14 +152,14 @@ def test_text_sharded_by_row_groups_resumes_with_a_warning(base: Path) -> None:
     assert [event.step for event in logged if event.kind == "metric"] == [6, 7, 8]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_stop_is_agreed_saved_and_reported(base: Path, number: int) -> None:
+def test_a_stop_is_agreed_saved_and_reported(base: Path) -> None:
+    """As a closed terminal asks for it: of a group only the launcher hears that."""
     process = start(base, "--num-iterations=5000", "--eval-every=-1")
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("step 00003/"):
             break
-    process.send_signal(number)
+    process.send_signal(signal.SIGHUP)
     rest = process.communicate(timeout=60)[0]
     assert process.returncode == 4, rest
     assert events_of(base, "the-run")[-1].data["status"] == "stopped"
@@ -166,10 +198,9 @@ def test_two_processes_evaluate_as_one_does(
     results: list[dict[str, Any]] = []
     for processes in (1, 2):
         folder = base / "runs" / f"by-{processes}"
-        env = os.environ | {"PYTHONPATH": str(ROOT), "NANOCHAT_RUN_DIR": str(folder), "OMP_NUM_THREADS": "1"}
-        argv = [sys.executable, "-m", "nanochat", stage, *options, f"--nproc={processes}"]
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        monkeypatch.setenv("NANOCHAT_RUN_DIR", str(folder))
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        assert main(stage, [*options, f"--nproc={processes}"]) == 0
         events = read_events(folder / "events.jsonl")[0]
         assert [event.seq for event in events] == list(range(len(events)))
         logged = events[-1].data["results"]

@@ -1,6 +1,6 @@
 """Each step of the order in docs/reliability.md fails in turn; what can be resumed from is what it promises.
 
-A stage of its own processes is broken at one point, then resumed: it ends, and its weights are bit for bit
+A stage in processes of its own is broken at one point, then resumed: it ends, and its weights are bit for bit
 those of a training that nothing happened to. `make chaos` runs every stage, failure and number of processes;
 without NANOCHAT_CHAOS=long a part of them.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from training_data import TINY, link_base, make_base
+from training_data import TINY, link_base, make_base, stage_here
 
 from nanochat.checkpoint.files import MODEL, OPTIM, Checkpoint, list_checkpoints
 from nanochat.run.stage_run import main
@@ -161,10 +161,27 @@ def undisturbed(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> C
     @cache
     def train(stage: str, world: int) -> Path:
         base = start_base(pretrained, tmp_path_factory.mktemp("undisturbed") / "base", stage)
-        assert run(base, stage, world, 1, None) == 0
+        assert finish(base, stage, world, 1) == 0
         return base
 
     return train
+
+
+def options_of(stage: str) -> list[str]:
+    saved = [
+        f"--num-iterations={LAST}",
+        f"--save-every={SAVED}",
+        f"--eval-every={SAVED}",
+        "--save-patience=3",
+    ]
+    return [*STAGES[stage][1], *saved, *([] if stage == "chat_rl" else ["--sample-every=-1"])]
+
+
+def finish(base: Path, stage: str, world: int, attempt: int) -> int:
+    """A stage that nothing happens to; where it is one process, in this one."""
+    if world > 1:
+        return run(base, stage, world, attempt, None)
+    return stage_here(stage, base, *options_of(stage), attempt=attempt)
 
 
 def run(base: Path, stage: str, world: int, attempt: int, failure: Failure | None) -> int:
@@ -176,12 +193,6 @@ def run(base: Path, stage: str, world: int, attempt: int, failure: Failure | Non
     }  # fmt: skip
     script = base.parent / "breaking.py"
     script.write_text(BREAK, encoding="utf-8")
-    options = [
-        f"--base-dir={base}", *STAGES[stage][1], f"--num-iterations={LAST}", f"--save-every={SAVED}",
-        f"--eval-every={SAVED}", "--save-patience=3",
-    ]  # fmt: skip
-    if stage != "chat_rl":
-        options.append("--sample-every=-1")
     program = [str(script)]
     if world > 1:
         launch = (
@@ -190,7 +201,7 @@ def run(base: Path, stage: str, world: int, attempt: int, failure: Failure | Non
         )
         program, env["PYTHONPATH"] = ["-c", launch], f"{ROOT}:{base.parent}"
     done = subprocess.run(
-        [sys.executable, *program, stage, *options],
+        [sys.executable, *program, stage, f"--base-dir={base}", *options_of(stage)],
         env=env, capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
@@ -228,7 +239,7 @@ def test_what_can_be_resumed_from(
     for checkpoint in whole:
         tensors(checkpoint)
 
-    assert run(base, stage, world, 2, None) == 0
+    assert finish(base, stage, world, 2) == 0
     last = checkpoints(base, stage)[-1]
     assert last.step == LAST
     assert last.meta["figures"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from training_data import TINY, error_line, events_of, link_base, make_base, stage_process
+from training_data import TINY, error_line, events_of, link_base, make_base, stage_here, stage_process
 
 from nanochat.checkpoint.files import find_checkpoint
 from nanochat.checkpoint.weights import OpenedModel, open_model
@@ -191,7 +191,7 @@ def test_killed_and_resumed_is_bit_for_bit_never_killed(base: Path) -> None:
             break
         time.sleep(0.005)
     assert process.wait() == -signal.SIGKILL
-    assert stage_process("chat_rl", base, *options, attempt=2).wait() == 0
+    assert stage_here("chat_rl", base, *options, attempt=2) == 0
     resumed = find_checkpoint(base / "chatrl_checkpoints", "d2")
     assert resumed.step == whole.step == 8
     a, b = load_file(resumed.path / "model.safetensors"), load_file(whole.path / "model.safetensors")

@@ -34,9 +34,7 @@ DEFECT = ('raise ValueError("a defect here")', "error in rank 1: ValueError: a d
 KILLED = ("os.kill(os.getpid(), 9)", "another process of the group ended without a word")
 
 
-@pytest.mark.parametrize(
-    ("how", "line", "torchrun"), [(*OWN, True), (*OWN, False), (*DEFECT, False), (*KILLED, False)]
-)
+@pytest.mark.parametrize(("how", "line", "torchrun"), [(*OWN, True), (*DEFECT, False), (*KILLED, False)])
 def test_the_failing_ranks_own_line_is_told(base: Path, how: str, line: str, torchrun: bool) -> None:
     script = base / "failing.py"
     script.write_text(FAILING.format(how=how), encoding="utf-8")
