@@ -18,6 +18,7 @@ from training_data import (
     losses,
     make_base,
     of_kind,
+    stage_here,
     stage_process,
 )
 
@@ -141,7 +142,7 @@ def test_killed_or_stopped_and_resumed_is_bit_for_bit_neither(base: Path, end: s
         time.sleep(0.005)
     code = process.wait()
     assert code == (-signal.SIGKILL if end == signal.SIGKILL else Exit.STOPPED)
-    assert stage_process("chat_sft", base, *QUICK, *options, attempt=2).wait() == 0
+    assert stage_here("chat_sft", base, *QUICK, *options, attempt=2) == 0
     resumed = find_checkpoint(base / "chatsft_checkpoints", "d2")
     assert resumed.step == whole.step
     for name in ("model.safetensors", "optim.safetensors"):
