@@ -305,8 +305,12 @@ def test_a_tag_that_other_runs_used_raises_an_alert(base: Path) -> None:
 def test_compiled_blocks_give_the_same_training(base: Path) -> None:
     if not any(map(shutil.which, ("c++", "g++", "clang++"))):
         pytest.skip("compiling for the CPU needs a C++ compiler")
+    logged = []
     for setting in ("off", "on"):
-        assert train(base, "--num-iterations=4", f"--model-tag={setting}", f"--compile={setting}") == 0
+        options = ("--depth=1", "--aspect-ratio=32", "--sample-every=-1", f"--compile={setting}")
+        assert train(base, "--num-iterations=4", f"--model-tag={setting}", *options) == 0
+        logged.append([event.data["train/loss"] for event in of_kind(events_of(base), "metric")])
+    assert logged[1] == pytest.approx(logged[0], abs=1e-4)
     plain, compiled = (find_checkpoint(base / "base_checkpoints", tag) for tag in ("off", "on"))
     assert compiled.meta["val_bpb"] == pytest.approx(plain.meta["val_bpb"], abs=1e-4)
 
