@@ -1,4 +1,7 @@
-"""Equality with what the reference itself computed: logits, packed batches, bits per byte, a training."""
+"""Equality with what the reference itself computed: logits, packed batches, a training.
+
+Bits per byte of a checkpoint are in stages/test_base_loss.py.
+"""
 
 import hashlib
 import json
@@ -70,18 +73,6 @@ def test_packed_batches_equal_upstream(
             assert hashlib.sha256(packed.tobytes()).hexdigest() == expected["sha256"], (name, number)
             state = loader.state.to_meta()
             assert {key: state[key] for key in expected["state"]} == expected["state"]
-
-
-@pytest.mark.parametrize("split", ["val", "train"])
-def test_bits_per_byte_equal_upstream(
-    shared_reference: Path, tokenizer: Tokenizer, shards: ShardSet, split: str
-) -> None:
-    expected = read(shared_reference / "oracles/bpb.json")[f"d2_{split}"]
-    model = load_model(find_checkpoint(shared_reference / "checkpoints/modern/base_checkpoints"))
-    paths = [shards.val] if split == "val" else shards.train
-    loader = PackedLoader(tokenizer, paths, expected["device_batch_size"], expected["sequence_len"])
-    bpb = evaluate_bpb(model, loader, expected["steps"], torch.tensor(tokenizer.token_bytes))
-    assert bpb == pytest.approx(expected["bpb"], abs=1e-5)
 
 
 def test_a_short_training_equals_upstream(
