@@ -34,8 +34,8 @@ AT_ONCE = 0.004
 IN_BACKGROUND = 0.008
 """Seconds of work between two looks at the keyboard."""
 GUTTER = 1
-KEPT = 2_000
-"""Drawn lines that are kept."""
+KEPT = 150
+"""Drawn lines that are kept, those in sight and some: each is a dozen objects for the garbage collector."""
 
 
 class LinesView(ScrollView, can_focus=True):
