@@ -371,3 +371,30 @@ def test_a_planted_call_without_an_encoding_is_found(
     file = tmp_path / "a.py"
     file.write_text(f"x = {call}\n", encoding="utf-8")
     assert bool(locale_bound(file)) == found
+
+
+def markup_titles(path: Path) -> list[str]:
+    """The titles of widgets that Textual would read as markup: all but literals and `Content`."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Assign):
+            continue
+        names = {target.attr for target in node.targets if isinstance(target, ast.Attribute)}
+        is_plain = isinstance(node.value, ast.Constant) or ast.unparse(node.value).startswith("Content(")
+        if names & {"border_title", "border_subtitle"} and not is_plain:
+            found.append(f"{path.name}:{node.lineno}")
+    return found
+
+
+def test_no_title_of_a_widget_is_read_as_markup() -> None:
+    """What a person typed or a host said may hold brackets, which would end in a `MarkupError`."""
+    assert not [line for path in sources("tui") for line in markup_titles(path)]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [("'plain'", False), ("Content(name)", False), ("name", True), ("f'{name}'", True)]
+)
+def test_a_planted_title_of_markup_is_found(tmp_path: Path, value: str, found: bool) -> None:
+    file = tmp_path / "a.py"
+    file.write_text(f"box.border_title = {value}\n", encoding="utf-8")
+    assert bool(markup_titles(file)) == found

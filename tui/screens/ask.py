@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.widgets import Input
 
 from tui.screens.base import Dialog
@@ -28,7 +29,7 @@ class Ask(Dialog[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="ask"):
             field = Input(self._value, placeholder=self._placeholder, select_on_focus=False)
-            field.border_title = self._title
+            field.border_title = Content(self._title)
             field.border_subtitle = "enter: accept · esc: cancel"
             yield field
 

@@ -53,4 +53,4 @@ class Confirm(Dialog[bool]):
         if event.value.strip() == self._word:
             self.dismiss(True)
         else:
-            event.input.border_subtitle = f"that is not {self._word}"
+            event.input.border_subtitle = Content(f"that is not {self._word}")

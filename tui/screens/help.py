@@ -65,7 +65,9 @@ class Help(Dialog[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog help") as box:
             box.border_title = "help"
-            box.border_subtitle = f"esc closes · {hint('app.palette', self._keymap)} every action by name"
+            box.border_subtitle = Content(
+                f"esc closes · {hint('app.palette', self._keymap)} every action by name"
+            )
             yield Static(Content(with_keys(self._about, self._keymap)), classes="about")
             yield Static(self._list())  # one widget: two hundred of them would take half a second to mount
 

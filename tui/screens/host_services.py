@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 
 from nanochat.common.text import duration
 from tui.screens.base import Dialog
@@ -46,7 +47,7 @@ class HostServices(Dialog[tuple[str, str] | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog overlay") as box:
-            box.border_title = f"served on {self._host}"
+            box.border_title = Content(f"served on {self._host}")
             box.border_subtitle = "p pin or unpin · x end · ↑ ↓ · esc"
             yield self.table
 

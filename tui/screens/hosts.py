@@ -182,7 +182,7 @@ class HostsScreen(PaneScreen):
         self.table.show(
             [Entry(h, links.get(h.name), self._probes.get(h.name), live.get(h.name, 0)) for h in hosts]
         )
-        self.table.border_title = f"hosts · {len(hosts)}"
+        self.table.border_title = Content(f"hosts · {len(hosts)}")
         for host in hosts:
             link = links.get(host.name)
             if link and link.status == "up" and host.name not in self._probed:
@@ -213,7 +213,7 @@ class HostsScreen(PaneScreen):
 
     def _show_detail(self) -> None:
         name = self.current
-        self._box.border_title = f"commands run on {name}" if self._commands else name
+        self._box.border_title = Content(f"commands run on {name}" if self._commands else name)
         if self._commands:
             try:
                 self._detail.update(_command_log(self.room.fleet.commands(name)))

@@ -92,7 +92,7 @@ class LaunchScreen(PaneScreen):
                     yield Static(id="option-help")
                 yield Static(id="estimate")
                 with VerticalScroll(id="command-box", can_focus=True) as box:
-                    box.border_title = THIS_WILL_RUN
+                    box.border_title = Content(THIS_WILL_RUN)
                     yield Static(id="command")
 
     def on_mount(self) -> None:
@@ -150,7 +150,7 @@ class LaunchScreen(PaneScreen):
         if self._stage not in self._forms:
             self._forms[self._stage] = OptionForm(STAGES[self._stage].options)
         box = self.query_one("#form", Vertical)
-        box.border_title = f"options of {self._stage}"
+        box.border_title = Content(f"options of {self._stage}")
         self.query_one("#option-help", Static).update(Content.styled(STAGES[self._stage].summary, "$muted"))
         self._show_command()
         # What is there is painted first: the form's hundred widgets take longer than all the rest.
@@ -215,7 +215,7 @@ class LaunchScreen(PaneScreen):
         errors = self.form.errors()
         box = self._box
         start = hint("launch.start", self.room.keymap)
-        box.border_subtitle = f"{len(errors)} to fix first" if errors else f"{start} starts it"
+        box.border_subtitle = Content(f"{len(errors)} to fix first" if errors else f"{start} starts it")
         self.call_after_refresh(self._fit)
         box.set_class(bool(errors), "-errors")
         if errors:
@@ -225,7 +225,7 @@ class LaunchScreen(PaneScreen):
             return
         host = self._target()
         where = "on this machine" if host.kind == "local" else f"on {host.name} ({host.target})"
-        box.border_title = f"{THIS_WILL_RUN} {where}"
+        box.border_title = Content(f"{THIS_WILL_RUN} {where}")
         self.query_one("#command", Static).update(Content.assemble(passing(host.pass_env), self.command()))
 
     def on_choice_changed(self, event: Choice.Changed) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from textual.content import Content
 from textual.widget import Widget
 
 from tui.actions import marks
@@ -122,11 +123,11 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
             words.append("wide")
         title = " · ".join(words)
         if table.border_title != title:
-            table.border_title = title
+            table.border_title = Content(title)
         running = [run.status for run in rows].count("running")
         subtitle = f"{running} running" if running else ""
         if table.border_subtitle != subtitle:
-            table.border_subtitle = subtitle
+            table.border_subtitle = Content(subtitle)
 
     def tick(self) -> None:
         table = self.table
@@ -198,7 +199,7 @@ class RunsScreen(MarkActions, RunActions, ControlScreen):
         from remote.filter.run_filter import understood
 
         keep, error = understood(self.search.value, self.room.rows)
-        self.search.border_subtitle = str(error) if error is not None else ""
+        self.search.border_subtitle = Content(str(error) if error is not None else "")
         self.search.set_class(error is not None, "-wrong")
         if keep.text != self.table.view.filter.text:
             self.table.view.filter = keep

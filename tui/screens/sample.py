@@ -69,12 +69,12 @@ class SampleScreen(ControlScreen):
         sample = self.sample
         box = self.query_one("#sample-box", VerticalScroll)
         step = f" · step {sample.step:,}" if sample.step is not None else ""
-        box.border_title = f"sample {self.at + 1} of {len(self.samples)}{step}"
+        box.border_title = Content(f"sample {self.at + 1} of {len(self.samples)}{step}")
         prompt, text = clean_text(sample.prompt), clean_text(sample.text)
         continued = text.startswith(prompt)
         as_markdown = is_markdown(text) if self.markdown is None else self.markdown
         keymap = self.room.keymap
-        box.border_subtitle = (
+        box.border_subtitle = Content(
             f"{'Markdown' if as_markdown else 'as written'}, {hint('sample.markdown', keymap)} changes it · "
             f"{hint('sample.older', keymap)} older · {hint('sample.newer', keymap)} newer"
         )

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from textual.content import Content
+
 from nanochat.common.text import clock, sanitize
 from tui.keys import bindings
 from tui.widgets.columns import Cell, Column
@@ -56,6 +58,6 @@ class Alerts(VirtualTable["Event"]):
 
     def show(self, items: Sequence[Event]) -> None:
         self.display = bool(items)
-        self.border_title = f"alerts · {len(items)}"
+        self.border_title = Content(f"alerts · {len(items)}")
         self.styles.height = min(6, len(items) + 3)
         super().show(items)

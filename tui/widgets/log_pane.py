@@ -6,6 +6,7 @@ from typing import Literal
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 from textual.widgets import Input
 
 from tui.widgets.log_view import LogView
@@ -31,7 +32,7 @@ class LogPane(Vertical):
     def on_log_view_ask(self, event: LogView.Ask) -> None:
         self._what = event.what
         field = self.query_one(Input)
-        field.border_title = "find in the log" if event.what == "find" else "only lines that contain"
+        field.border_title = Content("find in the log" if event.what == "find" else "only lines that contain")
         field.value = self.view.search if event.what == "find" else self.view.filter
         field.display = True
         field.focus()

@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.containers import Vertical
+from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -161,7 +162,7 @@ class LogView(ScrollView, can_focus=True):
             parts.append(f"{size_bytes(self._offset())} of {size_bytes(self.console.size)}")
         follow = hint("log.follow", keymap_of(self))
         parts.append("follow" if self.follow else f"paused, {follow} follows")
-        parent.border_subtitle = " · ".join(parts)
+        parent.border_subtitle = Content(" · ".join(parts))
 
     def _offset(self) -> int:
         bottom = min(len(self._lines), self.scroll_offset.y + self.size.height) - 1

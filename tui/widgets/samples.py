@@ -84,7 +84,7 @@ class Samples(VerticalScroll, can_focus=True):
 
     def _draw(self) -> None:
         key = hint("samples.open", keymap_of(self))
-        self.border_subtitle = f"{key} opens them" if self.samples else ""
+        self.border_subtitle = Content(f"{key} opens them" if self.samples else "")
         self._text.update(Content("\n").join(self._entries) if self._entries else NOTHING)
 
 

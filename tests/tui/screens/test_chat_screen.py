@@ -159,6 +159,17 @@ async def test_one_pane_that_fails_leaves_the_others(bench: Bench, stub: StubSer
         assert "r tries" in painted(screen.views[1])
 
 
+async def test_again_goes_on_in_every_pane_that_failed(bench: Bench, stub: StubServer) -> None:
+    stub.answer = lambda _: [token("Half", -0.1)]
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", "base/d20")
+        await ask(screen, pilot)
+        assert [view.pane.state.kind for view in screen.views] == ["failed", "failed"]
+        stub.answer = lambda _: answer()
+        await pilot.press("escape", "r")
+        await settle(pilot, lambda: all(is_done(view) and "Paris" in painted(view) for view in screen.views))
+
+
 async def test_a_cut_answer_says_so_and_again_goes_on(bench: Bench, stub: StubServer) -> None:
     stub.answer = lambda _: [token("Half", -0.1)]
     async with bench.open() as (app, pilot):
@@ -433,6 +444,7 @@ async def test_blind_mode_hides_names_until_a_vote_which_is_stored(bench: Bench,
         assert isinstance(app.screen, VoteDialog)
         await pilot.press("b")
         await settle(pilot, lambda: not any(view.hidden for view in screen.views))
+        await settle(pilot, lambda: all("7 tok · " in painted(view) for view in screen.views))
         (vote,) = bench.store.votes()
         assert vote.winner == 1
         assert vote.question == "Where is it?"
@@ -500,6 +512,19 @@ async def test_a_file_of_prompts_fills_a_table(bench: Bench, stub: StubServer) -
 
 
 # ---- what comes is foreign -----------------------------------------------------------------------------
+
+
+async def test_names_that_look_like_markup_are_text(bench: Bench, stub: StubServer) -> None:
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, f"{stub.url} [/red]m")
+        assert "m" in str(screen.views[0].border_title)
+        await ask(screen, pilot)
+        assert "Paris" in painted(screen.views[0])
+        await pilot.press("escape", "plus")
+        await settle(pilot, lambda: isinstance(app.screen, ModelPicker))
+        await pilot.press(*"[/red]", "enter")
+        assert isinstance(app.screen, ModelPicker)
+        assert "no stage '['" in str(app.screen.search.border_subtitle)
 
 
 async def test_a_hostile_answer_is_text(bench: Bench, stub: StubServer) -> None:

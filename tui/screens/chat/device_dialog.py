@@ -32,7 +32,7 @@ class DeviceDialog(Dialog[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
-            box.border_title = f"a training is at work on {sanitize(self._host, 40)}"
+            box.border_title = Content(f"a training is at work on {sanitize(self._host, 40)}")
             box.border_subtitle = "⏎ serve there · ↑ ↓ · esc: no server"
             yield Static(
                 "Which device may serve the model? A GPU with a training loses speed and memory.",

@@ -11,6 +11,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.widgets import Input, Static
 
 from nanochat.checkpoint.names import SOURCES
@@ -186,7 +187,7 @@ class ModelPicker(Dialog[PaneTarget | None]):
             try:
                 self.dismiss(parse_target(self.search.value))
             except UserError as error:
-                self.search.border_subtitle = sanitize(str(error), 80)
+                self.search.border_subtitle = Content(sanitize(str(error), 80))
 
     def on_click(self, event: events.Click) -> None:
         if event.widget is self.table and event.chain == 2:

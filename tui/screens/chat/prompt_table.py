@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textual.content import Content
 from textual.widget import Widget
 
 from nanochat.common.errors import UserError
@@ -76,11 +77,11 @@ class PromptTable(ControlScreen):
         work = self.work
         whole = len(work.prompts) * len(work.names)
         state = "done" if work.done == whole else f"{work.done:,} of {whole:,}"
-        self.table.border_title = (
+        self.table.border_title = Content(
             f"{sanitize(self.name_of_file, 60)} · {amount(len(work.prompts), 'prompt')} · {state}"
         )
         keymap = self.room.keymap
-        self.table.border_subtitle = (
+        self.table.border_subtitle = Content(
             f"{hint('prompts.open', keymap)} whole answers · {hint('prompts.save', keymap)} save"
         )
         self.table.show(range(len(work.prompts)))
@@ -128,7 +129,7 @@ class PromptAnswers(Dialog[None]):
         self._question = question
         self._named = list(zip(names, answers, strict=True))
         self.view = AnswersView(self._texts)
-        self.view.border_title = f"prompt {row + 1}"
+        self.view.border_title = Content(f"prompt {row + 1}")
         self.view.border_subtitle = "esc closes"
 
     def compose(self) -> Iterable[Widget]:

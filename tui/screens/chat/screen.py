@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import events
 from textual.binding import BindingType
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import TextArea
 
@@ -205,9 +206,9 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
         self.tabs.show(here.label if here is not None else "")
         title = self._field_title()
         if self.field.border_title != title:
-            self.field.border_title = title
+            self.field.border_title = Content(title)
         about = with_keys("{question.send} ask · {question.newline} new line", self.room.keymap)
-        self.field.border_subtitle = about
+        self.field.border_subtitle = Content(about)
 
     def _field_title(self) -> str:
         keymap = self.room.keymap

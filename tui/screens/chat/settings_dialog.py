@@ -65,9 +65,9 @@ class SettingsDialog(Dialog[PaneSettings | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog chat-settings") as box:
-            box.border_title = f"settings of pane {self._label}"
+            box.border_title = Content(f"settings of pane {self._label}")
             every = " · ctrl+s: for all panes" if self._panes > 1 else ""
-            box.border_subtitle = f"⏎ take them{every} · ↑ ↓ · esc"
+            box.border_subtitle = Content(f"⏎ take them{every} · ↑ ↓ · esc")
             for name, title, about in FIELDS:
                 with Horizontal(classes="field"):
                     yield Static(title, classes="label")

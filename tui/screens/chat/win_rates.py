@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -63,7 +64,7 @@ class WinRatesScreen(ControlScreen):
 
         votes = await asyncio.to_thread(self.room.store.votes)
         self.table.show(win_rates(votes))
-        self.table.border_title = f"win rates · {amount(len(votes), 'vote')}"
+        self.table.border_title = Content(f"win rates · {amount(len(votes), 'vote')}")
         self.note.update(
             " ├─●─┤ the rate within its 95 % interval · half a win for a tie · all bad not counted"
         )

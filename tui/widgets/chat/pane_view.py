@@ -58,7 +58,8 @@ class PaneView(Vertical):
         self.pane = pane
         self.label = label
         self.hidden = False
-        self._told: tuple[TurnTree, int] | None = None
+        self._told: tuple[TurnTree, int, bool] | None = None
+        """What the lines below answers were last told by: the tree, its version, and `hidden`."""
         self.transcript = Transcript(self._tell)
         self.detail = TokenDetail(classes="token-detail")
         self.figures = Figures()
@@ -90,8 +91,9 @@ class PaneView(Vertical):
         if not path and not state:
             state = [(self._empty(), "muted")]
         self.transcript.show(path, state)
-        if (pane.tree, pane.tree.version) != self._told:
-            self._told = pane.tree, pane.tree.version
+        told = pane.tree, pane.tree.version, self.hidden
+        if told != self._told:
+            self._told = told
             self.transcript.tell_again()
         self.figures.show(figures_text(pane, self.figures.size.width or 40, self.hidden))
         if self.transcript.view == "tokens":
@@ -107,10 +109,10 @@ class PaneView(Vertical):
         name = "hidden" if self.hidden else name_of(self.pane, width)
         title = f"{self.label}  {name}"
         if self.border_title != title:
-            self.border_title = title
+            self.border_title = Content(title)
         settings = "" if self.hidden else settings_text(self.pane.settings, width)
         if self.border_subtitle != settings:
-            self.border_subtitle = settings
+            self.border_subtitle = Content(settings)
 
     def _tell(self, node: TurnNode) -> Sequence[Span]:
         return answer_spans(self.pane, node, self._keys[1:], self.hidden)
