@@ -55,9 +55,7 @@ class TurnActions(ChatPart):
         """Asks again, or goes on after a failure."""
         here = self.view_here()
         failed = [pane for pane in self.targeted() if pane.state.kind == "failed"]
-        if here.pane.state.kind == "failed":
-            here.pane.retry()
-        elif failed:
+        if failed:
             for pane in failed:
                 pane.retry()
         else:
