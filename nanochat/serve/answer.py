@@ -10,6 +10,9 @@ from nanochat.serve.answer_stream import Finish, Progress
 from nanochat.serve.answer_tokens import TokenList
 from nanochat.serve.conversation import AnswerSettings, Part, Turn, join_parts
 
+AT_ONCE = 0.02
+"""Seconds within which pieces came out of one buffer: how fast the model made them is not in that."""
+
 
 @dataclass
 class Answer:
@@ -49,14 +52,15 @@ class Answer:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Of the tokens after those that came first; None when the server does not count them (yet)."""
+        """Of the tokens after those that came first; None when the server does not count them (yet), and
+        when they came all at once, which says nothing of how long they took to make."""
         tokens = self.token_count
         if self.first_seconds is None or tokens is None or tokens < 2:
             return None
         end = self.seconds if self.finish and self.seconds else self.latest_seconds
         spent = end - self.first_seconds
         made = tokens - max(1, self.first_counted)
-        return made / spent if spent > 0 and made > 0 else None
+        return made / spent if spent > AT_ONCE and made > 0 else None
 
     @property
     def token_count(self) -> int | None:

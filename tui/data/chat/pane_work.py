@@ -58,8 +58,13 @@ class PaneWork:
         self._refuses_tokens = False
 
     async def ready(self) -> Connection:
-        """The connection, once there is one; opens the pane where that is needed. Raises `UserError`."""
-        while self._connection is None:
+        """The connection, once there is one; opens the pane where that is needed. Raises `UserError`.
+
+        A pane that failed connects anew: the server that it knew may be gone.
+        """
+        if self.state.kind == "failed":
+            self._begin(again=True)
+        while self._connection is None or self.state.kind == "opening":
             if self.state.kind in ("closed", "failed"):
                 self._begin(again=True)
             task = self._task
@@ -172,7 +177,7 @@ class PaneWork:
             if not told and self.has_probabilities is None:
                 self._say("this server tells no probabilities of tokens")
             self.has_probabilities = told
-        if answer.room is not None:
+        if answer.room is not None and answer.reason == "length":
             self._say(f"the context had room for {answer.room:,} tokens only")
 
     def _answers_as(self, model: str, connection: Connection) -> None:

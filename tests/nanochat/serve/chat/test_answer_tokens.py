@@ -132,6 +132,14 @@ def test_the_speed_is_of_the_tokens_after_those_that_came_first() -> None:
     assert found.tokens_per_second == 10.0
 
 
+def test_tokens_that_come_all_at_once_have_no_speed() -> None:
+    found = answer()
+    found.take(progress(1), 0.21)
+    found.take(progress(12), 0.212)  # kept back on the way, by a busy machine or a proxy
+    found.finish, found.seconds = Finish("stop", 4, 13), 0.212
+    assert (found.token_count, found.tokens_per_second) == (13, None)
+
+
 def test_a_server_that_counts_is_believed_and_one_that_does_not_has_no_speed() -> None:
     counted = answer()
     counted.take(progress(1, total=1), 0.5)

@@ -135,3 +135,18 @@ async def test_a_few_are_asked_at_a_time_and_a_stop_keeps_what_came(
     assert {body["seed"] for body in asked.values()} == {7} and len(asked) == 6 + AT_ONCE
     with pytest.raises(UserError, match="no pane"):
         PromptRun([], run.prompts, lambda run: None)
+
+
+async def test_a_pane_that_failed_is_connected_anew_for_prompts(
+    panes: Panes, stub: StubServer, tmp_path: Path
+) -> None:
+    panes.services.url = stub.url
+    pane = panes.set.add(parse_target("box:sft/d20"))
+    stub.answer = lambda _: [text("half")]
+    await panes.answered(pane, pane.ask("hello"))
+    assert pane.state.kind == "failed"
+    stub.answer = lambda _: [text("whole"), END]
+    run = PromptRun([pane], prompts_of(tmp_path, "one\ntwo\nthree"), lambda run: None)
+    await run.run()
+    assert [row[0].answer for row in run.cells] == ["whole"] * 3
+    assert len(panes.services.opened) == 2  # the three waited for one connection
