@@ -260,11 +260,22 @@ def settle(services: Services) -> None:
             continue
         if not _is_ours(service, state):
             continue
-        left = procs.members(0, procs.mark_of(service.path, 1), False)
-        if state.get("boot_id") == procs.boot_id() and procs.alive(state.get("pid"), state.get("pid_start")):
-            left.append(int(state["pid"]))
-        procs.signal_each(left, signal.SIGKILL)
+        if not _is_copied(state):
+            left = procs.members(0, procs.mark_of(service.path, 1), False)
+            if state.get("boot_id") == procs.boot_id() and procs.alive(
+                state.get("pid"), state.get("pid_start")
+            ):
+                left.append(int(state["pid"]))
+            procs.signal_each(left, signal.SIGKILL)
         service.remove()
+
+
+def _is_copied(state: Json) -> bool:
+    """Whether the keeper lives of a service whose lock nobody holds: the folder came with a copy of a base
+    directory, and the processes that it names serve the other one."""
+    keeper = state.get("supervisor")
+    same_start = state.get("boot_id") == procs.boot_id() and isinstance(keeper, dict)
+    return same_start and procs.alive(keeper.get("pid"), keeper.get("pid_start"))
 
 
 # -- leases, pins, ends

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -21,7 +22,9 @@ from fake_nvml.machine import Machine
 
 from remote.agent import procs
 from remote.agent.files import AgentError, read_json
+from remote.agent.services import control
 from remote.agent.services.devices import Choice, Device, choose
+from remote.agent.services.folder import Services
 from remote.agent.services.keeper import TICK, Leases
 from remote.agent.services.request import Wanted
 
@@ -177,6 +180,18 @@ def test_a_server_dies_with_its_keeper(host: ServingHost) -> None:
     os.kill(host.state(service_id)["supervisor"]["pid"], signal.SIGKILL)
     until(lambda: not server.is_running(), "the server to end with its keeper")
     assert [(one["status"], one["reason"]) for one in host.all()] == [("failed", "it was killed")]
+
+
+def test_a_copy_of_a_base_directory_ends_no_server_of_the_other_one(
+    host: ServingHost, tmp_path: Path
+) -> None:
+    service_id = host.serve()
+    server = host.server(service_id)
+    copy = Services(tmp_path / "copy")
+    shutil.copytree(host.dir(service_id), copy.get(service_id).path)
+    control.settle(copy)
+    assert not copy.get(service_id).path.exists()
+    assert server.is_running() and host.state(service_id)["status"] == "ready"
 
 
 def test_a_server_that_ends_is_told_in_its_own_last_words_or_by_its_signal(host: ServingHost) -> None:
