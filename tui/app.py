@@ -15,7 +15,7 @@ from tui.data.notices import NotificationTracker
 from tui.keymap import read_keymap, without_clashes
 from tui.keys import bindings
 from tui.room_app import RoomApp
-from tui.screens.base import CHANGING_ACTIONS, ControlScreen
+from tui.screens.base import ControlScreen, changing_actions
 from tui.style.themes import THEMES
 
 if TYPE_CHECKING:
@@ -362,7 +362,7 @@ class ControlRoom(RoomApp):
         self.push_screen(PlanScreen())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return not (self.readonly and action in CHANGING_ACTIONS)
+        return not (self.readonly and action in changing_actions(()))
 
 
 def _load_run_screen() -> None:

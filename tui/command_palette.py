@@ -12,7 +12,7 @@ from textual.content import Content
 
 from tui.keymap import keys_text
 from tui.keys import KEYS, Key
-from tui.screens.base import CHANGING_ACTIONS, ControlScreen
+from tui.screens.base import ControlScreen
 
 if TYPE_CHECKING:
     from tui.room import Room
@@ -95,8 +95,7 @@ class Actions(Provider):
             for key in KEYS[group]:
                 if group in WITHIN and key.id not in OFFERED:
                     continue
-                name = key.action.removeprefix("app.").partition("(")[0]
-                if key.id in HIDDEN or key.help in seen or (room.readonly and name in CHANGING_ACTIONS):
+                if key.id in HIDDEN or key.help in seen or (room.readonly and key.changes):
                     continue
                 seen.add(key.help)
                 yield key.help, keys_text(key, room.keymap), key

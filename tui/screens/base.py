@@ -23,12 +23,18 @@ if TYPE_CHECKING:
     from remote.runs import Change
     from tui.room import Room
 
-CHANGING_ACTIONS = frozenset(
-    key.action.removeprefix("app.").partition("(")[0]
-    for group in KEYS.values()
-    for key in group
-    if key.changes
-)
+
+def changing_actions(groups: Iterable[str]) -> frozenset[str]:
+    """The actions of these key groups, and of the app's own, that change something: none under `--readonly`.
+
+    By group, because the same word is another action elsewhere: `stop` ends a run, or an answer.
+    """
+    return frozenset(
+        key.action.removeprefix("app.").partition("(")[0]
+        for group in (*groups, "app")
+        for key in KEYS[group]
+        if key.changes
+    )
 
 
 class KeepsStyles(MessagePump):
@@ -117,4 +123,4 @@ class ControlScreen(KeepsStyles, Screen[None]):
         return None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return not (self.room.readonly and action in CHANGING_ACTIONS)
+        return not (self.room.readonly and action in changing_actions(self.groups))

@@ -274,8 +274,9 @@ def _is_copied(state: Json) -> bool:
     """Whether the keeper lives of a service whose lock nobody holds: the folder came with a copy of a base
     directory, and the processes that it names serve the other one."""
     keeper = state.get("supervisor")
-    same_start = state.get("boot_id") == procs.boot_id() and isinstance(keeper, dict)
-    return same_start and procs.alive(keeper.get("pid"), keeper.get("pid_start"))
+    if state.get("boot_id") != procs.boot_id() or not isinstance(keeper, dict):
+        return False
+    return procs.alive(keeper.get("pid"), keeper.get("pid_start"))
 
 
 # -- leases, pins, ends

@@ -28,6 +28,7 @@ from tui.screens.chat.screen import ChatScreen
 from tui.screens.chat.settings_dialog import SettingsDialog
 from tui.screens.chat.vote_dialog import VoteDialog
 from tui.screens.confirm import Confirm
+from tui.widgets.bars import KeyBar
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ async def test_an_answer_that_is_stopped_keeps_what_came(bench: Bench, stub: Stu
         await pilot.press("ctrl+c")
         await settle(pilot, lambda: is_done(screen.views[0]))
         assert "Some words" in painted(screen.views[0])
-        assert "■ stopped" in painted(screen.views[0])
+        assert "■ stopped · " in painted(screen.views[0])
 
 
 async def test_asking_again_and_editing_make_branches(bench: Bench, stub: StubServer) -> None:
@@ -299,6 +300,9 @@ async def test_readonly_starts_no_server_and_opens_addresses(bench: Bench, stub:
         await pilot.press("escape", "s")
         await settle(pilot, lambda: "■ stopped" in painted(screen.views[1]))
         assert screen.check_action("add_pane", ()) and not screen.check_action("save", ())
+        bar = str(screen.query_one(KeyBar).render())
+        assert "add pane" in bar and "stop" in bar  # not those of hosts and runs, which have the same names
+        assert screen.check_action("save", ()) is False and screen.check_action("vote", ()) is True
 
 
 async def test_a_live_run_is_followed_from_the_screen_of_runs(bench: Bench, stub: StubServer) -> None:
