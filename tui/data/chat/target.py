@@ -78,11 +78,15 @@ def parse_target(text: str) -> PaneTarget:
 
 
 def short_name(target: PaneTarget) -> str:
-    """The target in a few words, for a pane's title: `sft/d20 · box`, `qwen3 · 127.0.0.1:8080`."""
+    """The target in a few words, for a pane's title: `sft/d20 · box`, `qwen3 · 127.0.0.1:8080`.
+
+    The path of an address is told, without its usual `/v1`: several servers may lie behind one port.
+    """
     if isinstance(target, CheckpointTarget):
         words = [str(target.name), "" if target.host == LOCAL else target.host]
     else:
-        words = [target.model, urlsplit(target.url).netloc]
+        parts = urlsplit(target.url)
+        words = [target.model, parts.netloc + parts.path.rstrip("/").removesuffix("/v1")]
     return sanitize(" · ".join(word for word in words if word), 200)
 
 

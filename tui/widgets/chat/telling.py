@@ -154,7 +154,8 @@ def answer_spans(pane: Pane, node: TurnNode, keys: Sequence[str], hidden: bool) 
         parts.append(f"seed {answer.settings.seed}")
     ends = {"length": "cut at max tokens", "stopped": "stopped", "cut": "broke off", "other": "ended"}
     if answer.reason in ends:
-        spans.append((f"{'✗' if answer.reason == 'cut' else '■'} {ends[answer.reason]} ", "warn"))
+        spans.append((f"{'✗' if answer.reason == 'cut' else '■'} {ends[answer.reason]}", "warn"))
+        parts = ["", *parts]
     spans.append((" · ".join(parts), "muted"))
     if node.failure and answer.reason == "cut" and not (hidden or (is_last and pane.state.kind == "failed")):
         spans.append((f"\n✗ {sanitize(node.failure, LINE)}", "bad"))
