@@ -30,6 +30,8 @@ from nanochat.serve.event_stream import read_events
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 600.0
 """How long a server may say nothing: it may be loading a model, or have a queue."""
+LIST_SECONDS = 60.0
+"""How long it may take for the list of its models, for which it computes nothing."""
 BUSY_SECONDS = 30.0
 """How long a server that says it is busy is asked again."""
 MAX_BODY_BYTES = 16 << 20
@@ -107,7 +109,7 @@ class ChatClient:
 
     async def models(self) -> list[ServedModel]:
         """The models that the server offers, in its order."""
-        document = await self._ask("GET", self._url("/models"))
+        document = await self._ask("GET", self._url("/models"), seconds=LIST_SECONDS)
         entries = document.get("data")
         found = [_model(entry) for entry in entries] if isinstance(entries, list) else []
         return [model for model in found if model is not None]
@@ -232,10 +234,13 @@ class ChatClient:
     def _url(self, path: str) -> str:
         return str(self.base).rstrip("/") + path
 
-    async def _ask(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The JSON object that the server answers with."""
-        with _http_errors(self.name):
-            async with self._http.stream(method, url, json=body) as response:
+    async def _ask(
+        self, method: str, url: str, body: Mapping[str, Any] | None = None, seconds: float = SILENCE_SECONDS
+    ) -> dict[str, Any]:
+        """The JSON object that the server answers with, no more than `seconds` after the last it said."""
+        limits = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
+        with _http_errors(self.name, seconds):
+            async with self._http.stream(method, url, json=body, timeout=limits) as response:
                 raw = await _bounded(response)
         if response.status_code != 200:
             raise _status_error(self.name, response, raw)
@@ -275,7 +280,7 @@ class StatusError(UserError):
 
 
 @contextmanager
-def _http_errors(name: str) -> Iterator[None]:
+def _http_errors(name: str, seconds: float = SILENCE_SECONDS) -> Iterator[None]:
     """Turns what httpx raises into one line about the server called `name`."""
     try:
         yield
@@ -286,7 +291,7 @@ def _http_errors(name: str) -> Iterator[None]:
             hint = "is it https, with a certificate that this machine trusts?"
         raise UserError(f"cannot reach {name}: {reason}", hint, Exit.UNREACHABLE) from None
     except httpx.TimeoutException:
-        what = f"{name} said nothing for {SILENCE_SECONDS:g} s"
+        what = f"{name} said nothing for {seconds:g} s"
         raise CutError(what, "ask again", Exit.FAILED) from None
     except (httpx.TransportError, httpx.DecodingError) as error:
         reason = one_line(str(error)) or type(error).__name__

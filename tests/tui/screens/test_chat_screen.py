@@ -456,6 +456,19 @@ async def test_blind_mode_hides_names_until_a_vote_which_is_stored(bench: Bench,
         await settle(pilot, lambda: "1 vote" in str(app.screen.query_one("VirtualTable").border_title))
 
 
+async def test_blind_mode_says_how_a_failure_is_explained_and_that_earlier_answers_tell(
+    bench: Bench, stub: StubServer
+) -> None:
+    async with bench.open((160, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", "away:sft/d20")
+        await ask(screen, pilot)
+        await pilot.press("escape", "b")
+        await settle(pilot, lambda: all(view.hidden for view in screen.views))
+        assert app.message is not None and "N begins anew" in app.message.text
+        (failed,) = (painted(view) for view in screen.views if view.pane.state.kind == "failed")
+        assert "b ends blind mode and tells why" in failed.replace("\n", " ") and "away" not in failed
+
+
 async def test_the_difference_of_two_answers_is_told_by_signs(bench: Bench, stub: StubServer) -> None:
     said = iter([answer("It", " is", " Paris"), answer("It", " was", " Paris")])
     stub.answer = lambda _: next(said)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
 from tui.data.chat.prompt_set import load_prompts
+from tui.keymap import hint
 from tui.screens.chat.parts import ChatPart
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ class CompareActions(ChatPart):
         self.blind = Blind(self.panes.panes)
         self.to_all = True
         self.run_worker(self.show_panes_anew(), group="use")
-        self.room.say("blind: the panes are shuffled and their names hidden until you have voted")
+        said = "blind: the panes are shuffled and their names hidden until you have voted"
+        if any(pane.tree.path for pane in self.panes.panes):
+            new = hint("chat.new", self.room.keymap)
+            said += f"; earlier answers may tell which is which: {new} begins anew"
+        self.room.say(said)
 
     def end_blind(self) -> None:
         """The names are shown again."""

@@ -63,7 +63,7 @@ class PaneView(Vertical):
         self.transcript = Transcript(self._tell)
         self.detail = TokenDetail(classes="token-detail")
         self.figures = Figures()
-        self._keys: tuple[str, ...] = ("", "", "")
+        self._keys: tuple[str, ...] = ("",) * 4
 
     def compose(self) -> ComposeResult:
         yield self.transcript
@@ -72,7 +72,7 @@ class PaneView(Vertical):
 
     def on_mount(self) -> None:
         keymap = keymap_of(self)
-        names = ("chat.again", "chat.branch_back", "chat.branch_on")
+        names = ("chat.again", "chat.branch_back", "chat.branch_on", "chat.blind")
         self._keys = tuple(hint(name, keymap) for name in names)
         self.detail.display = False
         self.update()
@@ -87,7 +87,7 @@ class PaneView(Vertical):
         pane = self.pane
         self._titles()
         path = pane.tree.path
-        state: Sequence[Span] = state_spans(pane, self._keys[0], self.hidden)
+        state: Sequence[Span] = state_spans(pane, (self._keys[0], self._keys[3]), self.hidden)
         if not path and not state:
             state = [(self._empty(), "muted")]
         self.transcript.show(path, state)
@@ -115,7 +115,7 @@ class PaneView(Vertical):
             self.border_subtitle = Content(settings)
 
     def _tell(self, node: TurnNode) -> Sequence[Span]:
-        return answer_spans(self.pane, node, self._keys[1:], self.hidden)
+        return answer_spans(self.pane, node, self._keys[1:3], self.hidden)
 
     def set_view(self, view: View) -> None:
         """Shows answers as Markdown or as tokens."""

@@ -63,12 +63,13 @@ def joined(parts: Sequence[str], width: int) -> str:
     return text
 
 
-def state_spans(pane: Pane, retry: str, hidden: bool) -> list[Span]:
+def state_spans(pane: Pane, keys: tuple[str, str], hidden: bool) -> list[Span]:
     """What a pane does while it does not answer: what it waits for, what went wrong, the news. `hidden`:
-    nothing that tells what it is."""
+    nothing that tells what it is. `keys` try again, and end blind mode."""
     state, line = pane.state, sanitize("" if hidden else pane.state.line, LINE)
     if state.kind == "failed":
-        return [(f"✗ {line or 'failed'}", "bad"), (f" · {retry} tries again", "muted")]
+        why = f" · {keys[1]} ends blind mode and tells why" if hidden else ""
+        return [(f"✗ {line or 'failed'}", "bad"), (f" · {keys[0]} tries again{why}", "muted")]
     if state.kind == "opening":
         return [(f"◐ {line or 'opening'} …{_since(pane)}", "live")]
     if state.kind == "choosing":

@@ -104,6 +104,16 @@ async def test_leaving_early_ends_the_answer_on_the_server(stub: StubServer) -> 
     assert stub.left == 1
 
 
+async def test_a_server_that_takes_connections_and_says_nothing_is_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_module, "LIST_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        async with ChatClient(f"http://127.0.0.1:{deaf.getsockname()[1]}") as client:
+            with pytest.raises(CutError, match=r"said nothing for 0\.2 s"):
+                await client.models()
+
+
 # -- refusals --------------------------------------------------------------------------------------
 
 

@@ -220,6 +220,22 @@ async def test_beside_a_training_the_device_is_asked_for_and_the_question_waits(
     assert panes.set.document()["panes"][0]["device"] == ""
 
 
+@pytest.mark.parametrize(("reason", "is_told"), [("stop", False), ("length", True)])
+async def test_less_room_than_asked_for_is_told_only_where_it_cut_the_answer(
+    panes: Panes, stub: StubServer, reason: str, is_told: bool
+) -> None:
+    def answer(body: dict[str, Any]) -> Any:
+        if body["max_tokens"] > 999:
+            return error(400, "does not fit", code="context_length_exceeded")
+        return [token("short"), chunk(delta={}, finish_reason=reason), usage(1, 1), DONE]
+
+    stub.answer = answer
+    pane = panes.set.add(parse_target(stub.url), AnswerSettings(max_tokens=2_000))
+    node = await panes.answered(pane, pane.ask("hello"))
+    assert node.answer is not None and node.answer.room == 999
+    assert ("had room for 999 tokens only" in pane.news) == is_told
+
+
 async def test_a_cut_link_is_said_and_the_pane_goes_on_when_it_is_back(
     panes: Panes, stub: StubServer
 ) -> None:
