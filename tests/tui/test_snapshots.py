@@ -160,7 +160,7 @@ async def open_chat(app: ControlRoom, pilot: Pilot[str]) -> None:
         tokens.append(AnswerToken(" Paris", b" Paris", -0.1, guesses))
         leaf = view.pane.tree.leaf
         assert leaf is not None and leaf.answer is not None
-        leaf.answer.tokens += tokens
+        leaf.answer.tokens.extend(tokens)
 
 
 async def chat(app: ControlRoom, pilot: Pilot[str]) -> None:

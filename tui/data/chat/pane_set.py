@@ -9,6 +9,7 @@ from typing import Any
 
 from nanochat.common.errors import UserError
 from nanochat.common.fields import text, texts
+from nanochat.common.paths import expanded
 from nanochat.serve import chat_log
 from nanochat.serve.conversation import AnswerSettings, Conversation
 from tui.data.chat.coalescer import Coalescer
@@ -128,7 +129,7 @@ def save_log(conversation: Conversation, folder: Path, name: str = "") -> list[P
     """
     if not conversation.turns:
         raise UserError("there is nothing to save yet")
-    path = folder / Path(name).expanduser() if name else chat_log.default_path(folder, conversation)
+    path = folder / expanded(name) if name else chat_log.default_path(folder, conversation)
     for file in chat_log.log_files(path):
         if file.exists():
             raise UserError(f"{file} is there already", "choose another name")
