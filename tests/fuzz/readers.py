@@ -245,6 +245,8 @@ def _streamed_answer(raw: bytes) -> None:
     for piece in (raw[: len(raw) // 3], raw[len(raw) // 3 :]):
         for data in events.feed(piece):
             for part in answer.event(data):
+                if not isinstance(part, Part):
+                    continue
                 shown = screen.feed(part.text)
                 assert not text.UNSAFE.search(shown.replace("\n", "").replace("\t", ""))
     answer.finish()

@@ -82,7 +82,7 @@ def base(tmp_path: Path) -> Path:
         "events_offset": 0,
         "host": "h",
     }
-    kept = ("run_id", "status")
+    kept = ("run_id", "status", "needs")  # a need that is no run's id is refused: the run would be damaged
     (folder / "run.json").write_text(json.dumps(spoil(run, kept)), encoding="utf-8")
     (folder / "state.json").write_text(json.dumps(spoil(state, kept)), encoding="utf-8")
     events = [
