@@ -186,7 +186,12 @@ async def test_an_answer_that_runs_is_finished_by_the_model_that_began_it(chat_b
         assert loaded.broken  # its last user has left, so it was unloaded
 
 
+def model_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("model-")]
+
+
 async def test_the_one_used_longest_ago_makes_room(chat_base: Layout) -> None:
+    others = set(threading.enumerate())
     names = ("base/d2", "sft/d2", "sft/classic")
     async with registry_of(chat_base, *names, room=25, bytes_each=10) as (registry, loader):
         for name in names:
@@ -196,7 +201,7 @@ async def test_the_one_used_longest_ago_makes_room(chat_base: Layout) -> None:
         await ask(registry, "base/d2")
         assert [model.card.id for model in registry.loaded()] == ["base/d2", "sft/d2"]
         assert loader.loads == ["base/d2@3", "sft/d2@8", "sft/classic@4", "base/d2@3"]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("model-")]
+    assert not [thread for thread in model_threads() if thread not in others]
 
 
 async def test_a_model_in_use_is_waited_for_and_never_unloaded(
