@@ -21,10 +21,13 @@ from remote.transport.base import UnknownHostKey
 from tests.tui.conftest import Bench, settle
 from tests.tui.test_keys import OWNERS
 from tui.app import ControlRoom
+from tui.data.chat.prompt_set import Prompt
 from tui.data.error_report import keep_traceback
 from tui.data.feed import Feed
 from tui.keys import KEYS, Key
 from tui.screens.ask import Ask
+from tui.screens.chat.diff import DiffScreen, Side
+from tui.screens.chat.prompt_table import PromptTable
 from tui.screens.help import Help
 from tui.screens.host_key import HostKey
 from tui.screens.hosts import HostsScreen
@@ -34,6 +37,7 @@ from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.welcome import Welcome
+from tui.widgets.chat.transcript import Transcript
 from tui.widgets.log_view import LogView
 from tui.widgets.message_line import MessageLine
 from tui.widgets.run_table import RunTable
@@ -61,6 +65,12 @@ WHERE = {
     "table": ("runs", ""),
     "columns": ("runs", ""),
     "host_columns": ("hosts", ""),
+    "chat": ("chat", "Transcript"),
+    "question": ("chat", "QuestionField"),
+    "transcript": ("chat", "Transcript"),
+    "lines": ("diff", "LinesView"),
+    "diff": ("diff", "LinesView"),
+    "prompts": ("prompts", "VirtualTable"),
 }
 """The screen, and the widget to focus there, on which the keys of a group work."""
 
@@ -72,6 +82,8 @@ async def open_for(group: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]
         app.action_launch()
     elif screen == "plan":
         app.action_plan()
+    elif screen in ("chat", "diff", "prompts"):
+        await open_chat(screen, app, pilot)
     elif screen != "welcome":
         await app.action_go(screen)
     await settle(pilot)
@@ -89,6 +101,20 @@ async def open_for(group: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]
         await settle(pilot, lambda: bool(app.screen.query_one(Samples).samples))
         await pilot.press("enter")
         await settle(pilot, lambda: isinstance(app.screen, SampleScreen))
+
+
+async def open_chat(screen: str, app: ControlRoom, pilot: Pilot[str]) -> None:
+    """The Chat screen with two panes on a port where nothing listens, or a screen that it opens."""
+    targets = ["http://127.0.0.1:9 a", "http://127.0.0.1:9 b"]
+    app.settings.set("chat", {"panes": {"panes": [{"target": target} for target in targets]}})
+    await app.action_go("chat")
+    await settle(pilot, lambda: len(app.screen.query(Transcript)) == len(targets))
+    await settle(pilot)
+    if screen == "diff":
+        await app.push_screen(DiffScreen([Side("A", "a", "one two"), Side("B", "b", "one three")], 0))
+    elif screen == "prompts":
+        panes = app.screen.panes.panes  # type: ignore[attr-defined]
+        await app.push_screen(PromptTable(panes, [Prompt("Where?", ())], "prompts.txt"))
 
 
 def make_raise(patch: pytest.MonkeyPatch, key: Key, error: Exception) -> None:
