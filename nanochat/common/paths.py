@@ -79,6 +79,10 @@ class Layout:
         relative path is taken from the working directory."""
         return expanded(path.replace("{base}", str(self.base), 1)).absolute()
 
+    def told(self, path: Path) -> str:
+        """`path` for a message: relative to the base directory where it lies under it."""
+        return str(path.relative_to(self.base) if path.is_relative_to(self.base) else path)
+
     def tokenizer_dir(self, explicit: str = "") -> Path:
         """The folder of the tokenizer: `explicit`, else `tokenizer` under the base directory."""
         return self.resolve(explicit) if explicit else self.tokenizer

@@ -67,7 +67,7 @@ KEYS = [
     ("an answer closes", "Escape", "!prompt 1"),
     ("prompts close", "Escape", "question to all"),
     ("save asks", "C-s", "save the conversation"),
-    ("saved", "=talk\r", "saved .*talk.md"),
+    ("saved", "=talk\r", "saved cc_dialogue/talk.md and cc_dialogue/talk.json"),
     ("copied", "y", "copied|clipboard"),
     ("stop with nothing", "s", "no answer is coming"),
     ("lens of no token", "l", "no token is under the cursor"),

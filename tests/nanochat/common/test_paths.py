@@ -73,3 +73,8 @@ def test_a_home_that_is_not_there_is_one_line():
 def test_a_text_that_utf_8_cannot_hold_is_written(tmp_path: Path) -> None:
     atomic_write(tmp_path / "file", "half a letter: \ud83d")
     assert (tmp_path / "file").read_text(encoding="utf-8") == "half a letter: \ufffd"
+
+
+def test_a_path_under_the_base_directory_is_told_without_it(layout: Layout) -> None:
+    assert layout.told(layout.base / "cc_dialogue" / "talk.md") == "cc_dialogue/talk.md"
+    assert layout.told(Path("/elsewhere/talk.md")) == "/elsewhere/talk.md"

@@ -502,7 +502,8 @@ async def test_a_conversation_is_saved_and_its_path_told(bench: Bench, stub: Stu
         await settle(pilot, lambda: len(list(folder.glob("cc_*"))) == 2)
         (markdown,) = folder.glob("cc_*.md")
         assert "用户：Where is it?" in markdown.read_text(encoding="utf-8")
-        await settle(pilot, lambda: app.message is not None and str(markdown) in app.message.text)
+        told = f"saved cc_dialogue/{markdown.name} and cc_dialogue/{markdown.stem}.json"
+        await settle(pilot, lambda: app.message is not None and told in app.message.text)
         await pilot.press("escape", "N", "escape", "L")
         await settle(pilot, lambda: type(app.screen).__name__ == "Ask")
         await pilot.press(*markdown.stem, "enter")

@@ -116,7 +116,7 @@ class PromptTable(ControlScreen):
         if not name:
             return
         path = await asyncio.to_thread(_save, self.work, self.room.layout.base / FOLDER, name)
-        self.room.say(f"saved {path}")
+        self.room.say(f"saved {self.room.layout.told(path)}")
 
 
 class PromptAnswers(Dialog[None]):

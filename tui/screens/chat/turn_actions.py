@@ -181,7 +181,7 @@ class TurnActions(ChatPart):
             return
         folder = self.room.layout.base / FOLDER
         saved = await asyncio.to_thread(save_log, pane.conversation, folder, name)
-        self.room.say("saved " + " and ".join(str(file) for file in saved))
+        self.room.say("saved " + " and ".join(self.room.layout.told(file) for file in saved))
 
 
 def _load(name: str, folder: Path) -> tuple[Conversation, str]:
