@@ -78,6 +78,7 @@ class ModelPicker(Dialog[PaneTarget | None]):
             COLUMNS, self._cells, lambda choice: f"{choice.target}", empty="looking for checkpoints …"
         )
         self.search = Input(placeholder="sft d20 · box:sft/d20@650 · http://127.0.0.1:8080/v1 MODEL")
+        self.search.cursor_blink = False  # nothing moves by itself: over SSH that flickers
         self._note = Static(classes="detail")
 
     def compose(self) -> ComposeResult:
