@@ -21,8 +21,8 @@ BIN   := $(VENV)/bin
 ARGS  ?=
 DIST  ?= dist
 TORCH ?= default
-# One more than two cores can run: many tests wait for an agent, a host or a clock.
-JOBS  ?= 3
+# Twice as many as two cores can run: many tests wait for an agent, a host or a clock.
+JOBS  ?= 4
 DEV   := .[test,lint,wheel]
 CRATES := rustbpe nanochat/infer/decode_kernel
 BUILD := pyproject.toml constraints.txt .make/toolchain.py \
