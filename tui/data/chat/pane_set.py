@@ -22,14 +22,14 @@ from tui.data.chat.tree import TurnNode
 __all__ = ["CHANGE_SECONDS", "MOST_PANES", "PaneSet", "ServiceSource", "save_log"]
 
 MOST_PANES = 4
-CHANGE_SECONDS = 0.05
-"""How far apart the calls of `on_change` for a pane are at least."""
+CHANGE_SECONDS = 0.022
+"""How far apart the calls of `on_change` for a pane are at least: a token is to be seen within 100 ms."""
 MAX_SYSTEM = 100_000
 """Characters of a system message that are kept between starts."""
 
 
 class PaneSet:
-    """One to four panes. `on_change(pane)` is called in the event loop at most 20 times a second a pane,
+    """One to four panes. `on_change(pane)` is called in the event loop at most 45 times a second a pane,
     and always once more after its last change. `services` None: only endpoints can be opened (yet)."""
 
     def __init__(self, services: ServiceSource | None, on_change: Callable[[Pane], None]) -> None:
