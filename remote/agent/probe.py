@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import procs
-from .files import agent_argv
+from .files import AgentError, agent_argv
+from .interpreter import ask_interpreter
 from .telemetry.gpus import Gpus, PatientGpus
 from .telemetry.host import Host, disk
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 NVML_PATIENCE = 10.0
-INTERPRETER_PATIENCE = 60.0
 QUESTION = """
 import json, platform, sys
 answer = {"python": platform.python_version(), "nanochat": None, "error": ""}
@@ -72,40 +70,10 @@ def check_interpreter(python: str, base: Path) -> Json:
     """Whether `python` runs and imports nanochat, asked from where a stage would run."""
     path = os.path.expanduser(python or "python3")
     answer: Json = {"path": path, "ok": False, "python": None, "nanochat": None, "error": ""}
-    where = str(base) if base.is_dir() else "/"
     try:
-        asked = subprocess.run(
-            [path, "-c", QUESTION],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=where,
-            timeout=INTERPRETER_PATIENCE,
-            check=False,
-        )
-        answer.update(_answered(asked.stdout))
-    except OSError as error:
-        answer["error"] = f"cannot run {path}: {error.strerror}"
-    except subprocess.TimeoutExpired:
-        answer["error"] = f"{path} did not answer within {INTERPRETER_PATIENCE:.0f} s"
-    except ValueError:
-        printed = asked.stderr.decode("utf-8", "replace").strip().splitlines()
-        answer["error"] = f"{path} is no working Python: {printed[-1] if printed else 'it printed nothing'}"
+        answer.update(ask_interpreter(path, QUESTION, frozenset(("python", "nanochat", "error")), base))
+    except AgentError as error:
+        answer["error"] = str(error)
     answer["error"] = " ".join(str(answer["error"]).split())
     answer["ok"] = not answer["error"]
     return answer
-
-
-def _answered(printed: bytes) -> Json:
-    """The answer among all that was printed: what Python loads at its start, or ends with, may print, too.
-
-    Raises ValueError when there is none.
-    """
-    for line in reversed(printed.splitlines()):
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(found, dict) and found.keys() == {"python", "nanochat", "error"}:
-            return found
-    raise ValueError("no answer")

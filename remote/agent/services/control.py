@@ -9,13 +9,13 @@ import os
 import re
 import secrets
 import signal
-import subprocess
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import machine, procs
 from ..detached import start_detached
 from ..files import AgentError, agent_argv, os_error
+from ..interpreter import ask_interpreter
 from . import devices as device_list
 from .devices import Choice, Device
 from .folder import ALIVE, SCHEMA, ServiceDir, Services, check_holder
@@ -37,7 +37,6 @@ MOST_TOLD = 100
 MOST_METRICS = 1 << 20
 MOST_LINE = 1 << 16
 MODEL = re.compile(r'nanochat_model_idle_seconds\{model="([^"\\]{1,300})",step="[^"]*"\} (\S{1,40})')
-INTERPRETER_SECONDS = 60.0
 QUESTION = """
 import json
 answer = {"nanochat": "", "serves": False}
@@ -121,25 +120,8 @@ def _start(services: Services, wanted: Wanted, device: Device) -> ServiceDir:
 def check_nanochat(python: str, base: Path) -> None:
     """Raises AgentError unless the nanochat of `python` can serve every checkpoint of a base directory."""
     path = os.path.expanduser(python)
-    where = str(base) if base.is_dir() else "/"
-    try:
-        asked = subprocess.run(
-            [path, "-c", QUESTION],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=where,
-            timeout=INTERPRETER_SECONDS,
-            check=False,
-        )
-        answer = json.loads(asked.stdout.splitlines()[-1])
-        version, serves = str(answer["nanochat"])[:40], answer["serves"] is True
-    except OSError as error:
-        raise AgentError(f"cannot run {path}: {error.strerror}", "interpreter") from error
-    except subprocess.TimeoutExpired as error:
-        raise AgentError(f"{path} did not answer in {INTERPRETER_SECONDS:g} s", "interpreter") from error
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise AgentError(f"{path} is no working Python", "interpreter") from error
+    answer = ask_interpreter(path, QUESTION, frozenset(("nanochat", "serves")), base)
+    version, serves = str(answer["nanochat"])[:40], answer["serves"] is True
     if not serves and not version:
         raise AgentError(f"{path} has no nanochat to serve with: install it there", "interpreter")
     if not serves:

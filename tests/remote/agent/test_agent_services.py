@@ -6,6 +6,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -416,3 +417,10 @@ def test_beside_a_training_a_person_chooses_and_the_server_sees_only_that_gpu(
     assert offers(agent)["cuda:1"]["other"] is False
     words = host.server(host.serve(device="cuda:0")).cmdline()  # by name, all the same: half of what is free
     assert words[words.index("--max-memory") + 1] == "4.500"
+
+
+def test_what_an_interpreter_prints_besides_keeps_it_from_no_serving(tmp_path: Path) -> None:
+    chatty = tmp_path / "python"
+    chatty.write_text(f'#!/bin/sh\necho hello\n"{sys.executable}" "$@"\necho done; echo "[]"\n')
+    chatty.chmod(0o755)
+    control.check_nanochat(str(chatty), tmp_path)
