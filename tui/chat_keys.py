@@ -7,6 +7,14 @@ from typing import TypeAlias
 
 Row: TypeAlias = tuple[str, str, str, str, str, bool, bool]
 
+_PAGES: tuple[Row, ...] = (
+    ("page_up", "pageup", "scroll_pages(-1)", "page up", "One page up", False, False),
+    ("page_down", "pagedown", "scroll_pages(1)", "page down", "One page down", False, False),
+    ("top", "g,home", "top", "start", "Go to the start", False, False),
+    ("bottom", "G,end", "bottom", "end", "Go to the end, and follow it", False, False),
+)
+"""Of every long text."""
+
 CHAT_KEYS: dict[str, tuple[Row, ...]] = {
     "chat": (
         ("write", "enter,i", "write", "write", "Write a question", True, False),
@@ -135,20 +143,14 @@ CHAT_KEYS: dict[str, tuple[Row, ...]] = {
         ("down", "down,j", "token_line(1)", "down", "One line down; with tokens the one below", False, False),
         ("left", "left", "token(-1)", "token left", "The token before", False, False),
         ("right", "right", "token(1)", "token right", "The next token", False, False),
-        ("page_up", "pageup", "scroll_pages(-1)", "page up", "One page up", False, False),
-        ("page_down", "pagedown", "scroll_pages(1)", "page down", "One page down", False, False),
-        ("top", "g,home", "top", "start", "Go to the start", False, False),
-        ("bottom", "G,end", "bottom", "end", "Go to the end, and follow it", False, False),
+        *_PAGES,
         ("previous_turn", "K,shift+up", "turn(-1)", "turn before", "Choose the turn before", False, False),
         ("next_turn", "J,shift+down", "turn(1)", "next turn", "Choose the next turn", False, False),
     ),
     "lines": (
         ("up", "up,k", "scroll_lines(-1)", "up", "One line up", False, False),
         ("down", "down,j", "scroll_lines(1)", "down", "One line down", False, False),
-        ("page_up", "pageup", "scroll_pages(-1)", "page up", "One page up", False, False),
-        ("page_down", "pagedown", "scroll_pages(1)", "page down", "One page down", False, False),
-        ("top", "g,home", "top", "start", "Go to the start", False, False),
-        ("bottom", "G,end", "bottom", "end", "Go to the end", False, False),
+        *_PAGES,
     ),
     "diff": (
         ("other", "d", "other", "other pane", "Compare with the next other pane", True, False),

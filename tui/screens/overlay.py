@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.widgets import Input
 
 from nanochat.common.text import sanitize, when
 from remote.key_metric import key_figure
-from tui.screens.base import Dialog
+from tui.screens.find_dialog import FindDialog
 from tui.style.status import status_style
 from tui.widgets.columns import Cell, Column
 from tui.widgets.table import VirtualTable
@@ -31,25 +28,16 @@ COLUMNS = (
 )
 
 
-class Overlay(Dialog[str | None]):
+class Overlay(FindDialog[str | None]):
     """Returns the key of a run to draw, or to remove where it is drawn; None when it is cancelled."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,alt+escape", "dismiss(None)", "cancel", show=False),
-        Binding("up", "move(-1)", show=False),
-        Binding("down", "move(1)", show=False),
-        Binding("pageup", "move(-8)", show=False),
-        Binding("pagedown", "move(8)", show=False),
-    ]
-
     def __init__(self, runs: Sequence[RunRow], drawn: Collection[str]) -> None:
-        super().__init__()
-        self._runs = sorted(runs, key=lambda run: run.key not in drawn)
-        self._now = time.time()
-        self.table: VirtualTable[RunRow] = VirtualTable(
+        table: VirtualTable[RunRow] = VirtualTable(
             COLUMNS, lambda run: self._cells(run, run.key in drawn), lambda run: run.key, empty="no such run"
         )
-        self.search = Input(placeholder="name, stage, host or id")
+        super().__init__(table, "name, stage, host or id")
+        self._runs = sorted(runs, key=lambda run: run.key not in drawn)
+        self._now = time.time()
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog overlay") as box:
@@ -57,11 +45,6 @@ class Overlay(Dialog[str | None]):
             box.border_subtitle = "⏎ draw, or remove one that is drawn (●) · ↑ ↓ · esc"
             yield self.search
             yield self.table
-
-    def on_mount(self) -> None:
-        self.table.can_focus = False
-        self.table.show(self._runs)
-        self.search.focus()
 
     def _cells(self, run: RunRow, drawn: bool) -> Mapping[str, Cell]:
         status = status_style(run.status)
@@ -73,20 +56,12 @@ class Overlay(Dialog[str | None]):
             "started": (when(run.created_at, self._now), "muted"),
         }
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        words = event.value.lower().split()
+    def find(self, words: list[str]) -> None:
         self.table.show([run for run in self._runs if all(word in _text(run) for word in words)])
 
-    def on_input_submitted(self) -> None:
+    def choose(self) -> None:
         if self.table.current is not None:
             self.dismiss(self.table.current_key)
-
-    def on_click(self, event: events.Click) -> None:
-        if event.widget is self.table and event.chain == 2:
-            self.on_input_submitted()
-
-    def action_move(self, by: int) -> None:
-        self.table.action_move(by)
 
 
 def _text(run: RunRow) -> str:

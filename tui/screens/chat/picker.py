@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from nanochat.checkpoint.names import SOURCES
 from nanochat.common.errors import UserError
 from nanochat.common.text import sanitize, size_bytes, when
 from tui.data.chat.target import CheckpointTarget, EndpointTarget, PaneTarget, parse_target
-from tui.screens.base import Dialog
+from tui.screens.find_dialog import FindDialog
 from tui.widgets.columns import Cell, Column
 from tui.widgets.table import VirtualTable
 
@@ -56,29 +54,19 @@ class Choice:
         return self.target.host if isinstance(self.target, CheckpointTarget) else ""
 
 
-class ModelPicker(Dialog[PaneTarget | None]):
+class ModelPicker(FindDialog[PaneTarget | None]):
     """Returns what the pane shall talk to; None when it is cancelled."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,alt+escape", "dismiss(None)", "cancel", show=False),
-        Binding("up", "move(-1)", show=False),
-        Binding("down", "move(1)", show=False),
-        Binding("pageup", "move(-8)", show=False),
-        Binding("pagedown", "move(8)", show=False),
-    ]
-
     def __init__(self, room: Room) -> None:
-        super().__init__()
+        table: VirtualTable[Choice] = VirtualTable(
+            COLUMNS, self._cells, lambda choice: f"{choice.target}", empty="looking for checkpoints …"
+        )
+        super().__init__(table, "sft d20 · box:sft/d20@650 · http://127.0.0.1:8080/v1 MODEL")
         self._room = room
         self._found: dict[str, list[Choice]] = {}
         self._failed: dict[str, str] = {}
         self._asked = len(room.hosts)
         self._now = time.time()
-        self.table: VirtualTable[Choice] = VirtualTable(
-            COLUMNS, self._cells, lambda choice: f"{choice.target}", empty="looking for checkpoints …"
-        )
-        self.search = Input(placeholder="sft d20 · box:sft/d20@650 · http://127.0.0.1:8080/v1 MODEL")
-        self.search.cursor_blink = False  # nothing moves by itself: over SSH that flickers
         self._note = Static(classes="detail")
 
     def compose(self) -> ComposeResult:
@@ -90,11 +78,9 @@ class ModelPicker(Dialog[PaneTarget | None]):
             yield self._note
 
     def on_mount(self) -> None:
-        self.table.can_focus = False
-        self.search.focus()
+        super().on_mount()
         for host in self._room.hosts:
             self.run_worker(self._look(host.name), group="look")
-        self._show()
 
     async def _look(self, host: str) -> None:
         """Asks one host: the others need not wait for it."""
@@ -104,7 +90,7 @@ class ModelPicker(Dialog[PaneTarget | None]):
             self._failed[host] = str(error)
             found = []
         self._found[host] = list(self._choices(host, found))
-        self._show()
+        self.find(self.search.value.lower().split())
 
     def _choices(self, host: str, found: Iterable[HostCheckpoint]) -> Iterable[Choice]:
         """The furthest stage first, in it what was saved last; a live run's newest checkpoint before all."""
@@ -118,12 +104,10 @@ class ModelPicker(Dialog[PaneTarget | None]):
 
     # ---- rows ----------------------------------------------------------------------------------------
 
-    def _show(self) -> None:
-        text = self.search.value.strip()
-        words = text.lower().split()
+    def find(self, words: list[str]) -> None:
         known = [choice for host in self._room.hosts for choice in self._found.get(host.name, [])]
         rows = [choice for choice in known if all(word in choice.words for word in words)]
-        typed = self._typed(text)
+        typed = self._typed(self.search.value.strip())
         if typed is not None and all(choice.target != typed.target for choice in rows):
             rows = [typed, *rows] if isinstance(typed.target, EndpointTarget) or not rows else [*rows, typed]
         self.table.empty = (
@@ -175,12 +159,7 @@ class ModelPicker(Dialog[PaneTarget | None]):
             "modified": (when(found.modified, self._now), "muted"),
         }
 
-    # ---- keys ----------------------------------------------------------------------------------------
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self._show()
-
-    def on_input_submitted(self) -> None:
+    def choose(self) -> None:
         choice = self.table.current
         if choice is not None:
             self.dismiss(choice.target)
@@ -189,13 +168,6 @@ class ModelPicker(Dialog[PaneTarget | None]):
                 self.dismiss(parse_target(self.search.value))
             except UserError as error:
                 self.search.border_subtitle = Content(sanitize(str(error), 80))
-
-    def on_click(self, event: events.Click) -> None:
-        if event.widget is self.table and event.chain == 2:
-            self.on_input_submitted()
-
-    def action_move(self, by: int) -> None:
-        self.table.action_move(by)
 
 
 def _steps(found: HostCheckpoint) -> str:
