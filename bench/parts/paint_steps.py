@@ -24,6 +24,7 @@ class Step:
 
 RUNS, RUN, HOSTS = r"runs · \d+", r"samples and results", r"hosts · \d+"
 LAUNCH, PLAN, CONFIRM = "launch a stage", "or a file", "please confirm"
+CHAT, PICKER = "no pane yet|question to", "talk to"
 FILTER, ASK, OVERLAY = "words, stage:base", "metrics to plot", "draw a run over this one"
 LABELS = r"\ba Runs"
 """The first jump label lies over the number of the first tab."""
@@ -165,6 +166,26 @@ HOSTS_KEYS = [
     ),
     *_steps("Launch→Hosts", ("esc", "Escape", HOSTS)),
 ]
+CHAT_KEYS = [
+    *_steps("Hosts→Chat", ("5", "5", CHAT)),
+    *_steps(
+        "Chat",
+        ("typing", "=hello there", "hello there"),
+        ("deleting", "C-u", "!hello there"),
+        ("esc leaves the field", "Escape", "m model"),
+        ("model opens", "m", PICKER),
+        ("model finds", "=zzzz", "nothing of that name"),
+        ("model closes", "Escape", f"!{PICKER}"),
+        ("write", "i", "ctrl.j new line"),
+        ("esc leaves the field", "Escape", "m model"),
+        ("an answer is missing", "d", "two panes|no pane"),
+        ("help opens", "?", "esc closes"),
+        ("help closes", "Escape", "!esc closes"),
+    ),
+    *_steps("Chat→Runs", ("1", "1", RUNS)),
+    *_steps("Runs→Chat", ("F5", "F5", CHAT)),
+    *_steps("Chat→Hosts", ("F7", "F7", HOSTS)),
+]
 RUN_KEYS = [
     *_steps("Hosts→Run", ("2", "2", RUN)),
     *_steps(
@@ -251,4 +272,4 @@ RUN_KEYS = [
     *_steps("Run", ("resize down", "size:90x26", CHANGED), ("resize back", "size:", CHANGED)),
     *_steps("Run→Runs", ("1", "1", RUNS)),
 ]
-STEPS = [*MOVES, *RUNS_KEYS, *ENDED_RUN, *SHELL, *FORMS, *HOSTS_KEYS, *RUN_KEYS]
+STEPS = [*MOVES, *RUNS_KEYS, *ENDED_RUN, *SHELL, *FORMS, *HOSTS_KEYS, *CHAT_KEYS, *RUN_KEYS]

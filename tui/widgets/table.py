@@ -109,7 +109,7 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         self.columns = list(columns)
         self.items: list[Item] = []
         self.cursor = 0
-        self.empty = empty
+        self._empty = empty
         self.order = order
         self.descending = any(column.descending for column in columns if column.name == order)
         self.wide = False
@@ -121,6 +121,18 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         self._key = key
         self._keys = keys
         self._letters = dict(COLUMN_KEYS.get(keys, {}))
+
+    @property
+    def empty(self) -> str:
+        """What stands where there is no row; painted when it changes."""
+        return self._empty
+
+    @empty.setter
+    def empty(self, text: str) -> None:
+        if text != self._empty:
+            self._empty = text
+            if not self.items:
+                self.refresh()
 
     def on_mount(self) -> None:
         remapped: Mapping[str, str] = getattr(self.app, "keymap", {})
@@ -336,7 +348,7 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
             return self._header().adjust_cell_length(width, self._style("header"))
         index = self.scroll_offset.y + y - 1
         if index >= len(self.items):
-            text = self.empty if not self.items and y == 2 else ""
+            text = self._empty if not self.items and y == 2 else ""
             return Strip([Segment("  " + text, self._style("muted"))]).adjust_cell_length(
                 width, self._look("")
             )

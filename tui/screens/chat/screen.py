@@ -64,7 +64,8 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
         "would have said. esc leaves the field, so that letters are keys."
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("chat")
-    AUTO_FOCUS = "#question"
+    AUTO_FOCUS = ""
+    """A field that was left, where there is no pane to go to, does not get the focus back after a dialog."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,6 +88,7 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
         yield self.field
 
     async def on_mount(self) -> None:
+        self.field.focus()
         kept = self.room.setting(SETTING)
         if isinstance(kept, dict):
             self.panes.restore(kept.get("panes"))
