@@ -11,7 +11,7 @@ from typing import Any
 from nanochat.common.errors import UserError
 from remote.fleet.session import HostSession
 
-LEASE_SECONDS = 50.0
+LEASE_SECONDS = 45.0
 """How long a service lives on that no app keeps: with the seconds that its end takes, less than a minute."""
 _RENEWALS = 4.0  # within a lease
 _AGAIN = 1.0

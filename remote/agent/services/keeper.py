@@ -31,6 +31,8 @@ START_SECONDS = 600.0
 READY = re.compile(rb'^\{"url": "http://127\.0\.0\.1:(\d{1,5})", "models": \[.*\]\}$', re.MULTILINE)
 LOG_HEAD = 1 << 20
 ERROR = "nanochat: error: "
+REST_LOOKS = 3
+"""How often it looks for what the server left behind, a tick apart."""
 
 
 def keep(base: Path, service_id: str, lock: int) -> int:
@@ -193,7 +195,7 @@ class Keeper:
 
     def _end_rest(self) -> None:
         """What the server left behind, found by the mark that it had in its environment."""
-        for _ in range(3):
+        for _ in range(REST_LOOKS):
             left = procs.members(0, self._mark, False)
             if not left:
                 return

@@ -26,8 +26,9 @@ from remote.agent.files import AgentError, read_json
 from remote.agent.services import control
 from remote.agent.services.devices import Choice, Device, choose
 from remote.agent.services.folder import Services
-from remote.agent.services.keeper import TICK, Leases
+from remote.agent.services.keeper import REST_LOOKS, TERM_SECONDS, TICK, Leases
 from remote.agent.services.request import Wanted
+from remote.fleet.leases import LEASE_SECONDS
 
 LEASE = 2.0
 DOCUMENTS = ("service.json", "state.json")
@@ -284,6 +285,10 @@ def test_a_lease_runs_by_our_own_clock() -> None:
     assert leases.holders({"a": 2, "b": 1}, 111.0) == ["a"]
     assert leases.holders({"a": 2}, 120.0) == []
     assert leases.holders({"a": 0}, 121.0) == ["a"]  # a clock set back is a renewal all the same
+
+
+def test_nobodys_service_is_gone_within_a_minute() -> None:
+    assert LEASE_SECONDS + TICK + TERM_SECONDS + REST_LOOKS * TICK < 60
 
 
 @pytest.mark.parametrize(
