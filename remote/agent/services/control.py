@@ -64,30 +64,40 @@ def serve(base: Path, content: Json) -> Json:
     person has to choose."""
     wanted = Wanted.parse(content)
     services = Services(base)
-    found = device_list.devices(base)
-    names = [device.name for device in found]
-    if wanted.device is not None and wanted.device not in names:
-        raise AgentError(f"there is no device {wanted.device} here: there are {', '.join(names)}", "device")
-    services.make()
-    checked = not _alive(services)
-    if checked:  # outside of the lock, as it may take long
-        check_nanochat(wanted.python, base)
-    with services.exclusive():
-        settle(services)
-        running = [one for one in _alive(services) if _status(one) in ("starting", "ready")]
-        serving = [(str(_asked(one)["device"]), bool(_asked(one).get("shared"))) for one in running]
-        try:
-            device = device_list.choose(found, wanted.device, serving)
-        except Choice as choice:
-            return {"choice": {"run": choice.run, "devices": [one.document() for one in found]}}
-        there = next((one for one in running if _asked(one)["device"] == device.name), None)
-        if there is not None:
-            there.renew(wanted.holder)
-            return {"service": entry(there, with_key=True)}
-        if not checked:
-            check_nanochat(wanted.python, base)
-        services.prune()
-        return {"service": entry(_start(services, wanted, device), with_key=True)}
+    checked = False
+    while True:
+        found = device_list.devices(base)
+        names = [device.name for device in found]
+        if wanted.device is not None and wanted.device not in names:
+            raise AgentError(
+                f"there is no device {wanted.device} here: there are {', '.join(names)}", "device"
+            )
+        services.make()
+        with services.exclusive():
+            answer = _join_or_start(services, wanted, found, may_start=checked)
+        if answer is not None:
+            return answer
+        check_nanochat(wanted.python, base)  # outside of the lock, as it may take long
+        checked = True
+
+
+def _join_or_start(services: Services, wanted: Wanted, found: list[Device], may_start: bool) -> Json | None:
+    """What `serve` answers; None where a service has to be started and that may not be yet."""
+    settle(services)
+    running = [one for one in _alive(services) if _status(one) in ("starting", "ready")]
+    serving = [(str(_asked(one)["device"]), bool(_asked(one).get("shared"))) for one in running]
+    try:
+        device = device_list.choose(found, wanted.device, serving)
+    except Choice as choice:
+        return {"choice": {"run": choice.run, "devices": [one.document() for one in found]}}
+    there = next((one for one in running if _asked(one)["device"] == device.name), None)
+    if there is not None:
+        there.renew(wanted.holder)
+        return {"service": entry(there, with_key=True)}
+    if not may_start:
+        return None
+    services.prune()
+    return {"service": entry(_start(services, wanted, device), with_key=True)}
 
 
 def _start(services: Services, wanted: Wanted, device: Device) -> ServiceDir:

@@ -23,7 +23,7 @@ from fake_nvml.machine import Machine
 
 from remote.agent import procs
 from remote.agent.files import AgentError, read_json
-from remote.agent.services import control
+from remote.agent.services import control, folder
 from remote.agent.services.devices import Choice, Device, choose
 from remote.agent.services.folder import Services
 from remote.agent.services.keeper import REST_LOOKS, TERM_SECONDS, TICK, Leases
@@ -95,6 +95,12 @@ def host(agent: AgentHost, tmp_path: Path) -> Iterator[ServingHost]:
         for pid in (told.get("pid"), (told.get("supervisor") or {}).get("pid")):
             if isinstance(pid, int) and pid > 1:
                 procs.signal_each([pid], signal.SIGKILL)
+
+
+def document_of(service_id: str) -> dict[str, Any]:
+    """What a service was asked, of one that no keeper starts."""
+    asked = {"schema": 1, "id": service_id, "device": "cpu", "shared": False, "argv": ["true"], "env": {}}
+    return {**asked, "lease_seconds": 60.0, "created_at": 1.0}
 
 
 def ask(port: int, key: str) -> int:
@@ -252,6 +258,30 @@ def test_two_apps_at_once_get_one_service(host: ServingHost) -> None:
     [service_id] = {json.loads(answer)["service"]["id"] for answer in answers}
     assert [path.name for path in (host.agent.base / "services").glob("cpu-*")] == [service_id]
     assert sorted(path.name for path in (host.dir(service_id) / "leases").iterdir()) == ["app-0", "app-1"]
+
+
+def test_nobody_waits_while_an_interpreter_is_asked_for_another_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = Services(tmp_path)
+    services.make()
+    _, lock = services.create(document_of("cpu-1"), "key", "app-1")
+    asked = []
+
+    def ask(python: str, _: Path) -> None:
+        with services.exclusive():
+            asked.append(python)
+
+    monkeypatch.setattr(folder, "LOCK_PATIENCE", 0.0)
+    monkeypatch.setattr(control.device_list, "devices", lambda _: [FREE, CPU])
+    monkeypatch.setattr(control, "check_nanochat", ask)
+    monkeypatch.setattr(control, "start_detached", lambda *_: True)
+    request = {"python": "python3", "holder": "app-2", "lease_seconds": 60, "unload_after": 600}
+    joined = control.serve(tmp_path, {**request, "device": "cpu"})["service"]
+    assert (joined["id"], asked) == ("cpu-1", [])
+    started = control.serve(tmp_path, {**request, "device": "cuda:0"})["service"]
+    assert (started["device"], asked) == ("cuda:0", ["python3"])
+    os.close(lock)
 
 
 def test_foreign_documents_cost_their_service_only(host: ServingHost) -> None:
