@@ -42,6 +42,8 @@ ALIVE = ("starting", "ready", "ending")
 MOST_HOLDERS = 64
 FAILED_KEPT = 5
 KEY_BYTES = 200
+NEW, OLD = ".new-", ".old-"
+"""Before the id, in the name of a folder that comes into being or goes."""
 LOCK_PATIENCE = 15.0
 
 
@@ -133,7 +135,12 @@ class ServiceDir:
         return found
 
     def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Removes the folder, out of the way first: who opens a file of it makes none in what is left."""
+        old = self.path.with_name(OLD + self.id)
+        with contextlib.suppress(OSError):
+            os.rename(self.path, old)
+        for path in (old, self.path):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class Services:
@@ -194,8 +201,7 @@ class Services:
     def create(self, service: Json, key: str, who: str) -> tuple[ServiceDir, int]:
         """A service's folder that appears whole or not at all, with the descriptor that holds its lock."""
         final = self.get(service["id"])
-        draft = ServiceDir(self.path / f".new-{final.id}")
-        draft.remove()
+        draft = ServiceDir(self.path / (NEW + final.id))
         os.mkdir(draft.path, 0o700)
         lock = draft.try_lock()
         assert lock is not None
@@ -214,7 +220,11 @@ class Services:
         return final, lock
 
     def prune(self) -> None:
-        """Keeps the last few that failed, for their logs."""
+        """Keeps the last few that failed, for their logs, and nothing of what was killed while it made or
+        removed a folder. Call it with the lock held: drafts are made under it."""
+        for name in os.listdir(self.path):
+            if name.startswith((NEW, OLD)):
+                shutil.rmtree(self.path / name, ignore_errors=True)
         ended = [one for one in self.all() if (one.read_state() or {}).get("status") == "failed"]
         for service in ended[: max(0, len(ended) - FAILED_KEPT)]:
             service.remove()

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,36 @@ def test_nobody_waits_while_an_interpreter_is_asked_for_another_device(
     assert (joined["id"], asked) == ("cpu-1", [])
     started = control.serve(tmp_path, {**request, "device": "cuda:0"})["service"]
     assert (started["device"], asked) == ("cuda:0", ["python3"])
+    os.close(lock)
+
+
+def test_a_folder_goes_whole_while_others_look_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = Services(tmp_path)
+    services.make()
+    service, lock = services.create(document_of("cpu-1"), "key", "app-1")
+    os.close(lock)
+    rmdir = os.rmdir
+
+    def looked_at(path: str, **words: Any) -> None:
+        control.is_kept(service)
+        service.renew("app-2")
+        with suppress(FileNotFoundError):
+            service.ask_end()
+        rmdir(path, **words)
+
+    monkeypatch.setattr(os, "rmdir", looked_at)
+    service.remove()
+    assert list(services.path.iterdir()) == []
+
+
+def test_what_was_killed_half_way_is_swept_at_the_next_start(tmp_path: Path) -> None:
+    services = Services(tmp_path)
+    for name in (".new-cpu-1", ".old-cpu-2"):
+        (services.path / name).mkdir(parents=True)
+        (services.path / name / "key").write_text("secret")
+    _, lock = services.create(document_of("cpu-3"), "key", "app-1")
+    services.prune()
+    assert [path.name for path in services.path.iterdir()] == ["cpu-3"]
     os.close(lock)
 
 
