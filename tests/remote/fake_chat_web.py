@@ -12,7 +12,7 @@ mode = open({mode!r}).read()
 if sys.argv[1] == "-c":
     version, serves = {{"old": ("0.0.9", False), "missing": ("", False)}}.get(mode, ("0.1.0", True))
     print("a login file's words")
-    print(json.dumps({{"nanochat": version, "serves": serves}}))
+    print(json.dumps({{"nanochat": version, "serves": serves, "error": ""}}))
     sys.exit()
 assert sys.argv[1:3] == ["-m", "nanochat.stages.chat_web"], sys.argv
 if mode == "refuses":

@@ -39,7 +39,7 @@ MOST_LINE = 1 << 16
 MODEL = re.compile(r'nanochat_model_idle_seconds\{model="([^"\\]{1,300})",step="[^"]*"\} (\S{1,40})')
 QUESTION = """
 import json
-answer = {"nanochat": "", "serves": False}
+answer = {"nanochat": "", "serves": False, "error": ""}
 try:
     import nanochat
     answer["nanochat"] = str(getattr(nanochat, "__version__", ""))
@@ -47,6 +47,8 @@ try:
     answer["serves"] = hasattr(ChatWebOptions, "all_models")
 except ImportError:
     pass
+except BaseException as error:
+    answer["error"] = "nanochat cannot be imported: %s: %s" % (type(error).__name__, error)
 print(json.dumps(answer))
 """
 
@@ -130,7 +132,9 @@ def _start(services: Services, wanted: Wanted, device: Device) -> ServiceDir:
 def check_nanochat(python: str, base: Path) -> None:
     """Raises AgentError unless the nanochat of `python` can serve every checkpoint of a base directory."""
     path = os.path.expanduser(python)
-    answer = ask_interpreter(path, QUESTION, frozenset(("nanochat", "serves")), base)
+    answer = ask_interpreter(path, QUESTION, frozenset(("nanochat", "serves", "error")), base)
+    if answer["error"]:
+        raise AgentError(f"{path}: {' '.join(str(answer['error']).split())[:500]}", "interpreter")
     version, serves = str(answer["nanochat"])[:40], answer["serves"] is True
     if not serves and not version:
         raise AgentError(f"{path} has no nanochat to serve with: install it there", "interpreter")

@@ -490,3 +490,11 @@ def test_what_an_interpreter_prints_besides_keeps_it_from_no_serving(tmp_path: P
     chatty.write_text(f'#!/bin/sh\necho hello\n"{sys.executable}" "$@"\necho done; echo "[]"\n')
     chatty.chmod(0o755)
     control.check_nanochat(str(chatty), tmp_path)
+
+
+def test_a_nanochat_that_cannot_be_imported_is_told_with_its_error(tmp_path: Path) -> None:
+    (tmp_path / "nanochat.py").write_text(
+        "raise SystemExit('not on\\na Tuesday')"
+    )  # the folder that it runs in
+    with pytest.raises(AgentError, match=r"nanochat cannot be imported: SystemExit: not on a Tuesday$"):
+        control.check_nanochat(sys.executable, tmp_path)
