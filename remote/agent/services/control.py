@@ -121,6 +121,9 @@ def _start(services: Services, wanted: Wanted, device: Device) -> ServiceDir:
     argv = [*agent_argv(), "keep", "--base", str(services.base), "--service", service.id]
     try:
         started = start_detached([*argv, "--lock", str(lock)], service.path / "keeper.log", [lock])
+    except OSError as error:
+        service.remove()
+        raise os_error("cannot start a keeper", error) from error
     finally:
         os.close(lock)
     if not started:

@@ -1,5 +1,6 @@
 """Services as the agent keeps them: started once, joined, kept by leases, pinned, ended, and told of."""
 
+import errno
 import json
 import os
 import shutil
@@ -313,6 +314,21 @@ def test_what_was_killed_half_way_is_swept_at_the_next_start(tmp_path: Path) -> 
     services.prune()
     assert [path.name for path in services.path.iterdir()] == ["cpu-3"]
     os.close(lock)
+
+
+def test_a_keeper_that_cannot_be_forked_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(control.device_list, "devices", lambda _: [CPU])
+    monkeypatch.setattr(control, "check_nanochat", lambda *_: None)
+    monkeypatch.setattr(os, "fork", fork)
+    request = {"python": "python3", "holder": "app-1", "lease_seconds": 60, "unload_after": 600}
+    with pytest.raises(AgentError, match=r"^cannot start a keeper: Resource temporarily unavailable$"):
+        control.serve(tmp_path, request)
+    assert Services(tmp_path).all() == []
 
 
 def test_foreign_documents_cost_their_service_only(host: ServingHost) -> None:
