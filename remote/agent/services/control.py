@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import math
@@ -297,7 +298,9 @@ def lease(base: Path, lines: TextIO, answers: Answers) -> int:
                 "a line of `lease` must be an object with holder and services", "usage"
             ) from error
         for service_id in ids:
-            services.get(service_id).renew(who)
+            service = services.get(service_id)
+            with contextlib.suppress(OSError):  # of one service: the others' leases go on
+                service.renew(who)
         answers.write({"type": "services", **listed(base)})
         answers.flush()
 

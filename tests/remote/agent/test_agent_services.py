@@ -1,6 +1,7 @@
 """Services as the agent keeps them: started once, joined, kept by leases, pinned, ended, and told of."""
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from fake_nvml.build import build as build_nvml
 from fake_nvml.machine import Machine
 
 from remote.agent import procs
+from remote.agent.answers import Answers
 from remote.agent.files import AgentError, read_json
 from remote.agent.services import control, folder
 from remote.agent.services.devices import Choice, Device, choose
@@ -362,6 +364,21 @@ def test_a_lease_runs_by_our_own_clock() -> None:
     assert leases.holders({"a": 2, "b": 1}, 111.0) == ["a"]
     assert leases.holders({"a": 2}, 120.0) == []
     assert leases.holders({"a": 0}, 121.0) == ["a"]  # a clock set back is a renewal all the same
+
+
+def test_a_lease_that_cannot_be_renewed_ends_no_others(tmp_path: Path) -> None:
+    services = Services(tmp_path)
+    services.make()
+    folders = []
+    for service_id in ("cpu-1", "cpu-2"):
+        service, lock = services.create(document_of(service_id), "key", "app-1")
+        os.close(lock)
+        folders.append(service)
+    (folders[0].path / "leases" / "app-2").mkdir()  # no file can be opened there
+    line = json.dumps({"holder": "app-2", "services": ["cpu-1", "cpu-2"]})
+    answers = io.StringIO()
+    assert control.lease(tmp_path, io.StringIO(line + "\n"), Answers(answers)) == 0
+    assert "app-2" in folders[1].leases() and json.loads(answers.getvalue())["type"] == "services"
 
 
 def test_nobodys_service_is_gone_within_a_minute() -> None:
