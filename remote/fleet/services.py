@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -110,6 +110,8 @@ class Services:
             except BaseException:
                 if (host, told.state.id) not in self._running:
                     leases.drop(told.state.id)
+                    # Nobody waits for its server any more: it is not to go on for a whole lease.
+                    await asyncio.shield(self._give_back(session, leases.holder, [told.state.id]))
                 raise
 
     async def _until_ready(self, host: str, told: Told, waiting: Callable[[str], None]) -> Told:
@@ -187,15 +189,8 @@ class Services:
             return
         ids = await leases.close()
         self._running = {key: service for key, service in self._running.items() if key[0] != host}
-        # Where the link is down they lapse by themselves.
-        with contextlib.suppress(UserError, TimeoutError):
-            async with asyncio.timeout(_LEAVE):
-                session = await self._session(host)
-                if ids and session.link.status == "up":
-                    agent = await session.ready()
-                    for service_id in ids:
-                        words = ["--id", service_id, "--do", "leave", "--holder", leases.holder]
-                        await agent.call("service", *words, within=_LEAVE)
+        with contextlib.suppress(UserError):
+            await self._give_back(await self._session(host), leases.holder, ids)
 
     # ---- inside --------------------------------------------------------------------------------------
 
@@ -216,6 +211,17 @@ class Services:
                     Exit.FAILED,
                 ) from error
             raise
+
+    async def _give_back(self, session: HostSession, holder: str, ids: Sequence[str]) -> None:
+        """Ends leases on a host; where the link is down they lapse by themselves."""
+        if not ids or session.link.status != "up":
+            return
+        with contextlib.suppress(UserError, TimeoutError):
+            async with asyncio.timeout(_LEAVE):
+                agent = await session.ready()
+                for service_id in ids:
+                    words = ["--id", service_id, "--do", "leave", "--holder", holder]
+                    await agent.call("service", *words, within=_LEAVE)
 
     async def _change(self, host: str, service_id: str, do: str) -> None:
         await self._ask(host, "service", "--id", service_id, "--do", do)

@@ -202,6 +202,24 @@ async def test_a_server_that_dies_is_told_and_the_next_open_starts_another(
         assert again.id != service.id and fleet.services.why_ended(again) == ""
 
 
+async def test_a_server_that_nobody_waits_for_any_more_ends(
+    layout: Layout, box: Sshd, far: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mode").write_text("slow")
+    starting = asyncio.Event()
+    async with fleet_of(layout) as fleet:
+        fleet.services.lease_seconds = 3600.0
+        opening = asyncio.create_task(
+            fleet.services.open("box", "cpu", lambda line: starting.set() if "starting" in line else None)
+        )
+        await starting.wait()
+        [folder] = (far / "services").glob("cpu-*")
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await until(lambda: not folder.exists(), "the service to end")
+
+
 async def test_what_keeps_a_host_from_serving_is_one_line(
     layout: Layout, box: Sshd, far: Path, tmp_path: Path
 ) -> None:
