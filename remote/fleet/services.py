@@ -174,8 +174,8 @@ class Services:
 
     async def close(self, service: Service | ServiceState) -> None:
         """Ends a service at once for everybody, also a pinned one."""
-        await self._forget(service, "it was ended")
         await self._change(service.host, service.id, "end")
+        await self._forget(service, "it was ended")
 
     async def aclose(self) -> None:
         """Gives the leases back: services that no other app keeps end at once, unless pinned."""

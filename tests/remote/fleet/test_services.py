@@ -202,6 +202,23 @@ async def test_a_server_that_dies_is_told_and_the_next_open_starts_another(
         assert again.id != service.id and fleet.services.why_ended(again) == ""
 
 
+async def test_one_that_its_host_did_not_end_is_still_kept(
+    layout: Layout, box: Sshd, far: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuses(*_: str) -> None:
+        raise UserError("the host says no")
+
+    async with fleet_of(layout) as fleet:
+        service = await fleet.services.open("box", None, lambda _: None)
+        with monkeypatch.context() as patch:
+            patch.setattr(fleet.services, "_change", refuses)
+            with pytest.raises(UserError, match="says no"):
+                await fleet.services.close(service)
+        assert fleet.services.running() == [service] and fleet.services.why_ended(service) == ""
+        await fleet.services.close(service)
+        assert fleet.services.running() == [] and fleet.services.why_ended(service) == "it was ended"
+
+
 async def test_a_server_that_nobody_waits_for_any_more_ends(
     layout: Layout, box: Sshd, far: Path, tmp_path: Path
 ) -> None:
