@@ -189,6 +189,8 @@ class Services:
             return
         ids = await leases.close()
         self._running = {key: service for key, service in self._running.items() if key[0] != host}
+        self._ports = {key: port for key, port in self._ports.items() if key[0] != host}
+        self._known.pop(host, None)
         with contextlib.suppress(UserError):
             await self._give_back(await self._session(host), leases.holder, ids)
 

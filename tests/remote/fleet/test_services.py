@@ -219,6 +219,15 @@ async def test_one_that_its_host_did_not_end_is_still_kept(
         assert fleet.services.running() == [] and fleet.services.why_ended(service) == "it was ended"
 
 
+async def test_of_a_host_that_is_left_nothing_is_known_any_more(layout: Layout, box: Sshd) -> None:
+    async with fleet_of(layout) as fleet:
+        first = await fleet.services.open("box", None, lambda _: None)
+        assert [state.id for state in await fleet.services.states("box")] == [first.id]
+        await fleet.disconnect("box")
+        assert fleet.services.running() == fleet.services.known("box") == []
+        assert not fleet.services._ports  # its forward is gone
+
+
 async def test_a_server_that_nobody_waits_for_any_more_ends(
     layout: Layout, box: Sshd, far: Path, tmp_path: Path
 ) -> None:
