@@ -53,8 +53,9 @@ async def _services(layout: Layout, names: Sequence[str], given: argparse.Namesp
             print(f"nanochat: {error}", file=sys.stderr)
         asked = given.stop or given.pin or given.unpin
         if asked:
-            await _change(fleet, _named(found, asked), given)
-        elif given.json:
+            await _change(fleet, _named(found, asked, len(unreachable)), given)
+            return Exit.OK  # that one's host has answered
+        if given.json:
             print(json.dumps([asdict(state) for state in found], ensure_ascii=False, indent=1))
         else:
             print(_table(found))
@@ -78,12 +79,14 @@ async def _look(fleet: Fleet, names: Sequence[str]) -> tuple[list[ServiceState],
     return found, errors
 
 
-def _named(found: Sequence[ServiceState], service_id: str) -> ServiceState:
-    """The service of that id. Raises `UserError` with the nearest."""
+def _named(found: Sequence[ServiceState], service_id: str, silent: int) -> ServiceState:
+    """The service of that id. Raises `UserError` with the nearest, and how many hosts gave no answer."""
     for state in found:
         if state.id == service_id:
             return state
     hint = nearest(service_id, [state.id for state in found]) if found else "there are none"
+    if silent:
+        hint += f"; {silent} {'host' if silent == 1 else 'hosts'} gave no answer"
     raise UserError(f"no service '{service_id}'", hint)
 
 

@@ -48,7 +48,11 @@ def test_services_are_listed_pinned_and_ended(
     assert (told["id"], told["pinned"], told["kept"], told["models"]) == (service_id, True, True, ["sft/d2"])
     assert command("--unpin", service_id)[1] == f"{service_id} on local ends once no app keeps it\n"
     assert not (layout.base / "services" / service_id / "pinned").exists()
-    assert command("--stop", service_id) == (0, f"{service_id} on local ends\n", "")
+    HostBook(layout).add(Host(name="gone", address="127.0.0.1", port=9, user="me"))
+    code, out, err = command("--stop", service_id)  # whatever other hosts do
+    assert (
+        (code, out) == (0, f"{service_id} on local ends\n") and err.count("\n") == 1 and "host 'gone'" in err
+    )
     until(lambda: not (layout.base / "services" / service_id).exists(), "the service to end")
 
 
@@ -60,3 +64,5 @@ def test_what_is_not_there_is_one_line(layout: Layout, home: Path, command: Comm
     HostBook(layout).add(Host(name="gone", address="127.0.0.1", port=9, user="me"))
     code, out, err = command()
     assert (code, out) == (3, "no services\n") and err.count("\n") == 1 and "host 'gone'" in err
+    code, out, err = command("--stop", "cpu-1")
+    assert (code, out) == (2, "") and "no service 'cpu-1' (there are none; 1 host gave no answer)" in err
