@@ -36,10 +36,15 @@ REST_LOOKS = 3
 
 
 def keep(base: Path, service_id: str, lock: int) -> int:
-    """Runs until the service whose lock is inherited has ended."""
+    """Runs until the service whose lock is inherited has ended; 1 where its documents cannot be used."""
     os.set_inheritable(lock, False)  # a server that held it would seem kept after our death
     services = Services(base)
-    keeper = Keeper(services, services.get(service_id))
+    service = services.get(service_id)
+    asked, state = service.read_service(), service.read_state()
+    if asked is None or state is None:
+        log(f"{service.id}: {service.fault()}")
+        return 1
+    keeper = Keeper(services, service, asked, state)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, keeper.on_terminate)
@@ -67,12 +72,12 @@ class Leases:
 class Keeper:
     """One service from its start to its end."""
 
-    def __init__(self, services: Services, service: ServiceDir) -> None:
+    def __init__(self, services: Services, service: ServiceDir, asked: Json, state: Json) -> None:
         self.services = services
         self.service = service
-        self.asked: Json = service.read_service() or {}
-        self.state: Json = service.read_state() or {}
-        self.leases = Leases(float(self.asked.get("lease_seconds", 60.0)))
+        self.asked = asked
+        self.state = state
+        self.leases = Leases(float(asked["lease_seconds"]))
         self.terminating = False
         self._oom_kills = procs.oom_kills()
 

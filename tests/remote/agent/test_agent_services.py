@@ -30,7 +30,7 @@ from remote.agent.files import AgentError, read_json
 from remote.agent.services import control, folder
 from remote.agent.services.devices import Choice, Device, choose
 from remote.agent.services.folder import Services
-from remote.agent.services.keeper import REST_LOOKS, TERM_SECONDS, TICK, Leases
+from remote.agent.services.keeper import REST_LOOKS, TERM_SECONDS, TICK, Leases, keep
 from remote.agent.services.request import Wanted
 from remote.fleet.leases import LEASE_SECONDS
 
@@ -364,6 +364,16 @@ def test_a_lease_runs_by_our_own_clock() -> None:
     assert leases.holders({"a": 2, "b": 1}, 111.0) == ["a"]
     assert leases.holders({"a": 2}, 120.0) == []
     assert leases.holders({"a": 0}, 121.0) == ["a"]  # a clock set back is a renewal all the same
+
+
+def test_a_keeper_without_its_documents_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    services = Services(tmp_path)
+    services.make()
+    service, lock = services.create(document_of("cpu-1"), "key", "app-1")
+    (service.path / "service.json").unlink()
+    assert keep(tmp_path, "cpu-1", lock) == 1
+    os.close(lock)
+    assert "cpu-1: service.json is missing or damaged" in "".join(capsys.readouterr())
 
 
 def test_a_lease_that_cannot_be_renewed_ends_no_others(tmp_path: Path) -> None:
