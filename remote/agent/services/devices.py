@@ -82,10 +82,9 @@ def devices(base: Path) -> list[Device]:
     found = []
     unseen = [work for work in working if not work.on_cpu and not _seen(work, cards)]
     for place, (index, card) in enumerate(cards.items()):
-        pids = {int(word) for word in str(card.get("pids", "")).split()}
-        run = next((work.run_id for work in working if work.pids & pids), "")
+        run = next((work.run_id for work in working if work.pids & card["pids"]), "")
         run = run or next((work.run_id for work in unseen if _claims(work, place, index, card)), "")
-        found.append(_gpu(index, card, run, pids - ours))
+        found.append(_gpu(index, card, run, card["pids"] - ours))
     memory = Host(base).memory()
     total, used = memory.get("host/ram_total"), memory.get("host/ram_used")
     free = None if total is None or used is None else max(0, int(total) - int(used))
@@ -95,19 +94,21 @@ def devices(base: Path) -> list[Device]:
 
 
 def _cards(values: dict[str, float | int | str]) -> dict[int, Json]:
+    """What was told of each card, by number, with its processes as a set of `pids`."""
     cards: dict[int, Json] = {}
     for key, value in values.items():
         match = CARD.fullmatch(key)
         if match:
             cards.setdefault(int(match[1]), {})[match[2]] = value
+    for card in cards.values():
+        card["pids"] = {int(word) for word in str(card.get("pids", "")).split()}
     return {index: card for index, card in cards.items() if "error" not in card}
 
 
 def _gpu(index: int, card: Json, run: str, others: set[int]) -> Device:
     total, used = card.get("mem_total"), card.get("mem_used")
     free = None if total is None or used is None else max(0, int(total) - int(used))
-    hidden = "pids" not in card or not str(card["pids"])
-    other = not run and (bool(others) or (hidden and used is not None and int(used) > USED))
+    other = not run and (bool(others) or (not card["pids"] and used is not None and int(used) > USED))
     name = str(card.get("name", "GPU"))
     return Device(f"cuda:{index}", name, free, total, run, other, str(card.get("uuid", "")))
 
@@ -127,9 +128,7 @@ def _is_named(words: list[str], index: int, card: Json) -> bool:
 
 def _seen(work: AtWork, cards: dict[int, Json]) -> bool:
     """Whether NVML shows a process of the run on a card."""
-    return any(
-        work.pids & {int(word) for word in str(card.get("pids", "")).split()} for card in cards.values()
-    )
+    return any(work.pids & card["pids"] for card in cards.values())
 
 
 def _claims(work: AtWork, place: int, index: int, card: Json) -> bool:
