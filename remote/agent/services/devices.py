@@ -183,7 +183,7 @@ def _service_pids(base: Path) -> set[int]:
     pids = set()
     for service in Services(base).all():
         state = service.read_state() or {}
-        if state.get("status") in ALIVE and state.get("pid"):
+        if state.get("status") in ALIVE and recovery.stage_alive(state):
             pids.add(int(state["pid"]))
     return pids
 

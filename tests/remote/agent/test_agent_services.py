@@ -507,6 +507,26 @@ def test_a_run_that_nvml_does_not_show_has_the_gpus_it_was_given(
     assert runs() == [None, None, "run-2", "run-2", "run-3"]
 
 
+def test_a_process_that_got_the_pid_of_a_service_is_somebody_elses(
+    agent: AgentHost, machine: Machine
+) -> None:
+    services = Services(agent.base)
+    services.make()
+    service, lock = services.create(document_of("cuda-0-1"), "key", "app-1")
+    os.close(lock)
+    pid = os.getpid()
+    machine.set(count=1, **used(0, 20, pid))
+    state = {
+        **(service.read_state() or {}),
+        "status": "ready",
+        "pid": pid,
+        "pid_start": procs.start_time(pid),
+    }
+    for changes, other in ({}, False), ({"pid_start": 1}, True), ({"boot_id": "before"}, True):
+        service.write_state({**state, **changes})
+        assert offers(agent)["cuda:0"]["other"] is other
+
+
 def test_beside_a_training_a_person_chooses_and_the_server_sees_only_that_gpu(
     host: ServingHost, machine: Machine, trainings: Trainings
 ) -> None:
