@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LIVE = frozenset(("created", "starting", "running"))
 ENDED = frozenset(("succeeded", "failed", "stopped", "lost"))
+SERVICE_SCHEMA = 1
 SERVICE_STATUSES = frozenset(("starting", "ready", "ending", "failed"))
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 LONGEST_GRACE = 86400.0
@@ -80,7 +81,7 @@ def stop_fault(run_id: str, stop: Json) -> str:
 
 def service_fault(service_id: str, service: Json) -> str:
     """What is wrong with a `service.json` in the folder called `service_id`, or ""."""
-    if service.get("schema") != 1:
+    if service.get("schema") != SERVICE_SCHEMA:
         return "service.json was written by another version of nanochat"
     lease, env = service.get("lease_seconds"), service.get("env")
     fine = {

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import machine, procs
 from ..detached import start_detached
+from ..documents import SERVICE_SCHEMA
 from ..files import AgentError, agent_argv, os_error
 from ..interpreter import ask_interpreter
 from . import devices as device_list
 from .devices import Choice, Device
-from .folder import ALIVE, SCHEMA, ServiceDir, Services, check_holder
+from .folder import ALIVE, ServiceDir, Services, check_holder
 from .request import Wanted
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _join_or_start(services: Services, wanted: Wanted, found: list[Device], may_
 def _start(services: Services, wanted: Wanted, device: Device) -> ServiceDir:
     service_id = f"{device.name.replace(':', '-')}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
     document = {
-        "schema": SCHEMA,
+        "schema": SERVICE_SCHEMA,
         "id": f"{service_id}-{secrets.token_hex(2)}",
         "device": device.name,
         "shared": bool(device.run),
@@ -169,7 +170,7 @@ def _here(services: Services) -> list[ServiceDir]:
     found = []
     for service in services.all():
         state = service.read_state()
-        if state is None or (_is_ours(service, state) and not _is_past(service)):
+        if state is None or (_is_ours(service, state) and not _failed_long_ago(service)):
             found.append(service)
     return found[:MOST_TOLD]
 
@@ -179,7 +180,7 @@ def _is_ours(service: ServiceDir, state: Json) -> bool:
     return machine.belongs(state, str(state.get("host") or ""), service.path.parent)
 
 
-def _is_past(service: ServiceDir) -> bool:
+def _failed_long_ago(service: ServiceDir) -> bool:
     """Whether it failed so long ago that nobody asks any more."""
     try:
         written = os.stat(service.path / "state.json").st_mtime

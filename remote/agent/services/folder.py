@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import machine
-from ..documents import service_fault, service_state_fault
+from ..documents import SERVICE_SCHEMA, service_fault, service_state_fault
 from ..files import (
     AgentError,
     fsync_dir,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-SCHEMA = 1
 SERVICE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
 HOLDER = re.compile(r"[A-Za-z0-9-]{1,64}")
 ALIVE = ("starting", "ready", "ending")
@@ -233,7 +232,7 @@ class Services:
 def new_state(service_id: str) -> Json:
     """The state of a service that nobody has started yet."""
     return {
-        "schema": SCHEMA,
+        "schema": SERVICE_SCHEMA,
         "id": service_id,
         "status": "starting",
         "pid": None,

@@ -26,6 +26,7 @@ from fake_nvml.machine import Machine
 
 from remote.agent import procs
 from remote.agent.answers import Answers
+from remote.agent.documents import SERVICE_SCHEMA
 from remote.agent.files import AgentError, read_json
 from remote.agent.services import control, folder
 from remote.agent.services.devices import Choice, Device, choose
@@ -103,7 +104,14 @@ def host(agent: AgentHost, tmp_path: Path) -> Iterator[ServingHost]:
 
 def document_of(service_id: str) -> dict[str, Any]:
     """What a service was asked, of one that no keeper starts."""
-    asked = {"schema": 1, "id": service_id, "device": "cpu", "shared": False, "argv": ["true"], "env": {}}
+    asked = {
+        "schema": SERVICE_SCHEMA,
+        "id": service_id,
+        "device": "cpu",
+        "shared": False,
+        "argv": ["true"],
+        "env": {},
+    }
     return {**asked, "lease_seconds": 60.0, "created_at": 1.0}
 
 

@@ -203,7 +203,7 @@ async def test_a_server_that_dies_is_told_and_the_next_open_starts_another(
 
 
 async def test_one_that_its_host_did_not_end_is_still_kept(
-    layout: Layout, box: Sshd, far: Path, monkeypatch: pytest.MonkeyPatch
+    layout: Layout, box: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuses(*_: str) -> None:
         raise UserError("the host says no")
