@@ -137,6 +137,30 @@ async def test_leaving_an_edit_leaves_the_question(bench: Bench, stub: StubServe
         assert len(list(screen.views[0].pane.tree.nodes())) == 1
 
 
+@pytest.mark.parametrize("gone", ["cleared", "closed"])
+async def test_an_edit_ends_with_its_conversation_and_with_its_pane(
+    bench: Bench, stub: StubServer, gone: str
+) -> None:
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", "base/d20")
+        await ask(screen, pilot)
+        pane = screen.views[0].pane
+        await pilot.press("escape", "e")
+        if gone == "cleared":
+            screen.action_new()
+        else:
+            await screen.panes.remove(pane)
+            await screen.show_panes_anew()
+        asked = len(stub.requests)
+        await pilot.press("exclamation_mark", "enter")
+        await settle(pilot, lambda: app.message is not None)
+        assert "the turn that was edited is gone" in app.message.text  # type: ignore[union-attr]
+        assert screen.field.text == "Where is it?!" and "question to" in str(screen.field.border_title)
+        assert not pane.state.is_busy and len(stub.requests) == asked
+        await pilot.press("enter")
+        await settle(pilot, lambda: all("Where is it?!" in painted(view) for view in screen.views))
+
+
 async def test_a_turn_chosen_by_key_is_the_one_that_is_asked_again(bench: Bench, stub: StubServer) -> None:
     async with bench.open() as (app, pilot):
         screen = await chat_screen(app, pilot, "sft/d20")

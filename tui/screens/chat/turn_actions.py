@@ -81,6 +81,10 @@ class TurnActions(ChatPart):
         self.tell()
 
     def _ask_edited(self, question: str, pane: Pane, node: TurnNode) -> None:
+        if pane not in self.panes.panes or node.tree is not pane.tree:
+            self.editing = None
+            self.tell()
+            raise UserError("the turn that was edited is gone", "sent again, it is a new question")
         twins = self._twins(pane, node)
         self.hide_names()
         for other, twin in twins:
