@@ -1,9 +1,12 @@
 """Chat: panes that ask, stream, branch and compare, over a scripted server and the real client."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
 
 import pytest
 
+from nanochat.common.errors import UserError
 from nanochat.serve.conversation import AnswerSettings, Part
 from remote.fleet.services import DeviceOffer
 from tests.tui.conftest import Bench, settle
@@ -21,9 +24,11 @@ from tests.tui.screens.chat_bench import (
     token,
     usage,
 )
+from tui.data.chat.prompt_set import PromptRun
 from tui.screens.chat.device_dialog import DeviceDialog
 from tui.screens.chat.diff import DiffScreen
 from tui.screens.chat.picker import ModelPicker
+from tui.screens.chat.prompt_table import _save as save_table
 from tui.screens.chat.screen import ChatScreen
 from tui.screens.chat.settings_dialog import SettingsDialog
 from tui.screens.chat.vote_dialog import VoteDialog
@@ -551,6 +556,22 @@ async def test_a_file_of_prompts_fills_a_table(bench: Bench, stub: StubServer) -
         await pilot.press("enter")
         await settle(pilot, lambda: type(app.screen).__name__ == "PromptAnswers")
         await settle(pilot, lambda: "› One?" in painted(app.screen.view))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("key", ["L", "R"])
+async def test_a_home_that_nobody_has_is_told(bench: Bench, stub: StubServer, key: str) -> None:
+    async with bench.open() as (app, pilot):
+        await chat_screen(app, pilot, "sft/d20")
+        await pilot.press("escape", key)
+        await settle(pilot, lambda: type(app.screen).__name__ == "Ask")
+        await pilot.press(*"~nobody-here/x.txt"[: None if key == "R" else -4], "enter")
+        await settle(pilot, lambda: app.message is not None)
+        assert "there is no such home directory" in app.message.text  # type: ignore[union-attr]
+
+
+def test_a_table_of_prompts_is_saved_in_no_home_that_nobody_has(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such home directory"):
+        save_table(cast("PromptRun", None), tmp_path, "~nobody-here/x.md")
 
 
 # ---- what comes is foreign -----------------------------------------------------------------------------

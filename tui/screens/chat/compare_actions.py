@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
+from nanochat.common.paths import expanded
 from tui.data.chat.prompt_set import load_prompts
 from tui.keymap import hint
 from tui.screens.chat.parts import ChatPart
@@ -113,5 +114,5 @@ class CompareActions(ChatPart):
 
 def _load(given: str, base: Path) -> list[Prompt]:
     """The prompts of a file, by a path from here, else from the base directory."""
-    path = Path(given).expanduser()
+    path = expanded(given)
     return load_prompts(path if path.exists() else base / path)

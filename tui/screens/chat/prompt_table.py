@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from nanochat.common.errors import UserError
+from nanochat.common.paths import expanded
 from nanochat.common.text import amount, clean_text, sanitize
 from tui.data.chat.prompt_set import Cell as Answered
 from tui.data.chat.prompt_set import Prompt, PromptRun
@@ -165,7 +166,7 @@ class AnswersView(LinesView):
 
 def _save(work: PromptRun, folder: Path, name: str) -> Path:
     """Writes the table to `name`, a relative one under `folder`; never over a file that is there."""
-    path = folder / Path(name).expanduser()
+    path = folder / expanded(name)
     if path.exists():
         raise UserError(f"{path} is there already", "choose another name")
     work.save(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
+from nanochat.common.paths import expanded
 from nanochat.common.text import amount, clean_text
 from nanochat.serve.chat_log import FOLDER, load, log_files
 from tui.data.chat.pane_set import save_log
@@ -190,5 +191,5 @@ class TurnActions(ChatPart):
 
 def _load(name: str, folder: Path) -> tuple[Conversation, str]:
     """A saved conversation, by a path from here, else from `folder`, and how it was read."""
-    path = log_files(Path(name).expanduser())[0]
+    path = log_files(expanded(name))[0]
     return load(path if path.exists() else folder / path)
