@@ -75,12 +75,13 @@ class Pane(PaneWork):
             self._begin(again=True)
 
     def use(self, target: PaneTarget) -> None:
-        """Talks to something else from now on; the turns stay. Opens it."""
+        """Talks to something else from now on; the turns stay, and a question that waits is not asked. Opens
+        it."""
         if getattr(target, "host", None) != getattr(self.target, "host", None):
             self.device = self.chosen_device = ""
         self.target = target
         self.answers_with, self.has_probabilities, self._refuses_tokens = "", None, False
-        self._wanted = None
+        self._give_up("not asked: the pane talks to something else now")
         self._say("")
         self._begin(again=True)
 
@@ -133,9 +134,7 @@ class Pane(PaneWork):
         if self.state.is_busy and self._task is not None:
             self._task.cancel()
         elif self.state.kind == "choosing":
-            if self._wanted is not None:
-                self._wanted[0].failure = "stopped"
-            self._wanted = None
+            self._give_up("stopped")
             self._become("closed")
 
     def clear(self) -> None:

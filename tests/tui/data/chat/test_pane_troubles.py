@@ -214,6 +214,10 @@ async def test_beside_a_training_the_device_is_asked_for_and_the_question_waits(
     given_up = await panes.answered(other, other.ask("hello"))
     other.stop()
     assert other.state.kind == "closed" and given_up.failure == "stopped"
+    waits = await panes.answered(other, other.ask("hello"))
+    other.use(parse_target(stub.url))
+    await panes.answered(other)
+    assert other.state.kind == "idle" and not waits.has_answer and waits.failure.startswith("not asked: ")
     # The choice is kept for a new start only where it can disturb no training.
     assert panes.set.document()["panes"][0]["device"] == "cpu"
     pane.chosen_device = "cuda:0"
