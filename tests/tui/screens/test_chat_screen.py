@@ -360,6 +360,21 @@ async def test_a_live_run_is_followed_from_the_screen_of_runs(bench: Bench, stub
         await settle(pilot, lambda: not screen.views[0].pane.target.follows)  # type: ignore[union-attr]
 
 
+async def test_the_pane_that_follows_a_run_already_comes_into_sight_and_opens(
+    bench: Bench, stub: StubServer
+) -> None:
+    run_id = bench.run("training", "base_train", "running", age=100).split("/")[1]
+    serve(bench, stub).found["local"] = [checkpoint("base/d20", 1000, run=run_id)]
+    async with bench.open((80, 24)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", f"base/d20 follow {run_id}")
+        behind = screen.views[1]
+        assert not behind.display
+        await settle(pilot, lambda: any(run.run_id == run_id for run in app.rows))
+        screen.chat_with(next(run for run in app.rows if run.run_id == run_id))
+        await settle(pilot, lambda: behind.transcript.has_focus and is_done(behind))
+        assert behind.display and screen.view is behind and len(screen.views) == 2
+
+
 def run_key_seen(screen: ChatScreen) -> bool:
     return bool(screen._seen)
 

@@ -120,7 +120,8 @@ class TargetActions(ChatPart):
         target = CheckpointTarget(run.host, found.name, run.run_id if run.live else "")
         same = next((view for view in self.views if str(view.pane.target) == str(target)), None)
         if same is not None:
-            same.transcript.focus()
+            self.go_to(self.views.index(same))
+            same.pane.open()
             return
         here = self.view
         unused = here is not None and not here.pane.tree.path and here.pane.state.kind == "closed"
