@@ -428,6 +428,17 @@ async def test_a_pane_is_zoomed_and_closed(bench: Bench, stub: StubServer) -> No
         assert "base/d20" in str(screen.views[0].border_title)
 
 
+async def test_a_pane_is_closed_once_however_often_the_key_is_pressed(bench: Bench, stub: StubServer) -> None:
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", "base/d20")
+        screen.action_close_pane()
+        screen.action_close_pane()
+        await settle(pilot, lambda: len(screen.views) == 1)
+        await settle(pilot)
+        assert "base/d20" in str(screen.views[0].border_title)
+        assert app.message is None
+
+
 async def test_panes_settings_and_questions_are_kept_for_the_next_start(
     bench: Bench, stub: StubServer
 ) -> None:

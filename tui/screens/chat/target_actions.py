@@ -68,6 +68,8 @@ class TargetActions(ChatPart):
             verb="close it",
         ):
             return
+        if pane not in self.panes.panes:
+            return  # closed meanwhile: the key was pressed twice
         self.end_blind()
         await self.panes.remove(pane)
         await self.show_panes_anew()
