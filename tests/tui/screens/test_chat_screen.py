@@ -524,6 +524,25 @@ async def test_blind_mode_says_how_a_failure_is_explained_and_that_earlier_answe
         assert "b ends blind mode and tells why" in failed.replace("\n", " ") and "away" not in failed
 
 
+async def test_another_model_ends_blind_mode_and_its_order(bench: Bench, stub: StubServer) -> None:
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", "base/d20")
+        await pilot.press("escape", "b")
+        await settle(pilot, lambda: all(view.hidden for view in screen.views))
+        assert screen.blind is not None
+        screen.blind.order = screen.panes.panes[::-1]
+        await screen.show_panes_anew()
+        pane = screen.views[0].pane
+        screen.go_to(0)
+        await pilot.press("m")
+        await settle(pilot, lambda: isinstance(app.screen, ModelPicker))
+        await pilot.press(*"sft/d20@650", "enter")
+        await settle(pilot, lambda: screen.blind is None and screen.views[0].pane is not pane)
+        assert [view.pane for view in screen.views] == screen.panes.panes
+        assert screen.view is not None and screen.view.pane is pane and pane.target.name.step == 650  # type: ignore[union-attr]
+        assert "base/d20" not in str(screen.view.border_title) and not screen.view.hidden
+
+
 async def test_the_difference_of_two_answers_is_told_by_signs(bench: Bench, stub: StubServer) -> None:
     said = iter([answer("It", " is", " Paris"), answer("It", " was", " Paris")])
     stub.answer = lambda _: next(said)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         panes: PaneSet
         views: list[PaneView]
         """The panes as they stand on the screen."""
+        current: int
+        """Which of `views` is being looked at."""
         field: QuestionField
         to_all: bool
         """Whether questions go to all panes."""

@@ -47,13 +47,19 @@ class TargetActions(ChatPart):
             pane = await self.add_pane(target)
             pane.open()
         else:
-            self.end_blind()
-            pane.use(target)
-        for view in self.views:
-            view.update()
+            await self._switch(pane, target)
         self.field.focus()
         self.tell()
         self.remember()
+
+    async def _switch(self, pane: Pane, target: PaneTarget) -> None:
+        """A pane talks to something else: blind mode is over, as nobody could tell what was compared."""
+        was_blind = self.blind is not None
+        self.end_blind()
+        pane.use(target)
+        if was_blind:
+            self.current = self.panes.panes.index(pane)
+            await self.show_panes_anew()
 
     def action_close_pane(self) -> None:
         self.room.do(self._close(self.view_here()))
@@ -145,11 +151,15 @@ class TargetActions(ChatPart):
         if not isinstance(target, CheckpointTarget):
             raise UserError("an address follows no run", "choose a checkpoint first")
         if target.follows:
-            pane.use(CheckpointTarget(target.host, target.name))
+            await self._switch(pane, CheckpointTarget(target.host, target.name))
             self.room.say("no longer following the run")
         else:
             run = await self._writer_of(target)
-            pane.use(CheckpointTarget(target.host, replace(target.name, step=None), run.run_id))
+            if pane not in self.panes.panes:
+                return  # closed meanwhile
+            await self._switch(
+                pane, CheckpointTarget(target.host, replace(target.name, step=None), run.run_id)
+            )
             self.room.say(f"following {sanitize(run.label, 60)}: its newest checkpoint answers")
         self.tell()
         self.remember()
