@@ -34,6 +34,7 @@ from tui.screens.chat.settings_dialog import SettingsDialog
 from tui.screens.chat.vote_dialog import VoteDialog
 from tui.screens.confirm import Confirm
 from tui.widgets.bars import KeyBar
+from tui.widgets.chat.question_field import QuestionField
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +212,33 @@ async def test_a_cut_answer_says_so_and_again_goes_on(bench: Bench, stub: StubSe
         stub.answer = lambda _: answer()
         await pilot.press("escape", "r")
         await settle(pilot, lambda: is_done(view) and "Paris" in painted(view))
+
+
+@pytest.mark.parametrize("way", ["ask", "again", "edit"])
+async def test_while_one_pane_answers_no_other_is_opened_or_asked(
+    bench: Bench, stub: StubServer, way: str
+) -> None:
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20", "base/d20")
+        if way == "ask":
+            await pilot.press("ctrl+t")
+        await ask(screen, pilot)
+        first, second = screen.panes.panes
+        busy, free = (first, second) if way == "ask" else (second, first)
+        # A question waits in it for a device to be chosen: that is not `is_busy`.
+        busy._wanted = busy.tree.leaf, False  # type: ignore[assignment]
+        screen.to_all = True
+        screen.current = 0
+        before = len(list(free.tree.nodes())), free.state.kind
+        if way == "edit":
+            screen.action_edit()
+        screen.field.text = "Where?"
+        with pytest.raises(UserError, match="an answer is coming"):
+            if way == "again":
+                screen.action_again()
+            else:
+                screen.on_question_field_sent(QuestionField.Sent("Where?"))
+        assert (len(list(free.tree.nodes())), free.state.kind) == before
 
 
 async def test_a_new_conversation_asks_without_the_turns_before(bench: Bench, stub: StubServer) -> None:

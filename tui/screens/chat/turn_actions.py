@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ class TurnActions(ChatPart):
             self._ask_edited(event.text, *self.editing)
         else:
             panes = self.targeted()
+            _check_free(panes)
             for pane in panes:
                 if pane.state.kind == "closed":
                     pane.open()
@@ -57,14 +59,17 @@ class TurnActions(ChatPart):
         here = self.view_here()
         failed = [pane for pane in self.targeted() if pane.state.kind == "failed"]
         if failed:
+            _check_free(failed)
             for pane in failed:
                 pane.retry()
         else:
             node = here.transcript.turn
             if node is None:
                 raise UserError("nothing has been asked yet")
+            twins = self._twins(here.pane, node)
+            _check_free(pane for pane, _ in twins)
             self.hide_names()
-            for pane, twin in self._twins(here.pane, node):
+            for pane, twin in twins:
                 pane.regenerate(twin)
         here.transcript.action_bottom()
 
@@ -87,6 +92,7 @@ class TurnActions(ChatPart):
             self.tell()
             raise UserError("the turn that was edited is gone", "sent again, it is a new question")
         twins = self._twins(pane, node)
+        _check_free(other for other, _ in twins)
         self.hide_names()
         for other, twin in twins:
             other.edit(question, twin)
@@ -187,6 +193,12 @@ class TurnActions(ChatPart):
         folder = self.room.layout.base / FOLDER
         saved = await asyncio.to_thread(save_log, pane.conversation, folder, name)
         self.room.say("saved " + " and ".join(self.room.layout.told(file) for file in saved))
+
+
+def _check_free(panes: Iterable[Pane]) -> None:
+    """Before anything is asked: raises `UserError` when an answer is coming in one of them."""
+    for pane in panes:
+        pane.check_free()
 
 
 def _load(name: str, folder: Path) -> tuple[Conversation, str]:
