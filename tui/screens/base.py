@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from tui.room import Room
 
 
-def changing_actions(groups: Iterable[str]) -> frozenset[str]:
+@functools.cache
+def changing_actions(groups: tuple[str, ...]) -> frozenset[str]:
     """The actions of these key groups, and of the app's own, that change something: none under `--readonly`.
 
     By group, because the same word is another action elsewhere: `stop` ends a run, or an answer.
