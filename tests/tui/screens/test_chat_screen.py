@@ -477,9 +477,10 @@ async def test_panes_settings_and_questions_are_kept_for_the_next_start(
         assert isinstance(dialog, SettingsDialog)
         dialog.query_one("#temperature").value = "3"  # type: ignore[attr-defined]
         await pilot.press("enter")
-        assert "from 0 to 2" in str(dialog.query_one("#problem").render())
+        assert "temperature 3 is out of range (from 0 to 2)" in str(dialog.query_one("#problem").render())
         dialog.query_one("#temperature").value = "0.9"  # type: ignore[attr-defined]
         dialog.query_one("#seed").value = "7"  # type: ignore[attr-defined]
+        dialog.query_one("#top_p").value = "1e-7"  # type: ignore[attr-defined]
         await pilot.press("enter")
         await ask(screen, pilot, "Kept?")
         kept = app.setting("chat")
@@ -488,7 +489,7 @@ async def test_panes_settings_and_questions_are_kept_for_the_next_start(
         await pilot.press("5")
         await settle(pilot, lambda: isinstance(app.screen, ChatScreen) and len(app.screen.views) == 2)
         screen = app.screen  # type: ignore[assignment]
-        assert screen.views[0].pane.settings == AnswerSettings(temperature=0.9, seed=7)
+        assert screen.views[0].pane.settings == AnswerSettings(temperature=0.9, top_p=1e-7, seed=7)
         assert screen.field.questions == ["Kept?"]
         assert "seed 7" in str(screen.views[0].border_subtitle)
 

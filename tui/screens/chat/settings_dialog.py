@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,12 +12,10 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from nanochat.common.errors import UserError
-from nanochat.common.fields import parse_int
 from nanochat.serve.conversation import AnswerSettings
+from tui.data.chat.pane_settings import NAMES, parse_setting
 from tui.screens.base import Dialog
 
-MOST = 1 << 20
-SEEDS = (1 << 63) - 1
 FIELDS = (
     ("temperature", "temperature", "0 to 2; 0 takes the likeliest always"),
     ("top_k", "top-k", "of so many likeliest tokens; 0: of all"),
@@ -89,41 +87,14 @@ class SettingsDialog(Dialog[PaneSettings | None]):
 
     def action_accept(self, to_all: bool) -> None:
         """Takes what was typed, or says what is wrong with it and goes there."""
-        try:
-            answers = AnswerSettings(
-                temperature=self._real("temperature", 0, 2),
-                top_k=self._whole("top_k", 0, MOST),
-                top_p=self._real("top_p", 1e-6, 1),
-                min_p=self._real("min_p", 0, 1),
-                max_tokens=self._whole("max_tokens", 1, MOST),
-                seed=self._whole("seed", 0, SEEDS) if self._text("seed") else None,
-            )
-        except UserError as error:
-            self.query_one("#problem", Static).update(Content.styled(f"✗ {error}", "$error"))
-            return
-        self.dismiss(PaneSettings(answers, self.query_one("#system", Input).value.strip(), to_all))
-
-    def _text(self, name: str) -> str:
-        return self.query_one(f"#{name}", Input).value.strip()
-
-    def _real(self, name: str, low: float, high: float) -> float:
-        try:
-            value = float(self._text(name))
-        except ValueError:
-            value = -1.0
-        if not low <= value <= high:
-            self._wrong(name, f"from {low:g} to {high:g}")
-        return value
-
-    def _whole(self, name: str, low: int, high: int) -> int:
-        try:
-            value = parse_int(self._text(name))
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            self._wrong(name, f"a whole number from {low} to {high:,}")
-        return value
-
-    def _wrong(self, name: str, bounds: str) -> None:
-        self.query_one(f"#{name}", Input).focus()
-        raise UserError(f"{name.replace('_', ' ')}: {bounds}")
+        values: dict[str, Any] = {}
+        for name in NAMES:
+            field = self.query_one(f"#{name}", Input)
+            try:
+                values[name] = parse_setting(name, field.value)
+            except UserError as error:
+                field.focus()
+                self.query_one("#problem", Static).update(Content.styled(f"✗ {error}", "$error"))
+                return
+        system = self.query_one("#system", Input).value.strip()
+        self.dismiss(PaneSettings(AnswerSettings(**values), system, to_all))
