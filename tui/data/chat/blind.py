@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import string
 import time
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
@@ -33,10 +32,6 @@ class Blind:
         self.revealed = False
         self._voted: tuple[TurnNode, ...] = ()
         self.shuffle()
-
-    def label(self, pane: Pane) -> str:
-        """ "A", "B", …"""
-        return string.ascii_uppercase[self.order.index(pane)]
 
     def shuffle(self) -> None:
         """Hides the names again, in a new order: for the next question."""

@@ -19,7 +19,7 @@ COMING = "an answer is coming"
 
 class Pane(PaneWork):
     """Made by `PaneSet.add`. Everything but `lens` and `close` returns at once; what goes on shows in
-    `state`, and `version` grows with every change. Everything happens in the event loop."""
+    `state`. Everything happens in the event loop."""
 
     # ---- what it is ------------------------------------------------------------------------------------
 
@@ -34,10 +34,6 @@ class Pane(PaneWork):
         self.given |= {name for name, value in vars(settings).items() if value != before[name]}
         self._settings = settings
         self._changed()
-
-    @property
-    def is_connected(self) -> bool:
-        return self._connection is not None
 
     @property
     def context(self) -> int | None:

@@ -72,10 +72,12 @@ class PaneSet:
             pane.check_free()
         return [pane.ask(question) for pane in asked]
 
-    def stop(self) -> None:
-        """Ends every answer that is coming."""
-        for pane in self.panes:
+    def stop(self) -> bool:
+        """Ends every answer and every opening that is under way; False when there is none."""
+        busy = [pane for pane in self.panes if pane.state.is_busy]
+        for pane in busy:
             pane.stop()
+        return bool(busy)
 
     def link_changed(self, host: str, is_up: bool) -> None:
         """Tells the panes on `host` that its link is cut, or back."""

@@ -41,13 +41,8 @@ class Figures:
     """Of the tokens after those that came first."""
     first_token_seconds: float | None = None
     """From sending the question to the first piece of the answer."""
-    seconds: float | None = None
-    """From sending to the end, or until the newest piece."""
-    queue_ms: float | None = None
-    """Time in the server's queue; told at the end, as the next two."""
-    cached_tokens: int | None = None
-    """Tokens of the prompt that the server did not have to read again."""
     prompt_tokens: int | None = None
+    """Told at the end."""
 
     @classmethod
     def of(cls, answer: Answer | None) -> Figures:
@@ -59,8 +54,5 @@ class Figures:
             answer.token_count,
             answer.tokens_per_second,
             answer.first_seconds,
-            answer.seconds or answer.latest_seconds or None,
-            finish.queue_ms if finish else None,
-            finish.cached_tokens if finish else None,
             finish.prompt_tokens if finish else None,
         )

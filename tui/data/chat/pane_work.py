@@ -34,7 +34,6 @@ class PaneWork:
         self.state = PaneState("closed")
         self.state_since = time.monotonic()
         """When the state became of its kind (monotonic time, s): for "waiting 12 s"."""
-        self.version = 0
         self.offers: Sequence[Any] = ()
         """`remote.fleet.services.DeviceOffer`s to choose from while the state is `choosing`."""
         self.device = ""
@@ -236,5 +235,4 @@ class PaneWork:
         self._changed()
 
     def _changed(self) -> None:
-        self.version += 1
         self._notify(self)

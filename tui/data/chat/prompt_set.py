@@ -45,7 +45,6 @@ class PromptRun:
         """`cells[prompt][pane]`."""
         self.done = 0
         """Cells that are finished, whatever became of them."""
-        self.version = 0
         self._news: Coalescer[PromptRun] = Coalescer(on_change, CHANGE_SECONDS)
         chosen = random.SystemRandom()
         self._seeds = [chosen.randrange(SEEDS) for _ in self.prompts]
@@ -131,5 +130,4 @@ class PromptRun:
         self._changed()
 
     def _changed(self) -> None:
-        self.version += 1
         self._news.mark(self)

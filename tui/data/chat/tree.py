@@ -59,7 +59,7 @@ class TurnNode:
         """The turn as logs and messages have it; None without an answer. Joined once, when it is whole."""
         if not self.has_answer or self.answer is None:
             return None
-        if not self.tree.is_coming(self):
+        if self is not self.tree.coming:
             self._turn = self._turn or self.answer.turn
             return self._turn
         return self.answer.turn
@@ -90,9 +90,6 @@ class TurnTree:
                 turn.question, turn.settings, turn.model, PartList(turn.answer), turn.finish_reason
             )
         return tree
-
-    def is_coming(self, node: TurnNode) -> bool:
-        return node is self.coming
 
     @property
     def path(self) -> list[TurnNode]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from remote.store.votes import Vote, VotedAnswer
+from remote.store.votes import Vote
 
 Z95 = 1.959963984540054
 """The normal quantile of a two-sided 95 % interval."""
@@ -36,22 +36,11 @@ class WinRate:
     high: float
 
 
-@dataclass(frozen=True)
-class PairRecord:
-    """How often `first` was preferred to `second`, and the other way round."""
-
-    first: str
-    second: str
-    wins: int
-    ties: int
-    losses: int
-
-
-def win_rates(votes: Iterable[Vote], *, by_settings: bool = False) -> list[WinRate]:
-    """One row a model, the best first; `by_settings` tells a model apart by temperature and top-k."""
+def win_rates(votes: Iterable[Vote]) -> list[WinRate]:
+    """One row a model, the best first."""
     tallies: dict[str, _Tally] = {}
     for vote in votes:
-        names = [_name(answer, by_settings) for answer in vote.answers]
+        names = [answer.model or "unknown" for answer in vote.answers]
         taking_part: set[str] = set()
         for first, second, result in _comparisons(vote, names):
             tallies.setdefault(first, _Tally()).results[result] += 1
@@ -62,19 +51,6 @@ def win_rates(votes: Iterable[Vote], *, by_settings: bool = False) -> list[WinRa
             tallies[name].all_bad += vote.all_bad
     rows = [tally.row(name) for name, tally in tallies.items()]
     return sorted(rows, key=lambda row: (-row.rate, -row.votes, row.model))
-
-
-def pair_records(votes: Iterable[Vote], *, by_settings: bool = False) -> list[PairRecord]:
-    """One row for each two models that were compared, most comparisons first."""
-    counts: dict[tuple[str, str], dict[int, int]] = {}
-    for vote in votes:
-        names = [_name(answer, by_settings) for answer in vote.answers]
-        for first, second, result in _comparisons(vote, names):
-            if second < first:
-                first, second, result = second, first, -result
-            counts.setdefault((first, second), {1: 0, 0: 0, -1: 0})[result] += 1
-    rows = [PairRecord(*pair, found[1], found[0], found[-1]) for pair, found in counts.items()]
-    return sorted(rows, key=lambda row: (-(row.wins + row.ties + row.losses), row.first, row.second))
 
 
 def wilson_interval(rate: float, count: int, z: float = Z95) -> tuple[float, float]:
@@ -112,10 +88,3 @@ def _comparisons(vote: Vote, names: list[str]) -> Iterable[tuple[str, str, int]]
         return
     best = names[vote.winner]
     yield from ((best, name, 1) for name in names if name != best)
-
-
-def _name(answer: VotedAnswer, by_settings: bool) -> str:
-    name = answer.model or "unknown"
-    if not by_settings:
-        return name
-    return f"{name} · temperature {answer.temperature:g} · top-k {answer.top_k}"

@@ -76,8 +76,7 @@ class PromptTable(ControlScreen):
     def _draw(self) -> None:
         self._due = False
         work = self.work
-        whole = len(work.prompts) * len(work.names)
-        state = "done" if work.done == whole else f"{work.done:,} of {whole:,}"
+        state = "done" if work.done == work.total else f"{work.done:,} of {work.total:,}"
         self.table.border_title = Content(
             f"{sanitize(self.name_of_file, 60)} · {amount(len(work.prompts), 'prompt')} · {state}"
         )

@@ -122,10 +122,7 @@ class TurnActions(ChatPart):
         here.update()
 
     def action_stop_answers(self) -> None:
-        busy = [pane for pane in self.panes.panes if pane.state.is_busy]
-        for pane in busy:
-            pane.stop()
-        if not busy:
+        if not self.panes.stop():
             self.room.say("no answer is coming")
 
     def action_new(self) -> None:

@@ -120,7 +120,7 @@ class LinesView(ScrollView, can_focus=True):
             if perf_counter() > until:
                 break
         self._lay_out(anchor, changed)
-        return not self._pending
+        return self.is_laid_out
 
     def _anchor(self) -> tuple[Section | None, int]:
         """The section at the upper edge, and which of its lines stands there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from rich.cells import cell_len
@@ -122,11 +122,3 @@ def wrap(block: Block, width: int) -> Iterator[Line]:
     for text, look in block.spans:
         breaker.add(text, look)
     yield from breaker.all_lines()
-
-
-def wrap_text(spans: Iterable[Span], width: int, first: str = "", rest: str = "") -> list[Line]:
-    """The lines of a text."""
-    breaker = LineBreaker(width, first, rest)
-    for text, look in spans:
-        breaker.add(text, look)
-    return breaker.all_lines()

@@ -66,8 +66,8 @@ async def test_every_token_of_an_answer_is_told_with_its_probability(here: Panes
         assert token.index is not None and answer.ids[token.index] < 300
     figures = pane.figures()
     assert figures.tokens == answer.finish.completion_tokens == len(answer.ids)
-    assert figures.first_token_seconds is not None and figures.queue_ms is not None
-    assert figures.prompt_tokens == len(answer.prompt_ids) and figures.cached_tokens is not None
+    assert figures.first_token_seconds is not None and answer.finish.queue_ms is not None
+    assert figures.prompt_tokens == len(answer.prompt_ids) and answer.finish.cached_tokens is not None
     assert pane.has_probabilities and pane.has_lens and pane.context == 256
     assert pane.answers_with == "sft/d2@8" and pane.news == ""
 
