@@ -126,11 +126,11 @@ class TargetActions(ChatPart):
     async def _chat_with(self, run: RunRow) -> None:
         found = await self._checkpoint_of(run)
         target = CheckpointTarget(run.host, found.name, run.run_id if run.live else "")
-        same = next((view for view in self.views if str(view.pane.target) == str(target)), None)
-        if same is not None:
-            self.go_to(self.views.index(same))
-            same.pane.open()
-            return
+        for number, pane in enumerate(view.pane for view in self.views):
+            if str(pane.target) == str(target):
+                self.go_to(number)
+                pane.open()
+                return
         here = self.view
         unused = here is not None and not here.pane.tree.path and here.pane.state.kind == "closed"
         full = len(self.panes.panes) >= MOST_PANES
