@@ -250,7 +250,7 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
     def tick(self) -> None:
         self.look()
         for view in self.views:
-            if view.pane.state.kind in ("opening", "waiting"):
+            if view.pane.state.is_busy:
                 view.update()  # it tells for how long
 
     # ---- layout --------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ GLYPHS = {
     "failed": "✗",
 }
 LABELS = "ABCD"
+FIRST = "waiting for the first token"
 LINE = 300
 """Characters of a line of foreign words."""
 
@@ -64,8 +65,9 @@ def joined(parts: Sequence[str], width: int) -> str:
 
 
 def state_spans(pane: Pane, keys: tuple[str, str], hidden: bool) -> list[Span]:
-    """What a pane does while it does not answer: what it waits for, what went wrong, the news. `hidden`:
-    nothing that tells what it is. `keys` try again, and end blind mode."""
+    """What a pane does while no words come: what it waits for, that the model thinks, what went wrong, the
+    news. `hidden`: nothing that tells what it is, such as that it thinks. `keys` try again, and end blind
+    mode."""
     state, line = pane.state, sanitize("" if hidden else pane.state.line, LINE)
     if state.kind == "failed":
         why = f" · {keys[1]} ends blind mode and tells why" if hidden else ""
@@ -75,7 +77,10 @@ def state_spans(pane: Pane, keys: tuple[str, str], hidden: bool) -> list[Span]:
     if state.kind == "choosing":
         return [("? a training is at work there: which device may serve?", "warn")]
     if state.kind == "waiting":
-        return [(f"◐ {line or 'waiting for the first token'} …{_since(pane)}", "live")]
+        return [(f"◐ {line or FIRST} …{_since(pane)}", "live")]
+    coming = pane.tree.coming
+    if coming is not None and coming.answer is not None and coming.answer.is_thinking:
+        return [(f"◐ {FIRST if hidden else 'thinking'} …{_since(pane)}", "live")]
     if pane.news and state.kind == "idle" and not hidden:
         return [(f"· {sanitize(pane.news, LINE)}", "muted")]
     return []

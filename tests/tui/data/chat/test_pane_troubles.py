@@ -12,6 +12,7 @@ from nanochat.common.errors import UserError
 from nanochat.serve.conversation import AnswerSettings
 from tui.data.chat.pane import Pane
 from tui.data.chat.target import EndpointTarget, parse_target
+from tui.widgets.chat.telling import state_spans
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -148,8 +149,12 @@ async def test_a_model_that_thinks_first_is_said_to_think(panes: Panes, stub: St
     node = pane.ask("hello")
     await panes.until(lambda: node.answer is not None and node.answer.is_thinking)
     assert pane.state.kind == "streaming"
+    pane.state_since -= 12
+    assert state_spans(pane, ("r", "b"), False) == [("◐ thinking … 12s", "live")]
+    assert "think" not in str(state_spans(pane, ("r", "b"), True))
     pane.stop()
     await panes.answered(pane)
+    assert state_spans(pane, ("r", "b"), False) == []
     stub.answer = lambda body: [thought, token("so"), END]
     node = await panes.answered(pane, pane.edit("hello"))
     assert node.answer is not None and not node.answer.is_thinking
