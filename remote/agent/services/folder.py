@@ -142,6 +142,14 @@ class ServiceDir:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _made_at(service: ServiceDir) -> tuple[int, str]:
+    """For an order by age: an id begins with its device, and two may be made in one second."""
+    try:
+        return os.stat(service.path / "service.json").st_mtime_ns, service.id
+    except OSError:
+        return 0, service.id
+
+
 class Services:
     """The folder of all services under one base directory."""
 
@@ -165,10 +173,10 @@ class Services:
     def all(self) -> list[ServiceDir]:
         """Every service's folder, oldest first. An absent folder holds none."""
         try:
-            names = sorted(name for name in os.listdir(self.path) if SERVICE_ID.fullmatch(name))
+            names = [name for name in os.listdir(self.path) if SERVICE_ID.fullmatch(name)]
         except OSError:
             return []
-        return [ServiceDir(self.path / name) for name in names]
+        return sorted((ServiceDir(self.path / name) for name in names), key=_made_at)
 
     def make(self) -> None:
         """Makes the folder, which is its owner's alone, unless it is there. Raises AgentError."""
