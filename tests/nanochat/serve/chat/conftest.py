@@ -1,20 +1,5 @@
 """Fixtures of the chat's tests."""
 
-from collections.abc import Iterator
+from stub_server import running_stub, stub
 
-import pytest
-from stub_server import StubServer
-
-
-@pytest.fixture(scope="session")
-def running_stub() -> Iterator[StubServer]:
-    """One server for all tests: starting and ending one takes longer than most of them."""
-    with StubServer() as server:
-        yield server
-
-
-@pytest.fixture
-def stub(running_stub: StubServer) -> StubServer:
-    """A server of language models that says what the test tells it to."""
-    running_stub.reset()
-    return running_stub
+__all__ = ["running_stub", "stub"]

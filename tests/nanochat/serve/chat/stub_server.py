@@ -4,9 +4,10 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Self
 
+import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -121,3 +122,17 @@ def echo(body: dict[str, Any]) -> Sequence[bytes | float]:
     words = str(body["messages"][-1]["content"]).split(" ")
     pieces = [text(word if number == 0 else f" {word}") for number, word in enumerate(words)]
     return [*pieces, END, usage(10, len(words)), DONE]
+
+
+@pytest.fixture(scope="session")
+def running_stub() -> Iterator[StubServer]:
+    """One server for all tests: starting and ending one takes longer than most of them."""
+    with StubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def stub(running_stub: StubServer) -> StubServer:
+    """A server of language models that says what the test tells it to."""
+    running_stub.reset()
+    return running_stub

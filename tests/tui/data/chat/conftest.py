@@ -13,10 +13,12 @@ sys.path[:0] = [str(NANOCHAT), str(NANOCHAT / "serve" / "chat")]
 
 from chat_models import make_chat_base, save_model  # noqa: E402
 from chat_panes import Panes, Server, Services  # noqa: E402
-from stub_server import StubServer  # noqa: E402
+from stub_server import running_stub, stub  # noqa: E402
 
 from nanochat.common.paths import Layout  # noqa: E402
 from tui.data.chat.pane_set import PaneSet  # noqa: E402
+
+__all__ = ["running_stub", "stub"]  # fixtures that the server's tests have, too
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -39,19 +41,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process.kill()
         process.wait()
         process.stdout.close()
-
-
-@pytest.fixture(scope="session")
-def running_stub() -> Iterator[StubServer]:
-    with StubServer() as server:
-        yield server
-
-
-@pytest.fixture
-def stub(running_stub: StubServer) -> StubServer:
-    """A server of language models that says what the test tells it to."""
-    running_stub.reset()
-    return running_stub
 
 
 @pytest.fixture
