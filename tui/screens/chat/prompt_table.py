@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.content import Content
 from textual.widget import Widget
 
-from nanochat.common.errors import UserError
 from nanochat.common.paths import expanded
 from nanochat.common.text import amount, clean_text, sanitize
+from nanochat.serve.chat_log import FOLDER
 from tui.data.chat.prompt_set import Cell as Answered
 from tui.data.chat.prompt_set import Prompt, PromptRun
 from tui.keymap import hint
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 ROLES = {"waiting": "muted", "running": "live", "done": "", "failed": "bad", "stopped": "warn"}
 GLYPHS = {"waiting": "○", "running": "◐", "done": "", "failed": "✗", "stopped": "■"}
-FOLDER = "cc_dialogue"
-SHOWN = 0.2
-"""Seconds between two redraws of the table at least."""
 
 
 class PromptTable(ControlScreen):
@@ -59,7 +56,6 @@ class PromptTable(ControlScreen):
             ),
         ]
         self.table: VirtualTable[int] = VirtualTable(columns, self._cells, str)
-        self._due = False
 
     def body(self) -> Iterable[Widget]:
         yield self.table
@@ -69,12 +65,10 @@ class PromptTable(ControlScreen):
         self.run_worker(self.work.run(), group="prompts")
 
     def _changed(self, work: PromptRun) -> None:
-        if not self._due and self.is_mounted:
-            self._due = True
-            self.set_timer(SHOWN, self._draw)
+        if self.is_attached:
+            self._draw()
 
     def _draw(self) -> None:
-        self._due = False
         work = self.work
         state = "done" if work.done == work.total else f"{work.done:,} of {work.total:,}"
         self.table.border_title = Content(
@@ -149,7 +143,7 @@ class PromptAnswers(Dialog[None]):
 class AnswersView(LinesView):
     """Sections that are made for the width there is."""
 
-    def __init__(self, make: object) -> None:
+    def __init__(self, make: Callable[[int], Iterable[Section]]) -> None:
         super().__init__()
         self._make = make
 
@@ -157,17 +151,15 @@ class AnswersView(LinesView):
         self.focus()
 
     def rebuild(self) -> None:
-        if self.size.width and callable(self._make):
+        if self.size.width:
             sections = list(self._make(self.text_width))
             self.follow = False
             self.set_sections(sections, sections)
 
 
 def _save(work: PromptRun, folder: Path, name: str) -> Path:
-    """Writes the table to `name`, a relative one under `folder`; never over a file that is there."""
+    """Writes the table to `name`, a relative one under `folder`."""
     path = folder / expanded(name)
-    if path.exists():
-        raise UserError(f"{path} is there already", "choose another name")
     work.save(path)
     return path
 
