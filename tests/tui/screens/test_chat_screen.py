@@ -26,7 +26,7 @@ from tests.tui.screens.chat_bench import (
 )
 from tui.data.chat.prompt_set import PromptRun
 from tui.screens.chat.device_dialog import DeviceDialog
-from tui.screens.chat.diff import DiffScreen
+from tui.screens.chat.diff import DiffScreen, DiffSection
 from tui.screens.chat.picker import ModelPicker
 from tui.screens.chat.prompt_table import _save as save_table
 from tui.screens.chat.screen import ChatScreen
@@ -589,6 +589,8 @@ async def test_the_difference_of_two_answers_is_told_by_signs(bench: Bench, stub
         diff = app.screen
         assert isinstance(diff, DiffScreen)
         await settle(pilot, lambda: "[-was-] [+is+]" in painted(diff.view))
+        section = DiffSection(diff.view.spans, 8)
+        assert section.advance() and section.fixed == len(section.lines) - 1 > 0
 
 
 # ---- files ---------------------------------------------------------------------------------------------
@@ -662,6 +664,11 @@ async def test_names_that_look_like_markup_are_text(bench: Bench, stub: StubServ
         await pilot.press(*"[/red]", "enter")
         assert isinstance(app.screen, ModelPicker)
         assert "no stage '['" in str(app.screen.search.border_subtitle)
+        await pilot.press("x")
+        await settle(pilot, lambda: not app.screen.search.border_subtitle)  # type: ignore[attr-defined]
+        app.screen._failed["local"] = "[/red] \\[x]"
+        app.screen.find([])
+        assert "✗ local: [/red] \\[x]" in str(app.screen._note.render())
 
 
 async def test_a_hostile_answer_is_text(bench: Bench, stub: StubServer) -> None:

@@ -59,6 +59,7 @@ class DiffSection(Section):
             self._breaker.add(tail, "")
         self._taken = end
         self.lines = self._breaker.all_lines()
+        self.fixed = len(self._breaker.lines)
         return end >= len(self._spans)
 
 

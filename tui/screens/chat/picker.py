@@ -63,11 +63,12 @@ class ModelPicker(FindDialog[PaneTarget | None]):
         )
         super().__init__(table, "sft d20 · box:sft/d20@650 · http://127.0.0.1:8080/v1 MODEL")
         self._room = room
+        self._hosts = [host.name for host in room.hosts]
+        """Those that are asked."""
         self._found: dict[str, list[Choice]] = {}
         self._failed: dict[str, str] = {}
-        self._asked = len(room.hosts)
         self._now = time.time()
-        self._note = Static(classes="detail")
+        self._note = Static(classes="detail", markup=False)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog picker") as box:
@@ -79,8 +80,8 @@ class ModelPicker(FindDialog[PaneTarget | None]):
 
     def on_mount(self) -> None:
         super().on_mount()
-        for host in self._room.hosts:
-            self.run_worker(self._look(host.name), group="look")
+        for host in self._hosts:
+            self.run_worker(self._look(host), group="look")
 
     async def _look(self, host: str) -> None:
         """Asks one host: the others need not wait for it."""
@@ -105,7 +106,8 @@ class ModelPicker(FindDialog[PaneTarget | None]):
     # ---- rows ----------------------------------------------------------------------------------------
 
     def find(self, words: list[str]) -> None:
-        known = [choice for host in self._room.hosts for choice in self._found.get(host.name, [])]
+        self.search.border_subtitle = ""
+        known = [choice for host in self._hosts for choice in self._found.get(host, [])]
         rows = [choice for choice in known if all(word in choice.words for word in words)]
         typed = self._typed(self.search.value.strip())
         if typed is not None and all(choice.target != typed.target for choice in rows):
@@ -113,7 +115,7 @@ class ModelPicker(FindDialog[PaneTarget | None]):
         self.table.empty = (
             "nothing of that name" if words else "no checkpoint yet: train one, or type an address"
         )
-        if len(self._found) < self._asked:
+        if len(self._found) < len(self._hosts):
             self.table.empty = "looking for checkpoints …"
         self.table.show(rows)
         self._note.update(self._state())
@@ -133,11 +135,11 @@ class ModelPicker(FindDialog[PaneTarget | None]):
         return Choice(target)
 
     def _state(self) -> str:
-        waiting = [host.name for host in self._room.hosts if host.name not in self._found]
+        waiting = [host for host in self._hosts if host not in self._found]
         lines = [f"✗ {host}: {sanitize(line, 120)}" for host, line in self._failed.items()]
         if waiting:
             lines.insert(0, "asking " + ", ".join(sanitize(name, 30) for name in waiting[:4]) + " …")
-        return " · ".join(lines).replace("[", "\\[")
+        return " · ".join(lines)
 
     def _cells(self, choice: Choice) -> Mapping[str, Cell]:
         target, found = choice.target, choice.found
