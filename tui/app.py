@@ -154,6 +154,8 @@ class ControlRoom(RoomApp):
         except UserError as error:
             self.say(str(error), "error")
         self.set_keymap(self.keymap)
+        for line in self.host_problems:
+            self.say(line, "warning")
         live = self.live_run()
         self.run_key = live.key if live else ""
         self.push_screen(self._screen("run" if live else "runs"))

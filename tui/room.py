@@ -67,6 +67,10 @@ class Room(Protocol):
         """The host book as last read."""
 
     @property
+    def host_problems(self) -> Sequence[str]:
+        """What is wrong with entries of the host book that cannot be used, a line each."""
+
+    @property
     def store(self) -> Store:
         """The store on this machine. Reading it blocks: do it in a thread."""
 

@@ -33,6 +33,7 @@ class RoomApp(StandingApp):
         self.feed = Feed(layout, fleet, self._on_rows, self._pace)
         self.settings = Settings(layout)
         self.hosts: list[Host] = []
+        self.host_problems: list[str] = []
         self.run_key = ""
 
     @abstractmethod
@@ -77,7 +78,7 @@ class RoomApp(StandingApp):
         """Reads the host book again, after one was added or removed."""
         from remote.hosts.book import HostBook
 
-        self.hosts = await asyncio.to_thread(HostBook(self.layout).all)
+        self.hosts, self.host_problems = await asyncio.to_thread(HostBook(self.layout).read)
 
     def silent_hosts(self) -> frozenset[str]:
         """Hosts whose link is not up: what is shown of them may be out of date."""

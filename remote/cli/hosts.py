@@ -12,7 +12,7 @@ from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, expanded
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 from nanochat.config.pass_env import option_names
-from remote.cli.printer import print_check, table
+from remote.cli.printer import print_check, print_problems, table
 from remote.cli.services import add_service_arguments, services
 from remote.hosts.book import DEFAULT_BASE, Host, HostBook, parse_ssh_target
 
@@ -73,7 +73,9 @@ def hosts(argv: Sequence[str]) -> int:
         return services(layout, given)
     book = HostBook(layout)
     if given.word in (None, "ls"):
-        return _list_hosts(book.all(), getattr(given, "json", False))
+        known, problems = book.read()
+        print_problems(problems)
+        return _list_hosts(known, getattr(given, "json", False))
     if given.word == "add":
         user, address, port = parse_ssh_target(given.ssh)
         key = str(expanded(given.key).absolute()) if given.key else ""

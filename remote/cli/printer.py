@@ -238,6 +238,12 @@ def _value(value: object) -> float | str | None:
     return value if isinstance(value, (int, float, str)) or value is None else str(value)
 
 
+def print_problems(problems: Iterable[str]) -> None:
+    """What is wrong with entries of the host book, a line each, beside the answer."""
+    for line in problems:
+        print(f"nanochat: {line}", file=sys.stderr)
+
+
 def print_check(level: str, what: str, fix: str) -> None:
     """A line a check: glyph, word, and below it what to do."""
     mark = {"good": "✓ ok  ", "warn": "! warn", "bad": "✗ fail"}[level]

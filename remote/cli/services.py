@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from nanochat.common.errors import Exit, UserError, nearest
 from nanochat.common.paths import Layout
 from nanochat.common.text import duration
-from remote.cli.printer import table
+from remote.cli.printer import print_problems, table
 from remote.hosts.book import HostBook
 
 if TYPE_CHECKING:
@@ -35,7 +35,12 @@ def add_service_arguments(parser: argparse.ArgumentParser) -> None:
 def services(layout: Layout, given: argparse.Namespace) -> int:
     """Answers `nanochat hosts services …`."""
     book = HostBook(layout)
-    names = [book.get(given.name).name] if given.name else [host.name for host in book.all()]
+    if given.name:
+        names = [book.get(given.name).name]
+    else:
+        known, problems = book.read()
+        print_problems(problems)
+        names = [host.name for host in known]
     return asyncio.run(_services(layout, names, given))
 
 

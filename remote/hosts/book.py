@@ -8,14 +8,15 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from nanochat.common.errors import Exit, UserError, nearest
 from nanochat.common.fields import real, whole
 from nanochat.common.paths import Layout, atomic_write, expanded, make_dir
+from nanochat.common.text import sanitize
 from nanochat.config.pass_env import check_names
 
 LOCAL = "local"
@@ -57,8 +58,27 @@ class Host:
         return f"{self.user}@" * bool(self.user) + address + f":{self.port}" * bool(self.port)
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """An entry of the file: as it stands there, and the host that it is or why it cannot be used."""
+
+    raw: Any
+    host: Host | None
+    problem: UserError | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that is written there; "" for none."""
+        name = self.raw.get("name") if isinstance(self.raw, dict) else None
+        return name if isinstance(name, str) else ""
+
+
 class HostBook:
-    """The hosts of a base directory, kept in `hosts.json`."""
+    """The hosts of a base directory, kept in `hosts.json`.
+
+    An entry that cannot be used costs the others nothing: it is told by `problems`, and stays in the file as
+    it is until it is mended, replaced or removed by its name.
+    """
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -68,38 +88,58 @@ class HostBook:
         """This machine, whose base directory is the control room's own."""
         return Host(name=LOCAL, kind="local", base_dir=str(self._layout.base))
 
+    def read(self) -> tuple[list[Host], list[str]]:
+        """Every host that can be used, this machine first, the others by name; and a line for each entry
+        that cannot. Raises `UserError` for a file that is damaged as a whole."""
+        entries = self._read()
+        hosts = [entry.host for entry in entries if entry.host is not None]
+        problems = [str(entry.problem) for entry in entries if entry.problem is not None]
+        return [self.local(), *sorted(hosts, key=lambda host: host.name)], problems
+
     def all(self) -> list[Host]:
-        """Every host, this machine first, the others by name. Raises `UserError` on a damaged file."""
-        return [self.local(), *sorted(self._read(), key=lambda host: host.name)]
+        """The hosts of `read`."""
+        return self.read()[0]
+
+    def problems(self) -> list[str]:
+        """What is wrong with entries that cannot be used, a line each."""
+        return self.read()[1]
 
     def get(self, name: str) -> Host:
-        """The host of that name; raises `UserError` with the nearest names when there is none."""
-        hosts = {host.name: host for host in self.all()}
-        if name not in hosts:
-            raise UserError(f"no host '{name}'", nearest(name, hosts) + "; add one with `nanochat hosts add`")
-        return hosts[name]
+        """The host of that name. Raises `UserError`: what is wrong with its entry, or the nearest names when
+        there is none."""
+        entries = self._read()
+        hosts = {LOCAL: self.local(), **{entry.name: entry.host for entry in entries if entry.host}}
+        if name in hosts:
+            return hosts[name]
+        for entry in entries:
+            if entry.problem is not None and entry.name == name:
+                raise entry.problem
+        raise UserError(f"no host '{name}'", nearest(name, hosts) + "; add one with `nanochat hosts add`")
 
     def add(self, host: Host, replace: bool = False) -> None:
         """Writes a host into the book. Raises `UserError` for a bad field or a name already taken."""
         check_host(host)
         with self._locked():
-            others = self._read()
-            if any(known.name == host.name for known in others):
+            entries = self._read()
+            if any(known.name == host.name for known in entries):
                 if not replace:
                     raise UserError(
                         f"there is a host '{host.name}' already",
                         "change it with `hosts add --replace`, or choose another name",
                     )
-                others = [known for known in others if known.name != host.name]
-            self._write([*others, host])
+                entries = [known for known in entries if known.name != host.name]
+            self._write([*entries, _Entry(_written(host), host)])
 
     def remove(self, name: str) -> None:
-        """Takes a host out of the book; its runs stay in the store. Raises `UserError` for `local`."""
+        """Takes a host out of the book, also one whose entry cannot be used; its runs stay in the store.
+        Raises `UserError` for `local`."""
         if name == LOCAL:
             raise UserError("'local' is this machine and always there")
         with self._locked():
-            self.get(name)
-            self._write([host for host in self._read() if host.name != name])
+            entries = self._read()
+            if not any(entry.name == name for entry in entries):
+                self.get(name)
+            self._write([entry for entry in entries if entry.name != name])
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -126,7 +166,7 @@ class HostBook:
                     ) from None
             time.sleep(0.05)
 
-    def _read(self) -> list[Host]:
+    def _read(self) -> list[_Entry]:
         try:
             raw = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -134,20 +174,37 @@ class HostBook:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"cannot read {self._path}: {error}", exit_code=Exit.USAGE) from error
         try:
-            document = json.loads(raw)
-            return [_host(entry) for entry in document["hosts"]]
-        except UserError as error:
-            raise UserError(f"{self._path}: {error.message}", "mend it by hand") from error
+            entries = json.loads(raw)["hosts"]
+            if not isinstance(entries, list):
+                raise TypeError("its hosts are no list")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{self._path} is damaged: {error}", "mend it by hand or move it away") from error
+        return list(self._entries(entries))
 
-    def _write(self, hosts: list[Host]) -> None:
-        entries = [
-            {name: value for name, value in asdict(host).items() if value not in ("", 0, None, ())}
-            for host in sorted(hosts, key=lambda host: host.name)
-        ]
-        text = json.dumps({"schema": 1, "hosts": entries}, indent=2, ensure_ascii=False)
+    def _entries(self, found: Iterable[Any]) -> Iterator[_Entry]:
+        names: set[str] = set()
+        for number, raw in enumerate(found, 1):
+            entry = _Entry(raw, None)
+            try:
+                host = _host(raw)
+                if host.name in names:
+                    raise UserError("an entry before it has that name")
+                names.add(host.name)
+                yield replace(entry, host=host)
+            except UserError as error:
+                named = f" ('{sanitize(entry.name, 80)}')" if entry.name else ""
+                words = f"{self._path}: entry {number}{named} is left out: {error.message}"
+                yield replace(entry, problem=UserError(words, "mend it by hand; the other hosts go on"))
+
+    def _write(self, entries: Sequence[_Entry]) -> None:
+        raw = [entry.raw for entry in sorted(entries, key=lambda entry: entry.name)]
+        text = json.dumps({"schema": 1, "hosts": raw}, indent=2, ensure_ascii=False)
         atomic_write(self._path, text + "\n", mode=0o600)
+
+
+def _written(host: Host) -> dict[str, Any]:
+    """A host as it stands in the file."""
+    return {name: value for name, value in asdict(host).items() if value not in ("", 0, None, ())}
 
 
 def parse_ssh_target(target: str) -> tuple[str, str, int]:
@@ -215,20 +272,28 @@ def check_host(host: Host) -> None:
         raise UserError(f"bad price per hour: {host.price_per_hour}")
 
 
-def _host(entry: dict[str, Any]) -> Host:
+def _host(entry: Any) -> Host:
+    """The host that an entry of the file is. Raises `UserError` that says what is wrong with it."""
+    if not isinstance(entry, dict):
+        raise UserError("it is no object with a name and an address")
     fields = {name: entry[name] for name in Host.__dataclass_fields__ if name in entry}
     names = fields.pop("pass_env", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError("host field 'pass_env' is not a list of names")
+        raise UserError("'pass_env' is not a list of names")
     for name, value in fields.items():
         wanted: tuple[type, ...] = (int, float) if name in ("port", "price_per_hour") else (str,)
         if not isinstance(value, wanted) or isinstance(value, bool):
-            raise UserError(f"host field '{name}' has a value of the wrong type: {value!r}")
+            raise UserError(f"'{name}' has a value of the wrong type: {repr(value)[:200]}")
         if name == "port" and whole(value, 0, 65535) is None:
-            raise UserError("host field 'port' is no port: 1 to 65535")
+            raise UserError("'port' is no port: 1 to 65535")
         if name == "price_per_hour" and real(value, 0, 1e6) is None:
-            raise UserError("host field 'price_per_hour' is no price")
-    host = Host(**fields, pass_env=check_names(names, "host field 'pass_env'"))
-    if not _NAME.match(host.name) or host.name == LOCAL or host.kind != "ssh" or not host.address:
-        raise UserError(f"'{host.name}' is not a usable host entry")
+            raise UserError("'price_per_hour' is no price")
+    name = fields.get("name", "")
+    if not _NAME.match(name) or name == LOCAL:
+        raise UserError(f"'{name}' cannot be a host's name" if name else "it has no name")
+    host = Host(**fields, pass_env=check_names(names, "'pass_env'"))
+    if host.kind != "ssh":
+        raise UserError(f"its kind is '{host.kind[:40]}', not 'ssh'")
+    if not host.address:
+        raise UserError("it has no address")
     return host

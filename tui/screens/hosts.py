@@ -153,6 +153,7 @@ class HostsScreen(PaneScreen):
     def __init__(self) -> None:
         super().__init__()
         self.table = HostTable(id="hosts")
+        self._problems = Static(id="host-problems")
         self._detail = Static(id="detail")
         self._box = VerticalScroll(self._detail, id="host-detail", can_focus=True)
         self._probes: dict[str, Probe] = {}
@@ -163,6 +164,7 @@ class HostsScreen(PaneScreen):
 
     def body(self) -> Iterable[Widget]:
         yield self.table
+        yield self._problems
         yield self._box
 
     @property
@@ -183,12 +185,19 @@ class HostsScreen(PaneScreen):
             [Entry(h, links.get(h.name), self._probes.get(h.name), live.get(h.name, 0)) for h in hosts]
         )
         self.table.border_title = Content(f"hosts · {len(hosts)}")
+        self._show_problems()
         for host in hosts:
             link = links.get(host.name)
             if link and link.status == "up" and host.name not in self._probed:
                 self._probed.add(host.name)
                 self.run_worker(self._probe(host.name))
         self._show_detail()
+
+    def _show_problems(self) -> None:
+        """Entries of the host book that cannot be used, below the hosts that can."""
+        lines = [Content.styled(f"✗ {sanitize(line, 600)}", "$error") for line in self.room.host_problems]
+        self._problems.display = bool(lines)
+        self._problems.update(Content("\n").join(lines))
 
     def tick(self) -> None:
         self.changed(frozenset())

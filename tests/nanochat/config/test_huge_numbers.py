@@ -36,7 +36,7 @@ def in_file(read: Callable[[Path], object], form: str) -> Callable[[str, Path], 
 def hosts(path: Path) -> object:
     layout = Layout(path.parent)
     path.rename(layout.hosts_file)
-    return HostBook(layout).all()
+    return HostBook(layout).get("a")
 
 
 READERS: dict[str, Callable[[str, Path], object]] = {

@@ -66,3 +66,16 @@ def test_what_is_not_there_is_one_line(layout: Layout, home: Path, command: Comm
     assert (code, out) == (3, "no services\n") and err.count("\n") == 1 and "host 'gone'" in err
     code, out, err = command("--stop", "cpu-1")
     assert (code, out) == (2, "") and "no service 'cpu-1' (there are none; 1 host gave no answer)" in err
+
+
+def test_an_entry_that_cannot_be_used_is_told_beside_the_hosts(
+    layout: Layout, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout.hosts_file.write_text('{"hosts": [{"name": "box", "address": 3}, {"name": "a", "address": "a"}]}')
+    told = f"{layout.hosts_file}: entry 1 ('box') is left out: 'address' has a value of the wrong type: 3"
+    assert main(["hosts", "ls", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [host["name"] for host in json.loads(out)] == ["local", "a"]
+    assert err == f"nanochat: {told} (mend it by hand; the other hosts go on)\n"
+    assert main(["hosts", "services", "local"]) == 0 and not capsys.readouterr().err
+    assert main(["hosts", "test", "box"]) == 2 and told in capsys.readouterr().err

@@ -86,12 +86,8 @@ def test_a_name_already_taken_and_an_unknown_one_say_what_to_do(layout: Layout) 
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '{"hosts": 3}', '{"hosts": [{"name": "x"}]}', '{"hosts": [{"name": "x", "address": 3}]}',
-     '{"hosts": [{"name": "x", "address": "a", "kind": "telnet"}]}',
-     '{"hosts": [{"name": "local", "address": "a"}]}',
-     '{"hosts": [{"name": "x", "address": "a", "pass_env": "HF_TOKEN"}]}',
-     '{"hosts": [{"name": "x", "address": "a", "pass_env": ["A", "PATH"]}]}'],
-)  # fmt: skip
+    ["", "{", "[]", '{"hosts": 3}', '{"host": []}', '{"hosts": {}}'],
+)
 def test_a_damaged_book_is_one_line_and_is_left_alone(layout: Layout, content: str) -> None:
     layout.hosts_file.write_text(content)
     for act in (lambda book: book.all(), lambda book: book.add(Host("box", address="a"))):
@@ -99,6 +95,53 @@ def test_a_damaged_book_is_one_line_and_is_left_alone(layout: Layout, content: s
             act(HostBook(layout))
         assert "\n" not in str(caught.value)
     assert layout.hosts_file.read_text() == content
+
+
+BAD_ENTRIES = {
+    "it has no address": {"name": "x"},
+    "'address' has a value of the wrong type: 3": {"name": "x", "address": 3},
+    "its kind is 'telnet', not 'ssh'": {"name": "x", "address": "a", "kind": "telnet"},
+    "'local' cannot be a host's name": {"name": "local", "address": "a"},
+    "'pass_env' is not a list of names": {"name": "x", "address": "a", "pass_env": "HF_TOKEN"},
+    "'pass_env': PATH is not passed on": {"name": "x", "address": "a", "pass_env": ["A", "PATH"]},
+    "'port' is no port: 1 to 65535": {"name": "x", "address": "a", "port": 70_000},
+    "'price_per_hour' is no price": {"name": "x", "address": "a", "price_per_hour": -1},
+    "an entry before it has that name": {"name": "good", "address": "b"},
+    "it has no name": {"address": "a", "of a later version": [1, None, "é"]},
+    "it is no object with a name and an address": ["x", "a"],
+}
+
+
+@pytest.mark.parametrize("told", BAD_ENTRIES)
+def test_one_bad_entry_is_told_exactly_kept_as_it_is_and_costs_no_other(layout: Layout, told: str) -> None:
+    bad = BAD_ENTRIES[told]
+    layout.hosts_file.write_text(json.dumps({"schema": 1, "hosts": [{"name": "good", "address": "a"}, bad]}))
+    book = HostBook(layout)
+    assert [host.name for host in book.all()] == ["local", "good"]
+    name = bad.get("name", "") if isinstance(bad, dict) else ""
+    [line] = book.problems()
+    named = f" ('{name}')" if name else ""
+    assert line.startswith(f"{layout.hosts_file}: entry 2{named} is left out: {told}")
+    assert line.endswith("(mend it by hand; the other hosts go on)") and "\n" not in line
+    if name not in ("", "local", "good"):
+        with pytest.raises(UserError, match="is left out"):
+            book.get(name)
+        with pytest.raises(UserError, match="already"):
+            book.add(Host(name, address="b"))
+
+    book.add(Host("box", address="c"))
+    book.remove("good" if name != "good" else "box")
+    assert bad in json.loads(layout.hosts_file.read_text())["hosts"]
+    assert len(book.all()) == 2
+
+
+def test_a_bad_entry_goes_when_it_is_replaced_or_removed_by_its_name(layout: Layout) -> None:
+    bad = {"name": "box", "address": "a", "port": "22"}
+    book = HostBook(layout)
+    for mend in (lambda: book.add(Host("box", address="b"), replace=True), lambda: book.remove("box")):
+        layout.hosts_file.write_text(json.dumps({"hosts": [bad]}))
+        mend()
+        assert bad not in json.loads(layout.hosts_file.read_text())["hosts"] and not book.problems()
 
 
 @pytest.mark.parametrize(

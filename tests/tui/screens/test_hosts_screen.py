@@ -202,3 +202,21 @@ async def test_what_is_served_is_told_beside_its_host_and_can_be_pinned_or_ended
         await settle(pilot, lambda: isinstance(app.screen, Confirm))
         await pilot.press("x")
         await settle(pilot, lambda: services.asked[1:] == [("end", "cuda-0-2")])
+
+
+async def test_an_entry_that_cannot_be_used_is_told_below_the_hosts_that_can(bench: Bench) -> None:
+    bench.layout.hosts_file.write_text(
+        '{"hosts": [{"name": "box", "address": "a", "port": "[b]22"}, {"name": "good", "address": "a"}]}'
+    )
+    bench.run("one")
+    async with bench.open((120, 40)) as (app, pilot):
+        assert [message.text for message in app.messages] == app.host_problems
+        screen = await hosts_screen(app, pilot)
+        assert [entry.host.name for entry in screen.table.items] == ["local", "good"]
+        shown = str(screen.query_one("#host-problems").render())
+        assert "hosts.json: entry 1 ('box') is left out: 'port' has a value of the wrong type" in shown
+        assert "'[b]22'" in shown
+        HostBook(bench.layout).remove("box")
+        await app.read_hosts()
+        screen.changed(frozenset())
+        assert not screen.query_one("#host-problems").display
