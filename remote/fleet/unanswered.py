@@ -14,16 +14,21 @@ import time
 from pathlib import Path
 
 from nanochat.common import fields
+from nanochat.common.errors import UserError
 from nanochat.common.paths import atomic_write, make_dir
 from remote.fleet.submission import Submission
 
 PATIENCE = 3600.0
 """Seconds after which the same asked for again is another wish."""
 _MOST_BYTES = 8 << 20
+_TRIES = 5  # of one note
 
 
 class Unanswered:
-    """The notes in `folder`, one for each host and fingerprint of a submission. They hold no secrets."""
+    """The notes in `folder`, one for each host and fingerprint of a submission. They hold no secrets.
+
+    The folder is there only while it holds any.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -42,11 +47,18 @@ class Unanswered:
 
     def note(self, host: str, fingerprint: str, asked: Submission) -> None:
         """Keeps what is about to be sent. Raises `UserError` when the disk does not take it."""
-        make_dir(self._folder)
-        self._sweep()
         document = {**asked.document, "env": {}}  # its values are secrets
         text = json.dumps({"t": time.time(), "run_ids": asked.run_ids, "document": document})
-        atomic_write(self._path(host, fingerprint), text, mode=0o600)
+        for left in reversed(range(_TRIES)):
+            make_dir(self._folder)
+            self._sweep()
+            try:
+                atomic_write(self._path(host, fingerprint), text, mode=0o600)
+                return
+            except UserError:
+                # Another process, whose last note was answered, may have taken the folder away just now.
+                if not left or self._folder.is_dir():
+                    raise
 
     def forget(self, host: str, fingerprint: str, asked: Submission) -> None:
         """Takes the note of `asked` away: it has been answered."""
@@ -54,6 +66,8 @@ class Unanswered:
         if kept is None or kept.run_ids == asked.run_ids:
             with contextlib.suppress(OSError):
                 self._path(host, fingerprint).unlink()
+        with contextlib.suppress(OSError):  # it holds others
+            self._folder.rmdir()
 
     def _path(self, host: str, fingerprint: str) -> Path:
         name = hashlib.sha256(json.dumps([host, fingerprint]).encode()).hexdigest()[:32]

@@ -10,7 +10,7 @@ import pytest
 from fakes import fake_python
 
 from nanochat.common.errors import UserError
-from nanochat.common.paths import Layout
+from nanochat.common.paths import Layout, atomic_write
 from remote.fleet import unanswered
 from remote.fleet.agent_client import AgentClient
 from remote.fleet.fleet import Fleet
@@ -108,7 +108,7 @@ async def test_the_same_command_given_again_after_no_answer_starts_nothing_twice
         keys = await second.launch("local", TWO, plan="demo", pass_env=["A_SECRET"])
         assert {split_key(key)[1] for key in keys} == started == ids(place)
         assert [line for line in told if "nothing starts twice" in line]
-        assert list(place.unanswered.iterdir()) == []
+        assert not place.unanswered.exists()
         async with asyncio.timeout(60):
             while any((run := second.store.run(key)) is None or run.live for key in keys):
                 await asyncio.sleep(0.1)
@@ -132,12 +132,32 @@ def test_what_was_not_answered_is_kept_for_an_hour(tmp_path: Path, monkeypatch: 
 
 
 def test_only_the_note_of_what_was_answered_goes(tmp_path: Path) -> None:
-    notes = Unanswered(tmp_path)
+    notes = Unanswered(tmp_path / "notes")
     notes.note("box", "same", ASKED)
+    notes.note("box", "other", ASKED)
     notes.forget("box", "same", Submission(("c",), {}))
     assert notes.earlier("box", "same") is not None
     notes.forget("box", "same", ASKED)
-    assert notes.earlier("box", "same") is None and list(tmp_path.iterdir()) == []
+    assert notes.earlier("box", "same") is None and notes.earlier("box", "other") is not None
+    notes.forget("box", "other", ASKED)
+    assert list(tmp_path.iterdir()) == []  # nor is their folder left
+
+
+def test_a_note_is_kept_while_another_process_takes_the_empty_folder_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes, writes = Unanswered(tmp_path / "notes"), 0
+
+    def write(path: Path, text: str, mode: int) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == 1:
+            path.parent.rmdir()
+        atomic_write(path, text, mode)
+
+    monkeypatch.setattr(unanswered, "atomic_write", write)
+    notes.note("box", "same", ASKED)
+    assert notes.earlier("box", "same") is not None
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b'{"t": "x"}', b'{"t": 1e9}', b"\xff", b"[" * 100_000])
