@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "bench"))
 
 from parts.painted_marks import Painted  # noqa: E402
+from parts.report import Row, report  # noqa: E402
 from parts.token_server import mark, serve  # noqa: E402
 
 PATIENCE = 300.0
@@ -37,7 +38,6 @@ SETTLE = 3.0
 STILL_BYTES = 2_000
 """What an app may paint in a second while nothing happens."""
 P99_BAR, HELD_BAR, MEMORY_BAR = 0.1, 0.05, 200e6
-Row = tuple[str, str, str]
 
 
 @contextlib.contextmanager
@@ -228,9 +228,7 @@ def main() -> int:
             table += chat_screen(Path(name), given, (columns, rows))
         if given.peer_python:
             table += elia(Path(name), given, (columns, rows))
-    print(f"answers that stream, at {given.size}{'':<36}{'bar':>24}")
-    for what, figure, bar in table:
-        print(f"{what:<56}{figure:>24}{bar:>16}")
+    print("\n".join(report(f"answers that stream, at {given.size}", table)))
     return 0
 
 

@@ -35,6 +35,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "bench"))
 
 from parts.live_run import LiveRun  # noqa: E402
+from parts.report import Row, report  # noqa: E402
 from parts.run_logs import write_run  # noqa: E402
 
 PATIENCE = 600.0
@@ -109,7 +110,7 @@ def _drain(terminal: int) -> None:
             pass
 
 
-def many_runs(folder: Path, runs: int, seconds: float, size: tuple[int, int]) -> list[tuple[str, str, str]]:
+def many_runs(folder: Path, runs: int, seconds: float, size: tuple[int, int]) -> list[Row]:
     """The processor's share of the app with a list of `runs` ended runs and a live one in front."""
     base = folder / "many"
     for number in range(runs):
@@ -149,7 +150,7 @@ def _processor(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def one_long_run(folder: Path, steps: int, metrics: int, size: tuple[int, int]) -> list[tuple[str, str, str]]:
+def one_long_run(folder: Path, steps: int, metrics: int, size: tuple[int, int]) -> list[Row]:
     """A run that nobody has read yet, opened at once; then the same with all of it in the store."""
     base = folder / "long"
     log = write_run(base, 1, steps, metrics) / "events.jsonl"
@@ -198,16 +199,14 @@ def main() -> int:
     parser.add_argument("--size", default="120x40", metavar="COLSxROWS")
     given = parser.parse_args()
     columns, rows = map(int, given.size.split("x"))
-    table: list[tuple[str, str, str]] = []
+    table: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if given.runs:
             table += many_runs(folder, given.runs, given.seconds, (columns, rows))
         if given.steps:
             table += one_long_run(folder, given.steps, given.metrics, (columns, rows))
-    print(f"the control room at {given.size}{'':<47}{'bar':>18}")
-    for what, figure, bar in table:
-        print(f"{what:<64}{figure:>18}{bar:>12}")
+    print("\n".join(report(f"the control room at {given.size}", table)))
     return 0
 
 
