@@ -1,11 +1,12 @@
 """A Chat screen over scripted servers: real HTTP over loopback, no model, no host."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
 
 from nanochat.checkpoint.names import parse_name
@@ -22,6 +23,23 @@ sys.path.insert(0, str(CHAT))
 from stub_server import DONE, END, StubServer, chunk, usage  # noqa: E402
 
 __all__ = ["DONE", "END", "StubServer", "usage"]
+
+
+@pytest.fixture(scope="module")
+def running_stub() -> Iterator[StubServer]:
+    with StubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def stub(running_stub: StubServer, bench: Bench) -> StubServer:
+    """A scripted server that every host is served by."""
+    running_stub.reset()
+    running_stub.answer = lambda _: answer()
+    bench.run("one")
+    serve(bench, running_stub)
+    return running_stub
+
 
 WORDS = ("The", " capital", " of", " France", " is", " **Paris**", ".")
 

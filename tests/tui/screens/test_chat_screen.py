@@ -1,6 +1,5 @@
 """Chat: panes that ask, stream, branch and compare, over a scripted server and the real client."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +19,9 @@ from tests.tui.screens.chat_bench import (
     checkpoint,
     is_done,
     painted,
+    running_stub,
     serve,
+    stub,
     token,
     usage,
 )
@@ -31,26 +32,11 @@ from tui.screens.chat.picker import ModelPicker
 from tui.screens.chat.prompt_table import _save as save_table
 from tui.screens.chat.screen import ChatScreen
 from tui.screens.chat.settings_dialog import SettingsDialog
-from tui.screens.chat.vote_dialog import VoteDialog
 from tui.screens.confirm import Confirm
 from tui.widgets.bars import KeyBar
 from tui.widgets.chat.question_field import QuestionField
 
-
-@pytest.fixture(scope="module")
-def running_stub() -> Iterator[StubServer]:
-    with StubServer() as server:
-        yield server
-
-
-@pytest.fixture
-def stub(running_stub: StubServer, bench: Bench) -> StubServer:
-    """A scripted server that every host is served by."""
-    running_stub.reset()
-    running_stub.answer = lambda _: answer()
-    bench.run("one")
-    serve(bench, running_stub)
-    return running_stub
+__all__ = ["running_stub", "stub"]  # fixtures
 
 
 # ---- asking --------------------------------------------------------------------------------------------
@@ -516,60 +502,6 @@ async def test_an_answer_that_grows_lays_no_screen_out_again(
 
 
 # ---- comparing -----------------------------------------------------------------------------------------
-
-
-async def test_blind_mode_hides_names_until_a_vote_which_is_stored(bench: Bench, stub: StubServer) -> None:
-    async with bench.open((120, 40)) as (app, pilot):
-        screen = await chat_screen(app, pilot, "sft/d20", "base/d20")
-        await pilot.press("escape", "b")
-        await settle(pilot, lambda: all(view.hidden for view in screen.views))
-        await ask(screen, pilot)
-        for view in screen.views:
-            shown = f"{view.border_title} {painted(view)} {view.figures.text}"
-            assert "d20" not in shown and "tok/s" not in shown
-        assert "d20" not in "".join(screen.tabs.render().plain)
-        await pilot.press("escape", "v")
-        assert isinstance(app.screen, VoteDialog)
-        await pilot.press("b")
-        await settle(pilot, lambda: not any(view.hidden for view in screen.views))
-        await settle(pilot, lambda: all("7 tok · " in painted(view) for view in screen.views))
-        (vote,) = bench.store.votes()
-        assert vote.winner == 1
-        assert vote.question == "Where is it?"
-        await pilot.press("V")
-        await settle(pilot, lambda: "1 vote" in str(app.screen.query_one("VirtualTable").border_title))
-
-
-async def test_blind_mode_says_how_a_failure_is_explained_and_that_earlier_answers_tell(
-    bench: Bench, stub: StubServer
-) -> None:
-    async with bench.open((160, 40)) as (app, pilot):
-        screen = await chat_screen(app, pilot, "sft/d20", "away:sft/d20")
-        await ask(screen, pilot)
-        await pilot.press("escape", "b")
-        await settle(pilot, lambda: all(view.hidden for view in screen.views))
-        assert app.message is not None and "N begins anew" in app.message.text
-        (failed,) = (painted(view) for view in screen.views if view.pane.state.kind == "failed")
-        assert "b ends blind mode and tells why" in failed.replace("\n", " ") and "away" not in failed
-
-
-async def test_another_model_ends_blind_mode_and_its_order(bench: Bench, stub: StubServer) -> None:
-    async with bench.open((120, 40)) as (app, pilot):
-        screen = await chat_screen(app, pilot, "sft/d20", "base/d20")
-        await pilot.press("escape", "b")
-        await settle(pilot, lambda: all(view.hidden for view in screen.views))
-        assert screen.blind is not None
-        screen.blind.order = screen.panes.panes[::-1]
-        await screen.show_panes_anew()
-        pane = screen.views[0].pane
-        screen.go_to(0)
-        await pilot.press("m")
-        await settle(pilot, lambda: isinstance(app.screen, ModelPicker))
-        await pilot.press(*"sft/d20@650", "enter")
-        await settle(pilot, lambda: screen.blind is None and screen.views[0].pane is not pane)
-        assert [view.pane for view in screen.views] == screen.panes.panes
-        assert screen.view is not None and screen.view.pane is pane and pane.target.name.step == 650  # type: ignore[union-attr]
-        assert "base/d20" not in str(screen.view.border_title) and not screen.view.hidden
 
 
 async def test_the_difference_of_two_answers_is_told_by_signs(bench: Bench, stub: StubServer) -> None:

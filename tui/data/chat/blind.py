@@ -66,6 +66,11 @@ class Blind:
         answers = tuple(_voted(pane, node) for pane, node in zip(self.order, nodes, strict=True))
         return Vote(time.time(), nodes[0].question, answers, winner, verdict == "all_bad")
 
+    def take_back(self) -> None:
+        """Undoes a vote that could not be kept: names are hidden again, and the answers can be voted on."""
+        self._voted = ()
+        self.revealed = False
+
     def _by_pane(self, voted: tuple[TurnNode, ...]) -> tuple[TurnNode, ...]:
         """The turns that were voted on, in the order in which the panes stand now."""
         trees = {id(node.tree): node for node in voted}

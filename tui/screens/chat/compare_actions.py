@@ -11,6 +11,7 @@ from nanochat.common.paths import expanded
 from tui.data.chat.prompt_set import load_prompts
 from tui.keymap import hint
 from tui.screens.chat.parts import ChatPart
+from tui.widgets.chat.telling import LABELS
 
 if TYPE_CHECKING:
     from tui.data.chat.blind import Blind, Verdict
@@ -70,13 +71,27 @@ class CompareActions(ChatPart):
         self.app.push_screen(VoteDialog([view.label for view in self.views]), voted)
 
     async def _vote(self, blind: Blind, verdict: Verdict) -> None:
+        if self.blind is not blind:
+            raise UserError("blind mode ended before the vote: it does not count")
         vote = blind.vote(verdict)
-        await asyncio.to_thread(self.room.store.add_vote, vote)
+        # By the labels as they were voted on: a pane may be closed while the vote is written.
+        labelled = list(zip(LABELS, vote.answers, strict=False))
+        try:
+            await asyncio.to_thread(self.room.store.add_vote, vote)
+        except UserError:
+            blind.take_back()
+            raise
         await self.show_panes_anew()
-        names = ", ".join(
-            f"{view.label} was {answer.model}" for view, answer in zip(self.views, vote.answers, strict=True)
-        )
-        self.room.say(f"voted · {names}")
+        self.room.say("voted · " + ", ".join(f"{label} was {answer.model}" for label, answer in labelled))
+
+    def check_names_shown(self, what: str) -> None:
+        """Before `what`, which tells what a pane talks to. Raises `UserError` while blind mode hides that."""
+        if self.blind is not None and not self.blind.revealed:
+            vote, end = (hint(f"chat.{name}", self.room.keymap) for name in ("vote", "blind"))
+            raise UserError(
+                f"blind mode hides which pane is which, and {what} would tell",
+                f"{vote} votes, {end} ends it: then again",
+            )
 
     def action_votes(self) -> None:
         from tui.screens.chat.win_rates import WinRatesScreen

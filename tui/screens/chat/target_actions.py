@@ -86,6 +86,8 @@ class TargetActions(ChatPart):
 
         view = self.view_here()
         pane = view.pane
+        if any((pane.settings, pane.system) != (one.settings, one.system) for one in self.panes.panes):
+            self.check_names_shown("settings that differ")
 
         def chosen(found: PaneSettings | None) -> None:
             if found is None:
@@ -125,6 +127,7 @@ class TargetActions(ChatPart):
 
     async def _chat_with(self, run: RunRow) -> None:
         found = await self._checkpoint_of(run)
+        self.check_names_shown("going to a run's pane")
         target = CheckpointTarget(run.host, found.name, run.run_id if run.live else "")
         for number, pane in enumerate(view.pane for view in self.views):
             if str(pane.target) == str(target):
@@ -147,6 +150,7 @@ class TargetActions(ChatPart):
         self.run_worker(self._follow(self.view_here().pane), group="use")
 
     async def _follow(self, pane: Pane) -> None:
+        self.check_names_shown("following a run")
         target = pane.target
         if not isinstance(target, CheckpointTarget):
             raise UserError("an address follows no run", "choose a checkpoint first")
@@ -179,6 +183,7 @@ class TargetActions(ChatPart):
         self.room.do(self._pin(self.view_here().pane))
 
     async def _pin(self, pane: Pane) -> None:
+        self.check_names_shown("a server's host")
         target = pane.target
         if not isinstance(target, CheckpointTarget):
             raise UserError("only a server that the control room started can be pinned")

@@ -149,6 +149,7 @@ class TurnActions(ChatPart):
         found = here.transcript.cursor
         if found is None:
             raise UserError("no token is under the cursor", "show the answer as tokens first")
+        self.check_names_shown("the lens")
         from tui.screens.chat.lens import LensDialog
 
         self.app.push_screen(LensDialog(here.pane, *found))

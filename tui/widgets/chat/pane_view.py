@@ -129,7 +129,8 @@ class PaneView(Vertical):
         pane = self.pane
         node, at = found if found is not None else (None, 0)
         count = len(node.answer.tokens) if node is not None and node.answer else 0
-        self.detail.show(self.transcript.token, at, count, tells=pane.has_probabilities, lens=pane.has_lens)
+        lens = pane.has_lens and not self.hidden
+        self.detail.show(self.transcript.token, at, count, tells=pane.has_probabilities, lens=lens)
 
     def on_transcript_cursor_moved(self, event: Transcript.CursorMoved) -> None:
         event.stop()
