@@ -50,7 +50,7 @@ def polylines(
         kept = {dot for point in _single(columns, band) if (dot := _inside(point, band))}
         return [Polyline(sorted(kept), role, joined=False)]
     lines = []
-    for path in _paths(columns, band, before, after):
+    for path in paths(columns, band, before, after):
         for clipped in clip(path, band.columns, band.rows):
             dots = list(_without_repeats(band.dot(point) for point in clipped))
             lines.append(Polyline(dots, role, joined=len(dots) > 1))
@@ -67,7 +67,8 @@ def _inside(point: Point, band: Band) -> Dot | None:
     return band.dot(point) if 0 <= point[1] <= band.rows else None
 
 
-def _paths(columns: Columns, band: Band, before: float | None, after: float | None) -> Iterator[list[Point]]:
+def paths(columns: Columns, band: Band, before: float | None, after: float | None) -> Iterator[list[Point]]:
+    """The lines through first, low, high and last of each column, cut at gaps, not yet clipped."""
     path: list[Point] = []
     if columns.before is not None and before is not None and not (columns.broken and columns.broken[0]):
         path.append((before, band.row(columns.before[1])))

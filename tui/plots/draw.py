@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from rich.style import Style
 
@@ -31,8 +31,38 @@ HUGE = 1e300
 _NOTHING = Series()
 
 
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """A plot before its dots: the strips on screen and exported pictures are made from the same.
+
+    `spec` is on an axis that its runs have. Without a point there are no traces, no scale and no layout.
+    `x_ticks` are the ticks with a label, by their canvas column.
+    """
+
+    spec: PlotSpec
+    frame: Frame
+    traces: Sequence[Trace] = ()
+    scale: Scale | None = None
+    layout: Layout | None = None
+    x_ticks: Mapping[int, Tick] = field(default_factory=dict)
+
+
 def draw_frame(spec: PlotSpec) -> Frame:
     """Draw one plot. Takes milliseconds whatever the number of points; runs on the plot thread only."""
+    made = arrange(spec)
+    if made.layout is None:
+        return made.frame
+    spec, frame, layout = made.spec, made.frame, made.layout
+    across, up = dots_per_cell(spec.unicode)
+    band = Band(across * frame.columns, up * frame.rows, frame.y, spec.view.log)
+    lines = _lines(made.traces, band, frame.x, spec.view.axis)
+    canvas = rasterise(lines, frame.columns, frame.rows, unicode=spec.unicode)
+    laid_over = marks(spec, frame, made.traces, layout.glyphs)
+    return replace(frame, strips=strips(canvas, _roles(spec.palette), laid_over, layout))
+
+
+def arrange(spec: PlotSpec) -> Arranged:
+    """The limits, canvas, ticks and readings of a plot. Runs on the plot thread only."""
     spec = _on_known_axis(spec)
     left = min(LABEL_WIDTH + 1, max(0, spec.width - 8))
     below = 2 if spec.height >= 9 else 1 if spec.height >= 3 else 0
@@ -40,24 +70,11 @@ def draw_frame(spec: PlotSpec) -> Frame:
     columns, rows = max(1, spec.width - left - margin), max(1, spec.height - below)
     extent = _extent(spec)
     if extent is None:
-        return Frame(
-            width=spec.width,
-            height=spec.height,
-            left=left,
-            columns=columns,
-            rows=rows,
-            x=(0.0, 1.0),
-            y=(0.0, 1.0),
-            extent=(0.0, 1.0),
-            view=spec.view,
-            legends=[Legend(run.label, role) for role, run in enumerate(spec.runs)],
-            notes=_notes([run.series.get(spec.metric, _NOTHING) for run in spec.runs]),
-        )
+        return Arranged(spec, _empty(spec, left, columns, rows))
     x = spec.view.x or extent
-    across, up = dots_per_cell(spec.unicode)
-    traces = _traces(spec, x, across * columns)
+    across, _ = dots_per_cell(spec.unicode)
+    traces = trace_lines(spec, x, across * columns)
     scale = _y_scale(spec, traces, rows, max(1, left - 1))
-    band = Band(across * columns, up * rows, (scale.low, scale.high), spec.view.log)
     frame = Frame(
         width=spec.width,
         height=spec.height,
@@ -65,17 +82,33 @@ def draw_frame(spec: PlotSpec) -> Frame:
         columns=columns,
         rows=rows,
         x=x,
-        y=band.y,
+        y=(scale.low, scale.high),
         extent=extent,
         view=spec.view,
         legends=[legend_of(spec, trace, x, columns) for trace in traces],
         notes=_notes([trace.series for trace in traces], sum(trace.raw.dropped for trace in traces)),
         approximate=any(trace.series.stepless for trace in traces) and spec.view.axis != "clock",
     )
-    canvas = rasterise(_lines(traces, band, x, spec.view.axis), columns, rows, unicode=spec.unicode)
     layout = _layout(spec, frame, scale, below)
-    laid_over = marks(spec, frame, traces, layout.glyphs)
-    return replace(frame, strips=strips(canvas, _roles(spec.palette), laid_over, layout))
+    ticks = _x_labels(frame, layout) if below else {}
+    layout = replace(layout, x_labels={column: tick.label for column, tick in ticks.items()})
+    return Arranged(spec, frame, traces, scale, layout, ticks)
+
+
+def _empty(spec: PlotSpec, left: int, columns: int, rows: int) -> Frame:
+    return Frame(
+        width=spec.width,
+        height=spec.height,
+        left=left,
+        columns=columns,
+        rows=rows,
+        x=(0.0, 1.0),
+        y=(0.0, 1.0),
+        extent=(0.0, 1.0),
+        view=spec.view,
+        legends=[Legend(run.label, role) for role, run in enumerate(spec.runs)],
+        notes=_notes([run.series.get(spec.metric, _NOTHING) for run in spec.runs]),
+    )
 
 
 def _on_known_axis(spec: PlotSpec) -> PlotSpec:
@@ -122,7 +155,8 @@ def _edges(limits: tuple[float, float], columns: int) -> list[float]:
     return [low + (high - low) * index / columns for index in range(columns)] + [high]
 
 
-def _traces(spec: PlotSpec, x: tuple[float, float], columns: int) -> list[Trace]:
+def trace_lines(spec: PlotSpec, x: tuple[float, float], columns: int) -> list[Trace]:
+    """The metric of each run over the x limits `x`, shrunk to `columns` columns of dots."""
     view, xs, traces = spec.view, _edges(x, columns), []
     share = view.smoothing if noisy(spec.metric) else 0.0
     for index, run in enumerate(spec.runs):
@@ -168,6 +202,15 @@ def _lines(traces: Sequence[Trace], band: Band, x: tuple[float, float], axis: st
 def _curve(
     trace: Trace, columns: Columns, role: int, band: Band, *, x: tuple[float, float], axis: str
 ) -> list[Polyline]:
+    before, after = neighbours(trace, columns, band, x=x, axis=axis)
+    return polylines(columns, band, role, before=before, after=after)
+
+
+def neighbours(
+    trace: Trace, columns: Columns, band: Band, *, x: tuple[float, float], axis: str
+) -> tuple[float | None, float | None]:
+    """Where the points just outside the limits lie, in columns of dots: a zoomed line still leads to them."""
+
     def place(neighbour: tuple[float, float] | None) -> float | None:
         if neighbour is None:
             return None
@@ -177,7 +220,7 @@ def _curve(
         at = trace.run.x_of(trace.series.at(index), axis)
         return (at - x[0]) / (x[1] - x[0]) * band.columns
 
-    return polylines(columns, band, role, before=place(columns.before), after=place(columns.after))
+    return place(columns.before), place(columns.after)
 
 
 def _notes(shown: Sequence[Series], dropped: int = 0) -> list[str]:
@@ -189,7 +232,7 @@ def _notes(shown: Sequence[Series], dropped: int = 0) -> list[str]:
 
 def _layout(spec: PlotSpec, frame: Frame, scale: Scale, below: int) -> Layout:
     name = {"active time": "active"}.get(frame.view.axis, frame.view.axis)
-    layout = Layout(
+    return Layout(
         width=frame.width,
         left=frame.left,
         columns=frame.columns,
@@ -202,22 +245,22 @@ def _layout(spec: PlotSpec, frame: Frame, scale: Scale, below: int) -> Layout:
         text=spec.palette.muted,
         rule=spec.palette.rule,
     )
-    return replace(layout, x_labels=_x_labels(frame, layout)) if below else layout
 
 
-def _x_labels(frame: Frame, layout: Layout) -> dict[int, str]:
-    """As many labels as have two cells of air between them, by canvas column."""
-    labels: dict[int, str] = {}
+def _x_labels(frame: Frame, layout: Layout) -> dict[int, Tick]:
+    """As many ticks as have two cells of air between their labels, by canvas column."""
+    ticks: dict[int, Tick] = {}
     for count in range(max(1, frame.columns // 5), 0, -1):
-        labels = {}
+        ticks = {}
         for tick in _x_ticks(frame, count):
             column = frame.column_at(tick.value)
             if column is not None:
-                labels[column] = tick.label
+                ticks[column] = tick
+        labels = {column: tick.label for column, tick in ticks.items()}
         places = place_labels(replace(layout, x_labels=labels), gap=2)
         if len(places) == len(labels):
             break
-    return labels
+    return ticks
 
 
 def _x_ticks(frame: Frame, count: int) -> list[Tick]:

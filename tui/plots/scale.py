@@ -26,12 +26,16 @@ _LEAST_FILLED = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Limits of the y axis and labels by canvas row, 0 = top. `grid` are rows whose label is their centre."""
+    """Limits of the y axis and labels by canvas row, 0 = top. `grid` are rows whose label is their centre.
+
+    `values` are what the labels stand for.
+    """
 
     low: float
     high: float
     labels: Mapping[int, str]
     grid: frozenset[int]
+    values: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def fitted(low: float, high: float, *, rows: int, log: bool, width: int) -> Scal
         return given(low - margin, high + margin, rows=rows, log=False, width=width)
     _, fit, labels = best
     at = fit.ticks(rows)
-    return Scale(*fit.limits(rows), dict(zip(at, labels, strict=True)), frozenset(at))
+    return Scale(*fit.limits(rows), dict(zip(at, labels, strict=True)), frozenset(at), at)
 
 
 def given(low: float, high: float, *, rows: int, log: bool, width: int) -> Scale:
@@ -98,17 +102,17 @@ def given(low: float, high: float, *, rows: int, log: bool, width: int) -> Scale
 
 
 def _nearest(ticks: Iterable[Tick], band: Band) -> Scale:
-    labels, grid = {}, set()
+    labels, values, grid = {}, {}, set()
     for tick in ticks:
         height = band.row(tick.value)
         if 0 <= height <= band.rows:
             row = band.rows - 1 - min(band.rows - 1, int(height))
             if row in grid:
                 continue  # the gridline there is another tick's
-            labels[row] = tick.label
+            labels[row], values[row] = tick.label, tick.value
             if abs(height % 1 - 0.5) <= _NEAR_CENTRE:
                 grid.add(row)
-    return Scale(*band.y, labels, frozenset(grid))
+    return Scale(*band.y, labels, frozenset(grid), values)
 
 
 def _few(ticks: int, rows: int) -> float:
@@ -153,25 +157,25 @@ def _fitted_log(low: float, high: float, rows: int, width: int) -> Scale:
         low, high = 10 ** max(-307.0, bottom - margin), 10 ** min(307.0, top + margin)
         return given(low, high, rows=rows, log=True, width=width)
     limits = best.limits(rows)
-    labels = {row: _decade(exponent) for row, exponent in best.ticks(rows).items()}
-    grid = frozenset(labels)
+    values = {row: _decade(exponent) for row, exponent in best.ticks(rows).items()}
+    grid = frozenset(values)
     if best.step == 1 and best.stride >= _SPLIT_FROM:
-        _split(labels, best, rows)
+        _split(values, best, rows)
+    labels = {row: number_labels([value], value)[0] for row, value in values.items()}
     shown = {row: label for row, label in labels.items() if len(label) <= width}
-    return Scale(10 ** limits[0], 10 ** limits[1], shown, grid)
+    return Scale(10 ** limits[0], 10 ** limits[1], shown, grid, values)
 
 
-def _decade(exponent: float, factor: int = 1) -> str:
-    value = float(f"{factor}e{exponent:.0f}")
-    return number_labels([value], value)[0]
+def _decade(exponent: float, factor: int = 1) -> float:
+    return float(f"{factor}e{exponent:.0f}")
 
 
-def _split(labels: dict[int, str], fit: _Fit, rows: int) -> None:
-    """Labels for 2 and 5 of each decade, at the rows that hold them, where the rows around are free."""
+def _split(values: dict[int, float], fit: _Fit, rows: int) -> None:
+    """Ticks for 2 and 5 of each decade, at the rows that hold them, where the rows around are free."""
     low, high = fit.limits(rows)
     for exponent in range(math.floor(low), math.ceil(high) + 1):
         for factor in (2, 5):
             height = (exponent + math.log10(factor)) / fit.height - (fit.first - 0.5)
             row = rows - 1 - math.floor(height)
-            if 0 <= row < rows and not {row - 1, row, row + 1} & labels.keys():
-                labels[row] = _decade(exponent, factor)
+            if 0 <= row < rows and not {row - 1, row, row + 1} & values.keys():
+                values[row] = _decade(exponent, factor)
