@@ -74,7 +74,7 @@ class Comparison:
 
     @property
     def notes(self) -> list[str]:
-        """What makes the two less than comparable, a line each: items that only one has, no keys, bad lines."""
+        """What makes the two less than comparable, a line each: items only one has, no keys, bad lines."""
         raise NotImplementedError
 
     def task(self, name: str) -> TaskComparison | None:

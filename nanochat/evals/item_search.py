@@ -1,0 +1,63 @@
+"""Looking for a text in the lines of an items file, as bytes: hardly any line has to be parsed."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from nanochat.common.fields import json_object
+from nanochat.common.text import valid_text
+
+_NAMES = (
+    "v task subject index key correct losses prediction gold letters near_tie cropped problem choices prompt "
+    "continuation samples samples_correct text transcript type python python_output finish stop length "
+    "tokens true false null"
+)
+"""What stands in lines beside texts and numbers: the names of fields, and words of JSON."""
+_STRUCTURE = re.compile(
+    rb'"(?:key|type|finish)": "[a-z0-9_]*"'
+    rb'|"[a-z_]+": (?:\[[-+0-9.,enul ]*\]|true|false|null|[-+0-9.e]+)?'
+)
+"""All of that, numbers included. Inside a string a quote has a backslash before it, so none of it is text."""
+_WORD = re.compile(r"[^\W_]+(?:_[^\W_]+)*")
+_NUMBER = re.compile(r"[0-9a-f]+")  # of hashes, and of numbers in the form 1e-05
+_TEXTS = ("task", "subject", "prompt", "continuation", "prediction", "gold", "problem")
+
+
+class Needle:
+    """A text to look for in any case."""
+
+    def __init__(self, text: str) -> None:
+        self._text = valid_text(text).lower()
+        self._raw = json.dumps(self._text, ensure_ascii=False)[1:-1].encode()
+        # Lower case of bytes is that of ASCII: for other letters that have cases the line is decoded.
+        self._is_cased = any(not c.isascii() and c.lower() != c.upper() for c in text)
+        words = _WORD.findall(self._text)
+        self._is_punctuation = not words
+        self._may_be_structure = all(word in _NAMES or _NUMBER.fullmatch(word) for word in words)
+
+    def is_in(self, line: bytes) -> bool:
+        """Whether the text is in one of the texts of a record's line."""
+        lowered = line.decode("utf-8", "replace").lower().encode() if self._is_cased else line.lower()
+        at = lowered.find(self._raw)
+        if at >= 0 and self._may_be_structure:
+            lowered = _STRUCTURE.sub(b"", lowered)
+            at = lowered.find(self._raw)
+        if at < 0:
+            return False
+        # The n of a line end's \n is no letter of the text.
+        if at and lowered[at - 1] != ord("\\") and not self._is_punctuation:
+            return True
+        document = json_object(line)
+        return document is not None and self._text in _whole_text(document).lower()
+
+
+def _whole_text(document: Mapping[str, Any]) -> str:
+    """Every text in a record that is the item's, one under the other."""
+    found = [document.get(name) for name in _TEXTS]
+    for name in ("choices", "samples"):
+        several = document.get(name)
+        found += several if isinstance(several, list) else ()
+    # Of a sample its text: the pieces of its transcript are the same.
+    texts = (one.get("text") if isinstance(one, dict) else one for one in found)
+    return "\0".join(text for text in texts if isinstance(text, str))
