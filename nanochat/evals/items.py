@@ -7,7 +7,7 @@ in item_record.py; both versions may be in one file.
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -35,6 +35,7 @@ _name = lru_cache(maxsize=4096)(short)
 _TAIL = re.compile(rb', "(?:choices|prompt)": ')
 """Where the long texts of a line begin. Inside a string a quote has a backslash before it, so this is the
 name of a field wherever it stands."""
+_PROMPT = b', "prompt": "'
 
 
 class Found(NamedTuple):
@@ -115,6 +116,20 @@ class Items:
         if found is None:
             raise UserError(f"{self.path}: the record of {self.task[row]} {self.index[row]} is damaged")
         return found
+
+    def prompts(self, rows: Iterable[int]) -> Iterator[bytes]:
+        """The prompt of each row as it is spelled in the file, to be compared with another's; b"" for none.
+
+        Raises `UserError` as `record` does.
+        """
+        with self._opened() as descriptor:
+            for row in rows:
+                line = self._line(descriptor, row)
+                start = line.find(_PROMPT) + len(_PROMPT)
+                # Inside a text a quote has a backslash before it: this is the next field, or the end.
+                end = line.find(b'", "', start)
+                text = line[start : end if end >= 0 else line.rfind(b'"')]
+                yield text if start >= len(_PROMPT) else b""
 
     def search(self, text: str, start: int = 0, most: int = SLICE) -> Found:
         """The rows from `start` on that hold `text` (task, subject, prompt, choices, answers), in any case.

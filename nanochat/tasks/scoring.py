@@ -5,27 +5,16 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from nanochat.common.errors import UserError
+from nanochat.config.known_tasks import CHAT_TASKS, TASK_MEANS
 from nanochat.tasks.base import Conversation, Task, assistant, last_text, user
 
 _ANSWER = re.compile(r"#### (-?[0-9.,]+)")
 
-CHAT_CORE_BASELINES = {
-    "ARC-Easy": 0.25,
-    "ARC-Challenge": 0.25,
-    "MMLU": 0.25,
-    "GSM8K": 0.0,
-    "HumanEval": 0.0,
-    "SpellingBee": 0.0,
-}
+CHAT_CORE_BASELINES = {name: guess for name, (_, guess) in CHAT_TASKS.items()}
 """Accuracy of guessing, by task."""
 
-CHAT_CORE_TASKS = {
-    "ChatCORE": ("ARC-Easy", "ARC-Challenge", "MMLU", "GSM8K", "HumanEval"),
-    "ChatCORE_classic": tuple(CHAT_CORE_BASELINES),
-    "ChatCORE_cat": ("ARC-Easy", "ARC-Challenge", "MMLU"),
-}
-"""The mean of upstream nanochat's modern era, that of its classic era (with SpellingBee, so the two are not
-comparable), and that of multiple choice."""
+CHAT_CORE_TASKS = {name: tasks for name, tasks in TASK_MEANS.items() if name != "CORE"}
+"""The means, by name, and their tasks."""
 
 
 def chat_core(accuracies: Mapping[str, float]) -> dict[str, float]:
