@@ -10,7 +10,6 @@ their number and the text of one.
 """
 
 import hashlib
-import json
 import math
 import string
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, cast
 
 from nanochat.common import fields
-from nanochat.common.text import sanitize, valid_text
+from nanochat.common.text import sanitize
 
 VERSION = 2
 PartType = Literal["text", "python", "python_output"]
@@ -107,7 +106,7 @@ class ItemRecord:
 def item_key(texts: Sequence[str], choices: Sequence[str], gold: int | str) -> str:
     """16 hex digits of the sha256 of an item as it is asked: its rendered texts with all few-shot examples,
     its choices, the right answer. The same item has the same key whatever model or tokenizer reads it."""
-    spelled = valid_text(json.dumps([list(texts), list(choices), gold], ensure_ascii=False))
+    spelled = fields.json_text([list(texts), list(choices), gold], None)
     return hashlib.sha256(spelled.encode()).hexdigest()[:16]
 
 

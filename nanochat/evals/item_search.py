@@ -1,11 +1,10 @@
 """Looking for a text in the lines of an items file, as bytes: hardly any line has to be parsed."""
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from nanochat.common.fields import json_object
+from nanochat.common.fields import json_object, json_text
 from nanochat.common.text import valid_text
 
 _NAMES = (
@@ -29,7 +28,7 @@ class Needle:
 
     def __init__(self, text: str) -> None:
         self._text = valid_text(text).lower()
-        self._raw = json.dumps(self._text, ensure_ascii=False)[1:-1].encode()
+        self._raw = json_text(self._text, None)[1:-1].encode()
         # Lower case of bytes is that of ASCII: for other letters that have cases the line is decoded.
         self._is_cased = any(not c.isascii() and c.lower() != c.upper() for c in text)
         words = _WORD.findall(self._text)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from nanochat.infer.scheduler import FinishReason, Request
+from nanochat.infer.text_stream import Delta, TextStream, ToolCall
+from nanochat.infer.token_table import TokenTable, token_table
 from nanochat.serve.api.endpoint import Reply
 from nanochat.serve.api.errors import refused
 from nanochat.serve.api.fields import Fields
@@ -14,8 +16,6 @@ from nanochat.serve.api.logprobs import chat_logprobs
 from nanochat.serve.api.parameters import ChatParameters, Generating, chat_parameters, check_ids
 from nanochat.serve.api.prompts import render_prompt, room_for
 from nanochat.serve.api.sse import DONE, Chunks
-from nanochat.serve.api.text_stream import Delta, TextStream, ToolCall
-from nanochat.serve.api.token_table import TokenTable, token_table
 from nanochat.serve.models import LoadedModel, ModelRegistry
 from nanochat.tools.calculator import Calculator
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from nanochat.infer.logprobs import TokenLogprobs
 from nanochat.infer.scheduler import Request
+from nanochat.infer.text_stream import Delta, TextStream
+from nanochat.infer.token_table import token_table
 from nanochat.serve.api.chat import calls_field, ends, head
 from nanochat.serve.api.endpoint import Reply
 from nanochat.serve.api.errors import refused
@@ -14,8 +16,6 @@ from nanochat.serve.api.logprobs import LegacyLogprobs, prompt_text
 from nanochat.serve.api.parameters import CompletionParameters, check_ids, completion_parameters
 from nanochat.serve.api.prompts import encode_prompt, room_for
 from nanochat.serve.api.sse import DONE, Chunks
-from nanochat.serve.api.text_stream import Delta, TextStream
-from nanochat.serve.api.token_table import token_table
 from nanochat.serve.models import LoadedModel, ModelRegistry
 from nanochat.tools.calculator import Calculator
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nanochat.infer.scheduler import FinishReason, Request, Started
+from nanochat.infer.text_stream import Delta, TextStream
 from nanochat.serve.api.endpoint import Reply
-from nanochat.serve.api.text_stream import Delta, TextStream
 from nanochat.serve.models import LoadedModel
 from nanochat.serve.worker import Busy, Generation
 

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from nanochat.infer.token_table import TokenTable, token_table
 from nanochat.serve.api.endpoint import Reply
 from nanochat.serve.api.errors import refused
 from nanochat.serve.api.fields import Fields
 from nanochat.serve.api.parameters import check_ids, lens_parameters
 from nanochat.serve.api.prompts import encode_prompt, overflow
-from nanochat.serve.api.token_table import TokenTable, token_table
 from nanochat.serve.models import ModelRegistry
 
 MAX_GUESSES = 500_000

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nanochat.infer.growing_text import GrowingText
 from nanochat.infer.logprobs import TokenLogprobs
-from nanochat.serve.api.growing_text import GrowingText
-from nanochat.serve.api.text_stream import TextToken
-from nanochat.serve.api.token_table import TokenTable
+from nanochat.infer.text_stream import TextToken
+from nanochat.infer.token_table import TokenTable
 
 
 def chat_logprobs(

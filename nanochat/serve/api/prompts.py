@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
+from nanochat.infer.token_table import token_table
 from nanochat.serve.api.errors import ApiError, refused
 from nanochat.serve.api.messages import Conversation
-from nanochat.serve.api.token_table import token_table
 from nanochat.serve.models import LoadedModel
 
 LONG_TEXT = 8_000

@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from nanochat.infer.token_table import token_table
 from nanochat.serve.api.endpoint import Reply
 from nanochat.serve.api.fields import Fields
 from nanochat.serve.api.parameters import check_ids, detokenize_parameters, tokenize_parameters
 from nanochat.serve.api.prompts import aside
-from nanochat.serve.api.token_table import token_table
 from nanochat.serve.models import ModelRegistry
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from nanochat.infer.sampling import Sampling
 from nanochat.infer.scheduler import Request
+from nanochat.infer.text_stream import TextStream
+from nanochat.infer.token_table import token_table
 from nanochat.serve.api.chat import refuse_base_model
 from nanochat.serve.api.endpoint import Reply
 from nanochat.serve.api.errors import ApiError, refused
@@ -19,8 +21,6 @@ from nanochat.serve.api.fields import Fields
 from nanochat.serve.api.generations import Generations
 from nanochat.serve.api.parameters import CHAT_TEMPERATURE, CHAT_TOP_K
 from nanochat.serve.api.prompts import room_for
-from nanochat.serve.api.text_stream import TextStream
-from nanochat.serve.api.token_table import token_table
 from nanochat.serve.models import LoadedModel, ModelRegistry
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.tools.calculator import Calculator

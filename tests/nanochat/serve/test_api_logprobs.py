@@ -2,9 +2,9 @@
 
 from nanochat.infer.logprobs import TokenLogprobs
 from nanochat.infer.scheduler import NewToken
+from nanochat.infer.text_stream import TextToken
+from nanochat.infer.token_table import token_table
 from nanochat.serve.api.logprobs import LegacyLogprobs, chat_logprobs, prompt_text, text_offsets
-from nanochat.serve.api.text_stream import TextToken
-from nanochat.serve.api.token_table import token_table
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer({bytes([byte]): byte for byte in range(256)} | {b"ab": 256})

@@ -20,8 +20,8 @@ from nanochat.common.paths import Layout
 from nanochat.infer.engine import Engine
 from nanochat.infer.sampling import Sampling
 from nanochat.infer.scheduler import Request
-from nanochat.serve.api.text_stream import TextStream
-from nanochat.serve.api.token_table import token_table
+from nanochat.infer.text_stream import TextStream
+from nanochat.infer.token_table import token_table
 from nanochat.serve.chat import Chat
 from nanochat.serve.client import ChatClient
 from nanochat.serve.conversation import AnswerSettings, Conversation, Part, join_parts

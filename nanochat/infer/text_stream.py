@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from nanochat.infer.growing_text import GrowingText
 from nanochat.infer.scheduler import FinishReason, NewToken
-from nanochat.serve.api.growing_text import GrowingText
-from nanochat.serve.api.token_table import TokenTable
+from nanochat.infer.token_table import TokenTable
 
 
 @dataclass(frozen=True)

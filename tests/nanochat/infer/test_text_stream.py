@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat.infer.scheduler import FinishReason, NewToken
+from nanochat.infer.text_stream import Delta, StopStrings, TextStream
+from nanochat.infer.token_table import token_table
+from nanochat.infer.transcript import transcript
 from nanochat.serve.api.logprobs import prompt_text, text_offsets
-from nanochat.serve.api.text_stream import Delta, StopStrings, TextStream
-from nanochat.serve.api.token_table import token_table
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 EMOJI = "🙂".encode()
@@ -266,3 +267,22 @@ def test_nothing_counts_after_a_stop_string() -> None:
     deltas = stream_of(ended(TOKENIZER.encode("he"))[:-1] + TOKENIZER.encode("lloo"), stream)
     assert joined(deltas).text == "he"
     assert stream.ended and stream.count == 2
+
+
+def test_a_transcript_is_the_text_and_the_calls_in_their_order() -> None:
+    start, end = SPECIAL("python_start"), SPECIAL("python_end")
+    output_start, output_end = SPECIAL("output_start"), SPECIAL("output_end")
+
+    def ids(text: str) -> list[int]:
+        return list(text.encode())
+
+    sample = [
+        *ids("so é "), start, *ids("1+1"), end, output_start, *ids("2"), output_end, start, *ids("x"), end,
+        *ids("!"), SPECIAL("assistant_end"),
+    ]  # fmt: skip
+    whole = [
+        ("text", "so é "), ("python", "1+1"), ("python_output", "2"), ("python", "x"), ("text", "!"),
+    ]  # fmt: skip
+    assert transcript(TABLE, sample, FinishReason.STOP) == whole
+    assert transcript(TABLE, sample[:9], FinishReason.LENGTH) == [("text", "so é "), ("python", "1+")]
+    assert transcript(TABLE, [], FinishReason.STOP) == []
