@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, Self
 
 from nanochat.infer.scheduler import NewToken, Request, Started
+from nanochat.serve.hand_over import HandOver
 
 
 class Busy(Exception):  # noqa: N818 - no fault
@@ -24,6 +25,7 @@ class Worker(Protocol):
     """What a generation needs of a `ModelWorker`."""
 
     replica: int
+    hand_over: HandOver
 
     def cancel(self, generation: "Generation", sample: int | None = None) -> None: ...
 
@@ -56,8 +58,8 @@ class Generation:
         """Those that have not ended."""
         self.held: list[NewToken] = []
         """Tokens that the loop has not been given."""
-        self.give_at = 0.0
-        """When it is given them, on the monotonic clock."""
+        self.has_given = False
+        """Whether its first token is out."""
 
     def __aiter__(self) -> Self:
         return self
@@ -90,28 +92,27 @@ class Generation:
         """As `cancel`."""
         self.cancel()
 
-    # -- called by the model thread --------------------------------------------------------------------
+    # -- called by the model thread, whose next `hand_over.flush` tells the loop ------------------------
 
     def give(self) -> None:
         """Hands the held tokens to the loop."""
         batch, self.held = self.held, []
-        self._call(self._receive, batch)
+        self.has_given = True
+        self._call(lambda: self._receive(batch))
 
     def finish(self, error: Exception | None = None) -> None:
         """Hands over what is held, and the end."""
         if self.held:
             self.give()
-        self._call(self._end, error)
+        self._call(lambda: self._end(error))
 
     def start(self, started: Started, now: float) -> None:
         """Says that the prompt has been read."""
-        self._call(self._start, started, now - self.submitted_at)
+        seconds = now - self.submitted_at
+        self._call(lambda: self._start(started, seconds))
 
-    def _call(self, function: Callable[..., None], *arguments: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            self._worker.cancel(self)
+    def _call(self, call: Callable[[], None]) -> None:
+        self._worker.hand_over.add(self._loop, call, lambda: self._worker.cancel(self))
 
     # -- called in the loop ----------------------------------------------------------------------------
 

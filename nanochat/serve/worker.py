@@ -21,11 +21,13 @@ from nanochat.common.errors import UserError, one_line
 from nanochat.infer.scheduler import NewToken, Request, Started
 from nanochat.serve.figures import WorkerFigures
 from nanochat.serve.generation import Busy, Generation, ModelFailure
+from nanochat.serve.hand_over import HandOver
 
 __all__ = ["Busy", "Generation", "ModelFailure", "ModelWorker"]
 
 CHUNKS_A_SECOND = 250
-"""Chunks that the loop is given at most, over all rows. At one row that is one in 4 ms."""
+"""Chunks that the loop is given at most, over all rows, and those of all rows at one time. At one row that is
+one in 4 ms."""
 LONGEST_WAIT = 0.1
 """Seconds that a token waits for others at most, however many rows run."""
 RETRY_SECONDS = 1, 10
@@ -75,7 +77,14 @@ class ModelWorker:
         self._calls: list[Callable[[], None]] = []
         self._closing: Exception | None = None
         # The thread's own:
+        self.hand_over = HandOver()
         self._at_work: dict[int, Generation] = {}
+        self._opening: set[int] = set()
+        """Those whose prompts are read and whose first tokens are not out."""
+        self._unsorted: list[list[NewToken]] = []
+        """Tokens of the last steps: sorted to their generations when some are handed over."""
+        self._give_at = 0.0
+        """When all are given what they have, on the monotonic clock."""
         self._sample_seconds = 1.0
         """How long a sample takes, smoothed."""
         self._ready = threading.Event()
@@ -248,6 +257,7 @@ class ModelWorker:
             self._drop(scheduler, generation, sample)
         for call in calls:
             call()
+        self.hand_over.flush()
         return True
 
     def _admit(self, scheduler: RunningBatch, generation: Generation) -> None:
@@ -266,7 +276,7 @@ class ModelWorker:
         if self._at_work.get(generation.number) is not generation:
             return
         if sample is None:
-            del self._at_work[generation.number]
+            self._leave(generation)
             scheduler.cancel(generation.number)
             self._release(generation)
         elif sample in generation.open_samples:
@@ -283,49 +293,89 @@ class ModelWorker:
         generation.open_samples = generation.open_samples - ended
 
     def _hand_out(self, tokens: list[NewToken], started: list[Started]) -> None:
-        """Sorts a step's tokens to their generations, and hands over those that are due."""
+        """Takes a step's tokens, and hands over those that are due: the first of an answer and its end at
+        once, others when it is time for all."""
         now = time.monotonic()
         for start in started:
-            if (generation := self._at_work.get(start.request)) is not None:
-                generation.start(start, now)
-                self.figures.read(len(generation.request.prompt), start.cached_tokens)
-                if generation.request.max_tokens == 0:
-                    self._finish(generation)
+            self._start(start, now)
         self.figures.generated(len(tokens), now)
-        finished = set()
-        for token in tokens:
-            generation = self._at_work[token.request]
-            generation.held.append(token)
-            if token.finish_reason is not None:
-                self._release(generation, token.sample)
-                self._sample_seconds += 0.1 * (now - generation.submitted_at - self._sample_seconds)
-                if not generation.open_samples:
-                    finished.add(token.request)
-        wait = min(LONGEST_WAIT, self.figures.rows / CHUNKS_A_SECOND)
-        for number in {token.request for token in tokens}:
-            generation = self._at_work[number]
-            if generation.give_at == 0.0:
-                self.figures.first_token(now - generation.submitted_at)
-            if number in finished:
-                self._finish(generation)
-            elif now >= generation.give_at:
-                generation.give()
-                generation.give_at = now + wait
+        self._unsorted.append(tokens)
+        ended = [token for token in tokens if token.finish_reason is not None]
+        is_time = now >= self._give_at
+        if ended or is_time or self._opening:
+            self._sort()
+            for token in ended:
+                self._end_sample(token, now)
+            if is_time:
+                self._give_at = now + min(LONGEST_WAIT, self.figures.rows / CHUNKS_A_SECOND)
+            for number in list(self._at_work) if is_time else list(self._opening):
+                self._give(self._at_work[number], now)
+        self.hand_over.flush()
+
+    def _start(self, start: Started, now: float) -> None:
+        """Says that a prompt has been read."""
+        generation = self._at_work.get(start.request)
+        if generation is None:
+            return
+        generation.start(start, now)
+        self.figures.read(len(generation.request.prompt), start.cached_tokens)
+        if generation.request.max_tokens == 0:
+            self._finish(generation)
+        else:
+            self._opening.add(generation.number)
+
+    def _sort(self) -> None:
+        """Sorts tokens to their generations; those of generations that have left are dropped."""
+        steps, self._unsorted = self._unsorted, []
+        for tokens in steps:
+            for token in tokens:
+                if (generation := self._at_work.get(token.request)) is not None:
+                    generation.held.append(token)
+
+    def _give(self, generation: Generation, now: float) -> None:
+        """Hands over what a generation has, if anything."""
+        if not generation.held:
+            return
+        if not generation.has_given:
+            self._count_first(generation, now)
+        generation.give()
+
+    def _count_first(self, generation: Generation, now: float) -> None:
+        self.figures.first_token(now - generation.submitted_at)
+        self._opening.discard(generation.number)
+
+    def _end_sample(self, token: NewToken, now: float) -> None:
+        """Gives back the place of a sample whose last token this is; ends its generation after the last."""
+        generation = self._at_work[token.request]
+        self._release(generation, token.sample)
+        self._sample_seconds += 0.1 * (now - generation.submitted_at - self._sample_seconds)
+        if not generation.open_samples:
+            if not generation.has_given:
+                self._count_first(generation, now)
+            self._finish(generation)
 
     def _finish(self, generation: Generation) -> None:
-        self._at_work.pop(generation.number, None)
+        self._sort()
+        self._leave(generation)
         self._release(generation)
         generation.finish()
 
+    def _leave(self, generation: Generation) -> None:
+        self._at_work.pop(generation.number, None)
+        self._opening.discard(generation.number)
+
     def _fail_all(self, failure: Exception) -> None:
         """Ends everything that is at work or was submitted with `failure`."""
+        self._sort()
         with self._lock:
             submitted, self._submitted = self._submitted, []
         for generation in [*self._at_work.values(), *submitted]:
             self._release(generation)
             generation.finish(failure)
         self._at_work.clear()
+        self._opening.clear()
         self.figures.rows = 0
+        self.hand_over.flush()
 
 
 def as_failure(fault: Exception) -> ModelFailure:
