@@ -10,7 +10,7 @@ import asyncio
 import base64
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,13 @@ from nanochat.common import fields
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
 from nanochat.common.text import sanitize
+from nanochat.config.options import from_mapping
 from nanochat.config.pass_env import collect, missing_line
+from nanochat.config.stages import stage_spec
 from nanochat.run.run_directory import ENV_PREFIXES
 from remote.fleet.agent_client import AgentClient, AgentError
 from remote.fleet.answers import entries, found_of, log_sizes, probe_of
+from remote.fleet.beside_training import beside_line, gpus_taken, held_gpus
 from remote.fleet.follower import run_id_of, sizes_of
 from remote.fleet.services import Services
 from remote.fleet.session import HostSession
@@ -156,6 +159,7 @@ class Fleet:
         folder = Path.cwd() if agent.host.kind == "local" else None
         env = self._passed((*await self._names_of(name), *pass_env))
         asked = await asyncio.to_thread(submission, requests, agent.stage_python, reference, folder, env)
+        await self._tell_of_services(name, [(run["stage"], run["options"]) for run in asked.document["runs"]])
         asked = await self._submit(name, reference, asked)
         await self._refresh(name, await self._agent(name))
         keys = [run_key(name, run_id) for run_id in asked.run_ids]
@@ -190,6 +194,19 @@ class Fleet:
         await asyncio.to_thread(self._unanswered.forget, name, same, asked)
         return asked
 
+    async def _tell_of_services(self, name: str, runs: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Says in a line which GPUs that the runs will take are held by services of chats."""
+        taken = 0
+        for stage, options in runs:
+            with contextlib.suppress(UserError):  # of another version: the host judges it
+                spec = stage_spec(stage)
+                taken = max(taken, gpus_taken(from_mapping(spec.options, options, stage)))
+        if self.warn is None or not taken:
+            return
+        with contextlib.suppress(UserError):  # a host that cannot tell starts the runs all the same
+            if line := beside_line(name, await held_gpus(self.services, name), taken):
+                self.warn(line)
+
     def _kept(self, name: str, same: str, asked: Submission) -> tuple[Submission, str]:
         """What to send, kept on disk: what was sent before where that was the same; and what to tell."""
         before, told = self._unanswered.earlier(name, same), ""
@@ -223,6 +240,8 @@ class Fleet:
         # A stage run by hand notes which of its machine's variables were set: those are no loss.
         had = [word for word in (row.env if row else ()) if not word.startswith(ENV_PREFIXES)]
         self._say_forgotten(key, [word for word in had if word not in names])
+        if row is not None:
+            await self._tell_of_services(name, [(row.stage, row.options)])
         await agent.call("resume", request={"run_id": run_id, "python": agent.stage_python, "env": env})
         await self._refresh(name, agent)
         await asyncio.to_thread(self.store.let_have, [key], pass_env)

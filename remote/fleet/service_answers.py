@@ -36,6 +36,8 @@ class DeviceOffer:
     busy_run: str | None
     busy_other: bool
     label: str
+    held_bytes: int | None = None
+    """What services of ours hold of its memory."""
 
 
 class DeviceChoice(UserError):  # noqa: N818 - the name says what it is
@@ -157,7 +159,8 @@ def offer_of(host: str, entry: Json) -> DeviceOffer:
         words.append(f"run {run} is at work there")
     elif other:
         words.append("somebody uses it")
-    return DeviceOffer(device, free, total, run, other, " · ".join(word for word in words if word))
+    label = " · ".join(word for word in words if word)
+    return DeviceOffer(device, free, total, run, other, label, fields.whole(entry.get("held"), 0))
 
 
 def checkpoint_of(entry: Json) -> HostCheckpoint | None:

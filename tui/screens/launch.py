@@ -21,6 +21,7 @@ from nanochat.config.train_options import BaseTrainOptions
 from nanochat.scaling.estimate import validation_tokens_in
 from tui.actions import run as run_actions
 from tui.actions.command_line import stage_line
+from tui.data.held_gpus import HeldGpus
 from tui.data.launch_estimate import estimate_text, machine_of, tokenizer_size
 from tui.data.passed_variables import passing
 from tui.keymap import hint, with_keys
@@ -66,6 +67,7 @@ class LaunchScreen(PaneScreen):
         self._forms: dict[str, OptionForm] = {}
         self._starting = False
         self._probes: dict[str, Probe | None] = {}
+        self._held_gpus = HeldGpus(self.room)
         self._timer: Timer | None = None
         self._first_host = host
 
@@ -101,7 +103,9 @@ class LaunchScreen(PaneScreen):
     def begin(self, host: str = "") -> None:
         """Called before the form is shown anew: puts the cursor on the stage, and `host` into its field."""
         self._host = host or self._host
+        self._held_gpus.forget()
         if self.is_mounted:
+            self._show_command()
             self.query_one("#stage", Choice).focus()
             if host:
                 self.query_one("#host", Choice).value = host
@@ -226,7 +230,14 @@ class LaunchScreen(PaneScreen):
         host = self._target()
         where = "on this machine" if host.kind == "local" else f"on {host.name} ({host.target})"
         box.border_title = Content(f"{THIS_WILL_RUN} {where}")
-        self.query_one("#command", Static).update(Content.assemble(passing(host.pass_env), self.command()))
+        if self._held_gpus.is_due(host.name):
+            self.run_worker(self._look_at_services(host.name))
+        before = passing(host.pass_env), self._held_gpus.line(host.name, [self.form.instance()])
+        self.query_one("#command", Static).update(Content.assemble(*before, self.command()))
+
+    async def _look_at_services(self, host: str) -> None:
+        await self._held_gpus.look(host)
+        self._show_command()
 
     def on_choice_changed(self, event: Choice.Changed) -> None:
         if event.choice.id == "stage":

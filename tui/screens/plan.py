@@ -19,6 +19,7 @@ from nanochat.config.plan import Plan, builtin_plans, load_plan
 from tui.actions import run as run_actions
 from tui.actions.command_line import headless_line
 from tui.actions.plan import start_plan
+from tui.data.held_gpus import HeldGpus
 from tui.data.ordering import SortValue, natural
 from tui.data.passed_variables import passing
 from tui.keys import bindings
@@ -94,6 +95,7 @@ class PlanScreen(PaneScreen):
         super().__init__()
         self._entry: Entry | None = None
         self._starting = False
+        self._held_gpus = HeldGpus(self.room)
 
     def body(self) -> Iterable[Widget]:
         hosts = [host.name for host in self.room.hosts]
@@ -160,8 +162,15 @@ class PlanScreen(PaneScreen):
             headless.update("")
             return
         host = self.room.host(self.query_one("#host", Choice).value)
-        stages.update(describe(entry.plan, host.pass_env))
+        if self._held_gpus.is_due(host.name):
+            self.run_worker(self._look_at_services(host.name))
+        held = self._held_gpus.line(host.name, [stage.options for stage in entry.plan.stages])
+        stages.update(held + describe(entry.plan, host.pass_env))
         headless.update(Content(self.command()))
+
+    async def _look_at_services(self, host: str) -> None:
+        await self._held_gpus.look(host)
+        self._show(self._entry)
 
     def command(self) -> str:
         """The headless command line of the plan chosen."""

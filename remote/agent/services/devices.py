@@ -29,7 +29,8 @@ class Device(NamedTuple):
     """`name` is "cpu" or "cuda:0", by NVML's number. Memory in bytes, None where it is not told.
 
     `run` is the id of a run of this base directory at work there, "" for none; `other` whether somebody else
-    is. `uuid` is what CUDA_VISIBLE_DEVICES takes.
+    is. `uuid` is what CUDA_VISIBLE_DEVICES takes. `held` is what our own services hold of its memory, None
+    where that is not told.
     """
 
     name: str
@@ -39,11 +40,13 @@ class Device(NamedTuple):
     run: str
     other: bool
     uuid: str = ""
+    held: int | None = None
 
     def document(self) -> Json:
         """As the agent answers it."""
         names = {"name": "device", "title": "title", "free": "free", "total": "total", "other": "other"}
-        return {**{word: getattr(self, field) for field, word in names.items()}, "run": self.run or None}
+        told = {word: getattr(self, field) for field, word in names.items()}
+        return {**told, "run": self.run or None, "held": self.held}
 
 
 class AtWork(NamedTuple):
@@ -66,8 +69,9 @@ class UsedGpus(Gpus):
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
             uuid = nvml.nvmlDeviceGetUUID(handle)
             values[prefix + "uuid"] = uuid.decode("ascii", "replace") if isinstance(uuid, bytes) else uuid
-            pids = {process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)}
-            values[prefix + "pids"] = " ".join(map(str, sorted(pids)))
+            found = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            held = {process.pid: int(process.usedGpuMemory or 0) for process in found}
+            values[prefix + "pids"] = " ".join(f"{pid}:{size}" for pid, size in sorted(held.items()))
         except nvml.NVMLError as error:
             self._check(error)
         return values
@@ -84,7 +88,7 @@ def devices(base: Path) -> list[Device]:
     for place, (index, card) in enumerate(cards.items()):
         run = next((work.run_id for work in working if work.pids & card["pids"]), "")
         run = run or next((work.run_id for work in unseen if _claims(work, place, index, card)), "")
-        found.append(_gpu(index, card, run, card["pids"] - ours))
+        found.append(_gpu(index, card, run, ours))
     memory = Host(base).memory()
     total, used = memory.get("host/ram_total"), memory.get("host/ram_used")
     free = None if total is None or used is None else max(0, int(total) - int(used))
@@ -94,23 +98,29 @@ def devices(base: Path) -> list[Device]:
 
 
 def _cards(values: dict[str, float | int | str]) -> dict[int, Json]:
-    """What was told of each card, by number, with its processes as a set of `pids`."""
+    """What was told of each card, by number, with its processes as a set of `pids`, and what each of them
+    `holds` in bytes (0: not told)."""
     cards: dict[int, Json] = {}
     for key, value in values.items():
         match = CARD.fullmatch(key)
         if match:
             cards.setdefault(int(match[1]), {})[match[2]] = value
     for card in cards.values():
-        card["pids"] = {int(word) for word in str(card.get("pids", "")).split()}
+        told = (word.partition(":") for word in str(card.get("pids", "")).split())
+        card["holds"] = {int(pid): int(size) for pid, _, size in told}
+        card["pids"] = set(card["holds"])
     return {index: card for index, card in cards.items() if "error" not in card}
 
 
-def _gpu(index: int, card: Json, run: str, others: set[int]) -> Device:
+def _gpu(index: int, card: Json, run: str, ours: set[int]) -> Device:
     total, used = card.get("mem_total"), card.get("mem_used")
     free = None if total is None or used is None else max(0, int(total) - int(used))
-    other = not run and (bool(others) or (not card["pids"] and used is not None and int(used) > USED))
+    held = sum(card["holds"][pid] for pid in ours & card["pids"]) or None
+    other = not run and (
+        bool(card["pids"] - ours) or (not card["pids"] and used is not None and int(used) > USED)
+    )
     name = str(card.get("name", "GPU"))
-    return Device(f"cuda:{index}", name, free, total, run, other, str(card.get("uuid", "")))
+    return Device(f"cuda:{index}", name, free, total, run, other, str(card.get("uuid", "")), held)
 
 
 def _shown(cards: dict[int, Json], visible: str | None) -> dict[int, Json]:

@@ -533,6 +533,28 @@ def test_a_process_that_got_the_pid_of_a_service_is_somebody_elses(
     for changes, other in ({}, False), ({"pid_start": 1}, True), ({"boot_id": "before"}, True):
         service.write_state({**state, **changes})
         assert offers(agent)["cuda:0"]["other"] is other
+        assert offers(agent)["cuda:0"]["held"] is None  # the driver does not tell how much
+
+
+def test_what_a_service_holds_of_a_gpu_is_told(agent: AgentHost, machine: Machine) -> None:
+    services = Services(agent.base)
+    services.make()
+    service, lock = services.create(document_of("cuda-0-1"), "key", "app-1")
+    os.close(lock)
+    pid = os.getpid()
+    machine.set(
+        count=2, **used(0, 20), **used(1, 5), pids_0=f"{pid}:{12 * GIB},999999:{8 * GIB}", pids_1="999999:5"
+    )
+    state = {
+        **(service.read_state() or {}),
+        "status": "ready",
+        "pid": pid,
+        "pid_start": procs.start_time(pid),
+    }
+    service.write_state(state)
+    assert [(one["held"], one["other"]) for one in offers(agent).values()] == [
+        (12 * GIB, True), (None, True), (None, False)
+    ]  # fmt: skip
 
 
 def test_beside_a_training_a_person_chooses_and_the_server_sees_only_that_gpu(

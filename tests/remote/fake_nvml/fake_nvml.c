@@ -4,7 +4,9 @@
  * watched. Lines are KEY=VALUE: `init` (what nvmlInit returns), `count`, `driver`, `hang` (seconds that
  * every reading takes), `crash` (1: abort in the middle of a reading), and for GPU i `i.util`,
  * `i.mem_used`, `i.mem_total`, `i.power` (mW), `i.limit` (mW), `i.temp`, `i.clock`, `i.reasons`, `i.ecc`,
- * `i.name`, `i.pids` (processes that compute there, such as 12,345), or `i.<figure>.error` for the NVML code that reading shall return, `i.error` for all readings.
+ * `i.name`, `i.pids` (processes that compute there, such as 12,345 or, with the bytes that each holds,
+ * 12:1024,345:2048), or `i.<figure>.error` for the NVML code that reading shall return, `i.error` for all
+ * readings.
  *
  * Built with -DOLD_DRIVER it lacks what drivers before 510 and 535 lack: memory version 2 and the
  * "event reasons" name of the throttle bits.
@@ -129,6 +131,8 @@ int nvmlDeviceGetUUID(device_t device, char *out, unsigned room) {
 
 typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } process_t;
 
+#define NOT_AVAILABLE (~0ULL)
+
 int nvmlDeviceGetComputeRunningProcesses_v3(device_t device, unsigned *count, process_t *processes) {
     char key[32], value[128] = "", *rest = value, *word;
     unsigned found = 0, room = *count;
@@ -139,7 +143,8 @@ int nvmlDeviceGetComputeRunningProcesses_v3(device_t device, unsigned *count, pr
     while ((word = strtok_r(rest, ",", &rest)) != NULL) {
         if (found < room && processes) {
             memset(&processes[found], 0, sizeof *processes);
-            processes[found].pid = (unsigned)strtoul(word, NULL, 10);
+            processes[found].pid = (unsigned)strtoul(word, &word, 10);
+            processes[found].used = *word == ':' ? strtoull(word + 1, NULL, 10) : NOT_AVAILABLE;
         }
         found++;
     }
