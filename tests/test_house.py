@@ -35,7 +35,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__init__", "agent", "runs"),
         ("hosts", "store", "key_metric"),
         ("transport", "run_summary"),
-        ("fleet", "filter"),
+        ("fleet", "filter", "export"),
         ("cli",),
     ),
     "tui": (

@@ -1,4 +1,4 @@
-"""`nanochat runs`: the runs of every host: list, show, follow, stop, resume, mark."""
+"""`nanochat runs`: the runs of every host: list, show, follow, export, stop, resume, mark."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from nanochat.common.paths import Layout
 from nanochat.common.text import amount, percent, sanitize, when
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 from nanochat.config.pass_env import option_names
+from remote.cli.export import add_export_parser, export
 from remote.cli.marks import MARKS, add_mark_parsers, mark
 from remote.cli.printer import GLYPHS, describe, figures, make_printer, spent, table
 from remote.filter import syntax
@@ -33,7 +34,9 @@ def runs_parser() -> Parser:
     """`nanochat runs …`."""
     parser = command_parser("nanochat runs", "The runs of every host.")
     words = parser.add_subparsers(
-        dest="word", metavar="{ls,show,follow,stop,resume,tag,untag,note,archive,…}", parser_class=Parser
+        dest="word",
+        metavar="{ls,show,follow,export,stop,resume,tag,untag,note,archive,…}",
+        parser_class=Parser,
     )
     ls = words.add_parser("ls", help="a table of all runs, newest first (the default)")
     ls.add_argument("--host", default="", metavar="NAME", help="only this host")
@@ -60,8 +63,9 @@ def runs_parser() -> Parser:
         metavar="NAME",
         help="hand it this variable of your shell too; may be given again",
     )
+    add_export_parser(words)
     add_mark_parsers(words)
-    for name in ("show", "follow", "stop", "resume"):
+    for name in ("show", "follow", "export", "stop", "resume"):
         words.choices[name].add_argument("run", metavar="RUN", help="a run id, its start, or host/run_id")
     for word in words.choices.values():
         add_base_dir(word, sub_command=True)
@@ -99,6 +103,8 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
         run = await _find(fleet, given.run)
         if given.word == "show":
             return _show(fleet, run, given.json)
+        if given.word == "export":
+            return await export(fleet.store, run, given)
         if given.word == "follow":
             await fleet.connect(run.host)
             with Interrupts() as interrupts:

@@ -64,12 +64,16 @@ ASCII = Glyphs(
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One character laid over the canvas at (row from the top, column)."""
+    """One character laid over the canvas at (row from the top, column).
+
+    `exact` is the point that it marks, in cells from the canvas's lower left corner: for pictures.
+    """
 
     row: int
     column: int
     glyph: str
     style: Style
+    exact: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def marks(spec: PlotSpec, frame: Frame, traces: Sequence[Trace], glyphs: Glyphs)
     placed: list[Mark] = []
     for trace, legend in zip(traces, frame.legends, strict=True):
         line = spec.palette.line[trace.index]
-        if trace.smooth is None and 0 < trace.raw.points <= SPARSE * frame.columns:
+        if shows_points(trace, frame.columns):
             placed += _points(spec, frame, trace, glyphs.point, line)
         placed += _outside(spec, frame, trace, glyphs)
         if legend.best is not None:
@@ -53,6 +53,11 @@ def marks(spec: PlotSpec, frame: Frame, traces: Sequence[Trace], glyphs: Glyphs)
         style = spec.palette.error if alert.level == "error" else spec.palette.warning
         placed += _at(frame, spec.runs[0], Reading(alert.step, alert.t, 0.0), glyphs.alert, style, row=0)
     return placed
+
+
+def shows_points(trace: Trace, columns: int) -> bool:
+    """Whether the line is so sparse that each of its points gets a mark."""
+    return trace.smooth is None and 0 < trace.raw.points <= SPARSE * columns
 
 
 def _points(spec: PlotSpec, frame: Frame, trace: Trace, glyph: str, style: Style) -> list[Mark]:
@@ -79,15 +84,25 @@ def _at(
     frame: Frame, run: RunMetrics, reading: Reading, glyph: str, style: Style, *, row: int | None = None
 ) -> list[Mark]:
     """A mark at a point, in its own row or a given one; none when the point is outside the limits."""
-    column = frame.column_at(run.x_of(reading, frame.view.axis))
+    x = run.x_of(reading, frame.view.axis)
+    column = frame.column_at(x)
+    height = frame.rows - row - 0.5 if row is not None else _height(frame, reading.value)
     row = _row(frame, reading.value) if row is None else row
-    return [] if column is None or row is None else [Mark(row, column, glyph, style)]
+    if column is None or row is None:
+        return []
+    across = (x - frame.x[0]) / (frame.x[1] - frame.x[0]) * frame.columns
+    return [Mark(row, column, glyph, style, (across, height))]
 
 
 def _row(frame: Frame, value: float) -> int | None:
     """The canvas row (0 = top) that shows a value; None when it lies outside the limits."""
-    height = Band(frame.columns, frame.rows, frame.y, frame.view.log).row(value)
+    height = _height(frame, value)
     return frame.rows - 1 - min(frame.rows - 1, int(height + 1e-6)) if 0 <= height <= frame.rows else None
+
+
+def _height(frame: Frame, value: float) -> float:
+    """How high a value stands over the canvas's lower edge, in cells."""
+    return Band(frame.columns, frame.rows, frame.y, frame.view.log).row(value)
 
 
 def _end_label(

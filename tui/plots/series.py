@@ -248,6 +248,22 @@ class Series:
         state = ema_state(self._ema.values, self._beta**self._stride, block)
         return ema(self.values[index + 1 - rest : index + 1], self._beta, *state)[0][-1]
 
+    def smoothed(self, view: range) -> array[float]:
+        """`smoothed_at` of all points of `view`, in one go."""
+        if self._ema is None or self._stride == 1:
+            track = self.values if self._ema is None else self._ema.values
+            return track[view.start : view.stop]
+        beta, stride = self._beta**self._stride, self._stride
+        found: array[float] = array("d")
+        for block in range(view.start // stride, -(-view.stop // stride)):
+            first = block * stride
+            state = ema_state(self._ema.values, beta, block)
+            inside, _, _ = ema(self.values[first : first + stride], self._beta, *state)
+            if block < len(self._ema):
+                inside[-1] = self._ema.values[block]
+            found.extend(inside[max(0, view.start - first) : view.stop - first])
+        return found
+
     # reading
 
     def stats(self) -> Stats | None:

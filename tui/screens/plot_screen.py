@@ -11,15 +11,17 @@ from nanochat.common.text import sanitize, when
 from tui.keymap import hint
 from tui.plots.frame import MAX_RUNS
 from tui.plots.points import Points
+from tui.screens.export_actions import ExportActions
 from tui.screens.panes import PaneScreen
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
     from tui.data.overlays import Overlays
+    from tui.widgets.plot import Plot
     from tui.widgets.plot_grid import PlotGrid
 
 
-class PlotScreen(PaneScreen):
+class PlotScreen(ExportActions, PaneScreen):
     """A screen with `plots` of the run chosen; `_overlays` are the runs that are drawn over it."""
 
     plots: PlotGrid
@@ -29,6 +31,11 @@ class PlotScreen(PaneScreen):
     def chosen_run(self) -> RunRow | None:
         """The run whose metrics are plotted."""
         raise NotImplementedError
+
+    @property
+    def exported_plot(self) -> Plot | None:
+        """The plot that was focused last, else the first in sight."""
+        return self.plots.current
 
     async def action_plot(self, action: str) -> None:
         """Runs an action of the plots: one of the grid's, else of the current plot."""

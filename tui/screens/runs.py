@@ -16,6 +16,7 @@ from tui.data.run_view import GROUPINGS
 from tui.keymap import hint, with_keys
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
+from tui.screens.export_actions import ExportActions
 from tui.widgets.filter_field import FilterField, Offers
 from tui.widgets.pipeline_map import PipelineMap
 from tui.widgets.run_table import EMPTY, ORDERS, RunTable
@@ -32,7 +33,7 @@ ASKED_AGAIN = 5.0
 """Seconds after which a filter or an order that depends on the time is applied again."""
 
 
-class RunsScreen(MarkActions, RunActions, ControlScreen):
+class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
     """All runs but archived ones, newest first until sorted otherwise."""
 
     tab = "runs"

@@ -171,7 +171,7 @@ class Plot(Widget, can_focus=True):
             while self._wanted:
                 self._wanted = self._dirty = False
                 self._last_draw = monotonic()
-                spec = self._spec()
+                spec = self.spec
                 self._palette = spec.palette
                 frame = await asyncio.wrap_future(submit(draw_frame, spec))
                 if (spec.metric, spec.runs, spec.width) == (self.metric, self.runs, self.size.width):
@@ -183,7 +183,9 @@ class Plot(Widget, can_focus=True):
         if self._dirty:
             self.data_changed()
 
-    def _spec(self) -> PlotSpec:
+    @property
+    def spec(self) -> PlotSpec:
+        """What is drawn, and how: an exported picture is made from it too."""
         return PlotSpec(
             metric=self.metric,
             runs=self.runs,
