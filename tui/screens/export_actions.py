@@ -57,26 +57,26 @@ class ExportActions:
 
 async def export_plot(screen: Exporting, plot: Plot) -> None:
     """Asks for a file and writes the plot as it is when that is answered."""
-    from tui.actions.export import PLOT_KINDS, file_stem, write_plot
+    from tui.plots.export.write import KINDS, file_stem, write_plot
     from tui.screens.save_as import SaveAs
 
     runs = [run.label for run in plot.runs]
     stem = file_stem(*runs[:2], *([f"and-{len(runs) - 2}-more"] if len(runs) > 2 else []), plot.metric)
     title = f"write the plot of {plot.metric}"
-    path, kinds = await _offered(screen.room, "plot", stem, PLOT_KINDS)
+    path, kinds = await _offered(screen.room, "plot", stem, KINDS)
     about = "SVG and PNG look as on screen. CSV holds every point in view, as measured and as smoothed."
     target = await _asked(screen, SaveAs(title, path, kinds, about), "plot")
     if target is not None:
-        await write_plot(screen.room, plot.spec, target.path, target.kind, target.replace)
+        screen.room.say(await write_plot(plot.spec, target.path, target.kind, target.replace))
 
 
 async def export_runs(screen: Exporting, runs: Sequence[RunRow]) -> None:
     """Asks for a file, several runs get names of their own beside it, and writes their tables."""
     from remote.run_summary import reading
-    from tui.actions.export import RUN_KINDS, run_stem, write_runs
+    from tui.actions.export import RUN_KINDS, write_runs
     from tui.screens.save_as import SaveAs
 
-    path, kinds = await _offered(screen.room, "run", run_stem(runs[0]), RUN_KINDS)
+    path, kinds = await _offered(screen.room, "run", runs[0].run_id, RUN_KINDS)
     about = "A row per event: step, time, attempt, then a column per metric. NaN stays NaN."
     if len(runs) > 1:
         about += f" Each of the {len(runs)} runs gets a file of its own in that folder, named after the run."
