@@ -62,7 +62,7 @@ class RunRow:
     or cannot be read, empty where nothing is wrong. `archived` runs are left out of lists. `here` is False
     for a run of another machine that shares this host's base directory. Of the run's event log `read_bytes`
     have been read here, and the host holds `size_bytes`. Its times are those of the host's clock, which is
-    `clock_ahead` seconds ahead of ours.
+    `clock_ahead` seconds ahead of ours. `code` is the program's `version` and commit (`sha`), as far as told.
     """
 
     key: str
@@ -108,6 +108,7 @@ class RunRow:
     read_bytes: int = 0
     size_bytes: int = 0
     clock_ahead: float = 0.0
+    code: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def partial(self) -> bool:

@@ -360,6 +360,8 @@ def start_info(job: Training, options: BaseTrainOptions, horizon: Horizon) -> di
         "overfit_one_batch": options.overfit_one_batch,
         "checkpoint_dir": str(job.saver.tag),
         "ranks": job.runtime.world,
+        "data": job.metadata["data"],
+        "tokenizer_sha256": job.tokenizer.sha256,
         **{f"params_{name}": count for name, count in counts.items() if name != "total"},
     }
 

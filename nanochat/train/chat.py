@@ -220,6 +220,8 @@ def report_start(job: Training, start: StartingPoint, info: Mapping[str, Any]) -
         "checkpoint_dir": str(job.saver.tag),
         "ranks": runtime.world,
         STARTED_FROM: str(start.checkpoint.path),
+        "data": job.metadata["data"],
+        "tokenizer_sha256": job.tokenizer.sha256,
         **info,
     }
     run.start(total_steps=job.length.steps, from_step=job.state.step, info=facts)

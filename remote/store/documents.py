@@ -41,6 +41,7 @@ class Documents:
     options: Json = field(default_factory=dict)
     argv: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
+    code: Json = field(default_factory=dict)
     status: str = "created"
     attempt: int = 0
     started_at: float | None = None
@@ -55,7 +56,8 @@ class Documents:
         """The two documents with only what was read of them, to be kept."""
         plan = {"id": self.plan_id, "name": self.plan_name, "index": self.plan_index, "needs": self.needs}
         run = {
-            name: getattr(self, name) for name in ("name", "stage", "created_at", "options", "argv", "env")
+            name: getattr(self, name)
+            for name in ("name", "stage", "created_at", "options", "argv", "env", "code")
         }
         names = ("status", "attempt", "started_at", "ended_at", "heartbeat", "exit_code", "signal", "reason")
         return {**run, "plan": plan}, {name: getattr(self, name) for name in names}
@@ -81,6 +83,7 @@ def read_documents(run: object, state: object, run_id: str = "") -> Documents:
         options=run_reader.get("options", _options, {}),
         argv=run_reader.get("argv", _argv, ()),
         env=run_reader.get("env", _ids, ()),
+        code=run_reader.get("code", _code_of, {}),
         status=state_reader.get("status", _status, "" if "status" in state_reader else "created"),
         attempt=state_reader.get("attempt", _count, 0),
         started_at=state_reader.get("started_at", fields.moment, None),
@@ -183,6 +186,14 @@ def _status(value: object) -> str | None:
 
 def _object_or_null(value: object) -> Mapping[str, Any] | None:
     return value if isinstance(value, Mapping) else None
+
+
+def _code_of(value: object) -> Json | None:
+    """The program's `version` and commit (`sha`, `-dirty` behind it when files were changed)."""
+    if not isinstance(value, Mapping):
+        return None
+    found = {name: fields.text(value.get(name), _NAME) for name in ("version", "sha")}
+    return {name: text for name, text in found.items() if text}
 
 
 def _options(value: object) -> Json | None:

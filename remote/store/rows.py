@@ -99,6 +99,7 @@ def run_row(row: tuple[Any, ...], marks: list[tuple[str, str]]) -> RunRow:
         read_bytes=read,
         size_bytes=max(read, size),
         clock_ahead=clock_ahead,
+        code=found.code,
     )
 
 
