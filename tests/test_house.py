@@ -33,8 +33,8 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "remote": (
         ("__init__", "agent", "runs"),
-        ("hosts", "store", "key_metric"),
-        ("transport", "run_summary"),
+        ("hosts", "store", "key_metric", "metrics"),
+        ("transport", "run_summary", "comparison"),
         ("fleet", "filter", "export"),
         ("cli",),
     ),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Self
@@ -26,6 +27,68 @@ def decay(points: int, share: float = SHARE) -> float:
     scale = 10.0 ** math.floor(math.log10(tau) + 1e-9)
     tau = next(factor for factor in (5, 2, 1) if factor * scale <= tau * (1 + 1e-9)) * scale
     return 0.0 if tau < 2 else 1.0 - 1.0 / tau
+
+
+def ema(
+    values: Iterable[float], beta: float, mean: float = 0.0, weight: float = 0.0
+) -> tuple[array[float], float, float]:
+    """Debiased exponential moving average, continued from (mean, weight); returns it with the new state.
+
+    m ← β m + (1 - β) v and w ← β w + (1 - β), read as m / w: Adam's bias correction (Kingma & Ba 2015, §3),
+    so that the first values are not pulled towards zero.
+    """
+    fresh = 1.0 - beta
+    smoothed = array("d")
+    add = smoothed.append
+    for value in values:
+        mean = beta * mean + fresh * value
+        weight = beta * weight + fresh
+        add(mean / weight)
+    return smoothed, mean, weight
+
+
+def ema_state(smoothed: array[float], beta: float, length: int | None = None) -> tuple[float, float]:
+    """The (mean, weight) with which `ema` continues after `smoothed`, or after its first `length` values."""
+    length = len(smoothed) if length is None else length
+    if not length:
+        return 0.0, 0.0
+    weight = 1.0 - math.pow(beta, length)
+    return smoothed[length - 1] * weight, weight
+
+
+STRIDE = 64
+"""Points between two values of a long average: where its time constant is 16 times that, nobody can tell."""
+
+
+def average_stride(beta: float) -> int:
+    """How many points lie between two values of an average: 1, or `STRIDE` with a long time constant.
+
+    Then the average goes over the means of blocks: a 64th of the work and memory, and the same picture.
+    """
+    return STRIDE if 1.0 / (1.0 - beta) > 16 * STRIDE - 0.5 else 1
+
+
+def block_means(values: array[float], stride: int, done: int = 0) -> array[float] | list[float]:
+    """What `ema` goes over from its value number `done` on: the values, or the means of whole blocks."""
+    if stride == 1:
+        return values[done:]
+    ends = range((done + 1) * stride, len(values) + 1, stride)
+    return [sum(values[end - stride : end]) / stride for end in ends]
+
+
+def moving_average(values: array[float], beta: float) -> tuple[array[int], array[float]]:
+    """The debiased average of a whole line: at which indices it has values, and those; the last index always.
+
+    It is the line that plots draw of it, see `average_stride`.
+    """
+    stride = average_stride(beta)
+    smoothed, mean, weight = ema(block_means(values, stride), beta**stride)
+    places = array("q", range(stride - 1, len(values), stride))
+    rest = len(values) % stride
+    if rest:
+        places.append(len(values) - 1)
+        smoothed.append(ema(values[-rest:], beta, mean, weight)[0][-1])
+    return places, smoothed
 
 
 _LEAD = 25

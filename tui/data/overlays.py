@@ -55,8 +55,8 @@ class Overlays:
                 reader = self._readers.get(self._due.pop())
                 if reader is None:
                     continue
-                update = await asyncio.to_thread(reader.read_update)
+                metrics = await asyncio.to_thread(reader.read_metrics)
                 if self._readers.get(reader.key) is reader:
-                    await self._deliver(reader.key, update.metrics)
+                    await self._deliver(reader.key, metrics)
         finally:
             self._reading = False

@@ -38,12 +38,17 @@ class RunReader:
         self._events = -1
         self._telemetry = -1
 
-    def read_update(self) -> RunUpdate:
-        """Everything since the last call."""
-        update = RunUpdate()
+    def read_metrics(self) -> dict[str, Series]:
+        """The points since the last call, by metric."""
+        metrics = {}
         for name, series in self._store.all_series(self.key, self._seq).items():
             self._seq[name] = series.seq[-1]
-            update.metrics[sanitize(name, 60)] = series
+            metrics[sanitize(name, 60)] = series
+        return metrics
+
+    def read_update(self) -> RunUpdate:
+        """Everything since the last call."""
+        update = RunUpdate(self.read_metrics())
         update.events = self._store.events(self.key, self._events, KEY_EVENTS)
         if update.events:
             self._events = update.events[-1].seq

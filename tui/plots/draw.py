@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from rich.style import Style
 
 from nanochat.common.smoothing import decay
+from remote.metrics import noisy
 from tui.plots.canvas import Band, polylines
 from tui.plots.figures import legend_of
 from tui.plots.frame import MAX_RUNS, Frame, Legend, PlotSpec
@@ -16,7 +17,7 @@ from tui.plots.layout import ASCII, UNICODE, Layout, place_labels, strips
 from tui.plots.marks import Trace, marks
 from tui.plots.points import Columns
 from tui.plots.raster import Polyline, dots_per_cell, rasterise
-from tui.plots.run_metrics import noisy
+from tui.plots.run_metrics import RunMetrics
 from tui.plots.scale import Scale, fitted, given
 from tui.plots.series import Series
 from tui.plots.ticks import LABEL_WIDTH, Tick, clock_ticks, duration_ticks, linear_ticks
@@ -64,13 +65,14 @@ def draw_frame(spec: PlotSpec) -> Frame:
 def arrange(spec: PlotSpec) -> Arranged:
     """The limits, canvas, ticks and readings of a plot. Runs on the plot thread only."""
     spec = _on_known_axis(spec)
+    spec, lacking = _placed(spec if spec.derive is None else spec.derive(spec))
     left = min(LABEL_WIDTH + 1, max(0, spec.width - 8))
     below = 2 if spec.height >= 9 else 1 if spec.height >= 3 else 0
     margin = _label_margin(spec, spec.width - left)
     columns, rows = max(1, spec.width - left - margin), max(1, spec.height - below)
     extent = _extent(spec)
     if extent is None:
-        return Arranged(spec, _empty(spec, left, columns, rows))
+        return Arranged(spec, replace(_empty(spec, left, columns, rows), caption=spec.caption))
     x = spec.view.x or extent
     across, _ = dots_per_cell(spec.unicode)
     traces = trace_lines(spec, x, across * columns)
@@ -86,8 +88,9 @@ def arrange(spec: PlotSpec) -> Arranged:
         extent=extent,
         view=spec.view,
         legends=[legend_of(spec, trace, x, columns) for trace in traces],
-        notes=_notes([trace.series for trace in traces], sum(trace.raw.dropped for trace in traces)),
+        notes=[*_notes([trace.series for trace in traces], sum(t.raw.dropped for t in traces)), *lacking],
         approximate=any(trace.series.stepless for trace in traces) and spec.view.axis != "clock",
+        caption=spec.caption,
     )
     layout = _layout(spec, frame, scale, below)
     ticks = _x_labels(frame, layout) if below else {}
@@ -119,6 +122,16 @@ def _on_known_axis(spec: PlotSpec) -> PlotSpec:
     return replace(spec, view=replace(spec.view, axis="step" if "step" in known else "clock"))
 
 
+def _placed(spec: PlotSpec) -> tuple[PlotSpec, list[str]]:
+    """The spec without the points of runs that have no place on the axis, and a note on those."""
+    axis = spec.view.axis
+    lacking = [run for run in spec.runs if run.series and axis not in run.axes()]
+    if not lacking:
+        return spec, []
+    kept = tuple(RunMetrics(run.label) if run in lacking else run for run in spec.runs)
+    return replace(spec, runs=kept), [f"{run.label} has no {axis}" for run in lacking]
+
+
 def _roles(palette: Palette) -> dict[int, Style]:
     roles = {-1: palette.rule}
     for index in range(MAX_RUNS):
@@ -130,7 +143,7 @@ def _roles(palette: Palette) -> dict[int, Style]:
 
 def _label_margin(spec: PlotSpec, room: int) -> int:
     """Columns kept free at the right for the names of overlaid runs."""
-    if len(spec.runs) < 2 or room < 24:
+    if (len(spec.runs) < 2 and not spec.signed) or room < 24:
         return 0
     return min(12 if room >= 40 else 7, max(len(run.label) for run in spec.runs)) + 1
 
@@ -158,18 +171,21 @@ def _edges(limits: tuple[float, float], columns: int) -> list[float]:
 def trace_lines(spec: PlotSpec, x: tuple[float, float], columns: int) -> list[Trace]:
     """The metric of each run over the x limits `x`, shrunk to `columns` columns of dots."""
     view, xs, traces = spec.view, _edges(x, columns), []
-    share = view.smoothing if noisy(spec.metric) else 0.0
     for index, run in enumerate(spec.runs):
         series = run.series.get(spec.metric, _NOTHING)
         edges, by = run.edges(series, view.axis, xs)
-        beta = decay(len(series.within(edges[0], edges[-1], by)), share)
-        series.set_smoothing(beta)
+        smooth_in_view(series, len(series.within(edges[0], edges[-1], by)), view.smoothing, spec.metric)
         raw = series.downsample(edges, by, positive=view.log)
-        smooth = series.downsample(edges, by, smooth=True, positive=view.log) if beta else None
+        smooth = series.downsample(edges, by, smooth=True, positive=view.log) if series.layered else None
         aside = series.superseded if view.superseded else ()
         old = [part.downsample(edges, by, positive=view.log) for part in aside]
         traces.append(Trace(index, run, series, raw=raw, smooth=smooth, superseded=old))
     return traces
+
+
+def smooth_in_view(series: Series, points: int, share: float, metric: str) -> None:
+    """Smooths a noisy metric over `share` of its `points` in view, before it is shrunk to columns."""
+    series.set_smoothing(decay(points, share if noisy(metric) else 0.0))
 
 
 def _y_scale(spec: PlotSpec, traces: Sequence[Trace], rows: int, width: int) -> Scale:
@@ -181,6 +197,8 @@ def _y_scale(spec: PlotSpec, traces: Sequence[Trace], rows: int, width: int) -> 
     if not shown:
         return fitted(0.1 if log else 0.0, 1.0, rows=rows, log=log, width=width)
     low, high = _bounded(min(min(c.low) for c in shown), max(max(c.high) for c in shown))
+    if spec.signed and not log:
+        low, high = min(0.0, low), max(0.0, high)
     return fitted(low, high, rows=rows, log=log, width=width)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from remote.metrics import better, evaluated
 from tui.plots.frame import Figures, Legend, PlotSpec
 from tui.plots.marks import Trace
 from tui.plots.points import Columns, Reading
-from tui.plots.run_metrics import better, evaluated
 from tui.plots.series import Series
 
 
@@ -35,7 +35,7 @@ def _best(spec: PlotSpec, trace: Trace, x: tuple[float, float]) -> Reading | Non
     """The run's best evaluation; None while more are to be read, where it is out of view, or on a log axis
     that cannot show it."""
     direction, stats = better(spec.metric), trace.series.stats()
-    if stats is None or direction == 0 or not evaluated(spec.metric) or spec.view.partial:
+    if stats is None or direction == 0 or not evaluated(spec.metric) or spec.view.partial or spec.signed:
         return None
     best = stats.lowest if direction < 0 else stats.highest
     in_view = x[0] <= trace.run.x_of(best, spec.view.axis) <= x[1]

@@ -6,7 +6,7 @@ series, which belong to the plot thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from textual.strip import Strip
@@ -58,6 +58,11 @@ class PlotSpec:
     palette: Palette
     unicode: bool = True
     alerts: tuple[Alert, ...] = ()
+    derive: Callable[[PlotSpec], PlotSpec] | None = None
+    """Makes lines out of the runs' own, such as their distances; called on the plot thread before drawing."""
+    caption: str = ""
+    signed: bool = False
+    """Whether the lines are differences: 0 is in sight then, and no value is the best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ class Frame:
     legends: Sequence[Legend] = ()
     notes: Sequence[str] = ()
     approximate: bool = False
+    caption: str = ""
 
     @property
     def empty(self) -> bool:

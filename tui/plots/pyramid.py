@@ -1,10 +1,9 @@
-"""Arrays with fast extremes of any range, and a moving average that can be continued."""
+"""Arrays with fast extremes of any range."""
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable
 
 _BLOCK = 64
 
@@ -78,30 +77,3 @@ class MinMaxPyramid:
         if stop > start:
             low, high = min(low, min(lows[start:stop])), max(high, max(highs[start:stop]))
         return low, high
-
-
-def ema(
-    values: Iterable[float], beta: float, mean: float = 0.0, weight: float = 0.0
-) -> tuple[array[float], float, float]:
-    """Debiased exponential moving average, continued from (mean, weight); returns it with the new state.
-
-    m ← β m + (1 - β) v and w ← β w + (1 - β), read as m / w: Adam's bias correction (Kingma & Ba 2015, §3),
-    so that the first values are not pulled towards zero.
-    """
-    fresh = 1.0 - beta
-    smoothed = array("d")
-    add = smoothed.append
-    for value in values:
-        mean = beta * mean + fresh * value
-        weight = beta * weight + fresh
-        add(mean / weight)
-    return smoothed, mean, weight
-
-
-def ema_state(smoothed: array[float], beta: float, length: int | None = None) -> tuple[float, float]:
-    """The (mean, weight) with which `ema` continues after `smoothed`, or after its first `length` values."""
-    length = len(smoothed) if length is None else length
-    if not length:
-        return 0.0, 0.0
-    weight = 1.0 - math.pow(beta, length)
-    return smoothed[length - 1] * weight, weight

@@ -8,78 +8,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from remote.metrics import AXES, AXIS_SOURCES
 from remote.store.series import Series as StoredSeries
 from tui.plots.points import Key, Keys, Points, Reading, Row, never_falls, plain_keys
 from tui.plots.series import Series
-
-AXES = ("step", "tokens", "FLOPs", "active time", "clock")
-_SOURCES = {"tokens": "train/total_tokens", "FLOPs": "train/total_flops", "active time": "train/total_time"}
-
-_FIRST = (
-    "rl/reward",
-    "rl/held_out_reward",
-    "rl/pass@1",
-    "train/loss",
-    "val/bpb",
-    "core/core",
-    "chat/ChatCORE",
-    "train/tok_per_sec",
-    "train/mfu",
-    "train/lrm",
-    "train/grad_norm",
-)
-_LAST = ("train/dt", "train/epoch", "train/total_tokens", "train/total_flops", "train/total_time")
-_EXACT = (
-    "train/lrm",
-    "train/epoch",
-    "train/total_tokens",
-    "train/total_flops",
-    "train/total_time",
-    "train/bpb",
-)
-_LOWER = ("loss", "bpb", "perplexity", "/dt")
-_HIGHER = ("tok_per_sec", "mb_per_sec", "mfu", "acc", "reward", "pass@", "core/", "chat/", "score")
-
-
-def better(metric: str) -> int:
-    """-1 where lower is better (losses), 1 where higher is (throughput, scores), 0 where neither is."""
-    if metric.endswith("_stderr"):
-        return 0
-    if any(part in metric for part in _LOWER):
-        return -1
-    return 1 if any(part in metric for part in _HIGHER) else 0
-
-
-def noisy(metric: str) -> bool:
-    """Whether smoothing helps: per-step measurements, not evaluations, schedules or running totals."""
-    evaluated = metric.startswith(("rl/pass@", "rl/held_out"))
-    return metric.startswith(("train/", "rl/", "gpu/", "host/")) and metric not in _EXACT and not evaluated
-
-
-def evaluated(metric: str) -> bool:
-    """Whether the metric judges the model, so that it has a best: not a measurement of single steps."""
-    if metric == "train/bpb" or metric.startswith(("rl/pass@", "rl/held_out")):
-        return True
-    return not metric.startswith(("train/", "rl/", "gpu/", "host/", "tok/", "data/"))
-
-
-def by_importance(names: Iterable[str]) -> list[str]:
-    """Metric names in the order of their plots: what the stage optimises first, then its speed.
-
-    Standard errors and running totals come last.
-    """
-
-    def rank(name: str) -> tuple[int, str]:
-        if name in _FIRST:
-            return _FIRST.index(name), name
-        group = 300 if name in ("progress", "eta_s") else 200 if name in _LAST else 100
-        group += 50 * name.endswith("_stderr")
-        return group + (1 if name.startswith(("gpu/", "host/")) else 0), name
-
-    return sorted(names, key=rank)
 
 
 class RunMetrics:
@@ -154,7 +89,7 @@ class RunMetrics:
 
     def axes(self) -> list[str]:
         """The x axes this run's metrics allow, in the order of `AXES`."""
-        known = [axis for axis, source in _SOURCES.items() if len(self.series.get(source, ())) > 1]
+        known = [axis for axis, source in AXIS_SOURCES.items() if len(self.series.get(source, ())) > 1]
         if self._stepped():
             known.append("step")
         known.append("clock")
@@ -173,7 +108,7 @@ class RunMetrics:
         if not ends:
             return None
         low, high = min(low for low, _ in ends), max(high for _, high in ends)
-        if axis in _SOURCES:
+        if axis in AXIS_SOURCES:
             return self._from_step(axis, low), self._from_step(axis, high)
         return low, high
 
@@ -185,7 +120,7 @@ class RunMetrics:
         """Rising x positions on `axis` as the keys of `series`: steps, or unix times for telemetry."""
         if axis == "clock":
             return list(xs), "time"
-        source = self.series.get(_SOURCES.get(axis, ""))
+        source = self.series.get(AXIS_SOURCES.get(axis, ""))
         steps = list(xs) if source is None else [_interpolate(source.values, source.steps, x) for x in xs]
         if not series.stepless:
             return steps, "step"
@@ -205,7 +140,7 @@ class RunMetrics:
         return self._from_step(axis, step)
 
     def _from_step(self, axis: str, step: float) -> float:
-        source = self.series.get(_SOURCES.get(axis, ""))
+        source = self.series.get(AXIS_SOURCES.get(axis, ""))
         return step if source is None else _interpolate(source.steps, source.values, step)
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from nanochat.common.smoothing import average_stride, block_means, ema, ema_state
 from remote.store.series import Series as StoredSeries
 from tui.plots.points import (
     Aggregate,
@@ -26,12 +27,9 @@ from tui.plots.points import (
     columns_of,
     plain_keys,
 )
-from tui.plots.pyramid import MinMaxPyramid, ema, ema_state
+from tui.plots.pyramid import MinMaxPyramid
 
 _CHUNK = 4_096
-
-STRIDE = 64
-"""Points between two values of a long average: where its time constant is 16 times that, nobody can tell."""
 
 
 class Series:
@@ -209,17 +207,13 @@ class Series:
     # smoothing
 
     def set_smoothing(self, beta: float) -> None:
-        """Smooth with decay `beta` in [0, 1), 0 for none. A change recomputes the whole series.
-
-        With a time constant of 16 × `STRIDE` points and more the average goes over the means of blocks of
-        `STRIDE` points: a 64th of the work and memory, and the same picture.
-        """
+        """Smooth with decay `beta` in [0, 1), 0 for none. A change recomputes the whole series."""
         if not 0.0 <= beta < 1.0:
             raise ValueError(f"the smoothing decay must lie in [0, 1), not {beta}")
         if beta == self._beta:
             return
         self._beta = beta
-        self._stride = STRIDE if 1.0 / (1.0 - beta) > 16 * STRIDE - 0.5 else 1
+        self._stride = average_stride(beta)
         self._ema = MinMaxPyramid() if beta else None
         self._smooth()
 
@@ -227,14 +221,27 @@ class Series:
         """Bring the average up to the newest points."""
         if self._ema is None:
             return
-        stride, values, done = self._stride, self.values, len(self._ema)
-        fresh: Iterable[float] = values[done:]
-        if stride > 1:
-            ends = range((done + 1) * stride, len(values) + 1, stride)
-            fresh = [sum(values[end - stride : end]) / stride for end in ends]
-        beta = self._beta**stride
+        fresh = block_means(self.values, self._stride, len(self._ema))
+        beta = self._beta**self._stride
         smoothed, _, _ = ema(fresh, beta, *ema_state(self._ema.values, beta))
         self._ema.extend(smoothed)
+
+    @property
+    def layered(self) -> bool:
+        """Whether a bright line is drawn over a faint one: the smoothed over the measured."""
+        return self._ema is not None
+
+    def bright_line(self) -> tuple[array[float], array[float]]:
+        """Steps and values of the line in full colour: of the smoothed one where smoothing is on."""
+        if self._ema is None:
+            return self.steps, self.values
+        if self._stride == 1:
+            return self.steps, self._ema.values
+        steps, values = self.steps[self._stride - 1 :: self._stride], self._ema.values[:]
+        if len(self) % self._stride:
+            steps.append(self.steps[-1])
+            values.append(self.smoothed_at(len(self) - 1))
+        return steps, values
 
     def smoothed_at(self, index: int) -> float:
         """The debiased moving average at a point; the raw value while smoothing is off."""

@@ -10,9 +10,9 @@ from rich.style import Style
 from textual.strip import Strip
 
 from nanochat.common.text import clock, number
+from remote.metrics import better
 from tui.plots.frame import Figures, Frame, Legend
 from tui.plots.points import Reading
-from tui.plots.run_metrics import better
 from tui.style.palette import Palette
 
 Part = list[tuple[str, Style]]
@@ -60,7 +60,8 @@ def title(
 
 def _modes(frame: Frame, colours: Palette) -> list[Part]:
     view = frame.view
-    parts: list[Part] = [[(" so far", colours.warning)]] if view.partial else []
+    parts: list[Part] = [[(f" {frame.caption}", colours.focus)]] if frame.caption else []
+    parts += [[(" so far", colours.warning)]] if view.partial else []
     decays = {legend.decay for legend in frame.legends if legend.points}
     if decays - {0.0}:
         # Runs of different lengths are smoothed over the same share of what is in view.

@@ -12,8 +12,8 @@ from textual.widgets import Static
 
 from nanochat.common.text import duration, number, sanitize, short, size_bytes
 from remote.key_metric import KEY_FIGURES, key_figure
+from remote.metrics import better
 from remote.run_summary import elapsed, extent, mean_speed, reading, speed
-from tui.plots.run_metrics import better
 from tui.style.status import ROLE_STYLES, status_style
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ The widget never draws: `tui.plots.draw.draw_frame` runs on the plot thread and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import ClassVar
@@ -88,6 +88,7 @@ class Plot(Widget, can_focus=True):
         self.frame: Frame | None = None
         self.cursor: float | None = None
         self.alerts: tuple[Alert, ...] = ()
+        self.derive: Callable[[PlotSpec], PlotSpec] | None = None
         self.unicode = unicode
         self.named = False
         """Whether the title tells the run too: for a plot that has the screen to itself."""
@@ -105,12 +106,20 @@ class Plot(Widget, can_focus=True):
 
     # What is shown
 
-    def set_series(self, metric: str, runs: Sequence[RunMetrics]) -> None:
-        """Show `metric` of up to four runs, overlaid; raises ValueError for more."""
-        if len(runs) > MAX_RUNS:
+    def set_series(
+        self,
+        metric: str,
+        runs: Sequence[RunMetrics],
+        derive: Callable[[PlotSpec], PlotSpec] | None = None,
+    ) -> None:
+        """Show `metric` of up to four runs, overlaid, or what `derive` makes of any number of runs.
+
+        Raises ValueError for more.
+        """
+        if len(runs) > MAX_RUNS and derive is None:
             raise ValueError(f"a plot overlays at most {MAX_RUNS} runs, not {len(runs)}")
-        if metric != self.metric or tuple(runs) != self.runs:
-            self.metric, self.runs = metric, tuple(runs)
+        if metric != self.metric or tuple(runs) != self.runs or derive != self.derive:
+            self.metric, self.runs, self.derive = metric, tuple(runs), derive
             self.frame = None
             self._redraw()
 
@@ -174,7 +183,8 @@ class Plot(Widget, can_focus=True):
                 spec = self.spec
                 self._palette = spec.palette
                 frame = await asyncio.wrap_future(submit(draw_frame, spec))
-                if (spec.metric, spec.runs, spec.width) == (self.metric, self.runs, self.size.width):
+                wanted = (self.metric, self.runs, self.derive, self.size.width)
+                if (spec.metric, spec.runs, spec.derive, spec.width) == wanted:
                     self.frame = frame
                     self.drawn += 1
                     self._repaint()
@@ -195,6 +205,7 @@ class Plot(Widget, can_focus=True):
             palette=self.palette,
             unicode=self.unicode,
             alerts=self.alerts,
+            derive=self.derive,
         )
 
     @property

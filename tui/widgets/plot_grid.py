@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from math import ceil, log
+from math import ceil
 from typing import ClassVar
 
 from textual import events
@@ -14,55 +14,25 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.content import Content
-from textual.geometry import Size
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
 from nanochat.common.errors import UserError
 from nanochat.common.smoothing import SHARE
+from remote.metrics import AXES, by_importance
 from tui.keymap import keymap_of, with_keys
 from tui.keys import bindings
-from tui.plots.frame import MAX_RUNS, Alert, View
+from tui.plots.frame import MAX_RUNS, Alert, PlotSpec, View
 from tui.plots.points import Points
 from tui.plots.raster import submit
-from tui.plots.run_metrics import AXES, RunMetrics, by_importance
+from tui.plots.run_metrics import RunMetrics
+from tui.widgets.grid_shape import MOST_COLUMNS, NARROWEST, grid_shape, most_columns
 from tui.widgets.plot import Plot
 
 SMOOTHINGS = (0.0, SHARE, 0.05, 0.15)
 """Time constants of the average that `e` walks through, as shares of the points in view."""
-PLOT_WIDTH, PLOT_HEIGHT = 32, 8
-"""The smallest plot that tells a curve, in cells with its title and labels."""
-NARROWEST = 20
-"""The smallest width that the columns chosen by key may give a plot."""
-GOOD_SHAPE = 4.5
-"""Width by height of a plot in cells that is read best, about 2:1 on the screen."""
-MOST_COLUMNS = 4
 NOT_PLOTTED = ("progress", "eta_s")
-
-
-def grid_shape(size: Size, count: int, columns: int = 0) -> tuple[int, int]:
-    """(columns, rows) for `count` plots on `size` cells, with `columns` of them side by side where they fit.
-
-    As many plots as fit; among the grids that show as many, the one whose plots are shaped best.
-    """
-    count = max(1, count)
-    most_rows = max(1, size.height // PLOT_HEIGHT)
-
-    def merit(columns: int) -> tuple[int, float]:
-        rows = min(most_rows, ceil(count / columns))
-        shape = size.width / columns / max(1, size.height / rows)
-        return min(count, columns * rows), -abs(log(max(shape, 1e-3) / GOOD_SHAPE))
-
-    if columns:
-        best = min(columns, _most_columns(size.width // NARROWEST, count))
-    else:
-        best = max(range(1, 1 + _most_columns(size.width // PLOT_WIDTH, count)), key=merit)
-    return best, max(1, min(most_rows, ceil(count / best)))
-
-
-def _most_columns(fitting: int, count: int) -> int:
-    return max(1, min(MOST_COLUMNS, fitting, count))
 
 
 class PlotGrid(Widget):
@@ -108,6 +78,12 @@ class PlotGrid(Widget):
         self._alerts: tuple[Alert, ...] = ()
         self._frozen = False
         self._reading = ""
+        self.axes: Sequence[str] = AXES
+        """The x axes that `next_axis` goes through."""
+        self.most_runs = MAX_RUNS
+        """Runs that may be loaded: more than are drawn where lines are made out of them."""
+        self._shown: tuple[str, ...] | None = None
+        self._derive: Callable[[PlotSpec], PlotSpec] | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="reading")
@@ -118,9 +94,9 @@ class PlotGrid(Widget):
     # Data
 
     def load(self, run_key: str, label: str, metrics: Mapping[str, Points]) -> None:
-        """Show a run. Raises UserError when four others are shown already."""
-        if run_key not in self._runs and len(self._runs) >= MAX_RUNS:
-            raise UserError(f"{MAX_RUNS} runs are overlaid already", "remove one first")
+        """Show a run. Raises UserError when four others (`most_runs`) are loaded already."""
+        if run_key not in self._runs and len(self._runs) >= self.most_runs:
+            raise UserError(f"{self.most_runs} runs are overlaid already", "remove one first")
         self._runs[run_key] = RunMetrics(label)
         self._names[run_key] = set()
         self.extend(run_key, metrics)
@@ -153,6 +129,19 @@ class PlotGrid(Widget):
         if self._runs.pop(run_key, None) is not None:
             del self._names[run_key]
             self._arrange()
+
+    def set_shown(self, keys: Sequence[str], derive: Callable[[PlotSpec], PlotSpec] | None = None) -> None:
+        """Draw these of the loaded runs, in this order, or what `derive` makes of them."""
+        self._shown, self._derive = tuple(keys), derive
+        self._arrange()
+
+    def _drawn_runs(self) -> tuple[RunMetrics, ...]:
+        keys = self._runs if self._shown is None else [key for key in self._shown if key in self._runs]
+        return tuple(self._runs[key] for key in keys)
+
+    def metrics_of(self, run_key: str) -> RunMetrics | None:
+        """What is loaded of a run. It belongs to the plot thread."""
+        return self._runs.get(run_key)
 
     @property
     def run_keys(self) -> tuple[str, ...]:
@@ -226,7 +215,8 @@ class PlotGrid(Widget):
     async def next_axis(self) -> str:
         """The next x axis that every loaded run has; returns its name."""
         known = await asyncio.gather(*(asyncio.wrap_future(submit(run.axes)) for run in self._runs.values()))
-        axes = [axis for axis in AXES if all(axis in run for run in known)] or ["step"]
+        some = [run for run in known if run != ["clock"]] or known  # a run without a point has no other axis
+        axes = [axis for axis in self.axes if all(axis in run for run in some)] or ["step"]
         at = axes.index(self.view.axis) if self.view.axis in axes else -1
         self.cursor = None
         self._set_view(replace(self.view, axis=axes[(at + 1) % len(axes)], x=None))
@@ -253,7 +243,7 @@ class PlotGrid(Widget):
 
     def next_columns(self) -> int:
         """One more plot side by side, up to what fits, then as many as read well (0); returns the number."""
-        most = _most_columns(self.size.width // NARROWEST, len(self.metrics))
+        most = most_columns(self.size.width // NARROWEST, len(self.metrics))
         self.columns = self.columns + 1 if self.columns < most else 0
         self._arrange()
         self.post_message(self.LooksChanged())
@@ -318,7 +308,7 @@ class PlotGrid(Widget):
             if index >= len(names):
                 continue
             plot.display = True
-            plot.set_series(names[index], tuple(self._runs.values()))
+            plot.set_series(names[index], self._drawn_runs(), self._derive)
             plot.set_view(self.view)
             plot.set_alerts(self._alerts)
             plot.set_named(self.full is not None)

@@ -341,7 +341,8 @@ FUZZ = """
 import math, random, sys
 from tests.tui.plots.test_plotting import colours, draw
 from tui.plots.frame import Alert, PlotSpec, View
-from tui.plots.run_metrics import AXES, RunMetrics
+from remote.metrics import AXES
+from tui.plots.run_metrics import RunMetrics
 rng = random.Random(int(sys.argv[1]))
 odd = [math.nan, math.inf, -math.inf, "NaN", "Infinity", "junk", 0.0, -0.0]
 odd += [5e-324, -5e-324, 1.7e308, -1.7e308, 1e-300, 1]

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nanochat.common.smoothing import ema
+from remote.metrics import better, by_importance
 from tui.plots.points import Reading, Row
-from tui.plots.pyramid import MinMaxPyramid, ema
-from tui.plots.run_metrics import RunMetrics, better, by_importance
+from tui.plots.pyramid import MinMaxPyramid
+from tui.plots.run_metrics import RunMetrics
 from tui.plots.series import Series
 
 FINITE = st.floats(-1e12, 1e12, allow_nan=False)

@@ -11,10 +11,11 @@ from rich.style import Style
 
 from nanochat.common.smoothing import RunningAverage, decay
 from nanochat.common.text import number
+from remote.metrics import evaluated
 from tests.tui.plots.test_plotting import colours, draw
 from tui.plots.canvas import Band
 from tui.plots.frame import Frame, PlotSpec, View
-from tui.plots.run_metrics import RunMetrics, evaluated
+from tui.plots.run_metrics import RunMetrics
 from tui.plots.title import title
 
 DARK = colours()
