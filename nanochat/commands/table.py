@@ -29,7 +29,7 @@ COMMANDS: dict[str, Command] = {
         "nanochat.cli:demo", "train a small model here, live: a five-minute tour [--no-tui] [--host NAME]"
     ),
     "runs": Command(
-        "remote.cli.runs:runs", "ls | show | follow | stop | resume | mark the runs of every host"
+        "remote.cli.runs:runs", "ls | show | compare | follow | stop | resume | mark the runs of every host"
     ),
     "hosts": Command("remote.cli.hosts:hosts", "ls | add | test | rm the machines that stages run on"),
     "data": Command("nanochat.cli:data", "build | download training shards"),

@@ -17,6 +17,7 @@ from nanochat.common.paths import Layout
 from nanochat.common.text import amount, percent, sanitize, when
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 from nanochat.config.pass_env import option_names
+from remote.cli.compare import add_compare_parser, compare
 from remote.cli.export import add_export_parser, export
 from remote.cli.marks import MARKS, add_mark_parsers, mark
 from remote.cli.printer import GLYPHS, describe, figures, make_printer, spent, table
@@ -35,7 +36,7 @@ def runs_parser() -> Parser:
     parser = command_parser("nanochat runs", "The runs of every host.")
     words = parser.add_subparsers(
         dest="word",
-        metavar="{ls,show,follow,export,stop,resume,tag,untag,note,archive,…}",
+        metavar="{ls,show,compare,follow,export,stop,resume,tag,untag,note,archive,…}",
         parser_class=Parser,
     )
     ls = words.add_parser("ls", help="a table of all runs, newest first (the default)")
@@ -65,6 +66,7 @@ def runs_parser() -> Parser:
     )
     add_export_parser(words)
     add_mark_parsers(words)
+    add_compare_parser(words)
     for name in ("show", "follow", "export", "stop", "resume"):
         words.choices[name].add_argument("run", metavar="RUN", help="a run id, its start, or host/run_id")
     for word in words.choices.values():
@@ -100,6 +102,9 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
             return list_runs(chosen, getattr(given, "json", False))
         if given.word in MARKS:
             return mark(fleet.store, given)
+        if given.word == "compare":
+            found = [await _find(fleet, name) for name in given.run]
+            return await asyncio.to_thread(compare, fleet.store, found, given)
         run = await _find(fleet, given.run)
         if given.word == "show":
             return _show(fleet, run, given.json)

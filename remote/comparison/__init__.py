@@ -1,0 +1,4 @@
+"""Runs side by side: what they were asked, and what they measured at equal step, tokens, FLOPs or time.
+
+The Compare screen and `nanochat runs compare` show what these modules compute.
+"""
