@@ -1,4 +1,4 @@
-"""Tables for other programs and for documents: Markdown, and csv as RFC 4180 has it. Foreign text is cleaned."""
+"""Tables for programs and documents: Markdown, and csv as RFC 4180 has it. Foreign text is cleaned."""
 
 from __future__ import annotations
 
