@@ -68,6 +68,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     read.add_argument("--file", required=True)
     read.add_argument("--offset", type=int, default=0)
     read.add_argument("--max", type=int, default=65536)
+    command("evaluations", "files of results and of items (request on stdin)")
+    items = command("items", "bytes of a file of items")
+    items.add_argument("--file", required=True, help="relative to the base directory")
+    items.add_argument("--offset", type=int, default=0)
+    items.add_argument("--max", type=int, default=65536)
     search = command("search", "lines of a run's file that hold a text (request on stdin)")
     search.add_argument("--run", required=True)
     search.add_argument("--file", required=True)
@@ -140,6 +145,8 @@ def _answer(args: argparse.Namespace, base: Path) -> Json:
         from .checkpoints import checkpoints
 
         return checkpoints(base)
+    if args.command in ("evaluations", "items"):
+        return _evaluations(args, base)
     if args.command in ("devices", "serve", "services", "service"):
         return _services(args, base)
     if args.command == "submit":
@@ -155,6 +162,14 @@ def _answer(args: argparse.Namespace, base: Path) -> Json:
     if args.command == "read":
         return control.read(base, args.run, args.file, args.offset, args.max)
     return control.ls(base)
+
+
+def _evaluations(args: argparse.Namespace, base: Path) -> Json:
+    from . import evaluations
+
+    if args.command == "evaluations":
+        return evaluations.evaluations(base, _request())
+    return evaluations.read_items(base, args.file, args.offset, args.max)
 
 
 def _services(args: argparse.Namespace, base: Path) -> Json:

@@ -52,6 +52,15 @@ def checkpoints(base: Path) -> Json:
     return {"checkpoints": told, "left_out": left_out}
 
 
+def saved_steps(base: Path) -> dict[str, list[int]]:
+    """The steps saved of each checkpoint folder, by its name: `base/d4`."""
+    return {
+        source + "/" + tag.name: sorted({one.step for one in _saved(tag)})
+        for source, folder in FOLDERS.items()
+        for tag in sorted(_folders(base / folder), key=_changed)[-MOST_TAGS:]
+    }
+
+
 def _folders(folder: Path) -> Iterator[Path]:
     """The tags of a source: folders whose names a checkpoint's name can hold."""
     try:
