@@ -18,7 +18,7 @@ RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 UNREAD = 256 * 1024
 """Bytes of an event log that a run may be behind and still counts as read: one chunk of the stream."""
 
-ChangeKind = Literal["run", "events", "telemetry", "link"]
+ChangeKind = Literal["run", "events", "telemetry", "link", "evaluations"]
 LinkStatus = Literal["connecting", "up", "down"]
 
 
@@ -143,7 +143,7 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Change:
-    """Something new, reported after it is committed to the store. `run_id` is None for a link change."""
+    """Something new, reported after it is committed to the store. `run_id` is None where it is no run's."""
 
     kind: ChangeKind
     host: str

@@ -17,6 +17,7 @@ from nanochat.common.fields import LATEST
 from nanochat.run.event_rows import EventRows, Row, parse_lines
 from remote.runs import superseded_from
 from remote.store.averages import AVERAGED, keep_averages
+from remote.store.evaluation_rows import KINDS_OF_EVENTS, forget_evaluations, take_evaluations
 from remote.store.fold import fold_events
 from remote.store.run_rows import touch
 from remote.store.series import BLOCK, Series, blocks_of, pack
@@ -115,6 +116,7 @@ def forget_file(db: sqlite3.Connection, run: int, file: str) -> None:
         db.execute("DELETE FROM events WHERE run = ?", (run,))
         db.execute("DELETE FROM metrics WHERE run = ?", (run,))
         db.execute("UPDATE runs SET summary = '{}' WHERE id = ?", (run,))
+        forget_evaluations(db, run)
     else:
         db.execute("DELETE FROM telemetry WHERE run = ?", (run,))
     db.execute(
@@ -190,6 +192,8 @@ def _take_events(db: sqlite3.Connection, run: int, found: EventRows) -> None:
         resumed=0 < before < summary.attempt,
     )
     db.execute("UPDATE runs SET summary = ? WHERE id = ?", (json.dumps(asdict(summary)), run))
+    if not KINDS_OF_EVENTS.isdisjoint(row[2] for row in found.rows):
+        take_evaluations(db, run)
 
 
 def read_summary(db: sqlite3.Connection, run: int) -> Summary:

@@ -148,8 +148,62 @@ _V9 = """
 ALTER TABLE hosts ADD COLUMN clock_ahead REAL NOT NULL DEFAULT 0;
 """
 
+# Evaluations, from the events of runs and from the files that hosts list. `evaluated` says up to which event
+# a run's have been taken; -2 for the runs of older stores. The changes are counted as those of runs are, and
+# a run at work changes what is said of the evaluation it makes.
+_V10 = """
+CREATE TABLE evaluations (
+    id INTEGER PRIMARY KEY,
+    host TEXT NOT NULL,
+    source TEXT NOT NULL,                  -- the run's id, or the path of the file in the base directory
+    run INTEGER REFERENCES runs (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    step INTEGER NOT NULL,                 -- -1: none
+    checkpoint TEXT NOT NULL,
+    t REAL NOT NULL,
+    complete INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    UNIQUE (host, source, kind, step)
+);
+CREATE INDEX evaluations_by_run ON evaluations (run);
+CREATE TABLE evaluated (
+    run INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL
+);
+INSERT INTO evaluated SELECT id, -2 FROM runs;
+CREATE TABLE evaluation_files (            -- as the host listed them last
+    host TEXT NOT NULL,
+    path TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    stamp TEXT NOT NULL DEFAULT '',        -- of a file of results: which text of it has been read
+    problem TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (host, path)
+) WITHOUT ROWID;
+CREATE TABLE evaluation_hosts (
+    host TEXT PRIMARY KEY,
+    listed REAL NOT NULL,
+    steps TEXT NOT NULL DEFAULT '{}',      -- of the checkpoints there are, by name
+    left_out INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE evaluation_changes (last INTEGER NOT NULL);
+INSERT INTO evaluation_changes VALUES (0);
+CREATE TRIGGER evaluation_new AFTER INSERT ON evaluations BEGIN
+    UPDATE evaluation_changes SET last = last + 1;
+END;
+CREATE TRIGGER evaluation_other AFTER UPDATE ON evaluations BEGIN
+    UPDATE evaluation_changes SET last = last + 1;
+END;
+CREATE TRIGGER evaluation_gone AFTER DELETE ON evaluations BEGIN
+    UPDATE evaluation_changes SET last = last + 1;
+END;
+CREATE TRIGGER evaluation_under_way AFTER UPDATE OF state, summary ON runs
+WHEN EXISTS (SELECT 1 FROM evaluations WHERE run = NEW.id AND complete = 0) BEGIN
+    UPDATE evaluation_changes SET last = last + 1;
+END;
+"""
+
 #: One script a version, applied in order; a script once released never changes.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10)
 
 
 def migrate(db: sqlite3.Connection, path: str) -> None:

@@ -21,6 +21,7 @@ from nanochat.run.events import Event
 from remote.runs import RUN_ID, Attempt, RunRow, split_key, superseded_from
 from remote.store.database import Database
 from remote.store.documents import read_documents, stored_documents
+from remote.store.evaluations import Evaluations
 from remote.store.ingest import (
     EVENTS,
     TELEMETRY,
@@ -64,7 +65,7 @@ def _reads(method: Callable[Concatenate[Store, P], R]) -> Callable[Concatenate[S
     return guarded
 
 
-class Store(Marks, Votes):
+class Store(Marks, Votes, Evaluations):
     """The store at `path`, created when it is not there. Raises `UserError` when it cannot be used.
 
     `bulk` is for a process that does nothing but write: its commits reach the main file less often.

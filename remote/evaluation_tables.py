@@ -1,0 +1,134 @@
+"""Tables of evaluations: which are columns, which rows they have, and what makes two of them not comparable.
+
+The Evals screen and `nanochat evals` both draw these rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nanochat.checkpoint.names import SOURCES
+from nanochat.common.text import number, sanitize
+from nanochat.config.known_tasks import CHAT_TASKS, CORE_TASKS, baseline, category
+from remote.store.evaluations import Evaluation, Kind, TaskFigure
+
+__all__ = ["Row", "baseline", "category", "columns", "rows", "setting_differences", "settings_line"]
+
+MEANS: Mapping[Kind, tuple[str, ...]] = {
+    "core": ("CORE",),
+    "chat": ("ChatCORE", "ChatCORE_classic", "ChatCORE_cat"),
+}
+"""The means of a kind, the one that `Evaluation.mean` is first."""
+_NO_DIFFERENCE = frozenset(("device", "ranks", "bundle", "budget", "batch_size", "device_batch_size"))
+"""Settings that two evaluations may differ in: items and figures are the same but for rounding."""
+_WORD, _LONGEST_WORD = 12, 24  # of a hash the beginning tells enough
+_ORDER = {task: place for place, task in enumerate([*CORE_TASKS, *CHAT_TASKS])}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A task, a subject of one, or a mean. `figures` has one entry a column, None where it has none.
+
+    Of a mean `centered` and `stderr` are set, and no accuracy.
+    """
+
+    task: str
+    """`copa`; of a subject `MMLU/anatomy`; of a mean `CORE`."""
+    category: str
+    parent: str
+    """The task that this is a subject of; "" for a task."""
+    figures: tuple[TaskFigure | None, ...]
+    is_mean: bool = False
+
+
+def columns(evaluations: Iterable[Evaluation], kind: Kind) -> list[Evaluation]:
+    """Of each checkpoint, step and settings the newest evaluation of a kind.
+
+    Published tables first, the weakest before; then stage by stage, the one evaluated last first.
+    """
+    newest: dict[tuple[Any, ...], Evaluation] = {}
+    for one in evaluations:
+        if one.kind == kind:
+            key = (one.host, one.checkpoint, one.step, one.while_training, settings_key(one.settings))
+            if key not in newest or newest[key].t < one.t:
+                newest[key] = one
+    return sorted(newest.values(), key=_place)
+
+
+def rows(kind: Kind, evaluations: Sequence[Evaluation]) -> list[Row]:
+    """The rows of a table with these columns: means first, then the tasks, below each its subjects."""
+    found = [_mean_row(name, evaluations) for name in MEANS.get(kind, ())]
+    found = [row for row in found if any(row.figures)]
+    tasks = dict.fromkeys(task for one in evaluations for task in one.tasks)
+    for task in sorted(tasks, key=lambda task: _ORDER.get(task, len(_ORDER))):
+        figures = tuple(one.tasks.get(task) for one in evaluations)
+        found.append(Row(task, category(task), "", figures))
+        subjects = sorted({name for figure in figures if figure is not None for name in figure.subjects})
+        found += [
+            Row(
+                f"{task}/{subject}",
+                category(task),
+                task,
+                tuple(None if figure is None else figure.subjects.get(subject) for figure in figures),
+            )
+            for subject in subjects
+        ]
+    return found
+
+
+def setting_differences(one: Evaluation, other: Evaluation) -> list[str]:
+    """The settings that make two evaluations not comparable, a line each: `max_per_task: 500 and all`."""
+    names = dict.fromkeys([*one.settings, *other.settings])
+    found = []
+    for name in names:
+        values = one.settings.get(name), other.settings.get(name)
+        told = name in one.settings and name in other.settings  # what a file leaves out is no difference
+        if told and values[0] != values[1] and name not in _NO_DIFFERENCE:
+            found.append(f"{sanitize(name, 80)}: {_told(values[0])} and {_told(values[1])}")
+    return found
+
+
+def settings_line(one: Evaluation) -> str:
+    """What an evaluation was asked for, in a line: `max_per_task 500, dtype float32`."""
+    shown = [
+        f"{name} {_told(value)}"
+        for name, value in one.settings.items()
+        if name not in _NO_DIFFERENCE and not isinstance(value, dict | list)
+    ]
+    return sanitize(", ".join(shown), 300)
+
+
+def settings_key(settings: Mapping[str, Any]) -> str:
+    """Equal for equal settings, as far as they matter."""
+    told = {name: value for name, value in settings.items() if name not in _NO_DIFFERENCE}
+    return json.dumps(told, sort_keys=True, default=str)
+
+
+def _told(value: object) -> str:
+    if value is None or value in (-1, ""):
+        return "all" if value == -1 else "none"
+    if isinstance(value, float):
+        return number(value)
+    text = sanitize(str(value), 200)
+    return f"{text[:_WORD]}…" if len(text) > _LONGEST_WORD and " " not in text else text[:80]
+
+
+def _mean_row(name: str, evaluations: Sequence[Evaluation]) -> Row:
+    figures: list[TaskFigure | None] = []
+    for one in evaluations:
+        is_main = name == MEANS[one.kind][0]
+        value = one.mean if is_main else one.figures.get(name)
+        stderr = one.mean_stderr if is_main else one.figures.get(f"{name}_stderr")
+        figures.append(None if value is None else TaskFigure(None, value, stderr))
+    return Row(name, "", "", tuple(figures), is_mean=True)
+
+
+def _place(one: Evaluation) -> tuple[Any, ...]:
+    if one.reference:
+        return (0, one.mean if one.mean is not None else -1.0, one.checkpoint)
+    source = one.checkpoint.partition("/")[0]
+    stage = SOURCES.index(source) if source in SOURCES else len(SOURCES)
+    return (1, stage, -one.t, one.checkpoint)
