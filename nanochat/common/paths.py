@@ -117,6 +117,11 @@ class Layout:
         return self.base / "unanswered"
 
     @property
+    def items_cache(self) -> Path:
+        """Copies of item files of evaluations on other hosts."""
+        return self.base / "items_cache"
+
+    @property
     def plans(self) -> Path:
         """The user's own plan files."""
         return self.base / "plans"
