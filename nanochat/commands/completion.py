@@ -12,6 +12,7 @@ from nanochat.run.stage_run import stage_parser
 
 PARSERS = {
     "runs": "remote.cli.runs:runs_parser",
+    "evals": "remote.cli.evals:evals_parser",
     "hosts": "remote.cli.hosts:hosts_parser",
     "tasks": "nanochat.commands.tasks:parser",
     "estimate": "nanochat.commands.estimate:parser",

@@ -31,6 +31,9 @@ COMMANDS: dict[str, Command] = {
     "runs": Command(
         "remote.cli.runs:runs", "ls | show | compare | follow | stop | resume | mark the runs of every host"
     ),
+    "evals": Command(
+        "remote.cli.evals:evals", "ls | show | compare | items of evaluations: CORE, chat, bits per byte"
+    ),
     "hosts": Command("remote.cli.hosts:hosts", "ls | add | test | rm the machines that stages run on"),
     "data": Command("nanochat.cli:data", "build | download training shards"),
     "tasks": Command(
