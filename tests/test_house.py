@@ -39,7 +39,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("cli",),
     ),
     "tui": (
-        ("__init__", "style", "chat_keys", "column_keys", "room"),
+        ("__init__", "style", "chat_keys", "compare_keys", "column_keys", "room"),
         ("keys",),
         ("keymap",),
         ("data", "plots", "actions", "driver"),

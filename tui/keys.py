@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 
 from tui.chat_keys import CHAT_KEYS
 from tui.column_keys import COLUMNS
+from tui.compare_keys import COMPARE_KEYS
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         ),
         Key("runs.header", "ctrl+e", "header", "header", "Fold the pipeline away, or bring it back"),
         Key("runs.chat", "i", "chat", "chat", "Chat with the run's newest checkpoint"),
+        Key("runs.compare", "c", "compare", "compare", "Compare two to six marked runs side by side"),
         Key("runs.copy", "y", "copy", "copy command", "Copy the shell command that reproduces this run"),
         Key(
             "runs.shell",
@@ -162,6 +164,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
             changes=True,
         ),
         Key("run.note", "w", "note", "note", "Write a note about this run", changes=True),
+        Key("run.compare", "c", "compare", "compare", "Compare this run with those drawn over it"),
         Key("run.chat", "i", "chat", "chat", "Chat with this run's newest checkpoint"),
         Key(
             "run.export_plot",
@@ -192,6 +195,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
             changes=True,
         ),
     ),
+    "compare": tuple(Key(f"compare.{row[0]}", *row[1:]) for row in COMPARE_KEYS),
     "panes": (
         Key("panes.up", "ctrl+up", "line('rows', -1)", "line up", "Move the line between panes up"),
         Key("panes.down", "ctrl+down", "line('rows', 1)", "line down", "Move the line between panes down"),

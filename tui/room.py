@@ -164,6 +164,9 @@ class Room(Protocol):
     def open_run(self, key: str, follow: bool = False) -> None:
         """Shows one run. With `follow` the rest of its plan is shown even if it has ended already."""
 
+    async def open_comparison(self, keys: Sequence[str]) -> None:
+        """Shows two to six runs side by side."""
+
     def chat_with(self, run: RunRow) -> None:
         """Goes to Chat, with a pane on the newest checkpoint of a run."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nanochat.common.errors import UserError
@@ -157,3 +157,12 @@ class RoomApp(StandingApp):
         except asyncio.CancelledError:
             dialog.withdraw()
             raise
+
+    async def open_comparison(self, keys: Sequence[str]) -> None:
+        """Shows two to six runs side by side, over the screen in front."""
+        from tui.screens.compare import load
+
+        await asyncio.to_thread(load)
+        from tui.screens.compare.screen import CompareScreen
+
+        await self.push_screen(CompareScreen(keys))

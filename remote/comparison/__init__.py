@@ -2,3 +2,7 @@
 
 The Compare screen and `nanochat runs compare` show what these modules compute.
 """
+
+LETTERS = "ABCDEF"
+MOST_RUNS = len(LETTERS)
+"""As many runs as can be read side by side."""

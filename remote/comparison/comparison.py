@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from nanochat.common.errors import UserError
 from nanochat.common.smoothing import SHARE
 from nanochat.common.text import amount
+from remote.comparison import LETTERS, MOST_RUNS
 from remote.comparison.curves import ALIGNED_AXES, RunCurves, tracks_of
 from remote.comparison.groups import Group, Grouping, grouped
 from remote.comparison.lines import BandKind, BandLine, Line, band, gap
-from remote.comparison.names import LETTERS, MOST_RUNS, distinct_names
+from remote.comparison.names import distinct_names
 from remote.comparison.settings import Facts, Setting, read_facts, settings
 from remote.comparison.table import Columns
 

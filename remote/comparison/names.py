@@ -13,16 +13,13 @@ from remote.comparison.settings import spelled
 if TYPE_CHECKING:
     from remote.runs import RunRow
 
-LETTERS = "ABCDEF"
-MOST_RUNS = len(LETTERS)
-"""As many runs as can be read side by side."""
 _LAST = ("overwrite", "resume", "resume_from_step", "pass_env")
 _CAP = 40
 _TAGS = ("model_tag", "out_tag")
 
 
 def distinct_names(runs: Sequence[RunRow], now: float | None = None) -> list[str]:
-    """A short name a run: its own, else what tells it from the others of that name.
+    """A short name a run: its own, and what tells it from others of that name; a stage's name is left out.
 
     Those of one name are told apart by their stages, else by one or two given options, else by their
     hosts, else by when they were made, else by their ids.
@@ -32,7 +29,7 @@ def distinct_names(runs: Sequence[RunRow], now: float | None = None) -> list[str
         same = [at for at, own in enumerate(names) if own == name]
         if len(same) > 1:
             for at, told in zip(same, _apart([runs[at] for at in same], now), strict=True):
-                names[at] = sanitize(told, _CAP)
+                names[at] = sanitize(told if name == runs[at].stage else f"{name} {told}", _CAP)
     return names
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from remote.runs import RunRow
     from remote.store.store import Store
 
-SECTIONS = ("run", "code", "data", "machine", "model", "option")
+SECTIONS = ("run", "code", "option", "data", "model", "machine")
 """In the order in which they are shown."""
 ABSENT = None
 """Where a run has no such setting."""

@@ -147,3 +147,12 @@ class Columns:
         """From the first to the last place that any run has one of the metrics."""
         lines = [line for name in metrics for group in self.groups for line in self.lines(name, group)]
         return (min(line.first for line in lines), max(line.last for line in lines)) if lines else None
+
+
+def blocks(columns: Columns, places: Sequence[float], cursor: float | None) -> list[tuple[str, Block]]:
+    """The blocks of the table of figures: at the cursor, at the last common point, kept places, the ends."""
+    metrics = columns.metrics()
+    found = [] if cursor is None else [("cursor", columns.block(metrics, cursor))]
+    found.append(("common", columns.common_block(metrics)))
+    found += [("kept", columns.block(metrics, at)) for at in places]
+    return [*found, ("end", columns.end_block(metrics))]

@@ -181,3 +181,10 @@ def _strip(cells: Sequence[Cell]) -> Strip:
         text, style = text + character, own
     segments.append(Segment(text, style))
     return Strip(segments, len(cells))
+
+
+def restyle(strip: Strip, start: int, stop: int, style: Style) -> Strip:
+    """`strip` with the background of `style` on cells [start, stop)."""
+    ground = Style(bgcolor=style.bgcolor)
+    inside = Strip(Segment.apply_style(strip.crop(start, stop), post_style=ground), stop - start)
+    return Strip.join([strip.crop(0, start), inside, strip.crop(stop)])

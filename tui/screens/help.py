@@ -27,6 +27,7 @@ TITLES = {
     "launch": "Launch",
     "plan": "Run a plan",
     "welcome": "First use",
+    "compare": "Compare",
     "panes": "Panes",
     "plot": "The focused plot",
     "samples": "Samples",

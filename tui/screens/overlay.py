@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 
 from nanochat.common.text import sanitize, when
+from remote.comparison.names import distinct_names
 from remote.key_metric import key_figure
 from tui.screens.find_dialog import FindDialog
 from tui.style.status import status_style
@@ -31,18 +33,22 @@ COLUMNS = (
 class Overlay(FindDialog[str | None]):
     """Returns the key of a run to draw, or to remove where it is drawn; None when it is cancelled."""
 
-    def __init__(self, runs: Sequence[RunRow], drawn: Collection[str]) -> None:
+    def __init__(
+        self, runs: Sequence[RunRow], drawn: Collection[str], title: str = "draw a run over this one"
+    ) -> None:
         table: VirtualTable[RunRow] = VirtualTable(
             COLUMNS, lambda run: self._cells(run, run.key in drawn), lambda run: run.key, empty="no such run"
         )
         super().__init__(table, "name, stage, host or id")
+        self._title = title
+        self._names = dict(zip((run.key for run in runs), distinct_names(runs), strict=True))
         self._runs = sorted(runs, key=lambda run: run.key not in drawn)
         self._now = time.time()
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog overlay") as box:
-            box.border_title = "draw a run over this one"
-            box.border_subtitle = "⏎ draw, or remove one that is drawn (●) · ↑ ↓ · esc"
+            box.border_title = Content(self._title)
+            box.border_subtitle = "⏎ add, or remove one that is there (●) · ↑ ↓ · esc"
             yield self.search
             yield self.table
 
@@ -50,19 +56,19 @@ class Overlay(FindDialog[str | None]):
         status = status_style(run.status)
         return {
             "drawn": ("●" if drawn else "", "accent"),
-            "name": (f"{status.glyph} {sanitize(run.label, 60)}", "strong"),
+            "name": (f"{status.glyph} {self._names[run.key]}", "strong"),
             "stage": (sanitize(run.stage, 40), ""),
             "figure": (str(key_figure(run)), ""),
             "started": (when(run.created_at, self._now), "muted"),
         }
 
     def find(self, words: list[str]) -> None:
-        self.table.show([run for run in self._runs if all(word in _text(run) for word in words)])
+        def text(run: RunRow) -> str:
+            known = (self._names[run.key], run.label, run.stage, run.host, run.run_id, run.plan_name)
+            return " ".join(known).lower()
+
+        self.table.show([run for run in self._runs if all(word in text(run) for word in words)])
 
     def choose(self) -> None:
         if self.table.current is not None:
             self.dismiss(self.table.current_key)
-
-
-def _text(run: RunRow) -> str:
-    return f"{run.label} {run.stage} {run.host} {run.run_id} {run.plan_name}".lower()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from nanochat.common.smoothing import UNSMOOTHED
@@ -57,18 +57,7 @@ class PlotScreen(ExportActions, PaneScreen):
 
     def action_overlay(self) -> None:
         """Asks for a run to draw over this one; one that is drawn already is removed."""
-        from tui.screens.overlay import Overlay
-
-        here, drawn = self.chosen_run, self._overlays.keys
-        if here is None:
-            return
-        others = sorted(
-            (run for run in self.room.rows if run.key != here.key and run.last_seq >= 0),
-            key=lambda run: run.stage != here.stage,
-        )
-        if not others:
-            self.room.say("there is no other run to draw over this one", "warning")
-            return
+        drawn = self._overlays.keys
 
         def chosen(key: str | None) -> None:
             if key is None:
@@ -83,7 +72,23 @@ class PlotScreen(ExportActions, PaneScreen):
                 self._overlays.add(key)
                 self.run_worker(self._overlays.read(), group="overlays")
 
-        self.app.push_screen(Overlay(others, drawn), chosen)
+        self._choose_run("draw a run over this one", chosen)
+
+    def _choose_run(self, title: str, chosen: Callable[[str | None], None]) -> None:
+        """Asks for another run, those of the same stage first."""
+        from tui.screens.overlay import Overlay
+
+        here = self.chosen_run
+        if here is None:
+            return
+        others = sorted(
+            (run for run in self.room.rows if run.key != here.key and run.last_seq >= 0),
+            key=lambda run: run.stage != here.stage,
+        )
+        if others:
+            self.app.push_screen(Overlay(others, self._overlays.keys, title), chosen)
+        else:
+            self.room.say("there is no other run", "warning")
 
     def action_find(self) -> None:
         from tui.screens.ask import Ask

@@ -325,6 +325,25 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
     def on_plot_grid_full_changed(self) -> None:
         self._show_pane("plots" if self.plots.full is not None else self.pane)
 
+    def action_compare(self) -> None:
+        """Sets the run side by side with those drawn over it, else with one that is asked for."""
+        from tui.actions.compare import compare
+
+        run = self.chosen_run
+        if run is None:
+            return
+        over = [other for other in self.room.rows if other.key in self._overlays.keys]
+        if over:
+            self.room.do(compare(self.room, [run, *over]))
+            return
+
+        def chosen(key: str | None) -> None:
+            found = [other for other in self.room.rows if other.key == key]
+            if found:
+                self.room.do(compare(self.room, [run, *found]))
+
+        self._choose_run("compare this run with", chosen)
+
     def action_neighbour(self, direction: int) -> None:
         keys = [run.key for run in self.room.rows]
         if self.room.run_key in keys:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from textual.content import Content
 from textual.widget import Widget
 
+from remote.comparison import MOST_RUNS
 from tui.actions import marks
 from tui.actions.mark_bindings import MarkActions
 from tui.actions.run_bindings import RunActions
@@ -120,6 +121,8 @@ class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
             words.append(f"by {table.view.group_by}")
         if self._marked:
             words.append(f"{len(self._marked)} marked")
+            if 1 < len(self._marked) <= MOST_RUNS:
+                words.append(with_keys("{runs.compare} compares them", self.room.keymap))
         if table.wide:
             words.append("wide")
         title = " · ".join(words)
@@ -299,6 +302,12 @@ class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
         from tui.actions.several import resume
 
         self._of_chosen(resume)
+
+    def action_compare(self) -> None:
+        from tui.actions.compare import compare
+
+        oldest_first = sorted(self.chosen_runs, key=lambda run: run.created_at)
+        self.room.do(compare(self.room, oldest_first))
 
     def action_copy(self) -> None:
         from tui.actions.several import copy_commands

@@ -13,7 +13,6 @@ from time import monotonic
 from typing import ClassVar
 
 from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.app import RenderResult
 from textual.binding import BindingType
@@ -25,6 +24,7 @@ from textual.widget import Widget
 from tui.keys import bindings
 from tui.plots.draw import draw_frame
 from tui.plots.frame import MAX_RUNS, Alert, Frame, PlotSpec, View
+from tui.plots.layout import restyle
 from tui.plots.raster import submit
 from tui.plots.run_metrics import RunMetrics
 from tui.plots.title import title
@@ -278,12 +278,12 @@ class Plot(Widget, can_focus=True):
     def _overlay(self, strip: Strip, frame: Frame) -> Strip:
         if self._drag is not None:
             first, last = sorted(self._drag)
-            strip = _restyle(strip, frame.left + first, frame.left + last + 1, self.palette.cursor)
+            strip = restyle(strip, frame.left + first, frame.left + last + 1, self.palette.cursor)
         column = None if self.cursor is None else frame.column_at(self.cursor)
         if column is None:
             return strip
         at = frame.left + column
-        crossed = _restyle(strip, at, at + 1, self.palette.cursor)
+        crossed = restyle(strip, at, at + 1, self.palette.cursor)
         if crossed.crop(at, at + 1).text in (" ", "┈"):
             line = Strip([Segment("│" if self.unicode else "|", self.palette.cursor)], 1)
             crossed = Strip.join([strip.crop(0, at), line, strip.crop(at + 1)])
@@ -397,10 +397,3 @@ class Plot(Widget, can_focus=True):
 
     def on_plot_cursor_moved(self, event: CursorMoved) -> None:
         self.set_cursor(event.x)
-
-
-def _restyle(strip: Strip, start: int, stop: int, style: Style) -> Strip:
-    """`strip` with the background of `style` on cells [start, stop)."""
-    ground = Style(bgcolor=style.bgcolor)
-    inside = Strip(Segment.apply_style(strip.crop(start, stop), post_style=ground), stop - start)
-    return Strip.join([strip.crop(0, start), inside, strip.crop(stop)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from math import ceil
@@ -80,6 +80,8 @@ class PlotGrid(Widget):
         self._reading = ""
         self.axes: Sequence[str] = AXES
         """The x axes that `next_axis` goes through."""
+        self.left_out: Collection[str] = NOT_PLOTTED
+        """Metrics that have no plot unless the filter names them."""
         self.most_runs = MAX_RUNS
         """Runs that may be loaded: more than are drawn where lines are made out of them."""
         self._shown: tuple[str, ...] | None = None
@@ -154,7 +156,7 @@ class PlotGrid(Widget):
         words = self._filter.lower().split()
         if words:
             return by_importance(name for name in names if any(word in name.lower() for word in words))
-        return by_importance(name for name in names if name not in NOT_PLOTTED)
+        return by_importance(name for name in names if name not in self.left_out)
 
     def show_reading(self, text: str) -> None:
         """Says over the plots that they show a part of the run; empty text takes it away."""

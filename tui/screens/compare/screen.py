@@ -1,0 +1,335 @@
+"""Compare: two to six runs side by side: settings, curves over one axis, figures at equal places."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from remote.comparison import MOST_RUNS
+from remote.comparison.curves import ALIGNED_AXES
+from remote.comparison.lines import BANDS
+from remote.comparison.settings import Facts, read_facts
+from remote.comparison.table import TOTALS
+from tui.data.compare.state import CompareState
+from tui.data.overlays import Overlays
+from tui.keymap import with_keys
+from tui.keys import bindings, plot_bindings
+from tui.plots.compare_figures import FigureMaker, FigureTable, Wanted
+from tui.plots.derived import Derivation
+from tui.plots.frame import MAX_RUNS
+from tui.plots.points import Points
+from tui.plots.raster import submit
+from tui.plots.run_metrics import RunMetrics
+from tui.screens.compare.actions import CompareActions
+from tui.screens.compare.tables import LEGEND, FiguresTable, SettingsTable
+from tui.screens.panes import Split
+from tui.screens.plot_screen import PlotScreen
+from tui.widgets.compared_runs import ComparedRun, ComparedRuns
+from tui.widgets.pane_tabs import PaneTabs
+from tui.widgets.plot import Plot
+from tui.widgets.plot_grid import NOT_PLOTTED, PlotGrid
+
+if TYPE_CHECKING:
+    from remote.runs import Change, RunRow
+
+NARROW = 110
+PANES = (("plots", "curves"), ("figures", "figures"), ("settings", "settings"))
+SETTING, LOOKS = "compare", "compare_plots"
+
+
+class CompareScreen(CompareActions, PlotScreen):
+    """The runs of `keys`; the others are compared with the first."""
+
+    place = "Compare"
+    groups = ("compare", "plots", "plot", "table", "panes")
+    splits = (
+        Split("settings", "#settings", "columns", before=True, least=30, leave=44, near="#settings"),
+        Split("figures", "#figures", "rows", least=5, leave=12),
+    )
+    about = (
+        "Runs side by side. The settings that differ come first; {compare.differences} shows only those. "
+        "Figures are told where all runs have points: at the last common place of the x axis "
+        "({plots.axis}: step, tokens, FLOPs, active time), at the cursor ({plot.cursor_left} and "
+        "{plot.cursor_right}), at places that were kept ({compare.keep}, {compare.place}) and where each run "
+        "ends; between two points a value is interpolated (≈ before an evaluation), beyond a run's last one "
+        "there is none. Noisy metrics are smoothed as they are drawn. {compare.gap} draws how far the runs "
+        "lie from the base instead, {compare.base} makes the next run the base, {compare.group} takes seeds "
+        "or tags together as a mean with a band, {compare.band} changes the band: lowest to highest, or the "
+        "mean ± its standard error. {compare.overlay} adds a run, or removes one."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("compare"), *plot_bindings()]
+    AUTO_FOCUS = "Plot"
+    PANE_ORDER: ClassVar[tuple[str, ...]] = ("settings", "plots", "figures")
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__()
+        self.state = CompareState(list(keys))
+        self.state.set_looks(self.room.setting(SETTING))
+        self.pane = "plots"
+        self.heads = ComparedRuns(id="compared")
+        self.notes = Static(id="compare-notes", markup=False)
+        self.panes = PaneTabs(PANES, id="panes", next_key="compare.next_pane")
+        self.plots = PlotGrid(unicode=self.room.unicode, id="plots")
+        self.plots.most_runs = MOST_RUNS
+        self.plots.axes = ALIGNED_AXES
+        self.plots.left_out = (*NOT_PLOTTED, *TOTALS)
+        self.plots.set_looks(self.room.setting(LOOKS) or self.room.setting("plots"))
+        if self.plots.view.axis not in ALIGNED_AXES:
+            self.plots.view = replace(self.plots.view, axis="step")
+        self.settings = SettingsTable(id="settings")
+        self.figures = FiguresTable(id="figures")
+        self._overlays = Overlays(lambda: self.room.store, self._draw_overlay)
+        self._maker = FigureMaker()
+        self._narrow = False
+        self._due = False
+        self._computing = False
+        self._reading_facts = False
+
+    def body(self) -> Iterable[Widget]:
+        self._narrow = self.app.size.width < NARROW
+        self.set_classes(self._classes_for(self.pane))
+        self.settings.border_title, self.figures.border_title = "settings", "figures"
+        yield self.heads
+        yield self.notes
+        yield self.panes
+        with Horizontal(id="upper"):
+            yield self.settings
+            with Vertical(id="compare-right"):
+                yield self.plots
+                yield self.figures
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        for key in self.state.keys:
+            self._overlays.add(key)
+        self._read()
+
+    # ---- data ----------------------------------------------------------------------------------------
+
+    @property
+    def chosen_run(self) -> RunRow | None:
+        """The run that the others are compared with."""
+        return self.state.rows.get(self.state.keys[0])
+
+    def changed(self, changes: frozenset[Change]) -> None:
+        self.plots.freeze(self.room.frozen)
+        if self.room.frozen:
+            return
+        self.state.see(self.room.rows)
+        self._show_heads()
+        if self._overlays.note(change.key for change in changes):
+            self._read()
+        self._read_facts()
+
+    def _read(self) -> None:
+        self.run_worker(self._overlays.read(), group="overlays")
+
+    async def _draw_overlay(self, key: str, metrics: Mapping[str, Points]) -> None:
+        if key in self.plots.run_keys:
+            self.plots.extend(key, metrics)
+        elif key in self.state.rows:
+            self.plots.load(key, "", metrics)
+            self._show_lines()
+        self._request_figures()
+
+    def _read_facts(self) -> None:
+        if self.state.stale_facts and not self._reading_facts:
+            self._reading_facts = True
+            self.run_worker(self._facts(), group="facts")
+
+    async def _facts(self) -> None:
+        store = self.room.store
+        try:
+            for key in self.state.stale_facts:
+                run = self.state.rows[key]
+                facts: Facts = await asyncio.to_thread(read_facts, store, run)
+                self.state.facts[key] = facts
+        finally:
+            self._reading_facts = False
+        self._show_settings()
+        self._show_lines()
+        self._request_figures()
+
+    # ---- what is shown -------------------------------------------------------------------------------
+
+    def _show_all(self) -> None:
+        self._show_heads()
+        self._show_settings()
+        self._show_lines()
+        self._request_figures()
+
+    def _show_heads(self) -> None:
+        comparison = self.state.comparison()
+        colours = self.state.colours(comparison, MAX_RUNS)
+        self.heads.show(
+            [
+                ComparedRun(
+                    facts.run,
+                    comparison.letter(at),
+                    comparison.names[at],
+                    colours[at],
+                    at == 0,
+                    at in comparison.gone,
+                )
+                for at, facts in enumerate(comparison.facts)
+            ]
+        )
+
+    def _show_settings(self) -> None:
+        comparison, only = self.state.comparison(), self.state.only_differences
+        found = comparison.settings
+        self.settings.show_settings(found, comparison.letters, only)
+        count = sum(one.differs for one in found)
+        title = f"settings · {count} of {len(found)} differ" + (" · only those" if only else "")
+        self.settings.border_title = Content(title)
+
+    def _show_lines(self) -> None:
+        """Tells the plots what to draw: the runs, their distances to the first, or groups."""
+        comparison = self.state.comparison()
+        loaded = [facts.run.key for facts in comparison.facts]
+        for key, name in zip(loaded, comparison.names, strict=True):
+            run = self.plots.metrics_of(key)
+            if run is not None:
+                run.label = self.state.label(key, name)
+        drawing = self.state.drawing(comparison, MAX_RUNS)
+        if drawing is None:
+            self.plots.set_shown(loaded[:MAX_RUNS])
+        else:
+            made = Derivation(drawing.groups, drawing.labels, drawing.gap, drawing.band, drawing.caption)
+            self.plots.set_shown(loaded, made if all(map(self.plots.metrics_of, loaded)) else None)
+        self._show_heads()
+
+    def _request_figures(self) -> None:
+        """Computes the table of figures, once more when that is under way."""
+        self._due = True
+        if not self._computing and self.is_mounted:
+            self._computing = True
+            self.run_worker(self._compute(), group="figures")
+
+    async def _compute(self) -> None:
+        try:
+            while self._due:
+                self._due = False
+                runs = self._loaded()
+                table = await asyncio.wrap_future(submit(self._maker.make, self._wanted(), runs))
+                self._show_figures(table)
+        finally:
+            self._computing = False
+
+    def _loaded(self) -> dict[str, RunMetrics]:
+        found = {key: self.plots.metrics_of(key) for key in self.state.keys}
+        return {key: run for key, run in found.items() if run is not None}
+
+    def _wanted(self) -> Wanted:
+        state = self.state
+        return Wanted(
+            state.comparison(),
+            self.plots.view,
+            state.by,
+            state.band,
+            tuple(state.places),
+            self.plots.cursor,
+        )
+
+    def _show_figures(self, table: FigureTable) -> None:
+        self.figures.show_figures(table)
+        band = f" · mean, {BANDS[self.state.band]}" if self.state.by else ""
+        self.figures.border_title = Content(f"figures at equal {self.plots.view.axis}{band}")
+        self.figures.border_subtitle = Content(
+            with_keys(f"{LEGEND} · {{plots.axis}} x axis", self.room.keymap)
+        )
+        text = " · ".join(table.notes)
+        self.notes.display = bool(text)
+        self.notes.update(f" ⚠ {text}" if text else "")
+
+    # ---- layout --------------------------------------------------------------------------------------
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._narrow = event.size.width < NARROW
+        self._show_pane(self.pane, focus=False)
+
+    def side_by_side(self) -> bool:
+        return not self._narrow
+
+    def show_panes(self) -> None:
+        self._show_pane(self.pane, focus=False)
+        self.fit_panes()
+
+    def _classes_for(self, pane: str) -> set[str]:
+        wanted = {f"-pane-{pane}"} | ({"-narrow"} if self._narrow else set())
+        return wanted | {"-full"} if self.plots.full is not None else wanted
+
+    def _show_pane(self, pane: str, focus: bool = True) -> None:
+        self.pane = pane
+        wanted = self._classes_for(pane)
+        if self.classes != wanted:
+            self.set_classes(wanted)
+        self.panes.show(pane)
+        if focus:
+            self._pane_widget(pane).focus()
+
+    def _pane_widget(self, pane: str) -> Widget:
+        if pane == "plots":
+            return self.plots.current or self.plots
+        return self.settings if pane == "settings" else self.figures
+
+    def default_focus(self) -> Widget:
+        return self._pane_widget(self.pane)
+
+    def go_back(self) -> bool:
+        if self.plots.full is not None:
+            self.plots.toggle_full()
+            return True
+        return False
+
+    def action_next_pane(self) -> None:
+        self._turn_pane(1)
+
+    def action_previous_pane(self) -> None:
+        self._turn_pane(-1)
+
+    def _turn_pane(self, direction: int) -> None:
+        if self.plots.full is not None:
+            self.plots.toggle_full()
+            return
+        order = [name for name, _ in PANES] if self._narrow else list(self.PANE_ORDER)
+        self._show_pane(order[(order.index(self.pane) + direction) % len(order)])
+
+    def action_pane(self, pane: str) -> None:
+        self._show_pane(pane)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        for node in event.widget.ancestors_with_self:
+            if node.id in self.PANE_ORDER and node.id != self.pane:
+                self._show_pane(node.id, focus=False)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        hidden = self._narrow and self.pane != "plots" and action == "plot"
+        return super().check_action(action, parameters) and not hidden
+
+    def on_pane_tabs_picked(self, event: PaneTabs.Picked) -> None:
+        self._show_pane(event.pane)
+
+    def on_plot_grid_full_changed(self) -> None:
+        self._show_pane("plots" if self.plots.full is not None else self.pane)
+
+    def on_plot_grid_looks_changed(self) -> None:
+        self.room.remember(LOOKS, self.plots.looks)
+        self._request_figures()
+
+    def on_plot_cursor_moved(self, event: Plot.CursorMoved) -> None:
+        self._request_figures()
+
+    def on_plot_zoomed(self, event: Plot.Zoomed) -> None:
+        self._request_figures()
