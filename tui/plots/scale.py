@@ -154,8 +154,9 @@ def _fitted_log(low: float, high: float, rows: int, width: int) -> Scale:
     wasteful = best is None or top - bottom < _LEAST_FILLED * rows * best.height
     if best is None or wasteful or max(map(abs, best.limits(rows))) > 307:
         margin = max(0.02, 0.04 * (top - bottom))
-        low, high = 10 ** max(-307.0, bottom - margin), 10 ** min(307.0, top + margin)
-        return given(low, high, rows=rows, log=True, width=width)
+        lowest, highest = 10 ** max(-307.0, bottom - margin), 10 ** min(307.0, top + margin)
+        # Doubles beyond 10 ** ±307 are their own limit.
+        return given(min(low, lowest), max(high, highest), rows=rows, log=True, width=width)
     limits = best.limits(rows)
     values = {row: _decade(exponent) for row, exponent in best.ticks(rows).items()}
     grid = frozenset(values)

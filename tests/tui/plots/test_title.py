@@ -100,6 +100,7 @@ def curves() -> st.SearchStrategy[list[float]]:
 
 @settings(max_examples=60, deadline=None)
 @example("train/loss", [3.0] * 299 + [40.0], 0.02, False, None, True)
+@example("train/loss", [2.225073858507e-311], 0.0, True, None, False)
 @given(
     st.sampled_from(["train/loss", "val/bpb", "train/lrm", "train/tok_per_sec", "core/core"]),
     curves(),
