@@ -153,7 +153,8 @@ def _fitted_log(low: float, high: float, rows: int, width: int) -> Scale:
                 best, least = fit, cost
     wasteful = best is None or top - bottom < _LEAST_FILLED * rows * best.height
     if best is None or wasteful or max(map(abs, best.limits(rows))) > 307:
-        margin = max(0.02, 0.04 * (top - bottom))
+        # Doubles under 10⁻³⁰⁷ are far apart: less than a decade may be no distance at all.
+        margin = max(0.02 if top > -300 else 1.0, 0.04 * (top - bottom))
         lowest, highest = 10 ** max(-307.0, bottom - margin), 10 ** min(307.0, top + margin)
         # Doubles beyond 10 ** ±307 are their own limit.
         return given(min(low, lowest), max(high, highest), rows=rows, log=True, width=width)

@@ -11,6 +11,8 @@ LABEL_WIDTH = 7
 """Widest tick label: five significant digits and a suffix ("12.346k"), so that plots in a grid align."""
 
 _SUFFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
+_LEAST_EXPONENT = -323
+"""Of a power of ten that a double holds; the least double's own logarithm is below it."""
 _YEAR_9999 = 253_370_764_800
 _SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
@@ -84,7 +86,7 @@ def number_labels(values: Sequence[float], step: float) -> list[str]:
     largest = max((abs(value) for value in values), default=0.0)
     if largest == 0:
         return ["0"] * len(values)
-    exponent = math.floor(math.log10(largest) + 1e-9)
+    exponent = max(_LEAST_EXPONENT, math.floor(math.log10(largest) + 1e-9))
     if -2 <= exponent < 3 * len(_SUFFIXES):
         group = max(0, exponent // 3)
         return [_fixed(value, step, 3 * group, _SUFFIXES[group]) for value in values]

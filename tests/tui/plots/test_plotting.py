@@ -236,6 +236,13 @@ def test_limits_hold_the_values_and_gridlines_stand_on_ticks(
         assert len(scale.labels) >= 2
 
 
+def test_a_log_axis_holds_whatever_a_double_can_be() -> None:
+    for low, high in ((5e-324, 5e-324), (5e-324, 1.0), (2e-311, 2e-311), (1e-310, 1e308), (1.7e308, 1.7e308)):
+        for rows in (1, 2, 5, 12, 40):
+            scale = fitted(low, high, rows=rows, log=True, width=LABEL_WIDTH)
+            assert 0 < scale.low <= low and high <= scale.high and scale.low < scale.high
+
+
 @pytest.mark.parametrize("rows", range(2, 40))
 def test_no_value_is_drawn_under_the_line_of_zero(rows: int) -> None:
     for top in (1.0, 0.3, 7.0, 2.5e5, 1.9e9):
