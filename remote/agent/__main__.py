@@ -73,6 +73,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     items.add_argument("--file", required=True, help="relative to the base directory")
     items.add_argument("--offset", type=int, default=0)
     items.add_argument("--max", type=int, default=65536)
+    items.add_argument("--before", action="store_true", help="tell the sha256 of what lies before the offset")
     search = command("search", "lines of a run's file that hold a text (request on stdin)")
     search.add_argument("--run", required=True)
     search.add_argument("--file", required=True)
@@ -169,7 +170,7 @@ def _evaluations(args: argparse.Namespace, base: Path) -> Json:
 
     if args.command == "evaluations":
         return evaluations.evaluations(base, _request())
-    return evaluations.read_items(base, args.file, args.offset, args.max)
+    return evaluations.read_items(base, args.file, args.offset, args.max, args.before)
 
 
 def _services(args: argparse.Namespace, base: Path) -> Json:

@@ -8,6 +8,7 @@ those that the stages, and upstream nanochat, write to.
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import re
 import stat
@@ -159,26 +160,47 @@ READABLE = re.compile(
 )
 
 
-def read_items(base: Path, path: str, offset: int, limit: int) -> Json:
-    """Bytes of a file of items, compressed. `identity` is another for other content, and "" without a file;
-    `file` stays while it is only added to. Raises AgentError for what can be no such file."""
+def read_items(base: Path, path: str, offset: int, limit: int, before: bool = False) -> Json:
+    """Bytes of a file of items, compressed. `identity` is another for other content, and "" without a file.
+
+    `before`: also the sha256 of what lies before `offset`, by which a reader sees whether the file has only
+    been added to. Raises AgentError for what can be no such file.
+    """
     if not READABLE.fullmatch(path) or not _is_plain(path.rpartition("/")[2]):
         raise AgentError("not a file of items: %r" % (path,), "usage")
     try:
         descriptor = open_regular(base / path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return {"offset": 0, "size": 0, "identity": "", "file": "", "zlib": _packed(b"")}
+        return {"offset": 0, "size": 0, "identity": "", "before": "", "zlib": _packed(b"")}
     except OSError as error:
         raise os_error("cannot read " + path, error) from error
     try:
         found = os.fstat(descriptor)
         start = min(max(0, offset), found.st_size)
         raw = os.pread(descriptor, max(0, min(limit, READ_LIMIT, found.st_size - start)), start)
+        digest = _sha256(descriptor, start) if before else ""
     finally:
         os.close(descriptor)
-    file = "%d-%d" % (found.st_dev, found.st_ino)
-    identity = "%s-%d-%d" % (file, found.st_size, found.st_mtime_ns)
-    return {"offset": start, "size": found.st_size, "identity": identity, "file": file, "zlib": _packed(raw)}
+    identity = "%d-%d-%d" % (found.st_ino, found.st_size, found.st_mtime_ns)
+    return {
+        "offset": start,
+        "size": found.st_size,
+        "identity": identity,
+        "before": digest,
+        "zlib": _packed(raw),
+    }
+
+
+def _sha256(descriptor: int, size: int) -> str:
+    """Of the first `size` bytes. An inode would not do: a deleted file's number is given out again."""
+    digest, at = hashlib.sha256(), 0
+    while at < size:
+        raw = os.pread(descriptor, min(READ_LIMIT, size - at), at)
+        if not raw:
+            break
+        digest.update(raw)
+        at += len(raw)
+    return digest.hexdigest()
 
 
 def _packed(raw: bytes) -> str:

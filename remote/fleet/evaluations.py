@@ -104,10 +104,11 @@ class FleetEvaluations:
             if not first.identity:
                 raise UserError(f"{at.path} is not there any more on host '{at.host}'", _AGAIN, Exit.FAILED)
             if here is not None and here.identity == first.identity:
-                await asyncio.to_thread(self.cache.check, here, first)
+                await asyncio.to_thread(self.cache.check, here)
                 return here.path
             self.cache.check_room(at.path, first.size)
-            path = await self._copy(agent, at, here, first, progress)
+            grown = here if here is not None and here.bytes <= first.size else None
+            path = await self._copy(agent, at, grown, first, progress)
             if path is not None:
                 return path
             await asyncio.sleep(0.2 * (_TRIES - left))
@@ -121,26 +122,33 @@ class FleetEvaluations:
         self, agent: AgentClient, at: ItemsAt, here: Found | None, first: Chunk, progress: ItemsProgress
     ) -> Path | None:
         """The copy, made whole; None where the file became another meanwhile."""
-        copy = await asyncio.to_thread(self.cache.begin, at.host, at.path, here, first)
+        copy = await asyncio.to_thread(self.cache.begin, at.host, at.path, here)
         try:
-            await asyncio.to_thread(copy.add, first)
-            progress(copy.size, first.size)
+            if copy.size:
+                first = await self._read(agent, at, copy.size, before=True)
+                if first.before != await asyncio.to_thread(copy.digest):
+                    await asyncio.to_thread(copy.restart)  # another evaluation's, or one that began anew
+            if first.offset != copy.size:
+                first = await self._read(agent, at, copy.size)
             last = first
-            while copy.size < last.size:
-                last = await self._read(agent, at, copy.size)
-                if not last.raw or not last.continues(first):
-                    break
+            while True:
                 await asyncio.to_thread(copy.add, last)
                 progress(copy.size, last.size)
-            if not last.continues(first):
-                return None
+                if copy.size >= last.size or not last.raw:
+                    break
+                last = await self._read(agent, at, copy.size)
+            if last.identity != first.identity:  # it changed: was it only added to?
+                check = await self._read(agent, at, copy.size, before=True)
+                if check.before != await asyncio.to_thread(copy.digest):
+                    return None
             return await asyncio.to_thread(copy.keep, first, last)
         finally:
             await asyncio.to_thread(copy.close)
 
-    async def _read(self, agent: AgentClient, at: ItemsAt, offset: int) -> Chunk:
+    async def _read(self, agent: AgentClient, at: ItemsAt, offset: int, before: bool = False) -> Chunk:
+        words = ["--file", at.path, f"--offset={offset}", "--max", str(CHUNK), *["--before"] * before]
         try:
-            answer = await agent.call("items", "--file", at.path, f"--offset={offset}", "--max", str(CHUNK))
+            answer = await agent.call("items", *words)
         except AgentError as error:
             raise UserError(error.message, _AGAIN, Exit.FAILED) from error
         return await asyncio.to_thread(chunk_of, at.host, answer)

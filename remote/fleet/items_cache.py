@@ -32,43 +32,38 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class Chunk:
-    """Bytes of a file from `offset` on. `identity` "" where there is no such file; it is another for another
-    file of the same name, and for other content. `file` is the same as long as the file is only added to."""
+    """Bytes of a file from `offset` on. `identity` is another for other content, "" where there is no file;
+    `before` the sha256 of what lies before `offset`, where it was asked for."""
 
     raw: bytes
     offset: int
     size: int
     identity: str
-    file: str
-
-    def continues(self, first: Chunk) -> bool:
-        """Whether the file is as it was at `first`, or longer."""
-        return self.identity == first.identity or (self.file == first.file and self.size >= first.size)
+    before: str = ""
 
 
 def chunk_of(host: str, answer: dict[str, Any]) -> Chunk:
     """An agent's answer to `items`, read field by field. Raises `UserError` for one that is none."""
     offset, size = (fields.whole(answer.get(word), 0) for word in ("offset", "size"))
-    identity, file = (fields.text(answer.get(word), 200) for word in ("identity", "file"))
+    identity, before = (fields.text(answer.get(word), 200) for word in ("identity", "before"))
     try:
         packed = base64.b64decode(str(answer.get("zlib")), validate=True)
         reader = zlib.decompressobj()
         raw = reader.decompress(packed, _CHUNK)
     except (ValueError, zlib.error):
         raw, offset = b"", None
-    if offset is None or size is None or identity is None or file is None:
+    if offset is None or size is None or identity is None or before is None:
         raise UserError(f"host '{host}' gave an answer we cannot read: no bytes", exit_code=Exit.FAILED)
-    return Chunk(raw, offset, size, identity, file)
+    return Chunk(raw, offset, size, identity, before)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A copy that is there, of the host's file as `identity` and `file` name it."""
+    """A copy that is there; of the host's file as `identity` names it, "" for a part of one."""
 
     path: Path
     bytes: int
     identity: str
-    file: str
     checked: float
     """When the host's file was last seen to be the same; Unix time, s."""
 
@@ -88,6 +83,18 @@ class Copy:
             # what followed the last line was half of one: the host has written it anew
             self._cut(_last_line_end(self._file, self._file.tell()))
 
+    def digest(self) -> str:
+        """The sha256 of what is here."""
+        self._file.seek(0)
+        found = hashlib.sha256()
+        while raw := self._file.read(_CHUNK):
+            found.update(raw)
+        return found.hexdigest()
+
+    def restart(self) -> None:
+        """Drops what is here."""
+        self._cut(0)
+
     def add(self, chunk: Chunk) -> None:
         """Takes bytes in that begin where it ends; others are asked for again."""
         if chunk.offset == self.size:
@@ -103,7 +110,7 @@ class Copy:
         self._temp.replace(self._path)
         # a copy of less than all: the rest is asked for the next time
         identity = last.identity if self.size == last.size else ""
-        self._cache.note(self._path, identity, last.file, self.size)
+        self._cache.note(self._path, identity, self.size)
         return self._path
 
     def _cut(self, size: int) -> None:
@@ -141,32 +148,31 @@ class ItemsCache:
             size = at.stat().st_size
         except OSError:
             return None
-        identity, file = fields.text(held.get("identity")), fields.text(held.get("file"))
-        if identity is None or file is None or held.get("bytes") != size:
+        identity = fields.text(held.get("identity"))
+        if identity is None or held.get("bytes") != size:
             return None
-        return Found(at, size, identity, file, fields.moment(held.get("checked")) or 0.0)
+        return Found(at, size, identity, fields.moment(held.get("checked")) or 0.0)
 
-    def begin(self, host: str, path: str, here: Found | None, first: Chunk) -> Copy:
-        """A copy of a host's file, which begins with what is here where that is the beginning of the file.
+    def begin(self, host: str, path: str, here: Found | None) -> Copy:
+        """A copy of a host's file, which begins with what is here, up to its last line.
 
         Raises `UserError` when the disk is full.
         """
         make_dir(self.folder)
-        grown = here is not None and here.file == first.file and here.bytes <= first.size
         try:
-            return Copy(self, self._path(host, path), here.path if here is not None and grown else None)
+            return Copy(self, self._path(host, path), here.path if here is not None else None)
         except OSError as error:
             raise UserError(
                 f"cannot copy items to {self.folder}: {error.strerror}", "free some space there", Exit.FAILED
             ) from error
 
-    def check(self, here: Found, chunk: Chunk) -> None:
+    def check(self, here: Found) -> None:
         """Notes that a copy is what the host has now."""
-        self.note(here.path, chunk.identity, chunk.file, here.bytes)
+        self.note(here.path, here.identity, here.bytes)
 
-    def note(self, path: Path, identity: str, file: str, size: int) -> None:
+    def note(self, path: Path, identity: str, size: int) -> None:
         """Writes down what a copy is of, and makes room."""
-        held = {"identity": identity, "file": file, "bytes": size, "checked": time.time()}
+        held = {"identity": identity, "bytes": size, "checked": time.time()}
         atomic_write(path.with_suffix(".json"), json.dumps(held))
         os.utime(path)
         self._make_room(path)

@@ -1,6 +1,7 @@
 """The files of evaluations as a host's agent lists and sends them: bounded, and nothing else of the host."""
 
 import base64
+import hashlib
 import json
 import os
 import zlib
@@ -124,11 +125,9 @@ def test_bytes_of_items_are_sent_from_anywhere_in_the_file(agent: AgentHost) -> 
     assert content(beyond) == b"" and beyond["offset"] == len(text)
     with file.open("a", encoding="utf-8") as more:
         more.write("{}\n")
-    grown = agent.call("items", "--file", path, "--offset=0", "--max", "1")
-    assert grown["file"] == first["file"] and grown["identity"] != first["identity"]
-    file.rename(file.with_name("other"))
-    write(agent.base, path, text)
-    assert agent.call("items", "--file", path)["file"] != first["file"]
+    grown = agent.call("items", "--file", path, f"--offset={len(text)}", "--max", "1", "--before")
+    assert grown["before"] == hashlib.sha256(text.encode()).hexdigest()
+    assert grown["identity"] != first["identity"] and first["before"] == ""
     file.unlink()
     assert agent.call("items", "--file", path)["identity"] == ""
 

@@ -13,8 +13,8 @@ from remote.fleet.items_cache import Chunk, ItemsCache, chunk_of
 
 def put(cache: ItemsCache, path: str, raw: bytes, age: float = 0.0) -> Path:
     """A copy of a file as the host has it."""
-    chunk = Chunk(raw, 0, len(raw), f"{path}-{len(raw)}", path)
-    copy = cache.begin("box", path, None, chunk)
+    chunk = Chunk(raw, 0, len(raw), f"{path}-{len(raw)}")
+    copy = cache.begin("box", path, None)
     copy.add(chunk)
     found = copy.keep(chunk, chunk)
     copy.close()
@@ -46,11 +46,11 @@ def test_a_copy_that_somebody_changed_is_none(tmp_path: Path) -> None:
 
 def test_a_file_that_grew_while_it_was_read_is_kept_up_to_its_last_line(tmp_path: Path) -> None:
     cache = ItemsCache(tmp_path)
-    first = Chunk(b"one\ntwo\nthr", 0, 11, "f-11", "f")
-    copy = cache.begin("box", "a", None, first)
+    first = Chunk(b"one\ntwo\nthr", 0, 11, "f-11")
+    copy = cache.begin("box", "a", None)
     copy.add(first)
-    copy.add(Chunk(b"lost", 40, 50, "f-50", "f"))  # not where it ends: asked for again
-    path = copy.keep(first, Chunk(b"", 11, 50, "f-50", "f"))
+    copy.add(Chunk(b"lost", 40, 50, "f-50"))  # not where it ends: asked for again
+    path = copy.keep(first, Chunk(b"", 11, 50, "f-50"))
     copy.close()
     assert path.read_bytes() == b"one\ntwo\n"
     found = cache.find("box", "a")
@@ -64,7 +64,7 @@ def test_a_file_that_grew_while_it_was_read_is_kept_up_to_its_last_line(tmp_path
         {"zlib": base64.b64encode(b"no zlib").decode()},
         {"size": -1},
         {"offset": "0"},
-        {"file": 3},
+        {"before": 3},
     ],
 )
 def test_an_answer_that_is_none_is_one_line(change: dict[str, object]) -> None:
@@ -72,7 +72,7 @@ def test_an_answer_that_is_none_is_one_line(change: dict[str, object]) -> None:
         "offset": 0,
         "size": 1,
         "identity": "i",
-        "file": "f",
+        "before": "",
         "zlib": base64.b64encode(zlib.compress(b"x")).decode(),
     }
     assert chunk_of("box", dict(told)).raw == b"x"
@@ -82,5 +82,5 @@ def test_an_answer_that_is_none_is_one_line(change: dict[str, object]) -> None:
 
 def test_an_answer_that_unpacks_to_far_more_is_cut(tmp_path: Path) -> None:
     packed = base64.b64encode(zlib.compress(b"\0" * (64 << 20))).decode()
-    told = {"offset": 0, "size": 1, "identity": "i", "file": "f", "zlib": packed}
+    told = {"offset": 0, "size": 1, "identity": "i", "before": "", "zlib": packed}
     assert len(chunk_of("box", told).raw) == 4 << 20
