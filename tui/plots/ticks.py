@@ -44,7 +44,7 @@ def _power(factor: int, exponent: int) -> float:
 
 def _multiples(low: float, high: float, step: float) -> list[float]:
     """Multiples of `step` in [low, high]; none where doubles cannot distinguish neighbouring ones."""
-    if not max(abs(low), abs(high)) < step * 2.0**50:
+    if not (math.isfinite(step) and max(abs(low), abs(high)) < step * 2.0**50):
         return []
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [index * step for index in range(first, last + 1)]
