@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from nanochat.checkpoint.names import parse_name
 from nanochat.common.errors import UserError
-from remote.fleet.services import DeviceChoice, DeviceOffer, HostCheckpoint, Service
+from remote.fleet.services import DeviceChoice, DeviceOffer, HostCheckpoint, Service, ServiceState
 from tests.tui.conftest import NOW, Bench, settle
 from tui.app import ControlRoom
 from tui.screens.chat.screen import ChatScreen
@@ -83,6 +83,9 @@ class HostServices:
 
     async def checkpoints(self, host: str) -> list[HostCheckpoint]:
         return self.found.get(host, [])
+
+    async def states(self, host: str) -> list[ServiceState]:
+        return []
 
     def running(self) -> list[Service]:
         return [self._service(host, device or "cpu") for host, device in self.opened]

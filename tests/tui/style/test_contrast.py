@@ -64,6 +64,7 @@ def test_a_token_of_every_shade_and_every_look_of_chat_can_be_read(name: str) ->
     looks = Looks(named, Color.parse(str(theme.background)))
     shades = [f"p{level}" for level in range(5)]
     words = "strong code heading question tool result bad warn live first second cursor cursor-blurred"
+    words += " found found-here"
     low = {}
     for look in (*shades, *words.split()):
         style = looks.style(look)

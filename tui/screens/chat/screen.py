@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import TextArea
+from textual.widgets import Input, TextArea
 
 from nanochat.common.errors import UserError
 from tui.data.chat.pane_set import MOST_PANES, PaneSet
@@ -61,7 +61,8 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
         "with the control room. {chat.all} says whether the question goes to all panes or to one; asking "
         "again, editing and a new conversation go where it goes. {chat.tokens} shades every token by its "
         "probability; the arrow keys then go from token to token, and {chat.lens} tells what each layer "
-        "would have said. esc leaves the field, so that letters are keys."
+        "would have said. {transcript.find} finds a text in the conversation of the pane. esc leaves the "
+        "field, so that letters are keys."
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("chat")
     AUTO_FOCUS = ""
@@ -302,7 +303,11 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
 
     def leave_field(self) -> bool:
         if not isinstance(self.focused, TextArea):
-            return super().leave_field()
+            is_finding = isinstance(self.focused, Input)
+            has_left = super().leave_field()
+            if is_finding and self.view is not None:
+                self.view.end_find()
+            return has_left
         if self.editing is not None:
             self.editing = None
             self.field.text = ""
@@ -311,6 +316,8 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
         return True
 
     def go_back(self) -> bool:
+        if self.view is not None and self.view.end_find():
+            return True
         if self.zoomed:
             self.action_zoom()
             return True

@@ -50,6 +50,13 @@ class Looks:
             # Beside the colour a sign: what was taken away, what was put there.
             "first": Style(color=colour("error").rich_color, strike=True),
             "second": Style(color=colour("success").rich_color, bold=True, underline=True),
+            "found": Style(color=background.rich_color, bgcolor=warning.rich_color),
+            "found-here": Style(
+                color=background.rich_color,
+                bgcolor=colour("primary").rich_color,
+                bold=True,
+                underline=True,
+            ),
             "cursor": Style(color=background.rich_color, bgcolor=colour("primary").rich_color, bold=True),
             "cursor-blurred": Style(bgcolor=colour("cursor-row").rich_color, bold=True),
         }

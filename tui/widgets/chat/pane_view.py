@@ -11,7 +11,9 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
+from textual.widgets import Input
 
+from nanochat.common.text import sanitize
 from tui.keymap import hint, keymap_of
 from tui.widgets.chat.telling import answer_spans, figures_text, name_of, settings_text, state_spans
 from tui.widgets.chat.token_detail import TokenDetail
@@ -63,10 +65,13 @@ class PaneView(Vertical):
         self.transcript = Transcript(self._tell)
         self.detail = TokenDetail(classes="token-detail")
         self.figures = Figures()
+        self.field = Input(placeholder="find in this conversation", classes="find-field", compact=True)
+        self.field.cursor_blink = False  # nothing moves by itself: over SSH that flickers
         self._keys: tuple[str, ...] = ("",) * 4
 
     def compose(self) -> ComposeResult:
         yield self.transcript
+        yield self.field
         yield self.detail
         yield self.figures
 
@@ -74,7 +79,7 @@ class PaneView(Vertical):
         keymap = keymap_of(self)
         names = ("chat.again", "chat.branch_back", "chat.branch_on", "chat.blind")
         self._keys = tuple(hint(name, keymap) for name in names)
-        self.detail.display = False
+        self.detail.display = self.field.display = False
         self.update()
 
     def on_resize(self) -> None:
@@ -111,8 +116,47 @@ class PaneView(Vertical):
         if self.border_title != title:
             self.border_title = Content(title)
         settings = "" if self.hidden else settings_text(self.pane.settings, width)
+        settings = self._found() or settings
         if self.border_subtitle != settings:
             self.border_subtitle = Content(settings)
+
+    # ---- finding -------------------------------------------------------------------------------------
+
+    def on_transcript_ask_find(self, event: Transcript.AskFind) -> None:
+        event.stop()
+        self.transcript.begin_find()
+        self.field.value = self.transcript.search
+        self.field.display = True
+        self.field.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self.field.display:
+            self.transcript.find(event.value)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """The field goes, the marks stay: the keys then go from match to match."""
+        event.stop()
+        self.field.display = False
+        self.transcript.focus()
+
+    def end_find(self) -> bool:
+        """Leaves the search; False when there is none."""
+        is_on = self.field.display or bool(self.transcript.search)
+        self.field.display = False
+        self.transcript.find("")
+        return is_on
+
+    def on_find_view_found_changed(self, event: Transcript.FoundChanged) -> None:
+        event.stop()
+        self._titles()
+
+    def _found(self) -> str:
+        """What the search has found, in a line; "" without one."""
+        words = self.transcript.found_words
+        return f"“{sanitize(self.transcript.search, 30)}” {words}" if words else ""
+
+    # ---- what is told --------------------------------------------------------------------------------
 
     def _tell(self, node: TurnNode) -> Sequence[Span]:
         return answer_spans(self.pane, node, self._keys[1:3], self.hidden)

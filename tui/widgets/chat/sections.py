@@ -34,12 +34,14 @@ LEVELS = (0.9, 0.5, 0.1, 0.01)
 
 
 class Section:
-    """Lines that come in steps. `lines` before `fixed` will not change any more."""
+    """Lines that come in steps. `lines` before `fixed` will not change any more; `version` grows with each
+    step."""
 
     def __init__(self, width: int) -> None:
         self.width = width
         self.lines: list[Line] = []
         self.fixed = 0
+        self.version = 0
 
     def advance(self) -> bool:
         """Does one step; True when nothing is left to do for now."""

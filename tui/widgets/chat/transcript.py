@@ -11,7 +11,8 @@ from textual import events
 from textual.message import Message
 
 from tui.keys import bindings
-from tui.widgets.chat.lines_view import GUTTER, LinesView
+from tui.widgets.chat.find_view import FindView
+from tui.widgets.chat.lines_view import GUTTER
 from tui.widgets.chat.sections import (
     AnswerSection,
     LineSection,
@@ -48,7 +49,7 @@ class _Shown:
         return self.question, self.answer, self.told, self.gap
 
 
-class Transcript(LinesView):
+class Transcript(FindView):
     """The turns on the path of a pane. `tells` gives the line below an answer.
 
     One turn may be chosen, for what is done to a turn; in the view of tokens a cursor stands on one token.
@@ -66,6 +67,9 @@ class Transcript(LinesView):
         @property
         def control(self) -> Transcript:
             return self.transcript
+
+    class AskFind(Message):
+        """The user wants to enter a text to find."""
 
     def __init__(self, tells: TellsAnswer, id: str | None = None) -> None:
         super().__init__(id=id, follow=True)
@@ -298,7 +302,7 @@ class Transcript(LinesView):
             return self.looks.style(look)
         is_here = (self._owners[section], block) == self._under_cursor
         cursor = "cursor" if self.has_focus else "cursor-blurred"
-        return self.looks.style(cursor if is_here else look.partition(" ")[0])
+        return self.looks.style(cursor if is_here else look.rpartition(" t")[0])
 
     def on_click(self, event: events.Click) -> None:
         at = event.get_content_offset(self)
@@ -314,6 +318,14 @@ class Transcript(LinesView):
         else:
             self._chosen = owner
             self._moved()
+
+    # ---- finding -------------------------------------------------------------------------------------
+
+    def action_find(self) -> None:
+        self.post_message(self.AskFind())
+
+    def searchable(self, section: Section) -> bool:
+        return isinstance(section, TextSection | AnswerSection | TokenSection)
 
     # ---- moving --------------------------------------------------------------------------------------
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TypeAlias
 
 from rich.cells import cell_len
 
+from tui.data.chat.finding import CUT, PREFIX, Line
 from tui.widgets.chat.markdown_blocks import Block, Span
 
-Line: TypeAlias = tuple[Span, ...]
+__all__ = ["Line", "LineBreaker", "wrap"]
 
 PER_CELL = 4
 """Characters of a line for each of its cells: marks that take no cell of their own must not pile up."""
@@ -37,14 +37,16 @@ class LineBreaker:
     def _begin(self, prefix: str, *, soft: bool) -> None:
         # A prefix as wide as the line would leave no room: deep lists in a narrow pane.
         prefix = prefix if cell_len(prefix) <= self.width // 2 else ""
-        self._line: list[Span] = [(prefix, "mark")] if prefix else []
+        self._line: list[Span] = [(prefix, PREFIX)] if prefix else []
         self._used = cell_len(prefix)
         self._characters = 0
         self._soft = soft
 
-    def _end(self, *, soft: bool = True) -> None:
+    def _end(self, *, soft: bool = True, cut: bool = False) -> None:
         self.lines.append(self.current)
         self._begin(self._rest, soft=soft)
+        if cut:
+            self._line.append(("", CUT))  # the line goes on with a word, which a search must find whole
 
     @property
     def current(self) -> Line:
@@ -66,8 +68,7 @@ class LineBreaker:
                 self._end()
             else:
                 if self._characters and width <= self.width // 2 and not self._is_code:
-                    self._strip()
-                    self._end()
+                    self._end(cut=not self._strip())
                 self._put(word, look)
 
     def _fits(self, word: str, width: int) -> bool:
@@ -81,19 +82,21 @@ class LineBreaker:
         self._used += width
         self._characters += len(text)
 
-    def _strip(self) -> None:
-        """Takes the spaces away that would stand at the end of a full line."""
+    def _strip(self) -> bool:
+        """Takes the spaces away that would stand at the end of a full line; whether there were any."""
         text, look = self._line[-1]
-        if look != "mark":
-            kept = text.rstrip(" ")
-            self._line[-1:] = [(kept, look)] if kept else []
+        kept = text.rstrip(" ")
+        if look == PREFIX or kept == text:
+            return False
+        self._line[-1:] = [(kept, look)] if kept else []
+        return True
 
     def _put(self, text: str, look: str) -> None:
         """Text that is broken where the line is full."""
         while text:
             piece = _fitting(text, self.width - self._used, self._most - self._characters)
             if not piece and self._characters:
-                self._end()
+                self._end(cut=True)
                 continue
             piece = piece or text[0]  # a letter wider than the line
             self._append(piece, look, cell_len(piece))
