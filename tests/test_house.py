@@ -35,6 +35,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__init__", "agent", "runs"),
         ("hosts", "store", "key_metric", "metrics"),
         ("transport", "run_summary", "comparison", "evaluation_tables"),
+        ("facts",),
         ("fleet", "filter", "export"),
         ("cli",),
     ),

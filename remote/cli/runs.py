@@ -17,6 +17,7 @@ from nanochat.common.paths import Layout
 from nanochat.common.text import amount, percent, sanitize, when
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 from nanochat.config.pass_env import option_names
+from remote.cli.columns import add_column_options, list_columns
 from remote.cli.compare import add_compare_parser, compare
 from remote.cli.export import add_export_parser, export
 from remote.cli.marks import MARKS, add_mark_parsers, mark
@@ -50,6 +51,7 @@ def runs_parser() -> Parser:
     )
     ls.add_argument("--all", action="store_true", help="archived runs too")
     ls.add_argument("--json", action="store_true", help="a JSON list")
+    add_column_options(ls)
     show = words.add_parser("show", help="all that is known of one run")
     show.add_argument("--json", action="store_true", help="one JSON document")
     follow = words.add_parser("follow", help="print a run's events until it ends")
@@ -99,6 +101,8 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
             if rows and not chosen and not getattr(given, "json", False):
                 print(f"none of {amount(len(rows), 'run')} matches", file=sys.stderr)
                 return Exit.OK
+            if getattr(given, "columns", "") or getattr(given, "sort", ""):
+                return await list_columns(fleet, chosen, given)
             return list_runs(chosen, getattr(given, "json", False))
         if given.word in MARKS:
             return mark(fleet.store, given)
