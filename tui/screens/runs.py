@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from textual.containers import Container
 from textual.content import Content
 from textual.widget import Widget
 
@@ -16,11 +18,12 @@ from tui.actions.run_bindings import RunActions
 from tui.data.run_view import GROUPINGS
 from tui.keymap import hint, with_keys
 from tui.keys import bindings
-from tui.screens.base import ControlScreen
 from tui.screens.export_actions import ExportActions
+from tui.screens.run_columns import SECONDS, ChosenColumns
+from tui.screens.run_curve import CurveScreen
 from tui.widgets.filter_field import FilterField, Offers
 from tui.widgets.pipeline_map import PipelineMap
-from tui.widgets.run_table import EMPTY, ORDERS, RunTable
+from tui.widgets.run_table import EMPTY, RunTable
 from tui.widgets.table import VirtualTable
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ ASKED_AGAIN = 5.0
 """Seconds after which a filter or an order that depends on the time is applied again."""
 
 
-class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
+class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
     """All runs but archived ones, newest first until sorted otherwise."""
 
     tab = "runs"
@@ -56,6 +59,7 @@ class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
         self.map = PipelineMap(id="pipeline")
         self.table = RunTable(id="runs")
         self.table.empty = with_keys(EMPTY, self.room.keymap)
+        self.columns = ChosenColumns(self.table)
         self.offers = Offers(id="offers")
         self.search = FilterField(lambda: self.room.rows, self.offers, id="filter")
         self.search.display = False
@@ -63,10 +67,11 @@ class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
         self._asked = 0.0
         self._mapped = 0.0
         self._map_due = False
+        self._read = 0.0
 
     def body(self) -> Iterable[Widget]:
         yield self.map
-        yield self.table
+        yield Container(self.table, id="runs-and-curve")
         yield self.search
         yield self.offers
 
@@ -77,14 +82,19 @@ class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
         table = self.table
         self.map.display = kept.get("header") is not False
         table.wide = kept.get("wide") is True
+        self.with_curve = kept.get("preview") is not False
         if kept.get("group") in GROUPINGS:
             table.view.group_by = kept["group"]
-        if kept.get("order") in ORDERS:
-            table.set_order(kept["order"], kept.get("descending") is True)
+        self.columns.load(kept.get("columns"))
+        order, descending = kept.get("order"), kept.get("descending") is True
+        if isinstance(order, str) and order in table.orders:
+            table.set_order(order, descending)
+        elif isinstance(order, str):
+            self.columns.order = (order, descending)
         if isinstance(kept.get("filter"), str):
             self._set_filter(kept["filter"])
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
         """Keeps how the table is looked at for the next start."""
         table = self.table
         kept = {
@@ -94,6 +104,8 @@ class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
             "group": table.view.group_by,
             "header": bool(self.map.display),
             "filter": self.search.value,
+            "columns": self.columns.kept(),
+            "preview": self.with_curve,
         }
         if kept != self.room.setting(SETTING):
             self.room.remember(SETTING, kept)
@@ -105,7 +117,11 @@ class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
             self._show_map()
         table = self.table
         table.silent, table.links = self.room.silent_hosts(), self.room.links
+        table.facts.links = table.links
+        table.facts.set_hosts(self.room.hosts)
+        self.columns.resolve(rows)
         table.show(rows)
+        self.show_curve()
         self._titles()
 
     def _show_map(self) -> None:
@@ -129,7 +145,10 @@ class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
         if table.border_title != title:
             table.border_title = Content(title)
         running = [run.status for run in rows].count("running")
-        subtitle = f"{running} running" if running else ""
+        marked = [run for run in table.view.kept if run.key in self._marked]
+        summed = marked or table.view.kept
+        cost = self.columns.total(summed, (self._marked, len(summed), table.view.filter.text))
+        subtitle = " · ".join(filter(None, (f"{running} running" if running else "", cost)))
         if table.border_subtitle != subtitle:
             table.border_subtitle = Content(subtitle)
 
@@ -143,6 +162,11 @@ class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
             self._apply_filter()
         if self._map_due and time.monotonic() - self._mapped >= MAP_SECONDS:
             self._show_map()
+        self.columns.resolve(self.room.rows)
+        if time.monotonic() - self._read > SECONDS:
+            self._read = time.monotonic()
+            self._read_columns()
+            self._titles()
         silent = self.room.silent_hosts()
         if silent != table.silent:
             table.silent = silent
@@ -177,11 +201,11 @@ class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
 
     def on_pipeline_map_picked(self, event: PipelineMap.Picked) -> None:
         self._set_filter(f"stage:{event.stages[0]}")
-        self._remember()
+        self.remember()
 
     def action_header(self) -> None:
         self.map.display = not self.map.display
-        self._remember()
+        self.remember()
         self.changed(frozenset())
 
     # ---- filter --------------------------------------------------------------------------------------
@@ -226,7 +250,7 @@ class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
         left = super().leave_field()
         if not self.search.value:
             self.search.display = False
-        self._remember()
+        self.remember()
         return left
 
     def go_back(self) -> bool:
@@ -236,9 +260,31 @@ class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
             return True
         if self.search.value:
             self._set_filter("")
-            self._remember()
+            self.remember()
             return True
         return False
+
+    # ---- columns -------------------------------------------------------------------------------------
+
+    def action_columns(self) -> None:
+        self.run_worker(self._choose_columns(), group="choose", exclusive=True)
+
+    async def _choose_columns(self) -> None:
+        from tui.screens.column_dialog import ColumnDialog, Offer
+
+        def toggle(offer: Offer) -> set[str]:
+            shown = self.columns.toggle(offer.name)
+            self._read_columns()
+            self.remember()
+            return shown
+
+        # Of ten thousand runs the names of all options and metrics take a while to gather.
+        offers = await asyncio.to_thread(self.columns.offers, list(self.room.rows), self.table.run)
+        if self.app.screen is self:
+            self.app.push_screen(ColumnDialog(offers, self.columns.shown, toggle))
+
+    def _read_columns(self) -> None:
+        self.run_worker(self.columns.read(self.room), group="columns", exclusive=True)
 
     # ---- order and groups ----------------------------------------------------------------------------
 
@@ -249,14 +295,14 @@ class RunsScreen(MarkActions, RunActions, ExportActions, ControlScreen):
         self.table.action_reverse()
 
     def on_virtual_table_arranged(self) -> None:
-        self._remember()
+        self.remember()
         self._titles()
 
     def action_group(self) -> None:
         by = self.table.view.next_grouping()
         self.table.rearrange()
         self.room.say(f"grouped by {by}; enter folds a group, B all of them" if by else "not grouped")
-        self._remember()
+        self.remember()
         self._titles()
 
     def action_fold(self) -> None:

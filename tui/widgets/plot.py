@@ -111,16 +111,17 @@ class Plot(Widget, can_focus=True):
         metric: str,
         runs: Sequence[RunMetrics],
         derive: Callable[[PlotSpec], PlotSpec] | None = None,
+        keep: bool = False,
     ) -> None:
         """Show `metric` of up to four runs, overlaid, or what `derive` makes of any number of runs.
 
-        Raises ValueError for more.
+        With `keep` what is drawn stays until the new picture is there. Raises ValueError for more runs.
         """
         if len(runs) > MAX_RUNS and derive is None:
             raise ValueError(f"a plot overlays at most {MAX_RUNS} runs, not {len(runs)}")
         if metric != self.metric or tuple(runs) != self.runs or derive != self.derive:
             self.metric, self.runs, self.derive = metric, tuple(runs), derive
-            self.frame = None
+            self.frame = self.frame if keep else None
             self._redraw()
 
     def set_view(self, view: View) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 from nanochat.common.text import amount, clock, duration, percent, sanitize, when
+from remote.facts.money import forecast_text, spent_text
+from remote.facts.run_facts import RunFacts
 from remote.key_metric import KEY_FIGURES, Figure, key_figure
 from remote.run_summary import elapsed, eta, mfu, mfu_value, progress, said, speed, steps
 from remote.runs import host_time
@@ -19,6 +22,7 @@ from tui.widgets.columns import Cell, Column
 from tui.widgets.table import VirtualTable
 
 if TYPE_CHECKING:
+    from remote.filter.run_columns import RunColumn
     from remote.runs import Link, RunRow
 
 EMPTY = "no runs here yet: {runs.launch} launches a stage, {runs.plan} runs a plan"
@@ -74,6 +78,11 @@ ORDERS: dict[str, Callable[[RunRow], SortValue | None]] = {
 """What each column sorts by: what it shows. None stands last in both directions."""
 
 
+def _on_runs(sort: Callable[[RunRow], SortValue | None]) -> Callable[[Any], SortValue | None]:
+    """An order of runs for lines that may be groups."""
+    return lambda line: None if isinstance(line, RunGroup) else sort(line)
+
+
 def _column(
     name: str,
     title: str,
@@ -95,7 +104,7 @@ def _column(
         grow,
         rank,
         ideal,
-        None if sort is None else lambda line: None if isinstance(line, RunGroup) else sort(line),
+        None if sort is None else _on_runs(sort),
         descending,
         name == "name",
         wider,
@@ -114,10 +123,47 @@ COLUMNS = (
     _column("mfu", "MFU", 4, 10, right=True, descending=True),
     _column("eta", "ETA", 6, 6, right=True),
     _column("elapsed", "time", 6, 8, right=True, descending=True),
+    _column("spent", "spent", 7, 5, right=True, descending=True),
+    _column("forecast", "forecast", 8, 8, right=True, descending=True),
     _column("plan", "plan", 8, 11, ideal=16, grow=1),
     _column("started", "created", 8, 3, ideal=12, right=True, descending=True),
     _column("note", "reason, note", 18, 4, ideal=48, grow=3, wider=(8, 34)),
 )
+
+
+CHOSEN_RANK = 1
+"""Columns that the user chose are shown before those that are there by themselves, but for a run's name,
+status and result."""
+AFTER = "figure"
+"""The column that they stand after."""
+
+
+def chosen_column(column: RunColumn) -> Column:
+    """A column that the user chose, as the table lays it out."""
+    title = sanitize(column.title, 24)
+    return Column(
+        column.name,
+        title,
+        min(10, max(7, len(title))) if column.is_number else 10,
+        "right" if column.is_number else "left",
+        0,
+        CHOSEN_RANK,
+        max(7, len(title)) if column.is_number else 16,
+        _on_runs(_by(column)),
+        column.is_number,
+    )
+
+
+def _by(column: RunColumn) -> Callable[[RunRow], SortValue | None]:
+    """What a chosen column sorts by: numbers first, then texts."""
+
+    def value(run: RunRow) -> SortValue | None:
+        found = column.value(run)
+        if isinstance(found, str):
+            return 1, natural(found)[1]
+        return None if found is None else (0, found)
+
+    return value
 
 
 def ordered(rows: Sequence[RunRow], column: str, descending: bool = False) -> list[RunRow]:
@@ -208,18 +254,70 @@ class RunTable(VirtualTable["RunRow | RunGroup"]):
         self.view = RunView()
         self.silent: frozenset[str] = frozenset()
         self.links: Mapping[str, Link] = {}
+        self.facts = RunFacts()
+        self.extra: tuple[RunColumn, ...] = ()
+        self.hidden: frozenset[str] = frozenset()
+        money = {"spent": self._spent, "forecast": self._forecast}
+        self._own = tuple(
+            replace(column, sort=_on_runs(money[column.name])) if column.name in money else column
+            for column in COLUMNS
+        )
+        self._all = self._own
+        self._own_orders = {**ORDERS, **money}
+        self._orders = self._own_orders
         self._built = (0, "")
         self._drawn: set[str] = set()
 
     def _line(self, line: RunRow | RunGroup) -> Mapping[str, Cell]:
         if isinstance(line, RunGroup):
             return group_cells(line)
-        return cells(line, line.host in self.silent, self.links.get(line.host))
+        made = cells(line, line.host in self.silent, self.links.get(line.host))
+        dim = "muted" if line.partial or (line.live and line.host in self.silent) else ""
+        for column in self.extra:
+            made[column.name] = (column.text(line), dim)
+        if self.facts.priced:
+            made |= self._money(line, dim)
+        return made
+
+    def _money(self, run: RunRow, dim: str) -> dict[str, Cell]:
+        found = self.facts.cost(run, time.time())
+        return {
+            "spent": (spent_text(found), "muted" if found.spent is None else dim),
+            "forecast": (forecast_text(run, found), "muted"),
+        }
+
+    def choose(self, extra: Sequence[RunColumn], hidden: Iterable[str] = ()) -> None:
+        """Shows these columns too, and of its own all but the `hidden` ones."""
+        self.extra, self.hidden = tuple(extra), frozenset(hidden)
+        made = [chosen_column(column) for column in self.extra]
+        taken = {column.name for column in made}
+        own = [column for column in self._own if column.name not in self.hidden | taken]
+        at = next((index for index, column in enumerate(own) if column.name == AFTER), 0) + 1
+        self._all = (*own[:at], *made, *own[at:])
+        self._orders = self._own_orders | {
+            column.name: column.sort for column in made if column.sort is not None
+        }
+        self._built = (-1, "")
+        if self.order not in {column.name for column in self._all}:
+            self.order, self.descending = "started", True
+        self.rearrange()
+        self.post_message(self.Arranged(self))
+
+    def _spent(self, run: RunRow) -> SortValue | None:
+        return _real(self.facts.cost(run, time.time()).spent)
+
+    def _forecast(self, run: RunRow) -> SortValue | None:
+        return _real(self.facts.cost(run, time.time()).forecast)
+
+    @property
+    def orders(self) -> Iterable[str]:
+        """The columns that can be sorted by."""
+        return self._orders
 
     def in_order(self, items: Sequence[RunRow | RunGroup]) -> list[RunRow | RunGroup]:
         """The lines of the view; `items` are all runs."""
         rows = cast("Sequence[RunRow]", items)
-        lines = self.view.lines(rows, ORDERS.get(self.order), self.descending)
+        lines = self.view.lines(rows, self._orders.get(self.order), self.descending)
         if self._built != (self.view.built, self.order):
             self._built = (self.view.built, self.order)
             self._choose_columns(rows)
@@ -232,8 +330,11 @@ class RunTable(VirtualTable["RunRow | RunGroup"]):
             "plan": any(run.plan_name for run in rows),
             "eta": any(run.live for run in rows),
             "mfu": any("train/mfu" in run.latest for run in rows),
+            "spent": self.facts.priced,
+            "forecast": self.facts.priced and any(run.status == "running" for run in rows),
         }
-        columns = [column for column in COLUMNS if told.get(column.name, True) or column.name == self.order]
+        told |= {column.name: True for column in self.extra}
+        columns = [column for column in self._all if told.get(column.name, True) or column.name == self.order]
         if columns != self.columns:
             self.columns = columns
             self.refresh()

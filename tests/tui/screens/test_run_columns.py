@@ -1,0 +1,189 @@
+"""Runs: chosen columns, money and sums, and the curve of the run under the cursor."""
+
+import threading
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from remote.hosts.book import Host, HostBook
+from remote.store.store import Store
+from tests.tui.conftest import Bench, settle
+from tests.tui.screens.test_runs_screen import shown, table, text
+from tui.app import ControlRoom
+from tui.data.curve import Curves
+from tui.screens.column_dialog import ColumnDialog
+from tui.screens.runs import RunsScreen
+from tui.widgets.run_preview import NOTHING, RunPreview
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def three(bench: Bench) -> Bench:
+    """Three runs: of an hour on a host with a price, live on the same, and on one without."""
+    HostBook(bench.layout).add(Host("box", address="10.0.0.7", price_per_hour=24.0))
+    long = bench.run("long", age=2 * HOUR, host="box", options={"depth": 20}, state={"ended_at": 0})
+    bench.store.ingest_state(
+        "box",
+        {
+            "run_id": long.split("/")[1],
+            "name": "long",
+            "created_at": 1.0,
+            "stage": "base_train",
+            "options": {"depth": 20},
+        },
+        {
+            "status": "succeeded",
+            "started_at": 1000.0,
+            "ended_at": 1000.0 + HOUR,
+            "attempt": 1,
+            "heartbeat": 9e9,
+        },
+    )
+    bench.training(long, steps=60)
+    bench.run("short", age=400, options={"depth": 4})
+    return bench
+
+
+async def choose(app: ControlRoom, pilot: Pilot[str], *words: str) -> None:
+    await pilot.press("v")
+    await settle(pilot, lambda: isinstance(app.screen, ColumnDialog))
+    for word in words:
+        app.screen.search.value = word  # type: ignore[attr-defined]
+        await settle(pilot)
+        await pilot.press("enter")
+    await pilot.press("escape")
+    await settle(pilot, lambda: isinstance(app.screen, RunsScreen))
+
+
+async def test_an_option_a_metric_and_a_best_become_columns_sort_and_hold_after_the_next_start(
+    three: Bench,
+) -> None:
+    async with three.open(size=(120, 40)) as (app, pilot):
+        await choose(app, pilot, "config.depth", "best:val/bpb", "own: plan")
+        await settle(pilot, lambda: "best bpb" in text(app))
+        header = text(app).splitlines()[0].split()
+        assert header.index("result") < header.index("depth") < header.index("created▼")
+        rows = {line.split()[2]: line for line in text(app).splitlines() if "succeeded" in line}
+        assert " 20 " in rows["long"] and " 4 " in rows["short"]
+        best = min(three.store.series(app.rows[-1].key, "val/bpb").value)
+        await settle(pilot, lambda: f"{best:.3f}" in text(app))
+        table(app).set_order("config.depth")
+        await settle(pilot)
+        assert shown(app) == ["long", "short"] and "depth▼" in text(app)
+        await pilot.press("O")
+        await settle(pilot, lambda: shown(app) == ["short", "long"])
+        await settle(pilot, lambda: app.setting("runs")["order"] == "config.depth")
+    async with three.open(size=(120, 40)) as (app, pilot):
+        await settle(pilot, lambda: "depth▲" in text(app))
+        assert shown(app) == ["short", "long"]
+        await settle(pilot, lambda: f"{best:.3f}" in text(app))
+        await choose(app, pilot, "config.depth")
+        assert "depth" not in text(app) and table(app).order == "started"
+
+
+async def test_a_chosen_column_is_among_those_of_a_narrow_screen(three: Bench) -> None:
+    async with three.open(size=(80, 24)) as (app, pilot):
+        await choose(app, pilot, "config.depth")
+        header = text(app).splitlines()[0]
+        assert "depth" in header and "result" in header and "name" in header
+
+
+async def test_a_column_that_no_run_has_any_more_is_left_out_and_kept(three: Bench) -> None:
+    app = three.app()
+    app.settings.set("runs", {"columns": {"add": ["config.gone", 7, "val/bpb"], "hide": ["note", "name"]}})
+    async with three.open(size=(120, 40)) as (app, pilot):
+        await settle(pilot, lambda: "bpb" in text(app).splitlines()[0])
+        assert "reason" not in text(app) and " name" in text(app)
+        await pilot.press("o")
+        await settle(pilot)
+        assert app.setting("runs")["columns"] == {"add": ["config.gone", "val/bpb"], "hide": ["note"]}
+
+
+async def test_money_is_told_with_unknown_prices_and_summed_over_marked_and_filtered_runs(
+    three: Bench,
+) -> None:
+    async with three.open(size=(140, 40)) as (app, pilot):
+        await settle(pilot, lambda: "spent" in text(app).splitlines()[0])
+        assert "$24.00" in text(app) and "unknown" in text(app)
+
+        def sums() -> str:
+            return str(table(app).border_subtitle)
+
+        await settle(pilot, lambda: sums() == "$24.00 spent, 1 run unknown")
+        await pilot.press("space")  # short, whose host has no price
+        await settle(pilot, lambda: sums() == "")
+        await pilot.press("escape", "slash", *"long", "enter")
+        await settle(pilot, lambda: sums() == "$24.00 spent")
+
+
+async def test_the_curve_under_the_cursor_is_read_off_the_loop_once_and_not_in_passing(
+    three: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(6):
+        three.training(three.run(f"more-{index}", age=3000 + index), steps=30 + index)
+    reads: list[tuple[str, bool]] = []
+    real = Store.series
+
+    def series(store: Store, key: str, name: str, after: int = -1) -> Any:
+        reads.append((key, threading.current_thread() is threading.main_thread()))
+        return real(store, key, name, after)
+
+    monkeypatch.setattr(Store, "series", series)
+    async with three.open(size=(120, 40)) as (app, pilot):
+        preview = app.screen.query_one(RunPreview)
+        await settle(pilot, lambda: bool(preview.words.display))  # `short` has measured nothing
+        assert NOTHING in str(preview.words.render())
+        assert not reads
+        for _ in range(6):
+            await pilot.press("down")  # quicker than a run is rested on
+        await settle(pilot, lambda: preview.curve is not None and preview.curve.label == "more-5")
+        await settle(pilot, lambda: preview.plot.frame is not None and not preview.plot.frame.empty)
+        assert len({key for key, _ in reads}) <= 3 and not any(on_loop for _, on_loop in reads)
+        assert preview.plot.metric == "train/loss"
+        before = len(reads)
+        await pilot.press("up")
+        await settle(pilot, lambda: preview.curve is not None and preview.curve.label == "more-4")
+        await pilot.press("down")
+        await settle(pilot, lambda: preview.curve is not None and preview.curve.label == "more-5")
+        await settle(pilot)
+        assert len(reads) <= before + 1, "a curve that is known is not read again"
+        await pilot.press("V")
+        await settle(pilot, lambda: not preview.display)
+        await pilot.resize_terminal(200, 60)
+        await settle(pilot)
+        assert not preview.display, "hidden stays hidden"
+        await pilot.press("V")
+        await settle(pilot, lambda: preview.region.x > table(app).region.x + 80)
+
+
+async def test_the_curve_of_a_live_run_grows_and_a_small_screen_has_none(three: Bench) -> None:
+    live = three.run("live", status="running", age=10)
+    three.training(live, steps=40)
+    async with three.open(size=(120, 40)) as (app, pilot):
+        await pilot.press("1")
+        preview = app.screen.query_one(RunPreview)
+        await settle(pilot, lambda: preview.curve is not None and preview.curve.label == "live")
+        points = preview.curve.points  # type: ignore[union-attr]
+        assert points is not None and len(points) == 40
+        three.events(live, [{"kind": "metric", "step": 40, "data": {"train/loss": 2.0}}])
+        await app.reread()
+        await settle(
+            pilot, lambda: preview.curve is not None and len(preview.curve.points or ()) == 41, timeout=8
+        )
+    async with three.open(size=(80, 24)) as (app, pilot):
+        await pilot.press("1")
+        await settle(pilot)
+        assert not app.screen.query(RunPreview)
+
+
+def test_curves_are_kept_up_to_a_bound(three: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.data.curve.MOST_POINTS", 100)
+    for index in range(4):
+        three.training(three.run(f"more-{index}", age=3000 + index), steps=60)
+    curves = Curves()
+    rows = [run for run in three.store.runs() if run.name.startswith("more")]
+    for run in rows:
+        assert len(curves.read(three.store, run).points or ()) == 60
+    assert [curves.known(run) is not None for run in rows] == [False, False, False, True]

@@ -1,0 +1,165 @@
+"""The columns of the Runs screen that the user chose, what has to be read for them, and what runs cost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from nanochat.common.errors import UserError
+from remote.facts.money import total
+from remote.filter.fields import OPTION, Vocabulary
+from remote.filter.run_columns import BEST, FIGURES, RunColumn, column_called, names_offered
+from tui.widgets.run_table import COLUMNS, RunTable
+
+if TYPE_CHECKING:
+    from remote.facts.run_facts import RunFacts
+    from remote.runs import RunRow
+    from tui.room import Room
+    from tui.screens.column_dialog import Offer
+
+SECONDS = 2.0
+"""Between two readings of what the columns need, and two sums of what runs cost."""
+AGAIN = 5.0
+"""Seconds after which a name that no run had is looked for again."""
+ALWAYS = ("status", "name")
+MOST = 24
+"""Columns that can be chosen."""
+
+
+class ChosenColumns:
+    """What the user chose to see of `table`, as names; `chosen` are those that a run has something for.
+
+    `wanted` are added to the table's own columns, but for the `hidden` of those.
+    """
+
+    def __init__(self, table: RunTable) -> None:
+        self.table = table
+        self.facts: RunFacts = table.facts
+        self.wanted: list[str] = []
+        self.hidden: set[str] = set()
+        self.order: tuple[str, bool] | None = None
+        """An order by a column that is not there yet."""
+        self._known: dict[str, RunColumn] = {}
+        self._vocabulary = Vocabulary()
+        self._asked = 0.0
+        self._total: tuple[float, object, str] = (0.0, None, "")
+
+    # ---- kept between starts -------------------------------------------------------------------------
+
+    def load(self, kept: object) -> None:
+        """Takes what the settings hold; what makes no sense there is left out."""
+        known = kept if isinstance(kept, dict) else {}
+        self.wanted = [name for name in _texts(known.get("add")) if len(name) < 200][:MOST]
+        own = {column.name for column in COLUMNS}
+        self.hidden = {name for name in _texts(known.get("hide")) if name in own and name not in ALWAYS}
+        if self.hidden:
+            self.table.choose((), self.hidden)
+
+    def kept(self) -> dict[str, Any]:
+        """What is to be kept for the next start."""
+        return {"add": list(self.wanted), "hide": sorted(self.hidden)}
+
+    # ---- what is shown -------------------------------------------------------------------------------
+
+    @property
+    def shown(self) -> set[str]:
+        """The names of all columns that are chosen, the table's own among them."""
+        return {*self.wanted, *(column.name for column in COLUMNS if column.name not in self.hidden)}
+
+    def resolve(self, rows: Sequence[RunRow]) -> None:
+        """Finds the columns that are wanted and not known yet, once some run has what they tell."""
+        missing = [name for name in self.wanted if name not in self._known]
+        if not missing or not rows or time.monotonic() - self._asked < AGAIN:
+            return
+        self._asked = time.monotonic()
+        vocabulary = Vocabulary(rows)
+        for name in missing:
+            try:
+                self._known[name] = column_called(name, vocabulary, self.facts)
+            except UserError:
+                continue  # of runs that are not read yet, or gone: it comes back with them
+        if any(name in self._known for name in missing):
+            self._choose()
+
+    def _choose(self) -> None:
+        self.table.choose([self._known[name] for name in self.wanted if name in self._known], self.hidden)
+        if self.order is not None and self.order[0] in self.table.orders:
+            (name, descending), self.order = self.order, None
+            self.table.set_order(name, descending)
+
+    def toggle(self, name: str) -> set[str]:
+        """Shows a column that was offered, or hides it; returns what is shown then.
+
+        Raises `UserError` for too many.
+        """
+        if name in self.wanted:
+            self.wanted.remove(name)
+        elif any(column.name == name for column in COLUMNS):
+            self.hidden ^= {name}
+        elif len(self.wanted) >= MOST:
+            raise UserError(f"{MOST} columns are chosen already", "hide one first")
+        else:
+            self._known[name] = column_called(name, self._vocabulary, self.facts)
+            self.wanted.append(name)
+        self._choose()
+        return self.shown
+
+    def offers(self, rows: Sequence[RunRow], here: RunRow | None) -> list[Offer]:
+        """Every column that can be shown, with what it tells of the run `here`."""
+        from tui.screens.column_dialog import Offer
+
+        vocabulary = self._vocabulary = Vocabulary(rows)
+        own = {column.name: column.title for column in COLUMNS if column.name not in ALWAYS}
+        names = [name for name in names_offered(rows, self.facts) if name not in own]
+        found = []
+        for name in dict.fromkeys([*self.wanted, *names]):
+            try:
+                column = column_called(name, vocabulary, self.facts)
+            except UserError:
+                found.append(Offer(name, "no run has it"))
+                continue
+            found.append(Offer(name, kind_of(name), column.text(here) if here is not None else ""))
+        return [
+            *found,
+            *(Offer(name, f"own: {title}" if title != name else "own") for name, title in own.items()),
+        ]
+
+    # ---- what has to be read -------------------------------------------------------------------------
+
+    @property
+    def metrics(self) -> set[str]:
+        """The metrics whose best has to be read."""
+        return {column.metric for column in self.table.extra if column.metric}
+
+    async def read(self, room: Room) -> None:
+        """Reads in a thread what the columns need of every run, and puts the rows into order again."""
+        rows, metrics = list(room.rows), self.metrics
+        if not metrics and not (self.facts.priced and any(run.attempt > 1 for run in rows)):
+            return
+        if await asyncio.to_thread(self.facts.fill, room.store, rows, metrics):
+            self.table.view.forget()
+            self.table.rearrange()
+
+    def total(self, runs: Sequence[RunRow], of: object) -> str:
+        """What `runs` cost together, summed up anew every two seconds and where `of` is another."""
+        now = time.monotonic()
+        if not self.facts.priced:
+            return ""
+        if self._total[1] != of or now - self._total[0] > SECONDS:
+            self._total = (now, of, total(self.facts.cost(run, time.time()) for run in runs))
+        return self._total[2]
+
+
+def kind_of(name: str) -> str:
+    """What a column is of, in a word."""
+    if name.startswith(OPTION):
+        return "option"
+    if name.startswith(BEST):
+        return "best"
+    return "metric" if "/" in name else "figure" if name in FIGURES else "result"
+
+
+def _texts(value: object) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
