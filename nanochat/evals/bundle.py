@@ -1,6 +1,7 @@
 """The CORE bundle on disk: 22 in-context tasks (DCLM, arXiv 2406.11794), their rows and random baselines."""
 
 import csv
+import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,16 @@ class CoreTask:
                 f"take at least {self.shots + 1} rows: --max-per-task",
             )
         return rows
+
+
+def bundle_digest(tasks: Sequence[CoreTask]) -> str:
+    """12 hex digits that tell two bundles apart by how tasks are asked and the sizes of their files; "" where
+    a file is gone. What an item is in detail its key says."""
+    try:
+        told = [(t.label, t.kind, t.shots, t.delimiter, t.baseline, t.path.stat().st_size) for t in tasks]
+    except OSError:
+        return ""
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
 _HINT = f"delete its folder and fetch it again: nanochat data download --dataset {EVAL_BUNDLE}"

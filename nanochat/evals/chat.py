@@ -6,10 +6,14 @@ from dataclasses import dataclass
 import torch
 
 from nanochat.common.errors import UserError
+from nanochat.common.fields import json_text
+from nanochat.evals.item_record import Sample, TranscriptPart, item_key, item_line
 from nanochat.evals.records import Record
 from nanochat.infer.engine import Completion, Engine
 from nanochat.infer.sampling import Sampling
 from nanochat.infer.scheduler import FinishReason, Request
+from nanochat.infer.token_table import token_table
+from nanochat.infer.transcript import transcript
 from nanochat.model.gpt import GPT
 from nanochat.tasks.base import Conversation, Task, last_text, question_text
 from nanochat.tasks.registry import TaskData, make_task, task_spec
@@ -81,8 +85,8 @@ class ChatEvaluator:
     def evaluate(self, name: str, task: Task, indices: Sequence[int]) -> Iterator[list[Record]]:
         """Records of the items of `task` at `indices`, some at a time and in no particular order.
 
-        Each has task, index, correct, prediction, gold and prompt; multiple choice also `losses`: the
-        letters' negative log-probabilities in nats, normalised over the item's letters.
+        As item_record.py says; the `losses` of multiple choice are the letters' negative log-probabilities in
+        nats, normalised over the item's letters.
         """
         method = self._multiple_choice if task.eval_type == "categorical" else self._generative
         return method(name, task, indices)
@@ -126,15 +130,19 @@ class ChatEvaluator:
     def _choice_record(self, name: str, index: int, item: Conversation, scores: list[float]) -> Record:
         letter = best_letter(scores, item["letters"])
         gold = last_text(item)
-        return {
-            "task": name,
-            "index": index,
-            "correct": letter == gold,
-            "prediction": letter,
-            "gold": gold,
-            "losses": [-score for score in scores],
-            "prompt": question_text(item),
-        }
+        return item_line(
+            task=name,
+            subject=item.get("subject", ""),
+            index=index,
+            key=conversation_key(item),
+            correct=letter == gold,
+            losses=[-score for score in scores],
+            prediction=letter,
+            gold=gold,
+            letters=item["letters"],
+            choices=item.get("choices", ()),
+            prompt=question_text(item),
+        )
 
     # -- generation --------------------------------------------------------------------------------
 
@@ -144,16 +152,22 @@ class ChatEvaluator:
         for start in range(0, len(indices), window):
             part = indices[start : start + window]
             items = [task[index] for index in part]
-            texts = self._completions(items)
-            pairs = [(item, text) for item, samples in zip(items, texts, strict=True) for text in samples]
+            samples = self._completions(items)
+            texts = [[completion_text(self.tokenizer, one) for one in of_item] for of_item in samples]
+            pairs = [(item, text) for item, those in zip(items, texts, strict=True) for text in those]
             correct = iter(task.evaluate_all([item for item, _ in pairs], [text for _, text in pairs]))
             yield [
-                self._completion_record(name, index, item, samples, [next(correct) for _ in samples])
-                for index, item, samples in zip(part, items, texts, strict=True)
+                self._completion_record(
+                    name,
+                    index,
+                    item,
+                    [self._sample(*one, next(correct)) for one in zip(of_item, those, strict=True)],
+                )
+                for index, item, of_item, those in zip(part, items, samples, texts, strict=True)
             ]
 
-    def _completions(self, items: Sequence[Conversation]) -> list[list[str]]:
-        """The text of each sample of each item."""
+    def _completions(self, items: Sequence[Conversation]) -> list[list[Completion]]:
+        """The samples of each item."""
         generation = self.generation
         sampling = Sampling(temperature=generation.temperature, top_k=generation.top_k, seed=SEED)
         requests = [
@@ -167,23 +181,38 @@ class ChatEvaluator:
             )
             for prompt in self._prompts(items)
         ]
-        completions = self.engine.complete(requests, self.rows)
-        return [[completion_text(self.tokenizer, sample) for sample in samples] for samples in completions]
+        return self.engine.complete(requests, self.rows)
+
+    def _sample(self, completion: Completion, text: str, correct: bool) -> Sample:
+        pieces = transcript(token_table(self.tokenizer), completion.tokens, completion.finish_reason)
+        parts = tuple(TranscriptPart(*piece) for piece in pieces)
+        return Sample(text, correct, parts, completion.finish_reason.value, len(completion.tokens))
 
     def _completion_record(
-        self, name: str, index: int, item: Conversation, samples: list[str], correct: list[bool]
+        self, name: str, index: int, item: Conversation, samples: Sequence[Sample]
     ) -> Record:
-        return {
-            "task": name,
-            "index": index,
-            "correct": any(correct),
-            "prediction": samples[correct.index(True) if any(correct) else 0],
-            "gold": last_text(item),
-            "losses": [],
-            "prompt": question_text(item),
-            "samples_correct": sum(correct),
-            "samples": len(samples),
-        }
+        """The record of an item; its prediction is the first right sample, else the first."""
+        right = [sample for sample in samples if sample.correct]
+        return item_line(
+            task=name,
+            subject=item.get("subject", ""),
+            index=index,
+            key=conversation_key(item),
+            correct=bool(right),
+            losses=[],
+            prediction=(right or samples)[0].text,
+            gold=last_text(item),
+            choices=[],
+            prompt=question_text(item),
+            samples=samples,
+        )
+
+
+def conversation_key(item: Conversation) -> str:
+    """The key of a chat task's item: of all that is said, and all that an answer is judged by."""
+    said = json_text(item["messages"], None)
+    judged = [item.get("entry_point", ""), item.get("test", "")]
+    return item_key([said, *judged], item.get("letters", ()), last_text(item))
 
 
 def completion_text(tokenizer: Tokenizer, sample: Completion) -> str:

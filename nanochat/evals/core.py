@@ -14,9 +14,11 @@ from typing import Any
 
 from nanochat.compute.device import Runtime
 from nanochat.evals.batches import NEAR_TIE, Batch, LanguageModel, Score, plan_batches, score
-from nanochat.evals.bundle import CoreTask
+from nanochat.evals.bundle import CoreTask, bundle_digest
 from nanochat.evals.icl import Item, PromptBuilder
+from nanochat.evals.item_record import item_line
 from nanochat.evals.records import Record, Records, accuracy
+from nanochat.evals.results import EVALUATION, EvaluationResult, TaskFigure
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, StageStopped
 
@@ -48,6 +50,10 @@ class TaskScore:
     """Items whose result depends on a difference under `NEAR_TIE`."""
     seconds: float
 
+    @property
+    def figure(self) -> TaskFigure:
+        return TaskFigure(self.accuracy, self.centered, self.stderr, self.items)
+
 
 @dataclass(frozen=True)
 class CoreScore:
@@ -78,7 +84,8 @@ class CoreScore:
         return "\n".join(lines) + "\n"
 
     def as_json(self) -> dict[str, Any]:
-        return {"core": self.core, "stderr": self.stderr, "tasks": {t.label: asdict(t) for t in self.tasks}}
+        tasks = {t.label: t.figure.as_json() | asdict(t) for t in self.tasks}
+        return {"core": self.core, "stderr": self.stderr, "tasks": tasks}
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,8 @@ class CoreRun:
     run: StageRun
     runtime: Runtime
     folder: Path | None
+    told: EvaluationResult
+    """What its events say it is of: checkpoint, settings, where the items lie."""
     budget: int
     """Padded tokens of a batch."""
     step: int | None = None
@@ -101,6 +110,17 @@ class CoreRun:
     def setup(self) -> dict[str, Any]:
         """What must be unchanged for the records of an earlier attempt to be used."""
         return {"max_per_task": self.max_per_task, "step": self.step, "budget": self.budget}
+
+
+def core_settings(runtime: Runtime, tasks: Sequence[CoreTask], max_per_task: int) -> dict[str, Any]:
+    """What must be equal for two results to be comparable."""
+    whole = len(tasks) == CORE_TASKS
+    return {
+        "max_per_task": max_per_task,
+        "tasks": "all" if whole else ",".join(task.label for task in tasks),
+        "dtype": str(runtime.dtype).removeprefix("torch."),
+        **({"bundle": bundle_digest(tasks)} if whole else {}),
+    }
 
 
 def evaluate_core(core: CoreRun, tasks: Sequence[CoreTask], setup: dict[str, Any]) -> CoreScore:
@@ -135,7 +155,7 @@ def evaluate_core(core: CoreRun, tasks: Sequence[CoreTask], setup: dict[str, Any
             if core.runtime.ranks.any(core.run.stop_requested, core.runtime.device):
                 raise StageStopped
             score = task_score(task, records.share(task.label), time.perf_counter() - started)
-            report_task(core, score)
+            report_task(core, score, is_last=task is tasks[-1])
             scores.append(score)
             if records.trouble and not unstored:
                 core.run.alert("items_not_stored", f"items of CORE are not stored: {records.trouble}")
@@ -188,31 +208,36 @@ def score_batch(core: CoreRun, task: CoreTask, batch: Batch) -> list[Record]:
 
 
 def record(core: CoreRun, task: CoreTask, item: Item, scores: Sequence[Score]) -> Record:
-    """What is stored of one item. A loss is null where an option has no tokens of its own."""
-    found: Record = {
-        "task": task.label,
-        "index": item.index,
-        "correct": False,
-        "prediction": None,
-        "gold": item.gold,
-        "losses": [None if math.isnan(s.loss) else s.loss for s in scores],
-        "prompt": item.prompt,
-    }
-    if item.cropped:
-        found["cropped"] = item.cropped
+    """What is stored of one item, see item_record.py. A loss is null where an option has no tokens of its
+    own."""
+    losses = [s.loss for s in scores]
+    prediction: int | str | None = None
+    is_right = near_tie = False
     if item.problem:
-        found["problem"] = item.problem
+        pass
     elif task.kind == "language_modeling":
-        found["prediction"] = core.model.decode(scores[0].predicted.tolist())
-        found["correct"] = scores[0].exact
-        found["near_tie"] = scores[0].margin < NEAR_TIE
+        prediction, is_right = core.model.decode(scores[0].predicted.tolist()), scores[0].exact
+        near_tie = scores[0].margin < NEAR_TIE
     else:
-        losses = [s.loss for s in scores]
-        found["prediction"] = lowest(losses)
-        found["correct"] = found["prediction"] == item.gold
+        prediction = lowest(losses)
+        is_right = prediction == item.gold
         best, *others = sorted(loss for loss in losses if not math.isnan(loss)) or [math.nan]
-        found["near_tie"] = bool(others) and others[0] - best < NEAR_TIE
-    return found
+        near_tie = bool(others) and others[0] - best < NEAR_TIE
+    return item_line(
+        task=task.label,
+        index=item.index,
+        key=item.key,
+        correct=is_right,
+        losses=[None if math.isnan(loss) else loss for loss in losses],
+        prediction=prediction,
+        gold=item.gold,
+        near_tie=near_tie,
+        cropped=item.cropped,
+        problem=item.problem,
+        choices=list(item.choices),
+        continuation=item.continuation,
+        prompt=item.prompt,
+    )
 
 
 def lowest(losses: Sequence[float]) -> int:
@@ -240,19 +265,20 @@ def task_score(task: CoreTask, records: Sequence[Record], seconds: float) -> Tas
         stderr=error,
         centered=task.centered(mean),
         centered_stderr=error / (1 - task.baseline),
-        cropped=sum("cropped" in r for r in records),
-        problems=sum("problem" in r for r in records),
+        cropped=sum(bool(r.get("cropped")) for r in records),
+        problems=sum(bool(r.get("problem")) for r in records),
         empty=sum(None in r["losses"] for r in records),
         near_ties=sum(r.get("near_tie", False) for r in records),
         seconds=seconds,
     )
 
 
-def report_task(core: CoreRun, score: TaskScore) -> None:
+def report_task(core: CoreRun, score: TaskScore, *, is_last: bool) -> None:
     """Logs one task's score, as an event and a line."""
     name = f"core/{score.label}"
     values = {name: score.accuracy, f"{name}_stderr": score.stderr, f"{name}_centered": score.centered}
-    core.run.eval(core.step, values)
+    told = replace(core.told, tasks={score.label: score.figure}, complete=is_last)
+    core.run.eval(core.step, {**values, EVALUATION: told.as_json()})
     counts = {
         "cropped to what the model can read": score.cropped,
         "that cannot be scored": score.problems,
@@ -274,6 +300,8 @@ def report_core(core: CoreRun, scores: list[TaskScore]) -> CoreScore:
         return CoreScore(scores, None, None)
     mean = sum(s.centered for s in scores) / len(scores)
     error = math.sqrt(sum(s.centered_stderr**2 for s in scores)) / len(scores)
-    core.run.eval(core.step, {"core/core": mean, "core/core_stderr": error})
+    told = replace(core.told, mean=mean, mean_stderr=error, complete=True)
+    values = {"core/core": mean, "core/core_stderr": error}
+    core.run.eval(core.step, {**values, EVALUATION: told.as_json()})
     core.run.log(f"CORE {mean:.4f} ± {error:.4f}")
     return CoreScore(scores, mean, error)

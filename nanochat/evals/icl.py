@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nanochat.evals.bundle import CoreTask, Row
+from nanochat.evals.bundle import OPTIONS, CoreTask, Row
+from nanochat.evals.item_record import item_key
 
 EXAMPLE_SEED = 1234
 """Upstream nanochat's: with other seeds every prompt would have other examples."""
@@ -33,6 +34,12 @@ class Item:
     cropped: int = 0
     """Tokens cropped from the left of the longest sequence."""
     problem: str = ""
+    choices: Sequence[str] = ()
+    """Of a schema task the contexts."""
+    continuation: str = ""
+    """Of a schema task: the text that follows each context."""
+    key: str = ""
+    """See `item_key`."""
 
 
 def draw_examples(index: int, rows: int, shots: int) -> list[int]:
@@ -103,6 +110,9 @@ class PromptBuilder:
         gold = row["continuation"] if task.kind == "language_modeling" else row["gold"]
         item = Item(index, prompt_text(task, row, "".join(examples)), gold)
         questions = render_question(task, row)
+        item.choices = row[OPTIONS[task.kind]] if task.kind in OPTIONS else ()
+        item.continuation = row["continuation"] if task.kind == "schema" else ""
+        item.key = item_key([*examples, *questions], item.choices, gold)
         if task.kind == "language_modeling":
             self._add_continuation(item, examples, questions)
         else:

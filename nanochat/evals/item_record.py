@@ -49,6 +49,16 @@ class Sample:
     """"stop" or "length"; "" where unknown."""
     tokens: int | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        transcript = [{"type": part.type, "text": part.text} for part in self.transcript]
+        return {
+            "text": self.text,
+            "correct": self.correct,
+            "transcript": transcript,
+            "finish": self.finish,
+            "tokens": self.tokens,
+        }
+
 
 @dataclass(frozen=True)
 class ItemRecord:
@@ -108,6 +118,39 @@ def item_key(texts: Sequence[str], choices: Sequence[str], gold: int | str) -> s
     its choices, the right answer. The same item has the same key whatever model or tokenizer reads it."""
     spelled = fields.json_text([list(texts), list(choices), gold], None)
     return hashlib.sha256(spelled.encode()).hexdigest()[:16]
+
+
+def item_line(
+    *,
+    task: str,
+    index: int,
+    key: str,
+    correct: bool,
+    losses: Sequence[float | None],
+    prediction: int | str | None,
+    gold: int | str,
+    prompt: str,
+    choices: Sequence[str],
+    subject: str = "",
+    letters: Sequence[str] = (),
+    near_tie: bool | None = None,
+    cropped: int = 0,
+    problem: str = "",
+    continuation: str = "",
+    samples: Sequence[Sample] = (),
+) -> dict[str, Any]:
+    """A record of version 2 as it is written: what a table shows first, the long texts last. Fields that say
+    nothing of most items are left out of them."""
+    head = {
+        "v": VERSION, "task": task, "subject": subject, "index": index, "key": key, "correct": correct,
+        "losses": list(losses), "prediction": prediction, "gold": gold,
+    }  # fmt: skip
+    odd = {"letters": list(letters), "cropped": cropped, "problem": problem}
+    tail = {"choices": list(choices), "prompt": prompt, "samples": [sample.as_json() for sample in samples]}
+    if near_tie is not None:
+        head["near_tie"] = near_tie
+    head |= {name: value for name, value in odd.items() if value}
+    return head | tail | ({"continuation": continuation} if continuation else {})
 
 
 def choice_place(answer: object, letters: object, losses: object) -> int | None:

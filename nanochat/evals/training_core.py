@@ -3,8 +3,10 @@
 from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
 from nanochat.evals.bundle import CoreTask, bundle_folder, read_bundle
-from nanochat.evals.core import CoreRun, evaluate_core
+from nanochat.evals.core import CORE, CoreRun, core_settings, evaluate_core
 from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
+from nanochat.evals.records import items_file
+from nanochat.evals.results import EvaluationResult
 from nanochat.model.gpt import GPT
 from nanochat.run.stage_run import StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -43,11 +45,12 @@ def training_core(
     max_per_task: int,
     rows: int,
     progress: float,
+    tag: str,
 ) -> dict[str, float | int | str]:
     """Evaluates the model as it is now: core/core, core/<task> and standard errors, also logged as events.
 
-    Items are stored under the run's `core/step_<step>`. `rows` is the training's device batch. Raises
-    `StageStopped` when the run is asked to stop.
+    Items are stored under the run's `core/step_<step>`. `rows` is the training's device batch, `tag` the name
+    its checkpoints are saved under. Raises `StageStopped` when the run is asked to stop.
     """
     folder = run.path / "core" / f"step_{step:06d}" if run.path is not None else None
     lm = NanochatLM(model, tokenizer)
@@ -56,6 +59,14 @@ def training_core(
         run=run,
         runtime=runtime,
         folder=folder,
+        told=EvaluationResult(
+            f"base/{tag}",
+            step,
+            "core",
+            settings=core_settings(runtime, tasks, max_per_task),
+            run=run.run_id,
+            items=run.layout.told(folder / items_file(CORE)) if folder is not None else "",
+        ),
         budget=batch_tokens(runtime.device, rows, model.config.sequence_len),
         step=step,
         max_per_task=max_per_task,

@@ -13,11 +13,12 @@ from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.eval_options import BaseEvalOptions, BaseLossOptions
 from nanochat.data.shards import split_shards
 from nanochat.evals.bundle import CoreTask, bundle_folder, read_bundle
-from nanochat.evals.core import CORE, CoreRun, CoreScore, evaluate_core
+from nanochat.evals.core import CORE, CoreRun, CoreScore, core_settings, evaluate_core
 from nanochat.evals.evaluated import CHECKPOINT, open_evaluated
 from nanochat.evals.huggingface import HuggingFaceLM, model_name
 from nanochat.evals.nanochat_lm import NanochatLM, batch_tokens
 from nanochat.evals.records import RecordFile, as_lines, items_file
+from nanochat.evals.results import EVALUATIONS, HUGGING_FACE, EvaluationResult
 from nanochat.evals.samples import write_samples
 from nanochat.run.stage_run import StageRun, main
 from nanochat.stages import base_loss
@@ -57,7 +58,8 @@ def run(options: BaseEvalOptions, run: StageRun) -> dict[str, float | int | str]
         kinds = ["core"]
     if "bpb" in kinds:
         split_shards(run.layout.data_dir(options.data_dir))
-    report_start(options, run, runtime, model, kinds, tasks)
+    told = what_is_told(options, run, runtime, model, tasks)
+    report_start(options, run, runtime, model, kinds, tasks, told)
 
     # 2. CORE, bits per byte, samples.
     started = time.perf_counter()
@@ -65,12 +67,12 @@ def run(options: BaseEvalOptions, run: StageRun) -> dict[str, float | int | str]
     core_share = 0.0
     if "core" in kinds:
         core_share = CORE_SHARE if len(kinds) > 1 else 1.0
-        score = run_core(options, run, runtime, model, tasks, core_share)
-        results |= score.values() | write_core(options, run, model, score)
+        score = run_core(options, run, runtime, model, tasks, core_share, told["core"])
+        results |= score.values() | write_core(options, run, model, score, told["core"])
     if model.opened is not None:
         opened = model.opened
         if "bpb" in kinds:
-            results |= bits_per_byte(options, run, runtime, opened, low=core_share)
+            results |= bits_per_byte(options, run, runtime, opened, told["bpb"], low=core_share)
         if "sample" in kinds and runtime.rank == 0:
             write_samples(run, opened.model, opened.tokenizer, opened.checkpoint.step, options.seed)
         results["step"] = opened.checkpoint.step
@@ -113,6 +115,33 @@ def open_evaluated_model(options: BaseEvalOptions, run: StageRun, runtime: Runti
     )
 
 
+def what_is_told(
+    options: BaseEvalOptions,
+    run: StageRun,
+    runtime: Runtime,
+    model: EvaluatedModel,
+    tasks: list[CoreTask],
+) -> dict[str, EvaluationResult]:
+    """By kind of evaluation, what its events say it is of."""
+    checkpoint = f"{HUGGING_FACE}/{model.name}"
+    if model.opened is not None:
+        checkpoint = f"{options.source}/{model.opened.checkpoint.path.parent.name}"
+    core = EvaluationResult(
+        checkpoint,
+        model.step,
+        "core",
+        settings=core_settings(runtime, tasks, options.max_per_task),
+        run=run.run_id,
+        items=run.layout.told(run.path / items_file(CORE)) if run.path is not None else "",
+    )
+    if model.opened is None:
+        return {"core": core}
+    rows = base_loss.rows_of_split(options.split_tokens, model.context)
+    data = run.layout.data_dir(options.data_dir)
+    bpb = base_loss.what_is_told(checkpoint, run, runtime, model.opened, data, BaseLossOptions.rows, rows)
+    return {"core": core, "bpb": bpb}
+
+
 def report_start(
     options: BaseEvalOptions,
     run: StageRun,
@@ -120,6 +149,7 @@ def report_start(
     model: EvaluatedModel,
     kinds: list[str],
     tasks: list[CoreTask],
+    told: dict[str, EvaluationResult],
 ) -> None:
     dtype = str(runtime.dtype).removeprefix("torch.")
     info = {
@@ -131,6 +161,7 @@ def report_start(
         "eval": kinds,
         "tasks": [task.label for task in tasks],
         "max_per_task": options.max_per_task,
+        EVALUATIONS: [result.as_json() for kind, result in told.items() if kind in kinds],
     }
     run.start(unit="item", info=info)
     run.log(f"{model.where}: {', '.join(kinds)}, on {runtime.name} in {dtype}")
@@ -143,6 +174,7 @@ def run_core(
     model: EvaluatedModel,
     tasks: list[CoreTask],
     share: float,
+    told: EvaluationResult,
 ) -> CoreScore:
     """CORE of the model; `share` is its part of the stage's progress."""
     core = CoreRun(
@@ -150,6 +182,7 @@ def run_core(
         run,
         runtime,
         folder=run.path,
+        told=told,
         budget=batch_tokens(runtime.device, options.device_batch_size, model.context),
         step=model.step,
         max_per_task=options.max_per_task,
@@ -167,7 +200,11 @@ def run_core(
 
 
 def write_core(
-    options: BaseEvalOptions, run: StageRun, model: EvaluatedModel, score: CoreScore
+    options: BaseEvalOptions,
+    run: StageRun,
+    model: EvaluatedModel,
+    score: CoreScore,
+    told: EvaluationResult,
 ) -> dict[str, float | int | str]:
     """The table and the JSON under `base_eval`, the items where --items says. Returns where they are.
 
@@ -178,8 +215,11 @@ def write_core(
     folder = make_dir(run.layout.base / "base_eval")
     table = folder / (model.name + ("" if score.core is not None else "-partial") + ".csv")
     atomic_write(table, score.csv())
-    summary = {"model": model.where, "step": model.step, "max_per_task": options.max_per_task}
-    atomic_write(table.with_suffix(".json"), json.dumps({**summary, **score.as_json()}, indent=1) + "\n")
+    document = replace(told, t=round(time.time(), 3), complete=True).as_json()
+    summary = {"model": model.where, "max_per_task": options.max_per_task}
+    atomic_write(
+        table.with_suffix(".json"), json.dumps({**document, **summary, **score.as_json()}, indent=1) + "\n"
+    )
     items = run.path / items_file(CORE)
     if score.unstored:
         raise UserError(
@@ -204,13 +244,19 @@ def copy_items(items: Path, target: Path, score: CoreScore) -> Path:
 
 
 def bits_per_byte(
-    options: BaseEvalOptions, run: StageRun, runtime: Runtime, opened: OpenedModel, *, low: float
+    options: BaseEvalOptions,
+    run: StageRun,
+    runtime: Runtime,
+    opened: OpenedModel,
+    told: EvaluationResult,
+    *,
+    low: float,
 ) -> dict[str, float | int | str]:
     """Of the training and the validation text, as base_loss measures them, from progress `low` on."""
     shards = split_shards(run.layout.data_dir(options.data_dir))
     rows = base_loss.rows_of_split(options.split_tokens, opened.model.config.sequence_len)
     loss_options = BaseLossOptions(device_batch_size=options.device_batch_size)
-    return base_loss.SplitLosses(opened, runtime, run, loss_options, rows).evaluate(shards, low=low)
+    return base_loss.SplitLosses(opened, runtime, run, loss_options, rows).evaluate(shards, told, low=low)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ figures are the same for any batch size and any number of ranks.
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from nanochat.data.shards import ShardSet, split_shards
 from nanochat.data.stream import stream_batches, stream_rows
 from nanochat.evals.bpb import LabelledBatch, count_batch
 from nanochat.evals.evaluated import CHECKPOINT, open_evaluated
+from nanochat.evals.results import EVALUATION, EVALUATIONS, EvaluationResult
 from nanochat.evals.samples import write_samples
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, StageStopped, main
@@ -35,9 +36,12 @@ def run(options: BaseLossOptions, run: StageRun) -> dict[str, float | int | str]
     """The stage. Results: train/bpb, val/bpb, tokens (of each split), step, seconds, checkpoint."""
     runtime = setup_runtime(options.device_type, options.dtype)
     opened = open_evaluated(options, run, runtime)
-    shards = split_shards(run.layout.data_dir(options.data_dir))
+    data = run.layout.data_dir(options.data_dir)
+    shards = split_shards(data)
     checkpoint, context = opened.checkpoint, opened.model.config.sequence_len
     rows = rows_of_split(options.split_tokens, context)
+    name = f"{options.source}/{checkpoint.path.parent.name}"
+    told = what_is_told(name, run, runtime, opened, data, options.rows, rows)
     info: dict[str, Any] = {
         CHECKPOINT: str(checkpoint.path),
         "checkpoint_step": checkpoint.step,
@@ -45,12 +49,13 @@ def run(options: BaseLossOptions, run: StageRun) -> dict[str, float | int | str]
         "dtype": str(runtime.dtype).removeprefix("torch."),
         "rows": rows,
         "context": context,
+        EVALUATIONS: [told.as_json()],
     }
     run.start(total_steps=2 * rows, unit="row", info=info)
     run.log(f"{checkpoint.path}: {rows:,} rows of {context} tokens a split, on {runtime.name}")
     started = time.perf_counter()
     splits = SplitLosses(opened, runtime, run, options, rows)
-    bpb = splits.evaluate(shards, high=LOSS_SHARE)
+    bpb = splits.evaluate(shards, told, high=LOSS_SHARE)
     if runtime.ranks.is_main:
         write_samples(run, opened.model, opened.tokenizer, checkpoint.step, options.seed)
     run.check_stop()
@@ -62,6 +67,27 @@ def run(options: BaseLossOptions, run: StageRun) -> dict[str, float | int | str]
         "seconds": round(time.perf_counter() - started, 3),
         "checkpoint": str(checkpoint.path),
     }
+
+
+def what_is_told(
+    checkpoint: str,
+    run: StageRun,
+    runtime: Runtime,
+    opened: OpenedModel,
+    data: Path,
+    rows: str,
+    count: int,
+) -> EvaluationResult:
+    """What the events say is measured: which checkpoint, over which text."""
+    context = opened.model.config.sequence_len
+    settings = {
+        "tokens": count * context,
+        "context": context,
+        "rows": "packed" if reads_packed(opened, rows) else "stream",
+        "data": run.layout.told(data),
+        "dtype": str(runtime.dtype).removeprefix("torch."),
+    }
+    return EvaluationResult(checkpoint, opened.checkpoint.step, "bpb", settings, run=run.run_id)
 
 
 def rows_of_split(tokens: int, context: int) -> int:
@@ -82,12 +108,15 @@ class SplitLosses:
     rows: int
 
     def evaluate(
-        self, shards: ShardSet, *, low: float = 0.0, high: float = 1.0
+        self, shards: ShardSet, told: EvaluationResult, *, low: float = 0.0, high: float = 1.0
     ) -> dict[str, float | int | str]:
-        """train/bpb and val/bpb, also as an event. `low` to `high` is their part of the stage's progress."""
+        """train/bpb and val/bpb, also as an event, of what is `told`.
+
+        `low` to `high` is their part of the stage's progress.
+        """
         if shards.gap_warning:
             self.run.alert("missing_shards", shards.gap_warning)
-        bpb: dict[str, float | int | str] = {}
+        bpb: dict[str, float] = {}
         splits: list[tuple[str, Sequence[Path]]] = [("train", shards.train), ("val", [shards.val])]
         half = (high - low) / 2
         for number, (split, paths) in enumerate(splits):
@@ -96,8 +125,10 @@ class SplitLosses:
                 value = self.bits_per_byte(split, paths, progress)
             if value is not None:
                 bpb[f"{split}/bpb"] = value
-        self.run.eval(self.opened.checkpoint.step, bpb)
-        return bpb
+        figures = {name.removesuffix("/bpb"): value for name, value in bpb.items()}
+        told = replace(told, bpb=figures, complete=True)
+        self.run.eval(self.opened.checkpoint.step, {**bpb, EVALUATION: told.as_json()})
+        return {**bpb}
 
     def bits_per_byte(self, split: str, paths: Sequence[Path], progress: Progress) -> float | None:
         """Σ nats / (ln 2 · Σ bytes) over the rows of one split, sharded over the ranks.
@@ -128,6 +159,11 @@ class SplitLosses:
         return bpb
 
 
+def reads_packed(opened: OpenedModel, rows: str) -> bool:
+    """Whether rows are packed, as the option `rows` says; `auto`: as in the model's training."""
+    return rows == "packed" or (rows == "auto" and opened.model.config.parts.windows)
+
+
 def text_batches(
     opened: OpenedModel, paths: Sequence[Path], size: int, rows: str, device: torch.device
 ) -> Iterator[LabelledBatch]:
@@ -137,7 +173,7 @@ def text_batches(
     begins no row, so the size of batches says where rows begin.
     """
     config, meta = opened.model.config, opened.checkpoint.meta
-    if rows == "packed" or (rows == "auto" and config.parts.windows):
+    if reads_packed(opened, rows):
         return PackedLoader(opened.tokenizer, paths, size, config.sequence_len, device=device)
     saved = meta.get("device_batch_size")
     unit = saved if isinstance(saved, int) and saved > 0 else 32

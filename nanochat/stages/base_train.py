@@ -285,6 +285,7 @@ def evaluate_core(
         max_per_task=options.core_metric_max_per_task,
         rows=options.device_batch_size,
         progress=job.progress,
+        tag=job.saver.tag.name,
     )
 
 

@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from nanochat.checkpoint.weights import OpenedModel
@@ -13,14 +13,18 @@ from nanochat.common.paths import atomic_write, make_dir
 from nanochat.compute.device import Runtime, setup_runtime
 from nanochat.config.eval_options import ChatEvalOptions
 from nanochat.evals.chat import ChatEvaluator, GenerationConfig, evaluation_tasks
+from nanochat.evals.chat_results import chat_figure, with_means
 from nanochat.evals.evaluated import CHECKPOINT, open_evaluated
-from nanochat.evals.records import Record, Records, accuracy, as_lines
+from nanochat.evals.records import Record, Records, accuracy, as_lines, items_file
+from nanochat.evals.results import EVALUATION, EVALUATIONS, EvaluationResult
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, StageStopped, main
 from nanochat.tasks.base import Task
 from nanochat.tasks.registry import TaskData
 from nanochat.tasks.scoring import chat_core
 
+NAME = "chat"
+"""The name its records are stored under."""
 ALL_ITEMS = 1 << 62
 """More than any task has."""
 
@@ -34,7 +38,13 @@ def run(options: ChatEvalOptions, run: StageRun) -> dict[str, float | int | str]
     limit = options.max_problems if options.max_problems > 0 else ALL_ITEMS
     sizes = {name: min(len(task), limit) for name, task in tasks.items()}
     checkpoint, total = opened.checkpoint, sum(sizes.values())
-    info: dict[str, Any] = {CHECKPOINT: str(checkpoint.path), "device": runtime.name, "tasks": sizes}
+    told = what_is_told(options, run, runtime, opened)
+    info: dict[str, Any] = {
+        CHECKPOINT: str(checkpoint.path),
+        "device": runtime.name,
+        "tasks": sizes,
+        EVALUATIONS: [told.as_json()],
+    }
     run.start(total_steps=total, unit="item", info=info)
     run.log(f"{checkpoint.path}: {total:,} items of {len(tasks)} tasks, on {runtime.name}")
 
@@ -52,21 +62,44 @@ def run(options: ChatEvalOptions, run: StageRun) -> dict[str, float | int | str]
         **asdict(generation),
     }
     # Items that an earlier attempt of this run stored of the same model are not repeated.
-    stored = Records(run.path, "chat", setup, runtime.ranks)
+    stored = Records(run.path, NAME, setup, runtime.ranks)
     records: list[Record] = []
     with run.activity.evaluating(runtime.world), Progress(run, "chat tasks") as progress:
         for name, task in tasks.items():
             for done in evaluate_shard(run, runtime, evaluator, stored, name, task, sizes[name]):
                 progress.update((len(records) + runtime.world * done) / total, note=name)
-            records += report_task(run, checkpoint.step, stored, name, sizes[name])
+            told_now = replace(told, complete=name == [*tasks][-1])
+            records += report_task(run, told_now, stored, name, sizes[name])
     run.metric(None, {"progress": 1.0, "eta_s": 0.0})
 
     # 3. The means over tasks.
-    results = mean_scores(options, run, checkpoint.step, records)
+    results, told = mean_scores(options, run, told, records)
     if run.is_main:
-        results["items"] = write_results(options, run, opened, records, results)
+        results["items"] = write_results(options, run, opened, records, results, told)
     seconds = round(time.perf_counter() - started, 3)
     return results | {"step": checkpoint.step, "seconds": seconds, "checkpoint": str(checkpoint.path)}
+
+
+def what_is_told(
+    options: ChatEvalOptions, run: StageRun, runtime: Runtime, opened: OpenedModel
+) -> EvaluationResult:
+    """What the events say is measured: which checkpoint, how it is sampled, where the items lie."""
+    settings = {
+        "max_problems": options.max_problems,
+        "temperature": options.temperature,
+        "top_k": options.top_k,
+        "max_new_tokens": options.max_new_tokens,
+        "num_samples": options.num_samples,
+        "dtype": str(runtime.dtype).removeprefix("torch."),
+    }
+    return EvaluationResult(
+        f"{options.source}/{opened.checkpoint.path.parent.name}",
+        opened.checkpoint.step,
+        "chat",
+        settings,
+        run=run.run_id,
+        items=run.layout.told(run.path / items_file(NAME)) if run.path is not None else "",
+    )
 
 
 def chosen_tasks(options: ChatEvalOptions, run: StageRun) -> dict[str, Task]:
@@ -109,21 +142,23 @@ def evaluate_shard(
         raise StageStopped
 
 
-def report_task(run: StageRun, step: int, stored: Records, name: str, size: int) -> list[Record]:
+def report_task(run: StageRun, told: EvaluationResult, stored: Records, name: str, size: int) -> list[Record]:
     """The records of all ranks of a task, its accuracy logged."""
     records = [record for record in stored.share(name) if record["index"] < size]
     if stored.trouble:
         run.alert("items_not_stored", f"items of {name} are not stored: {stored.trouble}")
     mean, error = accuracy(records)
-    run.eval(step, {f"chat/{name}": mean, f"chat/{name}_stderr": error})
+    told = replace(told, tasks={name: chat_figure(name, records)})
+    values = {f"chat/{name}": mean, f"chat/{name}_stderr": error}
+    run.eval(told.step, {**values, EVALUATION: told.as_json()})
     run.log(f"{name}: {100 * mean:.2f} % ± {100 * error:.2f} of {len(records):,}")
     return records
 
 
 def mean_scores(
-    options: ChatEvalOptions, run: StageRun, step: int, records: Sequence[Record]
-) -> dict[str, float | int | str]:
-    """Accuracies of the tasks and the ChatCORE means, which are also logged."""
+    options: ChatEvalOptions, run: StageRun, told: EvaluationResult, records: Sequence[Record]
+) -> tuple[dict[str, float | int | str], EvaluationResult]:
+    """Accuracies of the tasks and the ChatCORE means, which are also logged; the same as a document."""
     by_task: dict[str, list[Record]] = {}
     for record in records:
         by_task.setdefault(record["task"], []).append(record)
@@ -132,12 +167,15 @@ def mean_scores(
     results: dict[str, float | int | str] = {f"chat/{name}": mean for name, (mean, _) in scores.items()}
     results |= {f"chat/{name}_stderr": error for name, (_, error) in scores.items()}
     results |= {f"chat/{name}": value for name, value in means.items()}
+    figures = {name: chat_figure(name, of_task) for name, of_task in by_task.items()}
+    told = with_means(replace(told, tasks=figures, complete=True), means)
     if means:
-        run.eval(step, {f"chat/{name}": value for name, value in means.items()})
+        values = {f"chat/{name}": value for name, value in means.items()}
+        run.eval(told.step, {**values, EVALUATION: replace(told, tasks={}).as_json()})
         run.log(", ".join(f"{name} {value:.4f}" for name, value in means.items()))
     elif not options.task_name:
         run.log("no ChatCORE: some of its tasks were skipped")
-    return results
+    return results, told
 
 
 def write_results(
@@ -146,13 +184,15 @@ def write_results(
     opened: OpenedModel,
     records: Sequence[Record],
     results: Mapping[str, float | int | str],
+    told: EvaluationResult,
 ) -> str:
     """Writes items and scores under `chat_eval`, a copy where --items says; returns the file of the items."""
     tag, step = opened.checkpoint.path.parent.name, opened.checkpoint.step
     path = run.layout.base / "chat_eval" / f"{options.source}_{tag}_{step:06d}.jsonl"
     make_dir(path.parent)
     atomic_write(path, as_lines(records))
-    atomic_write(path.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
+    document = replace(told, t=round(time.time(), 3), items=run.layout.told(path)).as_json()
+    atomic_write(path.with_suffix(".json"), json.dumps({**document, **results}, indent=1) + "\n")
     if options.items:
         target = run.layout.resolve(options.items)
         make_dir(target.parent)

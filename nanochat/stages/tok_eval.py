@@ -1,11 +1,13 @@
 """Compares our tokenizer with those of GPT-2 and GPT-4, with characters and with words, text by text."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.config.data_options import TokEvalOptions
 from nanochat.data.shards import open_shard, read_row_group, split_shards
+from nanochat.evals.results import EVALUATION, EVALUATIONS, EvaluationResult
+from nanochat.run.events import JSON
 from nanochat.run.stage_run import StageRun, main
 from nanochat.tokenizer.published import GPT2, GPT4, published_encoding
 from nanochat.tokenizer.sample_texts import TEXTS
@@ -43,11 +45,14 @@ def run(options: TokEvalOptions, run: StageRun) -> dict[str, float | int | str]:
     folder = run.layout.tokenizer_dir(options.tokenizer_dir)
     tokenizer = Tokenizer.load(folder)
     texts = read_texts(options, run)
-    run.start(
-        total_steps=len(texts),
-        unit="text",
-        info={"tokenizer_dir": str(folder), "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256},
-    )
+    settings = {"data": run.layout.told(run.layout.data_dir(options.data_dir))}
+    told = EvaluationResult(run.layout.told(folder), None, "tokenizer", settings, run=run.run_id)
+    info: dict[str, JSON] = {
+        "tokenizer_dir": str(folder),
+        "vocab_size": tokenizer.vocab_size,
+        "sha256": tokenizer.sha256,
+    }
+    run.start(total_steps=len(texts), unit="text", info={**info, EVALUATIONS: [told.as_json()]})
     for name, text in texts.items():
         check_round_trip(tokenizer, name, text)
     run.log(f"round trip: {len(texts)} texts decode from their ids byte for byte")
@@ -60,20 +65,22 @@ def run(options: TokEvalOptions, run: StageRun) -> dict[str, float | int | str]:
             name: Count(len(text.encode()), vocabulary.count(text)) for name, text in texts.items()
         }
     results = compared(ours, others, counts)
-    run.eval(None, {f"tok/{name}": value for name, value in results.items()})
+    told = replace(told, figures=results, complete=True)
+    values: dict[str, JSON] = {f"tok/{name}": value for name, value in results.items()}
+    run.eval(None, {**values, EVALUATION: told.as_json()})
     for vocabulary in others:
         for line in table(ours, vocabulary, counts["ours"], counts[vocabulary.name]):
             run.log(line)
     log_special_tokens(run, others)
     run.metric(None, {"progress": 1.0, "eta_s": 0.0})
-    return results
+    return {**results}
 
 
 def compared(
     ours: Vocabulary, others: list[Vocabulary], counts: Mapping[str, Mapping[str, Count]]
-) -> dict[str, float | int | str]:
+) -> dict[str, float | int]:
     """The results: each text in our tokens, and how many per cent fewer these are than in each other."""
-    results: dict[str, float | int | str] = {"vocab_size": ours.ids or 0}
+    results: dict[str, float | int] = {"vocab_size": ours.ids or 0}
     for name, own in counts[ours.name].items():
         results[f"{name}/bytes"], results[f"{name}/tokens"] = own.size, own.tokens
         results[f"{name}/bytes_per_token"] = round(own.bytes_per_token, 4)

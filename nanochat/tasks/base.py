@@ -16,6 +16,8 @@ class Conversation(TypedDict):
     messages: list[dict[str, Any]]
     letters: NotRequired[Sequence[str]]
     """Multiple choice: the letters to choose from."""
+    choices: NotRequired[Sequence[str]]
+    """What the letters stand for, as it is also said in the question."""
     subject: NotRequired[str]
     entry_point: NotRequired[str]
     """HumanEval: the function that `test` calls."""

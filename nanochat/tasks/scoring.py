@@ -54,6 +54,7 @@ def choice_conversation(
     return {
         "messages": [user(render_choices(question, letters, choices)), assistant(answer)],
         "letters": list(letters),
+        "choices": list(choices),
     }
 
 

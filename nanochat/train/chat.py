@@ -2,7 +2,7 @@
 rates, and the evaluation of a chat model while it trains."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
@@ -17,7 +17,9 @@ from nanochat.common.errors import UserError
 from nanochat.compute.device import Runtime
 from nanochat.config.chat_options import ChatTrainOptions
 from nanochat.evals.chat import ChatEvaluator, GenerationConfig, completion_text
-from nanochat.evals.records import Record, accuracy, gather
+from nanochat.evals.chat_results import chat_figure, with_means
+from nanochat.evals.records import Record, gather
+from nanochat.evals.results import EVALUATION, EvaluationResult, TaskFigure, checkpoint_name
 from nanochat.infer.engine import Engine
 from nanochat.infer.sampling import Sampling
 from nanochat.infer.scheduler import Request
@@ -261,15 +263,20 @@ class ChatValidation:
         job = self.job
         started = time.perf_counter()
         values: dict[str, float] = {}
+        figures: dict[str, TaskFigure] = {}
+        limits = {name: max_items(task) for name, task in self.tasks.items()}
         for name, task in self.tasks.items():
             job.check_stop()
-            limit = max_items(task)
-            mean, error = self._accuracy(name, task, len(task) if limit < 0 else min(limit, len(task)))
-            values |= {f"chat/{name}": mean, f"chat/{name}_stderr": error}
-        means = chat_core({name: values[f"chat/{name}"] for name in self.tasks})
+            count = len(task) if limits[name] < 0 else min(limits[name], len(task))
+            figures[name] = chat_figure(name, self._records(name, task, count))
+            values[f"chat/{name}"] = figures[name].accuracy
+            values[f"chat/{name}_stderr"] = figures[name].stderr or 0.0
+        means = chat_core({name: figure.accuracy for name, figure in figures.items()})
         values |= {f"chat/{name}": value for name, value in means.items()}
         self.results |= values
-        job.record_eval(values)
+        told = with_means(replace(self._told(limits.values()), tasks=figures), means)
+        job.run.eval(job.state.step, {**values, EVALUATION: told.as_json()})
+        job.record_eval(values, log=False)
         shown = ", ".join(
             f"{name.removeprefix('chat/')} {value:.4f}"
             for name, value in values.items()
@@ -277,15 +284,29 @@ class ChatValidation:
         )
         job.run.log(f"step {job.state.step:05d} | {shown} | {time.perf_counter() - started:.1f} s")
 
-    def _accuracy(self, name: str, task: Task, count: int) -> tuple[float, float]:
-        """Accuracy on the first `count` items of a task, sharded over ranks, and its standard error."""
+    def _told(self, limits: Iterable[int]) -> EvaluationResult:
+        """What the event says is measured. Items are not kept."""
+        job, generation = self.job, self.evaluator.generation
+        settings = {
+            "max_problems": ", ".join(str(limit) for limit in sorted({*limits})),
+            "temperature": generation.temperature,
+            "max_new_tokens": generation.max_new_tokens,
+            "num_samples": generation.samples,
+            "dtype": str(job.runtime.dtype).removeprefix("torch."),
+        }
+        step = job.state.step
+        checkpoint = checkpoint_name(str(job.saver.tag / f"step_{step}"))
+        return EvaluationResult(checkpoint, step, "chat", settings, run=job.run.run_id, complete=True)
+
+    def _records(self, name: str, task: Task, count: int) -> list[Record]:
+        """Of the first `count` items of a task, sharded over ranks."""
         job, runtime = self.job, self.job.runtime
         local: list[Record] = []
         for records in self.evaluator.evaluate(name, task, range(runtime.rank, count, runtime.world)):
             local += records
             if runtime.world == 1:
                 job.check_stop()
-        return accuracy(gather(local, runtime.ranks))
+        return gather(local, runtime.ranks)
 
     def sample(self) -> None:
         """Greedy answers to the fixed prompts, as sample events; tools may be called."""

@@ -178,6 +178,8 @@ def judged(values: Mapping[str, object]) -> list[str]:
     """`name value` of each, with ± where its standard error is there too (as `<name>_stderr`)."""
     shown = []
     for name, value in values.items():
+        if isinstance(value, Mapping):  # the same figures as a document
+            continue
         if name.endswith(_ERROR) and name.removesuffix(_ERROR) in values:
             continue
         error = values.get(name + _ERROR)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from nanochat.evals.batches import plan_batches, score
 from nanochat.evals.bundle import CoreTask, read_bundle
 from nanochat.evals.core import chunks, lowest
 from nanochat.evals.icl import Item, PromptBuilder, draw_examples
+from nanochat.evals.items import read_items
 from nanochat.evals.nanochat_lm import NanochatLM
+from nanochat.evals.paired import compare
+from nanochat.evals.results import EVALUATION, EVALUATIONS, EvaluationResult, merge, read_result
 from nanochat.model.architecture import CLASSIC, ModelConfig
 from nanochat.run.activity import EVALUATING, Activity
 from nanochat.run.events import Event, read_events
@@ -101,6 +105,12 @@ def events(base: Path) -> list[Event]:
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def old_record(record: dict[str, Any]) -> dict[str, Any]:
+    """The record as version 1 had it."""
+    names = ("task", "index", "correct", "prediction", "gold", "losses", "prompt", "near_tie")
+    return {name: record[name] for name in names}
 
 
 QUICK = (
@@ -192,11 +202,30 @@ def test_chunks_hold_every_row_once() -> None:
         assert [row for chunk in chunks(count) for row in chunk] == list(range(count))
 
 
-def test_the_stage_writes_table_items_and_events(base: Path, tmp_path: Path) -> None:
-    results = evaluate(base, "--eval=core", f"--items={tmp_path / 'items.jsonl'}")
-    items = lines(tmp_path / "items.jsonl")
+@pytest.fixture(scope="module")
+def whole(base: Path) -> Path:
+    """The run of a whole evaluation; its items are copied to items.jsonl."""
+    evaluate(base, "--eval=core", f"--items={base / 'items.jsonl'}")
+    run = newest(base)
+    for name in ("items.jsonl", "base_eval/base_model_000007.csv", "base_eval/base_model_000007.json"):
+        shutil.copy(base / name, run / Path(name).name)
+    return run
+
+
+def told_by(run: Path) -> list[Event]:
+    return read_events(run / "events.jsonl")[0]
+
+
+def results_of(run: Path) -> dict[str, Any]:
+    found = told_by(run)[-1].data["results"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_stage_writes_table_items_and_events(whole: Path) -> None:
+    results, items = results_of(whole), lines(whole / "items.jsonl")
     assert len(items) == 22 * 12
-    table = (base / "base_eval/base_model_000007.csv").read_text().splitlines()
+    table = (whole / "base_model_000007.csv").read_text().splitlines()
     assert table[0] == "Task                               , Accuracy  , Centered  "
     assert len(table) == 24
     for line, number in zip(table[1:-1], range(22), strict=True):
@@ -206,29 +235,78 @@ def test_the_stage_writes_table_items_and_events(base: Path, tmp_path: Path) -> 
         guess = [1 / 3, 0.5, 0][number % 3]
         assert float(centered) == pytest.approx((sum(own) / 12 - guess) / (1 - guess), abs=1e-5)
     assert table[-1] == f"{'CORE':<35}, {'':<10}, {results['core/core']:<10.6f}"
-    told = [event.data for event in events(base) if event.kind == "eval"]
+    told = [dict(event.data) for event in told_by(whole) if event.kind == "eval"]
+    last = told[-1].pop(EVALUATION)
     assert told[-1] == {name: results[name] for name in ("core/core", "core/core_stderr")}
-    whole = json.loads((base / "base_eval/base_model_000007.json").read_text())
-    assert whole["core"] == results["core/core"]
-    assert whole["tasks"]["t3"]["items"] == 12
+    assert (last["core"], last["complete"]) == (results["core/core"], True)
+    document = json.loads((whole / "base_model_000007.json").read_text())
+    assert document["core"] == results["core/core"]
+    assert document["tasks"]["t3"]["items"] == 12
 
 
-def test_an_interrupted_run_resumes_to_equal_results(base: Path, tmp_path: Path) -> None:
-    """As a kill leaves it: some items scored, the last line incomplete."""
-    results = evaluate(base, "--eval=core")
-    run = newest(base)
-    whole = (run / "core-items.jsonl").read_text().splitlines(keepends=True)
+def test_a_record_holds_what_was_asked_and_is_read_back(base: Path, whole: Path) -> None:
+    items = read_items(whole / "items.jsonl")
+    assert items.notes == []
+    assert None not in items.key
+    rows = {task.label: task.rows() for task in read_bundle(base / "eval_bundle")}
+    for number in range(22):
+        row = items.row(f"t{number}", 3)
+        assert row is not None
+        found, asked, kind = items.record(row), rows[f"t{number}"][3], KINDS[number % 3]
+        assert (found.version, found.problem, found.samples) == (2, "", ())
+        assert found.prompt.count("\n\n") == 2 * (number % 2)
+        if kind == "language_modeling":
+            assert (found.choices, found.gold, found.margin) == ((), asked["continuation"], None)
+            assert found.correct == (found.prediction == asked["continuation"])
+            continue
+        assert found.choices == tuple(asked["choices" if kind == "multiple_choice" else "context_options"])
+        assert found.continuation == ("" if kind == "multiple_choice" else asked["continuation"])
+        assert (found.gold_choice, found.predicted_choice) == (asked["gold"], found.prediction)
+        assert items.margin[row] == found.margin
+        assert found.margin is not None
+        assert (found.margin > 0) == found.correct
+
+
+def test_the_events_alone_make_the_document_of_the_result_file(base: Path, whole: Path) -> None:
+    written = read_result(json.loads((whole / "base_model_000007.json").read_text()))
+    assert written is not None
+    assert written.mean is not None
+    events = told_by(whole)
+    parts = [event.data["info"][EVALUATIONS][0] for event in events if event.kind == "stage_start"]
+    parts += [event.data[EVALUATION] for event in events if event.kind == "eval"]
+    told: EvaluationResult | None = None
+    for part in map(read_result, parts):
+        assert part is not None
+        told = merge(told, part)
+    assert told == replace(written, t=0.0)
+    assert (told.checkpoint, told.step, len(told.tasks)) == ("base/d3", 7, 22)
+    assert told.settings == {
+        "max_per_task": -1, "tasks": "all", "dtype": "float32", "bundle": told.settings["bundle"],
+    }  # fmt: skip
+    assert base / told.items == whole / "core-items.jsonl"
+
+
+def test_an_interrupted_run_resumes_to_equal_results(base: Path, whole: Path, tmp_path: Path) -> None:
+    """As a kill leaves it: some items scored, the first of them by an earlier release, the last line
+    incomplete."""
+    results = results_of(whole)
+    new = (whole / "core-items.jsonl").read_text().splitlines(keepends=True)
+    kept = [json.dumps(old_record(json.loads(line))) + "\n" for line in new[:40]] + new[40:101]
     again = base / "runs" / "again"
     again.mkdir()
-    shutil.copy(run / "core-setup.json", again)
-    (again / "core-items.jsonl").write_text("".join(whole[:101]) + whole[101][:40])
-    second = evaluate(base, "--eval=core", f"--run-dir={again}")
+    shutil.copy(whole / "core-setup.json", again)
+    (again / "core-items.jsonl").write_text("".join(kept) + new[101][:40])
+    items = tmp_path / "items.jsonl"
+    second = evaluate(base, "--eval=core", f"--run-dir={again}", f"--items={items}")
     assert {k: v for k, v in second.items() if k.startswith("core/")} == {
         k: v for k, v in results.items() if k.startswith("core/")
     }
-    assert (again / "core-items.jsonl").read_text().splitlines(keepends=True)[:101] == whole[:101]
+    assert (again / "core-items.jsonl").read_text().splitlines(keepends=True)[:101] == kept
     by_key = {(item["task"], item["index"]): item for item in lines(again / "core-items.jsonl")}
-    assert by_key == {(item["task"], item["index"]): item for item in map(json.loads, whole)}
+    assert by_key == {(item["task"], item["index"]): item for item in map(json.loads, [*kept, *new[101:]])}
+    compared = compare(read_items(items), read_items(whole / "items.jsonl"))
+    assert (len(compared.pairs), compared.by_index, compared.differing()) == (22 * 12, 40, [])
+    assert [i for i, _ in compared.pairs] == [j for _, j in compared.pairs]
     third = evaluate(base, "--eval=core", "--max-per-task=5", f"--run-dir={again}")
     assert len(lines(again / "core-items.jsonl")) == 22 * 5, third
 
@@ -250,6 +328,7 @@ def test_prompts_beyond_the_positions_are_cropped_and_counted(base: Path, tmp_pa
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     evaluate(base, "--eval=core", f"--bundle={bundle}", f"--items={tmp_path / 'items.jsonl'}")
     cropped = [item for item in lines(tmp_path / "items.jsonl") if "cropped" in item]
+    assert cropped[0]["prompt"].count(" ") > 390  # whole, whatever was cropped
     assert [item["task"] for item in cropped] == ["t0"]
     assert all(np.isfinite(cropped[0]["losses"]))
     assert any("1 cropped" in e.data["text"] for e in events(base) if e.kind == "log")
@@ -298,7 +377,10 @@ def test_core_during_pretraining(tmp_path: Path) -> None:
     assert list(told) == [3, 5]
     losses = {e.step: e.data["train/loss"] for e in found if e.kind == "metric" and "train/loss" in e.data}
     assert losses == {e.step: e.data["train/loss"] for e in without if "train/loss" in e.data}
-    assert len(lines(newest(base) / "core/step_000005/core-items.jsonl")) == 22 * 4
+    part = next(e.data[EVALUATION] for e in found if e.step == 5 and "core/t21" in e.data)
+    assert (part["checkpoint"], part["step"], part["settings"]["max_per_task"]) == ("base/d2", 5, 4)
+    assert part["items"] == f"runs/{newest(base).name}/core/step_000005/core-items.jsonl"
+    assert len(lines(base / part["items"])) == 22 * 4
     results = found[-1].data["results"]
     assert results["core/core"] == told[5]
     alone = evaluate(base, "--eval=core", "--max-per-task=4", "--model-tag=d2")

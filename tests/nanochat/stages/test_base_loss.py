@@ -18,6 +18,7 @@ from nanochat.compute.ranks import Ranks
 from nanochat.config.eval_options import BaseLossOptions
 from nanochat.data.shards import iter_documents, split_shards
 from nanochat.data.stream import stream_rows
+from nanochat.evals.results import EVALUATION, EVALUATIONS, read_result
 from nanochat.evals.samples import PROMPTS, UNCONDITIONED_SAMPLES
 from nanochat.model.architecture import CLASSIC, ModelConfig
 from nanochat.run.events import Event, read_events
@@ -120,7 +121,18 @@ def test_events_carry_the_figures_and_the_samples(base: Path) -> None:
     found = events(base)
     (logged,) = [event for event in found if event.kind == "eval"]
     assert logged.step == 7
-    assert logged.data == {name: seen[name] for name in ("train/bpb", "val/bpb")}
+    figures = dict(logged.data)
+    told = read_result(figures.pop(EVALUATION))
+    assert figures == {name: seen[name] for name in ("train/bpb", "val/bpb")}
+    assert told is not None
+    assert told.bpb == {"train": seen["train/bpb"], "val": seen["val/bpb"]}
+    assert (told.checkpoint, told.step, told.kind, told.complete) == ("base/d2", 7, "bpb", True)
+    assert (told.settings["tokens"], told.settings["rows"]) == (640, "packed")
+    start = found[0].data["info"]
+    assert isinstance(start, dict)
+    begun = read_result(start[EVALUATIONS][0])
+    assert begun is not None
+    assert (begun.settings, begun.bpb, begun.complete) == (told.settings, {}, False)
     samples = [event.data for event in found if event.kind == "sample"]
     assert [sample["prompt"] for sample in samples] == [*PROMPTS, *[""] * UNCONDITIONED_SAMPLES]
     free = [sample["text"] for sample in samples[len(PROMPTS) :]]

@@ -24,6 +24,7 @@ from training_data import (
 
 from nanochat.checkpoint.files import find_checkpoint
 from nanochat.common.errors import Exit
+from nanochat.evals.results import EVALUATION, read_result
 from nanochat.run.events import read_events
 from nanochat.run.stage_run import main
 from nanochat.tasks.mixture import MixturePart, make_mixture, parse_part
@@ -73,6 +74,13 @@ def test_each_form_learns_and_tells_all_it_should(base: Path, stage: str, era: s
     assert [event.step for event in metrics] == list(range(results["steps"]))
     assert metrics[-1].data["progress"] == 1.0
     assert {"chat/Arithmetic", "chat/Arithmetic_stderr"} <= results.keys()
+    told = [event for event in of_kind(events, "eval") if "chat/Arithmetic" in event.data][-1]
+    document = read_result(told.data[EVALUATION])
+    assert document is not None
+    source = "mid" if stage == "mid_train" else "sft"
+    assert (document.checkpoint, document.step, document.kind) == (f"{source}/d2", told.step, "chat")
+    assert document.tasks["Arithmetic"].n == 4
+    assert document.settings["max_problems"] == "4"
     assert {event.data["prompt"] for event in of_kind(events, "sample")} >= {"Who are you?"}
     saved = find_checkpoint(base / ("mid_checkpoints" if stage == "mid_train" else "chatsft_checkpoints"))
     assert saved.path.parent.name == "d2"

@@ -13,6 +13,7 @@ from training_data import byte_tokenizer, make_base
 
 from nanochat.cli import main
 from nanochat.common.paths import Layout
+from nanochat.evals.results import EVALUATION, read_result
 from nanochat.run.events import Event, read_events
 from nanochat.tokenizer.published import GPT2, GPT4
 from nanochat.tokenizer.sample_texts import TEXTS
@@ -67,7 +68,11 @@ def test_counts_and_differences_are_tiktoken_s(
             saved = results[f"{name}/fewer_than_{key}_percent"]
             assert saved == pytest.approx(100 * (theirs - ours) / theirs, abs=0.01), (name, key)
     (logged,) = [event.data for event in found if event.kind == "eval"]
-    assert logged == {f"tok/{name}": value for name, value in results.items()}
+    figures = dict(logged)
+    told = read_result(figures.pop(EVALUATION))
+    assert figures == {f"tok/{name}": value for name, value in results.items()}
+    assert told is not None
+    assert (told.checkpoint, told.step, told.figures) == ("tokenizer", None, results)
     shown = capsys.readouterr().out.splitlines()
     assert "ours (273 ids) against GPT-2 (50,257 ids)" in shown
     assert max(map(len, shown)) <= 80

@@ -51,7 +51,11 @@ def test_conversations_and_their_tokens_are_upstreams(name, data, shared_referen
     for expected in oracle["examples"]:
         conversation = task[expected["index"]]
         assert conversation["messages"] == expected["messages"]
-        assert {key: value for key, value in conversation.items() if key != "messages"} == expected["extra"]
+        extra = {key: value for key, value in conversation.items() if key not in ("messages", "choices")}
+        assert extra == expected["extra"]
+        question = conversation["messages"][0]["content"]
+        pairs = zip(conversation.get("choices", ()), conversation.get("letters", ()), strict=True)
+        assert all(f"- {choice}={letter}\n" in question for choice, letter in pairs)
         ids, mask = tokenizer.render_conversation(conversation["messages"])
         assert (ids, mask) == (expected["ids"], expected["mask"])
         prompt = tokenizer.render_for_completion(conversation["messages"])
