@@ -48,8 +48,8 @@ def evals_parser() -> Parser:
     items.add_argument("--wrong", action="store_true", help="only items answered wrong")
     items.add_argument("--most", type=_count, default=50, metavar="N", help="at most so many, 0: all [50]")
     for name, word in words.choices.items():
-        if name != "items":
-            word.add_argument("--kind", choices=KINDS, default=None, help="only evaluations of this kind")
+        kinds = ("core", "chat") if name == "items" else KINDS
+        word.add_argument("--kind", choices=kinds, default=None, help="only evaluations of this kind")
         word.add_argument("--host", default="", metavar="NAME", help="only of this host")
         if name != "ls":
             word.add_argument(
@@ -146,8 +146,7 @@ def _listed(known: Sequence[Evaluation], given: argparse.Namespace) -> list[Eval
 
 
 def _choose(known: Sequence[Evaluation], name: str, given: argparse.Namespace) -> Evaluation:
-    kind = getattr(given, "kind", None)
-    chosen = choose(known, name, Wanted(kind, given.host, given.run))
+    chosen = choose(known, name, Wanted(given.kind, given.host, given.run))
     if chosen.note:
         _warn(chosen.note)
     if chosen.one.gone:
@@ -163,13 +162,17 @@ async def _compare(fleet: Fleet, known: Sequence[Evaluation], given: argparse.Na
         raise UserError(f"'{given.a}' and '{given.b}' are the same evaluation", "name two")
     from nanochat.evals.paired import compare
 
+    has_items = one.kind in ("core", "chat")
     without = [each for each in (one, other) if each.items is None]
-    if without or one.kind not in ("core", "chat"):
-        for each in without:
+    if without or not has_items:
+        for each in without if has_items else ():
             _warn(f"no items are kept of {each.name}: the figures are compared, not items")
         return print_comparison(one, other, None, _form(given))
     first, second = [await _read(fleet, each) for each in (one, other)]
     comparison = await asyncio.to_thread(compare, first, second)
+    if not comparison.pairs:
+        _warn("no item is the same in both: the figures are compared, not items")
+        return print_comparison(one, other, None, _form(given))
     return print_comparison(one, other, comparison, _form(given))
 
 

@@ -17,7 +17,7 @@ from remote.store.evaluations import Evaluation, Kind, TaskFigure
 
 if TYPE_CHECKING:
     from nanochat.evals.items import Items
-    from nanochat.evals.paired import Comparison
+    from nanochat.evals.paired import Comparison, TaskComparison
 
 Form = Literal["text", "json", "md", "csv"]
 MEANS: dict[Kind, str] = {"core": "core", "chat": "chatcore"}
@@ -255,12 +255,17 @@ def _paired(comparison: Comparison) -> tuple[list[str], list[list[object]]]:
         [mean.name, None, mean.a, mean.b, mean.difference, mean.low, mean.high, *[None] * 8]
         for mean in comparison.means
     ]
-    for one in comparison.tasks:
-        figures = [one.accuracy_a, one.accuracy_b, one.difference, one.low, one.high]
-        tests = [one.wins, one.losses, one.p, one.p_holm]
-        counts = [one.only_a, one.only_b, one.both_right, one.both_wrong]
-        lines.append([one.task, one.paired, *figures, *tests, *counts])
+    for task in comparison.tasks:
+        lines.append(_paired_line(task))
+        lines += [_paired_line(one) for one in comparison.subjects if one.task.startswith(f"{task.task}/")]
     return [*_PAIRED, *_MORE], [[_finite(cell) for cell in row] for row in lines]
+
+
+def _paired_line(one: TaskComparison) -> list[object]:
+    figures = [one.accuracy_a, one.accuracy_b, one.difference, one.low, one.high]
+    tests = [one.wins, one.losses, one.p, one.p_holm]
+    counts = [one.only_a, one.only_b, one.both_right, one.both_wrong]
+    return [one.task, one.paired, *figures, *tests, *counts]
 
 
 def _unpaired(one: Evaluation, other: Evaluation) -> tuple[list[str], list[list[object]]]:
@@ -270,7 +275,7 @@ def _unpaired(one: Evaluation, other: Evaluation) -> tuple[list[str], list[list[
         errors = [None if figure is None else figure.stderr for figure in row.figures]
         difference = None if a is None or b is None else b - a
         stderr = math.hypot(*(error for error in errors if error is not None)) if None not in errors else None
-        lines.append([_title(row), a, b, difference, stderr])
+        lines.append([row.task, a, b, difference, stderr])
     return ["task", "a", "b", "difference", "stderr"], lines
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation_logs import core_start, core_task, log_of, whole_core
+from evaluation_logs import core_start, core_task, end, log_of, start, take, whole_core
 
 from nanochat.cli import main
 from nanochat.common.paths import Layout
@@ -197,6 +197,64 @@ def test_half_a_file_and_a_deleted_checkpoint_are_told_and_the_rest_is_shown(
     assert "incomplete" in done.stderr and "its checkpoint was deleted" in done.stderr
     assert "base_model_000300-partial.json: not the result of an evaluation" in done.stderr
     assert 0 < len(done.stdout.splitlines()) - 1 < 40
+
+
+def item(index: int, **changes: object) -> str:
+    """The line of an item, of version 2."""
+    known = {
+        "v": 2,
+        "task": "MMLU",
+        "subject": "anatomy",
+        "index": index,
+        "key": f"{index:016x}",
+        "correct": True,
+    }
+    known |= {
+        "losses": [0.5, 1.0],
+        "prediction": "A",
+        "gold": "A",
+        "letters": ["A", "B"],
+        "choices": ["x", "y"],
+    }
+    return json.dumps({**known, "prompt": f"question {index}", **changes}) + "\n"
+
+
+@pytest.fixture
+def chatted(layout: Layout) -> Path:
+    """Three chat evaluations of this machine: two of the same items, and one of another data set's."""
+    subject = {"accuracy": 0.5, "centered": 0.33, "stderr": 0.2, "n": 4}
+    figure = {"MMLU": {**subject, "subjects": {"anatomy": subject}}}
+    with Store(layout.store) as store:
+        for number, shift in enumerate((0, 0, 100)):
+            name = f"sft/d{number}"
+            path = f"/x/chatsft_checkpoints/d{number}/step_000650"
+            part = {"checkpoint": name, "step": 650, "kind": "chat", "settings": {}, "tasks": figure}
+            event = ("eval", 650, {"chat/MMLU": 0.5, "evaluation": part})
+            log = log_of(start("chat_eval", {"checkpoint": path}), event, end())
+            take(store, f"r{number}", log, "chat_eval", host="local")
+            items = layout.base / "runs" / f"r{number}" / "chat-items.jsonl"
+            items.parent.mkdir(parents=True)
+            lines = [item(index + shift, correct=index != number) for index in range(4)]
+            items.write_text("".join(lines), encoding="utf-8")
+    return layout.base
+
+
+def test_chat_is_told_and_compared_by_subject(told: Told, chatted: Path) -> None:
+    found = json.loads(told(chatted, "show", "sft/d0", "--json").stdout)
+    assert found["tasks"]["MMLU"]["subjects"]["anatomy"]["n"] == 4 and found["chatcore"] is None
+    assert "  anatomy" in told(chatted, "show", "sft/d0").stdout
+    compared = list(csv.DictReader(io.StringIO(told(chatted, "compare", "sft/d0", "sft/d1", "--csv").stdout)))
+    assert [row["task"] for row in compared] == ["MMLU", "MMLU/anatomy"]
+    assert {(row["wins"], row["losses"], row["items"]) for row in compared} == {("1", "1", "4")}
+    rows = told(chatted, "items", "sft/d1", "--task", "MMLU/anatomy", "--wrong", "--csv").stdout
+    assert [row["index"] for row in csv.DictReader(io.StringIO(rows))] == ["1"]
+
+
+def test_items_of_another_data_set_are_not_compared(told: Told, chatted: Path) -> None:
+    done = told(chatted, "compare", "sft/d0", "sft/d2", "--json")
+    assert "no item is the same in both" in done.stderr
+    found = json.loads(done.stdout)
+    assert found["paired"] is False and found["tasks"][0]["difference"] == 0.0
 
 
 def test_a_host_out_of_reach_is_told_with_the_age_of_what_is_shown(told: Told, layout: Layout) -> None:
