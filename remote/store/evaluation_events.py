@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nanochat.common import fields
-from nanochat.evals.results import EVALUATION, read_result
+from nanochat.evals.results import EVALUATION, EVALUATIONS, EvaluationResult, read_result
 from nanochat.run.events import Event
 from remote.store.evaluation_draft import Draft, numbers_of, object_of, take_flat, take_result
 from remote.store.evaluation_figures import KINDS, Kind, checkpoint_of, flat_figures, number
@@ -24,6 +24,7 @@ STAGES: Mapping[str, tuple[Kind, ...]] = {
     "tok_eval": ("tokenizer",),
 }
 """The kinds that evaluating stages make; any other stage makes them on its way."""
+_MOST_DOCUMENTS = 20
 _SETTINGS = ("max_per_task", "dtype", "rows", "context", "vocab_size", "sha256")
 _CHAT_SETTINGS = {
     "temperature": 0.0,
@@ -48,6 +49,8 @@ class Start:
     kinds: tuple[Kind, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    documents: dict[Kind, EvaluationResult] = field(default_factory=dict)
+    """What is begun, as newer releases tell it: checkpoint, settings, where the items will lie."""
     from_step: int = 0
     flops_per_step: float | None = None
     tokens_per_step: float | None = None
@@ -76,6 +79,7 @@ class Start:
             kinds=_kinds(stage, info),
             settings=_settings(stage, info, options),
             sizes=_sizes(info.get("tasks")),
+            documents=_documents(info.get(EVALUATIONS)),
             from_step=fields.whole(data.get("from_step"), 0) or 0,
             flops_per_step=batch * flops if batch and flops else None,
             tokens_per_step=batch,
@@ -94,6 +98,10 @@ class Start:
             made.settings = dict(self.settings)
             if kind in ("core", "chat"):
                 made.items = f"runs/{self.run_id}/{kind}-items.jsonl"
+            if kind in self.documents:
+                made.settings = {}
+                made.checkpoint = self.documents[kind].checkpoint
+                take_result(made, self.documents[kind])
         elif kind == "core":
             made.items = f"runs/{self.run_id}/core/step_{step:06d}/core-items.jsonl"
         if not self.evaluates and step >= 0:
@@ -156,6 +164,11 @@ def _settings(stage: str, info: Mapping[str, Any], options: Mapping[str, Any]) -
     if stage == "chat_eval":
         found |= {name: options.get(name, usual) for name, usual in _CHAT_SETTINGS.items()}
     return dict(fields.plain(found))
+
+
+def _documents(told: object) -> dict[Kind, EvaluationResult]:
+    found = [read_result(document) for document in told[:_MOST_DOCUMENTS]] if isinstance(told, list) else []
+    return {result.kind: result for result in found if result is not None}
 
 
 def _sizes(tasks: object) -> dict[str, int]:

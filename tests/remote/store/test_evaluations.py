@@ -148,6 +148,19 @@ def test_documents_in_events_tell_items_settings_and_subjects(store: Store) -> N
     assert [row.task for row in rows("chat", [one])] == ["MMLU", "MMLU/anatomy"]
 
 
+def test_what_a_start_tells_stands_before_the_first_figure(store: Store) -> None:
+    told = {"checkpoint": "huggingface/gpt2", "step": None, "kind": "core", "settings": {"max_per_task": 5}}
+    info = {
+        "model": "/models/gpt2",
+        "checkpoint": "",
+        "max_per_task": 5,
+        "evaluations": [told, {"kind": 3}, None],
+    }
+    take(store, "r1", log_of(start("base_eval", {**info, "eval": ["core"]})))
+    one = only(store)
+    assert (one.name, one.settings, one.status) == ("huggingface/gpt2", {"max_per_task": 5}, "running")
+
+
 def test_old_chat_events_have_items_and_centered_figures_too(store: Store) -> None:
     info = {
         "checkpoint": f"{BASE}/chatrl_checkpoints/d4/step_000030",
