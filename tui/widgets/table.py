@@ -43,6 +43,8 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     sort by a column. `chosen` are the keys of rows that are marked.
     """
 
+    HEADER_LINES: ClassVar[int] = 1
+    """Lines above the rows."""
     ROLES: ClassVar[tuple[str, ...]] = ("good", "live", "warn", "bad", "muted", "accent", "strong")
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "table--header",
@@ -57,32 +59,6 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     }
     """
 
-    class Highlighted(Message):
-        """The cursor is on another item."""
-
-        def __init__(self, table: VirtualTable[Any], key: str) -> None:
-            super().__init__()
-            self.table = table
-            self.key = key
-
-        @property
-        def control(self) -> VirtualTable[Any]:
-            return self.table
-
-    class Selected(Highlighted):
-        """A row was clicked twice."""
-
-    class Marked(Highlighted):
-        """A row was clicked with ctrl held."""
-
-    class HeaderClicked(Message):
-        """A column's title was clicked; the rows are sorted by it already if it has an order."""
-
-        def __init__(self, table: VirtualTable[Any], column: str) -> None:
-            super().__init__()
-            self.table = table
-            self.column = column
-
     class Arranged(Message):
         """The order, or which columns are shown, is another."""
 
@@ -93,6 +69,26 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         @property
         def control(self) -> VirtualTable[Any]:
             return self.table
+
+    class Highlighted(Arranged):
+        """The cursor is on another item."""
+
+        def __init__(self, table: VirtualTable[Any], key: str) -> None:
+            super().__init__(table)
+            self.key = key
+
+    class Selected(Highlighted):
+        """A row was clicked twice."""
+
+    class Marked(Highlighted):
+        """A row was clicked with ctrl held."""
+
+    class HeaderClicked(Arranged):
+        """A column's title was clicked; the rows are sorted by it already if it has an order."""
+
+        def __init__(self, table: VirtualTable[Any], column: str) -> None:
+            super().__init__(table)
+            self.column = column
 
     def __init__(
         self,
@@ -179,12 +175,18 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     def in_sight(self) -> Iterable[tuple[int, Item]]:
         """The rows in sight with their places."""
         top = self.scroll_offset.y
-        return enumerate(self.items[top : top + max(0, self.size.height - 1)], top)
+        return enumerate(self.items[top : top + self.rows_in_sight], top)
+
+    @property
+    def rows_in_sight(self) -> int:
+        """How many rows fit below the header."""
+        return max(0, self.size.height - self.HEADER_LINES)
 
     def redraw(self, indices: Iterable[int]) -> None:
         """Draws these rows again, those that are in sight."""
-        top, width, height = self.scroll_offset.y, *self.size
-        lines = [Region(0, index - top + 1, width, 1) for index in indices if 0 <= index - top < height - 1]
+        top, width, above = self.scroll_offset.y, self.size.width, self.HEADER_LINES
+        seen = range(top, top + self.rows_in_sight)
+        lines = [Region(0, index - top + above, width, 1) for index in indices if index in seen]
         if lines:
             self.refresh(*lines)
 
@@ -196,7 +198,7 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
                 return
 
     def _resized(self) -> None:
-        self.virtual_size = Size(self.size.width, len(self.items) + 1)
+        self.virtual_size = Size(self.size.width, len(self.items) + self.HEADER_LINES)
 
     def on_resize(self) -> None:
         self._resized()
@@ -211,7 +213,7 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
             self.post_message(self.Highlighted(self, self.current_key))
 
     def _reveal(self) -> None:
-        height = max(1, self.size.height - 1)
+        height = max(1, self.rows_in_sight)
         top = self.scroll_offset.y
         if self.cursor < top:
             self.scroll_to(y=self.cursor, animate=False, force=True)
@@ -222,7 +224,7 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         self._move_to(self.cursor + by)
 
     def action_page(self, by: int) -> None:
-        self._move_to(self.cursor + by * max(1, self.size.height - 2))
+        self._move_to(self.cursor + by * max(1, self.rows_in_sight - 1))
 
     def action_select(self) -> None:
         if self.current is not None:
@@ -299,13 +301,13 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
         at = event.get_content_offset(self)  # a border is no row
         if at is None:
             return
-        if at.y == 0:
+        if at.y < self.HEADER_LINES:
             column = self._column_at(at.x)
             if column:
                 self.action_sort_by(column)
                 self.post_message(self.HeaderClicked(self, column))
             return
-        index = self.scroll_offset.y + at.y - 1
+        index = self.scroll_offset.y + at.y - self.HEADER_LINES
         if index < len(self.items):
             self._move_to(index)
             if event.ctrl:
@@ -344,11 +346,11 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
-        if y == 0:
-            return self._header().adjust_cell_length(width, self._style("header"))
-        index = self.scroll_offset.y + y - 1
+        if y < self.HEADER_LINES:
+            return self._header(y).adjust_cell_length(width, self._style("header"))
+        index = self.scroll_offset.y + y - self.HEADER_LINES
         if index >= len(self.items):
-            text = self._empty if not self.items and y == 2 else ""
+            text = self._empty if not self.items and y == self.HEADER_LINES + 1 else ""
             return Strip([Segment("  " + text, self._style("muted"))]).adjust_cell_length(
                 width, self._look("")
             )
@@ -357,7 +359,7 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
     def _style(self, name: str) -> Style:
         return self._look("") + self._look(name)
 
-    def _header(self) -> Strip:
+    def _header(self, line: int) -> Strip:
         style = self._style("header")
         segments = [Segment(" ", style)]
         for place, (column, width) in enumerate(self._placed()):
