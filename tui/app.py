@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.binding import Binding, BindingType
@@ -16,6 +17,7 @@ from tui.keymap import read_keymap, without_clashes
 from tui.keys import bindings
 from tui.room_app import RoomApp
 from tui.screens.base import ControlScreen, changing_actions
+from tui.screens.made import load_run_screen, make_screen
 from tui.style.themes import THEMES
 
 if TYPE_CHECKING:
@@ -121,7 +123,13 @@ class ControlRoom(RoomApp):
     @property
     def tabs(self) -> list[tuple[str, str, str]]:
         """Number, name and title of every screen in the top bar."""
-        return [("1", "runs", "Runs"), ("2", "run", "Run"), ("5", "chat", "Chat"), ("7", "hosts", "Hosts")]
+        return [
+            ("1", "runs", "Runs"),
+            ("2", "run", "Run"),
+            ("4", "evals", "Evals"),
+            ("5", "chat", "Chat"),
+            ("7", "hosts", "Hosts"),
+        ]
 
     def action_target(self, group: str) -> DOMNode:
         """The screen or widget that runs the actions of a key group: the focused one, else the first."""
@@ -183,7 +191,7 @@ class ControlRoom(RoomApp):
         self.set_timer(LOAD_AHEAD_SECONDS, self._load_ahead)
 
     async def _load_ahead(self) -> None:
-        await asyncio.to_thread(_load_run_screen)
+        await asyncio.to_thread(load_run_screen)
 
     async def on_unmount(self) -> None:
         await self.feed.close()
@@ -297,7 +305,7 @@ class ControlRoom(RoomApp):
     def _screen(self, name: str) -> ControlScreen:
         """The screen called `name`, made when first shown and kept."""
         if name not in self._screens:
-            screen = _make_screen(name)
+            screen = make_screen(name)
             self.install_screen(screen, name)
             self._screens[name] = screen
         return self._screens[name]
@@ -353,6 +361,15 @@ class ControlRoom(RoomApp):
             screen.begin(host)
             self.push_screen(screen)
 
+    def launch_with(self, host: str, stage: str, values: Mapping[str, Any]) -> None:
+        """Opens the form that launches one stage, with these options filled in."""
+        from tui.screens.launch import LaunchScreen
+
+        screen = cast("LaunchScreen", self._screen("launch"))
+        if screen not in self.screen_stack:
+            screen.begin(host, stage, values)
+            self.push_screen(screen)
+
     def action_messages(self) -> None:
         from tui.screens.messages import MessageList
 
@@ -365,36 +382,6 @@ class ControlRoom(RoomApp):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return not (self.readonly and action in changing_actions(()))
-
-
-def _load_run_screen() -> None:
-    """Loads what the Run screen needs while nobody waits for it: when it opens that would hold the loop."""
-    import tui.screens.run  # noqa: F401
-    from tui.plots.raster import load, submit
-
-    submit(load)
-
-
-def _make_screen(name: str) -> ControlScreen:
-    if name == "runs":
-        from tui.screens.runs import RunsScreen
-
-        return RunsScreen()
-    if name == "run":
-        from tui.screens.run import RunScreen
-
-        return RunScreen()
-    if name == "launch":
-        from tui.screens.launch import LaunchScreen
-
-        return LaunchScreen()
-    if name == "chat":
-        from tui.screens.chat.screen import ChatScreen
-
-        return ChatScreen()
-    from tui.screens.hosts import HostsScreen
-
-    return HostsScreen()
 
 
 if TYPE_CHECKING:

@@ -179,6 +179,9 @@ class Room(Protocol):
     def action_launch(self, host: str = "") -> None:
         """Opens the form that launches one stage, on `host` or on the one that it was left at."""
 
+    def launch_with(self, host: str, stage: str, values: Mapping[str, Any]) -> None:
+        """Opens the form that launches one stage, with these options filled in."""
+
     # ---- Textual's own -------------------------------------------------------------------------------
 
     def call_from_thread(self, callback: Callable[..., Any], *args: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from textual import events, work
@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from nanochat.common.errors import UserError
-from nanochat.config.options import changed
+from nanochat.config.options import Value, changed
 from nanochat.config.stages import STAGES
 from nanochat.config.train_options import BaseTrainOptions
 from nanochat.scaling.estimate import validation_tokens_in
@@ -28,7 +28,7 @@ from tui.keymap import hint, with_keys
 from tui.keys import bindings
 from tui.screens.panes import PaneScreen, Split
 from tui.widgets.choice import Choice
-from tui.widgets.form import OptionForm, describe
+from tui.widgets.form import OptionForm, describe, format_value
 
 if TYPE_CHECKING:
     from remote.hosts.book import Host
@@ -68,6 +68,8 @@ class LaunchScreen(PaneScreen):
         self._starting = False
         self._probes: dict[str, Probe | None] = {}
         self._held_gpus = HeldGpus(self.room)
+        self._filled: dict[str, dict[str, Value]] = {}
+        """What is to be put into the form of a stage when it is shown next."""
         self._timer: Timer | None = None
         self._first_host = host
 
@@ -100,13 +102,21 @@ class LaunchScreen(PaneScreen):
     def on_mount(self) -> None:
         self._show_stage()
 
-    def begin(self, host: str = "") -> None:
-        """Called before the form is shown anew: puts the cursor on the stage, and `host` into its field."""
+    def begin(self, host: str = "", stage: str = "", values: Mapping[str, Value] | None = None) -> None:
+        """Called before the form is shown anew: puts the cursor on the stage, and `host` into its field.
+
+        With `stage` that one is chosen, and `values` are filled into its form.
+        """
         self._host = host or self._host
         self._held_gpus.forget()
+        if stage in STAGES:
+            self._stage = stage
+            self._filled[stage] = dict(values or {})
         if self.is_mounted:
-            self._show_command()
-            self.query_one("#stage", Choice).focus()
+            choice = self.query_one("#stage", Choice)
+            choice.focus()
+            choice.value = self._stage
+            self._show_stage()
             if host:
                 self.query_one("#host", Choice).value = host
 
@@ -169,6 +179,10 @@ class LaunchScreen(PaneScreen):
             self.refresh(layout=True)
         for form in self._forms.values():
             form.display = form is self.form
+        filled = self._filled.pop(self._stage, {})
+        for row in chosen.rows():
+            if row.field.name in filled:
+                row.text = format_value(filled[row.field.name])
 
     def _target(self) -> Host:
         return self.room.host(self.query_one("#host", Choice).value)

@@ -1,0 +1,36 @@
+"""The screens behind the tabs, and Launch: each is made, and its code loaded, when it is first shown."""
+
+from __future__ import annotations
+
+from tui.screens.base import ControlScreen
+
+
+def make_screen(name: str) -> ControlScreen:
+    """A new screen of that name; Hosts for one that is unknown."""
+    if name == "runs":
+        from tui.screens.runs import RunsScreen
+
+        return RunsScreen()
+    if name == "run":
+        from tui.screens.run import RunScreen
+
+        return RunScreen()
+    if name == "launch":
+        from tui.screens.launch import LaunchScreen
+
+        return LaunchScreen()
+    if name == "chat":
+        from tui.screens.chat.screen import ChatScreen
+
+        return ChatScreen()
+    from tui.screens.hosts import HostsScreen
+
+    return HostsScreen()
+
+
+def load_run_screen() -> None:
+    """Loads what the Run screen needs while nobody waits for it: when it opens that would hold the loop."""
+    import tui.screens.run  # noqa: F401
+    from tui.plots.raster import load, submit
+
+    submit(load)
