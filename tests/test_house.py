@@ -41,6 +41,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "tui": (
         ("__init__", "style", "chat_keys", "compare_keys", "column_keys", "room"),
+        ("evals_keys",),
         ("keys",),
         ("keymap",),
         ("data", "plots", "actions", "driver"),

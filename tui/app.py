@@ -45,6 +45,7 @@ WIDGET_GROUPS = {
     "transcript": "Transcript",
     "question": "QuestionField",
     "lines": "LinesView",
+    "scores": "ScoreTable",
 }
 """The class of the widget that handles each key group; the other groups belong to the screen or the app."""
 

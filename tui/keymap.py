@@ -26,6 +26,8 @@ NODES: tuple[tuple[str, ...], ...] = (
     ("alerts", "table"),
     ("columns", "table"),
     ("host_columns", "table"),
+    ("scores", "table"),
+    ("curve", "panes", "plots", "plot"),
     *((group,) for group in KEYS),
 )
 """Groups whose keys are bound in one place: there Textual drops the action whose key another one takes."""
@@ -41,6 +43,10 @@ TOGETHER: dict[str, tuple[str, ...]] = {
     "chat": ("transcript", "question"),
     "diff": ("lines",),
     "prompts": ("table",),
+    "evals": ("scores", "table"),
+    "items": ("table",),
+    "item": ("lines",),
+    "paired": ("table",),
 }
 """The groups of panes on a screen: a pane's keys come before the screen's while it has the focus."""
 

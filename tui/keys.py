@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from tui.chat_keys import CHAT_KEYS
 from tui.column_keys import COLUMNS
 from tui.compare_keys import COMPARE_KEYS
+from tui.evals_keys import EVALS_KEYS
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
     "app": (
         Key("app.runs", "f1,1", "go('runs')", "Runs", "Go to Runs"),
         Key("app.run", "f2,2", "go('run')", "Run", "Go to the run viewed last, else the newest"),
+        Key("app.evals", "f4,4", "go('evals')", "Evals", "Go to Evals"),
         Key("app.chat", "f5,5", "go('chat')", "Chat", "Go to Chat"),
         Key("app.hosts", "f7,7", "go('hosts')", "Hosts", "Go to Hosts"),
         Key("app.back", "escape,backspace,alt+escape", "back", "back", "Leave the text field, else go back"),
@@ -356,10 +358,13 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("table.first", "home,g", "first", "first", "First row"),
         Key("table.last", "end,G", "last", "last", "Last row"),
         Key("table.wide", "ctrl+w", "wide", "wide", "Every column in full, or those that fit"),
-        Key("table.left", "left", "columns(-1)", "left", "In the wide mode: columns further left"),
-        Key("table.right", "right", "columns(1)", "right", "In the wide mode: columns further right"),
+        Key("table.left", "left", "columns(-1)", "left", "Columns further left, in the wide mode"),
+        Key("table.right", "right", "columns(1)", "right", "Columns further right, in the wide mode"),
     ),
-    **{group: tuple(Key(f"{group}.{row[0]}", *row[1:]) for row in rows) for group, rows in CHAT_KEYS.items()},
+    **{
+        group: tuple(Key(f"{group}.{row[0]}", *row[1:]) for row in rows)
+        for group, rows in {**CHAT_KEYS, **EVALS_KEYS}.items()
+    },
     **{
         group: tuple(
             Key(f"{group}.{name}", letter, f"sort_by('{name}')", f"by {name}", f"Sort by {about}")

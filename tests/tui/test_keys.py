@@ -15,6 +15,11 @@ from tui.keys import BY_ID, KEYS, bindings
 from tui.screens.chat.diff import DiffScreen
 from tui.screens.chat.prompt_table import PromptTable
 from tui.screens.chat.screen import ChatScreen
+from tui.screens.evals.curve import CurveScreen
+from tui.screens.evals.difference import DifferenceScreen
+from tui.screens.evals.item import ItemScreen
+from tui.screens.evals.items import ItemsScreen
+from tui.screens.evals.screen import EvalsScreen
 from tui.screens.help import TITLES
 from tui.screens.hosts import HostsScreen, HostTable
 from tui.screens.launch import LaunchScreen
@@ -28,6 +33,7 @@ from tui.widgets.alerts import Alerts
 from tui.widgets.chat.lines_view import LinesView
 from tui.widgets.chat.question_field import QuestionField
 from tui.widgets.chat.transcript import Transcript
+from tui.widgets.evals.score_table import ScoreTable
 from tui.widgets.filter_field import FilterField
 from tui.widgets.gpu_grid import GpuGrid
 from tui.widgets.log_view import LogView
@@ -63,6 +69,12 @@ OWNERS = {
     "lines": LinesView,
     "diff": DiffScreen,
     "prompts": PromptTable,
+    "evals": EvalsScreen,
+    "scores": ScoreTable,
+    "items": ItemsScreen,
+    "item": ItemScreen,
+    "paired": DifferenceScreen,
+    "curve": CurveScreen,
 }
 IDS_OF_0_1_0 = {
     "app": "runs run hosts back help palette freeze theme launch plan quit",
@@ -156,7 +168,7 @@ async def test_a_broken_keymap_is_reported_and_the_app_works(bench: Bench) -> No
         assert type(app.screen).__name__ == "Help"
 
 
-@pytest.mark.parametrize("tab", ["runs", "run", "chat", "hosts"])
+@pytest.mark.parametrize("tab", ["runs", "run", "evals", "chat", "hosts"])
 async def test_every_action_of_the_palette_has_a_target(bench: Bench, tab: str) -> None:
     bench.run("one", status="running")
     async with bench.open() as (app, pilot):

@@ -44,6 +44,12 @@ TITLES = {
     "lines": "Text",
     "diff": "Difference",
     "prompts": "A set of prompts",
+    "evals": "Evals",
+    "scores": "Scores",
+    "items": "Items",
+    "item": "An item",
+    "paired": "Difference",
+    "curve": "Curves of scores",
 }
 
 WIDTH, BORDER = 92, 7

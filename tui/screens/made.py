@@ -23,6 +23,10 @@ def make_screen(name: str) -> ControlScreen:
         from tui.screens.chat.screen import ChatScreen
 
         return ChatScreen()
+    if name == "evals":
+        from tui.screens.evals.screen import EvalsScreen
+
+        return EvalsScreen()
     from tui.screens.hosts import HostsScreen
 
     return HostsScreen()

@@ -1,0 +1,56 @@
+"""Curves: which evaluations are points of one line, and what ties it to tokens and FLOPs."""
+
+from tests.tui.conftest import NOW, Bench
+from tests.tui.screens.evals_bench import core_tasks, evaluation, published
+from tui.data.evals.curves import curve_of, curves, training_of, with_axes
+
+
+def test_a_curve_has_the_steps_of_one_checkpoint_folder_with_the_same_settings() -> None:
+    known = [
+        evaluation(1, "base/d12", 200, skill=0.1),
+        evaluation(2, "base/d12", 100, skill=0.05),
+        evaluation(3, "base/d12", 200, skill=0.2, t=NOW),
+        evaluation(4, "base/d12", 200, settings={"max_per_task": -1}),
+        evaluation(5, "base/d20", 200),
+        published(6, "gpt2", 0.2),
+    ]
+    found = curves(known)
+    assert [(one.label, one.steps) for one in found] == [
+        ("base/d12 · 500 a task", 2),
+        ("base/d12 · all items", 1),
+        ("base/d20 · 500 a task", 1),
+    ]
+    curve = curve_of(known[0], found)
+    assert curve is not None and curve.steps == 2
+    points = curve.points["core/core"]
+    assert [(seq, step) for seq, step, _, _, _ in points] == [(0, 100), (1, 200)]
+    assert points[1][3] == known[2].mean, "the newer one of a step counts"
+    assert curve.points["core/copa"][0][3] == known[1].tasks["copa"].accuracy
+
+
+def test_a_curve_knows_the_training_that_made_its_checkpoints(bench: Bench) -> None:
+    key = bench.run("train", "base_train", options={"model_tag": "d12"})
+    other = bench.run("other one", "base_train", options={"depth": 20}, age=500)
+    events = [
+        {"kind": "metric", "step": step, "data": {"train/loss": 3.0, "train/total_flops": step * 1e15}}
+        for step in range(0, 300, 100)
+    ]
+    bench.events(key, events)
+    rows = bench.store.runs()
+    named, by_depth, in_training = (
+        curves([one])[0]
+        for one in (
+            evaluation(1, "base/d12", 200),
+            evaluation(2, "base/d20", 200),
+            evaluation(3, "base/odd", 200, while_training=True, run="local/some"),
+        )
+    )
+    assert [training_of(one, rows) for one in (named, by_depth, in_training)] == [key, other, "local/some"]
+    points = with_axes(named, bench.store, key)
+    assert list(points["train/total_flops"].value) == [0.0, 1e17, 2e17]  # type: ignore[union-attr]
+    assert "train/loss" not in points
+
+
+def test_scores_that_are_missing_are_no_points() -> None:
+    running = evaluation(1, "base/d12", 100, tasks=core_tasks(0.1, first=2), mean=None, status="running")
+    assert set(curves([running])[0].points) == {"core/hellaswag_zeroshot", "core/jeopardy"}

@@ -1,0 +1,1 @@
+"""Evaluations as the Evals screen looks at them, without any widget."""

@@ -1,0 +1,183 @@
+"""Which evaluations stand in the tables as columns, in which order, and what is told of each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nanochat.checkpoint.names import SOURCES
+from nanochat.common.text import amount, percent, sanitize, size_bytes, when
+from remote.evaluation_tables import settings_key, settings_line
+
+if TYPE_CHECKING:
+    from remote.store.evaluations import Evaluation, Kind
+
+TABLES: tuple[tuple[Kind, str], ...] = (
+    ("core", "CORE"),
+    ("chat", "chat"),
+    ("bpb", "bits per byte"),
+    ("tokenizer", "tokenizers"),
+)
+"""The tables of the screen with their titles."""
+
+
+def kind_of(name: object) -> Kind | None:
+    """The table of that name, where there is one."""
+    return next((kind for kind, _ in TABLES if kind == name), None)
+
+
+@dataclass
+class Board:
+    """The columns of each table: the newest of what is alike, but for what was chosen otherwise.
+
+    `shown` and `hidden` are ids of evaluations.
+    """
+
+    shown: set[int] = field(default_factory=set)
+    hidden: set[int] = field(default_factory=set)
+
+    def columns(self, evaluations: Iterable[Evaluation], kind: Kind) -> list[Evaluation]:
+        """The evaluations of a kind that are columns, in their order."""
+        known = [one for one in evaluations if one.kind == kind]
+        usual = _usual(known)
+        return column_order(
+            one for one in known if one.id in self.shown or (one.id in usual and one.id not in self.hidden)
+        )
+
+    def choose(self, evaluations: Iterable[Evaluation], kind: Kind, chosen: Collection[int]) -> None:
+        """Makes these the columns of a table; what comes later joins them as it would."""
+        known = [one for one in evaluations if one.kind == kind]
+        usual = _usual(known)
+        for one in known:
+            self.shown.discard(one.id)
+            self.hidden.discard(one.id)
+            if one.id in chosen and one.id not in usual:
+                self.shown.add(one.id)
+            elif one.id not in chosen and one.id in usual:
+                self.hidden.add(one.id)
+
+    def document(self) -> dict[str, list[int]]:
+        """What `restore` takes."""
+        return {"shown": sorted(self.shown), "hidden": sorted(self.hidden)}
+
+    def restore(self, document: object) -> None:
+        """Takes over what was chosen at an earlier start; what makes no sense is left out."""
+        known = document if isinstance(document, Mapping) else {}
+
+        def numbers(name: str) -> set[int]:
+            found = known.get(name)
+            return {one for one in found if type(one) is int} if isinstance(found, list) else set()
+
+        self.shown, self.hidden = numbers("shown"), numbers("hidden")
+
+
+def _usual(known: Iterable[Evaluation]) -> set[int]:
+    """The ids of what is a column unless it was chosen otherwise; not of what says nothing."""
+    return {one.id for one in newest_of_alike(known) if one.tasks or one.status == "running" or one.problem}
+
+
+def newest_of_alike(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    """The newest step, in it the newest evaluation, of each checkpoint folder with the same settings."""
+    newest: dict[tuple[str, ...], Evaluation] = {}
+    for one in evaluations:
+        key = (one.host, one.kind, one.checkpoint, settings_key(one.settings))
+        other = newest.get(key)
+        if other is None or _age(one) > _age(other):
+            newest[key] = one
+    return list(newest.values())
+
+
+def _age(one: Evaluation) -> tuple[int, float]:
+    return (-1 if one.step is None else one.step, one.t)
+
+
+def column_order(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    """Stage by stage of one tag, the tag evaluated last first; published tables at the end, by their mean."""
+    found = list(evaluations)
+    references = [one for one in found if one.reference]
+    own = [one for one in found if not one.reference]
+    last: dict[str, float] = {}
+    for one in own:
+        tag = _tag(one)
+        last[tag] = max(one.t, last.get(tag, 0.0))
+    own.sort(key=lambda one: (-last[_tag(one)], _tag(one), _stage(one), *_age(one)))
+    references.sort(key=lambda one: (one.mean is None, one.mean or 0.0, one.checkpoint))
+    return [*own, *references]
+
+
+def _tag(one: Evaluation) -> str:
+    return one.checkpoint.partition("/")[2] or one.checkpoint
+
+
+def _stage(one: Evaluation) -> int:
+    source = one.checkpoint.partition("/")[0]
+    return SOURCES.index(source) if source in SOURCES else len(SOURCES)
+
+
+# ---- what is told of an evaluation ---------------------------------------------------------------------
+
+
+def title(one: Evaluation) -> str:
+    """Its checkpoint with the step, clean."""
+    return sanitize(one.name, 60) or "?"
+
+
+def standing(one: Evaluation) -> tuple[str, str]:
+    """How far it is, and the role of its colour; "" for one that is complete."""
+    if one.reference:
+        return "published", "muted"
+    if one.status == "running":
+        return ("◐ " + ("running" if one.progress is None else percent(one.progress)), "live")
+    if one.gone:
+        return "✗ deleted", "warn"
+    if one.problem:
+        return "! unreadable", "bad"
+    if one.status == "partial":
+        if one.asked is None or one.asked <= len(one.tasks):  # all that was asked for, of too few for a mean
+            return amount(len(one.tasks), "task"), "muted"
+        return f"◌ {len(one.tasks)} of {amount(one.asked, 'task')}", "warn"
+    if one.status == "ended":
+        at = "" if one.progress is None else f" at {percent(one.progress)}"
+        return f"■ ended{at}", "warn"
+    return "", "muted"
+
+
+def extent(settings: Mapping[str, Any]) -> str:
+    """On how many items of each task it was made: `500 a task`, `all items`; "" where that is not known."""
+    most = settings.get("max_per_task", settings.get("max_problems"))
+    if not isinstance(most, int) or isinstance(most, bool):
+        return ""
+    return "all items" if most < 0 else f"{most:,} a task"
+
+
+def note(one: Evaluation, hosts: Collection[str]) -> tuple[str, str]:
+    """The line below its name, and the role of its colour; with its host where there are several."""
+    words, role = standing(one)
+    parts = [words, extent(one.settings), "training" if one.while_training else ""]
+    if len(hosts) > 1 and one.host:
+        parts.insert(1, sanitize(one.host, 20))
+    return " · ".join(part for part in parts if part), role
+
+
+def about(one: Evaluation, now: float) -> str:
+    """All that is told of an evaluation, in a line."""
+    words, _ = standing(one)
+    where = f"on {sanitize(one.host, 30)}" if one.host else ""
+    parts = [title(one), where, words, settings_line(one)]
+    if one.while_training:
+        parts.append("made while training")
+    if one.items is not None:
+        parts.append(f"items {size_bytes(one.items.bytes)}")
+    elif not one.reference:
+        parts.append("no items")
+    if one.t:
+        parts.append(when(one.t, now))
+    if one.problem:
+        parts.append(sanitize(one.problem, 160))
+    return " · ".join(part for part in parts if part)
+
+
+def hosts_of(evaluations: Sequence[Evaluation]) -> frozenset[str]:
+    """The hosts that evaluations were made on."""
+    return frozenset(one.host for one in evaluations if one.host)

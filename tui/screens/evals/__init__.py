@@ -1,0 +1,1 @@
+"""The Evals screen: tables of scores, items, differences, curves."""

@@ -1,0 +1,1 @@
+"""What the Evals screen shows: tables of scores, lists of items, one item."""
