@@ -26,6 +26,7 @@ RUNS, RUN, HOSTS = r"runs · \d+", r"samples and results", r"hosts · \d+"
 LAUNCH, PLAN, CONFIRM = "launch a stage", "or a file", "please confirm"
 CHAT, PICKER = "no pane yet|question to", "talk to"
 FILTER, ASK, OVERLAY = "words, stage:base", "metrics to plot", "draw a run over this one"
+COLUMNS, EXPORT = "columns of the table", "tab another kind"
 LABELS = r"\ba Runs"
 """The first jump label lies over the number of the first tab."""
 
@@ -89,6 +90,14 @@ RUNS_KEYS = _steps(
     ("header comes back", "C-e", "evals"),
     ("mark", "Space", "1 marked"),
     ("marks taken back", "Escape", "!1 marked"),
+    ("columns open", "v", COLUMNS),
+    ("a column shows", "=best:val\r", "best bpb"),
+    ("a column goes", "Enter", "!best bpb"),
+    ("columns close", "Escape", f"!{COLUMNS}"),
+    ("curve goes", "V", CHANGED),
+    ("curve comes", "V", CHANGED),
+    ("export opens", "X", EXPORT),
+    ("export closes", "Escape", f"!{EXPORT}"),
     ("groups", "b", "by plan"),
     ("groups fold", "B", "▸"),
     ("next grouping", "b", "by stage"),
@@ -217,6 +226,11 @@ RUN_KEYS = [
         ("pan right", ">", CHANGED),
         ("zoom out", "-", CHANGED),
         ("whole run", "0", CHANGED),
+        ("plot export opens", "x", EXPORT),
+        ("another kind", "Tab", r"● PNG"),
+        ("plot export closes", "Escape", f"!{EXPORT}"),
+        ("run export opens", "X", EXPORT),
+        ("run export closes", "Escape", f"!{EXPORT}"),
         ("full screen by enter", "Enter", f"!{RUN}"),
         ("full screen leaves", "Escape", RUN),
         ("line up", "C-Up", CHANGED),

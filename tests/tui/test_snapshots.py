@@ -9,13 +9,16 @@ from textual.pilot import Pilot
 
 from nanochat.serve.answer_tokens import AnswerToken, Guess
 from nanochat.serve.conversation import AnswerSettings, Conversation, Part, Turn
+from remote.hosts.book import Host, HostBook
 from tests.tui.conftest import Bench, settle
 from tests.tui.screens.chat_bench import HostServices, checkpoint
 from tui.app import ControlRoom
+from tui.screens.column_dialog import ColumnDialog
 from tui.widgets.chat.pane_view import PaneView
 from tui.widgets.form import FieldRow
 from tui.widgets.log_view import LogView
 from tui.widgets.plot import Plot
+from tui.widgets.run_preview import RunPreview
 
 pytest.importorskip("pytest_textual_snapshot")
 SIZES = [(80, 24), (120, 40), (200, 60)]
@@ -67,6 +70,8 @@ def full(bench: Bench) -> Bench:
 async def runs(app: ControlRoom, pilot: Pilot[str]) -> None:
     await pilot.press("1")
     await settle(pilot)
+    await settle(pilot, lambda: all(preview.curve for preview in app.screen.query(RunPreview)))
+    await steady(app, pilot)
 
 
 async def run(app: ControlRoom, pilot: Pilot[str]) -> None:
@@ -187,6 +192,20 @@ async def chat_picker(app: ControlRoom, pilot: Pilot[str]) -> None:
     await steady(app, pilot)
 
 
+async def columns(app: ControlRoom, pilot: Pilot[str]) -> None:
+    HostBook(app.layout).add(Host("box", address="10.0.0.7", user="me", price_per_hour=24.0), replace=True)
+    await app.read_hosts()
+    await pilot.press("1", "v")
+    await settle(pilot, lambda: isinstance(app.screen, ColumnDialog))
+    for name in ("best:val/bpb", "own: plan"):
+        app.screen.search.value = name  # type: ignore[attr-defined]
+        await settle(pilot)
+        await pilot.press("enter")
+    await steady(app, pilot)
+    app.screen.search.value = "val"  # type: ignore[attr-defined]
+    await steady(app, pilot)
+
+
 async def help_page(app: ControlRoom, pilot: Pilot[str]) -> None:
     await pilot.press("1", "question_mark")
     await settle(pilot)
@@ -211,7 +230,9 @@ def test_theme(full: Bench, snap_compare: Any, act: Act, theme: str) -> None:
     assert snap_compare(app, terminal_size=(120, 40), run_before=lambda pilot: act(app, pilot))
 
 
-@pytest.mark.parametrize("act", [help_page, stop, chat_tokens, chat_picker], ids=lambda act: act.__name__)
+@pytest.mark.parametrize(
+    "act", [help_page, stop, columns, chat_tokens, chat_picker], ids=lambda act: act.__name__
+)
 def test_dialog(full: Bench, snap_compare: Any, act: Act) -> None:
     app = full.app()
     assert snap_compare(app, terminal_size=(80, 24), run_before=lambda pilot: act(app, pilot))
