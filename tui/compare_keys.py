@@ -17,5 +17,6 @@ COMPARE_KEYS: tuple[tuple[str, str, str, str, str, bool], ...] = (
     ("filter", "slash", "find", "find", "Which metrics to plot", False),
     ("keep", "m", "keep", "keep", "Keep the figures at the cursor in the table, or drop them", False),
     ("place", "M", "place", "place", "Figures at a place that you type, kept in the table", False),
+    ("export_plot", "x", "export_plot", "export", "Write the plot as SVG, PNG or CSV, as it is drawn", False),
     ("copy", "y", "copy", "copy", "Copy the comparison as Markdown", False),
 )

@@ -23,6 +23,7 @@ class Step:
 
 
 RUNS, RUN, HOSTS = r"runs · \d+", r"samples and results", r"hosts · \d+"
+COMPARE = r"settings · \d+"
 LAUNCH, PLAN, CONFIRM = "launch a stage", "or a file", "please confirm"
 CHAT, PICKER = "no pane yet|question to", "talk to"
 FILTER, ASK, OVERLAY = "words, stage:base", "metrics to plot", "draw a run over this one"
@@ -126,6 +127,49 @@ RUNS_KEYS = _steps(
     ("resize down", "size:90x26", CHANGED),
     ("resize back", "size:", CHANGED),
 )
+COMPARE_KEYS = [
+    *_steps("Runs", ("mark", "Space", "1 marked"), ("mark another", "Space", "2 marked")),
+    *_steps("Runs→Compare", ("c", "c", COMPARE)),
+    *_steps(
+        "Compare",
+        ("only differences", "d", "only those"),
+        ("all settings", "d", "!only those"),
+        ("gap", "v", "how far each lies"),
+        ("values", "v", "curves: the values"),
+        ("x axis", "a", "at equal tokens"),
+        *[("x axis", "a", CHANGED)] * 3,
+        ("base", "r", "compared with B"),
+        ("base back", "r", "compared with A"),
+        ("seeds", "b", "seed and name"),
+        ("tags", "b", "same tag"),
+        ("each alone", "b", "each run alone"),
+        ("band", "B", "standard error"),
+        ("band back", "B", "min to max"),
+        ("smoothing", "e", "smoothing"),
+        ("log y", "l", "logarithmic"),
+        ("linear y", "l", "linear y"),
+        ("cursor", ",", "▸"),
+        ("keep", "m", "are kept"),
+        ("drop", "m", "is dropped"),
+        ("cursor away", "0", "!▸ +train"),
+        ("place opens", "M", "figures at which"),
+        ("place closes", "Escape", "!figures at which"),
+        ("add opens", "o", "compare a run too"),
+        ("add closes", "Escape", "!compare a run too"),
+        ("full screen", "z", f"!{COMPARE}"),
+        ("full screen back", "z", COMPARE),
+        ("next pane", "Tab", CHANGED),
+        ("down", "Down", CHANGED),
+        ("next pane", "Tab", CHANGED),
+        ("next pane", "Tab", CHANGED),
+        ("copy says so", "y", "the comparison as Markdown"),
+        ("resize down", "size:90x26", CHANGED),
+        ("next tab", "Tab", CHANGED),
+        ("resize back", "size:", CHANGED),
+    ),
+    *_steps("Compare→Runs", ("esc", "Escape", "2 marked")),
+    *_steps("Runs", ("marks taken back", "Escape", "!2 marked")),
+]
 ENDED_RUN = [
     Step("Runs: stop says so", "s", "ended already", idle_only=True),
     Step("Runs: resume asks", "r", CONFIRM, idle_only=True),
@@ -286,4 +330,4 @@ RUN_KEYS = [
     *_steps("Run", ("resize down", "size:90x26", CHANGED), ("resize back", "size:", CHANGED)),
     *_steps("Run→Runs", ("1", "1", RUNS)),
 ]
-STEPS = [*MOVES, *RUNS_KEYS, *ENDED_RUN, *SHELL, *FORMS, *HOSTS_KEYS, *CHAT_KEYS, *RUN_KEYS]
+STEPS = [*MOVES, *RUNS_KEYS, *COMPARE_KEYS, *ENDED_RUN, *SHELL, *FORMS, *HOSTS_KEYS, *CHAT_KEYS, *RUN_KEYS]

@@ -105,19 +105,20 @@ def notes(comparison: Comparison, axis: str) -> list[str]:
 
     def tell(which: Sequence[int], text: str) -> None:
         if which:
-            told.append(f"{_list(comparison, which)} {text}")
+            told.append(f"{_list(comparison, which)}: {text}")
 
     every = range(len(runs))
-    tell(sorted(comparison.gone), "removed meanwhile: what was read of it stays")
+    tell(sorted(comparison.gone), "removed meanwhile, what was read stays")
     stages = dict.fromkeys(run.stage for run in runs)
     if len(stages) > 1:
         told.append(f"stages differ ({', '.join(stages)}): options that only one has are no difference")
-    tell([at for at in every if not comparison.facts[at].started], "not started: its options are as given")
-    tell([at for at in every if runs[at].live], "still live: its figures move")
-    tell([at for at in every if runs[at].partial], "is being read: its figures are of a part")
+    started = [at for at in every if comparison.facts[at].started]
+    tell([at for at in every if at not in started], "not started, its options are as given")
+    tell([at for at in started if runs[at].live], "still live, its figures move")
+    tell([at for at in every if runs[at].partial], "still being read, its figures are of a part")
     with_points = [at for at in every if curves[at].tracks]
-    tell([at for at in every if at not in with_points and comparison.facts[at].started], "has no metric yet")
-    tell([at for at in with_points if axis not in curves[at].axes], f"has no {axis}: another axis shows it")
+    tell([at for at in started if at not in with_points], "no metric yet")
+    tell([at for at in with_points if axis not in curves[at].axes], f"no {axis}, another axis shows it")
     for at in every:
         tell([at] if _superseded(curves[at]) else [], _superseded(curves[at]))
         tell([at] if _not_finite(curves[at]) else [], _not_finite(curves[at]))
@@ -127,16 +128,16 @@ def notes(comparison: Comparison, axis: str) -> list[str]:
 
 
 def _list(comparison: Comparison, which: Sequence[int]) -> str:
-    return ", ".join(f"{comparison.letter(at)}" for at in which)
+    return ", ".join(comparison.letter(at) for at in which)
 
 
 def _superseded(curves: RunCurves) -> str:
     most = max((track.superseded for track in curves.tracks.values()), default=0)
-    return f"resumed: {amount(most, 'point')} of an earlier attempt left out" if most else ""
+    return f"resumed, {amount(most, 'point')} of an earlier attempt left out" if most else ""
 
 
 def _not_finite(curves: RunCurves) -> str:
     bad = {name: track.left_out for name, track in curves.tracks.items() if track.left_out}
     shown = ", ".join(f"{count} of {name}" for name, count in list(bad.items())[:_NAMED])
     more = f" and {len(bad) - _NAMED} more metrics" if len(bad) > _NAMED else ""
-    return f"NaN or infinite: {shown}{more}, left out" if bad else ""
+    return f"NaN or infinite {shown}{more}, left out" if bad else ""

@@ -95,21 +95,24 @@ def _defaults(stage: str) -> dict[str, Any]:
 def settings(runs: Sequence[Facts]) -> list[Setting]:
     """Every setting that any of the runs has; those that differ first, each part in order of section.
 
-    What a run does not tell is no difference, but for options of one stage.
+    What a run does not tell is no difference, but for an option of one stage that another run of it, of an
+    older version perhaps, does not know and that is not at its default.
     """
     told = [_sectioned(facts) for facts in runs]
     stages = {facts.run.stage for facts in runs}
+    defaults = _defaults(runs[0].run.stage) if len(stages) == 1 else {}
     names = list(dict.fromkeys(key for own in told for key in own))
     found = []
     for section, name in names:
         values = tuple(own.get((section, name), ABSENT) for own in told)
-        strict = section == "option" and len(stages) == 1
-        found.append(Setting(section, name, values, _differ(values, strict)))
+        default = defaults.get(name, ABSENT) if section == "option" else ABSENT
+        compared = [default if value is ABSENT else value for value in values]
+        found.append(Setting(section, name, values, _differ(compared)))
     return sorted(found, key=lambda one: (not one.differs, SECTIONS.index(one.section)))
 
 
-def _differ(values: Sequence[Any], strict: bool) -> bool:
-    compared = list(values) if strict else [value for value in values if value is not ABSENT]
+def _differ(values: Sequence[Any]) -> bool:
+    compared = [value for value in values if value is not ABSENT]
     return any(not _same(value, compared[0]) for value in compared[1:])
 
 

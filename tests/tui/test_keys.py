@@ -15,6 +15,7 @@ from tui.keys import BY_ID, KEYS, bindings
 from tui.screens.chat.diff import DiffScreen
 from tui.screens.chat.prompt_table import PromptTable
 from tui.screens.chat.screen import ChatScreen
+from tui.screens.compare.screen import CompareScreen
 from tui.screens.evals.curve import CurveScreen
 from tui.screens.evals.difference import DifferenceScreen
 from tui.screens.evals.item import ItemScreen
@@ -47,6 +48,7 @@ OWNERS = {
     "app": ControlRoom,
     "runs": RunsScreen,
     "run": RunScreen,
+    "compare": CompareScreen,
     "log": LogView,
     "hosts": HostsScreen,
     "launch": LaunchScreen,

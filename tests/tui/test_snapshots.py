@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 from nanochat.serve.answer_tokens import AnswerToken, Guess
 from nanochat.serve.conversation import AnswerSettings, Conversation, Part, Turn
 from remote.hosts.book import Host, HostBook
-from tests.tui.conftest import Bench, settle
+from tests.tui.conftest import Bench, settle, training_events
 from tests.tui.screens.chat_bench import HostServices, checkpoint
 from tui.app import ControlRoom
 from tui.screens.column_dialog import ColumnDialog
@@ -89,6 +89,24 @@ async def steady(app: ControlRoom, pilot: Pilot[str]) -> None:
     while len(seen) < 40 and (len(seen) < 4 or len(set(seen[-4:])) > 1):
         await pilot.pause(0.3)
         seen.append(app.export_screenshot())
+
+
+async def compare(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await app.open_comparison([run.key for run in reversed(app.rows) if run.stage == "base_train"])
+    await settle(pilot, lambda: bool(app.screen.query(Plot)) and bool(app.screen.query(Plot).first().metric))
+    await steady(app, pilot)
+
+
+async def compare_gap(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await compare(app, pilot)
+    await pilot.press("v", "tab", "tab", "d")
+    await steady(app, pilot)
+
+
+async def compare_seeds(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await compare(app, pilot)
+    await pilot.press("b", "comma", "comma", "comma")
+    await steady(app, pilot)
 
 
 async def hosts(app: ControlRoom, pilot: Pilot[str]) -> None:
@@ -236,6 +254,41 @@ def test_theme(full: Bench, snap_compare: Any, act: Act, theme: str) -> None:
 def test_dialog(full: Bench, snap_compare: Any, act: Act) -> None:
     app = full.app()
     assert snap_compare(app, terminal_size=(80, 24), run_before=lambda pilot: act(app, pilot))
+
+
+@pytest.fixture
+def sweep(bench: Bench) -> Bench:
+    """Two seeds of one depth, a deeper run that is shorter, and one that has not started."""
+    for name, seed, depth, steps in (("s1", 1, 4, 240), ("s2", 2, 4, 240), ("deep", 1, 6, 160)):
+        options = {"depth": depth, "seed": seed, "matrix_lr": 0.02}
+        code = {"version": "0.1.0", "sha": f"{depth}" * 40}
+        key = bench.run(name, age=9000 - 100 * len(bench.store.runs()), options=options, code=code)
+        start, *events = training_events(steps, 240)
+        start["data"] |= {"options": options, "info": {"params": 1_000_000 * depth, "device": "cpu"}}
+        for event in events:
+            data = event["data"]
+            for metric in data.keys() & {"train/loss", "val/bpb"}:
+                data[metric] += seed / 20 - depth / 10
+            if event["kind"] == "metric":
+                data["train/total_tokens"] = (event["step"] + 1) * 1000 * depth
+        bench.events(key, [start, *events])
+    bench.run("next", status="created", age=50, options={"depth": 8})
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("act", "size"),
+    [
+        *((compare, size) for size in SIZES),
+        (compare_seeds, (120, 40)),
+        (compare_gap, (120, 40)),
+        (compare_gap, (80, 24)),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "x".join(map(str, value)),
+)
+def test_compare(sweep: Bench, snap_compare: Any, act: Act, size: tuple[int, int]) -> None:
+    app = sweep.app()
+    assert snap_compare(app, terminal_size=size, run_before=lambda pilot: act(app, pilot))
 
 
 def test_first_use(bench: Bench, snap_compare: Any) -> None:

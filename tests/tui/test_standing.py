@@ -69,6 +69,7 @@ WHERE = {
     "question": ("chat", "QuestionField"),
     "transcript": ("chat", "Transcript"),
     "lines": ("diff", "LinesView"),
+    "compare": ("compare", "Plot"),
     "diff": ("diff", "LinesView"),
     "prompts": ("prompts", "VirtualTable"),
 }
@@ -82,6 +83,8 @@ async def open_for(group: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]
         app.action_launch()
     elif screen == "plan":
         app.action_plan()
+    elif screen == "compare":
+        await app.open_comparison([run.key for run in app.rows if run.stage == "base_train"][:2])
     elif screen in ("chat", "diff", "prompts"):
         await open_chat(screen, app, pilot)
     elif screen != "welcome":
@@ -160,6 +163,8 @@ async def test_any_action_may_raise(bench: Bench, monkeypatch: pytest.MonkeyPatc
         bench.training(key, steps=30)
         bench.events(key, [{"kind": "sample", "step": 2, "data": {"prompt": "A", "text": "A b"}}])
         bench.events(key, [{"kind": "alert", "step": 3, "data": {"level": "warn", "message": "spike"}}])
+        if group == "compare":
+            bench.run("another", status="failed")
     async with bench.open() as (app, pilot):
         await open_for(group, bench, app, pilot)
         first, *others = KEYS[group]

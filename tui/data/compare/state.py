@@ -103,7 +103,9 @@ class CompareState:
 
         def known(key: str) -> bool:
             facts, row = self.facts.get(key), self.rows[key]
-            return facts is not None and facts.run.attempt == row.attempt and facts.started
+            if facts is None or facts.run.attempt != row.attempt:
+                return False
+            return facts.started or facts.run.last_seq == row.last_seq
 
         return [key for key in self.keys if key in self.rows and not known(key)]
 

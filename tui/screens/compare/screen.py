@@ -122,6 +122,11 @@ class CompareScreen(CompareActions, PlotScreen):
         """The run that the others are compared with."""
         return self.state.rows.get(self.state.keys[0])
 
+    @property
+    def chosen_runs(self) -> list[RunRow]:
+        """The runs that are compared."""
+        return [self.state.rows[key] for key in self.state.keys if key in self.state.rows]
+
     def changed(self, changes: frozenset[Change]) -> None:
         self.plots.freeze(self.room.frozen)
         if self.room.frozen:

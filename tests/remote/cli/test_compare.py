@@ -1,0 +1,79 @@
+"""`nanochat runs compare`: the figures of the Compare screen as text, Markdown, csv and JSON."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from comparison_runs import Runs, bpb, start, step
+
+from nanochat.common.errors import UserError
+from remote.cli.compare import compare
+from remote.cli.runs import runs_parser
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    runs = Runs(tmp_path / "store.sqlite")
+    for depth, count in ((4, 20), (6, 30)):
+        events = [
+            event for at in range(count) for event in (bpb(at, 3 - at / 50), step(at, 5 - at / depth / 10))
+        ]
+        runs.add(f"d{depth}", events=[start(depth=depth), *events], depth=depth)
+    return runs
+
+
+def said(runs: Runs, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    given = runs_parser().parse_args(["compare", "r1", "r2", *words])
+    assert compare(runs.store, [runs.store.find(name) for name in given.run], given) == 0
+    return capsys.readouterr().out
+
+
+def test_all_forms_tell_the_same_figures(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    document = json.loads(said(runs, capsys, "--json", "--at", "10", "--gap", "train/loss"))
+    common = {one["metric"]: one for one in document["metrics"] if one["place"] == "common"}
+    values = [cell["value"] for cell in common["train/loss"]["values"]]
+    assert values == pytest.approx([5 - 19 / 40, 5 - 19 / 60])
+    assert common["train/loss"]["at"] == 19
+    assert common["train/loss"]["differences"] == [None, pytest.approx(values[1] - values[0])]
+    assert document["gaps"][0]["points"][-1] == pytest.approx([19, values[1] - values[0]])
+    assert {one["name"] for one in document["settings"] if one["differs"]} == {"depth"}
+
+    rows = list(csv.reader(io.StringIO(said(runs, capsys, "--csv", "--at", "10"))))
+    assert rows[0] == ["section", "name", "at", "box/r1", "box/r2"]
+    found = {(row[0], row[1]): row[2:] for row in rows}
+    assert [float(cell) for cell in found["metric common", "train/loss"]] == pytest.approx([19, *values])
+    assert found["option ≠", "depth"] == ["", "4", "6"]
+
+    text = said(runs, capsys, "--at", "50%", "--differences")
+    assert "metrics at the last common point: step 19" in text
+    assert "metrics at step 9.5" in text  # half of what both reach
+    assert re.search(r"train/loss +step 9\.5 +4\.76[23] +4\.842 +\+0\.0792", text)
+    assert "max_seq_len" not in text and "depth" in text
+
+    markdown = said(runs, capsys, "--md")
+    assert "## metrics where each run ends" in markdown and "| train/loss" in markdown
+
+
+def test_at_equal_tokens(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(runs, capsys, "--axis", "tokens", "--metric", "loss", "--at", "1k")
+    assert "metrics at 1.00k tokens" in text and "val/bpb" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--at", "soon"], "'soon' is no place on the axis step"),
+        (["--at", "150%"], "'150%' is no place"),
+        (["--gap", "reward"], "no two of these runs have a metric 'reward'"),
+        (["--smooth", "1"], "--smooth 1 is no share"),
+        (["r1"], "a run is named twice"),
+    ],
+)
+def test_what_is_not_understood_is_one_line(
+    runs: Runs, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        said(runs, capsys, *words)
