@@ -131,7 +131,10 @@ async def _look_at(fleet: Fleet, name: str) -> None:
 
 
 def _listed(known: Sequence[Evaluation], given: argparse.Namespace) -> list[Evaluation]:
-    """What `ls` shows: of a training's own evaluations the last of each kind, unless all are asked for."""
+    """What `ls` shows: of a training's own evaluations the last of each kind, unless all are asked for.
+
+    Published tables come last, by their mean.
+    """
     seen: set[tuple[str, str]] = set()
     found = []
     for one in known:
@@ -142,7 +145,7 @@ def _listed(known: Sequence[Evaluation], given: argparse.Namespace) -> list[Eval
                 continue
             seen.add((one.run, one.kind))
         found.append(one)
-    return found
+    return sorted(found, key=lambda one: (one.reference, one.mean or 0.0 if one.reference else 0.0))
 
 
 def _choose(known: Sequence[Evaluation], name: str, given: argparse.Namespace) -> Evaluation:

@@ -85,7 +85,7 @@ def print_list(evaluations: Sequence[Evaluation], form: Form, now: float) -> int
             str(len(one.tasks)),
             _status(one),
             one.host,
-            when(one.t, now),
+            "" if one.reference else when(one.t, now),
             settings_line(one),
         ]
         for one in evaluations

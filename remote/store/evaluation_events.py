@@ -62,10 +62,8 @@ class Start:
         stage = fields.text(data.get("stage"), 80) or ""
         path = info.get("checkpoint") or info.get("checkpoint_dir") or info.get("tokenizer_dir")
         name, step = checkpoint_of(path) if isinstance(path, str) else ("", None)
-        if path == info.get("tokenizer_dir"):
-            name = name.rpartition("/")[2]
-        elif stage == "tok_train":
-            name = "tokenizer"
+        if stage in ("tok_eval", "tok_train"):
+            name = name.rpartition("/")[2] or "tokenizer"
         name = fields.text(info.get("checkpoint_name")) or name or fields.text(info.get("model")) or ""
         name, _, _ = name.partition("@")
         told = fields.whole(info.get("checkpoint_step"), 0)

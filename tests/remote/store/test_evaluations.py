@@ -241,7 +241,15 @@ def test_tokenizers_are_evaluations_too(store: Store) -> None:
     take(store, "r1", log_of(start("tok_eval", info), ("eval", None, values), end()), "tok_eval")
     one = only(store, "tokenizer")
     assert (one.name, one.mean, one.status) == ("tokenizer", 3.9, "complete")
+    assert one.settings["vocab_size"] == 4096
     assert [row.task for row in rows("tokenizer", [one])] == ["news/bytes_per_token", "val/bytes_per_token"]
+
+
+def test_a_tokenizer_in_training_tells_its_compression(store: Store) -> None:
+    log = log_of(start("tok_train", {}), ("eval", None, {"tok/bytes_per_token": 3.25}), end())
+    take(store, "r1", log, "tok_train")
+    one = only(store, "tokenizer")
+    assert (one.name, one.mean, one.status, one.while_training) == ("tokenizer", 3.25, "complete", True)
 
 
 def test_odd_events_cost_nothing(store: Store) -> None:
