@@ -76,6 +76,12 @@ def told(found: Cost) -> str:
     return ", ".join(words)
 
 
+def brief(found: Cost) -> str:
+    """The same where there is little room: `$53.60 of $80.12`."""
+    words = [dollars(value) for value in (found.spent, found.forecast) if value is not None]
+    return " of ".join(words)
+
+
 def total(costs: Iterable[Cost]) -> str:
     """The sum over runs: `$53.60 spent, $80.12 forecast, 2 runs unknown`; empty where no price is known.
 

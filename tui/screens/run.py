@@ -190,6 +190,7 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
 
     def changed(self, changes: frozenset[Change]) -> None:
         run = self.chosen_run
+        self._show_cost(run)
         self.header.show(run, self.room.links.get(run.host) if run else None)
         self.plots.freeze(self.room.frozen)
         if not self.room.frozen:
@@ -209,6 +210,14 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
             if not self._behind:
                 self._request_update()
             self._poll_log()
+
+    def _show_cost(self, run: RunRow | None) -> None:
+        """What the run costs needs its host's price, and how long its earlier attempts took."""
+        facts = self.header.facts
+        facts.links = self.room.links
+        facts.set_hosts(self.room.hosts)
+        if run is not None and facts.priced and facts.earlier(run) is None:
+            self.run_worker(asyncio.to_thread(facts.fill, self.room.store, [run], ()), group="cost")
 
     def _first_data(self) -> None:
         self._drawn = True

@@ -44,6 +44,7 @@ class ChosenColumns:
         self._known: dict[str, RunColumn] = {}
         self._vocabulary = Vocabulary()
         self._asked = 0.0
+        self._reading = False
         self._total: tuple[float, object, str] = (0.0, None, "")
 
     # ---- kept between starts -------------------------------------------------------------------------
@@ -136,9 +137,16 @@ class ChosenColumns:
     async def read(self, room: Room) -> None:
         """Reads in a thread what the columns need of every run, and puts the rows into order again."""
         rows, metrics = list(room.rows), self.metrics
+        if self._reading:
+            return  # what is new meanwhile is read two seconds later
         if not metrics and not (self.facts.priced and any(run.attempt > 1 for run in rows)):
             return
-        if await asyncio.to_thread(self.facts.fill, room.store, rows, metrics):
+        self._reading = True
+        try:
+            changed = await asyncio.to_thread(self.facts.fill, room.store, rows, metrics)
+        finally:
+            self._reading = False
+        if changed:
             self.table.view.forget()
             self.table.rearrange()
 

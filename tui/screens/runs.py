@@ -267,7 +267,7 @@ class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
     # ---- columns -------------------------------------------------------------------------------------
 
     def action_columns(self) -> None:
-        self.run_worker(self._choose_columns(), group="choose", exclusive=True)
+        self.run_worker(self._choose_columns(), group="choose")
 
     async def _choose_columns(self) -> None:
         from tui.screens.column_dialog import ColumnDialog, Offer
@@ -284,7 +284,7 @@ class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
             self.app.push_screen(ColumnDialog(offers, self.columns.shown, toggle))
 
     def _read_columns(self) -> None:
-        self.run_worker(self.columns.read(self.room), group="columns", exclusive=True)
+        self.run_worker(self.columns.read(self.room), group="columns")
 
     # ---- order and groups ----------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from textual.content import Content
 from textual.widget import Widget
 
 from nanochat.common.text import duration, percent, sanitize
+from remote.facts.money import brief, told
+from remote.facts.run_facts import RunFacts
 from remote.key_metric import key_figure
 from remote.run_summary import elapsed, eta, extent, mean_speed, progress, reading, speed
 from remote.runs import host_time
@@ -18,6 +20,8 @@ from tui.style.status import ROLE_STYLES, status_style
 if TYPE_CHECKING:
     from remote.runs import Link, RunRow
 
+ROOMY = 110
+"""The width from which money is told in words."""
 Parts = list[tuple[str, str]]
 
 
@@ -28,6 +32,7 @@ class RunHeader(Widget):
         super().__init__(id=id)
         self.run: RunRow | None = None
         self.link: Link | None = None
+        self.facts = RunFacts()
 
     def show(self, run: RunRow | None, link: Link | None) -> None:
         self.run, self.link = run, link
@@ -77,6 +82,7 @@ class RunHeader(Widget):
             f"so far {extent(run)}" if run.partial else extent(run),
             duration(elapsed(run, host_time(run, self.link, now))),
             f"ETA {eta(run)}" if eta(run) and not run.partial else "",
+            self._cost(run, now),
             "" if run.partial else _pace(run),
             f"⚠ {run.alerts}" if run.alerts else "",
         ]
@@ -91,6 +97,10 @@ class RunHeader(Widget):
             (" read " if run.partial else f" {percent(done):>4} ", "bold"),
         ]
         return left, right
+
+    def _cost(self, run: RunRow, now: float) -> str:
+        found = self.facts.cost(run, now)
+        return told(found) if self.size.width >= ROOMY else brief(found)
 
     def _line(self, left: Parts, right: Parts) -> Content:
         room = self.size.width - sum(cell_len(text) for text, _ in right)

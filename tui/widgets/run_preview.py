@@ -91,7 +91,7 @@ class RunPreview(Widget):
         if run is None:
             self._draw(None)
         elif self.display:
-            self.run_worker(self._read(self._room.store, run), group="curve", exclusive=True)
+            self.run_worker(self._read(self._room.store, run), group="curve")
 
     async def _read(self, store: Store, run: RunRow) -> None:
         curve = await asyncio.to_thread(self._curves.read, store, run)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remote.facts.money import Cost, cost, dollars, forecast_text, spent_text, told, total
+from remote.facts.money import Cost, brief, cost, dollars, forecast_text, spent_text, told, total
 from remote.facts.run_facts import RunFacts, best_of, earlier_seconds
 from remote.hosts.book import Host
 from remote.runs import RunRow
@@ -27,7 +27,7 @@ def run(**more: Any) -> RunRow:
 def test_two_hours_at_a_price_and_half_an_hour_to_go() -> None:
     found = cost(run(eta_s=HOUR / 2), 24.0, 1000.0 + 2 * HOUR)
     assert (found.spent, found.forecast) == (48.0, 60.0)
-    assert told(found) == "$48.00 spent, $60.00 forecast"
+    assert told(found) == "$48.00 spent, $60.00 forecast" and brief(found) == "$48.00 of $60.00"
     with_earlier = cost(run(eta_s=HOUR / 2), 24.0, 1000.0 + 2 * HOUR, earlier=HOUR)
     assert (with_earlier.spent, with_earlier.forecast) == (72.0, 84.0)
 

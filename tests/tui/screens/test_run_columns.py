@@ -14,6 +14,7 @@ from tui.app import ControlRoom
 from tui.data.curve import Curves
 from tui.screens.column_dialog import ColumnDialog
 from tui.screens.runs import RunsScreen
+from tui.widgets.run_header import RunHeader
 from tui.widgets.run_preview import NOTHING, RunPreview
 
 HOUR = 3600.0
@@ -187,3 +188,19 @@ def test_curves_are_kept_up_to_a_bound(three: Bench, monkeypatch: pytest.MonkeyP
     for run in rows:
         assert len(curves.read(three.store, run).points or ()) == 60
     assert [curves.known(run) is not None for run in rows] == [False, False, False, True]
+
+
+async def test_the_header_of_a_run_tells_money_of_all_its_attempts(bench: Bench, frozen_clock: float) -> None:
+    HostBook(bench.layout).add(Host("box", address="10.0.0.7", price_per_hour=36.0))
+    state = {"attempt": 2, "started_at": frozen_clock - 1000.0, "heartbeat": frozen_clock}
+    key = bench.run("live", status="running", host="box", state=state)
+    start = {"kind": "stage_start", "data": {"attempt": 1, "from_step": 0, "total_steps": 10}}
+    again = {"kind": "stage_start", "data": {"attempt": 2, "from_step": 1, "total_steps": 10}}
+    metric = {"kind": "metric", "step": 1, "data": {"train/loss": 2.0, "eta_s": 500.0}}
+    bench.events(
+        key, [start | {"t": 100.0}, metric | {"t": 600.0}, again | {"t": 900.0}, metric | {"t": 901.0}]
+    )
+    for width, said in ((120, "$15.00 spent, $20.00 forecast"), (80, "$15.00 of $20.00")):
+        async with bench.open(size=(width, 30)) as (app, pilot):
+            header = app.screen.query_one(RunHeader)
+            await settle(pilot, lambda header=header, said=said: said in str(header.render()))  # type: ignore[misc]
