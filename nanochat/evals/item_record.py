@@ -172,7 +172,8 @@ def margin(losses: object, gold: int | None) -> float | None:
         return None
     right = losses[gold]
     wrong = [loss for place, loss in enumerate(losses) if place != gold and type(loss) is float]
-    return min(wrong) - right if wrong and type(right) is float and math.isfinite(right) else None
+    found = min(wrong) - right if wrong and type(right) is float else math.nan
+    return found if math.isfinite(found) else None
 
 
 def short(answer: object) -> str:
@@ -183,7 +184,7 @@ def short(answer: object) -> str:
             return answer
         line = " ".join(answer[: 8 * SHORT].split())
         return sanitize(line if len(line) <= SHORT else line[: SHORT - 1] + "…", 4 * SHORT)
-    return str(answer) if isinstance(answer, int) else ""
+    return str(answer)[:SHORT] if isinstance(answer, int) else ""
 
 
 def read_record(document: Mapping[str, Any]) -> ItemRecord | None:

@@ -4,19 +4,20 @@ A table is painted from the head of each line alone, up to the long texts that e
 in item_record.py; both versions may be in one file.
 """
 
+import json
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, overload
 
 from nanochat.common.errors import Exit, UserError
-from nanochat.common.fields import DECODER, json_object
+from nanochat.common.fields import INT64, json_object
 from nanochat.common.files import open_regular
 from nanochat.evals.item_record import ItemRecord, choice_place, margin, read_record, short
 from nanochat.evals.item_search import Needle
@@ -28,14 +29,53 @@ BLOCK = 1 << 20
 SLICE = 2_000
 """Items that a call of `search` looks at, some milliseconds of work."""
 
-_scan: Callable[[str, int], tuple[Any, int]] = DECODER.scan_once  # type: ignore[attr-defined]
-"""What `DECODER.raw_decode` calls: the JSON value at an index and where it ends; StopIteration for none."""
-_name = lru_cache(maxsize=4096)(short)
-"""Of tasks and subjects, of which there are few."""
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+"""What `raw_decode` calls: the JSON value at an index and where it ends; StopIteration for none."""
 _TAIL = re.compile(rb', "(?:choices|prompt)": ')
 """Where the long texts of a line begin. Inside a string a quote has a backslash before it, so this is the
 name of a field wherever it stands."""
+_PLAIN = re.compile(
+    rb'\{"v": 2, "task": "([^"\\]*)", "subject": "([^"\\]*)", "index": (\d{1,18}), '
+    rb'"key": "([0-9a-f]{1,64})", "correct": (true|false), '
+)
+"""The beginning of a line as it is written: the rest of its head is parsed when it is looked at."""
 _PROMPT = b', "prompt": "'
+
+
+@lru_cache(maxsize=4096)
+def _name(raw: bytes) -> str:
+    """A task or subject, of which there are few."""
+    return short(raw.decode("utf-8", "replace"))
+
+
+T = TypeVar("T")
+
+
+class Column(Sequence[T]):
+    """A column whose values are made when they are looked at: most rows of a table never are."""
+
+    def __init__(self, heads: Sequence[bytes], make: Callable[[Mapping[str, Any]], T]) -> None:
+        self._heads, self._make = heads, make
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    @overload
+    def __getitem__(self, at: int) -> T: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[T]: ...
+    def __getitem__(self, at: int | slice) -> T | list[T]:
+        if isinstance(at, slice):
+            return [self._make(_parsed(head) or {}) for head in self._heads[at]]
+        return self._make(_parsed(self._heads[at]) or {})
+
+    def __iter__(self) -> Iterator[T]:
+        return (self._make(_parsed(head) or {}) for head in self._heads)
+
+
+def _margin(head: Mapping[str, Any]) -> float | None:
+    losses = head.get("losses")
+    return margin(losses, choice_place(head.get("gold"), head.get("letters"), losses))
 
 
 class Found(NamedTuple):
@@ -60,12 +100,6 @@ class Items:
     key: list[str | None] = field(default_factory=list)
     """None in version 1."""
     correct: list[bool] = field(default_factory=list)
-    prediction: list[str] = field(default_factory=list)
-    """One short clean line; of choices the place of the one chosen, or its letter."""
-    gold: list[str] = field(default_factory=list)
-    """As `prediction`."""
-    margin: list[float | None] = field(default_factory=list)
-    """Nats: the least loss of a wrong choice less that of the right one; None without choices."""
     bad_lines: list[int] = field(default_factory=list)
     """Numbers, from 1, of lines that are no records; they are left out."""
     torn: bool = False
@@ -74,6 +108,8 @@ class Items:
     """Records that a later one of the same item replaced."""
     size: int = 0
     """Bytes that were read."""
+    _heads: list[bytes] = field(default_factory=list, repr=False)
+    """Each line up to its long texts, or to its last brace."""
     _rows: dict[tuple[str, int], int] = field(default_factory=dict, repr=False)
     _starts: "array[int]" = field(default_factory=lambda: array("q"), repr=False)
     _lengths: "array[int]" = field(default_factory=lambda: array("q"), repr=False)
@@ -82,6 +118,21 @@ class Items:
 
     def __len__(self) -> int:
         return len(self.task)
+
+    @property
+    def prediction(self) -> Sequence[str]:
+        """One short clean line; of choices the place of the one chosen, or its letter."""
+        return Column(self._heads, lambda head: short(head.get("prediction")))
+
+    @property
+    def gold(self) -> Sequence[str]:
+        """As `prediction`."""
+        return Column(self._heads, lambda head: short(head.get("gold")))
+
+    @property
+    def margin(self) -> Sequence[float | None]:
+        """Nats: the least loss of a wrong choice less that of the right one; None without choices."""
+        return Column(self._heads, _margin)
 
     @property
     def notes(self) -> list[str]:
@@ -155,40 +206,70 @@ class Items:
     def _line(self, descriptor: int, row: int) -> bytes:
         return os.pread(descriptor, self._lengths[row], self._starts[row])
 
-    def _add(self, head: Mapping[str, Any], start: int, length: int) -> bool:
-        """Takes a record's short fields; False when they are not those of a record."""
-        get = head.get
-        task, index, correct = get("task"), get("index"), get("correct")
-        if type(task) is not str or type(index) is not int or index < 0 or type(correct) is not bool:
+    def _add(self, line: bytes, start: int) -> bool:
+        """Takes a line; False when it is no record."""
+        tail = _TAIL.search(line)
+        plain = _PLAIN.match(line) if tail is not None and line[-1:] == b"}" else None
+        if tail is not None and plain is not None:
+            task, subject, index, key, correct = plain.groups()
+            head = line[: tail.start()]
+            self._put(
+                _name(task), _name(subject), int(index), key.decode(), correct == b"true", head, start, line
+            )
+            return True
+        head = line[: tail.start()] if tail is not None and line[-1:] == b"}" else line.rstrip()[:-1]
+        found = _parsed(head)
+        if found is None:
+            head, found = line.rstrip()[:-1], json_object(line) or {}
+        given, number, verdict = found.get("task"), found.get("index"), found.get("correct")
+        if type(given) is not str or type(number) is not int or type(verdict) is not bool:
             return False
-        task, subject, key, gold, losses = _name(task), get("subject"), get("key"), get("gold"), get("losses")
+        if not 0 <= number < INT64:
+            return False
+        about, hashed = found.get("subject"), found.get("key")
+        self._put(
+            short(given),
+            short(about) if type(about) is str else "",
+            number,
+            hashed if type(hashed) is str else None,
+            verdict,
+            head,
+            start,
+            line,
+        )
+        return True
+
+    def _put(
+        self,
+        task: str,
+        subject: str,
+        index: int,
+        key: str | None,
+        correct: bool,
+        head: bytes,
+        start: int,
+        line: bytes,
+    ) -> None:
+        """A new row, or a later record of the same item in the place of the earlier one."""
         row = self._rows.setdefault((task, index), len(self.task))
         if row < len(self.task):
             self.repeated += 1
-            self._correct_row(row, head, start, length)
-            return True
+            values = (task, subject, index, key, correct, head, start, len(line))
+            for name, value in zip(_COLUMNS, values, strict=True):
+                getattr(self, name)[row] = value
+            return
         self.task.append(task)
-        self.subject.append(_name(subject) if type(subject) is str else "")
+        self.subject.append(subject)
         self.index.append(index)
-        self.key.append(key if type(key) is str else None)
+        self.key.append(key)
         self.correct.append(correct)
-        self.prediction.append(short(get("prediction")))
-        self.gold.append(short(gold))
-        self.margin.append(margin(losses, choice_place(gold, get("letters"), losses)) if losses else None)
+        self._heads.append(head)
         self._starts.append(start)
-        self._lengths.append(length)
-        return True
-
-    def _correct_row(self, row: int, head: Mapping[str, Any], start: int, length: int) -> None:
-        """Puts a later record of the same item in the place of the earlier one."""
-        later = Items(self.path)
-        later._add(head, start, length)
-        for name in _COLUMNS:
-            getattr(self, name)[row] = getattr(later, name)[0]
+        self._lengths.append(len(line))
 
 
 _COLUMNS = (
-    "task", "subject", "index", "key", "correct", "prediction", "gold", "margin", "_starts", "_lengths",
+    "task", "subject", "index", "key", "correct", "_heads", "_starts", "_lengths",
 )  # fmt: skip
 
 
@@ -206,8 +287,7 @@ def read_items(path: Path, progress: Callable[[int, int], object] | None = None)
                 if not is_whole:
                     items.torn = True
                     break
-                head = _head(line)
-                if head is None or not items._add(head, start, len(line)):
+                if not items._add(line, start):
                     items.bad_lines.append(number)
                 items.size = start + len(line) + 1
                 if progress is not None and number % SLICE == 0:
@@ -237,17 +317,14 @@ def _lines(file: BufferedReader) -> Iterator[tuple[int, bytes, bool]]:
         yield start, rest, False
 
 
-def _head(line: bytes) -> Mapping[str, Any] | None:
-    """The short fields of a line, which come first: its long texts are not parsed. None for no record."""
-    tail = _TAIL.search(line)
-    if tail is None or line[-1:] != b"}":
-        return json_object(line)
+def _parsed(head: bytes) -> Mapping[str, Any] | None:
+    """The fields of a line that ends before a field, or before its last brace; None for no object."""
+    text = head.decode("utf-8", "replace") + "}"
     try:
-        text = line[: tail.start()].decode() + "}"
         found, end = _scan(text, 0)
     except (StopIteration, ValueError, RecursionError):
-        return json_object(line)
-    return found if type(found) is dict and end == len(text) else json_object(line)
+        return None
+    return found if type(found) is dict and end == len(text) else None
 
 
 def _identity(descriptor: int) -> tuple[int, int]:
