@@ -89,7 +89,7 @@ async def _evals(given: argparse.Namespace, layout: Layout) -> int:
         if given.word == "ls":
             return print_list(_listed(known, given), _form(given), time.time())
         if given.word == "show":
-            shown = [_choose(known, name, given) for name in given.name]
+            shown = [await _choose(fleet, known, name, given) for name in given.name]
             bits = {} if given.kind else {one.id: found for one in shown if (found := bits_of(known, one))}
             return print_figures(shown, bits, _form(given))
         if given.word == "compare":
@@ -148,8 +148,14 @@ def _listed(known: Sequence[Evaluation], given: argparse.Namespace) -> list[Eval
     return sorted(found, key=lambda one: (one.reference, one.mean or 0.0 if one.reference else 0.0))
 
 
-def _choose(known: Sequence[Evaluation], name: str, given: argparse.Namespace) -> Evaluation:
-    chosen = choose(known, name, Wanted(given.kind, given.host, given.run))
+async def _choose(
+    fleet: Fleet, known: Sequence[Evaluation], name: str, given: argparse.Namespace
+) -> Evaluation:
+    there: dict[str, str] = {}
+    for host in await asyncio.to_thread(fleet.hosts.all):
+        listed = await asyncio.to_thread(fleet.store.listed, host.name)
+        there |= dict.fromkeys(listed.checkpoints if listed is not None else (), host.name)
+    chosen = choose(known, name, Wanted(given.kind, given.host, given.run), there)
     if chosen.note:
         _warn(chosen.note)
     if chosen.one.gone:
@@ -158,9 +164,9 @@ def _choose(known: Sequence[Evaluation], name: str, given: argparse.Namespace) -
 
 
 async def _compare(fleet: Fleet, known: Sequence[Evaluation], given: argparse.Namespace) -> int:
-    one = _choose(known, given.a, given)
+    one = await _choose(fleet, known, given.a, given)
     given.kind = given.kind or one.kind
-    other = _choose(known, given.b, given)
+    other = await _choose(fleet, known, given.b, given)
     if one.id == other.id:
         raise UserError(f"'{given.a}' and '{given.b}' are the same evaluation", "name two")
     from nanochat.evals.paired import compare
@@ -180,7 +186,7 @@ async def _compare(fleet: Fleet, known: Sequence[Evaluation], given: argparse.Na
 
 
 async def _items(fleet: Fleet, known: Sequence[Evaluation], given: argparse.Namespace) -> int:
-    one = _choose(known, given.name, given)
+    one = await _choose(fleet, known, given.name, given)
     items = await _read(fleet, one)
     tasks = items.tasks()
     is_task, subject = given.task, ""

@@ -77,3 +77,5 @@ class Listed:
     at: float
     left_out: int
     problems: tuple[str, ...]
+    checkpoints: tuple[str, ...] = ()
+    """The names of the checkpoint folders there are: `base/d4`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nanochat.common.errors import UserError, nearest
@@ -60,16 +61,24 @@ class Chosen:
         )
 
 
-def choose(evaluations: Sequence[Evaluation], name: str, wanted: Wanted | None = None) -> Chosen:
+def choose(
+    evaluations: Sequence[Evaluation],
+    name: str,
+    wanted: Wanted | None = None,
+    there: Mapping[str, str] | None = None,
+) -> Chosen:
     """The newest evaluation of what `name` names: `base/d4`, `base/d4@500`, `gpt2-xl`, or a number.
 
     Without a step the last one evaluated, by a stage of its own rather than on a training's way; without a
-    kind CORE before chat before bits per byte. Raises `UserError` with close names when there is none.
+    kind CORE before chat before bits per byte. Raises `UserError` with close names when there is none; of a
+    checkpoint that is `there` (its host by its name) with the command that evaluates it.
     """
     wanted = wanted or Wanted()
     found = _named(evaluations, name.strip())
     if not found:
-        raise _unknown(evaluations, name)
+        known = {one.checkpoint for one in evaluations}
+        new = {other: host for other, host in (there or {}).items() if other not in known}
+        raise _unevaluated(name, new) or _unknown(evaluations, name)
     fitting = [one for one in found if wanted.fits(one)]
     if not fitting:
         raise UserError(
@@ -137,6 +146,17 @@ def _differs(one: Evaluation, other: Evaluation) -> str:
     if one.host != other.host:
         words.insert(0, f"on {one.host}")
     return ", ".join(words[:_LISTED]) or "other settings"
+
+
+def _unevaluated(name: str, there: Mapping[str, str]) -> UserError | None:
+    """What is said of a checkpoint that is on a host and that nobody has evaluated."""
+    checkpoint = name.partition("@")[0]
+    if checkpoint not in there:
+        return None
+    source, _, tag = checkpoint.partition("/")
+    stage = "base_eval" if source == "base" else f"chat_eval --source {source}"
+    where = sanitize(f"{checkpoint} on host '{there[checkpoint]}' has not been evaluated", 300)
+    return UserError(where, f"evaluate it: nanochat {stage} --model-tag {sanitize(shlex.quote(tag), 200)}")
 
 
 def _unknown(evaluations: Sequence[Evaluation], name: str) -> UserError:

@@ -10,6 +10,7 @@ import contextlib
 import sqlite3
 import threading
 
+from nanochat.common import fields
 from remote.store.database import Database, StoreUnwritable
 from remote.store.evaluation import Evaluation, ItemsAt, Listed, Standing
 from remote.store.evaluation_figures import KINDS, Kind, TaskFigure
@@ -57,14 +58,15 @@ class Evaluations:
 
     def listed(self, host: str) -> Listed | None:
         """What a host's agent said last of its files of results; None when it never did."""
-        query = "SELECT listed, left_out FROM evaluation_hosts WHERE host = ?"
+        query = "SELECT listed, left_out, steps FROM evaluation_hosts WHERE host = ?"
         problems = "SELECT problem FROM evaluation_files WHERE host = ? AND problem != '' ORDER BY path"
         with self._database.using() as db:
             row = db.execute(query, (host,)).fetchone()
             if row is None:
                 return None
-            at, left_out = row
-            return Listed(at, left_out, tuple(line for (line,) in db.execute(problems, (host,))))
+            at, left_out, steps = row
+            lines = tuple(line for (line,) in db.execute(problems, (host,)))
+            return Listed(at, left_out, lines, tuple(fields.json_object(steps) or {}))
 
     def listed_files(self, host: str) -> dict[str, str]:
         """Which text of each of a host's files of results has been read: what its agent need not send."""

@@ -61,6 +61,10 @@ def judged(tmp_path_factory: pytest.TempPathFactory, shared_reference: Path, sha
     shutil.copytree(shared_reference / "checkpoints" / "modern", base, dirs_exist_ok=True)
     (base / "eval_bundle").symlink_to(shared_data / "eval_bundle")
     nanochat(base, "-c", EVALUATE_TWICE)
+    other = base / "base_checkpoints" / "other"  # a checkpoint as far as an agent looks
+    other.mkdir()
+    for name in ("model_000001.pt", "meta_000001.json"):
+        (other / name).write_text("{}", encoding="utf-8")
     done = nanochat(base, "-m", "nanochat", "evals", "show", "base/d2", "--json")
     assert json.loads(done.stdout)["settings"]["max_per_task"] == 20
     return base
@@ -170,6 +174,10 @@ def test_items_are_listed_found_and_given_whole(told: Told, judged: Path) -> Non
     ("words", "line"),
     [
         (("show", "base/d3"), "no evaluation of 'base/d3' (did you mean 'base/d2'?)"),
+        (
+            ("show", "base/other"),
+            "base/other on host 'local' has not been evaluated (evaluate it: nanochat base_eval",
+        ),
         (("show", "base/d2@7"), "base/d2 was evaluated at 300"),
         (("show", "base/d2", "--kind", "chat"), "no such evaluation of 'base/d2' (there is CORE"),
         (("items", "gpt2"), "no items are kept"),

@@ -19,11 +19,17 @@ from evaluation_logs import (
     take,
     whole_core,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
-from nanochat.run.events import parse_line
+from nanochat.run.events import Event, parse_line
 from remote.evaluation_tables import columns, rows, setting_differences
-from remote.store.evaluation_files import Listing, listing_of
+from remote.store.evaluation_draft import Draft
+from remote.store.evaluation_events import Drafts, Start, begin
+from remote.store.evaluation_events import end as finish
+from remote.store.evaluation_events import take as take_event
+from remote.store.evaluation_files import ListedFile, Listing, listing_of, read_file
 from remote.store.evaluation_names import Wanted, choose
 from remote.store.evaluations import Evaluation
 from remote.store.schema import MIGRATIONS
@@ -427,5 +433,54 @@ def test_a_name_that_nobody_evaluated_gets_close_ones(store: Store, name: str, t
     with pytest.raises(UserError, match=told) as error:
         choose(store.evaluations(), name)
     assert "\x1b" not in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(
+        UserError, match=r"sft/d5 on host 'box' has not been evaluated .*chat_eval --source sft"
+    ):
+        choose(store.evaluations(), "sft/d5@3", there={"sft/d5": "box"})
     with pytest.raises(UserError, match="there is CORE"):
         choose(store.evaluations("core"), "base/d4", Wanted(kind="chat"))
+
+
+# -- whatever a host says --------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+PATHS = st.sampled_from(
+    ["base_eval/base_model_000300.json", "base_eval/x.csv", "report/x.md", "chat_eval/sft_d4_000001.json"]
+)
+
+
+@settings(max_examples=80)
+@given(answer=JSON, path=PATHS, document=JSON, text=st.text(max_size=60))
+def test_no_answer_of_a_host_is_fatal(answer: Any, path: str, document: Any, text: str) -> None:
+    listing_of(answer if isinstance(answer, dict) else {"files": answer, "items": answer, "steps": answer})
+    for content in (
+        text,
+        json.dumps(document),
+        f"Task, Accuracy, Centered\n{text}",
+        f"## Chat evaluation x\n- {text}",
+    ):
+        drafts, problem = read_file(ListedFile(path, 1, 1e9, "1", content))
+        assert isinstance(problem, str) and "\n" not in problem
+        for draft in drafts:
+            kept = json.dumps(draft.as_json())
+            assert Draft.read(draft.kind, draft.step, draft.checkpoint, draft.t, kept) == draft
+    assert Draft.read("core", 1, "base/d4", 1e9, json.dumps(document)).kind == "core"
+
+
+@settings(max_examples=80)
+@given(kind=st.sampled_from(["stage_start", "eval", "stage_end"]), first=JSON, second=JSON)
+def test_no_event_is_fatal(kind: str, first: Any, second: Any) -> None:
+    drafts: Drafts = {}
+    started = Start.read("r1", {"stage": "base_eval", "info": first}, {})
+    begin(started, drafts, 1e9)
+    data = (
+        second if isinstance(second, dict) else {"core/copa": second, "evaluation": second, "val/bpb": second}
+    )
+    take_event(started, drafts, Event(1, 1e9, "eval", 300, data))
+    finish(started, drafts, Event(2, 1e9, "stage_end", None, data))
+    for draft in drafts.values():
+        json.dumps(draft.as_json(), allow_nan=False)
