@@ -166,6 +166,7 @@ CREATE TABLE evaluations (
     UNIQUE (host, source, kind, step)
 );
 CREATE INDEX evaluations_by_run ON evaluations (run);
+CREATE INDEX evaluations_under_way ON evaluations (run) WHERE complete = 0;
 CREATE TABLE evaluated (
     run INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
     seq INTEGER NOT NULL
