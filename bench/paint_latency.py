@@ -29,6 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.parts.evaluations import make_evaluations  # noqa: E402
 from bench.parts.paint_steps import CHANGED, RUN, RUNS, STEPS, Step  # noqa: E402
 from bench.parts.runs import make_base, start_live_run  # noqa: E402
 from bench.parts.terminal import Sees, Terminal, available  # noqa: E402
@@ -151,6 +152,7 @@ def prepare(given: argparse.Namespace, base: Path) -> Path:
         shutil.copytree(given.base_dir, base, ignore=shutil.ignore_patterns("*checkpoints*", "*.lock"))
     else:
         make_base(base)
+    make_evaluations(base)
     return base
 
 

@@ -19,6 +19,7 @@ from nanochat.common.errors import UserError
 from remote.runs import Change
 from remote.transport.base import UnknownHostKey
 from tests.tui.conftest import Bench, settle
+from tests.tui.screens.evals_bench import choice_item, evaluation, install, write_items
 from tests.tui.test_keys import OWNERS
 from tui.app import ControlRoom
 from tui.data.chat.prompt_set import Prompt
@@ -28,6 +29,10 @@ from tui.keys import KEYS, Key
 from tui.screens.ask import Ask
 from tui.screens.chat.diff import DiffScreen, Side
 from tui.screens.chat.prompt_table import PromptTable
+from tui.screens.evals.curve import CurveScreen
+from tui.screens.evals.difference import DifferenceScreen
+from tui.screens.evals.item import ItemScreen
+from tui.screens.evals.items import ItemsScreen
 from tui.screens.help import Help
 from tui.screens.host_key import HostKey
 from tui.screens.hosts import HostsScreen
@@ -38,6 +43,7 @@ from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.welcome import Welcome
 from tui.widgets.chat.transcript import Transcript
+from tui.widgets.evals.item_table import ItemTable
 from tui.widgets.log_view import LogView
 from tui.widgets.message_line import MessageLine
 from tui.widgets.run_table import RunTable
@@ -72,6 +78,12 @@ WHERE = {
     "compare": ("compare", "Plot"),
     "diff": ("diff", "LinesView"),
     "prompts": ("prompts", "VirtualTable"),
+    "evals": ("evals", ""),
+    "scores": ("evals", ""),
+    "items": ("items", "ItemTable"),
+    "item": ("item", "LinesView"),
+    "paired": ("paired", "DifferenceTable"),
+    "curve": ("curve", "Plot"),
 }
 """The screen, and the widget to focus there, on which the keys of a group work."""
 
@@ -87,6 +99,8 @@ async def open_for(group: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]
         await app.open_comparison([run.key for run in app.rows if run.stage == "base_train"][:2])
     elif screen in ("chat", "diff", "prompts"):
         await open_chat(screen, app, pilot)
+    elif screen in ("evals", "items", "item", "paired", "curve"):
+        await open_evals(screen, bench, app, pilot)
     elif screen != "welcome":
         await app.action_go(screen)
     await settle(pilot)
@@ -118,6 +132,26 @@ async def open_chat(screen: str, app: ControlRoom, pilot: Pilot[str]) -> None:
     elif screen == "prompts":
         panes = app.screen.panes.panes  # type: ignore[attr-defined]
         await app.push_screen(PromptTable(panes, [Prompt("Where?", ())], "prompts.txt"))
+
+
+async def open_evals(screen: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]) -> None:
+    """The Evals screen with two evaluations, or a screen that it opens."""
+    at = write_items(bench, "items.jsonl", [choice_item("copa", at, at % 2 == 0) for at in range(4)])
+    one, other = (evaluation(step, "base/d12", step, items=at) for step in (1, 2))
+    install(bench, [one, other])
+    await app.action_go("evals")
+    await settle(pilot)
+    if screen == "paired":
+        await app.push_screen(DifferenceScreen(one, other, [other]))
+    elif screen == "curve":
+        await app.push_screen(CurveScreen(one, [one, other]))
+    elif screen != "evals":
+        await app.push_screen(ItemsScreen(one, "copa", "", [other]))
+        table = app.screen.query_one(ItemTable)
+        await settle(pilot, lambda: bool(table.items))
+        if screen == "item":
+            await pilot.press("enter")
+            await settle(pilot, lambda: isinstance(app.screen, ItemScreen))
 
 
 def make_raise(patch: pytest.MonkeyPatch, key: Key, error: Exception) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bench.paint_latency import FIRST, expectation, press
+from bench.parts.evaluations import make_evaluations
 from bench.parts.paint_steps import MOVES, RUNS, STEPS, Step
 from bench.parts.runs import describe, make_base, start_live_run, write_state
 from bench.parts.terminal import Terminal, available
@@ -31,6 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not available(), reason="need
 def base(tmp_path: Path) -> Path:
     """A base directory with ended runs."""
     make_base(tmp_path / "base", steps=200)
+    make_evaluations(tmp_path / "base")
     return tmp_path / "base"
 
 

@@ -8,23 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.parts.evaluations import choice_record
 from nanochat.common.errors import UserError
+from nanochat.config.known_tasks import CHAT_TASKS, CORE_TASKS
 from remote.fleet.evaluations import FleetEvaluations, ItemsProgress
 from remote.store.evaluations import Evaluation, ItemsAt, TaskFigure
 from tests.tui.conftest import NOW, Bench
-
-CORE_TASKS = {
-    "hellaswag_zeroshot": 0.25, "jeopardy": 0.0, "bigbench_qa_wikidata": 0.0, "arc_easy": 0.25,
-    "arc_challenge": 0.25, "copa": 0.5, "commonsense_qa": 0.2, "piqa": 0.5, "openbook_qa": 0.25,
-    "lambada_openai": 0.0, "hellaswag": 0.25, "winograd": 0.5, "winogrande": 0.5,
-    "bigbench_dyck_languages": 0.0, "agi_eval_lsat_ar": 0.2, "bigbench_cs_algorithms": 0.0,
-    "bigbench_operators": 0.0, "bigbench_repeat_copy_logic": 0.0, "squad": 0.0, "coqa": 0.0, "boolq": 0.62,
-    "bigbench_language_identification": 0.1,
-}  # fmt: skip
-"""The tasks of CORE, with what guessing scores."""
-CHAT_TASKS = {
-    "ARC-Easy": 0.25, "ARC-Challenge": 0.25, "MMLU": 0.25, "GSM8K": 0.0, "HumanEval": 0.0, "SpellingBee": 0.0,
-}  # fmt: skip
 
 
 class LocalEvaluations(FleetEvaluations):
@@ -57,7 +46,7 @@ def core_tasks(skill: float, n: int | None = 500, first: int = 22) -> dict[str, 
     draw = random.Random(7)
     return {
         name: figure(baseline + (1 - baseline) * skill * draw.uniform(-0.1, 1.3), baseline, n)
-        for name, baseline in list(CORE_TASKS.items())[:first]
+        for name, (_, baseline) in list(CORE_TASKS.items())[:first]
     }
 
 
@@ -68,7 +57,7 @@ def chat_tasks(skill: float) -> dict[str, TaskFigure]:
     def made(baseline: float) -> TaskFigure:
         return figure(baseline + (1 - baseline) * skill * draw.uniform(0.3, 1.2), baseline)
 
-    found = {name: made(baseline) for name, baseline in CHAT_TASKS.items()}
+    found = {name: made(baseline) for name, (_, baseline) in CHAT_TASKS.items()}
     subjects = {name: made(0.25) for name in ("abstract_algebra", "anatomy", "world_religions")}
     found["MMLU"] = figure(found["MMLU"].accuracy or 0.0, subjects=subjects)
     return found
@@ -117,51 +106,7 @@ def install(bench: Bench, evaluations: Sequence[Evaluation]) -> LocalEvaluations
 
 def choice_item(task: str, index: int, right: bool, **more: Any) -> dict[str, Any]:
     """A multiple-choice item of version 2, with two examples before what is asked."""
-    gold = index % 4
-    chosen = gold if right else (gold + 1) % 4
-    losses = [3.0 + (index * 7 + place * 3) % 5 / 10 for place in range(4)]
-    losses[chosen] = 1.5 + index % 10 / 10
-    examples = "Question: Is two more than one?\nAnswer: yes\n\nQuestion: Is ice warm?\nAnswer: no\n\n"
-    known = {
-        "v": 2,
-        "task": task,
-        "subject": "",
-        "index": index,
-        "key": f"{index:08x}{len(task):08x}",
-        "correct": right,
-        "losses": losses,
-        "prediction": chosen,
-        "gold": gold,
-        "choices": [f"the {word} one of {index}" for word in ("first", "second", "third", "last")],
-        "prompt": f"{examples}Question: Which number is {index}?\nAnswer:",
-    }
-    return {**known, **more}
-
-
-def sampled_item(task: str, index: int, right: bool) -> dict[str, Any]:
-    """A sampled item with a call of the calculator."""
-    said = [
-        {"type": "text", "text": f"He has {index}+2 = "},
-        {"type": "python", "text": f"{index}+2"},
-        {"type": "python_output", "text": str(index + 2)},
-        {"type": "text", "text": f"{index + 2}.\n#### {index + 2}"},
-    ]
-    text = "".join(part["text"] for part in said)
-    return {
-        "v": 2,
-        "task": task,
-        "subject": "",
-        "index": index,
-        "key": f"{index:016x}",
-        "correct": right,
-        "losses": [],
-        "prediction": text,
-        "gold": str(index + 2 if right else index + 3),
-        "choices": [],
-        "prompt": f"Ben has {index} books and gets 2 more. How many has he?",
-        "samples": [{"text": text, "correct": right, "transcript": said, "finish": "stop", "tokens": 21}],
-        "samples_correct": int(right),
-    }
+    return {**choice_record(task, index, right), **more}
 
 
 def write_items(bench: Bench, name: str, records: Sequence[Mapping[str, Any]], tail: str = "") -> ItemsAt:

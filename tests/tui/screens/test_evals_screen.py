@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from textual.pilot import Pilot
 
+from bench.parts.evaluations import sampled_record
 from remote.fleet.services import HostCheckpoint
 from remote.runs import Link
 from remote.store.evaluations import Evaluation
@@ -20,7 +21,6 @@ from tests.tui.screens.evals_bench import (
     evaluation,
     install,
     published,
-    sampled_item,
     write_items,
 )
 from tui.app import ControlRoom
@@ -37,7 +37,7 @@ def known(bench: Bench) -> list[Evaluation]:
     """Two checkpoints with items, one that is being evaluated, published tables, and chat."""
     first = [choice_item(task, at, at % 3 != 0) for task in ("copa", "piqa") for at in range(30)]
     second = [choice_item(task, at, at % 2 != 0) for task in ("copa", "piqa") for at in range(24)]
-    chat = [sampled_item("GSM8K", at, at % 2 == 0) for at in range(6)]
+    chat = [sampled_record(at, at % 2 == 0) for at in range(6)]
     a = write_items(bench, "runs/a/core-items.jsonl", first)
     b = write_items(bench, "runs/b/core-items.jsonl", second)
     c = write_items(bench, "chat_eval/c.jsonl", chat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ TABLES: tuple[tuple[Kind, str], ...] = (
     ("tokenizer", "tokenizers"),
 )
 """The tables of the screen with their titles."""
+
+_STAMP = re.compile(r"^\d{8}-\d{6}-")
+"""When a run was made, at the beginning of its id."""
 
 
 def kind_of(name: object) -> Kind | None:
@@ -81,7 +85,7 @@ def newest_of_alike(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
     """The newest step, in it the newest evaluation, of each checkpoint folder with the same settings."""
     newest: dict[tuple[str, ...], Evaluation] = {}
     for one in evaluations:
-        key = (one.host, one.kind, one.checkpoint, settings_key(one.settings))
+        key = (one.host, one.kind, one.checkpoint or one.run, settings_key(one.settings))
         other = newest.get(key)
         if other is None or _age(one) > _age(other):
             newest[key] = one
@@ -119,8 +123,11 @@ def _stage(one: Evaluation) -> int:
 
 
 def title(one: Evaluation) -> str:
-    """Its checkpoint with the step, clean."""
-    return sanitize(one.name, 60) or "?"
+    """Its checkpoint with the step, clean; where that is not known the run that made it."""
+    if one.checkpoint:
+        return sanitize(one.name, 60)
+    run = _STAMP.sub("", one.run.partition("/")[2]) or "?"
+    return sanitize(run if one.step is None else f"{run}@{one.step}", 60)
 
 
 def standing(one: Evaluation) -> tuple[str, str]:

@@ -77,6 +77,7 @@ class EvalsScreen(OpenActions, ControlScreen):
         self._is_reading = False
         self._is_due = False
         self._is_read = False
+        self._is_chosen = False
 
     def body(self) -> Iterable[Widget]:
         yield self.tabs
@@ -88,6 +89,7 @@ class EvalsScreen(OpenActions, ControlScreen):
         kept = self.room.setting(SETTING)
         if isinstance(kept, dict):
             self.kind = kind_of(kept.get("table")) or "core"
+            self._is_chosen = True
             self.table.how = "accuracy" if kept.get("how") == "accuracy" else "centered"
             self.table.unfolded = ("MMLU",) if kept.get("unfolded") is True else ()
             self.board.restore(kept.get("columns"))
@@ -145,7 +147,7 @@ class EvalsScreen(OpenActions, ControlScreen):
                 self._is_due = False
                 is_new = await asyncio.to_thread(self.reader.read, self.room.store)
                 if is_new or not self._is_read:
-                    if not self._is_read and not isinstance(self.room.setting(SETTING), dict):
+                    if not self._is_chosen:
                         self._first_table()
                     self._is_read = True
                     self.show_table()
@@ -153,7 +155,7 @@ class EvalsScreen(OpenActions, ControlScreen):
             self._is_reading = False
 
     def _first_table(self) -> None:
-        """At the first start the first table that has something."""
+        """Until a table was chosen once: the first that has something."""
         kinds = {one.kind for one in self.evaluations}
         self.kind = next((kind for kind, _ in TABLES if kind in kinds), self.kind)
         self.tabs.show(self.kind)
@@ -244,6 +246,7 @@ class EvalsScreen(OpenActions, ControlScreen):
     def action_pane(self, pane: str) -> None:
         """Shows another table."""
         kind = kind_of(pane)
+        self._is_chosen = True
         if kind is not None and kind != self.kind:
             self.kind, self.category = kind, ""
             self.table.order = ""

@@ -28,7 +28,7 @@ def test_figures_alone_give_the_interval_of_two_independent_samples() -> None:
 def test_a_published_table_without_errors_has_differences_but_no_verdict() -> None:
     rows = figure_rows(evaluation(1, "base/a", tasks=core_tasks(0.4)), published(2, "gpt2", 0.2))
     assert len(rows) == 23
-    assert {one.verdict for one in rows} == {"· unclear"}
+    assert {one.verdict for one in rows} == {"– no error"}
 
 
 def test_the_verdict_goes_by_holm_of_a_task_and_by_the_interval_of_a_mean() -> None:
