@@ -7,13 +7,24 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from bench.parts.evaluations import choice_record, sampled_record
 from nanochat.serve.answer_tokens import AnswerToken, Guess
 from nanochat.serve.conversation import AnswerSettings, Conversation, Part, Turn
 from remote.hosts.book import Host, HostBook
+from remote.store.evaluations import Evaluation
 from tests.tui.conftest import Bench, settle, training_events
 from tests.tui.screens.chat_bench import HostServices, checkpoint
+from tests.tui.screens.evals_bench import (
+    chat_tasks,
+    core_tasks,
+    evaluation,
+    install,
+    published,
+    write_items,
+)
 from tui.app import ControlRoom
 from tui.screens.column_dialog import ColumnDialog
+from tui.screens.evals.screen import EvalsScreen
 from tui.widgets.chat.pane_view import PaneView
 from tui.widgets.form import FieldRow
 from tui.widgets.log_view import LogView
@@ -64,7 +75,41 @@ def full(bench: Bench) -> Bench:
     bench.layout.hosts_file.write_text(
         '{"schema": 1, "hosts": [{"name": "box", "address": "10.0.0.7", "user": "me"}]}'
     )
+    install(bench, evaluations(bench))
     return bench
+
+
+def evaluations(bench: Bench) -> list[Evaluation]:
+    """CORE of two checkpoints, of one that is at it, and of published models; chat tasks of every stage."""
+    tasks = ("copa", "piqa")
+    first, second = (
+        write_items(
+            bench,
+            f"runs/{name}/core-items.jsonl",
+            [choice_record(task, at, at % every != 0) for task in tasks for at in range(30)],
+        )
+        for name, every in (("a", 4), ("b", 3))
+    )
+    sampled = write_items(bench, "chat.jsonl", [sampled_record(at, at % 2 == 0) for at in range(6)])
+    stages = (
+        ("base/d20", 21_400, 0.05),
+        ("mid/d20", 800, 0.2),
+        ("sft/d20", 650, 0.3),
+        ("rl/d20", 1_200, 0.4),
+    )
+    return [
+        evaluation(1, "base/d20", 21_400, skill=0.4, items=first),
+        evaluation(2, "base/d12", 5_000, skill=0.2, items=second, settings={"max_per_task": -1}),
+        evaluation(
+            3, "base/d26", 900, tasks=core_tasks(0.2, first=7), status="running", progress=0.34, mean=None
+        ),
+        published(8, "gpt2", 0.18),
+        published(9, "gpt2-xl", 0.36),
+        *(
+            evaluation(20 + at, name, step, kind="chat", tasks=chat_tasks(skill), items=sampled)
+            for at, (name, step, skill) in enumerate(stages)
+        ),
+    ]
 
 
 async def runs(app: ControlRoom, pilot: Pilot[str]) -> None:
@@ -224,6 +269,35 @@ async def columns(app: ControlRoom, pilot: Pilot[str]) -> None:
     await steady(app, pilot)
 
 
+async def open_evals(app: ControlRoom, pilot: Pilot[str], *keys: str) -> None:
+    await pilot.press("4")
+    await settle(pilot, lambda: isinstance(app.screen, EvalsScreen) and bool(app.screen.table.items))
+    for key in keys:
+        await pilot.press(key)
+        await settle(pilot)
+    await steady(app, pilot)
+
+
+async def evals(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await open_evals(app, pilot, "right", "down")
+
+
+async def evals_chat(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await open_evals(app, pilot, "tab", "u")
+
+
+async def evals_items(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await open_evals(app, pilot, "right", "enter")
+
+
+async def evals_item(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await open_evals(app, pilot, "right", "d", *"d20", "enter", "enter", "enter")
+
+
+async def evals_difference(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await open_evals(app, pilot, "right", "d", *"d20", "enter")
+
+
 async def help_page(app: ControlRoom, pilot: Pilot[str]) -> None:
     await pilot.press("1", "question_mark")
     await settle(pilot)
@@ -235,7 +309,7 @@ async def stop(app: ControlRoom, pilot: Pilot[str]) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
-@pytest.mark.parametrize("act", [runs, run, hosts, launch, plan, chat], ids=lambda act: act.__name__)
+@pytest.mark.parametrize("act", [runs, run, hosts, launch, plan, chat, evals], ids=lambda act: act.__name__)
 def test_screen(full: Bench, snap_compare: Any, act: Act, size: tuple[int, int]) -> None:
     app = full.app()
     assert snap_compare(app, terminal_size=size, run_before=lambda pilot: act(app, pilot))
@@ -249,7 +323,19 @@ def test_theme(full: Bench, snap_compare: Any, act: Act, theme: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "act", [help_page, stop, columns, chat_tokens, chat_picker], ids=lambda act: act.__name__
+    "act",
+    [
+        help_page,
+        stop,
+        columns,
+        chat_tokens,
+        chat_picker,
+        evals_chat,
+        evals_items,
+        evals_item,
+        evals_difference,
+    ],
+    ids=lambda act: act.__name__,
 )
 def test_dialog(full: Bench, snap_compare: Any, act: Act) -> None:
     app = full.app()
