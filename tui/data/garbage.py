@@ -21,8 +21,8 @@ QUIET = 2.0
 """Seconds without a key or a mouse event."""
 APART = 20.0
 """Seconds between two full collections."""
-YOUNG, MIDDLE = 2_000, 20
-DUE, OVERDUE = 10, 200
+YOUNG, MIDDLE = 2_000, 5
+DUE, OVERDUE = 40, 800
 """Collections of the middle generation after which a full one is due, and then not put off any longer."""
 
 
