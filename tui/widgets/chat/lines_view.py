@@ -22,6 +22,7 @@ from textual.widget import Widget
 
 from tui.keys import bindings
 from tui.widgets.chat.looks import Looks
+from tui.widgets.chat.paint_turns import turns_of
 from tui.widgets.chat.sections import Section
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ AT_ONCE = 0.004
 """Seconds of work that are done when something is shown."""
 IN_BACKGROUND = 0.008
 """Seconds of work between two looks at the keyboard."""
+WAIT = 0.005
+"""Seconds between two looks whether it is our turn to move lines."""
+FEW = 10
+"""Lines that can change without taking a turn."""
 GUTTER = 1
 KEPT = 150
 """Drawn lines that are kept, those in sight and some: each is a dozen objects for the garbage collector."""
@@ -92,18 +97,21 @@ class LinesView(ScrollView, can_focus=True):
         return not self._pending
 
     def _work(self) -> None:
-        if not self._step(AT_ONCE) and not self._is_working:
+        done = turns_of(self).take(self) and self._step(AT_ONCE)
+        if not done and not self._is_working:
             self._is_working = True
             self.run_worker(self._work_on(), group="lines")
 
     async def _work_on(self) -> None:
+        turns = turns_of(self)
         try:
-            done = False
-            while not done:
-                done = self._step(IN_BACKGROUND)
-                await asyncio.sleep(0)
+            while not self.is_laid_out:
+                if is_ours := turns.take(self):
+                    self._step(IN_BACKGROUND)
+                await asyncio.sleep(0 if is_ours else WAIT)
         finally:
             self._is_working = False
+            turns.leave(self)
 
     def _step(self, seconds: float) -> bool:
         """Lets the last sections work first; True when nothing is left to do."""
@@ -115,6 +123,7 @@ class LinesView(ScrollView, can_focus=True):
             at = self._places.get(id(section))
             if at is not None:
                 changed = min(changed, self._starts[at] + section.fixed)
+            section.version += 1
             if section.advance():
                 self._pending.pop()
             if perf_counter() > until:
@@ -132,6 +141,7 @@ class LinesView(ScrollView, can_focus=True):
 
     def _lay_out(self, anchor: tuple[Section | None, int], changed: int) -> None:
         """Counts the lines again, and draws those from `changed` on."""
+        before = self._starts[-1]
         self._starts = [0, *accumulate(len(section.lines) for section in self.sections)]
         self._set_height(self._starts[-1])
         top = self.scroll_offset.y
@@ -141,9 +151,15 @@ class LinesView(ScrollView, can_focus=True):
         if to != top:
             self.scroll_to(y=to, animate=False, force=True)
         width, height = self.size
-        if changed < to + height:
-            line = max(0, changed - to)
-            self.refresh(Region(0, line, width, height - line))
+        line, end = max(0, changed - to), min(height, max(before, self._starts[-1]) - to)
+        if line < end:
+            self.refresh(Region(0, line, width, end - line))
+        if to != top or end - line > FEW:
+            turns_of(self).moved(self)
+        self.lines_changed()
+
+    def lines_changed(self) -> None:
+        """Called when there may be other lines than before."""
 
     def _set_height(self, lines: int) -> None:
         """Says how many lines there are. (Assigned, `virtual_size` lays out and paints the whole screen.)"""
@@ -220,6 +236,7 @@ class LinesView(ScrollView, can_focus=True):
         return self._looks
 
     def render_line(self, y: int) -> Strip:
+        turns_of(self).painted(self)  # Textual asks only for lines that it does not have from before
         width = self.scrollable_content_region.width
         looks = self.looks
         found = self.line_at(self.scroll_offset.y + y)
