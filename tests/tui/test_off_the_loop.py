@@ -20,8 +20,6 @@ from tui.widgets.plot import Plot
 from tui.widgets.plot_grid import NOT_PLOTTED, PlotGrid
 
 EVENTS = 100_000
-MADE = training_events(int(EVENTS / 1.04), 200_000)[:EVENTS]
-POINTS = sum(len(event["data"].keys() - NOT_PLOTTED) for event in MADE if event["kind"] != "stage_start")
 LOSS = b'{"train/loss": 2.5}'
 
 
@@ -45,18 +43,22 @@ class Calls:
 
 
 @pytest.fixture
-def long_run(bench: Bench) -> str:
-    """A live run of 100,000 events."""
+def long_run(bench: Bench) -> tuple[str, int]:
+    """A live run of 100,000 events: its key, and how many points they hold."""
     key = bench.run("long", status="running")
-    bench.events(key, MADE)
-    return key
+    made = training_events(int(EVENTS / 1.04), 200_000)[:EVENTS]
+    bench.events(key, made)
+    return key, sum(
+        len(event["data"].keys() - NOT_PLOTTED) for event in made if event["kind"] != "stage_start"
+    )
 
 
 @pytest.mark.slow
 async def test_a_long_run_is_read_ingested_and_drawn_off_the_loop_and_grows_by_what_is_new(
-    bench: Bench, long_run: str, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, long_run: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host, run_id = long_run.split("/")
+    key, points = long_run
+    host, run_id = key.split("/")
     calls = Calls()
     calls.watch(monkeypatch, RunReader, "read_update", lambda *_: 0)
     calls.watch(monkeypatch, Series, "add_values", lambda series, points: len(points))
@@ -67,7 +69,7 @@ async def test_a_long_run_is_read_ingested_and_drawn_off_the_loop_and_grows_by_w
         grid = app.screen.query_one(PlotGrid)
         await settle(pilot, lambda: "train/loss" in grid.metrics, timeout=60)
         await settle(pilot, lambda: all(plot.frame for plot in grid.query(Plot) if plot.region), timeout=30)
-        series = grid._runs[long_run].series["train/loss"]
+        series = grid._runs[key].series["train/loss"]
         opened = sum(calls.rows("add_values"))
         calls_before = len(calls.rows("add_values"))
         for step in range(EVENTS, EVENTS + 8):
@@ -80,7 +82,7 @@ async def test_a_long_run_is_read_ingested_and_drawn_off_the_loop_and_grows_by_w
             )
             app.feed._note(Change("events", host, run_id))
             await settle(pilot, lambda want=step: series.stats().last.step == want, timeout=20)  # type: ignore[misc]
-    assert opened == POINTS, "each of the run's points is ingested, and once"
+    assert opened == points, "each of the run's points is ingested, and once"
     assert calls.rows("add_values")[calls_before:] == [1] * 8, "a live point costs one point"
     assert {name for name, _, _ in calls.seen} == {"read_update", "add_values", "draw_frame"}
     here = threading.get_ident()

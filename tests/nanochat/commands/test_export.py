@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ from nanochat.tokenizer.huggingface import merge_pair, tokenizer_json
 from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
 from nanochat.tokenizer.tokenizer import Tokenizer
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("transformers") is None, reason="needs transformers: pip install '.[test]'"),
+]
 
-transformers = pytest.importorskip("transformers", reason="needs transformers: pip install '.[test]'")
 tokenizers = pytest.importorskip("tokenizers", reason="needs transformers: pip install '.[test]'")
 
 VOCAB = byte_tokenizer().vocab_size
@@ -47,8 +50,17 @@ def write_base(base: Path, config: ModelConfig, seed: int = 0) -> GPT:
     return model
 
 
+# transformers is imported where it is used: it takes a second, which each worker would spend on collecting.
 def theirs(folder: Path) -> Any:
-    return transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder).eval()
+
+
+def their_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def with_parts(model: GPT, **parts: Any) -> GPT:
@@ -105,7 +117,7 @@ def test_upstreams_classic_checkpoint(shared_reference: Path, tmp_path: Path) ->
     assert export(base, tmp_path / "out") == 0
     other = theirs(tmp_path / "out")
     round_tables(other)
-    words = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    words = their_tokenizer(tmp_path / "out")
     for case in json.loads((base / "expected.json").read_text())["cases"]:
         ids = words(case["prompt"], return_tensors="pt")
         assert ids["input_ids"][0].tolist() == case["ids"]
@@ -220,7 +232,7 @@ def test_a_token_no_merge_leads_to_is_only_taken_whole() -> None:
 def test_special_tokens_and_the_chat_template(tmp_path: Path) -> None:
     write_base(tmp_path, OLD)
     assert export(tmp_path, tmp_path / "out") == 0
-    ours, words = byte_tokenizer(), transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    ours, words = byte_tokenizer(), their_tokenizer(tmp_path / "out")
     assert len(words) == ours.vocab_size
     for name, token in ours.special_ids.items():
         assert words.convert_tokens_to_ids(name) == token

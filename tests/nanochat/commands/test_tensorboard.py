@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nanochat.cli import main
 from nanochat.commands.tensorboard import without_superseded
@@ -37,7 +37,9 @@ def write_log(base: Path, run_id: str = RUN) -> Path:
     return folder
 
 
-def read(folder: Path) -> EventAccumulator:
+def read(folder: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     found = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
     return found.Reload()
 

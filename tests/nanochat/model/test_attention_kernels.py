@@ -17,7 +17,6 @@ from nanochat.model.attention_cpu import (
     inference_attention_supported,
     shared_prefix_attention,
 )
-from nanochat.model.attention_flex import flex_window
 from nanochat.model.gpt import build_model
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -78,6 +77,8 @@ def test_other_types_go_round_flash_attention() -> None:
 
 @pytest.mark.parametrize("window", [3, 64, 150])
 def test_flex_attention_over_a_window_gives_the_same_numbers(window: int) -> None:
+    from nanochat.model.attention_flex import flex_window  # loads sympy, which takes a second
+
     q, k, v = (x.float() for x in heads(200, 200))
     ours = flex_window(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), window, 0.3)
     torch.testing.assert_close(ours.transpose(1, 2), attend(q, k, v, window, 0.3 * 4), atol=1e-5, rtol=1e-4)

@@ -21,27 +21,21 @@ SOURCES = sorted((Path(agent_archive.__file__).parent.parent / "agent").rglob("*
 OLDEST = (3, 8)
 
 
-def other_pythons() -> list[str]:
-    """Interpreters of other versions that this machine happens to have."""
-    folders = [Path(part) for part in os.environ.get("PATH", "").split(os.pathsep) if part]
-    folders += sorted((Path.home() / ".pyenv" / "versions").glob("*/bin"))
+def other_pythons() -> dict[tuple[int, int], str]:
+    """An interpreter of each version that this machine happens to have."""
+    # pyenv's own first: its commands on the PATH are shell scripts, and most of them answer with an error.
+    folders = sorted((Path.home() / ".pyenv" / "versions").glob("*/bin"))
+    folders += [Path(part) for part in os.environ.get("PATH", "").split(os.pathsep) if part]
     found: dict[tuple[int, int], str] = {}
-    for minor in (2, 6, 7, 8, 9, 10, 11, 12, 13, 14):
-        name = "python2.7" if minor == 2 else f"python3.{minor}"
-        for folder in folders:
-            if (folder / name).exists() and _answers(str(folder / name)):
-                found.setdefault((2, 7) if minor == 2 else (3, minor), str(folder / name))
-    return [found[version] for version in sorted(found)]
+    for version in ((2, 7), *((3, minor) for minor in range(6, 15))):
+        paths = (folder / "python{}.{}".format(*version) for folder in folders)
+        if answering := next((str(path) for path in paths if path.exists() and _answers(path)), None):
+            found[version] = answering
+    return found
 
 
-def _answers(python: str) -> bool:
+def _answers(python: Path) -> bool:
     return subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
-
-
-def version_of(python: str) -> tuple[int, int]:
-    script = "import sys; print('%d %d' % sys.version_info[:2])"
-    major, minor = subprocess.run([python, "-c", script], capture_output=True, check=True).stdout.split()
-    return int(major), int(minor)
 
 
 PYTHONS = other_pythons()
@@ -65,7 +59,7 @@ def test_the_bundled_pynvml_is_python_3_8_too() -> None:
     assert ast.parse(agent_archive.pynvml_source(), feature_version=OLDEST).body
 
 
-@pytest.mark.parametrize("python", [p for p in PYTHONS if version_of(p) >= OLDEST])
+@pytest.mark.parametrize("python", [path for version, path in PYTHONS.items() if version >= OLDEST])
 def test_it_runs_a_stage_under_every_python_found_here(pyz: Path, tmp_path: Path, python: str) -> None:
     """-S and -E: nothing that is installed there can help."""
     wrapper = tmp_path / "python"
@@ -90,7 +84,7 @@ def test_it_runs_a_stage_under_every_python_found_here(pyz: Path, tmp_path: Path
         agent.end_all()
 
 
-@pytest.mark.parametrize("python", [p for p in PYTHONS if version_of(p) < OLDEST])
+@pytest.mark.parametrize("python", [path for version, path in PYTHONS.items() if version < OLDEST])
 def test_a_python_that_is_too_old_is_told_in_one_line(pyz: Path, python: str) -> None:
     done = subprocess.run([python, str(pyz), "ls", "--base", "/nowhere"], capture_output=True)
     answer = json.loads(done.stdout)

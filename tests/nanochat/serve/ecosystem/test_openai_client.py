@@ -1,19 +1,25 @@
 """OpenAI's own Python client against the server: answers, streams, its exceptions, its retries."""
 
+from __future__ import annotations
+
 import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 import torch
 from api_server import Script, ServedApi
-from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 from served import BASE, CHAT, CONTEXT, KEY, QUEUE, ROWS, Served
 from test_api_sockets import over_a_socket
+
+if TYPE_CHECKING:
+    import openai
+    from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
+
+# openai is imported where it is used: it takes a second, which each worker would spend on collecting.
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is read from rows?"}]
 ASKED = {"role": "user", "content": "What is read from rows?"}
@@ -26,17 +32,23 @@ TOOL: ChatCompletionToolParam = {
 
 @pytest.fixture
 def client(server: Served) -> Iterator[openai.OpenAI]:
+    import openai
+
     with openai.OpenAI(base_url=server.api, api_key=KEY, max_retries=0) as made:
         yield made
 
 
 @pytest.fixture
 async def async_client(server: Served) -> AsyncIterator[openai.AsyncOpenAI]:
+    import openai
+
     async with openai.AsyncOpenAI(base_url=server.api, api_key=KEY, max_retries=0) as made:
         yield made
 
 
 def test_models_are_listed_and_found_by_name(client: openai.OpenAI) -> None:
+    import openai
+
     assert [model.id for model in client.models.list()] == [CHAT, BASE]
     assert client.models.retrieve(CHAT).id == CHAT
     with pytest.raises(openai.NotFoundError, match="d2"):
@@ -150,6 +162,8 @@ def test_completions_of_texts_and_of_ids(client: openai.OpenAI, server: Served) 
 
 async def test_the_calculators_calls_are_not_the_clients_to_run(api: ServedApi) -> None:
     """They come whole in a field of their own, which the client keeps; never as tool calls, never as text."""
+    import openai
+
     api.script(Script.text("It is ", call=("12*3", "36"), after="36."))
     async with (
         over_a_socket(api) as http,
@@ -174,6 +188,8 @@ async def test_the_calculators_calls_are_not_the_clients_to_run(api: ServedApi) 
 
 
 def test_errors_are_the_clients_exceptions(client: openai.OpenAI, server: Served) -> None:
+    import openai
+
     with pytest.raises(openai.NotFoundError) as missing:
         client.chat.completions.create(model="sft/d20", messages=QUESTION)
     assert missing.value.code == "model_not_found" and "sft/d2" in missing.value.message
@@ -193,6 +209,8 @@ def test_errors_are_the_clients_exceptions(client: openai.OpenAI, server: Served
 
 
 def test_a_full_server_is_tried_again_and_then_answers(server: Served) -> None:
+    import openai
+
     statuses: list[int] = []
     http = openai.DefaultHttpxClient(
         event_hooks={"response": [lambda response: statuses.append(response.status_code)]}
