@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nanochat.common.errors import UserError
@@ -43,9 +43,11 @@ class ChosenColumns:
         """An order by a column that is not there yet."""
         self._known: dict[str, RunColumn] = {}
         self._vocabulary = Vocabulary()
-        self._asked = 0.0
+        self._asked = -AGAIN
         self._reading = False
-        self._total: tuple[float, object, str] = (0.0, None, "")
+        self._due = False
+        self.sum = ""
+        """What the runs in sight, or the marked ones, cost together, as summed up last."""
 
     # ---- kept between starts -------------------------------------------------------------------------
 
@@ -69,19 +71,24 @@ class ChosenColumns:
         """The names of all columns that are chosen, the table's own among them."""
         return {*self.wanted, *(column.name for column in COLUMNS if column.name not in self.hidden)}
 
-    def resolve(self, rows: Sequence[RunRow]) -> None:
-        """Finds the columns that are wanted and not known yet, once some run has what they tell."""
-        missing = [name for name in self.wanted if name not in self._known]
-        if not missing or not rows or time.monotonic() - self._asked < AGAIN:
-            return
-        self._asked = time.monotonic()
-        vocabulary = Vocabulary(rows)
-        for name in missing:
+    @property
+    def missing(self) -> list[str]:
+        """Names that are wanted and that no run had when they were looked for last."""
+        return [name for name in self.wanted if name not in self._known]
+
+    @property
+    def unasked(self) -> bool:
+        """Whether columns are wanted that were never looked for."""
+        return bool(self.missing) and self._asked < 0
+
+    def _resolve(self, names: Sequence[str], vocabulary: Vocabulary) -> None:
+        """Finds columns, once some run has what they tell."""
+        for name in names:
             try:
                 self._known[name] = column_called(name, vocabulary, self.facts)
             except UserError:
                 continue  # of runs that are not read yet, or gone: it comes back with them
-        if any(name in self._known for name in missing):
+        if any(name in self._known for name in names):
             self._choose()
 
     def _choose(self) -> None:
@@ -134,30 +141,38 @@ class ChosenColumns:
         """The metrics whose best has to be read."""
         return {column.metric for column in self.table.extra if column.metric}
 
-    async def read(self, room: Room) -> None:
-        """Reads in a thread what the columns need of every run, and puts the rows into order again."""
-        rows, metrics = list(room.rows), self.metrics
+    async def read(self, room: Room, summed: Callable[[], Sequence[RunRow]]) -> bool:
+        """Reads what the columns need, and sums up what the runs cost that `summed` gives, all in threads.
+
+        False where that is under way already: it is done once more then.
+        """
+        self._due = True
         if self._reading:
-            return  # what is new meanwhile is read two seconds later
-        if not metrics and not (self.facts.priced and any(run.attempt > 1 for run in rows)):
-            return
+            return False
         self._reading = True
         try:
-            changed = await asyncio.to_thread(self.facts.fill, room.store, rows, metrics)
+            while self._due:
+                self._due = False
+                await self._read(room, summed())
         finally:
             self._reading = False
-        if changed:
+        return True
+
+    async def _read(self, room: Room, summed: Sequence[RunRow]) -> None:
+        rows, names = list(room.rows), self.missing
+        if names and rows and time.monotonic() - self._asked > AGAIN:
+            self._asked = time.monotonic()
+            self._resolve(names, await asyncio.to_thread(Vocabulary, rows))
+        metrics = self.metrics
+        resumed = self.facts.priced and any(run.attempt > 1 for run in rows)
+        if (metrics or resumed) and await asyncio.to_thread(self.facts.fill, room.store, rows, metrics):
             self.table.view.forget()
             self.table.rearrange()
+        self.sum = await asyncio.to_thread(self._total, list(summed)) if self.facts.priced else ""
 
-    def total(self, runs: Sequence[RunRow], of: object) -> str:
-        """What `runs` cost together, summed up anew every two seconds and where `of` is another."""
-        now = time.monotonic()
-        if not self.facts.priced:
-            return ""
-        if self._total[1] != of or now - self._total[0] > SECONDS:
-            self._total = (now, of, total(self.facts.cost(run, time.time()) for run in runs))
-        return self._total[2]
+    def _total(self, runs: Sequence[RunRow]) -> str:
+        now = time.time()
+        return total(self.facts.cost(run, now) for run in runs)
 
 
 def kind_of(name: str) -> str:

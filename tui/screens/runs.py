@@ -119,10 +119,11 @@ class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
         table.silent, table.links = self.room.silent_hosts(), self.room.links
         table.facts.links = table.links
         table.facts.set_hosts(self.room.hosts)
-        self.columns.resolve(rows)
         table.show(rows)
         self.show_curve()
         self._titles()
+        if not changes or (rows and self.columns.unasked):
+            self._read_columns()
 
     def _show_map(self) -> None:
         if self.map.display:
@@ -145,10 +146,7 @@ class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
         if table.border_title != title:
             table.border_title = Content(title)
         running = [run.status for run in rows].count("running")
-        marked = [run for run in table.view.kept if run.key in self._marked]
-        summed = marked or table.view.kept
-        cost = self.columns.total(summed, (self._marked, len(summed), table.view.filter.text))
-        subtitle = " · ".join(filter(None, (f"{running} running" if running else "", cost)))
+        subtitle = " · ".join(filter(None, (f"{running} running" if running else "", self.columns.sum)))
         if table.border_subtitle != subtitle:
             table.border_subtitle = Content(subtitle)
 
@@ -162,11 +160,8 @@ class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
             self._apply_filter()
         if self._map_due and time.monotonic() - self._mapped >= MAP_SECONDS:
             self._show_map()
-        self.columns.resolve(self.room.rows)
         if time.monotonic() - self._read > SECONDS:
-            self._read = time.monotonic()
             self._read_columns()
-            self._titles()
         silent = self.room.silent_hosts()
         if silent != table.silent:
             table.silent = silent
@@ -284,7 +279,18 @@ class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
             self.app.push_screen(ColumnDialog(offers, self.columns.shown, toggle))
 
     def _read_columns(self) -> None:
-        self.run_worker(self.columns.read(self.room), group="columns")
+        """Reads what the columns need and what the runs in sight cost; soon again where rows are others."""
+        self._read = time.monotonic()
+        self.run_worker(self._columns_read(), group="columns")
+
+    async def _columns_read(self) -> None:
+        if await self.columns.read(self.room, self._summed):
+            self._titles()
+
+    def _summed(self) -> list[RunRow]:
+        """The marked runs that are shown, else all that are shown."""
+        kept = self.table.view.kept
+        return [run for run in kept if run.key in self._marked] or list(kept)
 
     # ---- order and groups ----------------------------------------------------------------------------
 
@@ -334,6 +340,7 @@ class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
         self._marked = self.table.chosen = keys
         self.table.refresh()
         self._titles()
+        self._read_columns()
 
     def _of_chosen(self, work: Callable[[Room, Sequence[RunRow]], Coroutine[Any, Any, None]]) -> None:
         if self.chosen_runs:
