@@ -133,6 +133,8 @@ async def take_all(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
     trained = next((run for run in app.rows if run.stage == "base_train"), None)
     await press(pilot, "1")
     await take(app, pilot, out, "runs")
+    await take(app, pilot, out, "columns", ("escape", "1", "v"))
+    await press(pilot, "escape")
     if trained is not None:
         app.open_run(trained.key)
     await press(pilot, "2")

@@ -23,11 +23,15 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Offer:
-    """A column that can be shown: its name, what it is of, and what it tells of the run under the cursor."""
+    """A column that can be shown: its name, what it is of, and what it tells of the run under the cursor.
+
+    `title` is what it is called where that is another than its name.
+    """
 
     name: str
     kind: str
     here: str = ""
+    title: str = ""
 
 
 class ColumnDialog(FindDialog[None]):
@@ -45,7 +49,7 @@ class ColumnDialog(FindDialog[None]):
         super().__init__(table, "loss, depth, best:bpb, spent …")
         self._shown = shown
         self._toggle = toggle
-        self._offers = sorted(offers, key=lambda offer: offer.name not in shown)
+        self._offers = list(offers)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog overlay") as box:
@@ -58,7 +62,7 @@ class ColumnDialog(FindDialog[None]):
         on = offer.name in self._shown
         return {
             "shown": ("●" if on else "○", "accent" if on else "muted"),
-            "name": (sanitize(offer.name, 80), "strong" if on else ""),
+            "name": (sanitize(offer.title or offer.name, 80), "strong" if on else ""),
             "kind": (offer.kind, "muted"),
             "here": (offer.here, "muted"),
         }
@@ -68,7 +72,7 @@ class ColumnDialog(FindDialog[None]):
             [
                 offer
                 for offer in self._offers
-                if all(word in f"{offer.name} {offer.kind}".lower() for word in words)
+                if all(word in f"{offer.name} {offer.title} {offer.kind}".lower() for word in words)
             ]
         )
 
