@@ -27,17 +27,18 @@ class Needle:
     """A text to look for in any case."""
 
     def __init__(self, text: str) -> None:
-        self._text = valid_text(text).lower()
-        self._raw = json_text(self._text, None)[1:-1].encode()
         # Lower case of bytes is that of ASCII: for other letters that have cases the line is decoded.
         self._is_cased = any(not c.isascii() and c.lower() != c.upper() for c in text)
+        self._fold = str.casefold if self._is_cased else str.lower
+        self._text = self._fold(valid_text(text))
+        self._raw = json_text(self._text, None)[1:-1].encode()
         words = _WORD.findall(self._text)
         self._is_punctuation = not words
         self._may_be_structure = all(word in _NAMES or _NUMBER.fullmatch(word) for word in words)
 
     def is_in(self, line: bytes) -> bool:
         """Whether the text is in one of the texts of a record's line."""
-        lowered = line.decode("utf-8", "replace").lower().encode() if self._is_cased else line.lower()
+        lowered = line.decode("utf-8", "replace").casefold().encode() if self._is_cased else line.lower()
         at = lowered.find(self._raw)
         if at >= 0 and self._may_be_structure:
             lowered = _STRUCTURE.sub(b"", lowered)
@@ -48,7 +49,7 @@ class Needle:
         if at and lowered[at - 1] != ord("\\") and not self._is_punctuation:
             return True
         document = json_object(line)
-        return document is not None and self._text in _whole_text(document).lower()
+        return document is not None and self._text in self._fold(_whole_text(document))
 
 
 def _whole_text(document: Mapping[str, Any]) -> str:

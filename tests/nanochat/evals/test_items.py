@@ -196,13 +196,14 @@ def test_foreign_values_never_raise(tmp_path: Path) -> None:
 
 def test_the_search_finds_texts_in_any_case_and_nothing_else(tmp_path: Path) -> None:
     records = [
-        {**NEW_CORE, "index": 0, "prompt": "Ein Äpfel\nnine", "choices": ["中文", 'say "prompt"']},
+        {**NEW_CORE, "index": 0, "prompt": "Ein Äpfel ασα\nnine", "choices": ["中文", 'say "prompt"']},
         {**NEW_SAMPLED, "index": 1, "subject": "abstract_algebra"},
         {**OLD_CORE, "index": 2, "prompt": "a true thing, 3.5 \\ back"},
     ]
     items = read_items(write(tmp_path / "items.jsonl", *records))
     for text, rows in {
-        "äPFEL": [0], "中文": [0], "prompt": [0], "ine": [0], "nnine": [], "\nnine": [0], "Ein": [0],
+        "äPFEL": [0], "ΑΣ": [0],
+        "中文": [0], "prompt": [0], "ine": [0], "nnine": [], "\nnine": [0], "Ein": [0],
         "abstract_Algebra": [1], "2+2=": [1], "python": [], "length": [], "11ff": [],
         "true": [2], "3.5": [2], "\\": [2], "copa": [0, 2], "samples": [], ",": [2], '"': [0], "2": [1],
         "false": [], "null": [], "stop": [],
