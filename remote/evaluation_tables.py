@@ -1,4 +1,4 @@
-"""Tables of evaluations: which are columns, which rows they have, and what makes two of them not comparable.
+"""Tables of evaluations: the rows they have, and what makes two of them not comparable.
 
 The Evals screen and `nanochat evals` both draw these rows.
 """
@@ -6,16 +6,15 @@ The Evals screen and `nanochat evals` both draw these rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nanochat.checkpoint.names import SOURCES
 from nanochat.common.text import number, sanitize
 from nanochat.config.known_tasks import CHAT_TASKS, CORE_TASKS, baseline, category
 from remote.store.evaluations import Evaluation, Kind, TaskFigure
 
-__all__ = ["Row", "baseline", "category", "columns", "rows", "setting_differences", "settings_line"]
+__all__ = ["Row", "baseline", "category", "rows", "setting_differences", "settings_key", "settings_line"]
 
 MEANS: Mapping[Kind, tuple[str, ...]] = {
     "core": ("CORE",),
@@ -42,20 +41,6 @@ class Row:
     """The task that this is a subject of; "" for a task."""
     figures: tuple[TaskFigure | None, ...]
     is_mean: bool = False
-
-
-def columns(evaluations: Iterable[Evaluation], kind: Kind) -> list[Evaluation]:
-    """Of each checkpoint, step and settings the newest evaluation of a kind.
-
-    Published tables first, the weakest before; then stage by stage, the one evaluated last first.
-    """
-    newest: dict[tuple[Any, ...], Evaluation] = {}
-    for one in evaluations:
-        if one.kind == kind:
-            key = (one.host, one.checkpoint, one.step, one.while_training, settings_key(one.settings))
-            if key not in newest or newest[key].t < one.t:
-                newest[key] = one
-    return sorted(newest.values(), key=_place)
 
 
 def rows(kind: Kind, evaluations: Sequence[Evaluation]) -> list[Row]:
@@ -124,11 +109,3 @@ def _mean_row(name: str, evaluations: Sequence[Evaluation]) -> Row:
         stderr = one.mean_stderr if is_main else one.figures.get(f"{name}_stderr")
         figures.append(None if value is None else TaskFigure(None, value, stderr))
     return Row(name, "", "", tuple(figures), is_mean=True)
-
-
-def _place(one: Evaluation) -> tuple[Any, ...]:
-    if one.reference:
-        return (0, one.mean if one.mean is not None else -1.0, one.checkpoint)
-    source = one.checkpoint.partition("/")[0]
-    stage = SOURCES.index(source) if source in SOURCES else len(SOURCES)
-    return (1, stage, -one.t, one.checkpoint)

@@ -36,7 +36,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("hosts", "store", "key_metric", "metrics"),
         ("transport", "run_summary", "comparison", "evaluation_tables"),
         ("facts",),
-        ("fleet", "filter", "export"),
+        ("fleet", "filter", "export", "evaluation_names"),
         ("cli",),
     ),
     "tui": (

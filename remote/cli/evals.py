@@ -14,7 +14,7 @@ from nanochat.common.fields import parse_int
 from nanochat.common.text import sanitize, when
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 from remote.cli.evals_print import Form, print_comparison, print_figures, print_items, print_list
-from remote.store.evaluation_names import Wanted, bits_of, choose
+from remote.evaluation_names import Wanted, bits_of, choose
 from remote.store.evaluations import KINDS, Evaluation
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
-from nanochat.common.text import size_bytes
 from remote.fleet.agent_client import AgentClient, AgentError
 from remote.fleet.items_cache import Chunk, Found, ItemsCache, chunk_of
 from remote.hosts.book import HostBook
@@ -159,8 +158,3 @@ _AGAIN = "evaluate it again to have its items"
 
 def _silent(done: int, total: int) -> None:
     del done, total
-
-
-def fetched(done: int, total: int) -> str:
-    """How far a fetch is, for a status line: `fetching items 3.1M of 12M`."""
-    return f"fetching items {size_bytes(done)} of {size_bytes(total)}"

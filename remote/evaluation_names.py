@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nanochat.common.errors import UserError, nearest
 from nanochat.common.text import sanitize
+from remote.evaluation_tables import settings_key
 from remote.store.evaluations import Evaluation, Kind
 
 _LISTED = 3  # others that a note names
@@ -123,17 +123,13 @@ def _named(evaluations: Sequence[Evaluation], name: str) -> list[Evaluation]:
 
 
 def _with_other_settings(best: Evaluation, alike: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
-    seen = {(best.host, _settings(best))}
+    seen = {(best.host, settings_key(best.settings))}
     others = []
     for one in alike:
-        if (one.host, _settings(one)) not in seen:
-            seen.add((one.host, _settings(one)))
+        if (one.host, settings_key(one.settings)) not in seen:
+            seen.add((one.host, settings_key(one.settings)))
             others.append(one)
     return tuple(others)
-
-
-def _settings(one: Evaluation) -> str:
-    return json.dumps(dict(one.settings), sort_keys=True, default=str)
 
 
 def _differs(one: Evaluation, other: Evaluation) -> str:
