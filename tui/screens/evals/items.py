@@ -70,6 +70,8 @@ class ItemsScreen(ControlScreen):
         self._places: list[int] = []
         """The rows of the table that were found, rising."""
         self._state = ""
+        self._is_due = False
+        self._is_reading = False
 
     def body(self) -> Iterable[Widget]:
         yield self.table
@@ -78,7 +80,7 @@ class ItemsScreen(ControlScreen):
 
     def on_mount(self) -> None:
         self._show_titles()
-        self.run_worker(self._open, group="open", exclusive=True)
+        self.run_worker(self._open(), group="open", exclusive=True)
 
     # ---- reading -------------------------------------------------------------------------------------
 
@@ -124,7 +126,7 @@ class ItemsScreen(ControlScreen):
             self._read_prompts()
 
     def _relist(self) -> None:
-        self.run_worker(self._list, group="list", exclusive=True)
+        self.run_worker(self._list(), group="list", exclusive=True)
 
     def _names(self) -> tuple[str, str]:
         return board.title(self.one), "" if self.other is None else board.title(self.other)
@@ -162,7 +164,19 @@ class ItemsScreen(ControlScreen):
     # ---- prompts of the rows in sight ----------------------------------------------------------------
 
     def _read_prompts(self) -> None:
-        self.run_worker(self._read_prompts_in_sight, group="prompts", exclusive=True)
+        """Reads once more when a reading is under way: other rows may have come into sight meanwhile."""
+        self._is_due = True
+        if not self._is_reading:
+            self._is_reading = True
+            self.run_worker(self._read_prompts_on(), group="prompts")
+
+    async def _read_prompts_on(self) -> None:
+        try:
+            while self._is_due:
+                self._is_due = False
+                await self._read_prompts_in_sight()
+        finally:
+            self._is_reading = False
 
     async def _read_prompts_in_sight(self) -> None:
         """Reads the prompts of the rows in sight in a thread: the list has the short fields only."""
@@ -223,7 +237,7 @@ class ItemsScreen(ControlScreen):
         if self.other is not None:
             self.other = None
             self.wanted = replace(self.wanted, only="all")
-            self.run_worker(self._open, group="open", exclusive=True)
+            self.run_worker(self._open(), group="open", exclusive=True)
             return
         known = [other for other in self.others if other.items is not None]
         if not known:
@@ -232,7 +246,7 @@ class ItemsScreen(ControlScreen):
         def chosen(other: Evaluation | None) -> None:
             if other is not None:
                 self.other = other
-                self.run_worker(self._open, group="open", exclusive=True)
+                self.run_worker(self._open(), group="open", exclusive=True)
 
         self.app.push_screen(EvaluationPicker(known, f"beside {board.title(self.one)}"), chosen)
 
