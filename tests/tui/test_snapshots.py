@@ -260,7 +260,7 @@ async def columns(app: ControlRoom, pilot: Pilot[str]) -> None:
     await app.read_hosts()
     await pilot.press("1", "v")
     await settle(pilot, lambda: isinstance(app.screen, ColumnDialog))
-    for name in ("best:val/bpb", "own: plan"):
+    for name in ("best:val/bpb", "built plan"):
         app.screen.search.value = name  # type: ignore[attr-defined]
         await settle(pilot)
         await pilot.press("enter")

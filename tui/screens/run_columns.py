@@ -115,7 +115,7 @@ class ChosenColumns:
         return self.shown
 
     def offers(self, rows: Sequence[RunRow], here: RunRow | None) -> list[Offer]:
-        """Every column that can be shown, with what it tells of the run `here`."""
+        """Every column that can be shown, with what it tells of the run `here`: chosen ones first."""
         from tui.screens.column_dialog import Offer
 
         vocabulary = self._vocabulary = Vocabulary(rows)
@@ -129,10 +129,7 @@ class ChosenColumns:
                 found.append(Offer(name, "no run has it"))
                 continue
             found.append(Offer(name, kind_of(name), column.text(here) if here is not None else ""))
-        return [
-            *found,
-            *(Offer(name, f"own: {title}" if title != name else "own") for name, title in own.items()),
-        ]
+        return [*found, *(Offer(name, "built in", title=title) for name, title in own.items())]
 
     # ---- what has to be read -------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ async def test_an_option_a_metric_and_a_best_become_columns_sort_and_hold_after_
     three: Bench,
 ) -> None:
     async with three.open(size=(120, 40)) as (app, pilot):
-        await choose(app, pilot, "config.depth", "best:val/bpb", "own: plan")
+        await choose(app, pilot, "config.depth", "best:val/bpb", "built plan")
         await settle(pilot, lambda: "best bpb" in text(app))
         header = text(app).splitlines()[0].split()
         assert header.index("result") < header.index("depth") < header.index("created▼")
