@@ -53,6 +53,10 @@ class BandSeries(MadeSeries):
         self._low.adopt(array("d", low))
         self._high.adopt(array("d", high))
 
+    def band(self, view: range) -> tuple[array[float], array[float]]:
+        at = slice(view.start, view.stop)
+        return self._low.values[at], self._high.values[at]
+
     def _aggregate(self, start: int, stop: int, smooth: bool, positive: bool) -> tuple[Aggregate | None, int]:
         if smooth:
             return super()._aggregate(start, stop, smooth, positive)

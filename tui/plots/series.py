@@ -271,6 +271,10 @@ class Series:
             found.extend(inside[max(0, view.start - first) : view.stop - first])
         return found
 
+    def band(self, view: range) -> tuple[array[float], array[float]] | None:
+        """What the faint line reaches over at the points of `view` where it is a band, lowest and highest."""
+        return None
+
     # reading
 
     def stats(self) -> Stats | None:

@@ -13,7 +13,9 @@ import pytest
 from rich.style import Style
 
 from nanochat.common.errors import UserError
+from remote.comparison.groups import Group
 from tests.tui.plots.test_plotting import colours, draw, run_of
+from tui.plots.derived import Derivation
 from tui.plots.export.drawing import Dots, Drawing, Line, Polygon, Text
 from tui.plots.export.picture import CELL, PAD, ROW, hex_of, picture
 from tui.plots.export.png import png
@@ -56,6 +58,18 @@ SPECS = {
     "overlaid": (View(smoothing=0.05), (run_of(*LOSS, label="one"), run_of(*LOSS[::-1], label="two"))),
     "resumed": (View(superseded=True), (resumed(),)),
 }
+
+
+ALONE = (Group("one", (0,)), Group("two", (1,)))
+DERIVED = {
+    "the gap of two runs": Derivation(ALONE, ("one", "two"), gap=True, caption="Δ to one"),
+    "the mean of seeds": Derivation((Group("seeds", (0, 1)),), ("seeds",), caption="mean"),
+}
+
+
+def derived(name: str, view: View) -> PlotSpec:
+    runs = (run_of(*LOSS, label="one"), run_of(*[value + 1 for value in LOSS], label="two"))
+    return PlotSpec("train/loss", runs, view, 90, 20, colours(), derive=DERIVED[name])
 
 
 @pytest.fixture(params=SPECS)
@@ -296,3 +310,26 @@ def test_a_long_average_is_the_same_all_at_once_as_point_by_point() -> None:
     series.set_smoothing(1 - 1 / 2000)
     for view in (range(9_000), range(130, 131), range(63, 8_999), range(640, 1_280), range(5, 5)):
         assert list(series.smoothed(view)) == pytest.approx([series.smoothed_at(i) for i in view])
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_lines_made_out_of_several_runs_are_exported_as_drawn(name: str) -> None:
+    spec = derived(name, View(smoothing=0.05))
+    frame, drawing = draw(spec), drawn(spec)
+    words = " ".join(text.text for text in texts(drawing))
+    assert DERIVED[name].caption in words
+    bright, made = hex_of(spec.palette.line[0]), {}
+    for column, (top, bottom) in heights_on_screen(frame, bright).items():
+        made = made or heights_in_picture(drawing, frame, bright)
+        high, low = around(made, column)
+        assert high < top + 1.3 and low > bottom - 0.3, (column, high, low)
+    rows = table(spec)
+    assert len(rows) == len(LOSS) and {row["time"] for row in rows} == {""}
+    assert [float(row["x"]) for row in rows] == [float(row["step"]) for row in rows]
+    if "gap" in name:
+        assert [float(row["value"]) for row in rows] == pytest.approx([1.0] * len(rows))
+        assert {row["low"] for row in rows} == {""}
+    else:
+        widths = [float(row["high"]) - float(row["low"]) for row in rows]
+        assert widths == pytest.approx([1.0] * len(rows))
+        assert all(float(row["low"]) < float(row["smoothed"]) < float(row["high"]) for row in rows)

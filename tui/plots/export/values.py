@@ -31,9 +31,12 @@ HEADER = (
     "value",
     "smoothed",
     "superseded",
+    "low",
+    "high",
 )
 """`x` is on the plot's axis; times are seconds, `time` since 1970; `smoothed` is empty where nothing is
-smoothed, and `superseded` is 1 for points that a later attempt redid."""
+smoothed, and `superseded` is 1 for points that a later attempt redid. `low` and `high` are the band around
+the mean of a group of runs. A line made out of several runs has no time, and a step only as its axis."""
 _AXES = {"tokens": "train/total_tokens", "flops": "train/total_flops", "active_time": "train/total_time"}
 _SLICE = 4_096
 _SPELLED = {"NaN": "NaN", "Infinity": "inf", "-Infinity": "-inf"}
@@ -52,6 +55,7 @@ class Points:
     values: array[float]
     smoothed: array[float] | None
     superseded: bool
+    band: tuple[array[float], array[float]] | None = None
     axes: dict[str, tuple[array[float], array[float]]] = field(default_factory=dict)
     broken: Sequence[tuple[int, float, float, str]] = ()
 
@@ -108,9 +112,11 @@ def _points(
     axis = spec.view.axis
     (low, high), by = run.edges(series, axis, list(x))
     view = series.within(low, high, by)
-    times = series.times[view.start : view.stop]
-    steps = [math.nan] * len(view) if series.stepless else series.steps[view.start : view.stop]
-    direct = times if axis == "clock" else steps if axis == "step" and not series.stepless else None
+    made = "clock" not in run.axes()  # a line out of several runs: its places are on the axis alone
+    times = array("d", [math.nan]) * len(view) if made else series.times[view.start : view.stop]
+    unplaced = series.stepless or (made and axis != "step")
+    steps = [math.nan] * len(view) if unplaced else series.steps[view.start : view.stop]
+    direct = times if axis == "clock" else steps if axis == "step" and not unplaced else None
     places = direct if direct is not None else [run.x_of(series.at(index), axis) for index in view]
     edge = (low, high)
     broken = [
@@ -126,6 +132,7 @@ def _points(
         values=series.values[view.start : view.stop],
         smoothed=series.smoothed(view) if smooth else None,
         superseded=False,
+        band=series.band(view),
         axes=axes,
         broken=broken,
     )
@@ -178,10 +185,11 @@ class _Axes:
             _number(part.x[index]),
             _number(part.steps[index]),
             *axes,
-            repr(part.times[index]),
+            _exact(part.times[index]),
             repr(value),
             smoothed,
             int(part.superseded),
+            *([""] * 2 if part.band is None else (repr(edge[index]) for edge in part.band)),
         )
 
     def broken(self, metric: str, mark: tuple[int, float, float, str]) -> Sequence[object]:
@@ -193,11 +201,18 @@ class _Axes:
             "",
             _number(step),
             *none,
-            repr(t),
+            _exact(t),
             spelled,
             "",
             int(self._part.superseded),
+            "",
+            "",
         )
+
+
+def _exact(value: float) -> str:
+    """A number in full; empty for NaN."""
+    return "" if math.isnan(value) else repr(value)
 
 
 def _number(value: float) -> str:
