@@ -3,12 +3,14 @@
 The demo is run in a base directory of its own (about 5 minutes on two idle cores). While it trains, the app
 is opened on it, as a user opens it, and its screens are taken at three sizes in three themes; the others
 follow when it has ended.
-Usage: python docs/make_pictures.py [--base DIR] [--chat-base DIR] [--compare-base DIR] [--out docs/images]
+Usage: python docs/make_pictures.py [--base DIR] [--chat-base DIR] [--compare-base DIR]
+       [--evals-base DIR] [--out docs/images]
 
 --base DIR       a new or empty folder for the demo; one that holds runs already is used as it is, and then
                  the pictures of a live run and the moving one are left as they are
 --chat-base DIR  a base directory where the plan `pipeline` has run, whose models the Chat screen and the chat
                  page are taken with; without it their pictures are left as they are
+--evals-base DIR  one with CORE of two checkpoints, CORE on the way of a training, and chat tasks
 --compare-base DIR  a base directory with six trainings, three seeds of each of two sizes: runs side by side
 """
 
@@ -35,6 +37,7 @@ sys.path.insert(0, str(ROOT))
 from bench.parts.terminal_svg import Picture, moving, row, still  # noqa: E402
 from docs.chat_pictures import take_chat  # noqa: E402
 from docs.compare_pictures import take_compare  # noqa: E402
+from docs.evals_pictures import take_evals  # noqa: E402
 from docs.page_pictures import take_page  # noqa: E402
 from nanochat.common.paths import Layout  # noqa: E402
 from tui.app import ControlRoom  # noqa: E402
@@ -256,6 +259,7 @@ def main() -> None:
     parser.add_argument("--base", default="", metavar="DIR")
     parser.add_argument("--chat-base", default="", metavar="DIR")
     parser.add_argument("--compare-base", default="", metavar="DIR")
+    parser.add_argument("--evals-base", default="", metavar="DIR")
     parser.add_argument("--out", default=str(ROOT / "docs" / "images"), metavar="DIR")
     given = parser.parse_args()
     out = Path(given.out)
@@ -271,6 +275,8 @@ def main() -> None:
         take_page(Path(given.chat_base).resolve(), out)
     if given.compare_base:
         opened(Path(given.compare_base).resolve(), partial(take_compare, take=take), out)
+    if given.evals_base:
+        opened(Path(given.evals_base).resolve(), partial(take_evals, take=take), out)
     made = [*out.glob("*.svg"), *out.glob("*.png")]
     print(f"{len(made)} pictures, {sum(path.stat().st_size for path in made) / 1e6:.1f} MB in {out}")
 
