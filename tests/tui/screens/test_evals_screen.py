@@ -403,3 +403,39 @@ async def test_what_there_is_none_of_is_said(bench: Bench) -> None:
         bench.fleet.links["local"] = Link("up", NOW, NOW)
         await pilot.press("r")
         await settle(pilot, lambda: not screen.failed)
+
+
+async def test_hostile_text_of_hosts_and_models_is_harmless(bench: Bench) -> None:
+    bench.run("one")
+    hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m[red]x[/]"
+    records = [
+        choice_item("copa", at, at % 2 == 0, prompt=f"{hostile} {at}", choices=[hostile] * 4, subject=hostile)
+        for at in range(4)
+    ]
+    said = sampled_record(9, False)
+    said |= {"task": "copa", "prediction": hostile, "gold": hostile, "prompt": hostile * 2}
+    said["samples"][0]["transcript"] = [{"type": kind, "text": hostile} for kind in ("text", "python")]
+    there = write_items(bench, "hostile.jsonl", [*records, said])
+    tasks = {"copa": replace(core_tasks(0.3)["copa"], subjects={hostile: core_tasks(0.3)["piqa"]})}
+    more = {"tasks": {**tasks, hostile: tasks["copa"]}, "settings": {hostile: hostile}, "items": there}
+    install(
+        bench, [evaluation(1, f"base/{hostile}", **more), evaluation(2, "base/b", problem=hostile, **more)]
+    )
+    seen = []
+    async with bench.open((120, 40)) as (app, pilot):
+        await go(app, pilot)
+        for keys in (
+            ["u"],
+            ["C"],
+            ["escape", "d"],
+            ["enter"],
+            ["enter"],
+            ["end", "enter"],
+            ["escape"] * 3,
+            ["v"],
+        ):
+            await pilot.press(*keys)
+            await settle(pilot)
+            seen.append(painted(app))
+    assert any("x[/]" in text for text in seen), "markup is text"
+    assert not [text for text in seen if {"\x1b", "\x07", "\x9b"} & set(text)]

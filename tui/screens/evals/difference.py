@@ -140,7 +140,7 @@ class DifferenceScreen(ControlScreen):
         self.table.border_subtitle = Content(
             f"B better in {better}, A in {len(sure) - better} of {sum(not row.is_mean for row in rows)} tasks"
         )
-        self.note.update("\n".join(f" {line}" for line in notes[:5]))
+        self.note.update("\n".join(f" {sanitize(line, 300)}" for line in notes[:5]))
 
     async def _compared(self, one: Evaluation, other: Evaluation) -> tuple[list[DifferenceRow], list[str]]:
         """The rows, and what is to be said of them: from the items, else from the figures alone."""

@@ -143,7 +143,7 @@ class ItemsScreen(ControlScreen):
             parts.append(amount(kept, "item") + ("" if wanted.only == "all" else f", only {wanted.only}"))
         self.table.border_title = Content(" · ".join(parts))
         self.table.border_subtitle = Content(self._state or self._found_words())
-        self.note.update("\n".join(f" {line}" for line in self._notes[:4]))
+        self.note.update("\n".join(f" {sanitize(line, 300)}" for line in self._notes[:4]))
 
     def _found_words(self) -> str:
         if self.found is None:
