@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from nanochat.config.known_tasks import CORE_TASKS, TASK_MEANS, baseline, category
 from nanochat.evals.bundle import read_bundle
@@ -19,6 +18,14 @@ from nanochat.evals.items import Items, read_items
 from nanochat.evals.paired import bootstrap, compare, interval, mcnemar
 
 Record = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def stats() -> Any:
+    """scipy's, imported where it is used: it takes a second, which each worker would spend on collecting."""
+    import scipy.stats
+
+    return scipy.stats
 
 
 def record(task: str, index: int, correct: bool, **more: Any) -> Record:
@@ -54,7 +61,7 @@ def core_records(seed: int, share: float, *, items: int = 40) -> list[Record]:
     return [record(task, i, bool(rng.random() < share)) for task in CORE_TASKS for i in range(items)]
 
 
-def test_the_figures_are_those_of_a_plain_script_and_of_scipy(both: Any) -> None:
+def test_the_figures_are_those_of_a_plain_script_and_of_scipy(both: Any, stats: Any) -> None:
     a_records, b_records = core_records(1, 0.4), core_records(2, 0.55)
     found = compare(*both(a_records, b_records))
     assert [task.task for task in found.tasks] == list(CORE_TASKS)
@@ -115,14 +122,14 @@ def test_core_is_the_mean_of_centered_differences_with_items_drawn_in_each_task(
     assert (core.low, core.high) == pytest.approx(tuple(np.quantile(total, (0.025, 0.975))), abs=0.006)
 
 
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_mcnemar_is_scipys_binomial_test(wins: int, losses: int) -> None:
+@given(wins=st.integers(0, 60), losses=st.integers(0, 60))
+def test_mcnemar_is_scipys_binomial_test(stats: Any, wins: int, losses: int) -> None:
     expected = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
     assert mcnemar(wins, losses) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(5_000, 5_211), (40_000, 41_000), (9_000, 2), (3_000, 0)])
-def test_mcnemar_of_many_items(wins: int, losses: int) -> None:
+def test_mcnemar_of_many_items(stats: Any, wins: int, losses: int) -> None:
     expected = stats.binomtest(wins, wins + losses).pvalue
     assert mcnemar(wins, losses) == pytest.approx(expected, rel=1e-7, abs=1e-300)
 
