@@ -166,6 +166,8 @@ class Items:
         found = read_record(document) if document is not None else None
         if found is None:
             raise UserError(f"{self.path}: the record of {self.task[row]} {self.index[row]} is damaged")
+        if (short(found.task), found.index) != (self.task[row], self.index[row]):
+            raise _written_anew(self.path)
         return found
 
     def prompts(self, rows: Iterable[int]) -> Iterator[bytes]:
@@ -198,7 +200,7 @@ class Items:
         try:
             with open_regular(self.path) as file:
                 if _identity(file.fileno()) != self._identity:
-                    raise UserError(f"{self.path} has been written anew since it was opened", "open it again")
+                    raise _written_anew(self.path)
                 yield file.fileno()
         except OSError as error:
             raise _unreadable(self.path, error) from error
@@ -209,34 +211,28 @@ class Items:
     def _add(self, line: bytes, start: int) -> bool:
         """Takes a line; False when it is no record."""
         tail = _TAIL.search(line)
-        plain = _PLAIN.match(line) if tail is not None and line[-1:] == b"}" else None
-        if tail is not None and plain is not None:
-            task, subject, index, key, correct = plain.groups()
-            head = line[: tail.start()]
-            self._put(
-                _name(task), _name(subject), int(index), key.decode(), correct == b"true", head, start, line
-            )
-            return True
-        head = line[: tail.start()] if tail is not None and line[-1:] == b"}" else line.rstrip()[:-1]
-        found = _parsed(head)
-        if found is None:
-            head, found = line.rstrip()[:-1], json_object(line) or {}
-        given, number, verdict = found.get("task"), found.get("index"), found.get("correct")
-        if type(given) is not str or type(number) is not int or type(verdict) is not bool:
+        if tail is None or line[-1:] != b"}":
+            return self._add_parsed(line, start, line.rstrip()[:-1])
+        head = line[: tail.start()]
+        plain = _PLAIN.match(head)
+        if plain is None:
+            return self._add_parsed(line, start, head) or self._add_parsed(line, start, line[:-1])
+        task, subject, index, key, correct = plain.groups()
+        row = (_name(task), _name(subject), int(index), key.decode(), correct == b"true", head)
+        self._put(*row, start, len(line))
+        return True
+
+    def _add_parsed(self, line: bytes, start: int, head: bytes) -> bool:
+        """As `_add`, of a line that is not as it is written now; `head` is what to parse of it."""
+        found = _parsed(head) or {}
+        task, index, correct = found.get("task"), found.get("index"), found.get("correct")
+        if type(task) is not str or type(index) is not int or type(correct) is not bool:
             return False
-        if not 0 <= number < INT64:
+        if not 0 <= index < INT64:
             return False
-        about, hashed = found.get("subject"), found.get("key")
-        self._put(
-            short(given),
-            short(about) if type(about) is str else "",
-            number,
-            hashed if type(hashed) is str else None,
-            verdict,
-            head,
-            start,
-            line,
-        )
+        subject, key = found.get("subject"), found.get("key")
+        about, hashed = subject if type(subject) is str else "", key if type(key) is str else None
+        self._put(short(task), short(about), index, hashed, correct, head, start, len(line))
         return True
 
     def _put(
@@ -248,13 +244,13 @@ class Items:
         correct: bool,
         head: bytes,
         start: int,
-        line: bytes,
+        length: int,
     ) -> None:
         """A new row, or a later record of the same item in the place of the earlier one."""
         row = self._rows.setdefault((task, index), len(self.task))
         if row < len(self.task):
             self.repeated += 1
-            values = (task, subject, index, key, correct, head, start, len(line))
+            values = (task, subject, index, key, correct, head, start, length)
             for name, value in zip(_COLUMNS, values, strict=True):
                 getattr(self, name)[row] = value
             return
@@ -265,7 +261,7 @@ class Items:
         self.correct.append(correct)
         self._heads.append(head)
         self._starts.append(start)
-        self._lengths.append(len(line))
+        self._lengths.append(length)
 
 
 _COLUMNS = (
@@ -330,6 +326,10 @@ def _parsed(head: bytes) -> Mapping[str, Any] | None:
 def _identity(descriptor: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino
+
+
+def _written_anew(path: Path) -> UserError:
+    return UserError(f"{path} has been written anew since it was opened", "open it again")
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:

@@ -159,7 +159,9 @@ def test_another_file_in_its_place_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path / "items.jsonl", OLD_CORE)
     items = read_items(path)
     write(tmp_path / "other", OLD_CHOICE).replace(path)
-    for use in (lambda: items.record(0), lambda: items.search("man")):
+    in_place = read_items(write(tmp_path / "in_place.jsonl", OLD_CORE))
+    write(tmp_path / "in_place.jsonl", {**OLD_CORE, "index": 7})
+    for use in (lambda: items.record(0), lambda: items.search("man"), lambda: in_place.record(0)):
         with pytest.raises(UserError, match="has been written anew since it was opened"):
             use()
     path.unlink()
