@@ -10,11 +10,12 @@ from nanochat.evals.results import CHAT_CORE, EvaluationResult, TaskFigure
 
 
 def chat_figure(task: str, records: Sequence[Record]) -> TaskFigure:
-    """A task's figure, with those of its subjects (MMLU's)."""
+    """A task's figure, with those of its subjects (MMLU's) where every record tells its own: those of version
+    1, with which a run may have begun, do not."""
     subjects: dict[str, list[Record]] = {}
-    for record in records:
-        if name := record.get("subject"):
-            subjects.setdefault(name, []).append(record)
+    if all(record.get("subject") for record in records):
+        for record in records:
+            subjects.setdefault(record["subject"], []).append(record)
     figures = {name: _figure(task, subjects[name]) for name in sorted(subjects)}
     return replace(_figure(task, records), subjects=figures)
 

@@ -121,6 +121,8 @@ def test_figures_by_subject_and_the_error_of_chat_core() -> None:
     assert (figure.accuracy, figure.n, figure.centered) == (0.75, 8, pytest.approx(2 / 3))
     assert list(figure.subjects) == ["anatomy", "virology"]
     assert figure.subjects["anatomy"].n == 4
+    mixed = chat_figure("MMLU", [*records, {"correct": True}])  # its run began with an earlier release
+    assert (mixed.n, mixed.subjects) == (9, {})
     told = EvaluationResult("sft/d2", 1, "chat", tasks=dict.fromkeys(CHAT_TASKS, figure))
     whole = with_means(told, {"ChatCORE": 0.5, "ChatCORE_cat": 0.6})
     stderr = math.sqrt(0.75 * 0.25 / 8)
