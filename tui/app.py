@@ -17,7 +17,7 @@ from tui.keymap import read_keymap, without_clashes
 from tui.keys import bindings
 from tui.room_app import RoomApp
 from tui.screens.base import ControlScreen, changing_actions
-from tui.screens.made import load_run_screen, make_screen
+from tui.screens.made import LOADED_FIRST, load_run_screen, load_screen, make_screen
 from tui.style.themes import THEMES
 
 if TYPE_CHECKING:
@@ -288,10 +288,8 @@ class ControlRoom(RoomApp):
                 self.say("there is no run to show yet", "warning")
                 return
             self.run_key = (self.live_run() or self.rows[0]).key
-        if name == "chat" and name not in self._screens:
-            from tui.screens.chat import load
-
-            await asyncio.to_thread(load)
+        if name in LOADED_FIRST and name not in self._screens:
+            await asyncio.to_thread(load_screen, name)
         target = self._screen(name)
         with self.batch_update():  # so that what lies between does not flash up
             while len(self.screen_stack) > BASE_SCREENS:

@@ -32,6 +32,20 @@ def make_screen(name: str) -> ControlScreen:
     return HostsScreen()
 
 
+LOADED_FIRST = ("chat", "evals")
+"""Screens whose code takes so long to load that it is loaded in a thread before they are made."""
+
+
+def load_screen(name: str) -> None:
+    """Loads one of them."""
+    if name == "chat":
+        from tui.screens.chat import load
+
+        load()
+    else:
+        import tui.screens.evals.screen  # noqa: F401
+
+
 def load_run_screen() -> None:
     """Loads what the Run screen needs while nobody waits for it: when it opens that would hold the loop."""
     import tui.screens.run  # noqa: F401

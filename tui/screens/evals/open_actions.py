@@ -9,7 +9,6 @@ from nanochat.common.errors import UserError
 from nanochat.common.text import sanitize
 from tui.actions.run import copy_text
 from tui.data.evals import board
-from tui.data.evals.launch_values import evaluation_request
 from tui.keymap import with_keys
 from tui.screens.base import ControlScreen
 
@@ -124,6 +123,7 @@ class OpenActions(ControlScreen):
         self.app.push_screen(ColumnChooser(known, {one.id for one in self.columns}), chosen)
 
     def action_evaluate(self) -> None:
+        from tui.data.evals.launch_values import evaluation_request
         from tui.screens.evals.evaluate import CheckpointPicker
 
         here = self.evaluation_here()

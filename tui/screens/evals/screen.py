@@ -21,6 +21,7 @@ from tui.data.evals.scores import categories, kept_rows, score_rows
 from tui.keymap import with_keys
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
+from tui.screens.evals import load
 from tui.screens.evals.open_actions import OpenActions
 from tui.widgets.evals.score_table import Heading, ScoreTable
 from tui.widgets.pane_tabs import PaneTabs
@@ -149,10 +150,15 @@ class EvalsScreen(OpenActions, ControlScreen):
                 if is_new or not self._is_read:
                     if not self._is_chosen:
                         self._first_table()
+                    if not self._is_read:
+                        self.call_after_refresh(self._load_ahead)
                     self._is_read = True
                     self.show_table()
         finally:
             self._is_reading = False
+
+    def _load_ahead(self) -> None:
+        self.run_worker(asyncio.to_thread(load), group="load")
 
     def _first_table(self) -> None:
         """Until a table was chosen once: the first that has something."""
