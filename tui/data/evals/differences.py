@@ -50,6 +50,8 @@ class DifferenceRow:
         """In a word and with a sign: which of the two is better, if that can be said."""
         if self.paired == 0 or math.isnan(self.difference):
             return "– not paired"
+        if self.wins == self.losses == 0:
+            return "= the same"
         if self.low is None:
             return "– no error"
         if not self.is_sure:

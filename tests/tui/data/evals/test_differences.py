@@ -34,6 +34,7 @@ def test_a_published_table_without_errors_has_differences_but_no_verdict() -> No
 def test_the_verdict_goes_by_holm_of_a_task_and_by_the_interval_of_a_mean() -> None:
     assert row(0.2, 0.1, 0.3, paired=50, p=0.01, p_holm=0.2).verdict == "· unclear"
     assert row(0.2, 0.1, 0.3, paired=50, p=0.001, p_holm=0.02).verdict == "▲ B better"
+    assert row(0.0, 0.0, 0.0, paired=50, wins=0, losses=0, p=1.0, p_holm=1.0).verdict == "= the same"
     assert row(-0.2, -0.3, -0.1, is_mean=True).verdict == "▼ A better"
     assert row(math.nan, math.nan, math.nan, paired=0).verdict == "– not paired"
 
