@@ -22,6 +22,8 @@ TABLES: tuple[tuple[Kind, str], ...] = (
 )
 """The tables of the screen with their titles."""
 
+EXTENT = ("max_per_task", "max_problems")
+"""The settings that say how many items of a task there are at most."""
 _STAMP = re.compile(r"^\d{8}-\d{6}-")
 """When a run was made, at the beginning of its id."""
 
@@ -152,19 +154,33 @@ def standing(one: Evaluation) -> tuple[str, str]:
 
 def extent(settings: Mapping[str, Any]) -> str:
     """On how many items of each task it was made: `500 a task`, `all items`; "" where that is not known."""
-    most = settings.get("max_per_task", settings.get("max_problems"))
+    most = next((settings[name] for name in EXTENT if name in settings), None)
     if not isinstance(most, int) or isinstance(most, bool):
         return ""
     return "all items" if most < 0 else f"{most:,} a task"
 
 
-def note(one: Evaluation, hosts: Collection[str]) -> tuple[str, str]:
-    """The line below its name, and the role of its colour; with its host where there are several."""
+def note(one: Evaluation, hosts: Collection[str], others: Iterable[Evaluation] = ()) -> tuple[str, str]:
+    """The line below its name, and the role of its colour; with its host where there are several, and what
+    it was asked for otherwise than others of the same name among `others`."""
     words, role = standing(one)
     parts = [words, extent(one.settings), "training" if one.while_training else ""]
     if len(hosts) > 1 and one.host:
         parts.insert(1, sanitize(one.host, 20))
+    parts += _distinctions(one, others)
     return " · ".join(part for part in parts if part), role
+
+
+def _distinctions(one: Evaluation, others: Iterable[Evaluation]) -> list[str]:
+    """Its own values of the settings in which evaluations of the same name differ."""
+    alike = [other for other in others if other.name == one.name and other.host == one.host]
+    names = dict.fromkeys(name for other in alike for name in other.settings)
+    differing = [
+        name
+        for name in names
+        if name not in EXTENT and len({str(other.settings.get(name)) for other in alike}) > 1
+    ]
+    return [sanitize(str(one.settings[name]), 20) for name in differing if name in one.settings]
 
 
 def about(one: Evaluation, now: float) -> str:

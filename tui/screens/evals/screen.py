@@ -183,7 +183,7 @@ class EvalsScreen(OpenActions, ControlScreen):
         columns = self.columns
         hosts = board.hosts_of(columns)
         headings = [
-            Heading(one.id, board.title(one), *board.note(one, hosts), sort_down=self.kind != "bpb")
+            Heading(one.id, board.title(one), *board.note(one, hosts, columns), sort_down=self.kind != "bpb")
             for one in columns
         ]
         self._rows = score_rows(self.kind, columns)
