@@ -22,6 +22,12 @@ class GrowingText:
         self.length += len(text)
         return offset, text
 
+    def add_all(self, raw: bytes) -> str:
+        """The characters now whole, as many `add` give one after the other."""
+        text = self._decoder.decode(raw)
+        self.length += len(text)
+        return text
+
     def drop_unfinished(self) -> None:
         """Forgets the beginning of a character that will not be completed."""
         self._decoder.reset()

@@ -67,6 +67,11 @@ class Delta:
         self.ids += later.ids
         self.finish_reason = later.finish_reason or self.finish_reason
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it tells text and nothing else but ids."""
+        return bool(self.text) and not (self.calls or self.tokens or self.finish_reason is not None)
+
     def __bool__(self) -> bool:
         return bool(self.text or self.calls or self.tokens or self.finish_reason is not None)
 
@@ -114,6 +119,23 @@ class TextStream:
         self.count = 0
         """Tokens of the sample so far, those of tools and the last one included."""
         self.ended = False
+
+    def add_all(self, news: Sequence[NewToken]) -> None:
+        """Takes the sample's next tokens as `add` does; mere text is decoded at once, which costs a tenth."""
+        ids = [new.token for new in news]
+        raws = [self._table.bytes_of[token] for token in ids]
+        whole = [raw for raw in raws if raw is not None]
+        watched = self._keep_tokens or self._stops is not None
+        if self.ended or watched or self._place is not _In.TEXT or len(whole) < len(raws):
+            for new in news:
+                self.add(new)
+            return
+        self.count += len(ids)
+        self._delta.ids += ids
+        self._let(self._text.add_all(b"".join(whole)))
+        reason = news[-1].finish_reason
+        if reason is not None:
+            self.end(reason)
 
     def add(self, new: NewToken) -> None:
         """Takes the sample's next token; those after a stop string are ignored."""

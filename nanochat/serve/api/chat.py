@@ -15,7 +15,7 @@ from nanochat.serve.api.generations import Generations, Piece, send
 from nanochat.serve.api.logprobs import chat_logprobs
 from nanochat.serve.api.parameters import ChatParameters, Generating, chat_parameters, check_ids
 from nanochat.serve.api.prompts import render_prompt, room_for
-from nanochat.serve.api.sse import DONE, Chunks
+from nanochat.serve.api.sse import DONE, Chunks, TextChunks
 from nanochat.serve.models import LoadedModel, ModelRegistry
 from nanochat.tools.calculator import Calculator
 
@@ -127,15 +127,18 @@ class _Answer:
     async def send_stream(self, generations: Generations, reply: Reply) -> None:
         tail = {"usage": None} if self._wanted.include_usage else {}
         chunks = Chunks(head("chat.completion.chunk", "chatcmpl", self._loaded), tail)
+        texts = TextChunks(chunks, lambda index, text: _stream_choice(index, {"content": text}))
         told: set[int] = set()
         async for pieces in generations:
             first = iter(() if told else (self._prompt_ids(generations),))
-            data = b"".join(
-                chunks.chunk(choice, next(first, None))
-                for piece in pieces
-                if self._is_news(piece, told)
-                for choice in self._stream_choices(piece, told)
-            )
+            parts: list[bytes] = []
+            for piece in pieces:
+                if piece.delta.is_text and piece.sample in told and not self._wanted.token_ids:
+                    parts.append(texts.chunk(piece.sample, piece.delta.text))
+                elif self._is_news(piece, told):
+                    choices = self._stream_choices(piece, told)
+                    parts += [chunks.chunk(choice, next(first, None)) for choice in choices]
+            data = b"".join(parts)
             if not reply.begun:
                 await reply.begin_events(generations.headers)
             if data:

@@ -15,7 +15,7 @@ from nanochat.serve.api.generations import Generations, Piece, send
 from nanochat.serve.api.logprobs import LegacyLogprobs, prompt_text
 from nanochat.serve.api.parameters import CompletionParameters, check_ids, completion_parameters
 from nanochat.serve.api.prompts import encode_prompt, room_for
-from nanochat.serve.api.sse import DONE, Chunks
+from nanochat.serve.api.sse import DONE, Chunks, TextChunks
 from nanochat.serve.models import LoadedModel, ModelRegistry
 from nanochat.tools.calculator import Calculator
 
@@ -111,12 +111,15 @@ class _Answer:
     async def send_stream(self, generations: Generations, reply: Reply) -> None:
         tail = {"usage": None} if self._wanted.include_usage else {}
         chunks = Chunks(head("text_completion", "cmpl", self._loaded), tail)
+        texts = TextChunks(chunks, _text_choice)
         told: set[tuple[int, int]] = set()
         async for pieces in generations:
             parts = []
             for piece in pieces:
                 first = (piece.prompt, piece.sample) not in told
-                if piece.delta or first or (self._wanted.token_ids and piece.delta.ids):
+                if piece.delta.is_text and not first and not self._wanted.token_ids:
+                    parts.append(texts.chunk(self._number(piece), piece.delta.text))
+                elif piece.delta or first or (self._wanted.token_ids and piece.delta.ids):
                     told.add((piece.prompt, piece.sample))
                     parts.append(chunks.chunk(self._choice(generations, piece, first=first)))
             if not reply.begun:
@@ -125,6 +128,9 @@ class _Answer:
                 await reply.events(b"".join(parts))
         last = chunks.usage(generations.usage()) if self._wanted.include_usage else b""
         await reply.end_events(last + DONE)
+
+    def _number(self, piece: Piece) -> int:
+        return piece.prompt * self._wanted.samples + piece.sample
 
     def _choice(self, generations: Generations, piece: Piece, *, first: bool) -> dict[str, Any]:
         """A choice, or the part of it that a chunk tells; the first part begins with the echo."""
@@ -143,11 +149,10 @@ class _Answer:
             ids = {"token_ids": delta.ids}
             if first:
                 ids["prompt_token_ids"] = list(generations.prompt(piece.prompt))
+        reason = None if delta.finish_reason is None else str(delta.finish_reason)
+        told = None if logprobs is None else logprobs.document
         return {
-            "index": piece.prompt * self._wanted.samples + piece.sample,
-            "text": (echo if first else "") + delta.text,
-            "logprobs": None if logprobs is None else logprobs.document,
-            "finish_reason": None if delta.finish_reason is None else str(delta.finish_reason),
+            **_text_choice(self._number(piece), (echo if first else "") + delta.text, told, reason),
             **calls_field(delta.calls),
             **ids,
         }
@@ -156,3 +161,9 @@ class _Answer:
         started = generations.started(prompt)
         assert started is not None and started.prompt_logprobs is not None  # it was asked for
         return started.prompt_logprobs
+
+
+def _text_choice(
+    index: int, text: str, logprobs: dict[str, Any] | None = None, finish_reason: str | None = None
+) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason}

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nanochat.infer.scheduler import FinishReason, Request, Started
+from nanochat.infer.scheduler import FinishReason, NewToken, Request, Started
 from nanochat.infer.text_stream import Delta, TextStream
 from nanochat.serve.api.endpoint import Reply
 from nanochat.serve.models import LoadedModel
@@ -105,16 +105,16 @@ class Generations:
         generation, streams = self._generations[prompt], self._streams[prompt]
         if generation is not None:
             async for batch in generation:
-                for new in batch:
-                    stream = streams[new.sample]
+                pieces = []
+                for sample, news in _by_sample(batch, len(streams)):
+                    stream = streams[sample]
                     running = not stream.ended
-                    stream.add(new)
-                    if running and stream.ended and new.finish_reason is None:
-                        generation.cancel_sample(
-                            new.sample
-                        )  # by a stop string, of which its row knows nothing
-                samples = sorted({new.sample for new in batch})
-                yield [Piece(prompt, sample, streams[sample].take()) for sample in samples]
+                    stream.add_all(news)
+                    if running and stream.ended and news[-1].finish_reason is None:
+                        # By a stop string, of which its row knows nothing.
+                        generation.cancel_sample(sample)
+                    pieces.append(Piece(prompt, sample, stream.take()))
+                yield pieces
                 if all(stream.ended for stream in streams):
                     generation.cancel()
                     return
@@ -158,6 +158,16 @@ class Generations:
                 news.put_nowait(pieces)
         except Exception as fault:
             news.put_nowait(fault)
+
+
+def _by_sample(batch: list[NewToken], samples: int) -> list[tuple[int, list[NewToken]]]:
+    """The tokens of each sample, in the samples' order."""
+    if samples == 1:
+        return [(0, batch)]
+    found: dict[int, list[NewToken]] = {}
+    for new in batch:
+        found.setdefault(new.sample, []).append(new)
+    return sorted(found.items())
 
 
 class Answer(Protocol):

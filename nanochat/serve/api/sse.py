@@ -1,7 +1,7 @@
 """Server-sent events: each a line of JSON, in ASCII, so that no client splits a line or a character."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 MEDIA_TYPE = "text/event-stream"
@@ -32,3 +32,24 @@ class Chunks:
     def usage(self, usage: Mapping[str, Any]) -> bytes:
         """The last chunk, which has no choice."""
         return event({**self._head, "choices": [], **self._tail, "usage": usage})
+
+
+class TextChunks:
+    """Chunks that tell mere text, which most do: all of one but the text is made once.
+
+    `choice` makes that of a choice's number and a text.
+    """
+
+    def __init__(self, chunks: Chunks, choice: Callable[[int, str], Mapping[str, Any]]) -> None:
+        self._chunks, self._choice = chunks, choice
+        self._around: dict[int, tuple[bytes, bytes]] = {}
+
+    def chunk(self, number: int, text: str) -> bytes:
+        """A chunk of one choice."""
+        if number not in self._around:
+            mark = "\0"  # no name of a model holds it
+            whole = self._chunks.chunk(self._choice(number, mark))
+            before, _, after = whole.partition(_encode(mark).encode("ascii"))
+            self._around[number] = before, after
+        before, after = self._around[number]
+        return before + _encode(text).encode("ascii") + after

@@ -28,6 +28,8 @@ pieces = st.lists(st.integers(0, 255 + len(MERGES)), max_size=30)
 texts = st.text(alphabet="helo w🙂é\ufffd", max_size=30)
 stops = st.lists(st.text(alphabet="helo w🙂\ufffd", min_size=1, max_size=4), max_size=3)
 cuts = st.lists(st.integers(0, 60), max_size=8)
+anything = st.lists(st.integers(0, TOKENIZER.vocab_size - 1), min_size=1, max_size=30)
+"""Tokens of any bytes and special ones."""
 
 
 def stream_of(
@@ -286,3 +288,25 @@ def test_a_transcript_is_the_text_and_the_calls_in_their_order() -> None:
     assert transcript(TABLE, sample, FinishReason.STOP) == whole
     assert transcript(TABLE, sample[:9], FinishReason.LENGTH) == [("text", "so é "), ("python", "1+")]
     assert transcript(TABLE, [], FinishReason.STOP) == []
+
+
+@given(anything, stops, cuts, st.booleans(), st.booleans())
+def test_tokens_that_come_together_tell_what_they_tell_one_by_one(
+    ids: list[int], stops: list[str], cuts: list[int], keep_tokens: bool, tools: bool
+) -> None:
+    def new_stream() -> TextStream:
+        return TextStream(TABLE, stops, tools=tools, keep_tokens=keep_tokens, keep_end=True)
+
+    one_by_one, together = new_stream(), new_stream()
+    last = len(ids) - 1
+    news = [
+        NewToken(0, 0, token, False, FinishReason.LENGTH if number == last else None)
+        for number, token in enumerate(ids)
+    ]
+    found = []
+    borders = sorted({0, *(cut for cut in cuts if cut < len(ids)), len(ids)})
+    for start, end in itertools.pairwise(borders):
+        together.add_all(news[start:end])
+        found.append(together.take())
+    assert found == stream_of(ids, one_by_one, [end - 1 for end in borders[1:]], FinishReason.LENGTH)
+    assert (together.count, together.ended) == (one_by_one.count, one_by_one.ended)
