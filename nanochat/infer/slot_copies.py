@@ -37,4 +37,7 @@ class SlotCopies:
         if self._index is not None:
             store[:, self._index] = sequence.to(store.dtype)
         for tokens, slots in self._runs:
-            store[:, slots] = sequence[:, tokens]
+            # Head by head: torch would share a larger copy out to its threads, and wait for one whose core
+            # the decoding team or an event loop has.
+            for to, found in zip(store[:, slots], sequence[:, tokens], strict=True):
+                to.copy_(found)
