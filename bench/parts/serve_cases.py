@@ -3,7 +3,7 @@
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -22,6 +22,8 @@ PROCESSES = 2
 """Client processes."""
 ANSWERS = 24
 """Answers of a run: of few clients more each."""
+PROMPTS_AT_ONCE = 100
+"""Prompts that are made together."""
 PEER_CLIENTS = 8
 PEER_MODES = {"plain": (), "continuous batching": ("--continuous-batching",)}
 CONVERSATIONS = 5
@@ -95,6 +97,15 @@ def figures_of(answers: Sequence[Sequence[Answer]], tokens: int) -> tuple[float,
     return len(everything) * tokens / seconds, [answer.first_text - answer.sent for answer in everything]
 
 
+@dataclass(frozen=True)
+class PeerPrompts:
+    """What both servers are asked in a round, by client."""
+
+    warm_up: list[list[str]]
+    many: list[list[str]]
+    one: list[list[str]]
+
+
 class Bench:
     """The model in a folder of its own, and the processes that measurements share."""
 
@@ -106,8 +117,9 @@ class Bench:
             served_model.make_base_in, str(folder), case.depth, case.vocab, case.context, case.era,
             case.head_dim,
         )  # fmt: skip
-        self.prompts: dict[int, list[list[str]]] = {}
-        """By number of clients the prompts of each."""
+        self._texts: Iterator[str] = iter(())
+        """Prompts that no server has seen."""
+        self._seed = 0
 
     def close(self) -> None:
         self.clients.close()
@@ -118,18 +130,28 @@ class Bench:
             sys.executable, self.folder, f"{source}/{served_model.TAG}", self.case.threads, *options
         )
 
-    def requests(self, clients: int, model: str) -> list[list[bytes]]:
+    def prompts(self, clients: int, each: int | None = None) -> list[list[str]]:
+        """New prompts of each client, so that no server has any of them in a prefix cache."""
+        each = each or self.case.answers(clients)
+        return [[self._next_prompt() for _ in range(each)] for _ in range(clients)]
+
+    def _next_prompt(self) -> str:
+        text = next(self._texts, None)
+        if text is None:
+            self._seed += 1
+            found = self.engine.call(
+                served_model.prompts_of,
+                str(self.folder),
+                PROMPTS_AT_ONCE,
+                self.case.prompt_tokens,
+                self._seed,
+            )
+            self._texts = iter(found)
+            text = next(self._texts)
+        return text
+
+    def requests(self, prompts: Sequence[Sequence[str]], model: str) -> list[list[bytes]]:
         """What each client asks, streamed and greedy."""
-        if not self.prompts:
-            counts = {count: self.case.answers(count) for count in (1, *self.case.clients, PEER_CLIENTS)}
-            wanted = sum(count * each for count, each in counts.items())
-            texts = iter(self.engine.call(
-                served_model.prompts_of, str(self.folder), wanted, self.case.prompt_tokens
-            ))  # fmt: skip
-            self.prompts = {
-                count: [[next(texts) for _ in range(each)] for _ in range(count)]
-                for count, each in counts.items()
-            }
         return [
             [
                 request(
@@ -145,7 +167,7 @@ class Bench:
                 )
                 for text in own
             ]
-            for own in self.prompts[clients]
+            for own in prompts
         ]
 
     # -- speed ------------------------------------------------------------------------------------------
@@ -170,11 +192,12 @@ class Bench:
         compared = differ = 0
         with self.server("base", f"--max-rows={max(32, *case.clients)}") as server:
             for count in case.clients * case.rounds:
-                requests = self.requests(count, server.model)
+                prompts = self.prompts(count)
+                requests = self.requests(prompts, server.model)
                 answers = self.clients.run(server.port, requests)
                 served[count].add(*figures_of(answers, case.tokens))
                 with self.clients.beside(answers, requests) as start:
-                    found = self.engine.call(engine_alone.alone, self.prompts[count], case.tokens, start)
+                    found = self.engine.call(engine_alone.alone, prompts, case.tokens, start)
                 alone[count].add(found.tokens / found.seconds, found.first)
                 for own, texts in zip(answers, found.texts, strict=True):
                     for answer, text in zip(own, texts, strict=True):
@@ -183,9 +206,9 @@ class Bench:
         print(f"the server beside the engine alone: tokens a second, {case.threads} threads, {backend}")
         print(f"{'clients':>8}{'server':>9}{'alone':>9}{'share':>8}{'first token':>14}{'alone':>10}")
         for count in case.clients:
-            own, bare = served[count], alone[count]
-            line = f"{count:>8}{own.rate:>9,.0f}{bare.rate:>9,.0f}{100 * own.rate / bare.rate:>6.0f} %"
-            print(f"{line}{own.first:>11.1f} ms{bare.first:>7.1f} ms")
+            ours, bare = served[count], alone[count]
+            line = f"{count:>8}{ours.rate:>9,.0f}{bare.rate:>9,.0f}{100 * ours.rate / bare.rate:>6.0f} %"
+            print(f"{line}{ours.first:>11.1f} ms{bare.first:>7.1f} ms")
         print(f"{differ} of {compared} texts differ from the engine's")
         rows = {
             str(count): {
@@ -206,14 +229,15 @@ class Bench:
         found: dict[str, Figures] = {"ours": Figures()}
         missing: dict[str, str] = {}
         for _ in range(case.rounds):
+            prompts = PeerPrompts(self.prompts(PEER_CLIENTS, 1), self.prompts(PEER_CLIENTS), self.prompts(1))
             with self.server("base", "--max-rows=32") as server:
-                self._beside_peer(server, found["ours"])
+                self._beside_peer(server, prompts, found["ours"])
             for mode, options in PEER_MODES.items():
                 if mode in missing:
                     continue
                 try:
                     with servers.transformers(case.peer_python, export, case.threads, *options) as server:
-                        self._beside_peer(server, found.setdefault(mode, Figures()))
+                        self._beside_peer(server, prompts, found.setdefault(mode, Figures()))
                 except (ServerError, ValueError) as error:
                     missing[mode] = str(error)
         ours = found["ours"]
@@ -250,11 +274,13 @@ class Bench:
             result["single_first_share"] = ours.single / min(peer.single for peer in peers)
         return result
 
-    def _beside_peer(self, server: Server, figures: Figures) -> None:
+    def _beside_peer(self, server: Server, prompts: PeerPrompts, figures: Figures) -> None:
         """Adds a round against one server, warmed up."""
-        requests, one = self.requests(PEER_CLIENTS, server.model), self.requests(1, server.model)
-        self.clients.run(server.port, [own[:1] for own in requests])
-        figures.add(*figures_of(self.clients.run(server.port, requests), self.case.tokens))
+        warm, many, one = (
+            self.requests(own, server.model) for own in (prompts.warm_up, prompts.many, prompts.one)
+        )
+        self.clients.run(server.port, warm)
+        figures.add(*figures_of(self.clients.run(server.port, many), self.case.tokens))
         _, first = figures_of(self.clients.run(server.port, one), self.case.tokens)
         figures.single = min(figures.single, 1000 * statistics.median(first))
 
