@@ -160,7 +160,7 @@ async def serve(
         access_log=access_log,
         lifespan="off",
         ws="none",
-        http="h11",
+        http="auto",  # httptools; where that cannot be installed, h11 does the same in Python
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
