@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,7 +19,8 @@ _AGAIN = 1.0
 
 
 class Leases:
-    """Keeps services of `host` alive. `heard` gets each answer: every service there is.
+    """Keeps services of `host` alive. `heard` gets each answer, which is every service there is, and when it
+    was asked for (monotonic time, s).
 
     Over a cut link the leases run down; over the next connection they are renewed, as far as the services are
     still there.
@@ -29,7 +31,7 @@ class Leases:
         host: str,
         session: Callable[[str], Awaitable[HostSession]],
         seconds: float,
-        heard: Callable[[dict[str, Any]], Awaitable[None]],
+        heard: Callable[[dict[str, Any], float], Awaitable[None]],
     ) -> None:
         self.host = host
         self.holder = secrets.token_hex(8)
@@ -67,7 +69,9 @@ class Leases:
                 async with agent.dialog("lease") as ask:
                     while self._ids:
                         self._changed.clear()
-                        await self._heard(await ask({"holder": self.holder, "services": sorted(self._ids)}))
+                        asked = time.monotonic()
+                        answer = await ask({"holder": self.holder, "services": sorted(self._ids)})
+                        await self._heard(answer, asked)
                         await self._pause(self._interval)
             if not self._ids:
                 await self._changed.wait()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -65,6 +66,8 @@ class Services:
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._leases: dict[str, Leases] = {}
         self._running: dict[tuple[str, str], Service] = {}
+        self._reached: dict[tuple[str, str], float] = {}
+        """Since when each of them is there (monotonic time, s)."""
         self._ports: dict[tuple[str, str], int] = {}
         self._known: dict[str, list[ServiceState]] = {}
         self._ended: dict[str, str] = {}
@@ -133,6 +136,7 @@ class Services:
         url = f"http://127.0.0.1:{port}"
         service = Service(state.id, state.host, state.device, url, told.key, state.pinned, state.started_at)
         self._running[state.host, state.id] = service
+        self._reached[state.host, state.id] = time.monotonic()
         self._ports[state.host, state.id] = told.port
         return service
 
@@ -144,7 +148,8 @@ class Services:
 
     async def states(self, host: str) -> list[ServiceState]:
         """Every service on a host, oldest first, whoever opened it."""
-        await self._hear(host, await self._ask(host, "services"))
+        asked = time.monotonic()
+        await self._hear(host, await self._ask(host, "services"), asked)
         return self.known(host)
 
     def known(self, host: str) -> list[ServiceState]:
@@ -189,6 +194,7 @@ class Services:
             return
         ids = await leases.close()
         self._running = {key: service for key, service in self._running.items() if key[0] != host}
+        self._reached = {key: at for key, at in self._reached.items() if key[0] != host}
         self._ports = {key: port for key, port in self._ports.items() if key[0] != host}
         self._known.pop(host, None)
         with contextlib.suppress(UserError):
@@ -238,8 +244,11 @@ class Services:
             self._leases[host] = Leases(host, self._session, self.lease_seconds, partial(self._hear, host))
         return self._leases[host]
 
-    async def _hear(self, host: str, answer: dict[str, Any]) -> None:
-        """Takes what a host tells of its services; those of ours that are not among them have ended."""
+    async def _hear(self, host: str, answer: dict[str, Any], asked: float) -> None:
+        """Takes what a host tells of its services; those of ours that are not among them have ended.
+
+        One that was reached since that was `asked` (monotonic time, s) may have come too late to be told.
+        """
         states: list[ServiceState] = []
         for entry in entries(answer, "services"):
             with contextlib.suppress(UserError):  # one that cannot be read costs the others nothing
@@ -252,7 +261,7 @@ class Services:
             state = found.get(service.id)
             if state is not None and state.status in (STARTING, READY):
                 self._running[key] = replace(service, pinned=state.pinned)
-            else:
+            elif state is not None or self._reached.get(key, 0.0) < asked:
                 await self._forget(service, "" if state is None else state.problem)
 
     async def _forget(self, service: Service | ServiceState, why: str) -> None:
@@ -260,6 +269,7 @@ class Services:
         key = (service.host, service.id)
         self._leases_of(service.host).drop(service.id)
         self._running.pop(key, None)
+        self._reached.pop(key, None)
         self._ended[service.id] = why
         port = self._ports.pop(key, None)
         others = [other for (host, _), other in self._ports.items() if host == service.host]
