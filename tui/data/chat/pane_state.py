@@ -42,7 +42,7 @@ class Figures:
     first_token_seconds: float | None = None
     """From sending the question to the first piece of the answer."""
     prompt_tokens: int | None = None
-    """Told at the end."""
+    """Told at the end, by our own server at the beginning."""
 
     @classmethod
     def of(cls, answer: Answer | None) -> Figures:
@@ -54,5 +54,5 @@ class Figures:
             answer.token_count,
             answer.tokens_per_second,
             answer.first_seconds,
-            finish.prompt_tokens if finish else None,
+            finish.prompt_tokens if finish else len(answer.prompt_ids) or None,
         )

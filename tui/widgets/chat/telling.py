@@ -100,9 +100,11 @@ def figures_text(pane: Pane, width: int, hidden: bool) -> str:
         parts.append(f"{figures.tokens_per_second:.0f} tok/s")
     if figures.first_token_seconds is not None:
         parts.append(f"first {figures.first_token_seconds:.2f} s")
-    used = _used(figures)
-    if used is not None:
+    if figures.prompt_tokens is not None:
+        used = figures.prompt_tokens + (figures.tokens or 0)
         parts.append(f"{used:,}/{pane.context:,} tokens" if pane.context else f"{used:,} tokens")
+    elif figures.tokens is not None:
+        parts.append(f"{figures.tokens:,} tok")  # how much of the context the prompt takes is not known
     if pane.answers_with and not hidden:
         parts.append(_step(pane.answers_with))
     if pane.device and not hidden:
@@ -112,13 +114,6 @@ def figures_text(pane: Pane, width: int, hidden: bool) -> str:
         pane.state.kind, pane.state.kind
     )
     return f"{glyph} {words}"
-
-
-def _used(figures: Figures) -> int | None:
-    """Tokens of the context that are used: of the prompt and of the answer so far."""
-    if figures.prompt_tokens is None:
-        return figures.tokens
-    return figures.prompt_tokens + (figures.tokens or 0)
 
 
 def _step(name: str) -> str:
