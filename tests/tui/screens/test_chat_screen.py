@@ -139,7 +139,8 @@ async def test_an_edit_ends_with_its_conversation_and_with_its_pane(
         pane = screen.views[0].pane
         await pilot.press("escape", "e")
         if gone == "cleared":
-            screen.action_new()
+            for view in screen.views:
+                view.pane.clear()
         else:
             await screen.panes.remove(pane)
             await screen.show_panes_anew()
@@ -232,6 +233,8 @@ async def test_a_new_conversation_asks_without_the_turns_before(bench: Bench, st
         screen = await chat_screen(app, pilot, "sft/d20")
         await ask(screen, pilot, "One")
         await pilot.press("escape", "N")
+        await settle(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
         await settle(pilot, lambda: "One" not in painted(screen.views[0]))
         await ask(screen, pilot, "Two")
         assert [message["content"] for message in stub.requests[-1]["messages"]] == ["Two"]

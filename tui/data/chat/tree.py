@@ -28,6 +28,8 @@ class TurnNode:
         """None until the question was sent."""
         self.failure = ""
         """Why no answer came, or why it broke off, as one line."""
+        self.is_saved = False
+        """Whether it is in a file."""
         self.parent = parent
         self.children: list[TurnNode] = []
         self._chosen = 0
@@ -89,6 +91,7 @@ class TurnTree:
             node.answer = Answer(
                 turn.question, turn.settings, turn.model, PartList(turn.answer), turn.finish_reason
             )
+            node.is_saved = True
         return tree
 
     @property
@@ -156,6 +159,11 @@ class TurnTree:
             if turn is not None:
                 turns.append(turn)
         return Conversation(self.started, system, tuple(turns))
+
+    @property
+    def unsaved(self) -> int:
+        """Turns with an answer that are in no file."""
+        return sum(node.has_answer and not node.is_saved for node in self.nodes())
 
     def nodes(self) -> Iterator[TurnNode]:
         """Every turn, in the order of asking."""

@@ -81,6 +81,7 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
         self.answer_view: View = "markdown"
         self.blind: Blind | None = None
         self.editing: tuple[Pane, TurnNode] | None = None
+        self._arranging = asyncio.Lock()
         self._first = 0
 
     def body(self) -> Iterable[Widget]:
@@ -152,6 +153,10 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
 
     async def show_panes_anew(self) -> None:
         """Makes the views of panes that have none, removes those of panes that are gone, in order."""
+        async with self._arranging:  # keys may come faster than views come and go
+            await self._arrange_panes()
+
+    async def _arrange_panes(self) -> None:
         order = list(self.blind.order) if self.blind is not None else list(self.panes.panes)
         known = {id(view.pane): view for view in self.views}
         views = [known.get(id(pane)) or PaneView(pane, "") for pane in order]
@@ -310,7 +315,7 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
             return has_left
         if self.editing is not None:
             self.editing = None
-            self.field.text = ""
+            self.field.take_back()
         self.set_focus(self.default_focus())
         self.tell()
         return True

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
-from nanochat.common.text import amount, sanitize
+from nanochat.common.text import sanitize
 from tui.data.chat.pane_set import MOST_PANES
 from tui.data.chat.target import CheckpointTarget
 from tui.screens.chat.parts import ChatPart
@@ -66,13 +66,7 @@ class TargetActions(ChatPart):
 
     async def _close(self, view: PaneView) -> None:
         pane = view.pane
-        turns = len(list(pane.tree.nodes()))
-        if turns and not await self.room.confirm(
-            f"Close pane {view.label}?",
-            f"Of its {amount(turns, 'turn')}, what was not saved is gone.",
-            key="y",
-            verb="close it",
-        ):
+        if not await self.may_lose([pane], f"Close pane {view.label}?", "close it"):
             return
         if pane not in self.panes.panes:
             return  # closed meanwhile: the key was pressed twice

@@ -81,8 +81,7 @@ class TurnActions(ChatPart):
         if here.pane.state.is_busy:
             raise UserError("an answer is coming", "stop it first")
         self.editing = here.pane, node
-        self.field.text = node.question
-        self.field.move_cursor(self.field.document.end)
+        self.field.set_aside(node.question)
         self.field.focus()
         self.tell()
 
@@ -127,13 +126,25 @@ class TurnActions(ChatPart):
 
     def action_new(self) -> None:
         panes = self.targeted()
-        if any(pane.state.kind in ("waiting", "streaming") for pane in panes):
-            raise UserError("an answer is coming", "stop it first")
-        for pane in panes:
+        _check_free(panes)
+        self.room.do(self._new(panes))
+
+    async def _new(self, panes: list[Pane]) -> None:
+        if not await self.may_lose(panes, "Begin a new conversation?", "begin anew"):
+            return
+        there = [pane for pane in panes if pane in self.panes.panes]
+        _check_free(there)
+        for pane in there:
             pane.clear()
         for view in self.views:
             view.update()
         self.field.focus()
+
+    async def may_lose(self, panes: Iterable[Pane], question: str, verb: str) -> bool:
+        """Asks, where these panes hold turns that are in no file, whether they may go."""
+        unsaved = sum(pane.tree.unsaved for pane in panes)
+        told = f"{amount(unsaved, 'turn')} that {'was' if unsaved == 1 else 'were'} not saved would be gone."
+        return not unsaved or await self.room.confirm(question, told, key="y", verb=verb)
 
     # ---- looking -------------------------------------------------------------------------------------
 
@@ -174,6 +185,8 @@ class TurnActions(ChatPart):
             return
         folder = self.room.layout.base / FOLDER
         conversation, note = await asyncio.to_thread(_load, name, folder)
+        if not await self.may_lose([pane], f"Go on with {name} in this pane?", "go on with it"):
+            return
         pane.start(conversation)
         view.transcript.action_bottom()
         told = f"{amount(len(conversation.turns), 'turn')} from {name}"
@@ -189,7 +202,11 @@ class TurnActions(ChatPart):
         if name is None:
             return
         folder = self.room.layout.base / FOLDER
-        saved = await asyncio.to_thread(save_log, pane.conversation, folder, name)
+        tree, conversation = pane.tree, pane.conversation
+        turns = [node for node in tree.path if node.has_answer and node is not tree.coming]
+        saved = await asyncio.to_thread(save_log, conversation, folder, name)
+        for node in turns:
+            node.is_saved = True
         self.room.say("saved " + " and ".join(self.room.layout.told(file) for file in saved))
 
 

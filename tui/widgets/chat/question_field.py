@@ -47,6 +47,7 @@ class QuestionField(TextArea):
         self.questions: list[str] = []
         self._at: int | None = None
         self._draft = ""
+        self._aside: str | None = None
 
     def on_mount(self) -> None:
         self._fit()
@@ -109,11 +110,31 @@ class QuestionField(TextArea):
     # ---- earlier questions ---------------------------------------------------------------------------
 
     def keep(self, question: str) -> None:
-        """Puts a question behind the others, once, and empties the field."""
+        """Puts a question that was sent behind the others, once, and takes it out of the field.
+
+        What was typed behind it meanwhile stays, and what was set aside comes back.
+        """
         self.questions = [*(kept for kept in self.questions if kept != question), question[:LONGEST]][-KEPT:]
         self._at = None
         self._draft = ""
-        self.text = ""
+        written = self.text.lstrip("\n")
+        rest = written.removeprefix(question).lstrip("\n") if written.startswith(question) else self.text
+        self.text = (self._aside or "") + rest
+        self._aside = None
+        self.move_cursor(self.document.end)
+
+    def set_aside(self, text: str) -> None:
+        """Shows `text` instead of what is written, which comes back with `take_back` or `keep`."""
+        if self._aside is None:
+            self._aside = self.text
+        self.text = text
+        self.move_cursor(self.document.end)
+
+    def take_back(self) -> None:
+        """Shows again what was set aside."""
+        if self._aside is not None:
+            self.text, self._aside = self._aside, None
+            self.move_cursor(self.document.end)
 
     def set_questions(self, questions: Sequence[object]) -> None:
         """The questions of an earlier start."""
