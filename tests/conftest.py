@@ -1,6 +1,7 @@
 """Fixtures every room's tests share."""
 
 import gc
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -64,8 +65,22 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts first what may take minutes, so that no worker is left alone with it at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+    """Deals the slow tests out to the workers, which begin with them: none is left alone with one at the end.
+
+    With `--dist worksteal` each worker starts with an equal part of the list, one after the other, and later
+    takes from the end of another's. A module's tests stay together, for they share what its fixtures make.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow = [item for item in items if item.get_closest_marker("slow") is not None]
+    modules = [list(found) for _, found in itertools.groupby(slow, key=lambda item: item.path)]
+    modules.sort(key=lambda found: not any(item.get_closest_marker("timeout") for item in found))  # minutes
+    quick = iter([item for item in items if item.get_closest_marker("slow") is None])
+    dealt: list[pytest.Item] = []
+    for worker in range(workers):
+        size = (len(items) - len(dealt)) // (workers - worker)
+        share = [item for module in modules[worker::workers] for item in module]
+        dealt += share + list(itertools.islice(quick, max(0, size - len(share))))
+    items[:] = dealt + list(quick)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -36,6 +36,7 @@ def test_ids_are_those_of_the_definition(corpus: list[str], text: str) -> None:
     assert trained(corpus, 320).encode(text) == encode(pieces(SPLIT_PATTERN, text), merges)
 
 
+@pytest.mark.slow
 @given(st.one_of(documents, tied), st.lists(texts, max_size=5))
 @settings(max_examples=200, deadline=None)
 def test_ids_are_those_of_tiktoken_with_the_same_ranks(corpus: list[str], others: list[str]) -> None:
@@ -79,6 +80,7 @@ def test_long_words_have_tiktokens_ids(word: str) -> None:
     assert tokenizer.encode(word * 3) == as_tiktoken(tokenizer).encode_ordinary(word * 3)
 
 
+@pytest.mark.slow
 def test_real_text_has_tiktokens_ids(shared_data: Path) -> None:
     shards = sorted((shared_data / "text").glob("*.parquet"))
     corpus = [text for shard in shards for text in pq.read_table(shard)["text"].to_pylist()[::8]]
@@ -89,6 +91,7 @@ def test_real_text_has_tiktokens_ids(shared_data: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cl100k_base", "r50k_base"])
 def test_published_vocabularies_give_tiktokens_ids(
     name: str, shared_data: Path, monkeypatch: pytest.MonkeyPatch

@@ -45,6 +45,7 @@ def test_a_pattern_means_the_same_to_both_of_our_splitters(corpus: list[str]) ->
     assert fast.training_stats.distinct_pretokens == general.training_stats.distinct_pretokens
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(documents, tied), min_size=1, max_size=4), st.sampled_from([None, SPLIT_PATTERN]))
 @settings(max_examples=150, deadline=None)
 def test_merges_and_ids_are_those_of_the_peer(peer, corpora: list[list[str]], pattern: str | None) -> None:
@@ -62,6 +63,7 @@ def real_text(shared_data: Path) -> list[str]:
     return [text for shard in shards for text in pq.read_table(shard)["text"].to_pylist()[::4]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", [SPLIT_PATTERN, GPT4_PATTERN], ids=["digits 1-2", "digits 1-3"])
 def test_real_text_gives_the_peers_vocabulary(peer, real_text: list[str], pattern: str) -> None:
     ours = trained(real_text, 8192, pattern)
@@ -72,6 +74,7 @@ def test_real_text_gives_the_peers_vocabulary(peer, real_text: list[str], patter
     assert ours.batch_encode(sample) == expected_ids
 
 
+@pytest.mark.slow
 def test_real_text_splits_as_the_regular_expression_does(real_text: list[str]) -> None:
     fast, general = trained(real_text, 2048), trained(real_text, 2048, GENERAL_PATTERN)
     sizes = [

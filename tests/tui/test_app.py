@@ -124,6 +124,7 @@ async def test_runs_not_read_yet_keep_the_first_use_page_away(bench: Bench) -> N
         assert not isinstance(app.screen, Welcome)
 
 
+@pytest.mark.slow
 async def test_screens_are_reached_by_number_and_function_key_and_left_by_back(bench: Bench) -> None:
     bench.run("one")
     async with bench.open() as (app, pilot):
@@ -242,6 +243,7 @@ async def test_help_names_every_key_of_the_screen(bench: Bench) -> None:
         assert tab(app) == "runs"
 
 
+@pytest.mark.slow
 async def test_the_palette_finds_and_runs_an_action(bench: Bench) -> None:
     bench.run("one")
     async with bench.open() as (app, pilot):

@@ -494,6 +494,7 @@ async def test_leaving_launch_while_the_host_is_probed_does_no_harm(
         assert not app.unexpected
 
 
+@pytest.mark.slow
 async def test_the_form_is_still_filled_in_after_a_look_at_another_screen(bench: Bench) -> None:
     bench.run("one")
     async with bench.open() as (app, pilot):

@@ -103,6 +103,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_base(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_inherited_overwrite_replaces_nothing_that_came_since(
     base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_terminal_gets_one_cell_for_each_letter() -> None:
     os.close(leader)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locale", LOCALES)
 def test_a_stage_and_the_commands_run_to_their_end(tmp_path: Path, locale: str) -> None:
     text = tmp_path / "text"

@@ -50,6 +50,7 @@ def value_of(field: OptionField) -> st.SearchStrategy[object]:
     return text.filter(lambda value: value != "--")  # which argparse takes out even after an equals sign
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGES)
 @given(data=st.data())
 def test_any_options_survive_their_own_command_line(name, data):

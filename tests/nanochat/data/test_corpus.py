@@ -35,6 +35,7 @@ def words(count: int, seed: int = 0) -> list[str]:
     return [f"{index} " + "word " * generator.randint(1, 30) for index in range(count)]
 
 
+@pytest.mark.slow
 @given(
     texts=st.lists(st.text(min_size=1, max_size=30), min_size=2, max_size=40), shard_chars=st.integers(1, 200)
 )

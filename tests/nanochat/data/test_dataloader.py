@@ -67,6 +67,7 @@ def test_ranks_read_different_documents(shards: list[Path]) -> None:
     assert not np.array_equal(*rows)
 
 
+@pytest.mark.slow
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(before=st.integers(0, 5), worlds=st.lists(st.integers(1, 4), min_size=1, max_size=3))
 def test_batches_interleaved_over_any_number_of_ranks_are_those_of_one(

@@ -202,6 +202,7 @@ def test_markup_is_mended_as_browsers_do(page: str, text: str) -> None:
     assert page_text(page.encode()) == text
 
 
+@pytest.mark.slow
 def test_a_page_may_nest_deeper_than_python_recurses() -> None:
     assert page_text(b"<span>" * 50_000 + b"deep") == "deep"
 

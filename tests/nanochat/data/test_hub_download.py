@@ -277,6 +277,7 @@ def fetch(base: Path, *options: str, **env: str) -> subprocess.CompletedProcess[
     return subprocess.run(argv, env=os.environ | env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_hubs_variables_work_from_the_command_line(
     server: FileServer, tmp_path: Path, shard: bytes
 ) -> None:

@@ -1,6 +1,7 @@
 """Best-fit packing against its own definition, document by document."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,6 +96,7 @@ def test_long_documents_that_continue_lose_nothing(lengths: list[int], capacity:
         flat = flat[len(document) :]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(2, 30), st.integers(1, 12))
 def test_the_share_that_is_cropped(lengths: list[int], capacity: int, buffered: int) -> None:
     """By the definition: what left the buffer and is in no row."""

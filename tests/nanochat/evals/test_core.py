@@ -222,6 +222,7 @@ def results_of(run: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_stage_writes_table_items_and_events(whole: Path) -> None:
     results, items = results_of(whole), lines(whole / "items.jsonl")
     assert len(items) == 22 * 12
@@ -286,6 +287,7 @@ def test_the_events_alone_make_the_document_of_the_result_file(base: Path, whole
     assert base / told.items == whole / "core-items.jsonl"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_to_equal_results(base: Path, whole: Path, tmp_path: Path) -> None:
     """As a kill leaves it: some items scored, the first of them by an earlier release, the last line
     incomplete."""
@@ -387,6 +389,7 @@ def test_core_during_pretraining(tmp_path: Path) -> None:
     assert alone["core/core"] == pytest.approx(told[5], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_items_that_the_disk_does_not_take_end_no_pretraining(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

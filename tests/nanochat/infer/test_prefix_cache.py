@@ -130,6 +130,7 @@ def every_token_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nanochat.infer.prefix_cache.MIN_REUSED", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("every_token_counts")
 @pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

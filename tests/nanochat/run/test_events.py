@@ -126,6 +126,7 @@ def _write_for_ever(path: Path) -> None:
             step += 1
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_leaves_a_log_that_can_continue(tmp_path: Path):
     path = tmp_path / "events.jsonl"
     for _ in range(5):

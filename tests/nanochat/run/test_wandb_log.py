@@ -56,6 +56,7 @@ def calls(base: Path, name: str = "") -> list[dict[str, Any]]:
     return [call for call in map(json.loads, lines) if not name or call["call"] == name]
 
 
+@pytest.mark.slow
 def test_every_metric_goes_there_and_a_resume_keeps_the_id(base: Path):
     assert train(base, "--num-iterations=4", "--wandb-project=mine", "--save-every=2", "--run=small") == 0
     assert train(base, "--num-iterations=6", "--resume-from-step=2", attempt=2) == 0
@@ -69,6 +70,7 @@ def test_every_metric_goes_there_and_a_resume_keeps_the_id(base: Path):
     assert [c["code"] for c in calls(base, "finish")] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_failure_there_is_one_alert_and_training_continues(base: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("BREAKS", "1")
     assert train(base, "--num-iterations=3") == 0
@@ -79,6 +81,7 @@ def test_a_failure_there_is_one_alert_and_training_continues(base: Path, monkeyp
     assert events[-1].data["status"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_nothing_is_logged_there_unless_asked_for(base: Path):
     assert train(base, "--no-wandb", "--num-iterations=1") == 0
     assert calls(base) == []

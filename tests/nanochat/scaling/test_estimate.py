@@ -50,6 +50,7 @@ def document(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, objec
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [["--num-iterations=3"], ["--target-flops=1e9", "--era=classic"], ["--target-param-data-ratio=0.05"]],

@@ -80,6 +80,7 @@ def ids(registry: ModelRegistry) -> list[str]:
     return [card.id for card in registry.cards()]
 
 
+@pytest.mark.slow
 async def test_a_model_is_loaded_when_it_is_first_asked_for(chat_base: Layout) -> None:
     async with registry_of(chat_base, "sft/d2", "mine=base/d2@3") as (registry, loader):
         assert ids(registry) == ["sft/d2", "mine"] and not loader.loads
@@ -105,6 +106,7 @@ async def test_a_step_of_a_tag_that_is_served_may_be_asked_for(chat_base: Layout
             await ask(registry, "sft/d2@8")
 
 
+@pytest.mark.slow
 async def test_every_checkpoint_of_the_base_directory_may_be_served(chat_base: Layout) -> None:
     async with registry_of(chat_base, serves_all=True) as (registry, loader):
         assert ids(registry) == ["base/d2", "sft/classic", "sft/d2"] and not loader.loads
@@ -126,6 +128,7 @@ async def test_where_no_checkpoint_is_none_is_served_until_one_is_saved(layout: 
         assert (await ask(registry, ""))[0] == "sft/d2@5" and ids(registry) == ["sft/d2"]
 
 
+@pytest.mark.slow
 async def test_ids_of_one_checkpoint_share_one_model_and_each_tells_its_own_name(chat_base: Layout) -> None:
     async with registry_of(chat_base, "sft/d2", "mine=sft/d2@8") as (registry, loader):
         first = await asyncio.gather(*(ask(registry, model) for model in ("sft/d2", "sft/d2@8", "mine")))
@@ -154,6 +157,7 @@ async def test_an_unknown_model_is_told_in_one_line(chat_base: Layout, model: st
         assert len(str(error.value)) < 500 and "sft/d2" in str(error.value) and "\x1b" not in str(error.value)
 
 
+@pytest.mark.slow
 async def test_a_newer_step_and_a_replaced_checkpoint_are_noticed(chat_base: Layout) -> None:
     async with registry_of(chat_base, "sft/d2", "sft/d2@5") as (registry, loader):
         old, pinned = await ask(registry, "sft/d2"), await ask(registry, "sft/d2@5")
@@ -174,6 +178,7 @@ async def test_a_newer_step_and_a_replaced_checkpoint_are_noticed(chat_base: Lay
         assert new.step == 9
 
 
+@pytest.mark.slow
 async def test_an_answer_that_runs_is_finished_by_the_model_that_began_it(chat_base: Layout) -> None:
     async with registry_of(chat_base, "sft/d2") as (registry, _):
         async with registry.use("sft/d2") as loaded:
@@ -190,6 +195,7 @@ def model_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("model-")]
 
 
+@pytest.mark.slow
 async def test_the_one_used_longest_ago_makes_room(chat_base: Layout) -> None:
     others = set(threading.enumerate())
     names = ("base/d2", "sft/d2", "sft/classic")
@@ -204,6 +210,7 @@ async def test_the_one_used_longest_ago_makes_room(chat_base: Layout) -> None:
     assert not [thread for thread in model_threads() if thread not in others]
 
 
+@pytest.mark.slow
 async def test_a_model_in_use_is_waited_for_and_never_unloaded(
     chat_base: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +229,7 @@ async def test_a_model_in_use_is_waited_for_and_never_unloaded(
         assert (await ask(registry, "sft/d2"))[0] == "sft/d2@9"
 
 
+@pytest.mark.slow
 async def test_a_model_that_nobody_asks_is_unloaded_until_it_is_asked_again(chat_base: Layout) -> None:
     async with registry_of(chat_base, "base/d2", "sft/d2") as (registry, loader):
         first = await ask(registry, "base/d2")
@@ -368,6 +376,7 @@ def test_two_models_of_one_name_are_refused(chat_base: Layout) -> None:
         ModelRegistry(chat_base, served, WatchedLoader(chat_base), ROOM)
 
 
+@pytest.mark.slow
 async def test_what_is_served_is_what_the_checkpoint_computes(chat_base: Layout) -> None:
     from nanochat.checkpoint.weights import open_model
 

@@ -103,6 +103,7 @@ async def ask(registry: ModelRegistry, one: Ask) -> list[int]:
     return got
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(clients=st.lists(asks(), min_size=1, max_size=10))
 def test_a_greedy_answer_is_the_full_passs(

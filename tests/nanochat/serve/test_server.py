@@ -275,6 +275,7 @@ async def test_a_stop_does_not_wait_for_a_model_that_loads(
     assert not [thread for thread in new if thread.name.startswith("model-")]
 
 
+@pytest.mark.slow
 async def test_an_idle_server_gives_memory_back_and_answers_again(chat_base: Layout) -> None:
     registry = registry_of(chat_base)
     async with serving(registry, 0.1) as (url, _), httpx.AsyncClient(base_url=url, timeout=30) as client:

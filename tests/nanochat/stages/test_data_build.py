@@ -240,6 +240,7 @@ def start(source: Path, out: Path) -> subprocess.Popen[str]:
     return child
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing(layout: Layout, slow_input: Path, tmp_path: Path) -> None:
     child = start(slow_input, tmp_path / "data" / "out")
     child.send_signal(signal.SIGINT)
@@ -251,6 +252,7 @@ def test_ctrl_c_leaves_nothing(layout: Layout, slow_input: Path, tmp_path: Path)
     assert json.loads((run / "state.json").read_text())["status"] == "stopped"
 
 
+@pytest.mark.slow
 def test_kill_leaves_the_old_shards_and_the_next_build_cleans_up(
     layout: Layout, slow_input: Path, tmp_path: Path
 ) -> None:
@@ -277,6 +279,7 @@ def test_kill_between_the_two_renames_loses_nothing(layout: Layout, tmp_path: Pa
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_two_builds_of_one_folder(
     layout: Layout, slow_input: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,6 +293,7 @@ def test_two_builds_of_one_folder(
         child.communicate()
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded(layout: Layout, tmp_path: Path) -> None:
     """A single file of 300 MB, far over every buffer, within 400 MB in all (Python and pyarrow included)."""
     line = " ".join(str(number) for number in range(2000)) + "\n"

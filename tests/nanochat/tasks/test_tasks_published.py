@@ -117,6 +117,7 @@ def test_a_solution_falls_into_text_and_calls(solution, kinds):
 # -- HumanEval -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_canonical_solution_passes_in_the_sandbox(data):
     task = make_task("HumanEval", data)
     items = list(task)
@@ -125,6 +126,7 @@ def test_every_canonical_solution_passes_in_the_sandbox(data):
     assert right == [True] * 82
 
 
+@pytest.mark.slow
 @linux_only
 @pytest.mark.parametrize("level", SAFE[1:])
 def test_and_at_every_weaker_level(data, level):

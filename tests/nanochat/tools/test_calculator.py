@@ -93,6 +93,7 @@ counts = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(arithmetic)
 @example("10/2")
@@ -117,12 +118,14 @@ def test_arithmetic_is_pythons(expression):
     assert calculate(expression) == reference(expression)
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(st.text("0123456789*+-/.() ", max_size=12))
 def test_any_text_of_the_arithmetic_alphabet_is_pythons(text):
     assert calculate(text) == reference(text)
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(counts)
 @example("'strawberry'.count('r')")

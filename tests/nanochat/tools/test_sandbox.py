@@ -88,6 +88,7 @@ def test_a_private_folder_that_is_gone_afterwards():
         assert (done.success, done.stdout) == (True, "['note']\n"), done
 
 
+@pytest.mark.slow
 def test_a_program_costs_less_than_a_tenth_of_a_second_of_one_core():
     """In processor time, so that a busy machine does not decide."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -121,6 +122,7 @@ ENDLESS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENDLESS)
 def test_what_does_not_stop_is_stopped(level, name, left_behind):
     started = time.perf_counter()

@@ -18,7 +18,7 @@ from sandbox_levels import SAFE, linux_only, need, run, why_not
 
 from nanochat.tools.sandbox import Level, run_program
 
-pytestmark = linux_only
+pytestmark = [linux_only, pytest.mark.slow]
 
 
 @pytest.fixture(params=SAFE)

@@ -20,6 +20,7 @@ from nanochat.train.optimizer import LearningRates, MuonAdamW, parameter_groups
 from nanochat.train.step import LossTracker, StepResult, train_step
 
 
+@pytest.mark.slow
 def test_the_scale_follows_gradscaler_step_by_step() -> None:
     """torch's own scaler, on the same run of good and overflowing steps."""
     ours, theirs = LossScale(), torch.amp.GradScaler("cpu")

@@ -39,6 +39,7 @@ def test_a_checkpoint_that_does_not_say_was_read_by_batches() -> None:
     assert resumes_exactly(saved(3), Ranks(0, 2), "batches")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "what", "named"),
     [

@@ -59,6 +59,7 @@ def test_the_bundled_pynvml_is_python_3_8_too() -> None:
     assert ast.parse(agent_archive.pynvml_source(), feature_version=OLDEST).body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("python", [path for version, path in PYTHONS.items() if version >= OLDEST])
 def test_it_runs_a_stage_under_every_python_found_here(pyz: Path, tmp_path: Path, python: str) -> None:
     """-S and -E: nothing that is installed there can help."""

@@ -60,6 +60,7 @@ def test_a_live_run_is_streamed_from_its_first_state_to_its_last_event(agent: Ag
     assert ranks == sorted(ranks)
 
 
+@pytest.mark.slow
 def test_new_runs_are_picked_up_and_console_is_not_streamed(agent: AgentHost) -> None:
     with agent.following() as following:
         for _ in range(3):

@@ -127,6 +127,7 @@ def ask(port: int, key: str) -> int:
         return error.code
 
 
+@pytest.mark.slow
 def test_a_service_is_started_once_joined_and_no_run(host: ServingHost) -> None:
     service_id = host.serve()
     [first] = host.agent.call("services", "--wait", service_id)["services"]
@@ -164,6 +165,7 @@ def test_it_ends_when_its_lease_ends_and_lives_while_that_is_renewed(host: Servi
     host.gone(service_id, server)
 
 
+@pytest.mark.slow
 def test_a_lease_given_back_ends_it_at_once_unless_another_app_or_a_pin_keeps_it(host: ServingHost) -> None:
     service_id = host.serve()
     server = host.server(service_id)
@@ -178,6 +180,7 @@ def test_a_lease_given_back_ends_it_at_once_unless_another_app_or_a_pin_keeps_it
     assert host.agent.refused("service", "--id", service_id, "--do", "pin")["code"] == "no_service"
 
 
+@pytest.mark.slow
 def test_an_end_asked_for_comes_to_a_pinned_one_also_when_its_keeper_dies_on_the_way(
     host: ServingHost,
 ) -> None:
@@ -214,6 +217,7 @@ def test_a_copy_of_a_base_directory_ends_no_server_of_the_other_one(
     assert server.is_running() and host.state(service_id)["status"] == "ready"
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_is_told_in_its_own_last_words_or_by_its_signal(host: ServingHost) -> None:
     host.mode("refuses")
     told = host.serve()
@@ -229,6 +233,7 @@ def test_a_server_that_ends_is_told_in_its_own_last_words_or_by_its_signal(host:
     assert "some warning" in (host.dir(told) / "server.log").read_text()  # the log stays
 
 
+@pytest.mark.slow
 def test_a_host_that_cannot_serve_is_one_line(host: ServingHost) -> None:
     for mode, told in (
         ("old", f"the nanochat 0.0.9 of {host.python} is too old to serve: update it there"),
@@ -341,6 +346,7 @@ def test_a_keeper_that_cannot_be_forked_leaves_no_folder(
     assert Services(tmp_path).all() == []
 
 
+@pytest.mark.slow
 def test_foreign_documents_cost_their_service_only(host: ServingHost) -> None:
     good = host.serve()
     documents = {name: json.loads((host.dir(good) / name).read_bytes()) for name in DOCUMENTS}
@@ -515,6 +521,7 @@ def test_a_run_that_nvml_does_not_show_has_the_gpus_it_was_given(
     assert runs() == [None, None, "run-2", "run-2", "run-3"]
 
 
+@pytest.mark.slow
 def test_a_process_that_got_the_pid_of_a_service_is_somebody_elses(
     agent: AgentHost, machine: Machine
 ) -> None:
@@ -557,6 +564,7 @@ def test_what_a_service_holds_of_a_gpu_is_told(agent: AgentHost, machine: Machin
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_beside_a_training_a_person_chooses_and_the_server_sees_only_that_gpu(
     host: ServingHost, machine: Machine, trainings: Trainings
 ) -> None:

@@ -30,6 +30,7 @@ def texts(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_real_stage_succeeds_and_its_log_is_whole(agent: AgentHost, tmp_path: Path) -> None:
     run_id = "20260101-000000-data_build-0001"
     agent.submit(stage(agent, "data_build", str(texts(tmp_path / "texts")), run_id=run_id))
@@ -57,6 +58,7 @@ def test_bad_input_of_a_real_stage_becomes_the_reason_of_the_failure(
     assert "no-such-option" in state["reason"].replace("_", "-")
 
 
+@pytest.mark.slow
 def test_a_real_stage_run_directly_is_seen_as_it_is(agent: AgentHost, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nanochat.stages.data_build", str(texts(tmp_path / "texts"))]
     env = {**agent.env, "NANOCHAT_BASE_DIR": str(agent.base)}

@@ -125,6 +125,7 @@ def test_any_needs_cost_that_run_only(runs: Runs, value: Any) -> None:
     check(runs, {"run.json": {**DOCUMENTS["run.json"], "plan": {"needs": value}}})
 
 
+@pytest.mark.slow
 @FAST
 @given(status=VALUES | st.just("failed"), error=VALUES)
 @example("failed", HALF)

@@ -26,6 +26,7 @@ def command(layout: Layout, home: Path, capsys: pytest.CaptureFixture[str]) -> C
     return run
 
 
+@pytest.mark.slow
 def test_services_are_listed_pinned_and_ended(
     layout: Layout, pyz: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -56,6 +57,7 @@ def test_services_are_listed_pinned_and_ended(
     until(lambda: not (layout.base / "services" / service_id).exists(), "the service to end")
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_one_line(layout: Layout, home: Path, command: Command) -> None:
     code, out, err = command("--stop", "cpu-1")
     assert (code, out) == (2, "") and "no service 'cpu-1' (there are none)" in err and err.count("\n") == 1

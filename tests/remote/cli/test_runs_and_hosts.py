@@ -32,6 +32,7 @@ def nanochat(home: Path, *words: str, code: int = 0) -> subprocess.CompletedProc
     return done
 
 
+@pytest.mark.slow
 def test_hosts_are_added_listed_changed_and_removed(layout: Layout, home: Path) -> None:
     nanochat(
         home,
@@ -79,6 +80,7 @@ def test_a_mistake_is_exit_2_and_one_line(layout: Layout, home: Path, words: lis
     assert told in nanochat(home, *words, code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_stage_run_directly_is_in_the_table(layout: Layout, home: Path) -> None:
     folder = layout.run("20260101-120000-tok_train-ab12")
     folder.mkdir(parents=True)
@@ -115,6 +117,7 @@ def test_marks_are_kept_and_shown_without_asking_a_host(layout: Layout, home: Pa
     assert nanochat(home, "runs", "mark", "r1", "--untag", "a", "--note", "").stdout == "r1: no mark\n"
 
 
+@pytest.mark.slow
 def test_the_doctor_has_a_line_a_check_and_a_fix_for_each_failure(layout: Layout, home: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "nanochat", "doctor", "--json"], capture_output=True, text=True,
@@ -164,6 +167,7 @@ def test_a_name_that_no_file_can_have_is_one_line(layout: Layout, home: Path) ->
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_base_directory_that_cannot_be_made_fails_the_doctor(home: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = subprocess.run(

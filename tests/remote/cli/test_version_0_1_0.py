@@ -35,6 +35,7 @@ def nanochat(*words: str) -> str:
     ).stdout
 
 
+@pytest.mark.slow
 def test_its_runs_are_listed_and_shown(layout: Layout, home: Path) -> None:
     shutil.copytree(RUNS, layout.runs)
     rows: list[dict[str, Any]] = json.loads(nanochat("runs", "ls", "--json"))

@@ -24,6 +24,7 @@ from remote.store.store import Store
 SHIFT = "import time\n_ours = time.time\ntime.time = lambda: _ours() + {seconds}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [10800, -10800], ids=["ahead", "behind"])
 async def test_runs_of_a_host_with_another_clock_are_timed_by_it(
     known_sshd: Sshd, layout: Layout, seconds: int

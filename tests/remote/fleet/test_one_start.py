@@ -53,6 +53,7 @@ def ids(layout: Layout) -> set[str]:
     return {path.name for path in layout.runs.iterdir() if not path.name.startswith(".")}
 
 
+@pytest.mark.slow
 async def test_a_lost_answer_is_asked_for_again_with_the_same_document(
     place: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +67,7 @@ async def test_a_lost_answer_is_asked_for_again_with_the_same_document(
     assert ids(place) == {split_key(key)[1] for key in keys}
 
 
+@pytest.mark.slow
 async def test_the_same_asked_again_after_no_answer_starts_nothing_twice(
     place: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +88,7 @@ async def test_the_same_asked_again_after_no_answer_starts_nothing_twice(
         await fleet.aclose()
 
 
+@pytest.mark.slow
 async def test_the_same_command_given_again_after_no_answer_starts_nothing_twice(
     place: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:

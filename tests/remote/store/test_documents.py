@@ -179,6 +179,7 @@ def test_a_document_that_is_no_object_is_a_damaged_run(store: Store, document: o
         check_row(row)
 
 
+@pytest.mark.slow
 def test_what_an_old_store_holds_is_read_as_carefully(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     with Store(path) as store:

@@ -76,6 +76,7 @@ def check_whole(store: Store, log: bytes) -> None:
     assert store.series(KEY, "train/loss").points() == points
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_order_of_torn_repeated_and_early_chunks_stores_each_event_once(data: st.DataObject) -> None:
@@ -154,6 +155,7 @@ def test_two_processes_that_ingest_the_same_log_store_it_once(tmp_path: Path) ->
         check_whole(store, log)
 
 
+@pytest.mark.slow
 def test_many_threads_read_whole_prefixes_while_one_writes(tmp_path: Path) -> None:
     log = training_log(1600)
     store = Store(tmp_path / "c.sqlite")
@@ -476,6 +478,7 @@ def test_processes_that_make_the_store_at_once_all_get_it(tmp_path: Path) -> Non
         assert {run.run_id for run in store.runs()} == {f"r{i}" for i in range(6)}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_full_disk_loses_nothing_that_was_committed(tmp_path: Path) -> None:
     disk = tmp_path / "disk"

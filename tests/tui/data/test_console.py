@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -83,6 +84,7 @@ async def test_of_a_million_lines_only_a_window_is_read_and_held() -> None:
     assert first.offset == int(first.text.split()[1]) * 22
 
 
+@pytest.mark.slow
 async def test_letting_go_at_one_end_keeps_offsets_true() -> None:
     file = File(b"".join(b"%06d\n" % line for line in range(200_000)))
     console = open_console(file.fetch)

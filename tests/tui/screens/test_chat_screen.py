@@ -293,6 +293,7 @@ async def test_the_first_pane_is_on_the_newest_checkpoint_or_on_what_is_picked(
         assert "base/d20" in str(screen.views[0].border_title)
 
 
+@pytest.mark.slow
 async def test_an_address_or_a_step_can_be_typed(bench: Bench, stub: StubServer) -> None:
     async with bench.open((120, 40)) as (app, pilot):
         screen = await chat_screen(app, pilot, "sft/d20")
@@ -483,6 +484,7 @@ async def test_panes_settings_and_questions_are_kept_for_the_next_start(
         assert "seed 7" in str(screen.views[0].border_subtitle)
 
 
+@pytest.mark.slow
 async def test_an_answer_that_grows_lays_no_screen_out_again(
     bench: Bench, stub: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

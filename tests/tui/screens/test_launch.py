@@ -50,6 +50,7 @@ async def test_every_stage_has_a_form_with_all_its_options_at_their_defaults(ben
             assert screen.form.instance() == spec.options()  # type: ignore[call-arg]
 
 
+@pytest.mark.slow
 async def test_a_switch_that_the_stage_decides_is_automatic_on_or_off(bench: Bench) -> None:
     bench.run("one")
     async with bench.open() as (app, pilot):
@@ -65,6 +66,7 @@ async def test_a_switch_that_the_stage_decides_is_automatic_on_or_off(bench: Ben
             assert [word for word in shown if word.endswith("load-optimizer")] == words
 
 
+@pytest.mark.slow
 async def test_what_is_typed_is_checked_and_becomes_the_command(bench: Bench) -> None:
     bench.run("one")
     async with bench.open() as (app, pilot):
@@ -83,6 +85,7 @@ async def test_what_is_typed_is_checked_and_becomes_the_command(bench: Bench) ->
         assert (options.depth, options.total_batch_size, options.window_pattern) == (4, 10_000, "S L")  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 async def test_a_bad_value_is_reported_beside_its_field_and_nothing_starts(bench: Bench) -> None:
     bench.run("one")
     async with bench.open() as (app, pilot):
@@ -138,6 +141,7 @@ async def test_up_and_down_walk_the_fields_and_help_follows(bench: Bench) -> Non
         assert first.text == ""
 
 
+@pytest.mark.slow
 async def test_what_was_typed_for_a_stage_is_kept_while_another_is_looked_at(bench: Bench) -> None:
     bench.run("one")
     async with bench.open() as (app, pilot):
@@ -348,6 +352,7 @@ def change(row: FieldRow) -> None:
         editor.action_step(1)
 
 
+@pytest.mark.slow
 async def test_ctrl_r_puts_every_field_back_to_its_default(bench: Bench) -> None:
     bench.run("one")
     async with bench.open() as (app, pilot):

@@ -48,6 +48,7 @@ async def test_hosts_names_them_and_what_is_not_set(room: Bench) -> None:
         await check(app, pilot, "passes on HF_TOKEN, NOWHERE", "! NOWHERE is listed in pass_env but not set")
 
 
+@pytest.mark.slow
 async def test_launch_names_those_of_the_host_chosen(room: Bench) -> None:
     async with room.open() as (app, pilot):
         app.action_launch()

@@ -372,6 +372,7 @@ async def test_the_keys_of_plots_work_at_once(bench: Bench, elsewhere: bool) -> 
         assert grid.columns == 1
 
 
+@pytest.mark.slow
 async def test_a_plot_takes_the_whole_screen_and_gives_it_back(bench: Bench) -> None:
     key = bench.run("demo", status="running")
     bench.training(key, steps=60)
@@ -470,6 +471,7 @@ async def test_table_header_and_commands_tell_the_figures_of_the_plots(bench: Be
         assert cells(run, silent=False)["figure"][0] == f"loss {told}"
 
 
+@pytest.mark.slow
 async def test_how_plots_look_is_kept_for_the_next_start(bench: Bench) -> None:
     key = bench.run("demo", status="running")
     bench.training(key, steps=20)

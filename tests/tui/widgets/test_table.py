@@ -224,6 +224,7 @@ def test_names_are_in_the_order_in_which_people_count() -> None:
     assert names(rows, "name", True) == "² D20 d12 d4-b d4"
 
 
+@pytest.mark.slow
 async def test_the_arrow_is_whole_and_tells_the_direction_at_every_size(bench: Bench) -> None:
     for age in range(50):
         plan = {"id": "p", "name": "demo"}

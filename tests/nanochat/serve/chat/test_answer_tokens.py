@@ -70,6 +70,7 @@ def test_a_completions_tokens_are_read_from_their_lists() -> None:
     assert tokens[1].top == (Guess("\ufffd", -2.0), Guess("x", -3.0))
 
 
+@pytest.mark.slow
 @given(SHAPED)
 def test_whatever_a_server_sends_as_tokens_is_read_or_left_out(value: Any) -> None:
     for token in (*read_chat_tokens(value), *read_legacy_tokens(value)):

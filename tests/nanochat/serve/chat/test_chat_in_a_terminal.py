@@ -54,6 +54,7 @@ def ends(terminal: Terminal) -> None:
     assert found is not None, terminal.text()
 
 
+@pytest.mark.slow
 @needs_tmux
 def test_a_question_is_answered_and_remembered(terminal: Terminal, stub: StubServer, tmp_path: Path) -> None:
     start(terminal, stub, tmp_path)
@@ -122,6 +123,7 @@ def test_ctrl_c_at_any_moment_of_an_answer_never_ends_the_program(
     sees(terminal, r"\nstill here\s*\n.*\nyou › *\n")
 
 
+@pytest.mark.slow
 @needs_tmux
 def test_lines_completion_and_editing(terminal: Terminal, stub: StubServer, tmp_path: Path) -> None:
     start(terminal, stub, tmp_path)
@@ -277,6 +279,7 @@ def test_one_question_gives_the_answer_alone(stub: StubServer, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []  # no run, no history
 
 
+@pytest.mark.slow
 def test_one_question_from_stdin_and_as_json(stub: StubServer, tmp_path: Path) -> None:
     call = {"arguments": "6*7", "output": "42", "offset": 3}
     stub.answer = lambda body: [text("It "), chunk(delta={"executed_tools": [call]}), text("is\x1b 42."), END]

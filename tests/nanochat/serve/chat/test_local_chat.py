@@ -89,6 +89,7 @@ async def test_a_prompt_beyond_the_context_says_by_how_much(chat_base: Layout) -
         assert len(chat.conversation.turns) == 1
 
 
+@pytest.mark.slow
 async def test_a_chat_follows_what_is_saved_and_says_so(chat_base: Layout) -> None:
     async with local_chat(chat_base, "sft/d2", seed=1, max_tokens=8) as (chat, models):
         assert (await chat.ask("a")).model == "sft/d2@8"

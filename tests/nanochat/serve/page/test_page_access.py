@@ -10,7 +10,7 @@ from playwright.async_api import Browser, expect
 pytest.importorskip("axe_playwright_python", reason="needs axe: pip install axe-playwright-python")
 from axe_playwright_python.async_playwright import Axe
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 RICH = """# Heading
 Text with *emphasis*, `code` and [a link](https://example.org/x).

@@ -13,7 +13,7 @@ from playwright.async_api import expect
 from nanochat.serve.chat_log import from_json, to_json, to_markdown
 from nanochat.serve.conversation import AnswerSettings, Conversation, Part, Turn
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 MARKDOWN = {
     "# One\n###### Six\n#none": "<h3>One</h3><h6>Six</h6><p>#none</p>",

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Route, expect
 
 ROOT = Path(__file__).resolve().parents[4]
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def chat_cli(url: str, *words: str) -> dict[str, object]:

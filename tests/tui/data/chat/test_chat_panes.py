@@ -30,6 +30,7 @@ def said(node: TurnNode) -> str:
     return "" if turn is None else turn.answer_text
 
 
+@pytest.mark.slow
 async def test_two_panes_say_what_chat_cli_says_with_the_same_seed(
     here: Panes, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
