@@ -5,8 +5,10 @@ import csv
 import io
 import math
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -14,13 +16,14 @@ from rich.style import Style
 
 from nanochat.common.errors import UserError
 from remote.comparison.groups import Group
+from remote.export.run_file import write_run
 from tests.tui.plots.test_plotting import colours, draw, run_of
 from tui.plots.derived import Derivation
 from tui.plots.export.drawing import Dots, Drawing, Line, Polygon, Text
 from tui.plots.export.picture import CELL, PAD, ROW, hex_of, picture
 from tui.plots.export.png import png
 from tui.plots.export.svg import svg
-from tui.plots.export.values import HEADER, csv_lines, snapshot
+from tui.plots.export.values import HEADER, snapshot, table_of
 from tui.plots.frame import Alert, Frame, PlotSpec, View
 from tui.plots.raster import submit
 from tui.plots.run_metrics import RunMetrics
@@ -261,8 +264,11 @@ def test_a_plot_without_a_value_is_one_line() -> None:
 
 
 def table(spec: PlotSpec) -> list[dict[str, str]]:
-    text = "".join(csv_lines(submit(snapshot, spec).result(timeout=30)))
-    return list(csv.DictReader(io.StringIO(text)))
+    """The CSV as read back."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plot.csv"
+        write_run(table_of(submit(snapshot, spec).result(timeout=30)), path, "csv")
+        return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
 
 
 def test_csv_holds_every_point_raw_and_smoothed_with_its_places(spec: PlotSpec) -> None:
@@ -270,12 +276,12 @@ def test_csv_holds_every_point_raw_and_smoothed_with_its_places(spec: PlotSpec) 
     frame = draw(spec)
     assert tuple(rows[0]) == HEADER
     for run in spec.runs:
-        mine = [row for row in rows if row["run"] == run.label and row["superseded"] == "0"]
+        mine = [row for row in rows if row["run"] == run.label and row["superseded"] == "false"]
         series = run.series["train/loss"]
         wanted = [series.at(i) for i in range(len(series))]
         low, high = frame.x
         wanted = [point for point in wanted if low <= run.x_of(point, frame.view.axis) <= high]
-        finite = [row for row in mine if row["value"] != "NaN"]
+        finite = [row for row in mine if row["value"] != "nan"]
         assert [float(row["value"]) for row in finite] == [point.value for point in wanted]
         assert [float(row["step"]) for row in finite] == [point.step for point in wanted]
         assert [float(row["time"]) for row in finite] == [point.t for point in wanted]
@@ -287,19 +293,19 @@ def test_csv_holds_every_point_raw_and_smoothed_with_its_places(spec: PlotSpec) 
             assert [float(row["smoothed"]) for row in finite] == [series.smoothed_at(i) for i in at]
         else:
             assert {row["smoothed"] for row in mine} == {""}
-    superseded = [row for row in rows if row["superseded"] == "1"]
+    superseded = [row for row in rows if row["superseded"] == "true"]
     assert len(superseded) == (200 if spec.view.superseded else 0)
 
 
 def test_csv_tells_nan_in_its_place_and_tokens_by_interpolation() -> None:
     run = with_axes()
-    run.ingest({"val/bpb": [(900, 10, 1010.5, 2.0, 1), (901, 599, 1600.0, 1.5, 1)]})
+    run.ingest({"val/bpb": [(900, 10, 1010.5, 2.0, 1), (901, 600, 1600.0, 1.5, 1)]})
     spec = PlotSpec("train/loss", (run,), View(), 60, 14, colours())
     rows = table(spec)
-    assert [row["value"] for row in rows].index("NaN") == 420
+    assert [row["value"] for row in rows].index("nan") == 420
     assert rows[420]["step"] == "420" and rows[419]["tokens"] == str(512 * 419)
     evaluated = table(replace(spec, metric="val/bpb"))
-    assert [row["tokens"] for row in evaluated] == [str(5120), str(512 * 599)]
+    assert [row["tokens"] for row in evaluated] == [str(5120), str(512 * 600)], "the last one lies behind"
     assert [row["flops"] for row in evaluated] == ["", ""]
 
 

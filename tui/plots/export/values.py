@@ -1,16 +1,15 @@
 """The values behind a plot as CSV: every point in view, as measured and as smoothed, never shrunk.
 
-`snapshot` copies them on the plot thread; `csv_lines` spells them in any other.
+`snapshot` copies them on the plot thread; `table_of` makes a table of them in any other.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from nanochat.common.errors import UserError
 from tui.plots.draw import arrange
@@ -18,6 +17,13 @@ from tui.plots.frame import PlotSpec
 from tui.plots.marks import Trace
 from tui.plots.run_metrics import RunMetrics
 from tui.plots.series import Series
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
 
 HEADER = (
     "run",
@@ -38,18 +44,27 @@ HEADER = (
 smoothed, and `superseded` is 1 for points that a later attempt redid. `low` and `high` are the band around
 the mean of a group of runs. A line made out of several runs has no time, and a step only as its axis."""
 _AXES = {"tokens": "train/total_tokens", "flops": "train/total_flops", "active_time": "train/total_time"}
-_SLICE = 4_096
-_SPELLED = {"NaN": "NaN", "Infinity": "inf", "-Infinity": "-inf"}
-"""Values that are no number, as numpy, pandas and Python's `float` read them."""
+_COLUMN = {"step": "step", "tokens": "tokens", "FLOPs": "flops", "active time": "active_time"}
+"""The column that an axis of a plot is."""
+
+
+class Broken(NamedTuple):
+    """A value that is no number, ahead of point number `before` of those in view."""
+
+    before: int
+    step: float
+    t: float
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Points of one run in view. `broken` are (index, step, time, spelled value) of what is not finite, each
+    """Points of one run in view. `x` are their places on the plot's axis, or the column that tells them.
+    `broken` are (index, step, time, spelled value) of what is not finite, each
     before the point at `index`."""
 
     run: str
-    x: Sequence[float]
+    x: Sequence[float] | str
     steps: Sequence[float]
     times: array[float]
     values: array[float]
@@ -57,7 +72,7 @@ class Points:
     superseded: bool
     band: tuple[array[float], array[float]] | None = None
     axes: dict[str, tuple[array[float], array[float]]] = field(default_factory=dict)
-    broken: Sequence[tuple[int, float, float, str]] = ()
+    broken: Sequence[Broken] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +131,14 @@ def _points(
     times = array("d", [math.nan]) * len(view) if made else series.times[view.start : view.stop]
     unplaced = series.stepless or (made and axis != "step")
     steps = [math.nan] * len(view) if unplaced else series.steps[view.start : view.stop]
-    direct = times if axis == "clock" else steps if axis == "step" and not unplaced else None
-    places = direct if direct is not None else [run.x_of(series.at(index), axis) for index in view]
+    places: Sequence[float] | str
+    if not unplaced and (axis == "step" or _COLUMN.get(axis, "") in axes):
+        places = _COLUMN.get(axis, "step")  # a million points are placed by the other thread
+    else:
+        places = times if axis == "clock" else [run.x_of(series.at(index), axis) for index in view]
     edge = (low, high)
     broken = [
-        (mark.index - view.start, mark.step, mark.t, _SPELLED[mark.kind])
+        Broken(mark.index - view.start, mark.step, mark.t, float(mark.kind))
         for mark in series.marks
         if edge[0] <= (mark.t if by == "time" else mark.step) <= edge[1]
     ]
@@ -138,85 +156,63 @@ def _points(
     )
 
 
-def csv_lines(found: Snapshot) -> Iterator[str]:
-    """The document in pieces of some thousand lines."""
-    yield ",".join(HEADER) + "\n"
-    for part in found.parts:
-        lines: list[Sequence[object]] = []
-        at = _Axes(part)
-        broken = sorted(part.broken, key=lambda mark: mark[0])
-        for index, value in enumerate(part.values):
-            while broken and broken[0][0] <= index:
-                lines.append(at.broken(found.metric, broken.pop(0)))
-            lines.append(at.line(found.metric, index, value))
-            if len(lines) >= _SLICE:
-                yield _spelled(lines)
-                lines = []
-        lines += [at.broken(found.metric, mark) for mark in broken]
-        yield _spelled(lines)
+def table_of(found: Snapshot) -> pa.Table:
+    """The points as a table with the columns `HEADER`; what has no value is null, a NaN stays one."""
+    import pyarrow as pa
+
+    return pa.concat_tables([_table(found.metric, part) for part in found.parts])
 
 
-def _spelled(lines: Sequence[Sequence[object]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(lines)
-    return out.getvalue()
+def _table(metric: str, part: Points) -> pa.Table:
+    import numpy as np
+    import pyarrow as pa
+
+    marks = sorted(part.broken)
+    at = [min(max(0, mark.before), len(part.values)) for mark in marks]
+    # A value that is no number stands where it broke the line.
+    steps = np.insert(np.asarray(part.steps, dtype=float), at, [mark.step for mark in marks])
+    times = np.insert(np.asarray(part.times), at, [mark.t for mark in marks])
+    values = np.insert(np.asarray(part.values), at, [mark.value for mark in marks])
+    count = len(values)
+    known = {
+        name: _along(np.asarray(where), np.asarray(tells), steps)
+        for name, (where, tells) in part.axes.items()
+    }
+    if isinstance(part.x, str):
+        x = {**known, "step": steps}[part.x]
+    else:
+        x = np.insert(np.asarray(part.x, dtype=float), at, np.nan)
+    none = np.full(count, np.nan)
+
+    def beside(measured: Sequence[float] | None) -> Numbers:
+        return none if measured is None else np.insert(np.asarray(measured), at, np.nan)
+
+    low, high = part.band or (None, None)
+    numbers = {
+        "x": x,
+        "step": steps,
+        **{name: known.get(name, none) for name in _AXES},
+        "time": times,
+        "smoothed": beside(part.smoothed),
+        "low": beside(low),
+        "high": beside(high),
+    }
+    columns = {name: pa.array(column, mask=np.isnan(column)) for name, column in numbers.items()}
+    columns["value"] = pa.array(values, from_pandas=False)
+    columns["superseded"] = pa.array(np.full(count, part.superseded))
+    same = pa.array(np.zeros(count, dtype=np.int8))
+    for name, text in (("run", part.run), ("metric", metric)):
+        columns[name] = pa.DictionaryArray.from_arrays(same, [text])
+    return pa.table({name: columns[name] for name in HEADER})
 
 
-class _Axes:
-    """The fields of one run's points; what is placed between two known steps is read off the line there."""
+def _along(at: Numbers, values: Numbers, steps: Numbers) -> Numbers:
+    """The values at `steps` on the line through (at, values); beyond its ends along its outermost pieces."""
+    import numpy as np
 
-    def __init__(self, part: Points) -> None:
-        import numpy as np
-
-        self._part = part
-        steps = np.asarray(part.steps, dtype=float)
-        self._known = {
-            name: np.interp(steps, np.asarray(at), np.asarray(values)).tolist()
-            for name, (at, values) in part.axes.items()
-        }
-
-    def line(self, metric: str, index: int, value: float) -> Sequence[object]:
-        part = self._part
-        axes = [_number(self._known[name][index]) if name in self._known else "" for name in _AXES]
-        smoothed = "" if part.smoothed is None else repr(part.smoothed[index])
-        return (
-            part.run,
-            metric,
-            _number(part.x[index]),
-            _number(part.steps[index]),
-            *axes,
-            _exact(part.times[index]),
-            repr(value),
-            smoothed,
-            int(part.superseded),
-            *([""] * 2 if part.band is None else (repr(edge[index]) for edge in part.band)),
-        )
-
-    def broken(self, metric: str, mark: tuple[int, float, float, str]) -> Sequence[object]:
-        _, step, t, spelled = mark
-        none = [""] * len(_AXES)
-        return (
-            self._part.run,
-            metric,
-            "",
-            _number(step),
-            *none,
-            _exact(t),
-            spelled,
-            "",
-            int(self._part.superseded),
-            "",
-            "",
-        )
-
-
-def _exact(value: float) -> str:
-    """A number in full; empty for NaN."""
-    return "" if math.isnan(value) else repr(value)
-
-
-def _number(value: float) -> str:
-    """A number in full; whole ones without a point; empty for NaN."""
-    if math.isnan(value):
-        return ""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+    if len(at) < 2:
+        return np.full(len(steps), values[0])
+    right = np.clip(np.searchsorted(at, steps), 1, len(at) - 1)
+    run = at[right] - at[right - 1]
+    share = np.divide(steps - at[right - 1], run, out=np.ones(len(steps)), where=run > 0)
+    return np.where(np.isnan(steps), np.nan, values[right - 1] + share * (values[right] - values[right - 1]))

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from nanochat.common.new_file import new_file
 from nanochat.common.text import amount, sanitize, size_bytes
+from remote.export.run_file import write_run
 from tui.plots.export.drawing import Drawing
 from tui.plots.export.picture import picture
 from tui.plots.export.png import png
 from tui.plots.export.svg import svg
-from tui.plots.export.values import Snapshot, csv_lines, snapshot
+from tui.plots.export.values import snapshot, table_of
 from tui.plots.frame import PlotSpec
 from tui.plots.raster import submit
 
@@ -29,7 +30,7 @@ async def write_plot(spec: PlotSpec, path: Path, kind: str, replace: bool) -> st
     """Writes a plot as one of `KINDS`; returns what was written, in words. Raises `UserError`."""
     if kind == "csv":
         found = await asyncio.wrap_future(submit(snapshot, spec))
-        size = await asyncio.to_thread(_write_values, found, path, replace)
+        size = await asyncio.to_thread(lambda: write_run(table_of(found), path, "csv", replace))
         where = "of the whole run" if found.whole else "in view"
         if len(spec.runs) > 1:
             where = f"of {len(spec.runs)} runs" if found.whole else f"of {len(spec.runs)} runs in view"
@@ -44,10 +45,3 @@ def _write_picture(drawing: Drawing, path: Path, kind: str, replace: bool) -> in
     with new_file(path, replace) as temp:
         temp.write_bytes(content)
     return len(content)
-
-
-def _write_values(found: Snapshot, path: Path, replace: bool) -> int:
-    with new_file(path, replace) as temp:
-        with temp.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(csv_lines(found))
-        return temp.stat().st_size
