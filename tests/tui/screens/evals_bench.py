@@ -29,6 +29,9 @@ class LocalEvaluations(FleetEvaluations):
         if name in self.unreachable:
             raise UserError(f"host '{name}' is unreachable", "see Hosts")
 
+    async def fetched_at(self, evaluation: Evaluation) -> float | None:
+        return NOW - 7200
+
     async def items(self, evaluation: Evaluation, progress: ItemsProgress | None = None) -> Path:
         if evaluation.items is None:
             raise UserError("its items were not kept")

@@ -32,6 +32,8 @@ from tui.screens.evals.screen import EvalsScreen
 from tui.screens.launch import LaunchScreen
 from tui.widgets.plot import Plot
 
+pytestmark = pytest.mark.slow
+
 
 def known(bench: Bench) -> list[Evaluation]:
     """Two checkpoints with items, one that is being evaluated, published tables, and chat."""
@@ -207,6 +209,17 @@ async def test_the_copy_of_an_item_is_its_record(bench: Bench, monkeypatch: pyte
     assert json.loads(copied[1]) == choice_item("copa", 1, True)
 
 
+async def test_items_of_a_host_out_of_reach_say_of_when_they_are(bench: Bench, frozen_clock: float) -> None:
+    bench.run("one", host="box")
+    install(bench, [replace(one, host="box") for one in known(bench)])
+    bench.layout.hosts_file.write_text('{"schema": 1, "hosts": [{"name": "box", "address": "10.0.0.7"}]}')
+    bench.fleet.links["box"] = Link("down", NOW - 60, NOW - 60)
+    async with bench.open((120, 30)) as (app, pilot):
+        await go(app, pilot)
+        await pilot.press("right", "enter")
+        await shows(app, pilot, "60 items", "host 'box' is out of reach: its items as of")
+
+
 async def test_a_sampled_answer_with_its_tool_calls(bench: Bench) -> None:
     bench.run("one")
     install(bench, known(bench))
@@ -290,7 +303,7 @@ async def test_a_curve_over_steps_and_flops(bench: Bench) -> None:
         await pilot.press("v")
         await settle(pilot, lambda: isinstance(app.screen, CurveScreen) and bool(app.screen.drawn))
         await settle(pilot, lambda: all(plot.frame for plot in app.screen.query(Plot) if plot.display))
-        await shows(app, pilot, "core/core", "evaluated at 2 steps")
+        await shows(app, pilot, "core/core", "evaluated at 2 steps", "published: gpt2 0.")
         assert "train/" not in painted(app)
         await pilot.press("a")
         await shows(app, pilot, "FLOPs")

@@ -55,6 +55,11 @@ class CurveScreen(PlotScreen):
         self.plots = CurveGrid(unicode=self.room.unicode, id="curves")
         self.note = Static(id="curve-note", markup=False)
         self.drawn: list[Curve] = []
+        self._published = " · ".join(
+            f"{board.title(known)} {known.mean:.3f}"
+            for known in sorted(evaluations, key=lambda known: known.mean or 0.0)
+            if known.reference and known.kind == one.kind and known.mean is not None
+        )
         self._tied: set[str] = set()
         """Keys of curves whose training is known: they can be drawn over tokens and FLOPs."""
 
@@ -100,6 +105,8 @@ class CurveScreen(PlotScreen):
             if curve.key not in self._tied:
                 told += " · the log of its training is not here: no tokens and FLOPs"
             lines.append(f" {told}")
+        if self._published:
+            lines.append(f" published: {self._published}")
         self.note.update("\n".join(lines))
 
     # ---- keys ----------------------------------------------------------------------------------------

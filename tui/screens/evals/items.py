@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
@@ -13,7 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from nanochat.common.errors import UserError
-from nanochat.common.text import amount, percent, sanitize
+from nanochat.common.text import amount, percent, sanitize, when
 from tui.actions.items import copy_item
 from tui.data.evals import board
 from tui.data.evals.item_list import ONLY, ONLY_OF_TWO, ItemList, Search, Wanted, next_place
@@ -101,6 +102,7 @@ class ItemsScreen(ControlScreen):
             else:  # what was there stays
                 self.other = None
             raise
+        self._notes += await self._as_of()
         self.list, self._state = listed, ""
         tasks = listed.items.tasks()
         if self.wanted.task and self.wanted.task not in tasks:
@@ -110,6 +112,18 @@ class ItemsScreen(ControlScreen):
             self.wanted = replace(self.wanted, task="", subject="")
         self.table.open(listed, 2 if not self.wanted.task else 1, self._names())
         await self._list()
+
+    async def _as_of(self) -> list[str]:
+        """Of when the items are that were fetched from a host that is out of reach now."""
+        lines = []
+        for one in (self.one, *([self.other] if self.other is not None else [])):
+            link = self.room.links.get(one.host)
+            if link is not None and link.status != "up":
+                fetched = await self.room.fleet.evaluations.fetched_at(one)
+                if fetched is not None:
+                    host, at = sanitize(one.host, 40), when(fetched, time.time())
+                    lines.append(f"host '{host}' is out of reach: its items as of {at}")
+        return lines
 
     async def _list(self) -> None:
         """Works out in a thread which rows are listed, and shows them."""

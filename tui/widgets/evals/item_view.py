@@ -147,7 +147,9 @@ def _answers(judged: Sequence[Judged], width: int) -> Iterator[Section]:
         for one in judged
         if len(one.record.losses) == 1 and one.record.losses[0] is not None
     )
-    gold = clean_text(str(judged[0].record.gold)).strip("\n") + (f"    (mean loss {losses} nats)" if losses else "")
+    gold = clean_text(str(judged[0].record.gold)).strip("\n") + (
+        f"    (mean loss {losses} nats)" if losses else ""
+    )
     yield TextSection(gold, width, "result", "  ✓ gold      ", "    ")
     for one in judged:
         record = one.record
