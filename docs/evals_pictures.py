@@ -29,7 +29,8 @@ async def take_evals(app: ControlRoom, pilot: Pilot[str], out: Path, take: Take)
     screen = app.screen
     assert isinstance(screen, EvalsScreen)
     await until(pilot, lambda: sum(one.kind == "core" and not one.reference for one in screen.columns) > 1)
-    columns = [one for one in screen.columns if one.items is not None]
+    kept = [one for one in screen.columns if one.items is not None and not one.while_training]
+    columns = [one for one in kept if one.settings == kept[0].settings]
     await at(screen, pilot, columns[0].id)
     await take(app, pilot, out, "evals")
     await pilot.press("tab", "down")

@@ -164,10 +164,9 @@ def note(one: Evaluation, hosts: Collection[str], others: Iterable[Evaluation] =
     """The line below its name, and the role of its colour; with its host where there are several, and what
     it was asked for otherwise than others of the same name among `others`."""
     words, role = standing(one)
-    parts = [words, extent(one.settings), "training" if one.while_training else ""]
-    if len(hosts) > 1 and one.host:
-        parts.insert(1, sanitize(one.host, 20))
-    parts += _distinctions(one, others)
+    where = sanitize(one.host, 20) if len(hosts) > 1 else ""
+    parts = [words, where, *_distinctions(one, others), extent(one.settings)]
+    parts.append("training" if one.while_training else "")
     return " · ".join(part for part in parts if part), role
 
 

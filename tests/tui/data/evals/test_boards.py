@@ -83,7 +83,7 @@ def test_of_two_evaluations_of_one_step_the_line_tells_what_differs() -> None:
     second = evaluation(2, "base/d12", settings={"max_per_task": 20, "dtype": "bfloat16", "tasks": "all"})
     columns = [first, second, evaluation(3, "base/d20", settings={"max_per_task": 20, "dtype": "float16"})]
     notes = [board.note(one, {"local"}, columns)[0] for one in columns]
-    assert notes == ["20 a task · float32", "20 a task · bfloat16", "20 a task"]
+    assert notes == ["float32 · 20 a task", "bfloat16 · 20 a task", "20 a task"]
 
 
 def test_what_hosts_and_settings_say_is_cleaned() -> None:
