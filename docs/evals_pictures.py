@@ -31,6 +31,9 @@ async def take_evals(app: ControlRoom, pilot: Pilot[str], out: Path, take: Take)
     await until(pilot, lambda: sum(one.kind == "core" and not one.reference for one in screen.columns) > 1)
     kept = [one for one in screen.columns if one.items is not None and not one.while_training]
     columns = [one for one in kept if one.settings == kept[0].settings]
+    published = {one.id for one in screen.columns if one.reference}
+    screen.board.choose(screen.evaluations, "core", {columns[0].id, columns[1].id} | published)
+    screen.show_table()
     await at(screen, pilot, columns[0].id)
     await take(app, pilot, out, "evals")
     await pilot.press("tab", "down")
@@ -48,11 +51,9 @@ async def take_evals(app: ControlRoom, pilot: Pilot[str], out: Path, take: Take)
     await pilot.press("enter")
     await take(app, pilot, out, "evals-item")
     await pilot.press("escape", "escape", "escape")
-    steps = [one for one in screen.columns if one.while_training and one.kind == "core"]
-    await at(screen, pilot, steps[0].id)
-    await pilot.press("v")
-    curve = app.screen
-    assert isinstance(curve, CurveScreen)
+    trained = next(one for one in screen.evaluations if one.while_training and one.kind == "core")
+    curve = CurveScreen(trained, screen.evaluations)
+    await app.push_screen(curve)
     await until(pilot, lambda: bool(curve.drawn))
     await take(app, pilot, out, "evals-curve")
     await pilot.press("escape")
