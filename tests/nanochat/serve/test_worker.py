@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from chat_models import CLASSIC_CONFIG, MODERN_CONFIG
@@ -294,6 +295,23 @@ async def test_tokens_come_together_under_load_and_the_first_and_last_at_once() 
         assert all(sum(found) == 400 for found in sizes)
         assert all(found[0] == 1 for found in sizes)
         assert max(len(found) for found in sizes) < 200
+
+
+async def test_a_step_tells_the_loop_all_that_it_has_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, calls = asyncio.get_running_loop(), 0
+    wake = loop.call_soon_threadsafe
+
+    def counted(*arguments: Any, **options: Any) -> asyncio.Handle:
+        nonlocal calls
+        calls += 1
+        return wake(*arguments, **options)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+    async with counting(rows=8, queue=0) as (worker, batch):
+        taken = [worker.submit(Request([1], 3)) for _ in range(8)]
+        batch.allowed.release(20)
+        assert await asyncio.gather(*map(tokens_of, taken)) == 8 * [[0, 1, 2]]
+        assert 2 <= calls <= batch.steps
 
 
 async def test_other_work_is_done_between_steps_in_the_models_thread() -> None:
