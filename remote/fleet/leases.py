@@ -64,6 +64,12 @@ class Leases:
 
     async def _renew(self) -> None:
         while True:
+            if (
+                not self._ids
+            ):  # one that was given up at once must not have us ask for nothing, again and again
+                self._changed.clear()
+                await self._changed.wait()
+                continue
             with contextlib.suppress(UserError):  # the link is down: its session tries again
                 agent = await (await self._session(self.host)).ready()
                 async with agent.dialog("lease") as ask:
@@ -73,9 +79,7 @@ class Leases:
                         answer = await ask({"holder": self.holder, "services": sorted(self._ids)})
                         await self._heard(answer, asked)
                         await self._pause(self._interval)
-            if not self._ids:
-                await self._changed.wait()
-            else:
+            if self._ids:
                 await asyncio.sleep(_AGAIN)
 
     async def _pause(self, seconds: float) -> None:

@@ -1,11 +1,14 @@
-"""What a host told of its services before one was reached says nothing of that one."""
+"""Services and leases that come and go while their host is being asked."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from nanochat.common.errors import UserError
+from remote.fleet.leases import Leases
 from remote.fleet.service_answers import told_of
 from remote.fleet.services import Services
 from remote.fleet.session import HostSession
@@ -50,3 +53,44 @@ async def test_a_list_that_was_asked_for_before_a_service_was_reached_does_not_e
     assert services.running() == [] and services.why_ended(service)
     with pytest.raises(UserError):
         told_of("box", {})
+
+
+class Agent:
+    """Counts the dialogs that were begun."""
+
+    begun = 0
+
+    async def ready(self) -> Any:
+        await asyncio.sleep(0)
+        return self
+
+    @asynccontextmanager
+    async def dialog(self, command: str) -> AsyncIterator[Any]:
+        Agent.begun += 1
+
+        async def ask(request: Any) -> dict[str, Any]:
+            return {"services": []}
+
+        yield ask
+
+
+async def test_a_lease_that_is_given_up_at_once_leaves_the_host_in_peace() -> None:
+    agent: Any = Agent()
+
+    async def give(host: str) -> HostSession:
+        return agent  # type: ignore[no-any-return]
+
+    async def heard(answer: dict[str, Any], asked: float) -> None:
+        """Nothing to do."""
+
+    leases = Leases("box", give, 40.0, heard)
+    leases.keep("cpu-1")
+    leases.drop("cpu-1")  # its server did not start
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert Agent.begun == 0
+    leases.keep("cpu-2")
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert Agent.begun == 1
+    assert await leases.close() == ["cpu-2"]
