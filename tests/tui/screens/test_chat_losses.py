@@ -52,6 +52,12 @@ async def test_what_is_written_in_the_field_stays_while_a_question_is_sent_or_ed
         await pilot.press(*" 2", "enter")
         await settle(pilot, lambda: field.text == "Next")
         await settle(pilot, lambda: is_done(view) and view.pane.tree.path[-1].question == "And when? 2")
+        field.text = ""
+        long = "long " * 5_000
+        await ask(screen, pilot, long)
+        field.focus()
+        await pilot.press("up")
+        assert field.text == long and long not in app.setting("chat")["questions"], "it is whole or not there"
 
 
 async def test_a_conversation_that_was_not_saved_is_not_thrown_away_without_asking(

@@ -117,7 +117,7 @@ class ChatScreen(Following, TargetActions, TurnActions, CompareActions, PaneScre
 
     def remember(self) -> None:
         """Keeps the panes, where questions go, and the questions for the next start."""
-        kept = {"panes": self.panes.document(), "all": self.to_all, "questions": self.field.questions}
+        kept = {"panes": self.panes.document(), "all": self.to_all, "questions": self.field.lasting}
         self.room.remember(SETTING, kept)
 
     # ---- panes ---------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ MOST_ROWS = 8
 KEPT = 100
 """Questions that are kept."""
 LONGEST = 20_000
-"""Characters of a question that is kept."""
+"""Characters of a question that is kept when others follow it, or for the next start: half a question would
+be asked as if it were whole."""
 MOST_PASTED = 400_000
 SIGNS = frozenset(KEY_NAME_REPLACEMENTS.values())
 
@@ -114,7 +115,8 @@ class QuestionField(TextArea):
 
         What was typed behind it meanwhile stays, and what was set aside comes back.
         """
-        self.questions = [*(kept for kept in self.questions if kept != question), question[:LONGEST]][-KEPT:]
+        before = (kept for kept in self.questions if kept != question and len(kept) <= LONGEST)
+        self.questions = [*before, question][-KEPT:]
         self._at = None
         self._draft = ""
         written = self.text.lstrip("\n")
@@ -135,6 +137,11 @@ class QuestionField(TextArea):
         if self._aside is not None:
             self.text, self._aside = self._aside, None
             self.move_cursor(self.document.end)
+
+    @property
+    def lasting(self) -> list[str]:
+        """The questions to keep for the next start."""
+        return [kept for kept in self.questions if len(kept) <= LONGEST]
 
     def set_questions(self, questions: Sequence[object]) -> None:
         """The questions of an earlier start."""
