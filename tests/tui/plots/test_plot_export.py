@@ -336,6 +336,13 @@ def test_lines_made_out_of_several_runs_are_exported_as_drawn(name: str) -> None
         assert [float(row["value"]) for row in rows] == pytest.approx([1.0] * len(rows))
         assert {row["low"] for row in rows} == {""}
     else:
+        (band,) = [shape for shape in drawing.shapes if isinstance(shape, Polygon)]
+        assert band.colour == hex_of(spec.palette.faint[0]) and len(band.points) == 2 * len(LOSS)
+        assert drawing.shapes.index(band) < next(
+            at
+            for at, shape in enumerate(drawing.shapes)
+            if isinstance(shape, Line) and shape.colour == bright
+        )
         widths = [float(row["high"]) - float(row["low"]) for row in rows]
         assert widths == pytest.approx([1.0] * len(rows))
         assert all(float(row["low"]) < float(row["smoothed"]) < float(row["high"]) for row in rows)

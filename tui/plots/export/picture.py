@@ -15,7 +15,7 @@ from rich.style import Style
 from nanochat.common.errors import UserError
 from tui.plots.canvas import Band, clip, paths
 from tui.plots.draw import Arranged, arrange, neighbours, trace_lines
-from tui.plots.export.drawing import Dots, Drawing, Line, Point, Shape, Text
+from tui.plots.export.drawing import Dots, Drawing, Line, Point, Polygon, Shape, Text
 from tui.plots.export.signs import sign
 from tui.plots.frame import PlotSpec
 from tui.plots.layout import UNICODE, Layout
@@ -120,7 +120,8 @@ class _Picture:
         yield Text(PAD, y, name, text, len(name) * CELL)
         for tick in self.made.x_ticks.values():
             x, width = self._x(tick.value), len(tick.label) * CELL
-            yield Line(((x, bottom), (x, bottom + 5)), rule, RULE)
+            if layout.below >= 2:  # else the labels stand right below
+                yield Line(((x, bottom), (x, bottom + 5)), rule, RULE)
             start = min(x - width / 2, PAD + self.frame.width * CELL + PAD / 2 - width)
             yield Text(start, y, tick.label, text, width)
 
@@ -134,8 +135,11 @@ class _Picture:
                 places = ((column, low) for column, low in self._single(columns))
                 yield Dots(tuple(places), hex_of(palette.muted), 1.0)
         for trace in reversed(traces):
-            if trace.smooth is not None:
-                yield from self._curve(trace, trace.raw, hex_of(palette.faint[trace.index]), FAINT)
+            faint = hex_of(palette.faint[trace.index])
+            if trace.series.band(range(0)) is not None:
+                yield from self._band(trace.raw, faint)
+            elif trace.smooth is not None:
+                yield from self._curve(trace, trace.raw, faint, FAINT)
         for trace in reversed(traces):
             bright = trace.raw if trace.smooth is None else trace.smooth
             yield from self._curve(trace, bright, hex_of(palette.line[trace.index]), BRIGHT)
@@ -146,6 +150,18 @@ class _Picture:
             for part in clip(path, self.band.columns, self.band.rows):
                 points = tuple((self.left + x / FINE, self._y(y)) for x, y in part)
                 yield Line(points, colour, width) if len(points) > 1 else Dots(points, colour, width)
+
+    def _band(self, columns: Columns, colour: str) -> Iterator[Shape]:
+        """The area that a group of runs reaches over."""
+        edges = [
+            [
+                (self.left + (column + 0.5) / FINE, self._y(min(self.height, max(0.0, self.band.row(value)))))
+                for column, value in zip(columns.column, values, strict=True)
+            ]
+            for values in (columns.high, columns.low)
+        ]
+        if len(columns.column) > 1:
+            yield Polygon((*edges[0], *reversed(edges[1])), colour)
 
     def _single(self, columns: Columns) -> Iterator[Point]:
         for column, low, high in zip(columns.column, columns.low, columns.high, strict=True):
