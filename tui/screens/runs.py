@@ -48,7 +48,8 @@ class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
         "and config.depth>12, and, or, not and parentheses; tab completes. Fields: name stage host status "
         "plan tag note reason id, has: (alerts note tags pin plan reason problem), is: (live ended pinned "
         "archived any), step done speed mfu eta time age attempt alerts, created ended, every metric, "
-        "config.OPTION."
+        "config.OPTION. {runs.columns} makes any of them a column, {runs.preview} shows or hides the curve "
+        "of the run under the cursor, {runs.export_run} writes runs as tables."
     )
     BINDINGS = bindings("runs")
     pace = 0.5
