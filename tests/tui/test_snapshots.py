@@ -145,12 +145,19 @@ async def compare(app: ControlRoom, pilot: Pilot[str]) -> None:
 async def compare_gap(app: ControlRoom, pilot: Pilot[str]) -> None:
     await compare(app, pilot)
     await pilot.press("v", "tab", "tab", "d")
-    await steady(app, pilot)
+    await unsaid(app, pilot)
 
 
 async def compare_seeds(app: ControlRoom, pilot: Pilot[str]) -> None:
     await compare(app, pilot)
     await pilot.press("b", "comma", "comma", "comma")
+    await unsaid(app, pilot)
+
+
+async def unsaid(app: ControlRoom, pilot: Pilot[str]) -> None:
+    """Waits until the screen stands still without what it said, which goes after some seconds."""
+    app.messages._said.clear()
+    app._show_message()
     await steady(app, pilot)
 
 
