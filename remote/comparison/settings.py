@@ -101,7 +101,7 @@ def settings(runs: Sequence[Facts]) -> list[Setting]:
     told = [_sectioned(facts) for facts in runs]
     stages = {facts.run.stage for facts in runs}
     defaults = _defaults(runs[0].run.stage) if len(stages) == 1 else {}
-    names = list(dict.fromkeys(key for own in told for key in own))
+    names = list(dict.fromkeys(key for own in told for key in own if not _repeats(key, told)))
     found = []
     for section, name in names:
         values = tuple(own.get((section, name), ABSENT) for own in told)
@@ -109,6 +109,12 @@ def settings(runs: Sequence[Facts]) -> list[Setting]:
         compared = [default if value is ABSENT else value for value in values]
         found.append(Setting(section, name, values, _differ(compared)))
     return sorted(found, key=lambda one: (not one.differs, SECTIONS.index(one.section)))
+
+
+def _repeats(key: tuple[str, str], told: Sequence[Mapping[tuple[str, str], Any]]) -> bool:
+    """Whether a fact says no more than the option of its name: what `auto` came to is told beside it."""
+    option = "option", key[1]
+    return key != option and all(own.get(key) == own.get(option) for own in told if key in own)
 
 
 def _differ(values: Sequence[Any]) -> bool:
@@ -130,7 +136,7 @@ def _sectioned(facts: Facts) -> dict[tuple[str, str], Any]:
         ("code", "files changed"): code["sha"].endswith("-dirty") if code.get("sha") else ABSENT,
     }
     for name, value in _flat(facts.info):
-        if name not in _LEFT_OUT and f"{name}" not in facts.options:
+        if name not in _LEFT_OUT:
             section = "data" if name in _DATA else "machine" if name in _MACHINE else "model"
             found[section, name] = value
     found |= {("option", name): value for name, value in facts.options.items()}

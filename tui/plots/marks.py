@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from rich.style import Style
 
 from tui.plots.canvas import Band
-from tui.plots.frame import Frame, Legend, PlotSpec
+from tui.plots.frame import Frame, PlotSpec
 from tui.plots.layout import Glyphs, Mark
 from tui.plots.points import Columns, Reading
 from tui.plots.run_metrics import RunMetrics
@@ -38,7 +38,9 @@ class Trace:
 def marks(spec: PlotSpec, frame: Frame, traces: Sequence[Trace], glyphs: Glyphs) -> list[Mark]:
     """All marks of a plot, those that must stay visible last."""
     placed: list[Mark] = []
-    for trace, legend in zip(traces, frame.legends, strict=True):
+    margin = frame.width - frame.left - frame.columns
+    names = shortened([legend.label for legend in frame.legends], margin - 1)
+    for trace, legend, name in zip(traces, frame.legends, names, strict=True):
         line = spec.palette.line[trace.index]
         if shows_points(trace, frame.columns):
             placed += _points(spec, frame, trace, glyphs.point, line)
@@ -48,7 +50,7 @@ def marks(spec: PlotSpec, frame: Frame, traces: Sequence[Trace], glyphs: Glyphs)
         for broken in trace.series.marks:
             reading = Reading(broken.step, broken.t, 0.0)
             placed += _at(frame, trace.run, reading, glyphs.broken, spec.palette.error, row=frame.rows - 1)
-        placed += _end_label(spec, frame, trace, legend, placed)
+        placed += _end_label(spec, frame, trace, name, placed)
     for alert in spec.alerts:
         style = spec.palette.error if alert.level == "error" else spec.palette.warning
         placed += _at(frame, spec.runs[0], Reading(alert.step, alert.t, 0.0), glyphs.alert, style, row=0)
@@ -105,9 +107,7 @@ def _height(frame: Frame, value: float) -> float:
     return Band(frame.columns, frame.rows, frame.y, frame.view.log).row(value)
 
 
-def _end_label(
-    spec: PlotSpec, frame: Frame, trace: Trace, legend: Legend, taken: Sequence[Mark]
-) -> list[Mark]:
+def _end_label(spec: PlotSpec, frame: Frame, trace: Trace, name: str, taken: Sequence[Mark]) -> list[Mark]:
     """The run's name in the right margin beside the end of its line, moved away from other names."""
     margin = frame.width - frame.left - frame.columns
     if margin <= 0 or not trace.raw.last:
@@ -117,5 +117,12 @@ def _end_label(
     row = frame.rows - 1 - min(frame.rows - 1, int(max(0.0, min(float(frame.rows), height))))
     used = {mark.row for mark in taken if mark.column > frame.columns}
     free = sorted(range(frame.rows), key=lambda other: (other in used, abs(other - row)))
-    label = legend.label if len(legend.label) < margin else legend.label[: margin - 2] + "…"
-    return [Mark(free[0], frame.columns + 1, label, spec.palette.line[trace.index])]
+    return [Mark(free[0], frame.columns + 1, name, spec.palette.line[trace.index])]
+
+
+def shortened(names: Sequence[str], room: int) -> list[str]:
+    """Names in at most `room` characters: cut at the end, or in front where their ends tell them apart."""
+    cut = [name if len(name) <= room else f"{name[: max(0, room - 1)]}…" for name in names]
+    if len(set(cut)) == len(set(names)) or room < 2:
+        return cut
+    return [name if len(name) <= room else f"…{name[1 - room :]}" for name in names]

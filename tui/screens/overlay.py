@@ -30,18 +30,31 @@ COLUMNS = (
 )
 
 
+NAMED = 200
+"""Runs that are told apart from others of their name: of thousands that would take too long."""
+
+
 class Overlay(FindDialog[str | None]):
-    """Returns the key of a run to draw, or to remove where it is drawn; None when it is cancelled."""
+    """Returns the key of a run to draw, or to remove where it is drawn; None when it is cancelled.
+
+    The names tell the runs apart, also from those `beside`, which are not offered.
+    """
 
     def __init__(
-        self, runs: Sequence[RunRow], drawn: Collection[str], title: str = "draw a run over this one"
+        self,
+        runs: Sequence[RunRow],
+        drawn: Collection[str],
+        title: str = "draw a run over this one",
+        beside: Sequence[RunRow] = (),
     ) -> None:
         table: VirtualTable[RunRow] = VirtualTable(
             COLUMNS, lambda run: self._cells(run, run.key in drawn), lambda run: run.key, empty="no such run"
         )
         super().__init__(table, "name, stage, host or id")
         self._title = title
-        self._names = dict(zip((run.key for run in runs), distinct_names(runs), strict=True))
+        named = [*beside, *runs[:NAMED]]
+        told = dict(zip((run.key for run in named), distinct_names(named), strict=True))
+        self._names = {run.key: told.get(run.key) or sanitize(run.label, 60) for run in runs}
         self._runs = sorted(runs, key=lambda run: run.key not in drawn)
         self._now = time.time()
 

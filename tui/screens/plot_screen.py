@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from nanochat.common.smoothing import UNSMOOTHED
-from nanochat.common.text import sanitize, when
+from remote.comparison.names import distinct_names
 from tui.keymap import hint
 from tui.plots.frame import MAX_RUNS
 from tui.plots.points import Points
@@ -65,6 +64,7 @@ class PlotScreen(ExportActions, PaneScreen):
             if key in drawn:
                 self._overlays.remove(key)
                 self.plots.unload(key)
+                self._name_runs()
             elif len(drawn) + 1 >= MAX_RUNS:
                 remove = hint("run.overlay", self.room.keymap)
                 self.room.say(f"{MAX_RUNS} runs are drawn already: remove one first ({remove})", "warning")
@@ -86,7 +86,7 @@ class PlotScreen(ExportActions, PaneScreen):
             key=lambda run: run.stage != here.stage,
         )
         if others:
-            self.app.push_screen(Overlay(others, self._overlays.keys, title), chosen)
+            self.app.push_screen(Overlay(others, self._overlays.keys, title, [here]), chosen)
         else:
             self.room.say("there is no other run", "warning")
 
@@ -100,12 +100,15 @@ class PlotScreen(ExportActions, PaneScreen):
         self.app.push_screen(Ask("metrics to plot", "loss bpb tok …, empty: all"), chosen)
 
     async def _draw_overlay(self, key: str, metrics: Mapping[str, Points]) -> None:
-        run = next((run for run in self.room.rows if run.key == key), None)
         if key in self.plots.run_keys:
             self.plots.extend(key, metrics)
-        elif run is not None:
-            drawn = {self.room.run_key, *self._overlays.keys} - {key}
-            taken = {other.label for other in self.room.rows if other.key in drawn}
-            # Runs of one plan have one name: what tells them apart is when they were made.
-            name = run.label if run.label not in taken else f"{run.label} {when(run.created_at, time.time())}"
-            self.plots.load(key, sanitize(name, 40), metrics)
+        elif any(run.key == key for run in self.room.rows):
+            self.plots.load(key, "", metrics)
+            self._name_runs()
+
+    def _name_runs(self) -> None:
+        """Names the runs drawn by what tells them apart: those of one plan have one name."""
+        known = {run.key: run for run in self.room.rows}
+        drawn = [known[key] for key in self.plots.run_keys if key in known]
+        names = zip(drawn, distinct_names(drawn), strict=True)
+        self.plots.rename({run.key: name for run, name in names})

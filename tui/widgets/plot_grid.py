@@ -141,6 +141,15 @@ class PlotGrid(Widget):
         keys = self._runs if self._shown is None else [key for key in self._shown if key in self._runs]
         return tuple(self._runs[key] for key in keys)
 
+    def rename(self, labels: Mapping[str, str]) -> None:
+        """Calls loaded runs otherwise."""
+        for key, label in labels.items():
+            run = self._runs.get(key)
+            if run is not None and run.label != label:
+                run.label = label
+                for plot in self._plots():
+                    plot.data_changed()
+
     def metrics_of(self, run_key: str) -> RunMetrics | None:
         """What is loaded of a run. It belongs to the plot thread."""
         return self._runs.get(run_key)

@@ -159,6 +159,22 @@ def test_settings_that_differ_come_first_with_code_and_data(runs: Runs) -> None:
     assert "checkpoint_dir" not in told
 
 
+def test_what_an_option_came_to_is_told_beside_it(runs: Runs) -> None:
+    ids = []
+    for dtype in ("bfloat16", "float32"):
+        begun = start(dtype="auto", vocab=7, seed=len(ids))
+        begun["data"]["info"] |= {"dtype": dtype, "vocab": 7}
+        ids.append(runs.add(events=[begun, step(0, 1.0)]))
+    comparison = runs.compare(*ids)
+    told = [(one.section, one.values) for one in comparison.settings if one.name in ("dtype", "vocab")]
+    assert told == [
+        ("machine", ("bfloat16", "float32")),
+        ("option", ("auto", "auto")),
+        ("option", (7, 7)),
+    ]
+    assert len(comparison.columns("step", "seed").groups) == 2, "another precision is no seed"
+
+
 def test_options_that_one_stage_does_not_have_are_no_difference(runs: Runs) -> None:
     a = runs.add(events=[start(depth=4, seed=1)])
     b = runs.add(stage="chat_sft", events=[{**start(mixture=["x"], seed=2)}])

@@ -441,6 +441,32 @@ async def test_another_run_is_drawn_over_this_one_and_follows_live(bench: Bench)
         await settle(pilot, lambda: grid.run_keys == (other,))
 
 
+async def test_overlaid_runs_of_one_name_are_told_apart_in_the_grid_and_in_full(bench: Bench) -> None:
+    keys = [bench.run("sweep", age=900.0 - 10 * seed, options={"seed": seed}) for seed in (1, 2)]
+    for key in keys:
+        bench.training(key, steps=30)
+    async with bench.open() as (app, pilot):
+        app.open_run(keys[1])
+        await settle(pilot, lambda: type(app.screen).__name__ == "RunScreen")
+        await drawn(app, pilot)
+        grid = app.screen.query_one(PlotGrid)
+        await pilot.press("o")
+        await settle(pilot, lambda: type(app.screen).__name__ == "Overlay")
+        await pilot.press(*"seed=1", "enter")
+
+        def names() -> list[str]:
+            frame = grid.current.frame if grid.current else None
+            return [legend.label for legend in frame.legends] if frame else []
+
+        await settle(pilot, lambda: names() == ["sweep seed=2", "sweep seed=1"])
+        await pilot.press("z")
+        await settle(pilot, lambda: grid.full is not None and names() == ["sweep seed=2", "sweep seed=1"])
+        plot = grid.current
+        assert plot is not None
+        shown = "".join(plot.render_line(y).text for y in range(plot.size.height))
+        assert "sweep seed=1" in shown and "sweep seed=2" in shown
+
+
 async def test_table_header_and_commands_tell_the_figures_of_the_plots(bench: Bench) -> None:
     key = bench.run("demo", status="running")
     noisy = [3 + 0.5 * math.sin(step * step * 1.7) for step in range(700)]

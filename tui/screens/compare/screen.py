@@ -203,10 +203,8 @@ class CompareScreen(CompareActions, PlotScreen):
         """Tells the plots what to draw: the runs, their distances to the first, or groups."""
         comparison = self.state.comparison()
         loaded = [facts.run.key for facts in comparison.facts]
-        for key, name in zip(loaded, comparison.names, strict=True):
-            run = self.plots.metrics_of(key)
-            if run is not None:
-                run.label = self.state.label(key, name)
+        named = zip(loaded, comparison.names, strict=True)
+        self.plots.rename({key: self.state.label(key, name) for key, name in named})
         drawing = self.state.drawing(comparison, MAX_RUNS)
         if drawing is None:
             self.plots.set_shown(loaded[:MAX_RUNS])
