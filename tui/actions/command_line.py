@@ -39,6 +39,11 @@ def stage_line(stage: str, options: Options, host: Host, python: str) -> str:
     return f"{_environment(host)} {_words([python, '-m', f'nanochat.stages.{stage}', *to_argv(options)])}"
 
 
+def evals_line(words: Sequence[str], kind: str, base_dir: str) -> str:
+    """The `nanochat evals` command with these words, about evaluations of a kind."""
+    return _words(["nanochat", "evals", *words, "--kind", kind, "--base-dir", base_dir])
+
+
 def headless_line(plan: str, host: str, base_dir: str = "") -> str:
     """The command that runs a plan without the control room."""
     words = ["nanochat", "--no-tui", plan, *(["--host", host] if host != "local" else [])]

@@ -205,7 +205,8 @@ async def test_the_copy_of_an_item_is_its_record(bench: Bench, monkeypatch: pyte
         await settle(pilot, lambda: isinstance(app.screen, ItemsScreen) and bool(app.screen.table.items))
         await pilot.press("down", "y")
         await settle(pilot, lambda: len(copied) == 2)
-    assert copied[0] == "nanochat evals show base/d20@21400"
+    base = bench.layout.base
+    assert copied[0] == f"nanochat evals show base/d20@21400 --kind core --base-dir {base}"
     assert json.loads(copied[1]) == choice_item("copa", 1, True)
 
 

@@ -132,6 +132,12 @@ def title(one: Evaluation) -> str:
     return sanitize(run if one.step is None else f"{run}@{one.step}", 60)
 
 
+def command_name(one: Evaluation, evaluations: Iterable[Evaluation]) -> str:
+    """How a command names it: by its checkpoint, by its number where that would name several."""
+    alike = [other for other in evaluations if (other.name, other.kind) == (one.name, one.kind)]
+    return one.name if len(alike) < 2 and one.checkpoint else str(one.id)
+
+
 def standing(one: Evaluation) -> tuple[str, str]:
     """How far it is, and the role of its colour; "" for one that is complete."""
     if one.reference:

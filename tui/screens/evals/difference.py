@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,6 +13,7 @@ from textual.widgets import Static
 
 from nanochat.common.errors import UserError
 from nanochat.common.text import sanitize
+from tui.actions.command_line import evals_line
 from tui.actions.run import copy_text
 from tui.data.evals import board
 from tui.data.evals.differences import DifferenceRow, figure_rows, interval, paired_rows, reach_of
@@ -201,8 +201,10 @@ class DifferenceScreen(ControlScreen):
             self.table.action_reverse()
 
     def action_copy(self) -> None:
-        words = ["nanochat", "evals", "compare", self.one.name, self.other.name]
-        self.room.do(copy_text(self.room, shlex.join(words), "the command"))
+        known = list({other.id: other for other in (*self.others, self.one, self.other)}.values())
+        words = ["compare", *(board.command_name(each, known) for each in (self.one, self.other))]
+        line = evals_line(words, self.one.kind, str(self.room.layout.base))
+        self.room.do(copy_text(self.room, line, "the command"))
 
 
 def _settings_line(one: Evaluation, other: Evaluation) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
 from nanochat.common.text import sanitize
+from tui.actions.command_line import evals_line
 from tui.actions.run import copy_text
 from tui.data.evals import board
 from tui.keymap import with_keys
@@ -139,8 +139,9 @@ class OpenActions(ControlScreen):
 
     def action_copy(self) -> None:
         one = self._chosen()
-        words = ["nanochat", "evals", "show", one.name]
-        self.room.do(copy_text(self.room, shlex.join(words), "the command"))
+        words = ["show", board.command_name(one, self.evaluations)]
+        line = evals_line(words, one.kind, str(self.room.layout.base))
+        self.room.do(copy_text(self.room, line, "the command"))
 
 
 def _spelled(one: Evaluation) -> str:

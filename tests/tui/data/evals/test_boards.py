@@ -86,6 +86,14 @@ def test_of_two_evaluations_of_one_step_the_line_tells_what_differs() -> None:
     assert notes == ["float32 · 20 a task", "bfloat16 · 20 a task", "20 a task"]
 
 
+def test_a_command_names_an_evaluation_by_its_checkpoint_or_by_its_number() -> None:
+    first, second = evaluation(1, "base/d12"), evaluation(2, "base/d12", settings={})
+    other = evaluation(3, "base/d12", kind="chat")
+    assert board.command_name(first, [first, other]) == "base/d12@1000"
+    assert board.command_name(first, [first, second, other]) == "1"
+    assert board.command_name(evaluation(4, "", 5), [first]) == "4"
+
+
 def test_what_hosts_and_settings_say_is_cleaned() -> None:
     hostile = evaluation(
         1, "base/\x1b[31mred", host="a\x1b]0;x", settings={"dtype": "\x1b[2J"}, problem="\x07"
