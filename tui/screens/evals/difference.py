@@ -38,9 +38,9 @@ COLUMNS = (
     Column("task", "task", 16, ideal=32, rank=0, sort=lambda row: (0, row.name)),
     Column("verdict", "verdict", 12, rank=1, ideal=16, sort=lambda row: (0, row.verdict)),
     Column(
-        "difference", "B − A", 7, "right", rank=0, sort=lambda row: _number(row.difference), descending=True
+        "difference", "B − A", 6, "right", rank=0, sort=lambda row: _number(row.difference), descending=True
     ),
-    Column("range", "interval 95 %", 16, "right", rank=2, sort=lambda row: _number(row.low)),
+    Column("range", "95 % range", 11, "right", rank=2, sort=lambda row: _number(row.low)),
     Column("wins", "wins", 5, "right", rank=1, sort=lambda row: _number(row.wins), descending=True),
     Column("losses", "losses", 6, "right", rank=1, sort=lambda row: _number(row.losses), descending=True),
     Column("p", "McNemar p", 9, "right", rank=4, sort=lambda row: _number(row.p)),
@@ -215,13 +215,13 @@ def _settings_line(one: Evaluation, other: Evaluation) -> list[str]:
 
 
 def _signed(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:+.3f}"
+    return "–" if math.isnan(value) else f"{value:+.3f}".replace("+0.", "+.").replace("-0.", "-.")
 
 
 def _range(row: DifferenceRow) -> str:
     if row.low is None or row.high is None or math.isnan(row.low):
         return "–"
-    return f"{row.low:+.3f} {row.high:+.3f}"
+    return f"{_signed(row.low)} {_signed(row.high)}"
 
 
 def _count(value: int | None) -> str:

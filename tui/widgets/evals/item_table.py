@@ -20,13 +20,13 @@ MATCH = "»"
 COLUMNS = (
     Column("item", "item", 8, "right", sort=lambda row: None),
     Column("task", "task", 14, rank=2, ideal=32, sort=lambda row: None),
-    Column("subject", "subject", 12, rank=4, ideal=24, sort=lambda row: None),
+    Column("subject", "subject", 12, rank=5, ideal=24, sort=lambda row: None),
     Column("verdict", "A", 7, sort=lambda row: None),
     Column("other", "B", 7, rank=1, sort=lambda row: None),
     Column("prediction", "chosen", 10, rank=1, grow=1, ideal=20, sort=lambda row: None),
     Column("gold", "gold", 10, rank=1, grow=1, ideal=20, sort=lambda row: None),
-    Column("margin", "margin", 8, "right", rank=3, sort=lambda row: None, descending=False),
-    Column("prompt", "prompt", 18, rank=5, grow=6, ideal=60),
+    Column("margin", "margin", 8, "right", rank=4, sort=lambda row: None, descending=False),
+    Column("prompt", "prompt", 18, rank=2, grow=6, ideal=60),
 )
 PROMPT_CHARACTERS = 400
 
