@@ -60,6 +60,8 @@ class Generation:
         """Tokens that the loop has not been given."""
         self.has_given = False
         """Whether its first token is out."""
+        self.give_at = 0.0
+        """When it is given what is held, on the monotonic clock; 0 until its first token."""
 
     def __aiter__(self) -> Self:
         return self

@@ -26,8 +26,7 @@ from nanochat.serve.hand_over import HandOver
 __all__ = ["Busy", "Generation", "ModelFailure", "ModelWorker"]
 
 CHUNKS_A_SECOND = 160
-"""Chunks that the loop is given at most, over all rows, and those of all rows at one time: one in 6 ms at one
-row, and 20 a second for each of 8."""
+"""Chunks that the loop is given at most, over all rows: one in 6 ms at one row, 20 a second for each of 8."""
 LONGEST_WAIT = 0.1
 """Seconds that a token waits for others at most, however many rows run."""
 RETRY_SECONDS = 1, 10
@@ -84,7 +83,7 @@ class ModelWorker:
         self._unsorted: list[list[NewToken]] = []
         """Tokens of the last steps: sorted to their generations when some are handed over."""
         self._give_at = 0.0
-        """When all are given what they have, on the monotonic clock."""
+        """The first time that any is given what it has, on the monotonic clock."""
         self._sample_seconds = 1.0
         """How long a sample takes, smoothed."""
         self._ready = threading.Event()
@@ -294,7 +293,7 @@ class ModelWorker:
 
     def _hand_out(self, tokens: list[NewToken], started: list[Started]) -> None:
         """Takes a step's tokens, and hands over those that are due: the first of an answer and its end at
-        once, others when it is time for all."""
+        once, others when their time has come."""
         now = time.monotonic()
         for start in started:
             self._start(start, now)
@@ -306,11 +305,19 @@ class ModelWorker:
             self._sort()
             for token in ended:
                 self._end_sample(token, now)
-            if is_time:
-                self._give_at = now + min(LONGEST_WAIT, self.figures.rows / CHUNKS_A_SECOND)
-            for number in list(self._at_work) if is_time else list(self._opening):
-                self._give(self._at_work[number], now)
+            for generation in self._due(now):
+                self._give(generation, now)
         self.hand_over.flush()
+
+    def _due(self, now: float) -> list[Generation]:
+        """Those that are given what they have now. Each has its own time: all at one would keep a core from
+        the decoding team for long."""
+        due = [one for one in self._at_work.values() if one.held and now >= one.give_at]
+        wait = min(LONGEST_WAIT, self.figures.rows / CHUNKS_A_SECOND)
+        for generation in due:
+            generation.give_at = now + wait
+        self._give_at = min((one.give_at for one in self._at_work.values() if one.give_at), default=now)
+        return due
 
     def _start(self, start: Started, now: float) -> None:
         """Says that a prompt has been read."""
