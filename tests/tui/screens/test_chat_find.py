@@ -1,5 +1,7 @@
 """Finding in a pane's conversation: marks, a count, from match to match, over what is still coming."""
 
+import pytest
+
 from tests.tui.conftest import Bench, settle
 from tests.tui.screens.chat_bench import (
     StubServer,
@@ -30,6 +32,7 @@ def looks(view: PaneView) -> list[tuple[str, bool]]:
     ]
 
 
+@pytest.mark.slow
 async def test_a_text_is_found_marked_counted_and_gone_through(bench: Bench, stub: StubServer) -> None:
     stub.answer = lambda _: answer("The **needle** [b]is[/b] first.\n\n", *FILLER, "a NEEDLE is last")
     async with bench.open((100, 24)) as (app, pilot):

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from tests.tui.conftest import Bench, settle
 from tests.tui.screens.chat_bench import (
     StubServer,
@@ -60,6 +62,7 @@ async def test_what_is_written_in_the_field_stays_while_a_question_is_sent_or_ed
         assert field.text == long and long not in app.setting("chat")["questions"], "it is whole or not there"
 
 
+@pytest.mark.slow
 async def test_a_conversation_that_was_not_saved_is_not_thrown_away_without_asking(
     bench: Bench, stub: StubServer
 ) -> None:

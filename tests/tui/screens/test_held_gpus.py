@@ -1,5 +1,7 @@
 """Launch and Plan say which GPUs a run would share with a chat server, before it is started."""
 
+import pytest
+
 from remote.fleet.services import ServiceState
 from tests.tui.conftest import NOW, Bench, settle
 from tui.app import ControlRoom
@@ -15,6 +17,7 @@ def shown(app: ControlRoom) -> str:
     return "\n".join(str(widget.render()) for widget in app.screen.query("Static"))
 
 
+@pytest.mark.slow
 async def test_the_form_and_a_plan_tell_of_a_gpu_that_a_chat_server_holds(bench: Bench) -> None:
     bench.run("one")
     serving = ServiceState("cuda-0-a", "local", "cuda:0", "ready", started_at=NOW)

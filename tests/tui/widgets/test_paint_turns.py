@@ -62,6 +62,7 @@ def test_turns_go_round_and_a_frame_that_was_not_painted_passes(monkeypatch: pyt
     assert hidden.take(panes[3])
 
 
+@pytest.mark.slow
 async def test_of_four_panes_that_fill_two_are_painted_in_a_frame(
     bench: Bench, stub: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
