@@ -311,10 +311,10 @@ def test_csv_tells_nan_in_its_place_and_tokens_by_interpolation() -> None:
 
 def test_a_long_average_is_the_same_all_at_once_as_point_by_point() -> None:
     series = Series()
-    for index in range(9_000):
+    for index in range(3_000):
         series.append(index, float(index), math.sin(index) + index / 1000)
     series.set_smoothing(1 - 1 / 2000)
-    for view in (range(9_000), range(130, 131), range(63, 8_999), range(640, 1_280), range(5, 5)):
+    for view in (range(3_000), range(130, 131), range(63, 2_999), range(640, 1_280), range(5, 5)):
         assert list(series.smoothed(view)) == pytest.approx([series.smoothed_at(i) for i in view])
 
 

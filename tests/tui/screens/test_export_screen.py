@@ -48,6 +48,7 @@ async def asked(app: ControlRoom, pilot: Pilot[str], key: str) -> None:
     await settle(pilot, lambda: isinstance(app.screen, SaveAs))
 
 
+@pytest.mark.slow
 async def test_x_writes_the_focused_plot_and_what_is_there_only_after_a_second_enter(
     trained: Bench, here: Path
 ) -> None:
@@ -103,6 +104,7 @@ async def test_what_cannot_be_written_is_said_in_the_dialog_and_nothing_is_left(
         assert not list(here.iterdir())
 
 
+@pytest.mark.slow
 async def test_X_writes_marked_runs_each_to_a_file_of_its_own(trained: Bench, here: Path) -> None:
     trained.training(trained.run("other", age=50), steps=30)
     trained.run("empty", age=20)

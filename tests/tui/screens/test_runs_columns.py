@@ -159,7 +159,11 @@ async def test_the_curve_under_the_cursor_is_read_off_the_loop_once_and_not_in_p
         await settle(pilot, lambda: preview.region.x > table(app).region.x + 80)
 
 
-async def test_the_curve_of_a_live_run_grows_and_a_small_screen_has_none(three: Bench) -> None:
+@pytest.mark.slow
+async def test_the_curve_of_a_live_run_grows_and_a_small_screen_has_none(
+    three: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.widgets.run_preview.AGAIN", 0.1)
     live = three.run("live", status="running", age=10)
     three.training(live, steps=40)
     async with three.open(size=(120, 40)) as (app, pilot):
