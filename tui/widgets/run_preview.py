@@ -22,6 +22,7 @@ from tui.widgets.plot import Plot
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
+    from remote.store.series import Series
     from remote.store.store import Store
     from tui.room import Room
 
@@ -112,6 +113,10 @@ class RunPreview(Widget):
             self.words.update(Content(f"{NOTHING}\n{sanitize(reason)}" if curve is not None else ""))
             return
         run = RunMetrics(label)
-        points = curve.points.part(0, len(curve.points))  # the plot thread's own
-        submit(run.ingest, {curve.metric: points})
+        submit(_ingest, run, curve.metric, curve.points)
         self.plot.set_series(curve.metric, (run,), keep=True)
+
+
+def _ingest(run: RunMetrics, metric: str, points: Series) -> None:
+    """Gives the plot thread points of its own: those that are kept are not to be changed."""
+    run.ingest({metric: points.part(0, len(points))})
