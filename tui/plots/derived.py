@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -119,6 +119,17 @@ def _rising(line: Line) -> Line:
     return line if last.all() else Line(line.x[last], line.y[last])
 
 
+def _source(spec: PlotSpec) -> object:
+    """What the lines of a plot are made from: other than before when they have to be made anew."""
+    view, names = spec.view, (spec.metric, *AXIS_SOURCES.values())
+    points = [
+        (id(run), [(len(s), s.attempt, len(s.marks)) for name in names if (s := run.series.get(name))])
+        for run in spec.runs
+    ]
+    ranges = [run.x_range(view.axis) for run in spec.runs]
+    return view.axis, view.smoothing, view.x if view.smoothing else None, points, ranges
+
+
 @dataclass(frozen=True)
 class Derivation:
     """Turns the runs of a plot into a line a group, or into the distances of the groups to the first.
@@ -131,8 +142,19 @@ class Derivation:
     gap: bool = False
     band: BandKind = "range"
     caption: str = ""
+    _made: dict[str, tuple[object, tuple[RunMetrics, ...]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """By metric what it was made from last, and the lines."""
 
     def __call__(self, spec: PlotSpec) -> PlotSpec:
+        source = _source(spec)
+        if self._made.get(spec.metric, ("",))[0] != source:
+            self._made[spec.metric] = source, self._make(spec)
+        caption = self.caption if self.gap or any(len(group.members) > 1 for group in self.groups) else ""
+        return replace(spec, runs=self._made[spec.metric][1], derive=None, caption=caption, signed=self.gap)
+
+    def _make(self, spec: PlotSpec) -> tuple[RunMetrics, ...]:
         axis = spec.view.axis
         names = {spec.metric, *AXIS_SOURCES.values()}
         curves = [curves_of(run, spec.view, names) for run in spec.runs]
@@ -148,8 +170,7 @@ class Derivation:
             if series is not None:
                 run.series[spec.metric] = series
             runs.append(run)
-        caption = self.caption if self.gap or any(len(group.members) > 1 for group in self.groups) else ""
-        return replace(spec, runs=tuple(runs), derive=None, caption=caption, signed=self.gap)
+        return tuple(runs)
 
     def _gaps(self, columns: Columns, metric: str, decay: float) -> list[Series | None]:
         bright, faint = (
