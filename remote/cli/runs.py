@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import shlex
 import sys
@@ -107,7 +108,7 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
         if given.word in MARKS:
             return mark(fleet.store, given)
         if given.word == "compare":
-            found = [await _find(fleet, name) for name in given.run]
+            found = await _find_all(fleet, given.run)
             return await asyncio.to_thread(compare, fleet.store, found, given)
         run = await _find(fleet, given.run)
         if given.word == "show":
@@ -159,6 +160,22 @@ async def _find(fleet: Fleet, name: str) -> RunRow:
         host = ""
     await _look(fleet, host)
     return await asyncio.to_thread(fleet.store.find, name)
+
+
+async def _find_all(fleet: Fleet, names: Sequence[str]) -> list[RunRow]:
+    """Several runs by name, each host asked once; those of a host that is gone stay as they were."""
+    hosts = set()
+    for name in names:
+        with contextlib.suppress(UserError):
+            hosts.add((await asyncio.to_thread(fleet.store.find, name)).host)
+            continue
+        hosts.add("")  # on any host
+    for host in {""} if "" in hosts else hosts:
+        try:
+            await _look(fleet, host)
+        except UserError as error:
+            _warn(str(error))
+    return [await asyncio.to_thread(fleet.store.find, name) for name in names]
 
 
 def _chosen(rows: Sequence[RunRow], given: argparse.Namespace) -> list[RunRow]:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from comparison_runs import Runs, bpb, start, step
 
+from bench.parts.runs import make_base
 from nanochat.common.errors import UserError
 from remote.cli.compare import compare
+from remote.cli.runs import runs as runs_command
 from remote.cli.runs import runs_parser
 
 
@@ -77,3 +79,18 @@ def test_what_is_not_understood_is_one_line(
 ) -> None:
     with pytest.raises(UserError, match=message.replace("(", r"\(")):
         said(runs, capsys, *words)
+
+
+def test_runs_of_a_host_are_read_before_they_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tmp_path / "base"
+    make_base(base, steps=20, stages=("base_train", "mid_train"))
+    first, second = sorted(path.name for path in (base / "runs").iterdir())
+    assert runs_command(["compare", first, second, "--json", "--base-dir", str(base)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [one["run"] for one in document["runs"]] == [f"local/{first}", f"local/{second}"]
+    assert {one["metric"] for one in document["metrics"]} >= {"train/loss", "val/bpb"}
+    assert document["notes"][0].startswith("stages differ")
+    with pytest.raises(UserError, match="no run 'nosuch'"):
+        runs_command(["compare", first, "nosuch", "--base-dir", str(base)])
