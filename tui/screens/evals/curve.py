@@ -50,7 +50,8 @@ class CurveScreen(PlotScreen):
     def __init__(self, one: Evaluation, evaluations: Sequence[Evaluation], task: str = "") -> None:
         super().__init__()
         self.one = one
-        self.known = curves(evaluations)
+        self.known: list[Curve] = []
+        self._evaluations = list(evaluations)
         self._first_task = task
         self.plots = CurveGrid(unicode=self.room.unicode, id="curves")
         self.note = Static(id="curve-note", markup=False)
@@ -72,6 +73,7 @@ class CurveScreen(PlotScreen):
         self.run_worker(self._begin(), group="curve")
 
     async def _begin(self) -> None:
+        self.known = await asyncio.to_thread(curves, self._evaluations)
         curve = curve_of(self.one, self.known)
         if curve is None:
             raise UserError(f"{board.title(self.one)} has no step", "a curve needs checkpoints of a training")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tui.data.evals.scores import ScoreRow
 
 SETTING = "evals"
+PAUSE, LONGEST_PAUSE = 4, 5.0
+"""While news come, this many times as long as a reading took is waited until the next; seconds at most."""
 EMPTY: dict[Kind, str] = {
     "core": "no CORE evaluation yet: {evals.evaluate} evaluates a checkpoint",
     "chat": "no chat evaluation yet: {evals.evaluate} evaluates a checkpoint",
@@ -146,7 +148,9 @@ class EvalsScreen(OpenActions, ControlScreen):
         try:
             while self._is_due:
                 self._is_due = False
+                began = time.monotonic()
                 is_new = await asyncio.to_thread(self.reader.read, self.room.store)
+                took = time.monotonic() - began
                 if is_new or not self._is_read:
                     if not self._is_chosen:
                         self._first_table()
@@ -154,6 +158,8 @@ class EvalsScreen(OpenActions, ControlScreen):
                         self.call_after_refresh(self._load_ahead)
                     self._is_read = True
                     self.show_table()
+                if self._is_due:  # with thousands of evaluations reading takes long: not all of the time
+                    await asyncio.sleep(min(PAUSE * took, LONGEST_PAUSE))
         finally:
             self._is_reading = False
 
