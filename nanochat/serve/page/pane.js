@@ -112,12 +112,14 @@ export class Pane {
   }
 
   #begin() {
-    const isEmpty = this.conversation.isEmpty;
-    if (!isEmpty && !confirm("Begin a new conversation? The one in this pane is gone then, unless you saved it.")) {
-      return;
-    }
+    if (!this.#mayGo("Begin a new conversation?")) return;
     this.open(new Conversation());
     this.#page.changed();
+  }
+
+  /** Asks before the conversation in this pane goes, where there is one. */
+  #mayGo(question) {
+    return this.conversation.isEmpty || confirm(`${question} The one in this pane is gone then, unless you saved it.`);
   }
 
   #save(end) {
@@ -134,6 +136,7 @@ export class Pane {
     try {
       if (file.size > LARGEST_FILE) throw new Told(`it is larger than ${LARGEST_FILE >> 20} MiB`);
       const { conversation, system } = fromJson(await file.text());
+      if (!this.#mayGo(`Go on with ${oneLine(file.name, 80)}?`)) return;
       this.open(conversation);
       this.#page.useSystem(system);
       this.#page.changed();

@@ -9,30 +9,36 @@ const THEME = "nanochat-theme";
 const KEY = "nanochat-key";
 const MOST = 4_000_000; // characters; browsers give 5 million to a server
 
-/** Keeps the page's state: `panes` ({model, conversation}), settings and more. Returns whether there was room. */
+/** Keeps the page's state: `panes` ({model, conversation}), settings and more. Returns whether there was room.
+ *
+ * Each tab keeps its own, else of two that are open the one would lose its conversation to the other; the
+ * next tab that is opened goes on with what was kept last. */
 export function keep({ panes, ...rest }) {
   const document = { ...rest, panes: panes.map(({ model, conversation }) => ({ model, ...flat(conversation) })) };
   const text = JSON.stringify(document);
-  return text.length <= MOST && write(localStorage, STATE, text);
+  if (text.length > MOST) return false;
+  if (!write(sessionStorage, STATE, text)) remove(sessionStorage, STATE);
+  return write(localStorage, STATE, text);
 }
 
 /** What was kept; null when that is nothing, or nothing that this page understands. */
 export function kept() {
+  return readState(sessionStorage) ?? readState(localStorage);
+}
+
+function readState(storage) {
   try {
-    const { panes, ...rest } = JSON.parse(localStorage.getItem(STATE));
-    const read = panes.map((pane) => ({ model: String(pane.model), conversation: unflat(pane) }));
-    return { ...rest, panes: read };
+    const { panes, ...rest } = JSON.parse(read(storage, STATE));
+    const found = panes.map((pane) => ({ model: String(pane.model), conversation: unflat(pane) }));
+    return { ...rest, panes: found };
   } catch {
     return null;
   }
 }
 
 export function forget() {
-  try {
-    localStorage.removeItem(STATE);
-  } catch {
-    // it kept nothing
-  }
+  remove(sessionStorage, STATE);
+  remove(localStorage, STATE);
 }
 
 export const keptTheme = () => read(localStorage, THEME);
@@ -45,6 +51,14 @@ function read(storage, name) {
     return storage.getItem(name) ?? "";
   } catch {
     return "";
+  }
+}
+
+function remove(storage, name) {
+  try {
+    storage.removeItem(name);
+  } catch {
+    // it kept nothing
   }
 }
 

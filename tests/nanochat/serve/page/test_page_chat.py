@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from page_browser import ChatPage, chat_page
 from page_server import BASE, CHAT, KEY, PageServer, Script, answer, called, ended, said, token
-from playwright.async_api import Browser, Route, expect
+from playwright.async_api import Browser, Dialog, Route, expect
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -228,6 +228,38 @@ async def test_the_browser_keeps_a_conversation_until_it_is_cleared(
     await page.page.get_by_role("button", name="Clear what is kept").click()
     await page.sees(page.pane(1).locator(".turns"), "^Ask something.$")
     assert await page.page.evaluate("() => localStorage.length") == 0
+
+
+async def test_a_conversation_is_lost_to_no_other_tab_and_to_no_file_that_is_loaded(
+    page: ChatPage, server: PageServer, tmp_path: Path
+) -> None:
+    await page.open(server.script("a", answer("one"), answer("other")))
+    await page.ask("Hi")
+    other = ChatPage(page.context, await page.context.new_page(), page.url)
+    await other.open()
+    await other.sees(other.answer(1), "one")  # a new tab goes on with it
+    await other.ask("Other")
+    await other.page.close(run_before_unload=False)
+    await page.page.reload()
+    await page.sees(page.answer(1), "one")
+    await expect(page.turn(2)).to_have_count(0)
+
+    saved = await page.save("Save .json", tmp_path)
+    asked: list[str] = []
+
+    async def answered(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        await (dialog.accept() if len(asked) > 1 else dialog.dismiss())
+
+    page.page.on("dialog", lambda dialog: asyncio.ensure_future(answered(dialog)))
+    file = page.page.get_by_label("A conversation's JSON file").first
+    for times in (1, 2):
+        await file.set_input_files(saved)
+        async with asyncio.timeout(10):
+            while len(asked) < times:
+                await asyncio.sleep(0.02)
+        await page.sees(page.answer(1), "one")
+    assert asked[0].startswith(f"Go on with {saved.name}? The one in this pane is gone then")
 
 
 @pytest.mark.parametrize("value", ["null", '{"parts": [{"kind": "text"}], "settings": null}'])
