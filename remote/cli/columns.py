@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit
 from remote.cli.printer import table
-from remote.facts.money import total
+from remote.facts.money import told, total
 from remote.facts.run_facts import RunFacts
 from remote.filter.run_columns import RunColumn, Value, column_called, columns_called
 
@@ -65,6 +65,14 @@ async def list_columns(fleet: Fleet, rows: Sequence[RunRow], given: argparse.Nam
         sum_of = total(facts.cost(run, now) for run in rows)
         print(sum_of or "no host has a price: nanochat hosts add --price", file=sys.stderr)
     return Exit.OK
+
+
+def cost_of(fleet: Fleet, run: RunRow) -> str:
+    """`$53.60 spent, $80.12 forecast`; empty where the run's host has no price. Blocks on the disk."""
+    facts = RunFacts()
+    facts.set_hosts(fleet.hosts.all())
+    facts.fill(fleet.store, [run], ())
+    return told(facts.cost(run, time.time()))
 
 
 def in_order(rows: Sequence[RunRow], column: RunColumn, descending: bool) -> list[RunRow]:

@@ -18,7 +18,7 @@ from nanochat.common.paths import Layout
 from nanochat.common.text import amount, percent, sanitize, when
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 from nanochat.config.pass_env import option_names
-from remote.cli.columns import add_column_options, list_columns
+from remote.cli.columns import add_column_options, cost_of, list_columns
 from remote.cli.compare import add_compare_parser, compare
 from remote.cli.export import add_export_parser, export
 from remote.cli.marks import MARKS, add_mark_parsers, mark
@@ -242,6 +242,7 @@ def _show(fleet: Fleet, run: RunRow, as_json: bool) -> int:
         "reason": run.reason,
         "problem": run.problem,
         "time": spent(run),
+        "cost": cost_of(fleet, run),
         "done": percent(run.progress),
         "figures": figures(run),
         "options": " ".join(f"{name}={value}" for name, value in run.options.items()),

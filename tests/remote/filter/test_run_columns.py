@@ -10,7 +10,7 @@ import pytest
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from remote.cli.columns import in_order, list_columns
+from remote.cli.columns import cost_of, in_order, list_columns
 from remote.cli.runs import runs_parser
 from remote.facts.run_facts import RunFacts
 from remote.filter.run_columns import FIGURES, column_called, columns_called, names_offered
@@ -124,4 +124,8 @@ async def test_the_command_shows_columns_sorted_with_money_and_their_sum(
         await listed(fleet, capsys, "--columns", "nmae")
     out, _ = await listed(fleet, capsys, "--sort", "name")
     assert out.startswith("run  name  host")
+    assert (
+        cost_of(cast("Fleet", fleet), ROWS[0]) == "$2.50 spent"
+        and cost_of(cast("Fleet", fleet), ROWS[1]) == ""
+    )
     fleet.store.close()
