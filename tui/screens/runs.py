@@ -44,7 +44,8 @@ class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
     groups = ("runs", "table", "columns", "filter")
     about = (
         "Every run of every host, newest first. The boxes on top are the pipeline with the newest run of "
-        "each stage; click one for its runs. The filter takes words, field:value, comparisons such as loss<2 "
+        "each stage; click one for its runs. {runs.mark} marks runs, {runs.compare} sets two to six marked "
+        "ones side by side. The filter takes words, field:value, comparisons such as loss<2 "
         "and config.depth>12, and, or, not and parentheses; tab completes. Fields: name stage host status "
         "plan tag note reason id, has: (alerts note tags pin plan reason problem), is: (live ended pinned "
         "archived any), step done speed mfu eta time age attempt alerts, created ended, every metric, "
