@@ -63,7 +63,7 @@ async def list_columns(fleet: Fleet, rows: Sequence[RunRow], given: argparse.Nam
     if {column.name for column in columns} & set(MONEY):
         now = time.time()
         sum_of = total(facts.cost(run, now) for run in rows)
-        print(sum_of or "no host has a price: nanochat hosts add --price", file=sys.stderr)
+        print(sum_of or "no host has a price: nanochat hosts price NAME X", file=sys.stderr)
     return Exit.OK
 
 

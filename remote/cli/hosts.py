@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def hosts_parser() -> Parser:
     """`nanochat hosts …`."""
     parser = command_parser("nanochat hosts", "The machines that stages run on.")
-    words = parser.add_subparsers(dest="word", metavar="{ls,add,test,rm,services}", parser_class=Parser)
+    words = parser.add_subparsers(dest="word", metavar="{ls,add,price,test,rm,services}", parser_class=Parser)
     words.add_parser("ls", help="a table of the hosts (the default)").add_argument(
         "--json", action="store_true"
     )
@@ -50,6 +50,9 @@ def hosts_parser() -> Parser:
         help="hand its runs this variable of your shell, such as HF_TOKEN; may be given again",
     )
     add.add_argument("--replace", action="store_true", help="overwrite the entry of that name")
+    price = words.add_parser("price", help="set what an hour of a host costs, also of local")
+    price.add_argument("name", metavar="NAME")
+    price.add_argument("price", metavar="X", help="such as 2.49; 'unknown' takes it away")
     test = words.add_parser("test", help="connect and check the host, a line a check")
     test.add_argument(
         "--accept-key", default="", metavar="SHA256:…", help="trust a host key with this fingerprint"
@@ -61,7 +64,7 @@ def hosts_parser() -> Parser:
     )
     for name in ("test", "rm"):
         words.choices[name].add_argument("name", metavar="NAME")
-    for name in ("ls", "test", "rm", "services"):  # `add --base-dir` is the host's own
+    for name in ("ls", "price", "test", "rm", "services"):  # `add --base-dir` is the host's own
         add_base_dir(words.choices[name], sub_command=True)
     return parser
 
@@ -93,12 +96,25 @@ def hosts(argv: Sequence[str]) -> int:
         book.add(host, replace=given.replace)
         print(f"added {host.name}: {host.target}; check it with: nanochat hosts test {host.name}")
         return Exit.OK
+    if given.word == "price":
+        book.set_price(given.name, _price(given.price))
+        return Exit.OK
     if given.word == "rm":
         book.remove(given.name)
         print(f"removed {given.name}; its runs stay in the table")
         return Exit.OK
     book.get(given.name)
     return asyncio.run(_test(layout, given.name, given.accept_key, given.json))
+
+
+def _price(word: str) -> float | None:
+    """A price as it is typed; None for `unknown`."""
+    if word == "unknown":
+        return None
+    try:
+        return float(word)
+    except ValueError:
+        raise UserError(f"'{word}' is not a price", "a number such as 2.49, or unknown") from None
 
 
 def _list_hosts(known: Sequence[Host], as_json: bool) -> int:

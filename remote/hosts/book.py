@@ -22,6 +22,8 @@ from nanochat.config.pass_env import check_names
 LOCAL = "local"
 DEFAULT_BASE = "~/.cache/nanochat"
 LOCK_PATIENCE = 30.0
+MOST_AN_HOUR = 1e6
+_LOCAL_PRICE = "local_price_per_hour"
 _PORT_DIGITS = 5
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 _ADDRESS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,253})\Z")
@@ -85,16 +87,21 @@ class HostBook:
         self._path = layout.hosts_file
 
     def local(self) -> Host:
-        """This machine, whose base directory is the control room's own."""
+        """This machine, whose base directory is the control room's own, without its price."""
         return Host(name=LOCAL, kind="local", base_dir=str(self._layout.base))
 
     def read(self) -> tuple[list[Host], list[str]]:
         """Every host that can be used, this machine first, the others by name; and a line for each entry
         that cannot. Raises `UserError` for a file that is damaged as a whole."""
-        entries = self._read()
+        entries, local = self._read()
         hosts = [entry.host for entry in entries if entry.host is not None]
         problems = [str(entry.problem) for entry in entries if entry.problem is not None]
-        return [self.local(), *sorted(hosts, key=lambda host: host.name)], problems
+        if local is not None and real(local, 0, MOST_AN_HOUR) is None:
+            problems.append(f"{self._path}: '{_LOCAL_PRICE}' is no price; set it with `nanochat hosts price`")
+        return [self._here(local), *sorted(hosts, key=lambda host: host.name)], problems
+
+    def _here(self, price: Any) -> Host:
+        return replace(self.local(), price_per_hour=real(price, 0, MOST_AN_HOUR))
 
     def all(self) -> list[Host]:
         """The hosts of `read`."""
@@ -107,8 +114,8 @@ class HostBook:
     def get(self, name: str) -> Host:
         """The host of that name. Raises `UserError`: what is wrong with its entry, or the nearest names when
         there is none."""
-        entries = self._read()
-        hosts = {LOCAL: self.local(), **{entry.name: entry.host for entry in entries if entry.host}}
+        entries, local = self._read()
+        hosts = {LOCAL: self._here(local), **{entry.name: entry.host for entry in entries if entry.host}}
         if name in hosts:
             return hosts[name]
         for entry in entries:
@@ -120,7 +127,7 @@ class HostBook:
         """Writes a host into the book. Raises `UserError` for a bad field or a name already taken."""
         check_host(host)
         with self._locked():
-            entries = self._read()
+            entries, local = self._read()
             if any(known.name == host.name for known in entries):
                 if not replace:
                     raise UserError(
@@ -128,7 +135,22 @@ class HostBook:
                         "change it with `hosts add --replace`, or choose another name",
                     )
                 entries = [known for known in entries if known.name != host.name]
-            self._write([*entries, _Entry(_written(host), host)])
+            self._write([*entries, _Entry(_written(host), host)], local)
+
+    def set_price(self, name: str, price: float | None) -> None:
+        """Sets what an hour of a host costs, also of this machine; None: unknown. Raises `UserError` for what
+        is no price, or a host that is not there."""
+        if price is not None and real(price, 0, MOST_AN_HOUR) is None:
+            raise UserError(f"bad price per hour: {price}")
+        with self._locked():
+            entries, local = self._read()
+            if name == LOCAL:
+                local = price
+            else:
+                host = replace(self.get(name), price_per_hour=price)
+                entries = [entry for entry in entries if entry.name != name]
+                entries.append(_Entry(_written(host), host))
+            self._write(entries, local)
 
     def remove(self, name: str) -> None:
         """Takes a host out of the book, also one whose entry cannot be used; its runs stay in the store.
@@ -136,10 +158,10 @@ class HostBook:
         if name == LOCAL:
             raise UserError("'local' is this machine and always there")
         with self._locked():
-            entries = self._read()
+            entries, local = self._read()
             if not any(entry.name == name for entry in entries):
                 self.get(name)
-            self._write([entry for entry in entries if entry.name != name])
+            self._write([entry for entry in entries if entry.name != name], local)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -166,20 +188,22 @@ class HostBook:
                     ) from None
             time.sleep(0.05)
 
-    def _read(self) -> list[_Entry]:
+    def _read(self) -> tuple[list[_Entry], Any]:
+        """The entries, and what stands there as the price of this machine, None for nothing."""
         try:
             raw = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            return []
+            return [], None
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"cannot read {self._path}: {error}", exit_code=Exit.USAGE) from error
         try:
-            entries = json.loads(raw)["hosts"]
+            document = json.loads(raw)
+            entries = document["hosts"]
             if not isinstance(entries, list):
                 raise TypeError("its hosts are no list")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{self._path} is damaged: {error}", "mend it by hand or move it away") from error
-        return list(self._entries(entries))
+        return list(self._entries(entries)), document.get(_LOCAL_PRICE)
 
     def _entries(self, found: Iterable[Any]) -> Iterator[_Entry]:
         names: set[str] = set()
@@ -196,9 +220,12 @@ class HostBook:
                 words = f"{self._path}: entry {number}{named} is left out: {error.message}"
                 yield replace(entry, problem=UserError(words, "mend it by hand; the other hosts go on"))
 
-    def _write(self, entries: Sequence[_Entry]) -> None:
+    def _write(self, entries: Sequence[_Entry], local_price: Any) -> None:
         raw = [entry.raw for entry in sorted(entries, key=lambda entry: entry.name)]
-        text = json.dumps({"schema": 1, "hosts": raw}, indent=2, ensure_ascii=False)
+        document: dict[str, Any] = {"schema": 1, "hosts": raw}
+        if local_price is not None:
+            document[_LOCAL_PRICE] = local_price
+        text = json.dumps(document, indent=2, ensure_ascii=False)
         atomic_write(self._path, text + "\n", mode=0o600)
 
 
@@ -268,7 +295,7 @@ def check_host(host: Host) -> None:
     if not host.base_dir.startswith(("/", "~/")) and host.base_dir != "~":
         raise UserError(f"--base-dir '{host.base_dir}' is not absolute", "begin it with / or ~/")
     check_names(host.pass_env, "--pass-env")
-    if host.price_per_hour is not None and not 0 <= host.price_per_hour < 1e6:
+    if host.price_per_hour is not None and real(host.price_per_hour, 0, MOST_AN_HOUR) is None:
         raise UserError(f"bad price per hour: {host.price_per_hour}")
 
 
@@ -286,7 +313,7 @@ def _host(entry: Any) -> Host:
             raise UserError(f"'{name}' has a value of the wrong type: {repr(value)[:200]}")
         if name == "port" and whole(value, 0, 65535) is None:
             raise UserError("'port' is no port: 1 to 65535")
-        if name == "price_per_hour" and real(value, 0, 1e6) is None:
+        if name == "price_per_hour" and real(value, 0, MOST_AN_HOUR) is None:
             raise UserError("'price_per_hour' is no price")
     name = fields.get("name", "")
     if not _NAME.match(name) or name == LOCAL:

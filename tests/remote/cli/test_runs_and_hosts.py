@@ -52,6 +52,10 @@ def test_hosts_are_added_listed_changed_and_removed(layout: Layout, home: Path) 
     assert "me@[::1]:2222" in nanochat(home, "hosts").stdout
     nanochat(home, "hosts", "add", "box", "--ssh", "alias", code=2)
     nanochat(home, "hosts", "add", "box", "--ssh", "alias", "--replace")
+    nanochat(home, "hosts", "price", "box", "2.49")
+    nanochat(home, "hosts", "price", "local", "0.5")
+    table = nanochat(home, "hosts").stdout
+    assert "2.49/h" in table and "0.5/h" in table
     nanochat(home, "hosts", "rm", "box")
     assert [host["name"] for host in json.loads(nanochat(home, "hosts", "ls", "--json").stdout)] == ["local"]
 
@@ -65,6 +69,7 @@ def test_hosts_are_added_listed_changed_and_removed(layout: Layout, home: Path) 
         (["hosts", "add", "box", "--ssh", "a", "--key", "no key"], "no such key"),
         (["hosts", "add", "box", "--ssh", "a", "--pyhton", "x"], "--python"),
         (["hosts", "rm", "bax"], "no host 'bax'"),
+        (["hosts", "price", "local", "much"], "'much' is not a price"),
         (["hosts", "test", "lokal"], "did you mean 'local'"),
         (["runs", "show", "nothing"], "nothing"),
         (["runs", "follow"], "RUN"),

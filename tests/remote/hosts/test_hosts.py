@@ -1,8 +1,10 @@
 """The host book: what is written is what is read, bad entries are refused in one line, nothing is lost."""
 
 import json
+import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,36 @@ def test_a_host_comes_back_as_it_was_written(layout: Layout, tmp_path: Path) -> 
     assert layout.hosts_file.stat().st_mode & 0o077 == 0
     HostBook(layout).remove("box")
     assert [host.name for host in HostBook(layout).all()] == ["local"]
+
+
+def test_an_hour_of_any_host_has_a_price_also_of_this_machine(layout: Layout) -> None:
+    book = HostBook(layout)
+    box = Host("box", address="a", python="/p", pass_env=("HF_TOKEN",))
+    book.set_price("local", 2.5)
+    book.add(box)
+    book.set_price("box", 7)
+    assert {host.name: host.price_per_hour for host in book.all()} == {"local": 2.5, "box": 7}
+    assert book.get("local").price_per_hour == 2.5 and replace(book.get("box"), price_per_hour=None) == box
+    for name in ("local", "box"):
+        book.set_price(name, None)
+    assert [host.price_per_hour for host in book.all()] == [None, None]
+    for bad in (-1, math.nan, math.inf, 1e9):
+        with pytest.raises(UserError, match="bad price"):
+            book.set_price("local", bad)
+    with pytest.raises(UserError, match="no host 'bax'"):
+        book.set_price("bax", 1)
+
+
+def test_a_bad_price_of_this_machine_is_told_and_costs_nothing_else(layout: Layout) -> None:
+    book = HostBook(layout)
+    book.add(Host("box", address="a"))
+    document = json.loads(layout.hosts_file.read_text())
+    layout.hosts_file.write_text(json.dumps({**document, "local_price_per_hour": "cheap"}))
+    (told,) = book.problems()
+    assert "'local_price_per_hour' is no price" in told and "\n" not in told
+    assert [host.price_per_hour for host in book.all()] == [None, None]
+    book.set_price("local", 1.5)
+    assert not book.problems() and book.get("local").price_per_hour == 1.5
 
 
 @pytest.mark.parametrize(
