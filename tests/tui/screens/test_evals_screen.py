@@ -382,7 +382,7 @@ async def test_broken_input_is_a_line_and_the_rest_goes_on(bench: Bench) -> None
         await shows(app, pilot, "a record of version 1", "Which 0?")
         await pilot.press("escape", "escape")
         await open_items("base/gone@1000")
-        await shows(app, pilot, "✗ ", "nowhere.jsonl")
+        await shows(app, pilot, "✗ the items are gone: there is no runs/nowhere.jsonl")
         await pilot.press("escape")
         screen.table.move_to_column(columns["base/half@1000"])
         await pilot.press("d", *"bundle")

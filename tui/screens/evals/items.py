@@ -97,7 +97,8 @@ class ItemsScreen(ControlScreen):
         except UserError as error:
             self._state = ""
             if self.list is None:
-                self.table.empty = f"✗ {sanitize(str(error), 300)}"
+                line = str(error).replace(f"{self.room.layout.base}/", "")
+                self.table.empty = f"✗ {sanitize(line, 300)}"
                 self._show_titles()
             else:  # what was there stays
                 self.other = None
