@@ -122,6 +122,24 @@ async def test_sorting_filtering_and_categories(bench: Bench) -> None:
         await settle(pilot, lambda: len(screen.table.items) == 23)
 
 
+async def test_cells_and_titles_are_clicked(bench: Bench) -> None:
+    bench.run("one")
+    install(bench, known(bench))
+    async with bench.open((120, 40)) as (app, pilot):
+        screen = await go(app, pilot)
+        line = next(number for number, text in enumerate(painted(app).split("\n")) if "base/d12@5000" in text)
+        left = painted(app).split("\n")[line].index("base/d20@21400")
+        await pilot.click(offset=(left + 3, line + 6))
+        here = screen.table.heading
+        assert here is not None and here.title == "base/d20@21400"
+        assert screen.table.cursor == 4
+        await pilot.click(offset=(left + 3, line))
+        await settle(pilot, lambda: screen.table.order == str(here.evaluation))
+        assert "base/d20@21400▼" in painted(app)
+        await pilot.click(offset=(left + 3, line + 6), times=2)
+        await settle(pilot, lambda: isinstance(app.screen, ItemsScreen))
+
+
 async def test_columns_are_chosen_and_kept(bench: Bench) -> None:
     bench.run("one")
     install(bench, known(bench))

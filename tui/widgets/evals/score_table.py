@@ -91,7 +91,7 @@ class ScoreTable(VirtualTable[ScoreRow]):
             if here is not None and here.evaluation in ids:
                 self.at = ids.index(here.evaluation)
             self.at = max(0, min(self.at, len(ids) - 1))
-            self.columns = [
+            self.columns = [  # `in_order` sorts: here it only is said that one can sort by them
                 Column("task", "task", TASK_WIDTH, sort=lambda row: (0, row.title), frozen=True),
                 Column("category", "category", CATEGORY_WIDTH, sort=lambda row: (0, row.category)),
                 *(
