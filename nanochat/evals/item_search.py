@@ -34,6 +34,8 @@ class Needle:
         self._raw = json_text(self._text, None)[1:-1].encode()
         words = _WORD.findall(self._text)
         self._is_punctuation = not words
+        names = [name for name in _NAMES.split() if self._text in name]
+        self._names = [f'"{name}": '.encode() for name in names]
         self._may_be_structure = all(word in _NAMES or _NUMBER.fullmatch(word) for word in words)
 
     def is_in(self, line: bytes) -> bool:
@@ -41,7 +43,11 @@ class Needle:
         lowered = line.decode("utf-8", "replace").casefold().encode() if self._is_cased else line.lower()
         at = lowered.find(self._raw)
         if at >= 0 and self._may_be_structure:
-            lowered = _STRUCTURE.sub(b"", lowered)
+            # The names alone first: taking them out is several times as fast.
+            for name in self._names:
+                lowered = lowered.replace(name, b"")
+            if self._raw in lowered:
+                lowered = _STRUCTURE.sub(b"", lowered)
             at = lowered.find(self._raw)
         if at < 0:
             return False
