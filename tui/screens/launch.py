@@ -70,6 +70,8 @@ class LaunchScreen(PaneScreen):
         self._held_gpus = HeldGpus(self.room)
         self._filled: dict[str, dict[str, Value]] = {}
         """What is to be put into the form of a stage when it is shown next."""
+        self._put: dict[str, frozenset[str]] = {}
+        """The options that were put there so the last time: they give way to the next ones."""
         self._timer: Timer | None = None
         self._first_host = host
 
@@ -179,10 +181,15 @@ class LaunchScreen(PaneScreen):
             self.refresh(layout=True)
         for form in self._forms.values():
             form.display = form is self.form
-        filled = self._filled.pop(self._stage, {})
+        filled = self._filled.pop(self._stage, None)
+        if filled is None:
+            return
+        before, self._put[self._stage] = self._put.get(self._stage, frozenset()), frozenset(filled)
         for row in chosen.rows():
             if row.field.name in filled:
                 row.text = format_value(filled[row.field.name])
+            elif row.field.name in before:
+                row.reset()
 
     def _target(self) -> Host:
         return self.room.host(self.query_one("#host", Choice).value)

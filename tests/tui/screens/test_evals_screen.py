@@ -357,6 +357,15 @@ async def test_a_checkpoint_is_evaluated_from_here(bench: Bench) -> None:
         await settle(pilot, lambda: launch.form.changes().get("model_tag") == "d26")
         assert launch.form.changes() == {"eval": ("core",), "model_tag": "d26", "max_per_task": 500}
         assert "--model-tag=d26" in launch.command() and "base_eval" in launch.command()
+        await pilot.press("escape")
+        await settle(pilot, lambda: app.screen is screen)
+        app.launch_with("local", "base_eval", {"model_tag": "d20", "step": 5})
+        await settle(pilot, lambda: launch.form.changes() == {"model_tag": "d20", "step": 5})
+        await pilot.press("escape")
+        await settle(pilot, lambda: app.screen is screen)
+        await pilot.press("shift+tab", "e")
+        await settle(pilot, lambda: isinstance(app.screen, LaunchScreen))
+        await settle(pilot, lambda: "tok_eval" in launch.command())
 
 
 async def test_broken_input_is_a_line_and_the_rest_goes_on(bench: Bench) -> None:

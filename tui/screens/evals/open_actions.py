@@ -123,10 +123,13 @@ class OpenActions(ControlScreen):
         self.app.push_screen(ColumnChooser(known, {one.id for one in self.columns}), chosen)
 
     def action_evaluate(self) -> None:
-        from tui.data.evals.launch_values import evaluation_request
+        from tui.data.evals.launch_values import STAGE_OF, evaluation_request
         from tui.screens.evals.evaluate import CheckpointPicker
 
         here = self.evaluation_here()
+        if self.kind == "tokenizer":  # of a folder, whatever checkpoints were trained with it
+            self.room.launch_with("" if here is None else here.host, STAGE_OF[self.kind], {})
+            return
         settings = {} if here is None else here.settings
         named = here if here is not None and not here.reference and here.step is not None else None
 

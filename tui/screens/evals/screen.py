@@ -39,7 +39,7 @@ EMPTY: dict[Kind, str] = {
     "core": "no CORE evaluation yet: {evals.evaluate} evaluates a checkpoint",
     "chat": "no chat evaluation yet: {evals.evaluate} evaluates a checkpoint",
     "bpb": "no bits per byte yet: {evals.evaluate} evaluates a checkpoint",
-    "tokenizer": "no tokenizer has been evaluated yet: the stage tok_eval does it",
+    "tokenizer": "no tokenizer has been evaluated yet: {evals.evaluate} evaluates one",
 }
 
 UNITS: dict[Kind, str] = {"bpb": "lower is better", "tokenizer": ""}
