@@ -122,6 +122,21 @@ async def test_sorting_filtering_and_categories(bench: Bench) -> None:
         await settle(pilot, lambda: len(screen.table.items) == 23)
 
 
+async def test_hosts_are_asked_again_when_the_screen_is_shown_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.run("one")
+    there = install(bench, known(bench))
+    async with bench.open((100, 30)) as (app, pilot):
+        await go(app, pilot)
+        await pilot.press("1", "4")
+        await settle(pilot)
+        assert there.refreshed == ["local"]
+        monkeypatch.setattr("tui.screens.evals.screen.LOOK_SECONDS", 0.0)
+        await pilot.press("1", "4")
+        await settle(pilot, lambda: there.refreshed == ["local", "local"])
+
+
 async def test_cells_and_titles_are_clicked(bench: Bench) -> None:
     bench.run("one")
     install(bench, known(bench))

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tui.data.evals.scores import ScoreRow
 
 SETTING = "evals"
+LOOK_SECONDS = 60.0
+"""Hosts are asked again when the screen is shown so long after it asked them last."""
 PAUSE, LONGEST_PAUSE = 4, 5.0
 """While news come, this many times as long as a reading took is waited until the next; seconds at most."""
 EMPTY: dict[Kind, str] = {
@@ -79,6 +81,7 @@ class EvalsScreen(OpenActions, ControlScreen):
         self._rows: list[ScoreRow] = []
         self._is_reading = False
         self._is_due = False
+        self._looked = time.monotonic()
         self._is_read = False
         self._is_chosen = False
 
@@ -98,8 +101,7 @@ class EvalsScreen(OpenActions, ControlScreen):
             self.board.restore(kept.get("columns"))
         self.tabs.show(self.kind)
         self.table.empty = "reading the evaluations …"
-        for host in self.room.hosts:
-            self.run_worker(self._look(host.name), group="look")
+        self._look_everywhere()
 
     def remember(self) -> None:
         """Keeps how the tables are looked at for the next start."""
@@ -114,6 +116,12 @@ class EvalsScreen(OpenActions, ControlScreen):
 
     # ---- data ----------------------------------------------------------------------------------------
 
+    def _look_everywhere(self) -> None:
+        """Asks every host: what ran there is known from its events, what else lies there is not."""
+        self._looked = time.monotonic()
+        for host in self.room.hosts:
+            self.run_worker(self._look(host.name), group="look")
+
     async def _look(self, host: str) -> None:
         """Asks a host what has been evaluated there; the others do not wait for it."""
         try:
@@ -124,8 +132,11 @@ class EvalsScreen(OpenActions, ControlScreen):
         self._read()
 
     def changed(self, changes: frozenset[Change]) -> None:
-        if not self.room.frozen:
-            self._read()
+        if self.room.frozen:
+            return
+        self._read()
+        if not changes and time.monotonic() - self._looked > LOOK_SECONDS:  # it is shown again
+            self._look_everywhere()
 
     def tick(self) -> None:
         if not self.failed or self.room.frozen:
@@ -303,8 +314,7 @@ class EvalsScreen(OpenActions, ControlScreen):
 
     def action_look(self) -> None:
         self.room.say("asking every host what it has evaluated")
-        for host in self.room.hosts:
-            self.run_worker(self._look(host.name), group="look")
+        self._look_everywhere()
 
     # ---- filter --------------------------------------------------------------------------------------
 
