@@ -136,5 +136,14 @@ EVALS_KEYS: dict[str, tuple[Row, ...]] = {
         ("filter", "slash", "find", "tasks", "Which tasks to draw, by words", True, False),
         ("logy", "l", "log_y", "log y", "Logarithmic y axis, or linear", False, False),
         ("add", "o", "add", "overlay", "Draw another checkpoint over this one, or remove it", True, False),
+        (
+            "export",
+            "x",
+            "export_plot",
+            "export",
+            "Write the plot as SVG, PNG or CSV, as it is drawn",
+            False,
+            True,
+        ),
     ),
 }

@@ -339,6 +339,9 @@ async def test_a_curve_over_steps_and_flops(bench: Bench) -> None:
         await settle(pilot, lambda: all(plot.frame for plot in app.screen.query(Plot) if plot.display))
         await shows(app, pilot, "core/core", "evaluated at 2 steps", "published: gpt2 0.")
         assert "train/" not in painted(app)
+        await pilot.press("x")
+        await shows(app, pilot, "write the plot of core/core")
+        await pilot.press("escape")
         await pilot.press("a")
         await shows(app, pilot, "FLOPs")
         await settle(pilot, lambda: app.screen.plots.view.axis == "FLOPs")  # type: ignore[attr-defined]
