@@ -72,3 +72,25 @@ async def test_a_text_is_found_marked_counted_and_gone_through(bench: Bench, stu
         await pilot.press("slash", *"needle", "enter", "escape")  # out of the marks, too
         await settle(pilot, lambda: not view.transcript.search and looks(view) == [])
         assert app.screen is screen and "needle" in painted(view)
+
+
+@pytest.mark.slow
+async def test_what_is_being_read_stays_in_sight_when_the_terminal_gets_another_width(
+    bench: Bench, stub: StubServer
+) -> None:
+    words = " and so on" * 12
+    stub.answer = lambda _: answer(*(f"line {number}{words}\n\n" for number in range(300)))
+    async with bench.open((100, 24)) as (app, pilot):
+        screen = await chat_screen(app, pilot, "sft/d20")
+        view = screen.views[0].transcript
+        await ask(screen, pilot)
+        await pilot.press("escape", "slash", *"line 137", "enter")
+        await settle(pilot, lambda: "line 137" in painted(view))
+        await pilot.press("escape")
+        for width in (60, 140, 100):
+            await pilot.resize_terminal(width, 24)
+            await settle(pilot, lambda: view.is_laid_out and not view.follow)
+            await settle(pilot, lambda: any(f"line {number} " in painted(view) for number in (136, 137, 138)))
+        await pilot.press("t")
+        await settle(pilot, lambda: view.is_laid_out and not view.follow)
+        await settle(pilot, lambda: any(f"line {number} " in painted(view) for number in range(130, 145)))

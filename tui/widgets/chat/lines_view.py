@@ -64,6 +64,8 @@ class LinesView(ScrollView, can_focus=True):
         self._looks: Looks | None = None
         self._places: dict[int, int] = {}
         """The index of each section, by its identity."""
+        self._reading: tuple[int, float] | None = None
+        """While lines are made anew for another width: the section that was being read, and how far in it."""
         self._strips: dict[tuple[int, int], Strip] = {}
         """Lines that were drawn and will not change, by section and line."""
 
@@ -129,6 +131,8 @@ class LinesView(ScrollView, can_focus=True):
             if perf_counter() > until:
                 break
         self._lay_out(anchor, changed)
+        if self.is_laid_out:
+            self._reading = None
         return self.is_laid_out
 
     def _anchor(self) -> tuple[Section | None, int]:
@@ -146,7 +150,13 @@ class LinesView(ScrollView, can_focus=True):
         self._set_height(self._starts[-1])
         top = self.scroll_offset.y
         at = self._places.get(id(anchor[0]))
-        to = self.end if self.follow else self._starts[at] + anchor[1] if at is not None else top
+        if self.follow:
+            to = self.end
+        elif self._reading is not None and self._reading[0] < len(self.sections):
+            index, share = self._reading
+            to = self._starts[index] + round(share * len(self.sections[index].lines))
+        else:
+            to = self._starts[at] + anchor[1] if at is not None else top
         to = min(to, self.end)
         if to != top:
             self.scroll_to(y=to, animate=False, force=True)
@@ -191,19 +201,29 @@ class LinesView(ScrollView, can_focus=True):
             self._scroll(line - height + margin + 1)
 
     def _scroll(self, y: int) -> None:
+        self._reading = None
         self.follow = y >= self.end
         self.scroll_to(y=y, animate=False, force=True)
 
     def rebuild(self) -> None:
-        """Makes the sections anew, for another width."""
+        """Makes the sections anew, as many and in the same order, for another width."""
+
+    def keep_place(self) -> None:
+        """Before lines are made anew: what stands at the upper edge is to stand there afterwards."""
+        section, line = self._anchor()
+        if section is not None and not self.follow and self._reading is None:
+            self._reading = self._places[id(section)], line / max(1, len(section.lines))
 
     def on_resize(self, event: events.Resize) -> None:
+        self.keep_place()
         self.rebuild()
 
     # ---- moving --------------------------------------------------------------------------------------
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
+        if self._reading is not None:
+            return  # nobody scrolled: there are fewer lines for a moment
         if new_value < old_value and new_value < self.end:
             self.follow = False
         elif new_value >= self.end:

@@ -111,6 +111,7 @@ class Transcript(FindView):
         if view != self.view:
             self.view = view
             self._cursor = None
+            self.keep_place()
             self.rebuild()
 
     def rebuild(self) -> None:
@@ -126,6 +127,7 @@ class Transcript(FindView):
     def _arrange(self) -> None:
         """Sections for every turn; those of turns that were shown already stay."""
         if self._width != self.text_width:
+            self.keep_place()
             self._width = self.text_width
             self._shown.clear()
         kept: dict[int, _Shown] = {}
