@@ -107,8 +107,11 @@ class Sshd:
             + (f'HostCertificate "{self.certificate}"\n' if self.certificate else "")
             + f'AuthorizedKeysFile "{self.authorized_keys}"\nPidFile "{self.folder}/pid"\n'
             "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-            f"Subsystem sftp internal-sftp\nMaxStartups 100\n{self.more_config}"
+            f"Subsystem sftp internal-sftp\nMaxStartups 100\n{self.more_config}\n"
+            # Not this machine's own login files: what they do is unknown, and done for each command.
+            f'Match User {getpass.getuser()}\n  SetEnv "HOME={self.folder}/home"\n'
         )
+        (self.folder / "home").mkdir(exist_ok=True)
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(parents=True, exist_ok=True)
         with (self.folder / "sshd.log").open("ab") as log:
