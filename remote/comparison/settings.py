@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from nanochat.common import fields
@@ -73,8 +74,9 @@ class Facts:
 def read_facts(store: Store, run: RunRow) -> Facts:
     """What the store knows of a run."""
     starts = store.events(run.key, kinds=("stage_start",))
+    defaults = _defaults(run.stage)  # loads the stage's options here, in the thread that reads
     if not starts:
-        return Facts(run, {**_defaults(run.stage), **run.options}, {}, False)
+        return Facts(run, {**defaults, **run.options}, {}, False)
     data = starts[-1].data
     options, info = data.get("options"), data.get("info")
     return Facts(
@@ -84,7 +86,8 @@ def read_facts(store: Store, run: RunRow) -> Facts:
     )
 
 
-def _defaults(stage: str) -> dict[str, Any]:
+@lru_cache(maxsize=32)
+def _defaults(stage: str) -> Mapping[str, Any]:
     spec = STAGES.get(stage)
     if spec is None:
         return {}

@@ -74,17 +74,17 @@ class Columns:
         return [line for line in found if line is not None and len(line)]
 
     def metrics(self, wanted: Iterable[str] = ()) -> list[str]:
-        """The metrics that at least two columns have on the axis, the important ones first.
+        """The metrics that at least two columns have on the axis, or the only one; important ones first.
 
         With `wanted` those whose name holds one of its words.
         """
-        words = [word.lower() for word in wanted]
+        words, least = [word.lower() for word in wanted], min(2, len(self.groups))
         names = {name for run in self.runs for name in run.tracks}
         kept = (
             name
             for name in names
             if (any(word in name.lower() for word in words) if words else name not in TOTALS)
-            and sum(bool(self.lines(name, group)) for group in self.groups) > 1
+            and sum(bool(self.lines(name, group)) for group in self.groups) >= least
         )
         return by_importance(kept)
 

@@ -145,7 +145,7 @@ def _label_margin(spec: PlotSpec, room: int) -> int:
     """Columns kept free at the right for the names of overlaid runs."""
     if (len(spec.runs) < 2 and not spec.signed) or room < 24:
         return 0
-    return min(12 if room >= 40 else 7, max(len(run.label) for run in spec.runs)) + 1
+    return min(12 if room >= 40 else 7, max((len(run.label) for run in spec.runs), default=0)) + 1
 
 
 def _extent(spec: PlotSpec) -> tuple[float, float] | None:

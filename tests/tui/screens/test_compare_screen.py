@@ -164,6 +164,19 @@ async def test_seeds_are_one_line_with_a_band(bench: Bench) -> None:
         assert "no two of these are runs with the same tag" in app.messages.current().text  # type: ignore[union-attr]
 
 
+async def test_one_group_of_all_has_its_mean_and_no_gap(bench: Bench) -> None:
+    keys = [training(bench, f"s{seed}", seed=seed, depth=4) for seed in (1, 2)]
+    async with bench.open() as (app, pilot):
+        screen = await opened(app, pilot, keys)
+        await pilot.press("v", "b")
+        await settle(pilot, lambda: labels(screen) == ["AB"])
+        await drawn(screen, pilot)
+        assert row(screen, "train/loss")["AB"].startswith("3.290")
+        await pilot.press("v", "v")
+        assert "all runs are one group" in app.messages.current().text  # type: ignore[union-attr]
+        assert not screen.notes.display
+
+
 async def test_of_six_runs_four_are_drawn_and_the_others_follow(bench: Bench) -> None:
     keys = [training(bench, f"s{seed}", seed=seed) for seed in range(6)]
     async with bench.open() as (app, pilot):

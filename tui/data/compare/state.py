@@ -169,15 +169,16 @@ class CompareState:
     def drawing(self, comparison: Comparison, most: int) -> Drawing | None:
         """What plots are to make of the runs, in at most `most` lines; None to draw the runs as they are."""
         columns = comparison.columns("step", self.by, self.band)
-        if not self.gap and all(len(group.members) == 1 for group in columns.groups):
+        gap = self.gap and len(columns.groups) > 1  # one group has nothing to lie apart from
+        if not gap and all(len(group.members) == 1 for group in columns.groups):
             return None
-        groups = tuple(columns.groups[: most + (1 if self.gap else 0)])
+        groups = tuple(columns.groups[: most + (1 if gap else 0)])
         shown = Columns(columns.runs, groups, "step", self.band)
-        labels = _labels(comparison, shown, self.gap)
-        words = [f"gap to {labels[0]}"] if self.gap else []
+        labels = _labels(comparison, shown, gap)
+        words = [f"gap to {labels[0]}"] if gap else []
         if any(len(group.members) > 1 for group in groups):
-            words.append(f"mean, {BANDS[self.band]}" if not self.gap else "of means")
-        return Drawing(groups, labels, self.gap, self.band, " ".join(words))
+            words.append(f"mean, {BANDS[self.band]}" if not gap else "of means")
+        return Drawing(groups, labels, gap, self.band, " ".join(words))
 
     def colours(self, comparison: Comparison, most: int) -> list[int | None]:
         """For each run the number of the line it is drawn in; None where it has none of its own."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from remote.comparison.figures import place_text
 from remote.comparison.lines import BANDS
+from tui.plots.frame import MAX_RUNS
 from tui.plots.raster import submit
 
 if TYPE_CHECKING:
@@ -62,7 +63,13 @@ class CompareActions:
         self.state.gap = not self.state.gap
         self._remember()
         self._show_all()
-        self.room.say("curves: how far each lies from the base" if self.state.gap else "curves: the values")
+        drawing = self.state.drawing(self.state.comparison(), MAX_RUNS)
+        if self.state.gap and not (drawing and drawing.gap):
+            self.room.say("all runs are one group: it has no other to lie apart from", "warning")
+        else:
+            self.room.say(
+                "curves: how far each lies from the base" if self.state.gap else "curves: the values"
+            )
 
     def action_group(self) -> None:
         """Takes seeds, or a tag, together; or each run alone."""
