@@ -301,6 +301,34 @@ async def test_two_evaluations_item_by_item(bench: Bench) -> None:
         await shows(app, pilot, "A base/d20@21400: ", "B base/d12@5000: ", "A chose", "B chose")
 
 
+async def test_a_subject_is_compared_and_its_items_opened(bench: Bench) -> None:
+    bench.run("one")
+    names = ("anatomy", "virology")
+    both = [
+        write_items(
+            bench,
+            f"{every}.jsonl",
+            [choice_item("MMLU", at, at % every != 0, subject=names[at % 2]) for at in range(24)],
+        )
+        for every in (2, 3)
+    ]
+    install(
+        bench,
+        [
+            evaluation(1 + at, f"sft/{name}", kind="chat", tasks=chat_tasks(0.3), items=there)
+            for at, (name, there) in enumerate(zip("ab", both, strict=True))
+        ],
+    )
+    async with bench.open((120, 30)) as (app, pilot):
+        await go(app, pilot)
+        await pilot.press("d", "enter")
+        await shows(app, pilot, "MMLU/anatomy", "MMLU/virology", "24 items paired")
+        assert isinstance(app.screen, DifferenceScreen)
+        app.screen.table.move_to_key("MMLU/virology")
+        await pilot.press("enter")
+        await shows(app, pilot, "MMLU · virology", "only differing")
+
+
 async def test_items_beside_another_evaluation_and_alone_again(bench: Bench) -> None:
     bench.run("one")
     install(bench, known(bench))

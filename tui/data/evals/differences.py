@@ -37,6 +37,16 @@ class DifferenceRow:
     is_mean: bool = False
 
     @property
+    def task(self) -> str:
+        """The task, also of one of its subjects."""
+        return self.name.partition("/")[0]
+
+    @property
+    def subject(self) -> str:
+        """The subject of the task that the row is of, as `anatomy` of MMLU/anatomy; "" for the task."""
+        return self.name.partition("/")[2]
+
+    @property
     def is_sure(self) -> bool:
         """Whether the difference is more than chance: by Holm's p, of a mean by its interval."""
         if self.p_holm is not None:

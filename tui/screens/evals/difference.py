@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from nanochat.common.errors import UserError
-from nanochat.common.text import sanitize
+from nanochat.common.text import amount, sanitize
 from tui.actions.command_line import evals_line
 from tui.actions.run import copy_text
 from tui.data.evals import board
@@ -135,11 +135,11 @@ class DifferenceScreen(ControlScreen):
         self.table.empty = "the two have no task in common"
         self.table.show(rows)
         self.table.refresh()
-        sure = [row for row in rows if row.is_sure and not row.is_mean]
-        better = sum(row.difference > 0 for row in sure)
-        self.table.border_subtitle = Content(
-            f"B better in {better}, A in {len(sure) - better} of {sum(not row.is_mean for row in rows)} tasks"
-        )
+        tasks = [row for row in rows if not row.is_mean and not row.subject]
+        better = sum(row.is_sure and row.difference > 0 for row in tasks)
+        worse = sum(row.is_sure and row.difference < 0 for row in tasks)
+        told = f"B better in {better}, A in {worse} of {amount(len(tasks), 'task')}"
+        self.table.border_subtitle = Content(told)
         self.note.update("\n".join(f" {sanitize(line, 300)}" for line in notes[:5]))
 
     async def _compared(self, one: Evaluation, other: Evaluation) -> tuple[list[DifferenceRow], list[str]]:
@@ -172,8 +172,8 @@ class DifferenceScreen(ControlScreen):
             return
         if row.paired is None and not row.is_mean:
             raise UserError("these two are not paired by item", "one of them came without its items")
-        task = "" if row.is_mean else row.name
-        self.app.push_screen(ItemsScreen(self.one, task, "", self.others, self.other))
+        task = "" if row.is_mean else row.task
+        self.app.push_screen(ItemsScreen(self.one, task, row.subject, self.others, self.other))
 
     def action_other(self) -> None:
         from tui.screens.evals.chooser import EvaluationPicker
