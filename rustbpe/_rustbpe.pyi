@@ -1,6 +1,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
+import numpy as np
+import numpy.typing as npt
+
 __all__ = ["DecodeKernel", "Tokenizer", "TrainingStats"]
 
 @final
@@ -79,6 +82,29 @@ class Tokenizer:
         """The token ids of `text`."""
     def batch_encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of each text, on all cores."""
+    def encode_to_numpy(self, text: str) -> npt.NDArray[np.uint32]:
+        """The token ids of `text`, uint32 of shape (n,): `encode` without a Python int.
+
+        The GIL is free meanwhile, as in all of these. Raises UnicodeEncodeError for a lone surrogate, and
+        ValueError when the regular-expression engine gives up on the text.
+        """
+    def encode_batch_to_numpy(
+        self, texts: Sequence[str], num_threads: int = 0
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
+        """`(ids, offsets)`: the ids of all texts, uint32 of shape (n,), and where each text's begin, uint64
+        of shape (texts + 1,): text i is `ids[offsets[i]:offsets[i + 1]]`.
+
+        `num_threads` 0 is all cores; a long text is cut among them. Raises as `encode_to_numpy`, TypeError
+        for an item that is not a str (or one str for all), OverflowError for a negative `num_threads`.
+        """
+    def count(self, text: str) -> int:
+        """`len(encode(text))`, with no id stored. Raises as `encode_to_numpy`."""
+    def count_batch(self, texts: Sequence[str], num_threads: int = 0) -> npt.NDArray[np.uint64]:
+        """`count` of each text, uint64 of shape (texts,). Raises as `encode_batch_to_numpy`."""
+    def encode_with_offsets(self, text: str) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
+        """`(ids, spans)`: ids of shape (n,), and the bytes of the text's UTF-8 form that each stands for,
+        first and end, uint64 of shape (n, 2). A span may lie inside a character. Raises as `encode_to_numpy`.
+        """
     def decode(self, ids: Sequence[int]) -> str:
         """The text that `ids` spell.
 

@@ -4,14 +4,23 @@ use hashbrown::HashMap;
 
 use crate::cache::PieceCache;
 use crate::count::hash_key;
-use crate::merge::{merge_long, merge_short};
+use crate::merge::{SHORT, merge_long, merge_short};
 use crate::pairs::{NO_TOKEN, PairRanks};
-use crate::split::{Piece, Splitter, short_key};
+use crate::sink::{Count, FEW, Room, Sink};
+use crate::split::{KEY_BYTES, Piece, Splitter, short_key};
 use crate::train::Pair;
 use crate::vocab::Vocab;
 
-/// Up to this many bytes a piece is merged by scanning for the lowest rank, above it with a heap.
-const SHORT: usize = 64;
+/// A long text is encoded in parts of about so many bytes, whose ids stay in the processor's caches until
+/// they are in their place.
+const PART: usize = 32 << 10;
+
+/// Pieces are looked up so many places behind where the text is split: meanwhile their line of the cache
+/// comes from memory, and what the splitter mispredicts does not wait for it.
+const AHEAD: usize = 8;
+
+/// Stands for the key of a piece that has none.
+const LONG: u128 = 0;
 
 /// Pieces that are a single token.
 struct WholePieces {
@@ -69,16 +78,16 @@ pub struct Encoder {
 impl Encoder {
     /// An encoder that applies exactly these merges, earliest first.
     pub fn from_merges(merges: &[Pair], vocab: &Vocab) -> Encoder {
-        let tokens = 256..;
-        let pairs: Vec<_> = merges.iter().copied().zip(tokens).collect();
         let mut encoder = Encoder {
             byte_ids: std::array::from_fn(|byte| byte as u32),
-            pairs: PairRanks::new(&pairs),
+            pairs: PairRanks::with_room(merges.len()),
             whole: WholePieces::new(vocab.len()),
         };
+        for (&pair, token) in merges.iter().zip(256..) {
+            encoder.add_pair(pair, token, vocab);
+        }
         let mut ids = Vec::new();
         for (token, bytes) in (0..).zip(vocab.iter()) {
-            ids.clear();
             encoder.merge_piece(bytes, &mut ids);
             // True of every learned token; if it were not, the piece would be merged like any other.
             if ids == [token] {
@@ -91,29 +100,46 @@ impl Encoder {
     /// An encoder with the semantics of tiktoken for the same ranks: two neighbours merge whenever
     /// their joined bytes are a token, the lowest id first, and a piece that is a token stays whole.
     ///
+    /// Only one pair makes a token: while no merge crosses the ends of its bytes, those inside happen in
+    /// the order that they have in these bytes alone, which comes down to one last pair. Found for the
+    /// shortest tokens first, since it is made of shorter ones. A token whose bytes alone are stuck before
+    /// that is made of no pair.
+    ///
     /// The error is a byte that is not a token.
     pub fn from_ranks(vocab: &Vocab) -> Result<Encoder, u8> {
-        let ids: HashMap<&[u8], u32> = vocab.iter().zip(0..).collect();
-        let mut byte_ids = [0; 256];
-        for byte in 0..=u8::MAX {
-            byte_ids[byte as usize] = *ids.get([byte].as_slice()).ok_or(byte)?;
-        }
-        let mut pairs = Vec::new();
         let mut whole = WholePieces::new(vocab.len());
-        for (token, bytes) in (0..).zip(vocab.iter()) {
+        let mut byte_ids = [NO_TOKEN; 256];
+        let mut tokens: Vec<(u32, &[u8])> = (0..).zip(vocab.iter()).collect();
+        for &(token, bytes) in &tokens {
             whole.insert(bytes, token);
-            for cut in 1..bytes.len() {
-                let (left, right) = bytes.split_at(cut);
-                if let (Some(&left), Some(&right)) = (ids.get(left), ids.get(right)) {
-                    pairs.push(((left, right), token));
-                }
+            if let [byte] = bytes {
+                byte_ids[*byte as usize] = token;
             }
         }
-        Ok(Encoder {
+        if let Some(byte) = byte_ids.iter().position(|&id| id == NO_TOKEN) {
+            return Err(byte as u8);
+        }
+        let mut encoder = Encoder {
             byte_ids,
-            pairs: PairRanks::new(&pairs),
+            pairs: PairRanks::with_room(vocab.len()),
             whole,
-        })
+        };
+        tokens.sort_by_key(|(_, bytes)| bytes.len());
+        let mut ids = Vec::new();
+        for (token, bytes) in tokens {
+            encoder.merge_piece(bytes, &mut ids);
+            if let [left, right] = ids[..] {
+                encoder.add_pair((left, right), token, vocab);
+            }
+        }
+        Ok(encoder)
+    }
+
+    fn add_pair(&mut self, pair: Pair, token: u32, vocab: &Vocab) {
+        self.pairs.insert(pair, token);
+        if let (Some(&[first]), Some(&[second])) = (vocab.get(pair.0), vocab.get(pair.1)) {
+            self.pairs.insert_bytes(first, second, token);
+        }
     }
 
     /// Appends the ids of `text`. `cache` must not have been used with another encoder. Fails as
@@ -125,37 +151,142 @@ impl Encoder {
         cache: &mut PieceCache,
         ids: &mut Vec<u32>,
     ) -> Result<(), String> {
-        splitter.for_each_piece(text, |piece| self.encode_piece(piece, cache, ids))
+        for part in splitter.parts(text, PART) {
+            let mut places = std::mem::take(&mut cache.room);
+            let needed = Room::places(part.len());
+            if places.len() < needed {
+                places.resize(needed, 0);
+            }
+            let mut room = Room::new(&mut places);
+            self.give(splitter, part, cache, &mut room)?;
+            let taken = room.taken();
+            ids.extend_from_slice(&places[..taken]);
+            // A text that could not be cut is no reason to hold its size for ever.
+            if needed <= 4 * PART {
+                cache.room = places;
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of ids of `text`; the rest is as in [`Encoder::encode`].
+    pub fn count(
+        &self,
+        splitter: &Splitter,
+        text: &str,
+        cache: &mut PieceCache,
+    ) -> Result<usize, String> {
+        let mut count = Count::default();
+        self.give(splitter, text, cache, &mut count)?;
+        Ok(count.taken())
+    }
+
+    /// Calls `take` with each piece's first byte in `text` and its ids; the rest is as in [`Encoder::encode`].
+    pub fn encode_pieces(
+        &self,
+        splitter: &Splitter,
+        text: &str,
+        cache: &mut PieceCache,
+        mut take: impl FnMut(usize, &[u32]),
+    ) -> Result<(), String> {
+        let mut places = Vec::new();
+        splitter.for_each_piece(text, |piece| {
+            places.resize(Room::places(piece.bytes().len()), 0);
+            let mut room = Room::new(&mut places);
+            let key = piece.short_key().unwrap_or(LONG);
+            self.encode_piece(piece, key, cache, &mut room);
+            let taken = room.taken();
+            take(piece.start(), &places[..taken]);
+        })
+    }
+
+    fn give(
+        &self,
+        splitter: &Splitter,
+        text: &str,
+        cache: &mut PieceCache,
+        sink: &mut impl Sink,
+    ) -> Result<(), String> {
+        let mut waiting = [(Piece::whole(""), 0); AHEAD];
+        let mut pieces = 0;
+        splitter.for_each_piece(text, |piece| {
+            let key = piece.short_key().unwrap_or(LONG);
+            cache.prefetch(key);
+            let (piece, key) = std::mem::replace(&mut waiting[pieces % AHEAD], (piece, key));
+            pieces += 1;
+            if pieces > AHEAD {
+                self.encode_piece(piece, key, cache, sink);
+            }
+        })?;
+        for index in pieces.saturating_sub(AHEAD)..pieces {
+            let (piece, key) = waiting[index % AHEAD];
+            self.encode_piece(piece, key, cache, sink);
+        }
+        Ok(())
     }
 
     #[inline(always)]
-    fn encode_piece(&self, piece: Piece<'_>, cache: &mut PieceCache, ids: &mut Vec<u32>) {
-        let Some(key) = piece.short_key() else {
-            match self.whole.long(piece.bytes()) {
-                NO_TOKEN => self.merge_piece(piece.bytes(), ids),
-                token => ids.push(token),
-            }
-            return;
-        };
-        match self.whole.short(key) {
-            NO_TOKEN if cache.append(key, ids) => {}
-            NO_TOKEN => {
-                let start = ids.len();
-                self.merge_piece(piece.bytes(), ids);
-                cache.insert(key, &ids[start..]);
-            }
-            token => ids.push(token),
+    fn encode_piece(
+        &self,
+        piece: Piece<'_>,
+        key: u128,
+        cache: &mut PieceCache,
+        sink: &mut impl Sink,
+    ) {
+        if key == LONG {
+            self.encode_long(piece.bytes(), cache, sink);
+        } else if !cache.give(key, sink) {
+            self.encode_short(piece.bytes(), key, cache, sink);
         }
     }
 
+    /// A piece with a key that is not in the cache's lines.
+    #[inline(never)]
+    fn encode_short(&self, piece: &[u8], key: u128, cache: &mut PieceCache, sink: &mut impl Sink) {
+        let token = self.whole.short(key);
+        if token != NO_TOKEN {
+            cache.insert(key, &[token]);
+            sink.few([token; FEW], 1);
+        } else if !cache.give_wide(key, sink) {
+            let mut ids = [0; KEY_BYTES];
+            self.begin(piece, &mut ids);
+            let kept = merge_short::<{ KEY_BYTES + 1 }>(&self.pairs, piece, &mut ids);
+            cache.insert(key, &ids[..kept]);
+            sink.many(&ids[..kept]);
+        }
+    }
+
+    #[inline(never)]
+    fn encode_long(&self, piece: &[u8], cache: &mut PieceCache, sink: &mut impl Sink) {
+        match self.whole.long(piece) {
+            NO_TOKEN => {
+                self.merge_piece(piece, &mut cache.merging);
+                sink.many(&cache.merging);
+                if piece.len() > PART {
+                    cache.merging = Vec::new();
+                }
+            }
+            token => sink.few([token; FEW], 1),
+        }
+    }
+
+    /// Sets `ids` to those of a piece, found by merging.
     fn merge_piece(&self, piece: &[u8], ids: &mut Vec<u32>) {
-        let start = ids.len();
-        ids.extend(piece.iter().map(|&byte| self.byte_ids[byte as usize]));
-        let kept = if piece.len() <= SHORT {
-            merge_short::<SHORT>(&self.pairs, &mut ids[start..])
-        } else {
-            merge_long(&self.pairs, &mut ids[start..])
+        ids.clear();
+        ids.resize(piece.len(), 0);
+        self.begin(piece, ids);
+        let kept = match piece.len() {
+            0 => 0,
+            1..=SHORT => merge_short::<SHORT>(&self.pairs, piece, ids),
+            _ => merge_long(&self.pairs, ids),
         };
-        ids.truncate(start + kept);
+        ids.truncate(kept);
+    }
+
+    /// The tokens of the single bytes.
+    fn begin(&self, piece: &[u8], ids: &mut [u32]) {
+        for (id, &byte) in ids.iter_mut().zip(piece) {
+            *id = self.byte_ids[byte as usize];
+        }
     }
 }

@@ -12,6 +12,7 @@ mod pairs;
 #[cfg(feature = "python")]
 mod python;
 mod queue;
+pub mod sink;
 pub mod split;
 pub mod train;
 mod unicode;

@@ -5,39 +5,66 @@ use std::collections::BinaryHeap;
 
 use crate::pairs::{NO_TOKEN, PairRanks};
 
-/// Merges at most `N` ids in place and returns how many are left at the front.
+/// The longest piece that [`merge_short`] takes: its bytes are the bits of one word.
+pub const SHORT: usize = 64;
+
+/// Merges the bytes of a piece of 1 to `N` bytes, `N` at most [`SHORT`], into `ids`; returns their number.
 ///
-/// Finding the lowest rank by a scan is quadratic, but for pieces of a few bytes faster than a heap.
-pub fn merge_short<const N: usize>(pairs: &PairRanks, ids: &mut [u32]) -> usize {
-    let mut len = ids.len();
-    let mut ranks = [NO_TOKEN; N];
-    for i in 1..len {
-        ranks[i - 1] = pairs.get(ids[i - 1], ids[i]);
+/// `ids` begins with the tokens of the single bytes. Finding the lowest rank by a scan is quadratic, but for
+/// a few bytes faster than a heap. A token stands at the place of its first byte, so nothing is moved.
+pub fn merge_short<const N: usize>(pairs: &PairRanks, piece: &[u8], ids: &mut [u32]) -> usize {
+    let len = piece.len();
+    // Rank and place of each pair, so that the lowest is the leftmost of its rank.
+    let mut ranks = [u64::MAX; N];
+    let ranked = |rank: u32, at: usize| u64::from(rank) << 32 | at as u64;
+    for (at, pair) in piece.windows(2).enumerate() {
+        ranks[at] = ranked(pairs.of_bytes(pair[0], pair[1]), at);
     }
-    while len > 1 {
-        let mut at = 0;
-        for i in 1..len - 1 {
-            if ranks[i] < ranks[at] {
-                at = i;
-            }
-        }
-        let token = ranks[at];
+    // The places where a token starts.
+    let mut starts = u64::MAX >> (SHORT - len);
+    loop {
+        let best = lowest(&ranks[..len.next_multiple_of(4)]);
+        let token = (best >> 32) as u32;
         if token == NO_TOKEN {
             break;
         }
+        let at = best as u32 as usize;
+        let after = starts & (u64::MAX << 1 << at);
+        let gone = after.trailing_zeros() as usize;
+        let later = after & (after - 1);
+        starts ^= 1 << gone;
         ids[at] = token;
-        ids.copy_within(at + 2..len, at + 1);
-        ranks.copy_within(at + 1..len - 1, at);
-        len -= 1;
-        ranks[len - 1] = NO_TOKEN;
-        if at > 0 {
-            ranks[at - 1] = pairs.get(ids[at - 1], token);
-        }
-        if at + 1 < len {
-            ranks[at] = pairs.get(token, ids[at + 1]);
+        ranks[gone] = u64::MAX;
+        ranks[at] = match later {
+            0 => u64::MAX,
+            _ => ranked(pairs.get(token, ids[later.trailing_zeros() as usize]), at),
+        };
+        let before = starts & ((1 << at) - 1);
+        if before != 0 {
+            let left = before.ilog2() as usize;
+            ranks[left] = ranked(pairs.get(ids[left], token), left);
         }
     }
-    len
+    let mut kept = 0;
+    while starts != 0 {
+        ids[kept] = ids[starts.trailing_zeros() as usize];
+        kept += 1;
+        starts &= starts - 1;
+    }
+    kept
+}
+
+/// The lowest of a multiple of four, four at a time.
+#[inline(always)]
+fn lowest(ranks: &[u64]) -> u64 {
+    let (fours, _) = ranks.as_chunks::<4>();
+    let mut least = [u64::MAX; 4];
+    for four in fours {
+        for (least, &rank) in least.iter_mut().zip(four) {
+            *least = rank.min(*least);
+        }
+    }
+    least.into_iter().fold(u64::MAX, u64::min)
 }
 
 /// Merges any number of ids in place in O(n log n) and returns how many are left at the front.

@@ -23,6 +23,11 @@ impl<'t> Piece<'t> {
         }
     }
 
+    /// Where the piece begins in the text it was cut from, in bytes.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
     #[inline(always)]
     pub fn bytes(&self) -> &'t [u8] {
         &self.text.as_bytes()[self.start..self.end]
@@ -45,13 +50,29 @@ impl<'t> Piece<'t> {
         let Some(window) = text[self.start..].first_chunk::<16>() else {
             return short_key(self.bytes());
         };
-        let bytes = u128::from_le_bytes(*window) & (u128::MAX >> (128 - 8 * len));
-        Some(bytes | (len as u128) << (8 * KEY_BYTES))
+        let (kept, length) = KEY_PARTS[len];
+        Some(u128::from_le_bytes(*window) & kept | length)
     }
 }
 
 /// Longest piece that fits a 128-bit key beside its length.
 pub const KEY_BYTES: usize = 15;
+
+/// For each length the bits of the key that are text, and those that say the length.
+static KEY_PARTS: [(u128, u128); KEY_BYTES + 1] = key_parts();
+
+const fn key_parts() -> [(u128, u128); KEY_BYTES + 1] {
+    let mut parts = [(0, 0); KEY_BYTES + 1];
+    let mut len = 1;
+    while len <= KEY_BYTES {
+        parts[len] = (
+            u128::MAX >> (128 - 8 * len),
+            (len as u128) << (8 * KEY_BYTES),
+        );
+        len += 1;
+    }
+    parts
+}
 
 /// The key of bytes that stand alone; see [`Piece::short_key`].
 pub fn short_key(piece: &[u8]) -> Option<u128> {
@@ -98,6 +119,24 @@ impl Splitter {
             |pair: &[u8]| pair[0].is_ascii_alphabetic() && matches!(pair[1], b' ' | b'\n');
         let bytes = text.as_bytes().get(from.checked_sub(1)?..)?;
         bytes.windows(2).position(ends_word).map(|at| from + at)
+    }
+
+    /// `text` in parts of about `size` bytes that split as the whole does; one part where no cut is known.
+    pub fn parts<'t>(
+        &self,
+        text: &'t str,
+        size: usize,
+    ) -> impl Iterator<Item = &'t str> + use<'t, '_> {
+        let mut rest = Some(text);
+        std::iter::from_fn(move || {
+            let text = rest.take()?;
+            let Some(cut) = self.cut_after(text, size) else {
+                return Some(text);
+            };
+            let (part, later) = text.split_at(cut);
+            rest = Some(later);
+            Some(part)
+        })
     }
 
     /// Gives every piece in order to `take`. Text that a general pattern does not match is in no

@@ -1,6 +1,5 @@
-//! Conversions between Python's objects and Rust's slices, and encoding on several threads.
+//! Conversions between Python's objects and Rust's slices, and the caches of encoding threads.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyTypeError;
@@ -9,11 +8,6 @@ use pyo3::types::{PyInt, PyList, PySequence, PyString};
 
 use super::ingest::type_name;
 use crate::cache::PieceCache;
-use crate::encode::Encoder;
-use crate::split::Splitter;
-
-/// A thread for each this many bytes of text: starting one for less costs more than it saves.
-const BYTES_PER_THREAD: usize = 64 << 10;
 
 /// One Python int for each token, made once: a list of ids is then a single allocation.
 pub struct IdObjects(Vec<Py<PyInt>>);
@@ -77,51 +71,4 @@ pub fn take_texts<'py>(texts: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyS
         taken.push(text);
     }
     Ok(taken)
-}
-
-/// Encodes all texts on up to `threads` threads; each takes the next text as soon as it is free.
-pub fn encode_all(
-    encoder: &Encoder,
-    splitter: &Splitter,
-    caches: &CachePool,
-    texts: &[&str],
-    threads: usize,
-) -> Result<Vec<Vec<u32>>, String> {
-    let bytes: usize = texts.iter().map(|text| text.len()).sum();
-    let threads = threads.min(bytes / BYTES_PER_THREAD + 1).min(texts.len());
-    let next = AtomicUsize::new(0);
-    let work = |cache: &mut PieceCache| -> Result<Vec<(usize, Vec<u32>)>, String> {
-        let splitter = splitter.clone();
-        let mut encoded = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(text) = texts.get(index) else {
-                return Ok(encoded);
-            };
-            let mut ids = Vec::with_capacity(text.len() / 3);
-            encoder
-                .encode(&splitter, text, cache, &mut ids)
-                .map_err(|error| format!("the pattern failed on item {index} of texts: {error}"))?;
-            encoded.push((index, ids));
-        }
-    };
-    let mut all = vec![Vec::new(); texts.len()];
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads)
-            .map(|_| scope.spawn(|| caches.with(work)))
-            .collect();
-        let mut parts = vec![caches.with(work)?];
-        for other in others {
-            parts.push(
-                other
-                    .join()
-                    .map_err(|_| "an encoding thread panicked".to_string())??,
-            );
-        }
-        for (index, ids) in parts.into_iter().flatten() {
-            all[index] = ids;
-        }
-        Ok::<(), String>(())
-    })?;
-    Ok(all)
 }

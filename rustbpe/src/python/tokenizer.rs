@@ -3,97 +3,18 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use hashbrown::HashSet;
-use pyo3::exceptions::{PyOverflowError, PyUnicodeDecodeError, PyValueError};
+use pyo3::exceptions::{PyUnicodeDecodeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyString};
 
-use super::convert::{CachePool, IdObjects, encode_all, take_texts};
-use super::ingest::{Totals, count_documents};
+use super::arrays::{array, ids_array};
+use super::convert::take_texts;
+use super::ingest::count_documents;
+use super::model::{Model, compile, vocab_of_ranks};
 use super::progress::Progress;
-use crate::count::PieceCounts;
+use super::training::{TrainingStats, merge_all, stats, wanted_merges};
 use crate::encode::Encoder;
 use crate::gpt4::gpt4_pattern;
-use crate::split::Splitter;
-use crate::train::{Corpus, Pair, TrainError, learn_merges};
-use crate::vocab::Vocab;
-
-/// Counts and times of the last training.
-#[pyclass(frozen, get_all, module = "rustbpe")]
-#[derive(Clone, Copy)]
-pub struct TrainingStats {
-    /// Documents taken from the iterator.
-    documents: u64,
-    /// Characters (Unicode code points) in them.
-    characters: u64,
-    /// Bytes of their UTF-8 form.
-    bytes: u64,
-    /// Pieces that the split pattern cuts them into.
-    pretokens: u64,
-    /// Distinct pieces among these.
-    distinct_pretokens: u64,
-    /// Merges learned.
-    merges: u64,
-    /// Seconds spent on reading, splitting and counting.
-    count_seconds: f64,
-    /// Seconds spent on learning merges.
-    merge_seconds: f64,
-}
-
-#[pymethods]
-impl TrainingStats {
-    fn __repr__(&self) -> String {
-        format!(
-            "TrainingStats(documents={}, characters={}, bytes={}, pretokens={}, distinct_pretokens={}, \
-             merges={}, count_seconds={:.3}, merge_seconds={:.3})",
-            self.documents,
-            self.characters,
-            self.bytes,
-            self.pretokens,
-            self.distinct_pretokens,
-            self.merges,
-            self.count_seconds,
-            self.merge_seconds,
-        )
-    }
-}
-
-/// The state of a tokenizer between two trainings: never changed, only replaced as a whole.
-struct Model {
-    pattern: String,
-    splitter: Splitter,
-    vocab: Vocab,
-    encoder: Encoder,
-    caches: CachePool,
-    id_objects: PyOnceLock<IdObjects>,
-    stats: Option<TrainingStats>,
-}
-
-impl Model {
-    fn new(pattern: String, splitter: Splitter, vocab: Vocab, encoder: Encoder) -> Model {
-        Model {
-            pattern,
-            splitter,
-            vocab,
-            encoder,
-            caches: CachePool::default(),
-            id_objects: PyOnceLock::new(),
-            stats: None,
-        }
-    }
-
-    fn from_merges(pattern: String, splitter: Splitter, merges: &[Pair]) -> Model {
-        let vocab = Vocab::from_merges(merges);
-        let encoder = Encoder::from_merges(merges, &vocab);
-        Model::new(pattern, splitter, vocab, encoder)
-    }
-
-    fn id_objects(&self, py: Python<'_>) -> &IdObjects {
-        self.id_objects
-            .get_or_init(py, || IdObjects::new(py, self.vocab.len()))
-    }
-}
 
 /// A byte-level BPE tokenizer: trains merges from text, encodes and decodes.
 #[pyclass(frozen, module = "rustbpe")]
@@ -237,15 +158,8 @@ impl Tokenizer {
         let text = text.to_str()?;
         let model = self.model();
         let ids = py
-            .detach(|| {
-                let mut ids = Vec::with_capacity(text.len() / 3);
-                let encode =
-                    |cache: &mut _| model.encoder.encode(&model.splitter, text, cache, &mut ids);
-                model.caches.with(encode).map(|()| ids)
-            })
-            .map_err(|error| {
-                PyValueError::new_err(format!("the pattern failed on the text: {error}"))
-            })?;
+            .detach(|| model.encode(text))
+            .map_err(|error| pattern_failed(&error))?;
         model.id_objects(py).list(py, &ids)
     }
 
@@ -256,29 +170,121 @@ impl Tokenizer {
         texts: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyList>> {
         let owners = take_texts(texts)?;
-        let texts: Vec<&str> = owners
-            .iter()
-            .map(|owner| owner.to_str())
-            .collect::<PyResult<_>>()?;
+        let texts = as_slices(&owners)?;
         let model = self.model();
-        let threads = available_threads();
-        let all = py
-            .detach(|| {
-                encode_all(
-                    &model.encoder,
-                    &model.splitter,
-                    &model.caches,
-                    &texts,
-                    threads,
-                )
-            })
+        let encoded = py
+            .detach(|| model.batch(&texts).encode(available_threads()))
             .map_err(PyValueError::new_err)?;
         let objects = model.id_objects(py);
-        let lists = all
-            .iter()
-            .map(|ids| objects.list(py, ids))
-            .collect::<PyResult<Vec<_>>>()?;
-        PyList::new(py, lists)
+        let lists = PyList::empty(py);
+        let mut ids = Vec::new();
+        for unit in encoded {
+            let mut rest = unit.ids.as_slice();
+            for (index, count) in unit.parts {
+                // The parts of a text follow each other; the first of the next says that all are there.
+                if index > lists.len() {
+                    lists.append(objects.list(py, &ids)?)?;
+                    ids.clear();
+                }
+                let (part, later) = rest.split_at(count);
+                ids.extend_from_slice(part);
+                rest = later;
+            }
+        }
+        if !texts.is_empty() {
+            lists.append(objects.list(py, &ids)?)?;
+        }
+        Ok(lists)
+    }
+
+    /// The token ids of `text` as a NumPy array of dtype uint32 and shape (n,).
+    fn encode_to_numpy<'py>(
+        &self,
+        py: Python<'py>,
+        text: &Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let text = text.to_str()?;
+        let model = self.model();
+        let ids = py
+            .detach(|| model.encode(text))
+            .map_err(|error| pattern_failed(&error))?;
+        array(py, &ids, ids.len(), "uint32")
+    }
+
+    /// The token ids of all texts in one uint32 array of shape (n,), and where each text's begin: a uint64
+    /// array of shape (texts + 1,), so that text i is `ids[offsets[i]:offsets[i + 1]]`.
+    #[pyo3(signature = (texts, num_threads=0))]
+    fn encode_batch_to_numpy<'py>(
+        &self,
+        py: Python<'py>,
+        texts: &Bound<'py, PyAny>,
+        num_threads: usize,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let owners = take_texts(texts)?;
+        let texts = as_slices(&owners)?;
+        let model = self.model();
+        let threads = threads_of(num_threads);
+        let encoded = py
+            .detach(|| model.batch(&texts).encode(threads))
+            .map_err(PyValueError::new_err)?;
+        let counts = encoded.iter().flat_map(|unit| &unit.parts).copied();
+        let mut offsets = by_text(
+            texts.len() + 1,
+            counts.map(|(index, count)| (index + 1, count)),
+        );
+        for index in 1..offsets.len() {
+            offsets[index] += offsets[index - 1];
+        }
+        let offsets = array(py, &offsets, offsets.len(), "uint64")?;
+        Ok((ids_array(py, encoded, threads)?, offsets))
+    }
+
+    /// The number of token ids of `text`; none is stored.
+    fn count(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<usize> {
+        let text = text.to_str()?;
+        let model = self.model();
+        py.detach(|| {
+            let count = |cache: &mut _| model.encoder.count(&model.splitter, text, cache);
+            model.caches.with(count)
+        })
+        .map_err(|error| pattern_failed(&error))
+    }
+
+    /// The number of token ids of each text, a uint64 array of shape (texts,); no id is stored.
+    #[pyo3(signature = (texts, num_threads=0))]
+    fn count_batch<'py>(
+        &self,
+        py: Python<'py>,
+        texts: &Bound<'py, PyAny>,
+        num_threads: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let owners = take_texts(texts)?;
+        let texts = as_slices(&owners)?;
+        let model = self.model();
+        let counts = py
+            .detach(|| model.batch(&texts).count(threads_of(num_threads)))
+            .map_err(PyValueError::new_err)?;
+        let counts = by_text(texts.len(), counts);
+        array(py, &counts, counts.len(), "uint64")
+    }
+
+    /// The token ids of `text`, uint32 of shape (n,), and the bytes of its UTF-8 form that each stands for:
+    /// first and end, uint64 of shape (n, 2).
+    fn encode_with_offsets<'py>(
+        &self,
+        py: Python<'py>,
+        text: &Bound<'py, PyString>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let text = text.to_str()?;
+        let model = self.model();
+        let (ids, spans) = py
+            .detach(|| model.encode_with_offsets(text))
+            .map_err(|error| pattern_failed(&error))?;
+        let shape = (ids.len(), 2);
+        Ok((
+            array(py, &ids, ids.len(), "uint32")?,
+            array(py, &spans, shape, "uint64")?,
+        ))
     }
 
     /// The text that `ids` spell.
@@ -300,79 +306,31 @@ impl Tokenizer {
     }
 }
 
-fn compile(pattern: &str) -> PyResult<Splitter> {
-    Splitter::new(pattern)
-        .map_err(|error| PyValueError::new_err(format!("Invalid regex pattern: {error}")))
+fn as_slices<'t>(owners: &'t [Bound<'_, PyString>]) -> PyResult<Vec<&'t str>> {
+    owners.iter().map(|owner| owner.to_str()).collect()
 }
 
-/// The number of merges from 256 bytes to `vocab_size` tokens.
-fn wanted_merges(vocab_size: i64) -> PyResult<usize> {
-    if vocab_size < 256 {
-        let message =
-            format!("vocab_size must be at least 256 (one token a byte), not {vocab_size}");
-        return Err(PyValueError::new_err(message));
+/// The sums of the counts of each index below `len`.
+fn by_text(len: usize, counts: impl IntoIterator<Item = (usize, usize)>) -> Vec<u64> {
+    let mut sums = vec![0; len];
+    for (index, count) in counts {
+        sums[index] += count as u64;
     }
-    // Ids have 32 bits, and the trainer uses the two highest as markers.
-    if vocab_size > i64::from(i32::MAX) {
-        return Err(PyOverflowError::new_err(format!(
-            "vocab_size {vocab_size} is over 2^31 - 1"
-        )));
+    sums
+}
+
+fn pattern_failed(error: &str) -> PyErr {
+    PyValueError::new_err(format!("the pattern failed on the text: {error}"))
+}
+
+/// How many threads a caller means; 0 is all cores.
+fn threads_of(num_threads: usize) -> usize {
+    match num_threads {
+        0 => available_threads(),
+        threads => threads,
     }
-    Ok((vocab_size - 256) as usize)
 }
 
 fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// The merge phase, run without the GIL.
-fn merge_all(counts: PieceCounts, wanted: usize, progress: &mut Progress) -> PyResult<Vec<Pair>> {
-    let mut corpus = Corpus::default();
-    counts.for_each(|piece, count| corpus.push(piece, count));
-    drop(counts);
-    let learned = learn_merges(corpus, wanted, |done| {
-        if progress.is_due() {
-            Python::attach(|py| progress.tick(py, "merge", done as u64, Some(wanted as u64)))?;
-        }
-        Ok(())
-    });
-    learned.map_err(|error| match error {
-        TrainError::Stopped(raised) => raised,
-        TrainError::TooManyBytes(bytes) => PyOverflowError::new_err(format!(
-            "the distinct pieces of this corpus have {bytes} bytes, over the limit of 2^32; \
-             train on less text or cut documents shorter"
-        )),
-    })
-}
-
-fn stats(totals: Totals, distinct: u64, merges: usize, count: f64, merge: f64) -> TrainingStats {
-    TrainingStats {
-        documents: totals.documents,
-        characters: totals.characters,
-        bytes: totals.bytes,
-        pretokens: totals.pieces,
-        distinct_pretokens: distinct,
-        merges: merges as u64,
-        count_seconds: count,
-        merge_seconds: merge,
-    }
-}
-
-fn vocab_of_ranks(ranks: &[(Bound<'_, PyBytes>, u32)]) -> PyResult<Vocab> {
-    let mut tokens: Vec<Option<&[u8]>> = vec![None; ranks.len()];
-    let mut seen = HashSet::with_capacity(ranks.len());
-    for (token, id) in ranks {
-        let Some(slot) = tokens.get_mut(*id as usize) else {
-            let message = format!("ids must run from 0 to {}; found {id}", ranks.len() - 1);
-            return Err(PyValueError::new_err(message));
-        };
-        if slot.replace(token.as_bytes()).is_some() {
-            return Err(PyValueError::new_err(format!("the id {id} is given twice")));
-        }
-        if !seen.insert(token.as_bytes()) {
-            let message = format!("the token {} is given twice", token.repr()?);
-            return Err(PyValueError::new_err(message));
-        }
-    }
-    Ok(Vocab::from_tokens(tokens.into_iter().flatten()))
 }
