@@ -93,3 +93,16 @@ async def test_of_four_panes_that_fill_two_are_painted_in_a_frame(
             assert "word 299" in "\n".join(
                 view.transcript.render_line(y).text for y in range(view.transcript.size.height)
             )
+
+
+async def test_lines_that_are_gone_before_a_pane_has_its_turn_are_drawn_empty(
+    bench: Bench, stub: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench.open((80, 24)) as (app, pilot):
+        view = (await chat_screen(app, pilot, "sft/d20")).views[0].transcript
+        view.show([], [("what it waits for " * 20, "muted")])
+        await settle(pilot, lambda: view.is_laid_out)
+        monkeypatch.setattr(PaintTurns, "take", lambda *_: False)
+        view.show([], [("short", "muted")])
+        drawn = [view.render_line(y).text.strip() for y in range(view.size.height)]
+        assert drawn[0] == "short" and not any(drawn[1:])

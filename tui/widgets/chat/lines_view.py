@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 
 AT_ONCE = 0.004
 """Seconds of work that are done when something is shown."""
-IN_BACKGROUND = 0.008
+IN_BACKGROUND = 0.004
 """Seconds of work between two looks at the keyboard."""
 WAIT = 0.005
 """Seconds between two looks whether it is our turn to move lines."""
+LEAP = 2
+"""Lines of a move from which on a text comes quickly, and takes turns with others."""
 FEW = 10
 """Lines that can change without taking a turn."""
 GUTTER = 1
@@ -60,6 +62,8 @@ class LinesView(ScrollView, can_focus=True):
         self.sections: list[Section] = []
         self._starts: list[int] = [0]
         self._pending: list[Section] = []
+        self._leap = LEAP
+        """By how many lines the last move was."""
         self._is_working = False
         self._looks: Looks | None = None
         self._places: dict[int, int] = {}
@@ -99,7 +103,8 @@ class LinesView(ScrollView, can_focus=True):
         return not self._pending
 
     def _work(self) -> None:
-        done = turns_of(self).take(self) and self._step(AT_ONCE)
+        # What moves by a line at a time waits for nobody: a token is to be seen at once.
+        done = (self._leap < LEAP or turns_of(self).take(self)) and self._step(AT_ONCE)
         if not done and not self._is_working:
             self._is_working = True
             self.run_worker(self._work_on(), group="lines")
@@ -159,6 +164,7 @@ class LinesView(ScrollView, can_focus=True):
             to = self._starts[at] + anchor[1] if at is not None else top
         to = min(to, self.end)
         if to != top:
+            self._leap = abs(to - top)
             self.scroll_to(y=to, animate=False, force=True)
         width, height = self.size
         line, end = max(0, changed - to), min(height, max(before, self._starts[-1]) - to)
@@ -284,7 +290,8 @@ class LinesView(ScrollView, can_focus=True):
         return True
 
     def _spans(self, section: int, line: int) -> tuple[Span, ...]:
-        return self.sections[section].lines[line]
+        lines = self.sections[section].lines
+        return lines[line] if line < len(lines) else ()  # it waits for its turn to be laid out with fewer
 
     def line_mark(self, section: int) -> Segment:
         """What stands before every line of a section."""
