@@ -54,8 +54,11 @@ def dispatch(words: list[str]) -> int:
     if (command := COMMANDS.get(first) or COMMANDS.get(first.replace("-", "_"))) is not None:
         return load(command.target)(words[1:])
     if first.replace("-", "_") in STAGES:
+        from nanochat.common.collector import hold_collector
         from nanochat.run.stage_run import run_stage
 
+        if words == sys.argv[1:]:  # this process runs the stage and nothing else
+            hold_collector()
         return run_stage(stage_spec(first), words[1:])
     if first.endswith(".toml"):
         return load(CONTROL_ROOM)(words)

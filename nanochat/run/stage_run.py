@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from nanochat.common.collector import release_collector
 from nanochat.common.environment import env_number
 from nanochat.common.errors import Exit, UserError, one_line
 from nanochat.common.paths import Layout, make_dir, make_run_dir
@@ -206,6 +207,7 @@ def run_stage(spec: StageSpec, argv: Sequence[str] | None, prog: str = "") -> in
         return error.exit_code
     processes = int(getattr(options, "nproc", 1))
     if processes > 1 and not grouped:
+        release_collector()
         return launch(spec.module, sys.argv[1:] if argv is None else argv, processes)
     try:
         return _run_here(spec, options, layout, run_dir)
@@ -296,7 +298,9 @@ def _execute(spec: StageSpec, options: Options, run: StageRun) -> Outcome:
 def _run_to_end(spec: StageSpec, options: Options, run: StageRun) -> Outcome:
     try:
         run.open_wandb_log()
-        results = spec.load()(options, run)
+        stage = spec.load()
+        release_collector()
+        results = stage(options, run)
     except StageStopped:
         reason = f"stopped, {run.stop_reason}"
         run.log(f"{spec.name}: {reason}")
