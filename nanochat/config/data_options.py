@@ -114,6 +114,17 @@ class TokTrainOptions:
 class TokEvalOptions:
     """Compare the tokenizer with GPT-2's and GPT-4's."""
 
+    paths: tuple[str, ...] = option(
+        (),
+        "Your own files and folders to compare on too, each as one text, whatever data build reads",
+        group="Input",
+        path=True,
+        positional=True,
+    )
+    text_key: str = option("text", "Field that holds the text in JSON and parquet records", group="Input")
+    max_chars: int = option(
+        20_000_000, "Characters to read of each path", minus_one="all", group="Input", minimum=1
+    )
     data_dir: str = option(
         "",
         "Folder with the shards; default base_data_climbmix, else base_data",

@@ -1,51 +1,68 @@
 """Compares our tokenizer with those of GPT-2 and GPT-4, with characters and with words, text by text."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
+from nanochat.common.paths import atomic_write_all, make_dir
+from nanochat.common.text import sanitize
 from nanochat.config.data_options import TokEvalOptions
+from nanochat.data.extract import Extractor
 from nanochat.data.shards import open_shard, read_row_group, split_shards
+from nanochat.data.sources import Skips, walk
 from nanochat.evals.results import EVALUATION, EVALUATIONS, EvaluationResult
 from nanochat.run.events import JSON
 from nanochat.run.stage_run import StageRun, main
+from nanochat.tokenizer.evaluation import (
+    Count,
+    Vocabulary,
+    characters,
+    count_text,
+    most_frequent,
+    partial_tokens,
+    trained_vocabulary,
+    words,
+)
+from nanochat.tokenizer.evaluation_tables import (
+    as_csv,
+    as_markdown,
+    comparison_lines,
+    figures,
+    own_lines,
+    unknown_lines,
+)
 from nanochat.tokenizer.published import GPT2, GPT4, published_encoding
 from nanochat.tokenizer.sample_texts import TEXTS
 from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
 from nanochat.tokenizer.tokenizer import Tokenizer, split_long_runs
 
+if TYPE_CHECKING:
+    import tiktoken
 
-@dataclass(frozen=True)
-class Count:
-    """How many tokens a text of `size` bytes is."""
-
-    size: int
-    tokens: int
-
-    @property
-    def bytes_per_token(self) -> float:
-        return self.size / self.tokens if self.tokens else 0.0
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """Something that splits text into tokens. `ids` is the number of different ones, None without bound."""
-
-    name: str
-    count: Callable[[str], int]
-    ids: int | None = None
-
-    @property
-    def key(self) -> str:
-        return self.name.lower().replace("-", "")
+FOLDER = "tok_eval"
+"""Of the result files, under the base directory."""
+PIECE = 1 << 20
+"""Characters of a file that are encoded at a time at most."""
+Texts = Mapping[str, Iterable[str]]
+"""The documents of each text, by its name. They are read once."""
 
 
 def run(options: TokEvalOptions, run: StageRun) -> dict[str, float | int | str]:
-    """The stage. Results: bytes per token and the difference to each vocabulary, for each text."""
+    """The stage. Results: each text in our tokens, and the difference to each vocabulary."""
     folder = run.layout.tokenizer_dir(options.tokenizer_dir)
     tokenizer = Tokenizer.load(folder)
-    texts = read_texts(options, run)
-    settings = {"data": run.layout.told(run.layout.data_dir(options.data_dir))}
+    built_in = read_texts(options, run)
+    texts: Texts = {
+        **{name: [text] for name, text in built_in.items()},
+        **own_texts(options, run, set(built_in)),
+    }
+    settings: dict[str, JSON] = {"data": run.layout.told(run.layout.data_dir(options.data_dir))}
+    if options.paths:
+        settings |= {"paths": list(options.paths), "max_chars": options.max_chars}
     told = EvaluationResult(run.layout.told(folder), None, "tokenizer", settings, run=run.run_id)
     info: dict[str, JSON] = {
         "tokenizer_dir": str(folder),
@@ -53,45 +70,105 @@ def run(options: TokEvalOptions, run: StageRun) -> dict[str, float | int | str]:
         "sha256": tokenizer.sha256,
     }
     run.start(total_steps=len(texts), unit="text", info={**info, EVALUATIONS: [told.as_json()]})
-    for name, text in texts.items():
-        check_round_trip(tokenizer, name, text)
-    run.log(f"round trip: {len(texts)} texts decode from their ids byte for byte")
-    ours = Vocabulary("ours", lambda text: len(tokenizer.encode(text)), tokenizer.vocab_size)
-    others = [*published(options, run), CHARACTERS, WORDS]
-    counts: dict[str, dict[str, Count]] = {}
-    for vocabulary in (ours, *others):
-        run.check_stop()
-        counts[vocabulary.name] = {
-            name: Count(len(text.encode()), vocabulary.count(text)) for name, text in texts.items()
-        }
-    results = compared(ours, others, counts)
-    told = replace(told, figures=results, complete=True)
+    vocabularies = [
+        trained_vocabulary("ours", tokenizer),
+        *published(options, run),
+        *whole_units(built_in.get("train", ""), tokenizer.vocab_size),
+    ]
+    counts = count_all(texts, vocabularies, tokenizer, run)
+    results: dict[str, float | int] = {"vocab_size": tokenizer.vocab_size, **figures(counts)}
+    told = replace(told, figures=results, complete=True, t=round(time.time(), 3))
     values: dict[str, JSON] = {f"tok/{name}": value for name, value in results.items()}
     run.eval(None, {**values, EVALUATION: told.as_json()})
-    for vocabulary in others:
-        for line in table(ours, vocabulary, counts["ours"], counts[vocabulary.name]):
-            run.log(line)
-    log_special_tokens(run, others)
+    for line in [*own_lines(counts), *unknown_lines(counts), *comparison_lines(counts)]:
+        run.log(line)
+    log_special_tokens(run, vocabularies[1:])
+    write_files(run, told, f"{folder.name}-{tokenizer.sha256[:8]}", counts)
     run.metric(None, {"progress": 1.0, "eta_s": 0.0})
     return {**results}
 
 
-def compared(
-    ours: Vocabulary, others: list[Vocabulary], counts: Mapping[str, Mapping[str, Count]]
-) -> dict[str, float | int]:
-    """The results: each text in our tokens, and how many per cent fewer these are than in each other."""
-    results: dict[str, float | int] = {"vocab_size": ours.ids or 0}
-    for name, own in counts[ours.name].items():
-        results[f"{name}/bytes"], results[f"{name}/tokens"] = own.size, own.tokens
-        results[f"{name}/bytes_per_token"] = round(own.bytes_per_token, 4)
-        for vocabulary in others:
-            saved = difference(own, counts[vocabulary.name][name])
-            results[f"{name}/fewer_than_{vocabulary.key}_percent"] = round(saved, 2)
-    return results
+def count_all(
+    texts: Texts, vocabularies: list[Vocabulary], tokenizer: Tokenizer, run: StageRun
+) -> dict[str, list[Count]]:
+    """Each text in every vocabulary. Raises `UserError` for one that ours does not give back, or that is
+    empty."""
+    counts: dict[str, list[Count]] = {}
+    for done, (name, documents) in enumerate(texts.items(), start=1):
+
+        def check(document: str, name: str = name) -> None:
+            run.check_stop()
+            check_round_trip(tokenizer, name, document)
+
+        counts[name] = count_text(documents, vocabularies, check)
+        if not counts[name][0].size.bytes:
+            raise UserError(f"the text '{name}' is empty", "name files and folders that hold text")
+        run.metric(None, {"progress": done / len(texts)})
+    run.log(f"round trip: {len(texts)} texts decode from their ids byte for byte")
+    return counts
 
 
-CHARACTERS = Vocabulary("characters", len)
-WORDS = Vocabulary("words", lambda text: len(text.split()))
+def whole_units(text: str, size: int) -> list[Vocabulary]:
+    """Characters and words. With training text the `size` most frequent in it are what a vocabulary as large
+    as ours would know; all else would be unknown."""
+    if not text:
+        return [characters(), words()]
+    return [characters(most_frequent(text, size)), words(most_frequent(text.split(), size))]
+
+
+def own_texts(options: TokEvalOptions, run: StageRun, taken: set[str]) -> dict[str, Iterator[str]]:
+    """A text for each path of the user, by the path's name: the documents of a file, or of a folder's files.
+
+    Raises `UserError` for a path that is not there.
+    """
+    found: dict[str, Iterator[str]] = {}
+    for path in options.paths:
+        place = run.layout.resolve(path)
+        for _ in walk([str(place)], Skips()):
+            break  # a path that cannot be read is told before the work begins
+        name = base = sanitize(place.name, 60).replace("/", "_") or "text"
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{base}-{number}"
+        taken.add(name)
+        found[name] = own_documents(place, name, options, run)
+    return found
+
+
+def own_documents(place: Path, name: str, options: TokEvalOptions, run: StageRun) -> Iterator[str]:
+    """The documents of a file or folder up to `max_chars`; what is left out is told."""
+    skips, room = Skips(), options.max_chars
+    with Extractor(skips, options.text_key, PIECE) as extractor:
+        for document in (
+            text for source in walk([str(place)], skips) for text in extractor.documents(source)
+        ):
+            try:
+                document.encode()
+            except UnicodeEncodeError:
+                skips.add("not valid Unicode", place)
+                continue
+            if options.max_chars >= 0 and len(document) > room:
+                yield document[:room]
+                run.alert("text_cut", f"of {place} the first {options.max_chars:,} characters are compared")
+                break
+            room -= len(document)
+            yield document
+    for line in skips.lines():
+        run.log(f"{name}: {line}")
+
+
+def write_files(run: StageRun, told: EvaluationResult, name: str, counts: Mapping[str, list[Count]]) -> None:
+    """The result as JSON, Markdown and csv, which belong together."""
+    stem = make_dir(run.layout.base / FOLDER) / name
+    title = f"Tokenizer {told.checkpoint}"
+    contents = {
+        ".json": json.dumps(told.as_json(), indent=1) + "\n",
+        ".md": as_markdown(title, counts),
+        ".csv": as_csv(counts),
+    }
+    atomic_write_all({stem.with_name(name + ending): text for ending, text in contents.items()})
+    run.log(f"written to {run.layout.told(stem)}.json, .md and .csv")
 
 
 def read_texts(options: TokEvalOptions, run: StageRun) -> dict[str, str]:
@@ -122,11 +199,21 @@ def published(options: TokEvalOptions, run: StageRun) -> list[Vocabulary]:
             run.alert("no_vocabulary", f"compared without {vocabulary.name}: {error}")
             continue
 
-        def count(text: str, encode: Callable[[str], list[int]] = encoding.encode_ordinary) -> int:
-            return sum(len(encode(piece)) for piece in split_long_runs(text))
+        def encode(text: str, encode: Callable[[str], list[int]] = encoding.encode_ordinary) -> list[int]:
+            return [token for piece in split_long_runs(text) for token in encode(piece)]
 
-        found.append(Vocabulary(vocabulary.name, count, encoding.n_vocab))
+        tokens = published_tokens(encoding)
+        found.append(Vocabulary(vocabulary.name, encoding.n_vocab, encode, partial_tokens(tokens)))
     return found
+
+
+def published_tokens(encoding: "tiktoken.Encoding") -> Iterator[bytes]:
+    """The bytes of each id; none where a published vocabulary leaves an id out."""
+    for token in range(encoding.n_vocab):
+        try:
+            yield encoding.decode_single_token_bytes(token)
+        except KeyError:
+            yield b""
 
 
 def check_round_trip(tokenizer: Tokenizer, name: str, text: str) -> None:
@@ -139,39 +226,13 @@ def check_round_trip(tokenizer: Tokenizer, name: str, text: str) -> None:
         )
 
 
-def difference(ours: Count, other: Count) -> float:
-    """How many per cent fewer tokens ours needs than the other; negative: more."""
-    return 100 * (other.tokens - ours.tokens) / other.tokens if other.tokens else 0.0
-
-
-def table(
-    ours: Vocabulary, other: Vocabulary, own: Mapping[str, Count], counts: Mapping[str, Count]
-) -> list[str]:
-    """One comparison in lines of at most 80 columns; the last column is what attention over the same text
-    costs, its work growing with the square of the tokens."""
-    size = f" ({other.ids:,} ids)" if other.ids else ""
-    lines = [
-        f"ours ({ours.ids:,} ids) against {other.name}{size}",
-        f"{'text':<8} {'bytes':>10} {other.name:>11} {'bytes/tok':>9} {'ours':>10} {'bytes/tok':>9} "
-        f"{'fewer':>7} {'attention':>9}",
-    ]
-    for name, count in counts.items():
-        mine = own[name]
-        cost = (mine.tokens / count.tokens) ** 2 if count.tokens else 0.0
-        lines.append(
-            f"{name:<8} {count.size:>10,} {count.tokens:>11,} {count.bytes_per_token:>9.2f} "
-            f"{mine.tokens:>10,} {mine.bytes_per_token:>9.2f} {difference(mine, count):>6.1f}% {cost:>8.2f}×"
-        )
-    return lines
-
-
 def log_special_tokens(run: StageRun, others: list[Vocabulary]) -> None:
     """Logs how many tokens the special tokens take, spelled out, in vocabularies that lack them."""
-    foreign = [
-        f"{sum(map(vocabulary.count, SPECIAL_TOKENS)) / len(SPECIAL_TOKENS):.1f} in {vocabulary.name}"
-        for vocabulary in others
-        if vocabulary.ids
-    ]
+    foreign = []
+    for vocabulary in others:
+        if vocabulary.encode is not None:
+            tokens = sum(len(vocabulary.encode(name)) for name in SPECIAL_TOKENS)
+            foreign.append(f"{tokens / len(SPECIAL_TOKENS):.1f} in {vocabulary.name}")
     if foreign:
         run.log(f"a special token is one id here; as text, in tokens: {', '.join(foreign)}")
 

@@ -6,9 +6,9 @@ import json
 import time
 from collections.abc import Sequence
 
+from nanochat.common.table_formats import csv_text, markdown
 from nanochat.common.text import sanitize
 from remote.cli.printer import table
-from remote.cli.table_formats import csv_text, markdown
 from remote.comparison.comparison import Comparison, gap_lines
 from remote.comparison.figures import (
     RUN_HEADER,

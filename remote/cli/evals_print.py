@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nanochat.common.errors import Exit
 from nanochat.common.fields import safe_json
+from nanochat.common.table_formats import csv_text, markdown
 from nanochat.common.text import amount, percent, sanitize, when
 from remote.cli.printer import table
-from remote.cli.table_formats import csv_text, markdown
 from remote.evaluation_tables import Row, rows, setting_differences, settings_line
 from remote.store.evaluations import Evaluation, Kind, TaskFigure
 

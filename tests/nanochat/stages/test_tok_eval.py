@@ -1,6 +1,8 @@
 """tok_eval as a command: counts against tiktoken's own, with and without data and vocabularies."""
 
+import csv
 import hashlib
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from training_data import byte_tokenizer, make_base
 
 from nanochat.cli import main
 from nanochat.common.paths import Layout
-from nanochat.evals.results import EVALUATION, read_result
+from nanochat.evals.results import EVALUATION, read_result, read_result_file
 from nanochat.run.events import Event, read_events
 from nanochat.tokenizer.published import GPT2, GPT4
 from nanochat.tokenizer.sample_texts import TEXTS
@@ -75,7 +77,100 @@ def test_counts_and_differences_are_tiktoken_s(
     assert (told.checkpoint, told.step, told.figures) == ("tokenizer", None, results)
     shown = capsys.readouterr().out.splitlines()
     assert "ours (273 ids) against GPT-2 (50,257 ids)" in shown
-    assert max(map(len, shown)) <= 80
+    table = [line for line in shown if not line.startswith("written to ")]
+    assert max(map(len, table)) <= 80
+
+
+def table_of(base: Path) -> list[dict[str, str]]:
+    (path,) = (base / "tok_eval").glob("*.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_growth_use_and_unknowns_are_a_plain_count_s(base: Path, offline: Path) -> None:
+    """Against loops over the same text, of the validation split; words known are the training text's."""
+    results, _ = evaluate(base)
+    tokenizer = byte_tokenizer()
+    train, val = (
+        "\n".join(
+            pq.ParquetFile(base / f"base_data/shard_{n:05d}.parquet").read_row_group(0)["text"].to_pylist()
+        )
+        for n in (0, 2)
+    )
+    ids = tokenizer.encode(val)
+    assert results["val/tokens_per_word"] == pytest.approx(len(ids) / len(val.split()), abs=1e-4)
+    assert results["val/tokens_per_character"] == pytest.approx(len(ids) / len(val), abs=1e-4)
+    assert results["val/used_percent"] == pytest.approx(100 * len(set(ids)) / 273, abs=0.01)
+    assert results["val/nats_per_bpb"] == pytest.approx(math.log(2) * len(val.encode()) / len(ids), abs=1e-4)
+    assert results["val/unknown_percent"] == results["val/characters_unknown_percent"] == 0
+    known = set(train.split())  # fewer than 273
+    unknown = [word for word in TEXTS["news"].split() if word not in known]
+    assert results["news/words_unknown_percent"] == pytest.approx(
+        100 * len(unknown) / len(TEXTS["news"].split()), abs=0.01
+    )
+    korean = tokenizer.encode(TEXTS["korean"])
+    half = sum(tokenizer.decode([one]) == "\ufffd" for one in korean)
+    assert half > 400
+    assert results["korean/partial_percent"] == pytest.approx(100 * half / len(korean), abs=0.01)
+
+
+def test_the_files_hold_every_vocabulary_and_read_back(base: Path, offline: Path) -> None:
+    results, found = evaluate(base)
+    name = f"tokenizer-{byte_tokenizer().sha256[:8]}"
+    assert {path.name for path in (base / "tok_eval").iterdir()} == {
+        f"{name}.{kind}" for kind in ("json", "md", "csv")
+    }
+    told = read_result_file(base / "tok_eval" / f"{name}.json")
+    (part,) = [read_result(event.data[EVALUATION]) for event in found if event.kind == "eval"]
+    assert told == part
+    assert told is not None
+    assert told.figures == results and told.complete and told.run == found[0].data.get("run", told.run)
+    rows = table_of(base)
+    assert [(row["text"], row["vocabulary"]) for row in rows[:3]] == [
+        ("news", "ours"),
+        ("news", "characters"),
+        ("news", "words"),
+    ]
+    ours = rows[0]
+    bits = math.log2(273) / float(ours["bytes_per_token"])
+    assert float(ours["uniform_bpb"]) == pytest.approx(bits)
+    assert (rows[1]["ids"], rows[1]["used_percent"], ours["ours_attention"]) == ("", "", "")
+    page = (base / "tok_eval" / f"{name}.md").read_text()
+    assert page.startswith("# Tokenizer tokenizer\n\n| text ")
+    assert page.count("\n") == 4 + len(rows)
+
+
+def test_files_and_folders_of_the_user_are_texts(
+    base: Path, offline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own"
+    (own / "deep").mkdir(parents=True)
+    (own / "a.md").write_text("# The one\n")
+    (own / "deep" / "b.jsonl").write_text('{"text": "in the net"}\n{"text": "\\ud800"}\n')
+    (own / "c.bin").write_bytes(b"\0\1")
+    (tmp_path / "news").write_text("그 집은 크다\n" * 100)
+    results, found = evaluate(base, "--max-chars=200", str(own), str(tmp_path / "news"))
+    assert results["own/bytes"] == len("# The one\nin the net")
+    assert results["own/tokens"] == len(byte_tokenizer().encode("# The one\n")) + len(
+        byte_tokenizer().encode("in the net")
+    )
+    assert results["news/bytes"] == len(TEXTS["news"].encode())
+    assert results["news-2/bytes"] == len(("그 집은 크다\n" * 100)[:200].encode())
+    alerts = [event.data["message"] for event in found if event.kind == "alert"]
+    assert f"of {tmp_path / 'news'} the first 200 characters are compared" in alerts
+    told = capsys.readouterr().out
+    assert "own: skipped 1 × binary file" in told
+    assert "own: skipped 1 × not valid Unicode" in told
+
+
+def test_a_path_of_the_user_that_is_missing_or_empty_is_told(
+    base: Path, offline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tok_eval", f"--base-dir={base}", str(tmp_path / "none")]) != 0
+    assert f"cannot read {tmp_path / 'none'}: No such file" in capsys.readouterr().err
+    (tmp_path / "hollow").mkdir()
+    assert main(["tok_eval", f"--base-dir={base}", str(tmp_path / "hollow")]) != 0
+    assert "the text 'hollow' is empty" in capsys.readouterr().err
 
 
 def test_what_is_not_there_is_named_and_left_out(
