@@ -76,7 +76,7 @@ KEYS = [
     ("help opens", "?", "esc closes"),
     ("help closes", "Escape", "!esc closes"),
     ("new asks", "N", "Begin a new conversation"),
-    ("new conversation", "y", f"!{PARIS}"),
+    ("new conversation, in the field", "y", r"ctrl\+c +stop"),
     ("esc", "Escape", LEFT),
     ("load asks", "L", "go on with a saved conversation"),
     ("loaded", "=talk.json\r", PARIS),
