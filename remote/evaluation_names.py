@@ -108,7 +108,7 @@ def bits_of(evaluations: Sequence[Evaluation], one: Evaluation) -> Evaluation | 
 
 def _named(evaluations: Sequence[Evaluation], name: str) -> list[Evaluation]:
     if name.isascii() and name.isdigit():
-        return [one for one in evaluations if one.id == int(name)]
+        return [one for one in evaluations if str(one.id) == (name.lstrip("0") or "0")]
     lowered = name.lower()
     exact = [one for one in evaluations if name in (one.name, one.checkpoint)]
     if exact or "@" in name:

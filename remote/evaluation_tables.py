@@ -21,8 +21,10 @@ MEANS: Mapping[Kind, tuple[str, ...]] = {
     "chat": ("ChatCORE", "ChatCORE_classic", "ChatCORE_cat"),
 }
 """The means of a kind, the one that `Evaluation.mean` is first."""
-_NO_DIFFERENCE = frozenset(("device", "ranks", "bundle", "budget", "batch_size", "device_batch_size"))
+_NO_DIFFERENCE = frozenset(("device", "ranks", "budget", "batch_size", "device_batch_size"))
 """Settings that two evaluations may differ in: items and figures are the same but for rounding."""
+_UNSAID = _NO_DIFFERENCE | {"bundle"}
+"""What a line of settings leaves out: a digest says nothing until there is another."""
 _WORD, _LONGEST_WORD = 12, 24  # of a hash the beginning tells enough
 _ORDER = {task: place for place, task in enumerate([*CORE_TASKS, *CHAT_TASKS])}
 
@@ -81,7 +83,7 @@ def settings_line(one: Evaluation) -> str:
     shown = [
         f"{name} {_told(value)}"
         for name, value in one.settings.items()
-        if name not in _NO_DIFFERENCE and not isinstance(value, dict | list)
+        if name not in _UNSAID and not isinstance(value, dict | list)
     ]
     return sanitize(", ".join(shown), 300)
 

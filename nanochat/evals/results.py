@@ -12,6 +12,7 @@ each `eval` event, which tells of one task, and without figures under `evaluatio
 of an evaluation's parts is its document.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -33,6 +34,8 @@ MEANS = {"core": "core", "chat": "chatcore"}
 CHAT_CORE = "ChatCORE"
 HUGGING_FACE = "huggingface"
 """Stands before the `/` for a model of Hugging Face's, which no stage here wrote."""
+LEAST_CENTERED = -100.0
+"""No centered accuracy is lower: guessing is right in 99 of 100 items at most."""
 _SOURCES = {folder: source for source, folder in CHECKPOINT_FOLDERS.items()}
 
 
@@ -118,10 +121,10 @@ def read_result(document: object) -> EvaluationResult | None:
         cast(Kind, kind),
         settings=fields.plain(_mapping(document.get("settings"))),
         tasks=_figures(document.get("tasks")),
-        mean=fields.real(document.get(mean)),
-        mean_stderr=fields.real(document.get("stderr")),
-        means=_numbers(document.get("means")),
-        bpb=_numbers(document.get("bpb")),
+        mean=centered_score(document.get(mean)),
+        mean_stderr=fields.real(document.get("stderr"), 0),
+        means=_numbers(document.get("means"), LEAST_CENTERED, 1.0),
+        bpb=_numbers(document.get("bpb"), 0),
         figures=_numbers(document.get("figures")),
         run=fields.text(document.get("run")) or "",
         t=fields.moment(document.get("t")) or 0.0,
@@ -142,6 +145,11 @@ def read_result_file(path: Path) -> EvaluationResult | None:
     if "kind" not in document and any(name.startswith("chat/") for name in document):
         return _old_chat(path, document)
     return read_result(document)
+
+
+def centered_score(value: object) -> float | None:
+    """A centered accuracy, or a mean of some; None for what can be none."""
+    return fields.real(value, LEAST_CENTERED, 1.0)
 
 
 def merge(older: EvaluationResult | None, newer: EvaluationResult) -> EvaluationResult:
@@ -189,7 +197,7 @@ def _old_core(document: Mapping[str, Any]) -> EvaluationResult | None:
     if not model or not isinstance(tasks, Mapping):
         return None
     most = fields.whole(document.get("max_per_task"))
-    mean = fields.real(document.get("core"))
+    mean = centered_score(document.get("core"))
     return EvaluationResult(
         checkpoint_name(model) or f"{HUGGING_FACE}/{PurePosixPath(model).name}",
         fields.whole(document.get("step"), 0),
@@ -197,7 +205,7 @@ def _old_core(document: Mapping[str, Any]) -> EvaluationResult | None:
         settings={} if most is None else {"max_per_task": most},
         tasks=_figures(tasks),
         mean=mean,
-        mean_stderr=fields.real(document.get("stderr")),
+        mean_stderr=fields.real(document.get("stderr"), 0),
         complete=True,
     )
 
@@ -235,7 +243,7 @@ def _figures(value: object) -> dict[str, TaskFigure]:
         if accuracy is not None:
             found[fields.text(name) or ""] = TaskFigure(
                 accuracy,
-                fields.real(figure.get("centered")),
+                centered_score(figure.get("centered")),
                 fields.real(figure.get("stderr"), 0),
                 fields.whole(figure.get("n", figure.get("items")), 0),
                 _figures(figure.get("subjects")) if "subjects" in figure else {},
@@ -243,11 +251,10 @@ def _figures(value: object) -> dict[str, TaskFigure]:
     return found
 
 
-def _numbers(value: object) -> dict[str, float]:
+def _numbers(value: object, low: float = -math.inf, high: float = math.inf) -> dict[str, float]:
     items = list(_mapping(value).items())[: fields.MAX_ITEMS]
-    return {
-        fields.text(name) or "": number for name, said in items if (number := fields.real(said)) is not None
-    }
+    found = {fields.text(name) or "": fields.real(said, low, high) for name, said in items}
+    return {name: number for name, number in found.items() if number is not None}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from nanochat.common import fields
 from nanochat.common.errors import UserError
 from nanochat.common.text import sanitize
+from nanochat.evals.results import LEAST_CENTERED
 
 PUBLISHED = "openai-community-"
 """How the names of the published models' tables begin: GPT-2's four sizes."""
@@ -65,7 +67,7 @@ def read_csv(text: str, name: str) -> UpstreamTable:
         )
     accuracy, centered, mean = {}, {}, None
     for number, row in enumerate(rows[1:], 2):
-        values = [_number(cell) for cell in row[1:3]]
+        values = [_score(cell, low) for cell, low in zip(row[1:3], (0.0, LEAST_CENTERED), strict=False)]
         if len(row) == 3 and row[0] == "CORE" and values[1] is not None:
             mean = values[1]
         elif len(row) == 3 and row[0] and values[0] is not None and values[1] is not None:
@@ -141,9 +143,11 @@ def _base(values: Mapping[str, str]) -> list[UpstreamTable]:
     centered = {
         name: number
         for name, value in values.items()
-        if " " not in name and name.lower() != "model" and (number := _number(value)) is not None
+        if " " not in name
+        and name.lower() != "model"
+        and (number := _score(value, LEAST_CENTERED)) is not None
     }
-    mean = _number(values.get("CORE metric", ""))
+    mean = _score(values.get("CORE metric", ""), LEAST_CENTERED)
     found = _bits(values)
     if not centered and mean is None:
         return found
@@ -169,7 +173,7 @@ def _chat(values: Mapping[str, str], title: str) -> list[UpstreamTable]:
         for name, value in values.items()
         if name not in arguments
         and not name.startswith("ChatCORE")
-        and (number := _number(value)) is not None
+        and (number := _score(value, 0.0)) is not None
     }
     if not accuracy:
         return []
@@ -182,7 +186,7 @@ def _chat(values: Mapping[str, str], title: str) -> list[UpstreamTable]:
             tag=said.get("model_tag", ""),
             step=int(step) if step.isascii() and step.isdigit() and len(step) <= 12 else None,
             accuracy=accuracy,
-            mean=_number(values.get("ChatCORE metric", values.get("ChatCORE", ""))),
+            mean=_score(values.get("ChatCORE metric", values.get("ChatCORE", "")), LEAST_CENTERED),
             settings={name: value for name, value in said.items() if name in _CHAT_SETTINGS},
         )
     ]
@@ -204,6 +208,11 @@ def _tokenizer(lines: list[str]) -> list[UpstreamTable]:
         values |= {f"{text}/bytes": size, f"{text}/tokens": tokens, f"{text}/bytes_per_token": ratio}
         values[f"{text}/fewer_than_{other}_percent"] = fewer
     return [UpstreamTable("tokenizer", model="tokenizer", values=values)] if values else []
+
+
+def _score(text: str, low: float) -> float | None:
+    """An accuracy; with a `low` below 0 a centered one."""
+    return fields.real(_number(text), low, 1.0)
 
 
 def _number(text: str) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from nanochat.common import fields
-from nanochat.evals.results import checkpoint_name
+from nanochat.evals.results import centered_score, checkpoint_name
 
 Kind = Literal["core", "chat", "bpb", "tokenizer"]
 KINDS: tuple[Kind, ...] = ("core", "chat", "bpb", "tokenizer")
@@ -20,6 +20,7 @@ MEANS: Mapping[str, str] = {"core": "core", "chat": "ChatCORE"}
 """The mean over tasks, as events call it."""
 
 _STEP = re.compile(r"(?:step|model)_(\d{6,12})(?:\.pt|-[0-9a-f]{6})?")
+_SUFFIXED = re.compile(r"(.*)_(stderr|centered|n)", re.DOTALL)
 _HIGHEST = 1e15
 
 
@@ -111,9 +112,16 @@ def flat_figures(kind: Kind, values: Mapping[str, Any]) -> Iterator[tuple[str, s
         prefix = "tok/" if kind == "tokenizer" else f"{kind}/"
         if name.startswith(prefix):
             task = name.removeprefix(prefix)
-            for field_name in ("stderr", "centered", "n") if kind != "tokenizer" else ():
-                if task.endswith(f"_{field_name}"):
-                    yield task.removesuffix(f"_{field_name}"), field_name, score
-                    break
-            else:
-                yield task, "accuracy", score
+            found = _SUFFIXED.fullmatch(task) if kind != "tokenizer" else None
+            task, field_name = found.groups() if found is not None else (task, "accuracy")
+            if kind == "tokenizer" or _can_be(field_name, score, is_mean=task.startswith(MEANS[kind])):
+                yield task, field_name, score
+
+
+def _can_be(field_name: str, score: float, is_mean: bool) -> bool:
+    """Whether a figure of a task, or of a mean of centered accuracies, can have that value."""
+    if field_name == "accuracy" and not is_mean:
+        return 0 <= score <= 1
+    if field_name in ("accuracy", "centered"):
+        return centered_score(score) is not None
+    return score >= 0

@@ -107,6 +107,17 @@ def test_foreign_documents_never_raise(odd: dict[str, Any], whole: Any) -> None:
     read_result(whole)
 
 
+@pytest.mark.parametrize("odd", [5.0, -1e9, 1e308, "0.5", None])
+def test_figures_that_none_can_be_are_left_out(odd: Any) -> None:
+    task = {"accuracy": 0.5, "centered": odd, "stderr": odd if odd != 5.0 else -1.0}
+    told = CORE.as_json() | {"tasks": {"copa": task, "piqa": {"accuracy": odd}}, "core": odd, "stderr": -1.0}
+    found = read_result(told)
+    assert found is not None and found.tasks.keys() == {"copa"}
+    assert (found.mean, found.mean_stderr, found.tasks["copa"].centered) == (None, None, None)
+    chat = read_result(CHAT.as_json() | {"means": {"ChatCORE": odd, "ChatCORE_cat": 0.5}})
+    assert chat is not None and chat.means == {"ChatCORE_cat": 0.5}
+
+
 def test_settings_that_both_tell_are_compared() -> None:
     other = replace(CORE, settings={"max_per_task": 500, "dtype": "float32", "bundle": "0a"})
     assert settings_that_differ(CORE, other) == {"max_per_task": (20, 500)}

@@ -68,6 +68,7 @@ def test_a_csv_cut_short_keeps_its_whole_rows_and_has_no_mean(cut: str) -> None:
         ("", "not a table of CORE"),
         ("Eval Task,Task Category,Random baseline\ncopa,x,50\n", "not a table of CORE"),
         ("Task, Accuracy, Centered\ncopa, high, 0.2\nboolq, 0.5, 0.1\n", "row 2: not a task"),
+        ("Task, Accuracy, Centered\ncopa, 5.0, 0.2\nboolq, 0.5, 0.1\n", "row 2: not a task"),
         ("Task, Accuracy, Centered\ncopa, 0.5\nboolq, 0.5, 0.1\n", "row 2: not a task"),
     ],
 )

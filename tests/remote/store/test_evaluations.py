@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from nanochat.common.errors import UserError
 from nanochat.run.events import Event, parse_line
 from remote.evaluation_names import Wanted, choose
-from remote.evaluation_tables import rows, setting_differences
+from remote.evaluation_tables import rows, setting_differences, settings_line
 from remote.store.evaluation_draft import Draft
 from remote.store.evaluation_events import Drafts, Start, begin
 from remote.store.evaluation_events import end as finish
@@ -396,6 +396,17 @@ def test_two_hosts_with_one_base_directory_have_each_evaluation_once(store: Stor
     assert only(store).host == "box"
 
 
+def test_figures_of_old_chat_files_that_none_can_be_are_left_out(store: Store) -> None:
+    values = {
+        "chat/GSM8K": 5.0, "chat/MMLU": 0.5, "chat/MMLU_stderr": -1.0, "chat/ARC-Easy": -0.1,
+        "chat/ChatCORE": 1e300, "chat/ChatCORE_cat": -0.1,
+    }  # fmt: skip
+    store.take_listing("box", listing(("chat_eval/sft_d4_000300.json", values)), 1e9)
+    found = only(store, "chat")
+    assert found.tasks.keys() == {"MMLU"} and found.tasks["MMLU"].stderr is None
+    assert found.mean is None and found.figures == {"ChatCORE_cat": -0.1}
+
+
 # -- names -----------------------------------------------------------------------------------------
 
 
@@ -418,6 +429,21 @@ def test_a_name_means_the_last_step_and_of_several_settings_the_newest_and_says_
     )
 
 
+def test_another_bundle_is_another_setting(store: Store) -> None:
+    bundles = {"r1": "46b57fa056d9", "r2": "0a1b2c3d4e5f"}
+    told = {run: {"max_per_task": 20, "device": run, "bundle": bundle} for run, bundle in bundles.items()}
+    files = [(f"base_eval/{run}.json", document(run=run, settings=told[run])) for run in bundles]
+    store.take_listing("box", listing(*files), 1e9)
+    for run in bundles:
+        take(store, run, whole_core())
+    known = store.evaluations("core")
+    chosen = choose(known, "base/d4")
+    (other,) = chosen.others
+    line, *more = setting_differences(chosen.one, other)
+    assert line.startswith("bundle: ") and not more
+    assert "bundle" not in settings_line(other)
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -425,6 +451,7 @@ def test_a_name_means_the_last_step_and_of_several_settings_the_newest_and_says_
         ("base/d4@200", "base/d4 was evaluated at 300"),
         ("gpt9", "no evaluation of 'gpt9'"),
         ("99", "no evaluation of '99'"),
+        pytest.param("9" * 5_000, "no evaluation of '999", id="5000 digits"),
         ("\x1b[31m", "no evaluation of"),
     ],
 )

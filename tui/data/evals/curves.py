@@ -67,7 +67,7 @@ def curves(evaluations: Iterable[Evaluation]) -> list[Curve]:
 
 def _measured(one: Evaluation) -> str:
     """What has to be equal for two evaluations to lie on one curve: how many items, not on which device."""
-    wanted = ("max_per_task", "max_problems", "temperature", "num_samples", "tasks", "split_tokens")
+    wanted = ("max_per_task", "max_problems", "temperature", "num_samples", "tasks", "bundle", "split_tokens")
     return settings_key({name: one.settings[name] for name in wanted if name in one.settings})
 
 
