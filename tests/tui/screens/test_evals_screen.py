@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from bench.parts.evaluations import sampled_record
 from remote.fleet.services import HostCheckpoint
 from remote.runs import Link
+from remote.store.evaluation_files import listing_of
 from remote.store.evaluations import Evaluation
 from tests.tui.conftest import NOW, Bench, settle
 from tests.tui.screens.chat_bench import checkpoint
@@ -464,6 +465,25 @@ async def test_broken_input_is_a_line_and_the_rest_goes_on(bench: Bench) -> None
         await shows(app, pilot, "– not paired")
         await pilot.press("escape")
         await settle(pilot, lambda: isinstance(app.screen, EvalsScreen))
+
+
+async def test_files_of_results_that_cannot_be_read_are_told(bench: Bench) -> None:
+    bench.run("one")
+    install(bench, [evaluation(1, "base/d4")])
+    told = [
+        {"path": f"base_eval/base_model_00000{at}.json", "bytes": 9, "t": NOW, "stamp": "1", "text": "{[red]"}
+        for at in range(3)
+    ]
+    bench.store.take_listing("local", listing_of({"files": told}), NOW)
+    async with bench.open((120, 30)) as (app, pilot):
+        screen = await go(app, pilot)
+        await shows(
+            app, pilot, "base/d4@1000", "! local: base_eval/base_model_000000.json: not the result of"
+        )
+        assert "and 2 more files, told by nanochat" in " ".join(painted(app).split())
+        bench.store.take_listing("local", listing_of({}), NOW)
+        await pilot.press("r")
+        await settle(pilot, lambda: not screen.unread["local"] and "more files" not in painted(app))
 
 
 async def test_what_there_is_none_of_is_said(bench: Bench) -> None:

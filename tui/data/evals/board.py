@@ -12,6 +12,7 @@ from nanochat.common.text import amount, percent, sanitize, size_bytes, when
 from remote.evaluation_tables import settings_key, settings_line
 
 if TYPE_CHECKING:
+    from remote.store.evaluation import Listed
     from remote.store.evaluations import Evaluation, Kind
 
 TABLES: tuple[tuple[Kind, str], ...] = (
@@ -204,6 +205,16 @@ def about(one: Evaluation, now: float) -> str:
     if one.problem:
         parts.append(sanitize(one.problem, 160))
     return " · ".join(part for part in parts if part)
+
+
+def unread(listed: Listed) -> str:
+    """What of a host's files of results is not in the tables, in a line; "" where all is."""
+    lines = list(listed.problems[:1])
+    if len(listed.problems) > 1:
+        lines.append(f"and {amount(len(listed.problems) - 1, 'more file')}, told by nanochat evals ls")
+    if listed.left_out:
+        lines.append(f"{amount(listed.left_out, 'more file')} of results and runs than are looked at")
+    return " · ".join(lines)
 
 
 def hosts_of(evaluations: Sequence[Evaluation]) -> frozenset[str]:

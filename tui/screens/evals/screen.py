@@ -78,6 +78,8 @@ class EvalsScreen(OpenActions, ControlScreen):
         self.reader = EvaluationReader()
         self.failed: dict[str, str] = {}
         """Hosts that could not be asked, with the reason."""
+        self.unread: dict[str, str] = {}
+        """Hosts with files of results that cannot be read, a line each."""
         self._rows: list[ScoreRow] = []
         self._is_reading = False
         self._is_due = False
@@ -126,9 +128,13 @@ class EvalsScreen(OpenActions, ControlScreen):
         """Asks a host what has been evaluated there; the others do not wait for it."""
         try:
             await self.room.fleet.evaluations.refresh(host)
+            listed = await asyncio.to_thread(self.room.store.listed, host)
             self.failed.pop(host, None)
+            self.unread[host] = "" if listed is None else board.unread(listed)
         except UserError as error:
             self.failed[host] = str(error)
+        if self._is_read:
+            self.show_note()
         self._read()
 
     def changed(self, changes: frozenset[Change]) -> None:
@@ -239,6 +245,7 @@ class EvalsScreen(OpenActions, ControlScreen):
         one = self.evaluation_here()
         lines = [] if one is None else [board.about(one, time.time())]
         lines += [f"✗ {host}: {sanitize(line, 200)}" for host, line in self.failed.items()]
+        lines += [f"! {host}: {sanitize(line, 200)}" for host, line in self.unread.items() if line]
         self.note.update("\n".join(f" {line}" for line in lines))
 
     def evaluation_here(self) -> Evaluation | None:
