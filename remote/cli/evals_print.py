@@ -142,7 +142,9 @@ def print_comparison(one: Evaluation, other: Evaluation, comparison: Comparison 
     notes = [f"judged with other settings: {line}" for line in differences]
     if comparison is None:
         notes.append("not paired: the standard errors are those of independent items")
-        header, shown = _unpaired(one, other)
+        header, shown, left_out = _unpaired(one, other)
+        if left_out:
+            notes.append(f"{amount(left_out, 'row')} left out that only one of them has")
     else:
         notes += comparison.notes
         header, shown = _paired(comparison)
@@ -152,6 +154,10 @@ def print_comparison(one: Evaluation, other: Evaluation, comparison: Comparison 
         found["tasks"] = [dict(zip(header, row, strict=True)) for row in shown]
         _write(safe_json(found, 1))
         return Exit.OK
+    if form != "text":
+        told = [note for note in notes if not note.startswith(("A: ", "B: "))]  # of files, told when read
+        for note in told:
+            print(sanitize(f"nanochat: warning: {note}", 400), file=sys.stderr)
     if form == "csv":
         _write(csv_text(header, shown))
         return Exit.OK
@@ -268,15 +274,19 @@ def _paired_line(one: TaskComparison) -> list[object]:
     return [one.task, one.paired, *figures, *tests, *counts]
 
 
-def _unpaired(one: Evaluation, other: Evaluation) -> tuple[list[str], list[list[object]]]:
+def _unpaired(one: Evaluation, other: Evaluation) -> tuple[list[str], list[list[object]], int]:
+    """The figures that both have, and how many rows only one of them has."""
     lines: list[list[object]] = []
+    left_out = 0
     for row in rows(one.kind, [one, other]):
         a, b = (_value(row, figure) for figure in row.figures)
         errors = [None if figure is None else figure.stderr for figure in row.figures]
-        difference = None if a is None or b is None else b - a
+        if a is None or b is None:
+            left_out += 1
+            continue
         stderr = math.hypot(*(error for error in errors if error is not None)) if None not in errors else None
-        lines.append([row.task, a, b, difference, stderr])
-    return ["task", "a", "b", "difference", "stderr"], lines
+        lines.append([row.task, a, b, b - a, stderr])
+    return ["task", "a", "b", "difference", "stderr"], lines, left_out
 
 
 def _short_document(one: Evaluation) -> dict[str, Any]:

@@ -152,8 +152,13 @@ def test_two_evaluations_are_compared_on_the_items_both_have(told: Told, judged:
         assert row["wins"] == sum(theirs[index] and not ours[index] for index in both)
         assert row["a"] == pytest.approx(sum(ours[index] for index in both) / 12)
     assert any("max_per_task: 12 and 20" in note for note in found["notes"])
+    table = told(judged, "compare", str(a["id"]), str(b["id"]), "--csv")
+    assert "max_per_task: 12 and 20" in table.stderr and "16 of B are not" in table.stderr
     text = told(judged, "compare", str(a["id"]), "gpt2").stdout
     assert "not paired" in text and "copa" in text
+    table = told(judged, "compare", str(a["id"]), "gpt2", "--csv")
+    assert [row["task"] for row in csv.DictReader(io.StringIO(table.stdout))] == ["copa", "winograd"]
+    assert "21 rows left out that only one of them has" in table.stderr
 
 
 def test_items_are_listed_found_and_given_whole(told: Told, judged: Path) -> None:
