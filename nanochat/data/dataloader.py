@@ -4,6 +4,7 @@ The state that comes with each batch holds the position in the shards and every 
 first batch after a resume is the one that would have come next.
 """
 
+import itertools
 import queue
 import threading
 from abc import ABC, abstractmethod
@@ -14,6 +15,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nanochat.common.errors import UserError
@@ -36,9 +38,16 @@ BUFFER_TOKENS = 1 << 26
 class Encoder(Protocol):
     """What the loader needs of a tokenizer."""
 
-    def encode_batch(
-        self, texts: Sequence[str], *, bos: bool = False, num_threads: int = 4
-    ) -> list[list[int]]: ...
+    def encode_batch_to_numpy(
+        self, texts: Sequence[str], *, bos: bool = False, num_threads: int = 0
+    ) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]: ...
+
+
+def encode_documents(tokenizer: Encoder, texts: Sequence[str]) -> list[Tokens]:
+    """The ids of each text after bos, int32: views of one array, so keep a copy of what is kept long."""
+    ids, offsets = tokenizer.encode_batch_to_numpy(texts, bos=True)
+    signed = ids.astype(np.int32)
+    return [signed[start:end] for start, end in itertools.pairwise(offsets.tolist())]
 
 
 @dataclass(frozen=True)
@@ -233,11 +242,11 @@ class PackedLoader(RowLoader):
     def _refill(self) -> None:
         while self._has_room():
             texts, position = next(self._texts)
-            documents = self.tokenizer.encode_batch(texts, bos=True)
+            documents = encode_documents(self.tokenizer, texts)
             for ids in documents:
                 # Cropped, only a row's worth of a longer document is ever used: keep that and its length.
                 kept = ids if self.continues else ids[: self.capacity]
-                self._buffer.add(len(ids), np.asarray(kept, dtype=np.int32))
+                self._buffer.add(len(ids), kept.copy())
             read = sum(map(len, documents))
             if position.epoch == self.state.position.epoch:
                 read += self.state.epoch_tokens

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanochat.data.dataloader import BUFFER_DOCUMENTS, TOKENIZE_DOCUMENTS, Encoder
+from nanochat.data.dataloader import BUFFER_DOCUMENTS, TOKENIZE_DOCUMENTS, Encoder, encode_documents
 from nanochat.data.packing import cropped_share
 from nanochat.data.shards import open_shard, read_row_group
 
@@ -43,7 +43,7 @@ def estimate_cropping(tokenizer: Encoder, paths: Sequence[Path], context: int, r
     chosen = paths[::every][:SAMPLE_SHARDS]
     for path in chosen:
         for texts in _beginning(path, SAMPLE_DOCUMENTS // len(chosen), SAMPLE_CHARS // len(chosen)):
-            lengths += map(len, tokenizer.encode_batch(texts, bos=True))
+            lengths += map(len, encode_documents(tokenizer, texts))
     if not lengths:
         return None
     share = cropped_share(lengths, context + 1, BUFFER_DOCUMENTS, min(rows, MOST_ROWS))

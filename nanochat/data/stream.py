@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nanochat.common.errors import UserError
-from nanochat.data.dataloader import TOKENIZE_DOCUMENTS, Encoder
+from nanochat.data.dataloader import TOKENIZE_DOCUMENTS, Encoder, encode_documents
 from nanochat.data.packing import Tokens
 from nanochat.data.shards import iter_row_groups
 
@@ -32,23 +32,23 @@ def stream_rows(tokenizer: Encoder, paths: Sequence[Path], context: int, unit: i
     Raises `UserError` when the shards hold no text.
     """
     size = unit * context + 1
-    held: list[int] = []
+    held = np.empty(0, dtype=np.int32)
     for ids in _documents(tokenizer, paths):
-        held += ids
+        held = np.concatenate([held, *ids])
         while len(held) >= size:
-            batch = np.asarray(held[:size], dtype=np.int32)
-            del held[:size]
+            batch, held = held[:size], held[size:]
             for row in range(unit):
                 yield batch[row * context : (row + 1) * context + 1]
 
 
-def _documents(tokenizer: Encoder, paths: Sequence[Path]) -> Iterator[list[int]]:
+def _documents(tokenizer: Encoder, paths: Sequence[Path]) -> Iterator[list[Tokens]]:
+    """The documents, a batch of them at a time."""
     while True:
         empty = True
         for _, _, texts in iter_row_groups(paths):
             for first in range(0, len(texts), TOKENIZE_DOCUMENTS):
                 empty = False
-                yield from tokenizer.encode_batch(texts[first : first + TOKENIZE_DOCUMENTS], bos=True)
+                yield encode_documents(tokenizer, texts[first : first + TOKENIZE_DOCUMENTS])
         if empty:
             raise UserError(f"{paths[0].parent}: no documents", "build the shards again")
 

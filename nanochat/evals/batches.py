@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nanochat.evals.icl import Ids, Item, common_length
@@ -52,7 +53,7 @@ class LanguageModel(Protocol):
     """Whether the tokenizer never joins a newline with what follows, unless that is white space."""
     device: torch.device
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str) -> Sequence[int] | NDArray[np.uint32]: ...
 
     def decode(self, ids: Sequence[int]) -> str: ...
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nanochat.evals.bundle import OPTIONS, CoreTask, Row
 from nanochat.evals.item_record import item_key
@@ -91,7 +91,7 @@ class PromptBuilder:
         self,
         task: CoreTask,
         rows: Sequence[Row],
-        encode: Callable[[str], list[int]],
+        encode: Callable[[str], ArrayLike],
         bos: int,
         *,
         splits_at_newlines: bool = False,

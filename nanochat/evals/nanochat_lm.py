@@ -3,7 +3,9 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nanochat.evals.batches import BatchInput
@@ -94,8 +96,8 @@ class NanochatLM:
         self.pass_cost = PASS_COST.get(self.device.type, PASS_COST["cuda"])
         self.splits_at_newlines = tokenizer.pattern == SPLIT_PATTERN
 
-    def encode(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text)
+    def encode(self, text: str) -> NDArray[np.uint32]:
+        return self.tokenizer.encode_to_numpy(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids)

@@ -193,7 +193,7 @@ def bytes_per_token(tokenizer: Tokenizer, shard: Path) -> float:
     for _, _, documents in iter_row_groups([shard]):
         for document in documents:
             size += len(document.encode())
-            tokens += len(tokenizer.encode(document))
+            tokens += tokenizer.count(document)
             chars += len(document)
             if chars >= SAMPLE_CHARS:
                 return size / tokens

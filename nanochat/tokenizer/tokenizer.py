@@ -1,4 +1,4 @@
-"""The byte-level BPE tokenizer: trained by rustbpe, encoded by tiktoken, kept in safe files.
+"""The byte-level BPE tokenizer: trained and encoded by rustbpe, decoded by tiktoken, kept in safe files.
 
 Ids are the 256 bytes, then the merges in the order they were learned, then the nine special tokens.
 Special tokens mark the structure of a conversation and are only ever placed by code: text that spells
@@ -7,18 +7,23 @@ Special tokens mark the structure of a conversation and are only ever placed by 
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from nanochat.common.errors import UserError
+from nanochat.common.text import valid_text
 from nanochat.tokenizer import files
 from nanochat.tokenizer.files import Vocabulary
 from nanochat.tokenizer.special_tokens import MIN_VOCAB, SPECIAL_TOKENS
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import tiktoken
+
+    import rustbpe
 
 SPLIT_PATTERN = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}"
@@ -32,6 +37,8 @@ MAX_CONVERSATION = 2048
 _LONGEST_RUN = 100_000
 _LONG_RUN = re.compile(rf"\s{{{_LONGEST_RUN},}}")
 """A very long run of white space: tiktoken's regex engine aborts somewhere below a million characters."""
+
+_Result = TypeVar("_Result")
 
 Message = Mapping[str, Any]
 """`{"role": "system" | "user" | "assistant", "content": str | list of {"type": …, "text": str}}`."""
@@ -119,18 +126,76 @@ class Tokenizer:
     # -- text ------------------------------------------------------------------------------------
 
     def encode(self, text: str, *, bos: bool = False) -> list[int]:
-        """The ids of `text`, after bos if asked. Special tokens spelled out in the text are plain text."""
-        ids = [self.bos_id] if bos else []
-        for piece in split_long_runs(text):
-            ids += self.encoding.encode_ordinary(piece)
-        return ids
+        """The ids of `text`, after bos if asked. Special tokens spelled out in the text are plain text.
+
+        These are tiktoken's ids. Half a surrogate pair is encoded as U+FFFD. Raises `UserError`, as all that
+        encodes here, when the split pattern does not compile or its engine gives up on the text.
+        """
+        ids = self._encoded(text, lambda valid: self._encoder.encode(valid))
+        return [self.bos_id, *ids] if bos else ids
 
     def encode_batch(
-        self, texts: Sequence[str], *, bos: bool = False, num_threads: int = 4
+        self, texts: Sequence[str], *, bos: bool = False, num_threads: int = 0
     ) -> list[list[int]]:
-        """`encode` for many texts, over `num_threads` threads."""
-        with ThreadPoolExecutor(num_threads) as pool:
-            return list(pool.map(lambda text: self.encode(text, bos=bos), texts))
+        """`encode` for many texts, over `num_threads` threads; 0 is one a core."""
+        ids, offsets = self.encode_batch_to_numpy(texts, bos=bos, num_threads=num_threads)
+        edges = offsets.tolist()
+        return [ids[start:end].tolist() for start, end in pairwise(edges)]
+
+    def encode_to_numpy(self, text: str, *, bos: bool = False) -> "npt.NDArray[np.uint32]":
+        """`encode` as uint32 of shape (n,), without a Python int."""
+        import numpy as np
+
+        ids = self._encoded(text, lambda valid: self._encoder.encode_to_numpy(valid))
+        return np.concatenate([np.asarray([self.bos_id], np.uint32), ids]) if bos else ids
+
+    def encode_batch_to_numpy(
+        self, texts: Sequence[str], *, bos: bool = False, num_threads: int = 0
+    ) -> "tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint64]]":
+        """`(ids, offsets)` of many texts: uint32 of shape (n,) and uint64 of shape (texts + 1,).
+
+        Text i, after bos if asked, is `ids[offsets[i]:offsets[i + 1]]`. `num_threads` 0 is one a core.
+        """
+        import numpy as np
+
+        ids, offsets = self._encoded(
+            texts, lambda valid: self._encoder.encode_batch_to_numpy(valid, num_threads)
+        )
+        if not bos:
+            return ids, offsets
+        starts = offsets[:-1].astype(np.intp)
+        return np.insert(ids, starts, self.bos_id), offsets + np.arange(len(offsets)).astype(np.uint64)
+
+    def count(self, text: str) -> int:
+        """`len(encode(text))`, with no id stored."""
+        return self._encoded(text, lambda valid: self._encoder.count(valid))
+
+    def count_batch(self, texts: Sequence[str], *, num_threads: int = 0) -> "npt.NDArray[np.uint64]":
+        """`count` of each text, uint64 of shape (texts,)."""
+        return self._encoded(texts, lambda valid: self._encoder.count_batch(valid, num_threads))
+
+    def encode_with_offsets(self, text: str) -> "tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint64]]":
+        """`(ids, spans)`: ids of shape (n,), and the first byte of each in the text's UTF-8 form and the one
+        after its last, shape (n, 2). A token may begin or end inside a character."""
+        return self._encoded(text, lambda valid: self._encoder.encode_with_offsets(valid))
+
+    @cached_property
+    def _encoder(self) -> "rustbpe.Tokenizer":
+        import rustbpe
+
+        try:
+            return rustbpe.Tokenizer.from_mergeable_ranks(list(self.ranks.items()), self.pattern)
+        except ValueError as error:
+            raise UserError(f"the tokenizer's split pattern does not compile: {error}") from error
+
+    def _encoded(self, text: Any, encode: Callable[[Any], _Result]) -> _Result:
+        """What `encode` makes of a text or texts, with surrogates replaced where there are any."""
+        try:
+            return encode(text)
+        except UnicodeEncodeError:
+            return encode(valid_text(text) if isinstance(text, str) else [valid_text(one) for one in text])
+        except ValueError as error:
+            raise UserError(f"the tokenizer cannot encode this: {error}") from error
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`; invalid UTF-8 becomes U+FFFD. Special tokens are written by their names."""

@@ -127,9 +127,9 @@ def test_with_fewer_row_groups_than_ranks_the_documents_are_split(tmp_path: Path
         tokenizer = byte_tokenizer()
 
         class Watched:
-            def encode_batch(self, batch: Sequence[str], **given: Any) -> list[list[int]]:
+            def encode_batch_to_numpy(self, batch: Sequence[str], **given: Any) -> Any:
                 asked[rank].extend(batch)  # noqa: B023 - read within the round
-                return tokenizer.encode_batch(batch, **given)  # noqa: B023
+                return tokenizer.encode_batch_to_numpy(batch, **given)  # noqa: B023
 
         next(PackedLoader(Watched(), paths, 1, 32, rank=rank, world=2, buffer_documents=10))
     assert asked == [texts[0::2], texts[1::2]]

@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat.common.errors import UserError
+from nanochat.common.text import valid_text
 from nanochat.data.shards import iter_documents, split_shards
 from nanochat.tokenizer import upstream
 from nanochat.tokenizer.round_trip import check_pattern
@@ -97,6 +99,34 @@ def test_decoding_gives_the_text_back(tokenizer: Tokenizer, text: str) -> None:
 def test_a_batch_is_each_text_alone(tokenizer: Tokenizer, texts: list[str], bos: bool) -> None:
     rows = tokenizer.encode_batch(texts, bos=bos)
     assert rows == [([tokenizer.bos_id] if bos else []) + tokenizer.encode(text) for text in texts]
+
+
+@given(texts=st.lists(st.text(st.characters(exclude_categories=())), max_size=5), bos=st.booleans())
+def test_arrays_counts_and_spans_are_those_of_the_lists(
+    tokenizer: Tokenizer, texts: list[str], bos: bool
+) -> None:
+    """Also of half a surrogate pair, which is encoded as U+FFFD."""
+    rows = tokenizer.encode_batch(texts, bos=bos)
+    ids, offsets = tokenizer.encode_batch_to_numpy(texts, bos=bos, num_threads=2)
+    assert (ids.dtype.name, offsets.dtype.name) == ("uint32", "uint64")
+    assert [ids[start:end].tolist() for start, end in pairwise(offsets.tolist())] == rows
+    assert [tokenizer.encode_to_numpy(text, bos=bos).tolist() for text in texts] == rows
+    counts = tokenizer.count_batch(texts).tolist()
+    assert counts == [len(row) - bos for row in rows] == [tokenizer.count(text) for text in texts]
+    for text in texts:
+        spanned, spans = tokenizer.encode_with_offsets(text)
+        assert spanned.tolist() == tokenizer.encode(text) == tokenizer.encoding.encode_ordinary(text)
+        assert (
+            b"".join(valid_text(text).encode()[a:b] for a, b in spans.tolist()) == valid_text(text).encode()
+        )
+
+
+def test_a_pattern_that_gives_up_is_one_line() -> None:
+    stuck = Tokenizer({bytes([byte]): byte for byte in range(256)}, pattern=r"(?:a|a|a)*?(?=b)\b")
+    with pytest.raises(UserError, match=r"cannot encode this.*[Bb]acktrack"):
+        stuck.encode("a" * 60)
+    with pytest.raises(UserError, match="split pattern does not compile"):
+        Tokenizer(stuck.ranks, pattern="(").count("a")
 
 
 @given(before=st.text(max_size=5), name=st.sampled_from(SPECIAL_TOKENS), after=st.text(max_size=5))
