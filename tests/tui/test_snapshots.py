@@ -315,7 +315,11 @@ async def stop(app: ControlRoom, pilot: Pilot[str]) -> None:
     await settle(pilot)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize(
+    "size",
+    [SIZES[1], *(pytest.param(size, marks=pytest.mark.slow) for size in (SIZES[0], SIZES[2]))],
+    ids=lambda size: "x".join(map(str, size)),
+)
 @pytest.mark.parametrize("act", [runs, run, hosts, launch, plan, chat, evals], ids=lambda act: act.__name__)
 def test_screen(full: Bench, snap_compare: Any, act: Act, size: tuple[int, int]) -> None:
     app = full.app()

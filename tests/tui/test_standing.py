@@ -471,6 +471,7 @@ async def test_work_ends_with_its_screen(bench: Bench) -> None:
         assert ended == ["cancelled with its widgets"]
 
 
+@pytest.mark.slow
 async def test_leaving_launch_while_the_host_is_probed_does_no_harm(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -467,6 +467,7 @@ def test_the_shared_bundle_has_all_tasks(shared_data: Path) -> None:
     assert {t.label: t.baseline for t in tasks}["boolq"] == pytest.approx(0.62)
 
 
+@pytest.mark.slow
 def test_a_hugging_face_model_through_the_same_code(base: Path, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     tokenizers = pytest.importorskip("tokenizers")

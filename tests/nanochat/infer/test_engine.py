@@ -104,6 +104,7 @@ def test_greedy_rows_of_a_changing_batch_equal_the_full_pass(
             assert (number, sample) in got or (number, sample) in cancel_at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("parts", [MODERN, CLASSIC])
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])

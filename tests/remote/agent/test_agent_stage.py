@@ -44,6 +44,7 @@ def test_a_real_stage_succeeds_and_its_log_is_whole(agent: AgentHost, tmp_path: 
     assert len(list((agent.base / "runs").glob("[!.]*"))) == 1
 
 
+@pytest.mark.slow
 def test_bad_input_of_a_real_stage_becomes_the_reason_of_the_failure(
     agent: AgentHost, tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def items_of(base: Path, run: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_show_tells_of_a_real_checkpoint_what_its_items_say(told: Told, judged: Path) -> None:
     done = told(judged, "show", "base/d2", "--json")
     found = json.loads(done.stdout)

@@ -19,6 +19,8 @@ from remote.runs import Change
 from remote.store.evaluations import Evaluation
 from remote.transport.base import HostUnreachable
 
+pytestmark = pytest.mark.slow
+
 RUN = "20260101-000000-base_eval-ab12"
 
 

@@ -78,6 +78,7 @@ ACTIONS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(st.lists(ACTIONS, max_size=14))
 def test_writes_reconnects_repeats_and_power_cuts_end_with_the_hosts_log(

@@ -118,6 +118,7 @@ async def test_start_asks_the_fleet_for_exactly_what_the_form_says(bench: Bench)
         assert (request.stage, dict(request.options), request.name) == ("base_train", {"depth": 3}, "try")
 
 
+@pytest.mark.slow
 async def test_up_and_down_walk_the_fields_and_help_follows(bench: Bench) -> None:
     bench.run("one")
     async with bench.open(size=(80, 24)) as (app, pilot):
@@ -252,6 +253,7 @@ def shown_estimate(screen: LaunchScreen) -> str:
     return str(screen.query_one("#estimate").render())
 
 
+@pytest.mark.slow
 async def test_a_pretraining_run_is_foreseen_on_the_chosen_host(bench: Bench) -> None:
     bench.run("one")
     async with bench.open() as (app, pilot):

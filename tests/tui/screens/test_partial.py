@@ -78,6 +78,7 @@ async def test_a_half_read_run_of_a_silent_host_says_both(bench: Bench) -> None:
         assert "reading 0 %" in str(header.render()) and "succeeded?" not in str(header.render())
 
 
+@pytest.mark.slow
 async def test_a_store_that_cannot_be_written_is_a_line_over_every_screen(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -248,6 +248,7 @@ async def test_the_arrow_is_whole_and_tells_the_direction_at_every_size(bench: B
                 assert titles[name] + "▼" in table.render_line(0).text
 
 
+@pytest.mark.slow
 async def test_no_column_goes_when_the_scroll_bar_comes(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

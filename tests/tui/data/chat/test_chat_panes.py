@@ -52,6 +52,7 @@ async def test_two_panes_say_what_chat_cli_says_with_the_same_seed(
     assert here.services.opened == [("local", None)] and first.device == "cpu" and second.device == ""
 
 
+@pytest.mark.slow
 async def test_every_token_of_an_answer_is_told_with_its_probability(here: Panes) -> None:
     pane = pane_on(here, "sft/d2")
     node = await here.answered(pane, pane.ask("hello"))

@@ -1,5 +1,6 @@
 """A text is found wherever it stands, however its lines were broken, and marked there and nowhere else."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ def texts_found(lines: list[Line], wanted: str, most: int = 100) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @given(WORDS, st.integers(8, 30), st.data())
 def test_as_many_places_are_found_as_the_text_has_at_any_width(
     words: list[str], width: int, data: st.DataObject
