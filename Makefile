@@ -29,6 +29,8 @@ BUILD := pyproject.toml constraints.txt .make/toolchain.py \
   $(foreach c,$(CRATES),$(wildcard $c/Cargo.toml $c/src/*.rs $c/src/*/*.rs))
 # Rust and a linker, where the machine has none (docs/setup.md).
 export PATH := $(abspath $(VENV)/toolchain):$(PATH)
+# Images of containers often set it; the tests start a thousand Pythons, and each would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
