@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from nanochat import __version__
-from nanochat.commands.table import COMMANDS, CONTROL_ROOM, DATA, HEADLESS, load
+from nanochat.commands.table import COMMANDS, CONTROL_ROOM, DATA, DATA_STATS, HEADLESS, load
 from nanochat.common.errors import Exit, UserError, nearest
 from nanochat.common.streams import ensure_streams
 
@@ -74,17 +74,22 @@ def demo(words: Sequence[str]) -> int:
 
 
 def data(words: Sequence[str]) -> int:
-    """`nanochat data build|download`: the stages data_build and data_download."""
+    """`nanochat data build|download`, the stages data_build and data_download, and `nanochat data stats`."""
     from nanochat.config.stages import stage_spec
     from nanochat.run.stage_run import run_stage
 
     if not words or words[0] in ("-h", "--help"):
-        print("usage: nanochat data {build,download} [options]\n")
+        print("usage: nanochat data {build,download,stats} [options]\n")
         for word, stage in DATA.items():
             print(f"  {word:<10} {stage_spec(stage).summary}; see nanochat data {word} --help")
+        print(f"  {'stats':<10} {DATA_STATS.summary}; see nanochat data stats --help")
         return Exit.OK if words else Exit.USAGE
+    if words[0] == "stats":
+        return load(DATA_STATS.target)(words[1:])
     if words[0] not in DATA:
-        raise UserError(f"nanochat data: no command is called '{words[0]}'", nearest(words[0], DATA))
+        raise UserError(
+            f"nanochat data: no command is called '{words[0]}'", nearest(words[0], [*DATA, "stats"])
+        )
     return run_stage(stage_spec(DATA[words[0]]), words[1:], f"nanochat data {words[0]}")
 
 

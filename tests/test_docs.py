@@ -56,6 +56,8 @@ def check(command: str) -> None:
         given, layout = parse(headless.parser(), [word for word in words if word not in ("--no-tui",)])
         if not given.plan.endswith(".toml"):
             load_plan(given.plan, layout, given.set)
+    elif words[:2] == ["data", "stats"]:
+        load_parser(PARSERS["data stats"]).parse_args(normalise(words[2:]))
     elif first == "data":
         check_stage(DATA[rest[0]], rest[1:])
     elif first in STAGES:

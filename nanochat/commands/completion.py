@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from nanochat.commands.table import COMMANDS, DATA, load
+from nanochat.commands.table import COMMANDS, DATA, DATA_STATS, load
 from nanochat.common.errors import Exit
 from nanochat.config.command_parser import Parser, add_base_dir
 from nanochat.config.plan import builtin_plans
@@ -13,6 +13,7 @@ from nanochat.run.stage_run import stage_parser
 PARSERS = {
     "runs": "remote.cli.runs:runs_parser",
     "evals": "remote.cli.evals:evals_parser",
+    "data stats": "nanochat.commands.data_stats:parser",
     "hosts": "remote.cli.hosts:hosts_parser",
     "tasks": "nanochat.commands.tasks:parser",
     "estimate": "nanochat.commands.estimate:parser",
@@ -66,6 +67,9 @@ def command_tree() -> argparse.ArgumentParser:
     data = words.add_parser("data", help=COMMANDS["data"].summary).add_subparsers(dest="what")
     for word, stage in DATA.items():
         _add_stage(data, word, stage)
+    data.add_parser(
+        "stats", parents=[load_parser(PARSERS["data stats"])], help=DATA_STATS.summary, add_help=False
+    )
     for name in STAGES:
         _add_stage(words, name, name)
     _complete_paths(root)

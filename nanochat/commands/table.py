@@ -35,7 +35,7 @@ COMMANDS: dict[str, Command] = {
         "remote.cli.evals:evals", "ls | show | compare | items of evaluations: CORE, chat, bits per byte"
     ),
     "hosts": Command("remote.cli.hosts:hosts", "ls | add | test | rm the machines that stages run on"),
-    "data": Command("nanochat.cli:data", "build | download training shards"),
+    "data": Command("nanochat.cli:data", "build | download training shards; stats: numbers about them"),
     "tasks": Command(
         "nanochat.commands.tasks:main",
         "ls | show | fetch the data sets that models are trained and evaluated on",
@@ -65,6 +65,10 @@ COMMANDS: dict[str, Command] = {
 
 
 DATA = {"build": "data_build", "download": "data_download"}
+"""Stages by the word after `data`."""
+DATA_STATS = Command(
+    "nanochat.commands.data_stats:main", "documents, scripts, duplicates, lengths of shards or files"
+)
 
 
 def load(target: str) -> Callable[[Sequence[str]], int]:

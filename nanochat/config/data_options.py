@@ -1,4 +1,4 @@
-"""Options of the stages that make shards and tokenizers."""
+"""Options of the stages that make shards and tokenizers, and of `data stats`."""
 
 from dataclasses import dataclass
 
@@ -76,6 +76,45 @@ class DataDownloadOptions:
         "Seconds before the second of five attempts; doubles after each",
         minimum=0,
         maximum=600,
+    )
+
+
+@dataclass(frozen=True)
+class DataStatsOptions:
+    """Tell numbers about a corpus."""
+
+    paths: tuple[str, ...] = option(
+        (),
+        "Files and folders, whatever data build reads; default the shards",
+        group="Input",
+        path=True,
+        positional=True,
+    )
+    data_dir: str = option(
+        "", "Folder with the shards; default base_data_climbmix, else base_data", group="Input", path=True
+    )
+    tokenizer_dir: str = option(
+        "", "Folder with the tokenizer; default tokenizer under the base directory", group="Input", path=True
+    )
+    text_key: str = option("text", "Field that holds the text in JSON and parquet records", group="Input")
+    doc_chars: int = option(
+        10_000,
+        "Split files longer than this many characters, as data build; 0: never",
+        group="Input",
+        minimum=0,
+    )
+    max_chars: int = option(
+        -1,
+        "Stop after the document that brings the total over this many characters",
+        minus_one="read all",
+        group="Input",
+        minimum=1,
+    )
+    contexts: tuple[str, ...] = option(
+        ("512", "1024", "2048", "4096"), "Contexts to tell the share cropped at", group="Output"
+    )
+    longest: int = option(
+        10, "How many of the longest documents to list", group="Output", minimum=0, maximum=1000
     )
 
 

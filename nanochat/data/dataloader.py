@@ -20,6 +20,7 @@ from torch import Tensor
 
 from nanochat.common.errors import UserError
 from nanochat.data.packing import (
+    BUFFER_DOCUMENTS,
     IGNORE_INDEX,
     DocumentBuffer,
     LongDocuments,
@@ -29,7 +30,6 @@ from nanochat.data.packing import (
 )
 from nanochat.data.shards import iter_row_groups
 
-BUFFER_DOCUMENTS = 1000
 TOKENIZE_DOCUMENTS = 128
 BUFFER_TOKENS = 1 << 26
 """Buffered tokens (256 MiB) beyond which a loader that keeps documents whole reads no more of them."""

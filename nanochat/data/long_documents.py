@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanochat.data.dataloader import BUFFER_DOCUMENTS, TOKENIZE_DOCUMENTS, Encoder, encode_documents
-from nanochat.data.packing import cropped_share
+from nanochat.data.dataloader import TOKENIZE_DOCUMENTS, Encoder, encode_documents
+from nanochat.data.packing import BUFFER_DOCUMENTS, cropped_share
 from nanochat.data.shards import open_shard, read_row_group
 
 SAMPLE_DOCUMENTS = 1000

@@ -23,6 +23,9 @@ Tokens = NDArray[np.int32]
 LongDocuments = Literal["crop", "continue"]
 """What is done with a document that does not fit what is left of a row."""
 
+BUFFER_DOCUMENTS = 1000
+"""Documents among which the one that fits best is looked for."""
+
 IGNORE_INDEX = -1
 """The target of a position that does not count in the loss: `ignore_index` of torch's cross entropy."""
 

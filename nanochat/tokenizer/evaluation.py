@@ -169,7 +169,7 @@ def trained_vocabulary(name: str, tokenizer: Tokenizer) -> Vocabulary:
     tokens: list[bytes] = [b""] * tokenizer.vocab_size
     for token, rank in tokenizer.ranks.items():
         tokens[rank] = token
-    return Vocabulary(name, tokenizer.vocab_size, tokenizer.encode, partial_tokens(tokens))
+    return Vocabulary(name, tokenizer.vocab_size, tokenizer.encode_to_numpy, partial_tokens(tokens))
 
 
 def characters(known: frozenset[str] | None = None) -> Vocabulary:

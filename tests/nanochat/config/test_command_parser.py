@@ -103,7 +103,8 @@ def test_a_stage_takes_a_run_directory_too(name: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "words", [*([name] for name in COMMANDS), ["data", "build"], ["--no-tui"], ["base_eval"]]
+    "words",
+    [*([name] for name in COMMANDS), ["data", "build"], ["data", "stats"], ["--no-tui"], ["base_eval"]],
 )
 def test_help_loads_nothing_heavy(words: list[str]):
     code = (
