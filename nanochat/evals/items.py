@@ -51,6 +51,10 @@ def _name(raw: bytes) -> str:
 T = TypeVar("T")
 
 
+class DamagedRecordError(UserError):
+    """One item's record cannot be read; the others can."""
+
+
 class Column(Sequence[T]):
     """A column whose values are made when they are looked at: most rows of a table never are."""
 
@@ -159,13 +163,16 @@ class Items:
     def record(self, row: int) -> ItemRecord:
         """The whole record of a row, read from the file now.
 
-        Raises `UserError` when the file is gone or another lies in its place, or when the line is damaged.
+        Raises `UserError` when the file is gone or another lies in its place, and `DamagedRecordError` when
+        the line is damaged.
         """
         with self._opened() as descriptor:
             document = json_object(self._line(descriptor, row))
         found = read_record(document) if document is not None else None
         if found is None:
-            raise UserError(f"{self.path}: the record of {self.task[row]} {self.index[row]} is damaged")
+            raise DamagedRecordError(
+                f"{self.path}: the record of {self.task[row]} {self.index[row]} is damaged"
+            )
         if (short(found.task), found.index) != (self.task[row], self.index[row]):
             raise _written_anew(self.path)
         return found

@@ -175,10 +175,15 @@ def print_comparison(one: Evaluation, other: Evaluation, comparison: Comparison 
 
 def print_items(items: Items, chosen: Sequence[int], most: int, form: Form) -> int:
     """`evals items`: the rows of a file of items, at most so many."""
+    from nanochat.evals.items import DamagedRecordError
+
     shown = chosen[:most]
     if form == "json":
         for row in shown:
-            _write(safe_json(dict(items.record(row).document)))
+            try:
+                _write(safe_json(dict(items.record(row).document)))
+            except DamagedRecordError as error:
+                print(f"nanochat: warning: {error}", file=sys.stderr)
         return Exit.OK
     header = ["task", "subject", "index", "verdict", "answer", "right answer", "margin", "prompt"]
     cells = [
@@ -209,7 +214,13 @@ def print_items(items: Items, chosen: Sequence[int], most: int, form: Form) -> i
 
 def _prompt(items: Items, row: int) -> str:
     """The end of a prompt, which is what is asked; examples come before it."""
-    text = sanitize(" ".join(items.record(row).prompt[-4 * _PROMPT :].split()), 4 * _PROMPT)
+    from nanochat.evals.items import DamagedRecordError
+
+    try:
+        prompt = items.record(row).prompt
+    except DamagedRecordError:
+        return "(the record is damaged)"
+    text = sanitize(" ".join(prompt[-4 * _PROMPT :].split()), 4 * _PROMPT)
     return text if len(text) <= _PROMPT else "…" + text[-_PROMPT:]
 
 

@@ -14,7 +14,7 @@ from nanochat.common.fields import json_text
 from nanochat.evals import items as items_module
 from nanochat.evals.item_record import TranscriptPart, choice_place, item_key, margin, read_record
 from nanochat.evals.item_search import Needle
-from nanochat.evals.items import Items, read_items
+from nanochat.evals.items import DamagedRecordError, Items, read_items
 
 OLD_CHOICE = {
     "task": "ARC-Easy", "index": 4, "correct": False, "prediction": "A", "gold": "B",
@@ -116,7 +116,7 @@ def test_a_head_that_is_whole_before_a_damaged_text_is_told_when_opened(tmp_path
         line.replace("because", 'bec"ause') + "\n" + line.replace("1", "7", 1) + "\n", encoding="utf-8"
     )
     items = read_items(path)
-    with pytest.raises(UserError, match=r"the record of copa 1 is damaged"):
+    with pytest.raises(DamagedRecordError, match=r"the record of copa 1 is damaged"):
         items.record(0)
 
 

@@ -264,6 +264,17 @@ def test_chat_is_told_and_compared_by_subject(told: Told, chatted: Path) -> None
     assert [row["index"] for row in csv.DictReader(io.StringIO(rows))] == ["1"]
 
 
+def test_one_damaged_record_costs_no_other(told: Told, chatted: Path) -> None:
+    path = chatted / "runs" / "r0" / "chat-items.jsonl"
+    path.write_text(path.read_text("utf-8").replace("question 1", 'quest"ion 1'), "utf-8")
+    table = told(chatted, "items", "sft/d0", "--csv")
+    prompts = [row["prompt"] for row in csv.DictReader(io.StringIO(table.stdout))]
+    assert prompts == ["question 0", "(the record is damaged)", "question 2", "question 3"]
+    records = told(chatted, "items", "sft/d0", "--json")
+    assert [json.loads(line)["index"] for line in records.stdout.splitlines()] == [0, 2, 3]
+    assert "the record of MMLU 1 is damaged" in records.stderr
+
+
 def test_items_of_another_data_set_are_not_compared(told: Told, chatted: Path) -> None:
     done = told(chatted, "compare", "sft/d0", "sft/d2", "--json")
     assert "no item is the same in both" in done.stderr

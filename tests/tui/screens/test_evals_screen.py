@@ -467,6 +467,26 @@ async def test_broken_input_is_a_line_and_the_rest_goes_on(bench: Bench) -> None
         await settle(pilot, lambda: isinstance(app.screen, EvalsScreen))
 
 
+async def test_one_damaged_record_costs_no_other(bench: Bench) -> None:
+    bench.run("one")
+    items = write_items(bench, "runs/items.jsonl", [choice_item("copa", at, True) for at in range(4)])
+    path = bench.layout.base / items.path
+    path.write_text(path.read_text("utf-8").replace("number is 1?", 'number "is 1?'), "utf-8")
+    install(bench, [evaluation(1, "base/d4", items=items)])
+    async with bench.open((120, 30)) as (app, pilot):
+        screen = await go(app, pilot)
+        screen.table.move_to_key("copa")
+        await pilot.press("enter")
+        await shows(app, pilot, "4 items", "number is 0?", "✗ the record is damaged", "number is 3?")
+        await pilot.press("enter")
+        await shows(app, pilot, "copa · item 0", "number is 0?")
+        await pilot.press("n")
+        await shows(app, pilot, "copa · unreadable", "the record of copa 1 is damaged")
+        assert "number is 0?" not in painted(app)
+        await pilot.press("n")
+        await shows(app, pilot, "copa · item 2", "number is 2?")
+
+
 async def test_files_of_results_that_cannot_be_read_are_told(bench: Bench) -> None:
     bench.run("one")
     install(bench, [evaluation(1, "base/d4")])

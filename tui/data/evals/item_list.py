@@ -78,6 +78,18 @@ class ItemList:
         """The row of the second evaluation that is the same item."""
         return self.partner.get(row)
 
+    def prompt(self, row: int) -> str:
+        """The prompt of an item, read from the file; of a damaged record that it is damaged.
+
+        Raises `UserError` when the file is gone or another one.
+        """
+        from nanochat.evals.items import DamagedRecordError
+
+        try:
+            return self.items.record(row).prompt
+        except DamagedRecordError:
+            return "✗ the record is damaged"
+
     def _sort_value(self, order: str) -> Callable[[int], float | str | bool | None] | None:
         items = self.items
         columns: dict[str, Callable[[int], float | str | bool | None]] = {

@@ -10,6 +10,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
 
+from nanochat.common.errors import UserError
 from nanochat.common.text import sanitize
 from tui.actions.items import copy_item
 from tui.keys import bindings
@@ -65,7 +66,12 @@ class ItemScreen(ControlScreen):
             second = listed.other.record(other)
             return [Judged("A", self.names[0], record), Judged("B", self.names[1], second)]
 
-        judged = await asyncio.to_thread(read)
+        try:
+            judged = await asyncio.to_thread(read)
+        except UserError as error:  # not the item that was shown before
+            self.view.border_title = Content(f"{sanitize(listed.items.task[row], 60)} · unreadable")
+            self.view.tell(str(error))
+            raise
         record = judged[0].record
         parts = [sanitize(record.task, 60), sanitize(record.subject, 60), f"item {record.index}"]
         if record.key:

@@ -38,16 +38,25 @@ class ItemView(LinesView):
     def __init__(self) -> None:
         super().__init__(id="item")
         self._judged: Sequence[Judged] = ()
+        self._told = ""
 
     def show(self, judged: Sequence[Judged]) -> None:
         """Shows one item as one or two evaluations judged it."""
-        self._judged = judged
+        self._judged, self._told = judged, ""
         self.follow = False
         self.rebuild()
         self.scroll_to(y=0, animate=False, force=True)
 
+    def tell(self, line: str) -> None:
+        """Shows a line in place of an item that cannot be read."""
+        self._judged, self._told = (), line
+        self.rebuild()
+
     def rebuild(self) -> None:
-        if self.size.width and self._judged:
+        if self.size.width and self._told:
+            section = TextSection(f"✗ {sanitize(self._told, 400)}", self.text_width, "bad", "  ", "  ")
+            self.set_sections([section], [section])
+        elif self.size.width and self._judged:
             sections = list(item_sections(self._judged, self.text_width))
             self.follow = False
             self.set_sections(sections, sections)
