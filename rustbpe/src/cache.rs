@@ -4,6 +4,7 @@
 //! is one token or several. Lines hold two pieces; a new one takes the place of the older.
 
 use crate::count::hash_key;
+use crate::pages::prefer_large;
 use crate::pairs::NO_TOKEN;
 use crate::sink::{FEW, Sink};
 use crate::split::KEY_BYTES;
@@ -40,7 +41,7 @@ struct WideSlot {
     ids: [u32; KEY_BYTES],
 }
 
-/// What one encoding thread keeps between texts; memory pages that no piece hashes to are never touched.
+/// What one encoding thread keeps between texts. The system gives its memory as pieces are first met.
 pub struct PieceCache {
     lines: Box<[Line]>,
     wide: Box<[WideSlot]>,
@@ -59,8 +60,10 @@ impl Default for PieceCache {
                 ids: [0; FEW],
             }; 2],
         );
+        let mut lines = vec![empty; LINES];
+        prefer_large(&mut lines);
         PieceCache {
-            lines: vec![empty; LINES].into(),
+            lines: lines.into(),
             wide: vec![WideSlot::default(); WIDE].into(),
             room: Vec::new(),
             merging: Vec::new(),

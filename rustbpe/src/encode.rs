@@ -17,7 +17,7 @@ const PART: usize = 32 << 10;
 
 /// Pieces are looked up so many places behind where the text is split: meanwhile their line of the cache
 /// comes from memory, and what the splitter mispredicts does not wait for it.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
 /// Stands for the key of a piece that has none.
 const LONG: u128 = 0;

@@ -4,6 +4,8 @@
 //! decides which alternative matches, so the leftmost-first semantics of the pattern become a
 //! single forward scan with no backtracking.
 
+use crate::ascii;
+use crate::scan::Scan;
 use crate::unicode::{Class, Classes};
 
 /// One member of the family.
@@ -32,19 +34,33 @@ impl Family {
     }
 
     /// End of the piece that starts at `start`, which must be a character boundary before the end.
-    #[inline]
+    #[inline(always)]
     pub fn piece_end(self, classes: &Classes, text: &str, start: usize) -> usize {
-        let scan = Scan { classes, text };
+        // Most pieces are ASCII letters, maybe behind one other character, and end within sixteen bytes.
+        if let Some(window) = text.as_bytes()[start..].first_chunk::<16>() {
+            let lead = u32::from(LEAD[usize::from(window[0])]);
+            let letters = (!(ascii::letters(window) >> lead)).trailing_zeros();
+            let len = (lead + letters) as usize;
+            if letters > 0 && len < 16 && window[len] < 0x80 {
+                return start + len;
+            }
+        }
+        self.any_piece_end(classes, text, start)
+    }
+
+    #[inline(never)]
+    fn any_piece_end(self, classes: &Classes, text: &str, start: usize) -> usize {
+        let scan = Scan::new(classes, text);
         let (class, len) = classes.at(text, start);
         let next = start + len;
         match class {
             Class::Letter => scan.letters_end(next),
-            Class::Number => self.number_end(&scan, next),
+            Class::Number => scan.numbers_end(next, self.digits),
             Class::Newline => self.whitespace_end(&scan, start),
             Class::Space => match scan.class_after(next) {
                 Some((Class::Letter, len)) => scan.letters_end(next + len),
                 Some((Class::Other, len)) if scan.byte(start) == b' ' => {
-                    scan.symbols_end(next + len)
+                    symbols_end(&scan, next + len)
                 }
                 _ => self.whitespace_end(&scan, start),
             },
@@ -56,120 +72,52 @@ impl Family {
                 }
                 match scan.class_after(next) {
                     Some((Class::Letter, len)) => scan.letters_end(next + len),
-                    _ => scan.symbols_end(next),
+                    _ => symbols_end(&scan, next),
                 }
             }
         }
     }
 
-    /// `\p{N}{1,n}`, the first number already taken.
-    #[inline]
-    fn number_end(self, scan: &Scan<'_>, mut at: usize) -> usize {
-        for _ in 1..self.digits {
-            match scan.class_after(at) {
-                Some((Class::Number, len)) => at += len,
-                _ => break,
-            }
-        }
-        at
-    }
-
     /// `\s*[\r\n]|\s+(?!\S)|\s+`, with `\s++$` first for cl100k.
     fn whitespace_end(self, scan: &Scan<'_>, start: usize) -> usize {
-        let mut at = start;
-        let mut last_start = start;
-        let mut after_newline = None;
-        while let Some((class @ (Class::Space | Class::Newline), len)) = scan.class_after(at) {
-            last_start = at;
-            at += len;
-            if class == Class::Newline {
-                after_newline = Some(at);
+        if self.whole_tail {
+            let run = scan.whitespace(start);
+            if run.ends_text {
+                return run.end;
             }
         }
-        let ends_text = at == scan.text.len();
-        if self.whole_tail && ends_text {
-            return at;
-        }
-        match after_newline {
-            Some(end) => end,
-            // The last whitespace before a word belongs to the word's own piece.
-            None if !ends_text && last_start > start => last_start,
-            None => at,
-        }
+        scan.lines_end(start)
     }
 }
 
-/// The text under scan.
-struct Scan<'a> {
-    classes: &'a Classes,
-    text: &'a str,
+/// How many bytes stand before the letters of a word that begins with this one: 0 for an ASCII letter, 1 for
+/// ASCII that may lead a word, and for all else a shift that leaves no letter.
+static LEAD: [u8; 256] = lead();
+
+const fn lead() -> [u8; 256] {
+    let mut lead = [31; 256];
+    let mut byte = 0;
+    while byte < 0x80 {
+        lead[byte] = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' => 0,
+            // An apostrophe may begin a contraction.
+            b'0'..=b'9' | b'\r' | b'\n' | b'\'' => 31,
+            _ => 1,
+        };
+        byte += 1;
+    }
+    lead
 }
 
-impl Scan<'_> {
-    #[inline(always)]
-    fn byte(&self, at: usize) -> u8 {
-        self.text.as_bytes()[at]
-    }
-
-    #[inline(always)]
-    fn class_after(&self, at: usize) -> Option<(Class, usize)> {
-        (at < self.text.len()).then(|| self.classes.at(self.text, at))
-    }
-
-    #[inline(always)]
-    fn while_class(&self, mut at: usize, wanted: Class) -> usize {
-        while let Some((class, len)) = self.class_after(at) {
-            if class != wanted {
-                break;
-            }
-            at += len;
-        }
-        at
-    }
-
-    /// End of the letters from `at` on: runs of ASCII letters eight at a time.
-    #[inline(always)]
-    fn letters_end(&self, mut at: usize) -> usize {
-        while let Some(window) = self.text.as_bytes()[at..].first_chunk::<8>() {
-            let letters = leading_ascii_letters(u64::from_le_bytes(*window));
-            at += letters;
-            if letters == 8 {
-                continue;
-            }
-            if window[letters] < 0x80 {
-                return at;
-            }
-            match self.classes.at(self.text, at) {
-                (Class::Letter, len) => at += len,
-                _ => return at,
-            }
-        }
-        self.while_class(at, Class::Letter)
-    }
-
-    /// The rest of `[^\s\p{L}\p{N}]++[\r\n]*`.
-    fn symbols_end(&self, at: usize) -> usize {
-        let symbols = self.while_class(at, Class::Other);
-        self.while_class(symbols, Class::Newline)
-    }
-}
-
-/// How many of eight bytes, from the low end, are ASCII letters.
-#[inline(always)]
-fn leading_ascii_letters(window: u64) -> usize {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let high = window & (0x80 * EACH);
-    let lower = (window | (0x20 * EACH)) & (0x7f * EACH);
-    // Adding cannot carry into the next byte: the high bits are clear.
-    let from_a = lower + (0x80 - b'a' as u64) * EACH;
-    let past_z = lower + (0x7f - b'z' as u64) * EACH;
-    let letters = from_a & !past_z & !high & (0x80 * EACH);
-    ((letters ^ (0x80 * EACH)).trailing_zeros() / 8) as usize
+/// The rest of `[^\s\p{L}\p{N}]++[\r\n]*`.
+fn symbols_end(scan: &Scan<'_>, at: usize) -> usize {
+    let symbols = scan.while_class(at, Class::Other);
+    scan.while_class(symbols, Class::Newline)
 }
 
 /// Bytes that `(?i:[sdmt]|ll|ve|re)` matches at the start of what follows an apostrophe.
 #[inline]
-fn contraction_len(rest: &[u8]) -> Option<usize> {
+pub fn contraction_len(rest: &[u8]) -> Option<usize> {
     let lower = |n: usize| rest.get(n).map(u8::to_ascii_lowercase);
     match (lower(0)?, lower(1)) {
         (b's' | b'd' | b'm' | b't', _) => Some(1),

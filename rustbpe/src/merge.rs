@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::pairs::{NO_TOKEN, PairRanks};
+use crate::work;
 
 /// The longest piece that [`merge_short`] takes: its bytes are the bits of one word.
 pub const SHORT: usize = 64;
@@ -57,6 +58,7 @@ pub fn merge_short<const N: usize>(pairs: &PairRanks, piece: &[u8], ids: &mut [u
 /// The lowest of a multiple of four, four at a time.
 #[inline(always)]
 fn lowest(ranks: &[u64]) -> u64 {
+    work::steps(ranks.len() / 4);
     let (fours, _) = ranks.as_chunks::<4>();
     let mut least = [u64::MAX; 4];
     for four in fours {
@@ -82,6 +84,7 @@ pub fn merge_long(pairs: &PairRanks, ids: &mut [u32]) -> usize {
         }
     }
     while let Some(Reverse((token, at))) = heap.pop() {
+        work::step();
         let i = at as usize;
         // An entry whose neighbours have changed since no longer gives its rank. An id merged into
         // its left neighbour is NO_TOKEN and pairs with nothing.

@@ -1,6 +1,7 @@
 //! Which pairs of tokens merge, and into what.
 
 use crate::train::Pair;
+use crate::work;
 
 /// Not a token. As a rank it says that a pair does not merge, and sorts after every real one.
 pub const NO_TOKEN: u32 = u32::MAX;
@@ -66,6 +67,7 @@ impl PairRanks {
     /// The merged token, `NO_TOKEN` when the pair does not merge.
     #[inline(always)]
     pub fn get(&self, left: u32, right: u32) -> u32 {
+        work::step();
         let key = key(left, right);
         let hash = hash(key);
         let (word, bit) = self.bit(hash);

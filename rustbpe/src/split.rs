@@ -2,8 +2,10 @@
 
 use fancy_regex::Regex;
 
+use crate::gpt2::{self, GPT2_PATTERN, R50K_PATTERN};
 use crate::gpt4::Family;
-use crate::unicode::Classes;
+use crate::o200k::{self, O200K_PATTERN};
+use crate::unicode::{Cases, Classes};
 
 /// A piece of a text that also sees the bytes after it, so that its key is a single load.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +91,9 @@ pub fn short_key(piece: &[u8]) -> Option<u128> {
 /// A compiled split pattern.
 #[derive(Clone, Debug)]
 pub enum Splitter {
+    Gpt2,
     Gpt4(Family),
+    O200k,
     Regex(Box<Regex>),
 }
 
@@ -99,7 +103,11 @@ impl Splitter {
         if let Some(family) = Family::of_pattern(pattern) {
             return Ok(Splitter::Gpt4(family));
         }
-        Splitter::regex(pattern)
+        match pattern {
+            GPT2_PATTERN | R50K_PATTERN => Ok(Splitter::Gpt2),
+            O200K_PATTERN => Ok(Splitter::O200k),
+            _ => Splitter::regex(pattern),
+        }
     }
 
     /// Compiles `pattern` for the general engine, whatever it spells.
@@ -110,11 +118,11 @@ impl Splitter {
     }
 
     /// Where a long text can be cut at `from` or later so that both sides split as the whole does:
-    /// in the GPT-4 family no piece continues from an ASCII letter to whitespace.
+    /// in the patterns scanned by hand no piece continues from an ASCII letter to whitespace.
     pub fn cut_after(&self, text: &str, from: usize) -> Option<usize> {
-        let Splitter::Gpt4(_) = self else {
+        if let Splitter::Regex(_) = self {
             return None;
-        };
+        }
         let ends_word =
             |pair: &[u8]| pair[0].is_ascii_alphabetic() && matches!(pair[1], b' ' | b'\n');
         let bytes = text.as_bytes().get(from.checked_sub(1)?..)?;
@@ -140,7 +148,7 @@ impl Splitter {
     }
 
     /// Gives every piece in order to `take`. Text that a general pattern does not match is in no
-    /// piece; the GPT-4 family matches everything.
+    /// piece; the patterns scanned by hand match everything.
     ///
     /// Fails when the engine gives up on the text (its backtracking limit).
     #[inline]
@@ -149,27 +157,30 @@ impl Splitter {
         text: &'t str,
         mut take: impl FnMut(Piece<'t>),
     ) -> Result<(), String> {
-        match self {
-            Splitter::Gpt4(family) => {
-                let classes = Classes::get();
-                let mut start = 0;
-                while start < text.len() {
-                    let end = family.piece_end(classes, text, start);
-                    take(Piece { text, start, end });
-                    start = end;
-                }
-            }
-            Splitter::Regex(regex) => {
-                for found in regex.find_iter(text) {
-                    let found = found.map_err(|error| error.to_string())?;
-                    take(Piece {
-                        text,
-                        start: found.start(),
-                        end: found.end(),
-                    });
-                }
-            }
+        let (classes, cases) = (Classes::get(), Cases::get());
+        let mut found = match self {
+            Splitter::Regex(regex) => Some(regex.find_iter(text)),
+            _ => None,
+        };
+        let mut start = 0;
+        // One loop for all, so that what takes the pieces is compiled into it.
+        loop {
+            let end = match self {
+                Splitter::Regex(_) => match found.as_mut().and_then(Iterator::next) {
+                    Some(piece) => {
+                        let piece = piece.map_err(|error| error.to_string())?;
+                        start = piece.start();
+                        piece.end()
+                    }
+                    None => return Ok(()),
+                },
+                _ if start == text.len() => return Ok(()),
+                Splitter::Gpt4(family) => family.piece_end(classes, text, start),
+                Splitter::Gpt2 => gpt2::piece_end(classes, text, start),
+                Splitter::O200k => o200k::piece_end(classes, cases, text, start),
+            };
+            take(Piece { text, start, end });
+            start = end;
         }
-        Ok(())
     }
 }

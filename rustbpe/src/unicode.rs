@@ -1,4 +1,4 @@
-//! Character classes of the GPT-4 family of split patterns.
+//! Character classes of the split patterns of GPT-2, GPT-4 and GPT-4o.
 //!
 //! The ranges come from `regex-syntax`, the parser below `fancy-regex`, so the hand-written splitter
 //! and the regular expression can never disagree about what a letter is.
@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 
 use regex_syntax::hir::{Class as HirClass, HirKind};
 
-/// What the patterns distinguish. `Space` is `\s` without carriage return and line feed.
+use crate::work;
+
+/// What the patterns of GPT-2 and GPT-4 distinguish. `Space` is `\s` without carriage return and line feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Class {
@@ -18,38 +20,75 @@ pub enum Class {
     Newline = 4,
 }
 
+/// What the words of GPT-4o's pattern distinguish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Case {
+    None = 0,
+    Upper = 1,
+    Lower = 2,
+    /// A letter that is neither.
+    Uncased = 3,
+    Mark = 4,
+}
+
 const CODE_POINTS: usize = 0x11_0000;
 const BLOCK: usize = 256;
 
 /// A two-stage table: equal blocks of 256 code points are stored once (about 35 KiB in all).
-pub struct Classes {
-    ascii: [Class; 128],
+pub struct Table<C> {
+    ascii: [C; 128],
     block_of: Box<[u16]>,
-    blocks: Box<[Class]>,
+    blocks: Box<[C]>,
 }
 
-static CLASSES: LazyLock<Classes> = LazyLock::new(Classes::build);
+pub type Classes = Table<Class>;
+pub type Cases = Table<Case>;
+
+static CLASSES: LazyLock<Classes> = LazyLock::new(|| {
+    let classes = [
+        (r"\p{L}", Class::Letter),
+        (r"\p{N}", Class::Number),
+        (r"\s", Class::Space),
+        (r"[\r\n]", Class::Newline),
+    ];
+    Table::build(Class::Other, &classes)
+});
+
+static CASES: LazyLock<Cases> = LazyLock::new(|| {
+    let cases = [
+        (r"[\p{Lu}\p{Lt}]", Case::Upper),
+        (r"\p{Ll}", Case::Lower),
+        (r"[\p{Lm}\p{Lo}]", Case::Uncased),
+        (r"\p{M}", Case::Mark),
+    ];
+    Table::build(Case::None, &cases)
+});
 
 impl Classes {
     pub fn get() -> &'static Classes {
         &CLASSES
     }
+}
 
-    fn build() -> Classes {
-        let mut flat = vec![Class::Other; CODE_POINTS];
-        for (pattern, class) in [
-            (r"\p{L}", Class::Letter),
-            (r"\p{N}", Class::Number),
-            (r"\s", Class::Space),
-            (r"[\r\n]", Class::Newline),
-        ] {
+impl Cases {
+    pub fn get() -> &'static Cases {
+        &CASES
+    }
+}
+
+impl<C: Copy + PartialEq> Table<C> {
+    /// A later pattern goes over an earlier one; what none matches is `rest`.
+    fn build(rest: C, patterns: &[(&str, C)]) -> Table<C> {
+        let mut flat: Box<[C]> = vec![rest; CODE_POINTS].into();
+        for &(pattern, class) in patterns {
             for (first, last) in ranges(pattern) {
                 flat[first as usize..=last as usize].fill(class);
             }
         }
-        let mut ascii = [Class::Other; 128];
+        let mut ascii = [rest; 128];
         ascii.copy_from_slice(&flat[..128]);
-        let mut blocks: Vec<Class> = Vec::new();
+        let mut blocks: Vec<C> = Vec::new();
         let mut block_of = Vec::with_capacity(CODE_POINTS / BLOCK);
         for block in flat.chunks_exact(BLOCK) {
             let known = blocks.chunks_exact(BLOCK).position(|b| b == block);
@@ -58,7 +97,7 @@ impl Classes {
                 blocks.extend_from_slice(block);
             }
         }
-        Classes {
+        Table {
             ascii,
             block_of: block_of.into(),
             blocks: blocks.into(),
@@ -67,7 +106,8 @@ impl Classes {
 
     /// Class and UTF-8 length of the character that starts at `at`.
     #[inline(always)]
-    pub fn at(&self, text: &str, at: usize) -> (Class, usize) {
+    pub fn at(&self, text: &str, at: usize) -> (C, usize) {
+        work::step();
         let bytes = text.as_bytes();
         let first = bytes[at];
         if first < 0x80 {
@@ -77,7 +117,7 @@ impl Classes {
     }
 
     #[inline]
-    fn wide_at(&self, bytes: &[u8], at: usize) -> (Class, usize) {
+    fn wide_at(&self, bytes: &[u8], at: usize) -> (C, usize) {
         let first = bytes[at];
         let tail = |n: usize| u32::from(bytes[at + n] & 0x3f);
         let (code, len) = if first < 0xe0 {

@@ -1,13 +1,14 @@
 """Encoding: the definition's ids, tiktoken's ids, and every text back."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import tiktoken
 from bpe_reference import encode, learn
-from corpora import SPLIT_PATTERN, documents, pieces, telling, texts, tied
-from hypothesis import given, settings
+from corpora import SPLIT_PATTERN, documents, pieces, repeats, telling, texts, tied
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiktoken.load import load_tiktoken_bpe
 
@@ -91,18 +92,44 @@ def test_real_text_has_tiktokens_ids(shared_data: Path) -> None:
     )
 
 
+@pytest.fixture(scope="module", params=["r50k_base", "cl100k_base", "o200k_base"])
+def published(
+    request: pytest.FixtureRequest, shared_data: Path
+) -> Iterator[tuple[rustbpe.Tokenizer, tiktoken.Encoding]]:
+    """Ids that are not in byte order, ranks that no training here made, patterns of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIKTOKEN_CACHE_DIR", str(shared_data / "tiktoken-cache"))
+        address = f"https://openaipublic.blob.core.windows.net/encodings/{request.param}.tiktoken"
+        ranks = list(load_tiktoken_bpe(address).items())
+        peer = tiktoken.get_encoding(request.param)
+        yield rustbpe.Tokenizer.from_mergeable_ranks(ranks, peer._pat_str), peer
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cl100k_base", "r50k_base"])
 def test_published_vocabularies_give_tiktokens_ids(
-    name: str, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+    published: tuple[rustbpe.Tokenizer, tiktoken.Encoding], shared_data: Path
 ) -> None:
-    """Ids that are not in byte order, ranks that no training here made, another spelling of the pattern."""
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(shared_data / "tiktoken-cache"))
-    address = f"https://openaipublic.blob.core.windows.net/encodings/{name}.tiktoken"
-    published = tiktoken.get_encoding(name)
-    ours = rustbpe.Tokenizer.from_mergeable_ranks(
-        list(load_tiktoken_bpe(address).items()), published._pat_str
-    )
-    corpus = pq.read_table(shared_data / "text" / "shard_00003.parquet")["text"].to_pylist()
-    assert ours.batch_encode(corpus) == published.encode_ordinary_batch(corpus, num_threads=2)
+    ours, peer = published
+    shards = sorted((shared_data / "text").glob("*.parquet"))
+    corpus = [text for shard in shards for text in pq.read_table(shard)["text"].to_pylist()[::20]]
+    assert ours.batch_encode(corpus) == peer.encode_ordinary_batch(corpus, num_threads=2)
     assert ours.decode(ours.encode(corpus[0])) == corpus[0]
+
+
+@given(st.one_of(st.text(), texts, st.lists(repeats, max_size=4).map("".join)))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+def test_published_vocabularies_on_random_unicode_and_long_runs(
+    published: tuple[rustbpe.Tokenizer, tiktoken.Encoding], text: str
+) -> None:
+    ours, peer = published
+    assert ours.encode(text) == peer.encode_ordinary(text)
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "A", " ", "\n", "!", "7", "é", "猫", "猫A", "A\u0301", "'s", " \t", "😀"]
+)
+def test_published_vocabularies_on_runs_of_one_class(
+    published: tuple[rustbpe.Tokenizer, tiktoken.Encoding], unit: str
+) -> None:
+    ours, peer = published
+    assert ours.encode(unit * 3000) == peer.encode_ordinary(unit * 3000)
