@@ -17,6 +17,7 @@ PARSERS = {
     "hosts": "remote.cli.hosts:hosts_parser",
     "tasks": "nanochat.commands.tasks:parser",
     "estimate": "nanochat.commands.estimate:parser",
+    "tok_sweep": "nanochat.commands.tok_sweep:parser",
     "chat_web": "nanochat.stages.chat_web:parser",
     "chat_cli": "nanochat.stages.chat_cli:parser",
     "probe": "nanochat.commands.probe:parser",

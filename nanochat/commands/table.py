@@ -43,6 +43,9 @@ COMMANDS: dict[str, Command] = {
     "estimate": Command(
         "nanochat.commands.estimate:main", "memory, time and cost of a pretraining run, before it is started"
     ),
+    "tok_sweep": Command(
+        "nanochat.commands.tok_sweep:main", "vocabulary sizes side by side: compression, tables, compute"
+    ),
     "chat_web": Command("nanochat.stages.chat_web:main", "serve checkpoints to every client of OpenAI's API"),
     "chat_cli": Command(
         "nanochat.stages.chat_cli:main", "talk to a checkpoint, or to any OpenAI-compatible server, here"

@@ -150,6 +150,37 @@ class TokTrainOptions:
 
 
 @dataclass(frozen=True)
+class TokSweepOptions:
+    """Compare vocabularies of several sizes."""
+
+    vocab_sizes: tuple[str, ...] = option(
+        ("4096", "8192", "16384", "32768", "65536"),
+        "Vocabulary sizes, special tokens included",
+        group="Sizes",
+    )
+    depth: int = option(
+        20, "Layers of the model that the tables are in", group="Sizes", minimum=1, maximum=1000
+    )
+    max_seq_len: int = option(2048, "Its context length in tokens", group="Sizes", minimum=2)
+    data_dir: str = option(
+        "", "Folder with the shards; default base_data_climbmix, else base_data", group="Input", path=True
+    )
+    max_chars: int = option(
+        2_000_000_000,
+        "Stop after the document that brings the total over this many characters",
+        group="Input",
+        minimum=1,
+    )
+    doc_cap: int = option(10_000, "Truncate each document to this many characters", group="Input", minimum=1)
+    val_chars: int = option(
+        4_000_000, "Characters of validation text to measure on", group="Input", minimum=1
+    )
+    out: str = option(
+        "", "Folder to save the tokenizers in, each in a folder named by its size", group="Output", path=True
+    )
+
+
+@dataclass(frozen=True)
 class TokEvalOptions:
     """Compare the tokenizer with GPT-2's and GPT-4's."""
 

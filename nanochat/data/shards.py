@@ -8,7 +8,7 @@ pyarrow is imported when a shard is opened, never before.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -317,6 +317,17 @@ def iter_documents(paths: Sequence[Path]) -> Iterator[str]:
     """Every document of the shards, in order."""
     for _, _, documents in iter_row_groups(paths):
         yield from documents
+
+
+def capped(documents: Iterable[str], max_chars: int, doc_cap: int) -> Iterator[str]:
+    """Documents cut to `doc_cap` characters, up to and including the one that passes `max_chars` in total."""
+    total = 0
+    for document in documents:
+        cut = document[:doc_cap]
+        total += len(cut)
+        yield cut
+        if total > max_chars:
+            return
 
 
 @dataclass(frozen=True)

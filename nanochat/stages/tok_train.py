@@ -10,7 +10,7 @@ from nanochat.common.errors import UserError
 from nanochat.common.name_lock import NameTakenError, hold_name
 from nanochat.common.paths import Layout
 from nanochat.config.data_options import TokTrainOptions
-from nanochat.data.shards import ShardSet, iter_documents, iter_row_groups, open_shard, split_shards
+from nanochat.data.shards import ShardSet, capped, iter_documents, iter_row_groups, open_shard, split_shards
 from nanochat.run.first_attempt import may_replace
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, main
@@ -125,17 +125,6 @@ def _tokenizer_in(folder: Path) -> Tokenizer | None:
         return Tokenizer.load(folder)
     except UserError:
         return None
-
-
-def capped(documents: Iterable[str], max_chars: int, doc_cap: int) -> Iterator[str]:
-    """Documents cut to `doc_cap` characters, up to and including the one that passes `max_chars` in total."""
-    total = 0
-    for document in documents:
-        cut = document[:doc_cap]
-        total += len(cut)
-        yield cut
-        if total > max_chars:
-            return
 
 
 def expected_chars(shards: ShardSet) -> int:

@@ -1,0 +1,103 @@
+"""The sweep over vocabulary sizes: one training gives every size, and its figures are those of each alone."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from training_data import documents, write_shards
+
+from nanochat.cli import main
+from nanochat.model.architecture import flops_per_token, parameter_counts
+from nanochat.scaling.horizon import config_from_depth
+from nanochat.tokenizer.sweep import of_size, sizes_within
+from nanochat.tokenizer.tokenizer import Tokenizer
+
+CODE = Path(__file__).read_text(encoding="utf-8")
+TEXTS = [*documents(200, 1), CODE, "中文文本，한국어 텍스트 " * 20, "a" * 300]
+SIZES = (266, 300, 411, 500)
+
+
+def test_a_smaller_vocabulary_is_the_beginning_of_a_larger() -> None:
+    """What the sweep rests on: trained alone, each size learns the same merges in the same order."""
+    largest = Tokenizer.train_from_iterator(TEXTS, SIZES[-1])
+    for size in SIZES:
+        alone = Tokenizer.train_from_iterator(TEXTS, size)
+        assert alone.vocab_size == size
+        cut = of_size(largest, size)
+        assert cut.ranks == alone.ranks
+        assert cut.fingerprint == alone.fingerprint
+        assert cut.encode(CODE) == alone.encode(CODE)
+
+
+@pytest.mark.parametrize("size", [265, 501])
+def test_a_size_that_is_not_inside_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match=f"no {size} ids"):
+        of_size(Tokenizer.train_from_iterator(TEXTS, 500), size)
+
+
+def test_sizes_end_where_the_text_does() -> None:
+    small = Tokenizer.train_from_iterator(["abababab"], 1000)
+    assert small.vocab_size < 300
+    assert list(sizes_within(small, [1000, 266, 5000])) == [266, small.vocab_size]
+    assert list(sizes_within(small, [small.vocab_size, 266])) == [266, small.vocab_size]
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    write_shards(tmp_path / "base_data", [TEXTS, documents(40, 3)])
+    return tmp_path
+
+
+def test_the_command_tells_what_each_size_costs(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "tok_sweep",
+        f"--base-dir={base}",
+        "--vocab-sizes=500,266,300",
+        "--depth=2",
+        f"--out={base / 'out'}",
+    ]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["depth"], found["context"]) == (2, 2048)
+    text = documents(40, 3)
+    for size, told in zip((266, 300, 500), found["sizes"], strict=True):
+        alone = Tokenizer.train_from_iterator(TEXTS, size)
+        config = config_from_depth(2, size, 2048)
+        counts = parameter_counts(config)
+        tokens = sum(len(alone.encode(one)) for one in text)
+        assert told["vocab_size"] == size
+        assert told["tokens"] == tokens
+        assert told["bytes"] == sum(len(one.encode()) for one in text)
+        assert told["tables"] == counts["total"] - counts["matrices"] - counts["scalars"]
+        assert told["flops"] == flops_per_token(config) * tokens
+        assert Tokenizer.load(base / "out" / str(size)).fingerprint == alone.fingerprint
+    assert min(told["compute"] for told in found["sizes"]) == 1.0
+    assert main([*words, "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [float(row["compute"]) for row in rows] == [told["compute"] for told in found["sizes"]]
+    for form in ([], ["--md"]):
+        assert main([*words, *form]) == 0
+        shown = capsys.readouterr().out
+        assert "compute: to train on the text once; least with " in shown
+        assert f"{found['sizes'][1]['tokens']:,}" in shown
+        assert form or max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_text_that_runs_out_of_pairs_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_shards(tmp_path / "base_data", [["abababab"], ["abab"]])
+    assert main(["tok_sweep", f"--base-dir={tmp_path}", "--vocab-sizes=266,9000", "--depth=2"]) == 0
+    out, err = capsys.readouterr()
+    assert "ran out of pairs to merge at a vocabulary of 26" in err
+    assert "9,000" not in out
+
+
+@pytest.mark.parametrize("sizes", ["", "none", "265", "300,99999999", "300,-1"])
+def test_sizes_that_are_none_are_told_in_a_line(
+    sizes: str, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tok_sweep", f"--base-dir={base}", f"--vocab-sizes={sizes}"]) != 0
+    err = capsys.readouterr().err
+    assert "is not a list of at most 50 numbers from 266" in err
+    assert err.count("\n") == 1
