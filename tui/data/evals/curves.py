@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 AXES = ("train/total_tokens", "train/total_flops", "train/total_time")
 """Metrics of a training that say where its steps lie on the other axes."""
+MEASURED = (
+    "max_per_task", "max_problems", "temperature", "num_samples", "tasks", "bundle", "tokens", "rows",
+    "context", "data",
+)  # fmt: skip
+"""The settings that change what is measured."""
 STAGES = {"base": "base_train", "mid": "mid_train", "sft": "chat_sft", "rl": "chat_rl"}
 Point: TypeAlias = tuple[int, int, float, float, int]
 """As plots take them: number, step, Unix time in s, value, attempt."""
@@ -66,9 +71,8 @@ def curves(evaluations: Iterable[Evaluation]) -> list[Curve]:
 
 
 def _measured(one: Evaluation) -> str:
-    """What has to be equal for two evaluations to lie on one curve: how many items, not on which device."""
-    wanted = ("max_per_task", "max_problems", "temperature", "num_samples", "tasks", "bundle", "split_tokens")
-    return settings_key({name: one.settings[name] for name in wanted if name in one.settings})
+    """What has to be equal for two evaluations to lie on one curve: which items and texts, not the device."""
+    return settings_key({name: one.settings[name] for name in MEASURED if name in one.settings})
 
 
 def _values(kind: str, one: Evaluation) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Curves: which evaluations are points of one line, and what ties it to tokens and FLOPs."""
 
+from remote.store.evaluations import TaskFigure
 from tests.tui.conftest import NOW, Bench
 from tests.tui.screens.evals_bench import core_tasks, evaluation, published
 from tui.data.evals.curves import curve_of, curves, training_of, with_axes
@@ -26,6 +27,21 @@ def test_a_curve_has_the_steps_of_one_checkpoint_folder_with_the_same_settings()
     assert [(seq, step) for seq, step, _, _, _ in points] == [(0, 100), (1, 200)]
     assert points[1][3] == known[2].mean, "the newer one of a step counts"
     assert curve.points["core/copa"][0][3] == known[1].tasks["copa"].accuracy
+
+
+def test_bits_per_byte_of_other_texts_and_cores_of_other_bundles_are_other_curves() -> None:
+    bits = {"kind": "bpb", "tasks": {"val": TaskFigure(1.5)}}
+    known = [
+        evaluation(1, "base/d12", 200, settings={}, **bits),
+        evaluation(2, "base/d12", 200, settings={"tokens": 640, "rows": "packed"}, **bits),
+        evaluation(
+            3, "base/d12", 200, settings={"tokens": 640, "rows": "packed", "dtype": "float32"}, **bits
+        ),
+        evaluation(4, "base/d12", 200, settings={"max_per_task": 20, "bundle": "46b57fa056d9"}),
+        evaluation(5, "base/d12", 200, settings={"max_per_task": 20, "bundle": "0a1b2c3d4e5f"}),
+    ]
+    found = curves(known)
+    assert len(found) == 4 and curve_of(known[1], found) is curve_of(known[2], found)
 
 
 def test_a_curve_knows_the_training_that_made_its_checkpoints(bench: Bench) -> None:
