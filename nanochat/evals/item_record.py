@@ -24,6 +24,8 @@ PartType = Literal["text", "python", "python_output"]
 """What the model says, an expression it hands to the calculator, and the calculator's result."""
 PART_TYPES = ("text", "python", "python_output")
 LETTERS = tuple(string.ascii_uppercase)
+MOST_LOSS = 1e4
+"""Nats of a token, which no model comes to: what lies beyond is no loss."""
 SHORT = 80
 """Characters of an answer in a table."""
 
@@ -173,7 +175,7 @@ def margin(losses: object, gold: int | None) -> float | None:
     right = losses[gold]
     wrong = [loss for place, loss in enumerate(losses) if place != gold and type(loss) is float]
     found = min(wrong) - right if wrong and type(right) is float else math.nan
-    return found if math.isfinite(found) else None
+    return found if abs(found) <= MOST_LOSS else None
 
 
 def short(answer: object) -> str:
@@ -208,7 +210,7 @@ def read_record(document: Mapping[str, Any]) -> ItemRecord | None:
         prompt=_text(document.get("prompt")),
         choices=_texts(document.get("choices")),
         letters=_texts(document.get("letters")),
-        losses=tuple(map(fields.real, _list(document.get("losses")))),
+        losses=tuple(fields.real(loss, -MOST_LOSS, MOST_LOSS) for loss in _list(document.get("losses"))),
         gold=gold if (gold := _answer(document.get("gold"))) is not None else "",
         prediction=prediction,
         correct=correct,

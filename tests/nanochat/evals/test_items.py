@@ -1,6 +1,7 @@
 """Items files read as columns: both versions, damaged files, records on demand, the search."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -256,4 +257,7 @@ def test_margins_and_places_of_choices() -> None:
     assert margin([2.0, 1.0, 3.0], 0) == -1.0
     assert margin([2.0, 1.0], None) is None
     assert margin([None, 1.0], 1) is None
+    assert margin([-1e308, 1.0], 0) is None and margin([math.nan, 1.0], 0) is None
+    odd = read_record({**OLD_CORE, "losses": [-1e308, 1e300, math.nan, 1.5]})
+    assert odd is not None and odd.losses == (None, None, None, 1.5)
     assert read_record({"task": "a", "index": 0}) is None
