@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from remote.filter.kept_runs import RunFilter
 from tui.data.ordering import SortValue, arranged
@@ -37,10 +38,10 @@ class RunGroup:
         return f"{self.by}:{self.name}"
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What was found out about a row, for as long as it stays the same object."""
+class _Known(NamedTuple):
+    """What was found out about a row, for as long as it stays the same object; `value` only of kept ones."""
 
+    key: str
     run: RunRow
     kept: bool
     value: SortValue | None
@@ -87,13 +88,15 @@ class RunView:
     def _build(
         self, rows: Sequence[RunRow], value: Callable[[RunRow], SortValue | None] | None, descending: bool
     ) -> None:
-        known = {run.key: self._look(run, value) for run in rows}
-        self._known = known
-        kept = [run for run in rows if known[run.key].kept]
+        looked = [self._look(run, value) for run in rows]
+        self._known = {known.key: known for known in looked}
+        kept = [known for known in looked if known.kept]
         if value is not None:
-            kept = arranged(kept, lambda run: known[run.key].value, descending)
-        self.kept = sorted(kept, key=lambda run: not run.pinned)
-        self._at = {run.key: index for index, run in enumerate(self.kept)}
+            kept = arranged(kept, attrgetter("value"), descending)
+        if any(known.run.pinned for known in kept):
+            kept.sort(key=lambda known: not known.run.pinned)
+        self.kept = [known.run for known in kept]
+        self._at = {known.key: index for index, known in enumerate(kept)}
         self.built += 1
 
     def _in_place(
@@ -128,10 +131,12 @@ class RunView:
         )
 
     def _look(self, run: RunRow, value: Callable[[RunRow], SortValue | None] | None) -> _Known:
-        known = self._known.get(run.key)
+        key = run.key
+        known = self._known.get(key)
         if known is not None and known.run is run:
             return known
-        return _Known(run, self.filter.keeps(run), value(run) if value is not None else None)
+        kept = self.filter.keeps(run)
+        return _Known(key, run, kept, value(run) if kept and value is not None else None)
 
     def _grouped(self, runs: Iterable[RunRow]) -> Iterable[RunRow | RunGroup]:
         groups: dict[str, list[RunRow]] = {}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from remote.filter.kept_runs import RunFilter
 from remote.filter.run_filter import parse
 from remote.runs import RunRow
+from tui.data.ordering import SortValue, arranged, natural
 from tui.data.run_view import GROUPINGS, RunGroup, RunView
 from tui.widgets.run_table import ORDERS
 
@@ -125,3 +126,17 @@ def test_of_a_thousand_rows_only_the_changed_one_is_asked_about() -> None:
     lines = view.lines(rows, ORDERS["started"], True)
     assert asked == ["h/500"] and view.built == 1
     assert lines[500] is rows[500]
+
+
+def test_texts_stand_as_people_count_and_apart_from_numbers() -> None:
+    names = ["d12", "d4", "d4b", "d", "4d", "d-4", "D04", "x", "d4-a", "12", "d999999999999999999999"]
+    told = arranged(names, natural, False)
+    assert told == ["4d", "12", "d", "d4", "D04", "d4-a", "d4b", "d12", "d999999999999999999999", "d-4", "x"]
+    mixed: dict[str, SortValue | None] = {
+        "a": (1, natural("auto")[1]),
+        "b": (0, 3.0),
+        "c": None,
+        "d": (0, 2.0),
+    }
+    assert arranged(mixed, mixed.__getitem__, False) == ["d", "b", "a", "c"]
+    assert arranged(mixed, mixed.__getitem__, True) == ["b", "d", "a", "c"]
