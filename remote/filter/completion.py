@@ -28,17 +28,22 @@ class Completion:
     options: tuple[str, ...]
 
 
-def complete(text: str, cursor: int, rows: Sequence[RunRow]) -> Completion:
-    """What the term that ends at `cursor` can become, given the runs there are."""
+def complete(
+    text: str, cursor: int, rows: Sequence[RunRow], vocabulary: Vocabulary | None = None
+) -> Completion:
+    """What the term that ends at `cursor` can become, given the runs there are and their `vocabulary`,
+    which is gathered where it is not given."""
+    if vocabulary is None:
+        vocabulary = Vocabulary(rows)
     found = _BEGUN.search(text[:cursor])
     assert found is not None  # the pattern takes an empty text
     start = found.start() + (1 if found[0].startswith("-") else 0)
     part = found["part"].removeprefix('"').lower()
     if found["field"] is None:
-        return Completion(start, cursor, _first(_fields(part, rows), part))
+        return Completion(start, cursor, _first(_fields(part, vocabulary), part))
     field, op = found["field"], found["op"]
     head = f"{field}{op}"
-    values = (head + _quoted(value) for value in _ranked(_values(field.lower(), op, rows), part))
+    values = (head + _quoted(value) for value in _ranked(_values(field.lower(), rows, vocabulary), part))
     return Completion(start, cursor, _first(values, head.lower() + part))
 
 
@@ -47,10 +52,9 @@ def _first(options: Iterable[str], written: str) -> tuple[str, ...]:
     return tuple(kept[:MOST])
 
 
-def _fields(part: str, rows: Sequence[RunRow]) -> Iterable[str]:
+def _fields(part: str, vocabulary: Vocabulary) -> Iterable[str]:
     if not part:
         return _SUGGESTED
-    vocabulary = Vocabulary(rows)
     short = {metric: name for metric, name in KEY_FIGURES if metric in vocabulary.metrics}
     named = [f"{field}:" for field in (*TEXTS, *CHOICES)]
     named += [f"{field}>" for field in (*NUMBERS, *DATES)]
@@ -60,7 +64,7 @@ def _fields(part: str, rows: Sequence[RunRow]) -> Iterable[str]:
     return _ranked(named, part)
 
 
-def _values(field: str, op: str, rows: Sequence[RunRow]) -> list[str]:
+def _values(field: str, rows: Sequence[RunRow], vocabulary: Vocabulary) -> list[str]:
     """The values of a field that are there, the most frequent first."""
     if field in CHOICES:
         return list(CHOICES[field])
@@ -71,7 +75,7 @@ def _values(field: str, op: str, rows: Sequence[RunRow]) -> list[str]:
         read = TEXTS[field]
         values = [value for run in rows for value in read(run) if value]
     elif field.startswith(OPTION):
-        options = Vocabulary(rows).options_called(field.removeprefix(OPTION))
+        options = vocabulary.options_called(field.removeprefix(OPTION))
         values = [str(run.options[name]) for run in rows for name in options if name in run.options]
     else:
         return []

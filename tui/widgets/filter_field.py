@@ -18,6 +18,7 @@ from tui.keys import bindings
 
 if TYPE_CHECKING:
     from remote.filter.completion import Completion
+    from remote.filter.fields import Vocabulary
     from remote.runs import RunRow
 
 
@@ -35,6 +36,7 @@ class FilterField(Input):
         )
         self.border_title = "filter"
         self._rows = rows
+        self._named: tuple[Sequence[RunRow], Vocabulary] | None = None
         self._offers = offers
         self._completion: Completion | None = None
         self._at = -1
@@ -46,12 +48,22 @@ class FilterField(Input):
             return
         self._offers.show(self._complete().options, -1)
 
+    def vocabulary(self) -> Vocabulary:
+        """The names of metrics and options that the runs have; of ten thousand runs they are gathered once,
+        not at every letter."""
+        from remote.filter.fields import Vocabulary
+
+        rows = self._rows()
+        if self._named is None or self._named[0] is not rows:
+            self._named = rows, Vocabulary(rows)
+        return self._named[1]
+
     def _complete(self) -> Completion:
         """What can stand where the cursor is, none of it taken."""
         from remote.filter.completion import complete
 
         self._at = -1
-        self._completion = complete(self.value, self.cursor_position, self._rows())
+        self._completion = complete(self.value, self.cursor_position, self._rows(), self.vocabulary())
         return self._completion
 
     def watch_selection(self) -> None:
