@@ -223,7 +223,7 @@ class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
         """Applies the filter; what it does not understand is said in a line and left out."""
         from remote.filter.run_filter import understood
 
-        keep, error = understood(self.search.value, self.room.rows)
+        keep, error = understood(self.search.value, self.search.vocabulary())
         self.search.border_subtitle = Content(str(error) if error is not None else "")
         self.search.set_class(error is not None, "-wrong")
         if keep.text != self.table.view.filter.text:
@@ -233,8 +233,11 @@ class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
                 if keep.text
                 else with_keys(EMPTY, self.room.keymap)
             )
-            self.changed(frozenset())
+            self.table.show(self.room.rows)
             self.table.refresh()  # also where no row came or went: an empty table says something else
+            self.show_curve()
+            self._titles()
+            self._read_columns()
 
     def on_offers_taken(self, event: Offers.Taken) -> None:
         self.search.take(event.at)

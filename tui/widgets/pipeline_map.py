@@ -89,8 +89,10 @@ class PipelineMap(Widget):
 
     def show(self, rows: Sequence[RunRow]) -> None:
         """Shows `rows`, newest first; draws them if they say anything else than before."""
-        latest = {run.stage: run for run in reversed(rows)}
-        self.rows = [run for run in rows if latest[run.stage] is run]
+        latest: dict[str, RunRow] = {}
+        for run in rows:
+            latest.setdefault(run.stage, run)
+        self.rows = list(latest.values())
         told = [(run.key, run.status, percent(progress(run)), str(key_figure(run))) for run in self.rows]
         if told != self._told:
             self._told = told
