@@ -1,8 +1,8 @@
 """BPE training and encoding: ours against PyPI's rustbpe 0.1.0 and tiktoken, on the same text, in turns.
 
 Each package works in a process of its own that has read the corpus beforehand; runs alternate, one process
-at a time, and the median counts. Throughput is UTF-8 megabytes of text a second. The vocabularies must be
-equal, and so must the ids, or there is no table.
+at a time, and the median counts. Encoding is compared into arrays, counted only, and into lists. Throughput
+is UTF-8 megabytes of text a second. Vocabularies and ids must be equal, or there is no table.
 
 Usage: python bench/bpe.py [CORPUS] [--vocab-size 4096 32768] [--runs 5] [--peer DIR] [--json]
 CORPUS is a folder of parquet shards or of text files; by default the measured corpus of the shared data
@@ -15,12 +15,15 @@ import argparse
 import hashlib
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +84,13 @@ class Work:
 
     def encode(self, by: str) -> dict[str, Any]:
         """Encodes everything with the tokenizer trained last; the digest says whether ids are equal."""
+        work = self._encoders()[by]
         began = time.perf_counter()
-        ids = self._encoders()[by]()
+        ids = work()
         seconds = time.perf_counter() - began
-        return {"seconds": seconds, "digest": digest(ids), "tokens": sum(map(len, ids))}
+        return {"seconds": seconds, "digest": digest(as_lists(ids))}
 
-    def _encoders(self) -> dict[str, Callable[[], list[list[int]]]]:
+    def _encoders(self) -> dict[str, Callable[[], Any]]:
         import tiktoken
 
         if self.encoding is None:
@@ -98,9 +102,27 @@ class Work:
         return {
             "rustbpe": lambda: [self.tokenizer.encode(text) for text in self.documents],
             "rustbpe batch": lambda: self.tokenizer.batch_encode(self.documents),
+            "rustbpe arrays, 1 thread": lambda: self.tokenizer.encode_batch_to_numpy(self.documents, 1),
+            "rustbpe arrays, 2 threads": lambda: self.tokenizer.encode_batch_to_numpy(self.documents, 2),
+            "rustbpe count, 1 thread": lambda: self.tokenizer.count_batch(self.documents, 1),
+            "rustbpe count, 2 threads": lambda: self.tokenizer.count_batch(self.documents, 2),
             "tiktoken": lambda: [self.encoding.encode_ordinary(text) for text in self.documents],
             "tiktoken batch": lambda: self.encoding.encode_ordinary_batch(self.documents, num_threads=cores),
+            "tiktoken, 2 threads": lambda: self.encoding.encode_ordinary_batch(self.documents, num_threads=2),
+            "tiktoken count": lambda: [len(self.encoding.encode_ordinary(text)) for text in self.documents],
+            "tiktoken count, 2 threads": lambda: list(
+                map(len, self.encoding.encode_ordinary_batch(self.documents, num_threads=2))
+            ),
         }
+
+
+def as_lists(result: Any) -> list[Any]:
+    """Ids of each document, or counts, from arrays or from lists."""
+    if isinstance(result, tuple):
+        ids, offsets = result
+        return [ids[start:end].tolist() for start, end in pairwise(offsets.tolist())]
+    lists: list[Any] = result if isinstance(result, list) else result.tolist()
+    return lists
 
 
 def digest(result: object) -> str:
@@ -140,7 +162,7 @@ class Worker:
         self._process.communicate()
 
 
-def in_turns(runs: int, contestants: dict[str, Callable[[], dict[str, Any]]]) -> dict[str, float]:
+def in_turns(runs: int, contestants: Mapping[str, Callable[[], dict[str, Any]]]) -> dict[str, float]:
     """Median seconds of each contestant. Raises SystemExit when their results differ."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     digests = set()
@@ -154,27 +176,38 @@ def in_turns(runs: int, contestants: dict[str, Callable[[], dict[str, Any]]]) ->
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
+ENCODINGS = (
+    ("encode {} to arrays, 1 thread", " arrays, 1 thread", ""),
+    ("encode {} to arrays, 2 threads", " arrays, 2 threads", ", 2 threads"),
+    ("count {}, 1 thread", " count, 1 thread", " count"),
+    ("count {}, 2 threads", " count, 2 threads", " count, 2 threads"),
+    ("encode {} to lists, one by one", "", ""),
+    ("encode {} to lists, in a batch", " batch", " batch"),
+)
+"""What is compared, and our and tiktoken's way of it."""
+
+
 def measure(ours: Worker, peer: Worker, vocab_sizes: list[int], runs: int) -> list[dict[str, Any]]:
     """One row a comparison: what, the two names and their median seconds."""
     rows = []
     for vocab_size in vocab_sizes:
         contestants = {
-            "ours": lambda size=vocab_size: ours.ask("train", vocab_size=size),
-            "rustbpe 0.1.0": lambda size=vocab_size: peer.ask("train", vocab_size=size),
+            "ours": partial(ours.ask, "train", vocab_size=vocab_size),
+            "rustbpe 0.1.0": partial(peer.ask, "train", vocab_size=vocab_size),
         }
         rows.append({"what": f"train {vocab_size:,}", **versus(in_turns(runs, contestants))})
     last = f"{vocab_sizes[-1]:,}"
-    for kind, label in (("", "one by one"), (" batch", "in a batch")):
+    for what, by, peer_by in ENCODINGS:
         contestants = {
-            "ours": lambda kind=kind: ours.ask("encode", by="rustbpe" + kind),
-            "tiktoken": lambda kind=kind: ours.ask("encode", by="tiktoken" + kind),
+            "ours": partial(ours.ask, "encode", by="rustbpe" + by),
+            "tiktoken": partial(ours.ask, "encode", by="tiktoken" + peer_by),
         }
-        rows.append({"what": f"encode {last}, {label}", **versus(in_turns(runs, contestants))})
+        rows.append({"what": what.format(last), **versus(in_turns(runs, contestants))})
     contestants = {
-        "ours": lambda: ours.ask("encode", by="rustbpe batch"),
-        "rustbpe 0.1.0": lambda: peer.ask("encode", by="rustbpe batch"),
+        "ours": partial(ours.ask, "encode", by="rustbpe batch"),
+        "rustbpe 0.1.0": partial(peer.ask, "encode", by="rustbpe batch"),
     }
-    rows.append({"what": f"encode {last}, in a batch", **versus(in_turns(runs, contestants))})
+    rows.append({"what": f"encode {last} to lists, in a batch", **versus(in_turns(runs, contestants))})
     return rows
 
 
@@ -183,14 +216,26 @@ def versus(seconds: dict[str, float]) -> dict[str, Any]:
     return {"ours_s": ours, "peer": name, "peer_s": theirs, "ratio": theirs / ours}
 
 
+def processor() -> str:
+    """The processor's name, and whether it has AVX-512."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = dict(line.split("\t", 1) for line in lines if "\t" in line)
+    name = facts.get("model name", platform.machine()).strip("\t: ")
+    return f"{name} ({'AVX-512' if 'avx512f' in facts.get('flags', '') else 'no AVX-512'})"
+
+
 def print_table(rows: list[dict[str, Any]], read: dict[str, Any], corpus: Path, runs: int) -> None:
     megabytes = read["bytes"] / 1e6
+    print(f"{processor()}; ", end="")
     print(f"{corpus}: {read['documents']:,} documents, {megabytes:.1f} MB; {os.cpu_count()} cores; ", end="")
     print(f"median of {runs} runs in turns; results equal")
-    print(f"{'':30} {'ours':>16} {'peer':>16}  {'':14} {'ratio':>6}")
+    print(f"{'':34} {'ours':>16} {'peer':>16}  {'':14} {'ratio':>6}")
     for row in rows:
         cells = [f"{row[side]:6.2f} s {megabytes / row[side]:5.0f} MB/s" for side in ("ours_s", "peer_s")]
-        print(f"{row['what']:30} {cells[0]:>16} {cells[1]:>16}  {row['peer']:14} {row['ratio']:5.1f}×")
+        print(f"{row['what']:34} {cells[0]:>16} {cells[1]:>16}  {row['peer']:14} {row['ratio']:5.1f}×")
 
 
 def main() -> None:
