@@ -25,7 +25,7 @@ fn empty<'py, T: Element>(
 ///
 /// # Safety
 /// The array must have been made by [`empty`] and not have been seen by anyone else.
-unsafe fn memory<T: Element>(buffer: &PyBuffer<T>) -> &mut [T] {
+unsafe fn memory<T: Element>(buffer: &mut PyBuffer<T>) -> &mut [T] {
     if buffer.item_count() == 0 {
         return &mut [];
     }
@@ -41,9 +41,9 @@ pub fn array<'py, T: Element + Copy>(
     shape: impl IntoPyObject<'py>,
     name: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (array, buffer) = empty::<T>(py, shape, name)?;
+    let (array, mut buffer) = empty::<T>(py, shape, name)?;
     // SAFETY: the array is new.
-    unsafe { memory(&buffer) }.copy_from_slice(values);
+    unsafe { memory(&mut buffer) }.copy_from_slice(values);
     Ok(array)
 }
 
@@ -54,9 +54,9 @@ pub fn ids_array<'py>(
     threads: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
     let total = encoded.iter().map(|part| part.ids.len()).sum::<usize>();
-    let (array, buffer) = empty::<u32>(py, total, "uint32")?;
+    let (array, mut buffer) = empty::<u32>(py, total, "uint32")?;
     // SAFETY: the array is new.
-    let places = unsafe { memory(&buffer) };
+    let places = unsafe { memory(&mut buffer) };
     let threads = if total < SHARED_COPY { 1 } else { threads };
     py.detach(|| copy(encoded, places, threads));
     Ok(array)
