@@ -131,10 +131,11 @@ class OpenActions(ControlScreen):
             self.room.launch_with("" if here is None else here.host, STAGE_OF[self.kind], {})
             return
         settings = {} if here is None else here.settings
+        tasks = () if here is None or here.mean is not None else tuple(here.tasks)
         named = here if here is not None and not here.reference and here.step is not None else None
 
         def chosen(target: PaneTarget | None) -> None:
-            request = evaluation_request(self.kind, target, settings)
+            request = evaluation_request(self.kind, target, settings, tasks)
             if request is not None:
                 self.room.launch_with(*request)
 
