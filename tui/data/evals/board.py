@@ -81,11 +81,16 @@ class Board:
 
 def _usual(known: Iterable[Evaluation]) -> set[int]:
     """The ids of what is a column unless it was chosen otherwise; not of what says nothing."""
-    return {one.id for one in newest_of_alike(known) if one.tasks or one.status == "running" or one.problem}
+    return {one.id for one in newest_of_alike(one for one in known if _says_something(one))}
+
+
+def _says_something(one: Evaluation) -> bool:
+    return bool(one.tasks or one.status == "running" or one.problem)
 
 
 def newest_of_alike(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
-    """The newest step, in it the newest evaluation, of each checkpoint folder with the same settings."""
+    """The newest step, in it the newest evaluation, of each checkpoint folder with the same settings. One
+    that ended early stands only where there is no other of its step."""
     newest: dict[tuple[str, ...], Evaluation] = {}
     for one in evaluations:
         key = (one.host, one.kind, one.checkpoint or one.run, settings_key(one.settings))
@@ -95,8 +100,8 @@ def newest_of_alike(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
     return list(newest.values())
 
 
-def _age(one: Evaluation) -> tuple[int, float]:
-    return (-1 if one.step is None else one.step, one.t)
+def _age(one: Evaluation) -> tuple[int, bool, float]:
+    return (-1 if one.step is None else one.step, one.status != "ended", one.t)
 
 
 def column_order(evaluations: Iterable[Evaluation]) -> list[Evaluation]:

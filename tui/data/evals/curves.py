@@ -49,10 +49,10 @@ class Curve:
 
 def curves(evaluations: Iterable[Evaluation]) -> list[Curve]:
     """A curve for every checkpoint folder and kind of settings: scores made otherwise are no points of one
-    line. At a step evaluated twice the newer one counts."""
+    line. At a step evaluated twice the newer one counts, unless it ended early."""
     found: dict[str, Curve] = {}
     newest: dict[tuple[str, str, int], Evaluation] = {}
-    for one in sorted(evaluations, key=lambda one: one.t):
+    for one in sorted(evaluations, key=lambda one: (one.status != "ended", one.t)):
         if one.reference or one.step is None or one.kind == "tokenizer":
             continue
         key = "\n".join((one.host, one.checkpoint, one.kind, _measured(one)))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from nanochat.common.text import sanitize
+from remote.store.evaluations import TaskFigure
 from tests.tui.conftest import NOW
 from tests.tui.screens.evals_bench import core_tasks, evaluation, published
 from tui.data.evals import board
@@ -32,6 +33,16 @@ def test_the_newest_step_of_what_is_alike_is_a_column_and_published_tables_come_
 def test_of_two_evaluations_of_one_step_with_the_same_settings_the_newer_one_is_a_column() -> None:
     known = [evaluation(1, "base/d12", t=NOW), evaluation(2, "base/d12", t=NOW - 60)]
     assert [one.id for one in Board().columns(known, "core")] == [1]
+
+
+@pytest.mark.parametrize("tasks", [{}, {"copa": TaskFigure(0.9, 0.8)}])
+def test_an_attempt_that_failed_takes_no_column_away(tasks: dict[str, TaskFigure]) -> None:
+    whole = evaluation(1, "base/d12", 500)
+    failed = replace(whole, id=2, t=NOW, tasks=tasks, mean=None, status="ended")
+    assert [one.id for one in Board().columns([whole, failed], "core")] == [1]
+    assert [one.id for one in Board().columns([failed], "core")] == [2] * bool(tasks)
+    again = replace(failed, id=3, status="running")
+    assert [one.id for one in Board().columns([whole, failed, again], "core")] == [3]
 
 
 def test_chat_columns_go_stage_by_stage_of_a_tag() -> None:

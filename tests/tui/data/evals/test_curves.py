@@ -29,6 +29,13 @@ def test_a_curve_has_the_steps_of_one_checkpoint_folder_with_the_same_settings()
     assert curve.points["core/copa"][0][3] == known[1].tasks["copa"].accuracy
 
 
+def test_an_attempt_that_ended_early_takes_no_points_away() -> None:
+    whole = evaluation(1, "base/d12", 200)
+    half = evaluation(2, "base/d12", 200, tasks={"copa": TaskFigure(0.9, 0.8)}, mean=None, status="ended")
+    (curve,) = curves([whole, half])
+    assert len(curve.points) == 23 and curve.points["core/copa"][0][3] == whole.tasks["copa"].accuracy
+
+
 def test_bits_per_byte_of_other_texts_and_cores_of_other_bundles_are_other_curves() -> None:
     bits = {"kind": "bpb", "tasks": {"val": TaskFigure(1.5)}}
     known = [
