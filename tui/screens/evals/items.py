@@ -203,13 +203,13 @@ class ItemsScreen(ControlScreen):
             return
 
         def read() -> dict[int, str]:
-            return {row: listed.prompt(row) for row in rows}
+            return {row: prompt_end(listed.prompt(row)) for row in rows}
 
         told = await asyncio.to_thread(read)
         if listed is self.list:
             if len(table.prompts) > PROMPTS_KEPT:
                 table.prompts.clear()
-            table.prompts.update((row, prompt_end(prompt)) for row, prompt in told.items())
+            table.prompts.update(told)
             table.refresh()
 
     def on_item_table_scrolled(self) -> None:
