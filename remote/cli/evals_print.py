@@ -154,9 +154,9 @@ def print_comparison(one: Evaluation, other: Evaluation, comparison: Comparison 
         found["tasks"] = [dict(zip(header, row, strict=True)) for row in shown]
         _write(safe_json(found, 1))
         return Exit.OK
+    notes = [note for note in notes if not note.startswith(("A: ", "B: "))]  # of files, told when read
     if form != "text":
-        told = [note for note in notes if not note.startswith(("A: ", "B: "))]  # of files, told when read
-        for note in told:
+        for note in notes:
             print(sanitize(f"nanochat: warning: {note}", 400), file=sys.stderr)
     if form == "csv":
         _write(csv_text(header, shown))
@@ -334,8 +334,12 @@ def _status(one: Evaluation) -> str:
     words: list[str] = [one.status]
     if one.status == "running" and one.progress is not None:
         words = [f"running {percent(one.progress)}"]
-    elif one.status in ("partial", "ended"):
-        words = [f"{one.status} ({amount(len(one.tasks), 'task')})"]
+    elif one.status == "partial" and (one.asked is None or one.asked <= len(one.tasks)):
+        words = [amount(len(one.tasks), "task")]  # all that were asked for, of too few for a mean
+    elif one.status == "partial":
+        words = [f"partial: {len(one.tasks)} of {amount(one.asked or 0, 'task')}"]
+    elif one.status == "ended":
+        words = [f"ended ({amount(len(one.tasks), 'task')})"]
     words += ["while training"] * one.while_training + ["upstream's"] * one.upstream
     return ", ".join([*words, *["checkpoint deleted"] * one.gone])
 
