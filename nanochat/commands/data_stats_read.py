@@ -1,5 +1,6 @@
 """Reads a corpus once for `nanochat data stats`: the shards, or files and folders."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +40,8 @@ def measure(
     with DuplicateCounter() as duplicates:
         collector = Collector(duplicates, has_tokens=count is not None, longest=options.longest)
         documents = capped(read(options, layout, skips), options.max_chars)
-        collect(documents, collector, count, progress())
+        with progress() as report:
+            collect(documents, collector, count, report)
         return collector.result(contexts), skips
 
 
@@ -90,17 +92,22 @@ def token_counter(tokenizer: Tokenizer) -> CountTokens:
     return lambda texts: tokenizer.count_batch(texts).tolist()
 
 
-def progress() -> Callable[[Amount], None]:
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[Amount], None]]:
     """Shows on a terminal how much has been read, twice a second; the line is gone at the end."""
-    if not sys.stderr.isatty():
-        return lambda amount: None
     shown = time.monotonic()
+    wide = 0
 
     def report(amount: Amount) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= REPORT_SECONDS:
+        nonlocal shown, wide
+        if sys.stderr.isatty() and time.monotonic() - shown >= REPORT_SECONDS:
             shown = time.monotonic()
             line = f"{amount.documents:,} documents, {size_bytes(amount.bytes)}"
-            print(f"\r{line:<40}\r", end="", file=sys.stderr, flush=True)
+            wide = max(wide, len(line))
+            print(f"\r{line:<{wide}}\r", end="", file=sys.stderr, flush=True)
 
-    return report
+    try:
+        yield report
+    finally:
+        if wide:
+            print("\r" + " " * wide + "\r", end="", file=sys.stderr, flush=True)
