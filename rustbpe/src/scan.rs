@@ -2,6 +2,7 @@
 
 use crate::ascii;
 use crate::unicode::{Class, Classes};
+use crate::work;
 
 /// The text under scan.
 pub struct Scan<'a> {
@@ -22,6 +23,7 @@ pub struct Whitespace {
 impl<'a> Scan<'a> {
     #[inline(always)]
     pub fn new(classes: &'a Classes, text: &'a str) -> Scan<'a> {
+        work::step();
         Scan { classes, text }
     }
 

@@ -50,10 +50,10 @@ pub fn array<'py, T: Element + Copy>(
 /// All ids in order as one uint32 array, copied on up to `threads` threads.
 pub fn ids_array<'py>(
     py: Python<'py>,
-    encoded: &Encoded,
+    encoded: Vec<Encoded>,
     threads: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let total = encoded.len();
+    let total = encoded.iter().map(|part| part.ids.len()).sum::<usize>();
     let (array, mut buffer) = empty::<u32>(py, total, "uint32")?;
     // SAFETY: the array is new.
     let places = unsafe { memory(&mut buffer) };
@@ -62,28 +62,28 @@ pub fn ids_array<'py>(
     Ok(array)
 }
 
-/// Copies the units one behind the other, an equal number of them on each thread.
-fn copy(encoded: &Encoded, mut places: &mut [u32], threads: usize) {
-    let mut units = encoded.units().map(|(ids, _)| ids);
-    let share = units.len().div_ceil(threads).max(1);
+/// Copies the parts one behind the other.
+fn copy(encoded: Vec<Encoded>, mut places: &mut [u32], threads: usize) {
+    let share = encoded.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
+        let mut encoded = encoded.into_iter();
         loop {
-            let mine: Vec<&[u32]> = units.by_ref().take(share).collect();
-            let total = mine.iter().map(|ids| ids.len()).sum();
-            let (here, rest) = std::mem::take(&mut places).split_at_mut(total);
+            let parts: Vec<Encoded> = encoded.by_ref().take(share).collect();
+            let ids = parts.iter().map(|part| part.ids.len()).sum();
+            let (mine, rest) = std::mem::take(&mut places).split_at_mut(ids);
             places = rest;
-            if units.len() == 0 {
-                return copy_units(&mine, here);
+            if encoded.len() == 0 {
+                return copy_parts(parts, mine);
             }
-            scope.spawn(move || copy_units(&mine, here));
+            scope.spawn(move || copy_parts(parts, mine));
         }
     });
 }
 
-fn copy_units(units: &[&[u32]], mut places: &mut [u32]) {
-    for ids in units {
-        let (here, rest) = std::mem::take(&mut places).split_at_mut(ids.len());
-        here.copy_from_slice(ids);
+fn copy_parts(parts: Vec<Encoded>, mut places: &mut [u32]) {
+    for part in parts {
+        let (mine, rest) = std::mem::take(&mut places).split_at_mut(part.ids.len());
+        mine.copy_from_slice(&part.ids);
         places = rest;
     }
 }

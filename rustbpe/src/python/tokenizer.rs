@@ -178,8 +178,9 @@ impl Tokenizer {
         let objects = model.id_objects(py);
         let lists = PyList::empty(py);
         let mut ids = Vec::new();
-        for (mut rest, parts) in encoded.units() {
-            for &(index, count) in parts {
+        for unit in encoded {
+            let mut rest = unit.ids.as_slice();
+            for (index, count) in unit.parts {
                 // The parts of a text follow each other; the first of the next says that all are there.
                 if index > lists.len() {
                     lists.append(objects.list(py, &ids)?)?;
@@ -226,7 +227,7 @@ impl Tokenizer {
         let encoded = py
             .detach(|| model.batch(&texts).encode(threads))
             .map_err(PyValueError::new_err)?;
-        let counts = encoded.units().flat_map(|(_, parts)| parts).copied();
+        let counts = encoded.iter().flat_map(|unit| &unit.parts).copied();
         let mut offsets = by_text(
             texts.len() + 1,
             counts.map(|(index, count)| (index + 1, count)),
@@ -235,7 +236,7 @@ impl Tokenizer {
             offsets[index] += offsets[index - 1];
         }
         let offsets = array(py, &offsets, offsets.len(), "uint64")?;
-        Ok((ids_array(py, &encoded, threads)?, offsets))
+        Ok((ids_array(py, encoded, threads)?, offsets))
     }
 
     /// The number of token ids of `text`; none is stored.
