@@ -114,6 +114,8 @@ async def open_for(group: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]
         await settle(pilot, lambda: widget.display)
         widget.focus()
         await settle(pilot, lambda: app.focused is widget)
+    if group == "transcript":
+        app.screen.query(Transcript).first().find("x")  # two of its keys are for a search
     if group == "sample":
         await settle(pilot, lambda: bool(app.screen.query_one(Samples).samples))
         await pilot.press("enter")

@@ -175,6 +175,7 @@ class Page {
     addEventListener("pagehide", () => this.#keep());
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "visible") this.#refreshModels();
+      else this.#keep(); // a telephone may end a hidden page without a word
     });
   }
 

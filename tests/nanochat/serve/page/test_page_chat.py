@@ -235,6 +235,7 @@ async def test_a_conversation_is_lost_to_no_other_tab_and_to_no_file_that_is_loa
 ) -> None:
     await page.open(server.script("a", answer("one"), answer("other")))
     await page.ask("Hi")
+    await page.page.wait_for_function("() => (localStorage.getItem('nanochat-chat-1') ?? '').includes('one')")
     other = ChatPage(page.context, await page.context.new_page(), page.url)
     await other.open()
     await other.sees(other.answer(1), "one")  # a new tab goes on with it
