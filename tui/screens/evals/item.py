@@ -70,7 +70,7 @@ class ItemScreen(ControlScreen):
             judged = await asyncio.to_thread(read)
         except UserError as error:  # not the item that was shown before
             self.view.border_title = Content(f"{sanitize(listed.items.task[row], 60)} · unreadable")
-            self.view.tell(str(error))
+            self.view.tell(str(error).replace(f"{self.room.layout.base}/", ""))
             raise
         record = judged[0].record
         parts = [sanitize(record.task, 60), sanitize(record.subject, 60), f"item {record.index}"]
