@@ -41,7 +41,7 @@ struct WideSlot {
     ids: [u32; KEY_BYTES],
 }
 
-/// What one encoding thread keeps between texts. The system gives its memory as pieces are first met.
+/// What one encoding thread keeps between texts.
 pub struct PieceCache {
     lines: Box<[Line]>,
     wide: Box<[WideSlot]>,
@@ -53,15 +53,16 @@ pub struct PieceCache {
 
 impl Default for PieceCache {
     fn default() -> Self {
-        // All zero, so that the system gives pages when they are written first.
         let empty = Line(
             [Slot {
                 key: 0,
                 ids: [0; FEW],
             }; 2],
         );
-        let mut lines = vec![empty; LINES];
-        prefer_large(&mut lines);
+        let mut lines = Vec::with_capacity(LINES);
+        // Before anything is written: a page that the system has given stays as small as it is.
+        prefer_large(lines.spare_capacity_mut());
+        lines.resize(LINES, empty);
         PieceCache {
             lines: lines.into(),
             wide: vec![WideSlot::default(); WIDE].into(),

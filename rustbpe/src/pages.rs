@@ -4,7 +4,8 @@
 //! read, and in a virtual machine a walk through the page tables is twice as long. Linux gives pages of
 //! 2 MiB where it is asked to.
 
-/// Asks for large pages where the system has them; the memory stays as it is.
+/// Asks for large pages where the system has them. Of use only for memory that was not written yet: the
+/// system gives a page at its first write. The content stays as it is.
 pub fn prefer_large<T>(table: &mut [T]) {
     #[cfg(target_os = "linux")]
     linux::advise(table);
