@@ -2,6 +2,10 @@
 //!
 //! NumPy makes an array and we fill it: it owns its memory like any other, and no Python int is made.
 
+use std::mem::MaybeUninit;
+use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
+
 use pyo3::buffer::{Element, PyBuffer};
 use pyo3::prelude::*;
 
@@ -21,17 +25,22 @@ fn empty<'py, T: Element>(
     Ok((array, buffer))
 }
 
-/// The array's memory as a slice.
+/// The array's memory as a slice, not written yet.
 ///
 /// # Safety
 /// The array must have been made by [`empty`] and not have been seen by anyone else.
-unsafe fn memory<T: Element>(buffer: &mut PyBuffer<T>) -> &mut [T] {
+unsafe fn memory<T: Element>(buffer: &mut PyBuffer<T>) -> &mut [MaybeUninit<T>] {
     if buffer.item_count() == 0 {
         return &mut [];
     }
-    // SAFETY: NumPy's new arrays are contiguous, writable and aligned, and by the contract only ours. That
-    // they are not initialized is no harm: every bit pattern of an integer is one, and all are written.
+    // SAFETY: NumPy's new arrays are contiguous, writable and aligned, and by the contract only ours.
     unsafe { std::slice::from_raw_parts_mut(buffer.buf_ptr().cast(), buffer.item_count()) }
+}
+
+fn write<T: Copy>(values: &[T], places: &mut [MaybeUninit<T>]) {
+    // SAFETY: the layout is the same, and what is initialized may be read as what may not be.
+    let values = unsafe { &*(std::ptr::from_ref(values) as *const [MaybeUninit<T>]) };
+    places.copy_from_slice(values);
 }
 
 /// An array of `shape` that holds `values`, in C order; `name` is the dtype of T.
@@ -43,7 +52,7 @@ pub fn array<'py, T: Element + Copy>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let (array, mut buffer) = empty::<T>(py, shape, name)?;
     // SAFETY: the array is new.
-    unsafe { memory(&mut buffer) }.copy_from_slice(values);
+    write(values, unsafe { memory(&mut buffer) });
     Ok(array)
 }
 
@@ -62,28 +71,29 @@ pub fn ids_array<'py>(
     Ok(array)
 }
 
-/// Copies the parts one behind the other.
-fn copy(encoded: Vec<Encoded>, mut places: &mut [u32], threads: usize) {
-    let share = encoded.len().div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
-        let mut encoded = encoded.into_iter();
-        loop {
-            let parts: Vec<Encoded> = encoded.by_ref().take(share).collect();
-            let ids = parts.iter().map(|part| part.ids.len()).sum();
-            let (mine, rest) = std::mem::take(&mut places).split_at_mut(ids);
-            places = rest;
-            if encoded.len() == 0 {
-                return copy_parts(parts, mine);
-            }
-            scope.spawn(move || copy_parts(parts, mine));
-        }
-    });
-}
-
-fn copy_parts(parts: Vec<Encoded>, mut places: &mut [u32]) {
-    for part in parts {
+/// Copies the parts one behind the other, each by the next thread that is free.
+fn copy(encoded: Vec<Encoded>, mut places: &mut [MaybeUninit<u32>], threads: usize) {
+    let place = |part: Encoded| {
         let (mine, rest) = std::mem::take(&mut places).split_at_mut(part.ids.len());
-        mine.copy_from_slice(&part.ids);
         places = rest;
-    }
+        (part, mine)
+    };
+    let jobs: Vec<_> = encoded.into_iter().map(place).collect();
+    let threads = threads.min(jobs.len());
+    let jobs = Mutex::new(jobs);
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || {
+        while let Some((part, mine)) = next() {
+            write(&part.ids, mine);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // Where the system gives no thread, the others do its work.
+            if Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
+    });
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Builder;
 
 use super::convert::CachePool;
 use crate::cache::PieceCache;
@@ -97,14 +98,15 @@ impl<'t> Batch<'t> {
     }
 
     /// Runs `work` over the units; each thread takes the next as soon as it is free. The results are in
-    /// the order of the units.
+    /// the order of the units, and the error is that of the first unit that fails, however many threads
+    /// there are: fewer than wanted where the system gives no more.
     fn on_threads<T: Send>(
         &self,
         threads: usize,
         work: impl Fn(&Splitter, &mut PieceCache, &[Part<'t>]) -> Result<T, String> + Sync,
     ) -> Result<Vec<T>, String> {
         let next = AtomicUsize::new(0);
-        let run = |cache: &mut PieceCache| -> Result<Vec<(usize, T)>, String> {
+        let run = |cache: &mut PieceCache| -> Result<Vec<(usize, T)>, (usize, String)> {
             // A regular expression is slow to share.
             let splitter = self.splitter.clone();
             let mut done = Vec::new();
@@ -113,24 +115,39 @@ impl<'t> Batch<'t> {
                 let Some(unit) = self.units.get(index) else {
                     return Ok(done);
                 };
-                done.push((index, work(&splitter, cache, &self.parts[unit.clone()])?));
+                match work(&splitter, cache, &self.parts[unit.clone()]) {
+                    Ok(result) => done.push((index, result)),
+                    Err(error) => {
+                        // No unit is taken any more; those before this one have been, and are finished.
+                        next.store(self.units.len(), Ordering::Relaxed);
+                        return Err((index, error));
+                    }
+                }
             }
         };
-        let mut all = std::thread::scope(|scope| {
+        let all = std::thread::scope(|scope| {
+            let start = |_| {
+                let thread = Builder::new().spawn_scoped(scope, || self.caches.with(run));
+                thread.ok()
+            };
             let others: Vec<_> = (1..threads.min(self.units.len()))
-                .map(|_| scope.spawn(|| self.caches.with(run)))
+                .map_while(start)
                 .collect();
             let mut all = self.caches.with(run);
             for other in others {
-                let done = other.join();
-                let done = done.unwrap_or_else(|_| Err("an encoding thread panicked".into()));
-                all = all.and_then(|mut all| {
-                    all.extend(done?);
-                    Ok(all)
-                });
+                let panicked = |_| Err((usize::MAX, "an encoding thread panicked".into()));
+                all = match (all, other.join().unwrap_or_else(panicked)) {
+                    (Ok(mut all), Ok(done)) => {
+                        all.extend(done);
+                        Ok(all)
+                    }
+                    (Err(one), Err(other)) => Err(one.min(other)),
+                    (Err(error), _) | (_, Err(error)) => Err(error),
+                };
             }
             all
-        })?;
+        });
+        let mut all = all.map_err(|(_, error)| error)?;
         all.sort_unstable_by_key(|&(index, _)| index);
         Ok(all.into_iter().map(|(_, done)| done).collect())
     }
