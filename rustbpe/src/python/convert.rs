@@ -36,8 +36,9 @@ pub struct CachePool(Mutex<Vec<PieceCache>>);
 
 impl CachePool {
     fn take(&self) -> PieceCache {
-        let mut unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        unused.pop().unwrap_or_default()
+        let unused = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // Made without the lock: it takes milliseconds, and threads start together.
+        unused.unwrap_or_default()
     }
 
     fn give_back(&self, cache: PieceCache) {
