@@ -109,6 +109,8 @@ def test_what_is_no_batch_is_refused(method: str) -> None:
     call: Callable[..., Any] = getattr(trained(), method)
     with pytest.raises(TypeError, match="item 1 of texts is int, not str"):
         call(["a", 3])
+    with pytest.raises(TypeError, match="item 0 of texts is int, not str"):
+        call(range(1 << 50))  # as long as this says it is, no memory would hold it
     with pytest.raises(TypeError, match="one str"):
         call("ab")
     with pytest.raises(UnicodeEncodeError):
@@ -133,6 +135,15 @@ def test_a_pattern_that_gives_up_says_where() -> None:
         tokenizer.encode_to_numpy("a" * 60)
     with pytest.raises(ValueError, match=r"item 1 of texts.*[Bb]acktrack"):
         tokenizer.count_batch(["a", "a" * 60])
+
+
+def test_the_first_text_that_fails_is_told_whatever_the_threads() -> None:
+    ranks = rustbpe.Tokenizer().get_mergeable_ranks()
+    tokenizer = rustbpe.Tokenizer.from_mergeable_ranks(ranks, r"(?:a|a|a)*?(?=b)\b")
+    stuck = " " * (1 << 17) + "a" * 60  # as much as a thread takes at once
+    for threads in (1, 2, 3):
+        with pytest.raises(ValueError, match="item 1 of texts"):
+            tokenizer.count_batch(["a", stuck, *[stuck] * 4], threads)
 
 
 def test_threads_share_a_tokenizer() -> None:

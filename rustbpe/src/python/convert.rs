@@ -63,7 +63,8 @@ pub fn take_texts<'py>(texts: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyS
         ));
     }
     let texts = texts.cast::<PySequence>()?;
-    let mut taken = Vec::with_capacity(texts.len()?);
+    // No room is made for the length it claims: that of a range may be beyond all memory.
+    let mut taken = Vec::new();
     for (index, item) in texts.try_iter()?.enumerate() {
         let text = item?.cast_into::<PyString>().map_err(|error| {
             let kind = type_name(&error.into_inner());
