@@ -44,7 +44,8 @@ class Tokenizer:
     def from_mergeable_ranks(ranks: Sequence[tuple[bytes, int]], pattern: str) -> Tokenizer:
         """A tokenizer with the given token bytes and ids; it encodes as tiktoken does with the same ranks.
 
-        Raises ValueError for a bad pattern, ids with a gap or a repeat, and missing single bytes.
+        Raises ValueError for a bad pattern, ids with a gap or a repeat, an empty token, and missing single
+        bytes.
         """
     def train_from_iterator(
         self,

@@ -56,7 +56,7 @@ def raw_token_bytes(ranks: Mapping[bytes, int]) -> list[int]:
 
 
 def check_ranks(ranks: Mapping[bytes, int]) -> None:
-    """Raises `UserError` unless the ids are 0 … n-1 and every single byte has one."""
+    """Raises `UserError` unless the ids are 0 … n-1, every single byte has one, and no token is empty."""
     if sorted(ranks.values()) != list(range(len(ranks))):
         raise UserError(
             "the tokenizer's ids are not 0 … n-1, each once", "train it again: nanochat tok_train"
@@ -64,6 +64,8 @@ def check_ranks(ranks: Mapping[bytes, int]) -> None:
     missing = sum(bytes([byte]) not in ranks for byte in range(256))
     if missing:
         raise UserError(f"the tokenizer lacks {missing} of the 256 single bytes", "it cannot encode all text")
+    if b"" in ranks:
+        raise UserError(f"the tokenizer's token {ranks[b'']} is empty", "restore the file, or train it again")
 
 
 # -- fingerprints ----------------------------------------------------------------------------------

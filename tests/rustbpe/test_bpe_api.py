@@ -153,8 +153,9 @@ def test_a_batch_is_a_sequence_of_str(tokenizer: rustbpe.Tokenizer) -> None:
         (lambda ranks: [*ranks[:-1], (ranks[0][0], 279)], "token .* is given twice"),
         (lambda ranks: [(b"xx", 0), *ranks[1:]], "lack the byte 0x00"),
         (lambda ranks: [], "lack the byte 0x00"),
+        (lambda ranks: [*ranks, (b"", 280)], "token 280 is empty"),
     ],
-    ids=["gap", "same id", "same token", "byte missing", "empty"],
+    ids=["gap", "same id", "same token", "byte missing", "empty", "empty token"],
 )
 def test_ranks_that_make_no_vocabulary_are_refused(tokenizer: rustbpe.Tokenizer, spoil, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -92,6 +92,10 @@ pub fn vocab_of_ranks(ranks: &[(Bound<'_, PyBytes>, u32)]) -> PyResult<Vocab> {
             let message = format!("ids must run from 0 to {}; found {id}", ranks.len() - 1);
             return Err(PyValueError::new_err(message));
         };
+        if token.as_bytes().is_empty() {
+            let message = format!("the token {id} is empty");
+            return Err(PyValueError::new_err(message));
+        }
         if slot.replace(token.as_bytes()).is_some() {
             return Err(PyValueError::new_err(format!("the id {id} is given twice")));
         }
