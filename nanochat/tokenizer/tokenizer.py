@@ -191,9 +191,11 @@ class Tokenizer:
     def _encoded(self, text: Any, encode: Callable[[Any], _Result]) -> _Result:
         """What `encode` makes of a text or texts, with surrogates replaced where there are any."""
         try:
-            return encode(text)
-        except UnicodeEncodeError:
-            return encode(valid_text(text) if isinstance(text, str) else [valid_text(one) for one in text])
+            try:
+                return encode(text)
+            except UnicodeEncodeError:
+                valid = valid_text(text) if isinstance(text, str) else [valid_text(one) for one in text]
+                return encode(valid)
         except ValueError as error:
             raise UserError(f"the tokenizer cannot encode this: {error}") from error
 

@@ -125,6 +125,8 @@ def test_a_pattern_that_gives_up_is_one_line() -> None:
     stuck = Tokenizer({bytes([byte]): byte for byte in range(256)}, pattern=r"(?:a|a|a)*?(?=b)\b")
     with pytest.raises(UserError, match=r"cannot encode this.*[Bb]acktrack"):
         stuck.encode("a" * 60)
+    with pytest.raises(UserError, match=r"cannot encode this.*[Bb]acktrack"):
+        stuck.encode("\ud800" + "a" * 60)
     with pytest.raises(UserError, match="split pattern does not compile"):
         Tokenizer(stuck.ranks, pattern="(").count("a")
 
