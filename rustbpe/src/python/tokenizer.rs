@@ -55,12 +55,13 @@ impl Tokenizer {
     /// `ranks` is what `get_mergeable_ranks` returns, in any order; ids run from 0 without a gap.
     #[staticmethod]
     fn from_mergeable_ranks(
+        py: Python<'_>,
         ranks: Vec<(Bound<'_, PyBytes>, u32)>,
         pattern: String,
     ) -> PyResult<Tokenizer> {
         let splitter = compile(&pattern)?;
         let vocab = vocab_of_ranks(&ranks)?;
-        let encoder = Encoder::from_ranks(&vocab).map_err(|byte| {
+        let encoder = py.detach(|| Encoder::from_ranks(&vocab)).map_err(|byte| {
             PyValueError::new_err(format!("the ranks lack the byte 0x{byte:02x}"))
         })?;
         let model = Model::new(pattern, splitter, vocab, encoder);
