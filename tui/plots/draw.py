@@ -286,4 +286,4 @@ def _x_ticks(frame: Frame, count: int) -> list[Tick]:
         return clock_ticks(*frame.x, count)
     if frame.view.axis == "active time":
         return duration_ticks(*frame.x, count)
-    return linear_ticks(*frame.x, count)
+    return linear_ticks(*frame.x, count, least=1.0)  # steps, tokens and FLOPs are counted

@@ -50,10 +50,13 @@ def _multiples(low: float, high: float, step: float) -> list[float]:
     return [index * step for index in range(first, last + 1)]
 
 
-def linear_ticks(low: float, high: float, count: int, width: int = 0) -> list[Tick]:
-    """At most `count` + 1 ticks within [low, high]; fewer, down to none, where labels would pass `width`."""
+def linear_ticks(low: float, high: float, count: int, width: int = 0, least: float = 0.0) -> list[Tick]:
+    """At most `count` + 1 ticks within [low, high]; fewer, down to none, where labels would pass `width`.
+
+    They are at least `least` apart, unless none would fall into the range: 1 for what is counted.
+    """
     for pieces in range(count, 0, -1):
-        step = nice_step(high - low, pieces)
+        step = max(least, nice_step(high - low, pieces))
         values = _multiples(low, high, step)
         if not values:  # no multiple falls into the range: a step under its span has one
             step = nice_step(high - low, 3)

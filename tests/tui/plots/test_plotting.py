@@ -261,6 +261,12 @@ def test_a_constant_is_not_blown_up_to_the_height_of_the_plot() -> None:
     assert "1.00" in scale.labels.values()
 
 
+@pytest.mark.parametrize(("points", "labels"), [(1, ["0"]), (2, ["0", "1"]), (3, ["0", "1", "2"])])
+def test_no_step_lies_between_two_steps(points: int, labels: list[str]) -> None:
+    frame = draw(spec(run_of(*[1.0] * points), width=100))
+    assert text(frame)[-1].split() == ["step", *labels]
+
+
 def test_a_wide_plot_has_as_many_x_labels_as_read_well() -> None:
     frame = draw(spec(run_of(*[1.0] * 100_001), width=64))
     labels = text(frame)[-1].split()
