@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual.message import Message
@@ -26,8 +27,11 @@ COLUMNS = (
     Column("prediction", "chosen", 10, rank=1, grow=1, ideal=20, sort=lambda row: None),
     Column("gold", "gold", 10, rank=1, grow=1, ideal=20, sort=lambda row: None),
     Column("margin", "margin", 8, "right", rank=4, sort=lambda row: None, descending=False),
-    Column("prompt", "prompt", 18, rank=2, grow=6, ideal=60),
+    Column("prompt", "prompt", 16, rank=2, grow=6, ideal=60),
 )
+ANSWERS = ("prediction", "gold")
+CHOICE_WIDTH = 6
+"""Of the columns of answers, where they hold the number or the letter of a choice."""
 PROMPT_CHARACTERS = 400
 
 
@@ -44,18 +48,21 @@ class ItemTable(VirtualTable[int]):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(COLUMNS, self._item, str, id=id)
         self.list: ItemList | None = None
+        self._of_one_task = False
         self.prompts: dict[int, str] = {}
         self.found: Collection[int] = frozenset()
 
     def open(self, items: ItemList, tasks: int, names: tuple[str, str]) -> None:
         """Shows the items of a list: with the columns that tell something, of one evaluation or of two."""
         self.list = items
+        self._of_one_task = tasks == 1
         self.prompts.clear()
+        firsts = [items.items.task.index(task) for task in items.items.tasks()]
         told = {
             "task": tasks > 1,
             "subject": any(items.items.subject),
             "other": items.other is not None,
-            "margin": any(margin is not None for margin in items.items.margin),
+            "margin": any(items.items.margin[row] is not None for row in firsts),  # a task has it or has not
         }
         shown = [column for column in COLUMNS if told.get(column.name, True)]
         if items.other is None:
@@ -66,11 +73,25 @@ class ItemTable(VirtualTable[int]):
         self.columns = shown
         self.refresh()
 
+    def _fit_answers(self, rows: Sequence[int]) -> None:
+        """Leaves more room to the prompt where all answers are places of choices."""
+        if self.list is None or not rows:
+            return
+        is_choice = self._of_one_task and self.list.items.margin[rows[0]] is not None
+        fitting = {column.name: column for column in COLUMNS if column.name in ANSWERS}
+        if is_choice:
+            fitting = {
+                name: replace(column, width=CHOICE_WIDTH, grow=0, ideal=CHOICE_WIDTH)
+                for name, column in fitting.items()
+            }
+        self.columns = [fitting.get(column.name, column) for column in self.columns]
+
     def show(self, items: Sequence[int]) -> None:
         """Replaces the rows, in the order they come; the cursor stays on its item. With 100,000 of them the
         keys that any table compares would hold the loop."""
         before = self.current
         self.items = rows = list(items)
+        self._fit_answers(rows)
         try:
             self.cursor = 0 if before is None else rows.index(before)
         except ValueError:

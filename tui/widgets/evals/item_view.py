@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from nanochat.common.text import amount, clean_text, sanitize
 from tui.widgets.chat.lines_view import LinesView
 from tui.widgets.chat.sections import Section, TextSection
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
 TOOL_CAP = 10_000
 """Characters that are shown of one call of a tool."""
-MARK_WIDTH, MARKS_WIDTH = 17, 28
-"""Cells of `✓ gold, ● chosen`, and of `✓ gold, ● A chose, ● B chose`."""
+CHOICE_WIDTH = 40
+"""Cells of a choice's text from which its further lines stand below its first."""
 NO_LOSS = "–"
 
 
@@ -124,17 +126,23 @@ def _verdict(one: Judged, width: int) -> Section:
 def _choices(judged: Sequence[Judged], width: int) -> Iterator[Section]:
     first = judged[0].record
     count = max(len(first.choices), len(first.letters), *(len(one.record.losses) for one in judged))
+    words = [_words(judged, place) for place in range(count)]
+    margin = max(map(cell_len, words), default=0)
     for place in range(count):
-        marks = [_mark(one, place) for one in judged]
-        gold = first.gold_choice == place
         losses = "  ".join(_loss(one, place) for one in judged)
-        words = ", ".join(["✓ gold"] * gold + [mark for mark in marks if mark])
         letter = first.letters[place] if place < len(first.letters) else f"{place}."
         text = first.choices[place] if place < len(first.choices) else ""
-        chosen = any(marks)
-        look = "result strong" if gold else "bad" if chosen else ""
-        head = f"{words.ljust(MARK_WIDTH if len(judged) == 1 else MARKS_WIDTH)} {losses}  {letter}"
-        yield TextSection(f"{head} {text}", width, look, "  ", "      ")
+        is_gold, is_chosen = first.gold_choice == place, any(_mark(one, place) for one in judged)
+        look = "result strong" if is_gold else "bad" if is_chosen else ""
+        head = f"  {words[place].ljust(margin)} {losses}  {letter} "
+        below = cell_len(head) if width - cell_len(head) >= CHOICE_WIDTH else 6
+        yield TextSection(text or " ", width, look, head, " " * below)
+
+
+def _words(judged: Sequence[Judged], place: int) -> str:
+    """What is told of a choice: `✓ gold, ● chosen`."""
+    marks = [_mark(one, place) for one in judged]
+    return ", ".join(["✓ gold"] * (judged[0].record.gold_choice == place) + [mark for mark in marks if mark])
 
 
 def _mark(one: Judged, place: int) -> str:
