@@ -47,7 +47,10 @@ class RunFacts:
 
     def earlier(self, run: RunRow) -> float | None:
         """The seconds that attempts before the current one took; None while they are not read."""
-        return 0.0 if run.attempt <= 1 else self._earlier.get(run.key, (0, None))[1]
+        if run.attempt <= 1:
+            return 0.0
+        attempt, seconds = self._earlier.get(run.key, (0, None))
+        return seconds if attempt == run.attempt else None  # else resumed since: one attempt is missing
 
     def cost(self, run: RunRow, now: float) -> Cost:
         """What a run has cost; `now` is ours."""

@@ -216,7 +216,8 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
         facts = self.header.facts
         facts.links = self.room.links
         facts.set_hosts(self.room.hosts)
-        if run is not None and facts.priced and facts.earlier(run) is None:
+        priced = run is not None and facts.prices.get(run.host) is not None
+        if run is not None and priced and facts.earlier(run) is None:
             self.run_worker(asyncio.to_thread(facts.fill, self.room.store, [run], ()), group="cost")
 
     def _first_data(self) -> None:

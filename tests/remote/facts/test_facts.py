@@ -84,11 +84,13 @@ def store(tmp_path: Path) -> Store:
 
 
 def write(store: Store, events: Iterable[tuple[float, str, int | None, Mapping[str, Any]]]) -> None:
+    """Appends events to the run's log."""
     lines = [
         json.dumps({"seq": seq, "t": t, "kind": kind, "step": step, "data": data})
-        for seq, (t, kind, step, data) in enumerate(events)
+        for seq, (t, kind, step, data) in enumerate(events, len(store.events("box/r")))
     ]
-    store.ingest("box", "r", "events.jsonl", 0, ("\n".join(lines) + "\n").encode())
+    offset = store.offsets("box").get("r", {}).get("events.jsonl", 0)
+    store.ingest("box", "r", "events.jsonl", offset, ("\n".join(lines) + "\n").encode())
 
 
 def start(attempt: int, from_step: int) -> Mapping[str, Any]:
@@ -119,6 +121,12 @@ def test_attempts_count_from_their_start_to_their_last_event_and_bests_skip_what
     assert facts.fill(store, [row], {"val/bpb"})
     assert facts.best(row, "val/bpb") == 1.2 and facts.earlier(row) == 350.0
     assert not facts.fill(store, [row], {"val/bpb"}), "nothing new, nothing read"
+
+    write(store, [(7000.0, "stage_start", None, start(4, 4))])
+    (row,) = store.runs()
+    assert row.attempt == 4 and facts.earlier(row) is None, "what was read leaves the third attempt out"
+    assert facts.cost(row, 7000.0).spent is None
+    assert facts.fill(store, [row], ()) and facts.earlier(row) == 360.0
 
 
 def test_what_did_not_change_is_not_read_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from remote.facts.run_facts import RunFacts
 from remote.hosts.book import Host, HostBook
 from remote.store.store import Store
 from tests.tui.conftest import Bench, settle
@@ -13,6 +14,7 @@ from tests.tui.screens.test_runs_screen import shown, table, text
 from tui.app import ControlRoom
 from tui.data.curve import Curves
 from tui.screens.column_dialog import ColumnDialog
+from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 from tui.widgets.run_header import RunHeader
 from tui.widgets.run_preview import NOTHING, RunPreview
@@ -208,3 +210,19 @@ async def test_the_header_of_a_run_tells_money_of_all_its_attempts(bench: Bench,
         async with bench.open(size=(width, 30)) as (app, pilot):
             header = app.screen.query_one(RunHeader)
             await settle(pilot, lambda header=header, said=said: said in str(header.render()))  # type: ignore[misc]
+
+
+async def test_a_run_of_a_host_without_a_price_has_nothing_read_for_money(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    HostBook(bench.layout).add(Host("box", address="10.0.0.7", price_per_hour=36.0))
+    bench.run("free", status="running", state={"attempt": 2})
+    read: list[RunFacts] = []
+    monkeypatch.setattr(RunFacts, "fill", lambda facts, *_: bool(read.append(facts)))
+    async with bench.open() as (app, pilot):
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        await settle(pilot, lambda: screen.header.run is not None and screen.header.facts.priced)
+        screen.changed(frozenset())
+        await settle(pilot)
+        assert screen.header.facts not in read
