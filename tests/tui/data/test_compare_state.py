@@ -38,10 +38,17 @@ def test_two_to_six_runs() -> None:
 
 def test_a_place_is_kept_once_and_the_last_ones_stay() -> None:
     one = state()
-    assert one.keep_place(5.0) and not one.keep_place(5.0) and not one.places
+    assert one.keep_place("step", 5.0) and not one.keep_place("step", 5.0) and not one.places_on("step")
     for at in range(20):
-        one.keep_place(float(at))
-    assert one.places == [float(at) for at in range(20 - MOST_PLACES, 20)]
+        one.keep_place("step", float(at))
+    assert one.places_on("step") == tuple(float(at) for at in range(20 - MOST_PLACES, 20))
+
+
+def test_a_place_is_one_of_its_axis() -> None:
+    one = state()
+    assert one.keep_place("step", 5.0) and one.keep_place("tokens", 5.0)
+    one.drop_places("step")
+    assert not one.places_on("step") and one.places_on("tokens") == (5.0,)
 
 
 def test_plots_draw_runs_as_they_are_until_something_is_made_of_them() -> None:

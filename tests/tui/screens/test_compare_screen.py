@@ -119,8 +119,15 @@ async def test_the_cursor_and_kept_places_are_rows_of_the_table(bench: Bench) ->
         await pilot.press("M")
         await settle(pilot)
         await pilot.press(*"50%", "enter")
-        await settle(pilot, lambda: len(screen.state.places) == 2)
-        assert screen.state.places[0] == 29.5
+        await settle(pilot, lambda: len(screen.state.places_on("step")) == 2)
+        assert screen.state.places_on("step")[0] == 29.5
+        await pilot.press("a")
+        await settle(pilot, lambda: "tokens" in row(screen, "train/loss")["at"])
+        assert not [one for one in screen.figures.items if one.where == "kept"], "those were steps"
+        while screen.plots.view.axis != "step":
+            await pilot.press("a")
+            await settle(pilot)
+        await settle(pilot, lambda: any(one.where == "kept" for one in screen.figures.items))
 
 
 async def test_the_gap_is_drawn_instead_of_the_values(bench: Bench) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from remote.runs import RunRow
 
 MOST_PLACES = 8
-"""Places that are kept: more rows than that nobody compares."""
+"""Places of one axis that are kept: more rows than that nobody compares."""
 _LABEL = 24
 
 
@@ -44,7 +44,8 @@ class Drawing:
 class CompareState:
     """The runs by key, in their order: the others are compared with the first.
 
-    A run keeps its letter when the order changes. `facts` are known once they have been read.
+    A run keeps its letter when the order changes. `facts` are known once they have been read. `places` are
+    kept by axis: 2000 steps are not 2000 tokens.
     """
 
     keys: list[str]
@@ -55,7 +56,7 @@ class CompareState:
     band: BandKind = "range"
     gap: bool = False
     only_differences: bool = False
-    places: list[float] = field(default_factory=list)
+    places: dict[str, list[float]] = field(default_factory=dict)
     letters: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -122,13 +123,22 @@ class CompareState:
         self.band = kinds[(kinds.index(self.band) + 1) % len(kinds)]
         return self.band
 
-    def keep_place(self, at: float) -> bool:
-        """Keeps a place of the axis, or drops it when it was kept; whether it is kept now."""
-        if at in self.places:
-            self.places.remove(at)
+    def places_on(self, axis: str) -> tuple[float, ...]:
+        """The places of an axis that are kept, the first one first."""
+        return tuple(self.places.get(axis, ()))
+
+    def keep_place(self, axis: str, at: float) -> bool:
+        """Keeps a place of an axis, or drops it when it was kept; whether it is kept now."""
+        kept = self.places.setdefault(axis, [])
+        if at in kept:
+            kept.remove(at)
             return False
-        self.places = sorted([*self.places, at])[-MOST_PLACES:]
+        self.places[axis] = sorted([*kept, at])[-MOST_PLACES:]
         return True
+
+    def drop_places(self, axis: str) -> None:
+        """Drops all places of an axis that are kept."""
+        self.places.pop(axis, None)
 
     @property
     def looks(self) -> dict[str, object]:

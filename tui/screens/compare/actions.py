@@ -108,12 +108,12 @@ class CompareActions:
         if at is None:
             self.room.say("no cursor: , and . move it over the curves", "warning")
             return
-        self._keep_place(at)
+        self._keep_place(self.plots.view.axis, at)
 
-    def _keep_place(self, at: float) -> None:
-        kept = self.state.keep_place(at)
+    def _keep_place(self, axis: str, at: float) -> None:
+        kept = self.state.keep_place(axis, at)
         self._request_figures()
-        where = place_text(at, self.plots.view.axis)
+        where = place_text(at, axis)
         self.room.say(f"figures at {where} are kept" if kept else f"{where} is dropped")
 
     def action_place(self) -> None:
@@ -130,11 +130,11 @@ class CompareActions:
         if text is None:
             return
         if not text.strip():
-            self.state.places.clear()
+            self.state.drop_places(axis)
             self._request_figures()
             return
         columns = (await self._whole()).columns(axis, self.state.by, self.state.band)
-        self._keep_place(place(text.strip(), columns, columns.metrics()))
+        self._keep_place(axis, place(text.strip(), columns, columns.metrics()))
 
     async def _whole(self) -> Comparison:
         """The comparison with its curves as they are drawn now."""
@@ -179,12 +179,13 @@ class CompareActions:
         from remote.comparison.table import blocks
         from tui.actions.run import copy_text
 
-        axis, state = self.plots.view.axis, self.state
+        axis, state, cursor = self.plots.view.axis, self.state, self.plots.cursor
+        places = state.places_on(axis)
         comparison = await self._whole()
 
         def document() -> str:
             columns = comparison.columns(axis, state.by, state.band)
-            found = [block for _, block in blocks(columns, state.places, self.plots.cursor)]
+            found = [block for _, block in blocks(columns, places, cursor)]
             told = notes(comparison, axis)
             return text_document(
                 comparison, columns, found, (), told, differences=state.only_differences, md=True

@@ -241,7 +241,7 @@ class CompareScreen(CompareActions, PlotScreen):
             self.plots.view,
             state.by,
             state.band,
-            tuple(state.places),
+            state.places_on(self.plots.view.axis),
             self.plots.cursor,
         )
 
