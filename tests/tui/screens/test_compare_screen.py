@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,10 @@ from textual.pilot import Pilot
 
 from remote.comparison.comparison import read_comparison
 from remote.comparison.figures import metric_cells
+from remote.comparison.settings import Facts, read_facts
 from remote.comparison.table import blocks
+from remote.runs import RunRow
+from remote.store.store import Store
 from tests.tui.conftest import Bench, settle
 from tui.app import ControlRoom
 from tui.screens.compare.screen import CompareScreen
@@ -236,6 +240,30 @@ async def test_a_run_that_is_gone_stays_as_it_was_read(bench: Bench) -> None:
         await settle(pilot, lambda: "B: removed meanwhile" in str(screen.notes.render()))
         assert row(screen, "train/loss") == before
         assert [one.gone for one in screen.heads.runs] == [False, True]
+
+
+async def test_runs_removed_while_their_facts_are_read_are_left_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [training(bench, f"s{seed}", seed=seed) for seed in range(4)]
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slowly(store: Store, run: RunRow) -> Facts:
+        reading.set()
+        assert go_on.wait(10)
+        return read_facts(store, run)
+
+    monkeypatch.setattr("tui.screens.compare.screen.read_facts", slowly)
+    async with bench.open() as (app, pilot):
+        await app.open_comparison(keys)
+        screen = app.screen
+        assert isinstance(screen, CompareScreen)
+        await settle(pilot, reading.is_set)
+        screen._turn(keys[0])  # its facts are being read
+        screen._turn(keys[1])  # its facts are next
+        go_on.set()
+        await settle(pilot, lambda: not screen.state.stale_facts)
+        assert list(screen.state.facts) == keys[2:]
 
 
 async def test_it_is_copied_as_markdown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

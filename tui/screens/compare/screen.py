@@ -157,9 +157,12 @@ class CompareScreen(CompareActions, PlotScreen):
         store = self.room.store
         try:
             for key in self.state.stale_facts:
-                run = self.state.rows[key]
+                run = self.state.rows.get(key)
+                if run is None:
+                    continue  # removed while the facts of another were read
                 facts: Facts = await asyncio.to_thread(read_facts, store, run)
-                self.state.facts[key] = facts
+                if key in self.state.rows:
+                    self.state.facts[key] = facts
         finally:
             self._reading_facts = False
         self._show_settings()
