@@ -39,8 +39,6 @@ class ChosenColumns:
         self.facts: RunFacts = table.facts
         self.wanted: list[str] = []
         self.hidden: set[str] = set()
-        self.order: tuple[str, bool] | None = None
-        """An order by a column that is not there yet."""
         self._known: dict[str, RunColumn] = {}
         self._vocabulary = Vocabulary()
         self._asked = -AGAIN
@@ -93,9 +91,6 @@ class ChosenColumns:
 
     def _choose(self) -> None:
         self.table.choose([self._known[name] for name in self.wanted if name in self._known], self.hidden)
-        if self.order is not None and self.order[0] in self.table.orders:
-            (name, descending), self.order = self.order, None
-            self.table.set_order(name, descending)
 
     def toggle(self, name: str) -> set[str]:
         """Shows a column that was offered, or hides it; returns what is shown then.
@@ -104,6 +99,8 @@ class ChosenColumns:
         """
         if name in self.wanted:
             self.wanted.remove(name)
+            if self.table.wanted_order[0] == name:
+                self.table.pending = None
         elif any(column.name == name for column in COLUMNS):
             self.hidden ^= {name}
         elif len(self.wanted) >= MOST:

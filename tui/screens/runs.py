@@ -92,16 +92,17 @@ class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
         if isinstance(order, str) and order in table.orders:
             table.set_order(order, descending)
         elif isinstance(order, str):
-            self.columns.order = (order, descending)
+            table.pending = (order, descending)
         if isinstance(kept.get("filter"), str):
             self._set_filter(kept["filter"])
 
     def remember(self) -> None:
         """Keeps how the table is looked at for the next start."""
         table = self.table
+        order, descending = table.wanted_order
         kept = {
-            "order": table.order,
-            "descending": table.descending,
+            "order": order,
+            "descending": descending,
             "wide": table.wide,
             "group": table.view.group_by,
             "header": bool(self.map.display),

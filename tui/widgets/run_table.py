@@ -267,6 +267,8 @@ class RunTable(VirtualTable["RunRow | RunGroup"]):
         self._orders = self._own_orders
         self._built = (0, "")
         self._drawn: set[str] = set()
+        self.pending: tuple[str, bool] | None = None
+        """An order by a column that is not there yet, until the user sorts; and whether it descends."""
 
     def _line(self, line: RunRow | RunGroup) -> Mapping[str, Cell]:
         if isinstance(line, RunGroup):
@@ -302,6 +304,26 @@ class RunTable(VirtualTable["RunRow | RunGroup"]):
             self.order, self.descending = "started", True
         self.rearrange()
         self.post_message(self.Arranged(self))
+        if self.pending is not None and self.pending[0] in self._orders:
+            (name, down), self.pending = self.pending, None
+            self.set_order(name, down)
+
+    @property
+    def wanted_order(self) -> tuple[str, bool]:
+        """The column to sort by and whether it descends, also where that column is not there yet."""
+        return self.pending or (self.order, self.descending)
+
+    def action_sort_by(self, name: str) -> None:
+        self.pending = None
+        super().action_sort_by(name)
+
+    def action_sort(self) -> None:
+        self.pending = None
+        super().action_sort()
+
+    def action_reverse(self) -> None:
+        self.pending = None
+        super().action_reverse()
 
     def _spent(self, run: RunRow) -> SortValue | None:
         return _real(self.facts.cost(run, time.time()).spent)

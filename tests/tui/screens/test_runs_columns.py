@@ -7,6 +7,7 @@ import pytest
 from textual.pilot import Pilot
 
 from remote.facts.run_facts import RunFacts
+from remote.filter.fields import Vocabulary
 from remote.hosts.book import Host, HostBook
 from remote.store.store import Store
 from tests.tui.conftest import Bench, settle
@@ -102,6 +103,29 @@ async def test_a_column_that_no_run_has_any_more_is_left_out_and_kept(three: Ben
         await pilot.press("o")
         await settle(pilot)
         assert app.setting("runs")["columns"] == {"add": ["config.gone", "val/bpb"], "hide": ["note"]}
+
+
+async def test_an_order_by_a_column_that_no_run_has_yet_is_kept_until_the_user_sorts(three: Bench) -> None:
+    kept = {"order": "config.late", "descending": True, "columns": {"add": ["config.late"], "hide": ["note"]}}
+    app = three.app()
+    app.settings.set("runs", kept)
+    for sorts in (False, True):
+        async with three.open(size=(120, 40)) as (app, pilot):
+            if sorts:
+                await pilot.press("o", "O")
+            await pilot.press("ctrl+w")
+            await settle(pilot)
+            found = table(app)
+            here = (found.order, found.descending)
+            wanted = here if sorts else ("config.late", True)
+            assert (app.setting("runs")["order"], app.setting("runs")["descending"]) == wanted
+            if sorts:  # the column comes after all
+                three.run("late", age=300, options={"late": 1})
+                await app.reread()
+                screen = app.screen
+                assert isinstance(screen, RunsScreen)
+                screen.columns._resolve(["config.late"], Vocabulary(app.rows))
+                assert "config.late" in found.orders and (found.order, found.descending) == here
 
 
 async def test_money_is_told_with_unknown_prices_and_summed_over_marked_and_filtered_runs(
