@@ -36,6 +36,13 @@ class PlotScreen(ExportActions, PaneScreen):
         """The plot that was focused last, else the first in sight."""
         return self.plots.current
 
+    def go_back(self) -> bool:
+        """A plot on the whole screen gives it back first."""
+        if self.plots.full is not None:
+            self.plots.toggle_full()
+            return True
+        return super().go_back()
+
     async def action_plot(self, action: str) -> None:
         """Runs an action of the plots: one of the grid's, else of the current plot."""
         name = "action_" + action.partition("(")[0]

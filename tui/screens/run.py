@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
@@ -23,7 +22,7 @@ from tui.data.run_reader import RunReader, RunUpdate
 from tui.keys import bindings, plot_bindings
 from tui.plots.frame import Alert
 from tui.screens.panes import Split
-from tui.screens.plot_screen import PlotScreen
+from tui.screens.plot_panes import PlotPanes
 from tui.widgets.alerts import Alerts, alert_step
 from tui.widgets.ended_summary import EndedSummary, Outcome
 from tui.widgets.gpu_grid import GpuGrid
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from nanochat.run.events import Event
     from remote.runs import Change, RunRow
 
-NARROW = 110
 LOG_SECONDS = 1.5
 LOG_DRAIN_SECONDS = 5.0
 """Seconds for which a log is still read after its run ended, or after an ended run was opened."""
@@ -46,7 +44,7 @@ TELEMETRY_SLICE = 200
 PANES = (("plots", "plots"), ("machine", "machine"), ("samples", "samples"), ("log", "log"))
 
 
-class RunScreen(MarkActions, RunActions, PlotScreen):
+class RunScreen(MarkActions, RunActions, PlotPanes):
     """The run that `ControlRoom.run_key` names."""
 
     tab = "run"
@@ -72,7 +70,6 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pane = "plots"
         self.header = RunHeader(id="header")
         self.panes = PaneTabs(PANES, id="panes")
         self.plots = PlotGrid(unicode=self.room.unicode, id="plots")
@@ -84,7 +81,6 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
         self.alerts = Alerts(id="alerts")
         self.log_pane = LogPane(id="log")
         self._reader: RunReader | None = None
-        self._narrow = False
         self._drawn = False
         self._reading = False
         self._wanted = False
@@ -95,9 +91,7 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
         self._overlays = Overlays(lambda: self.room.store, self._draw_overlay)
 
     def body(self) -> Iterable[Widget]:
-        # Before there are widgets in it: later it would style all of them again.
-        self._narrow = self.app.size.width < NARROW
-        self.set_classes(self._classes_for(self.pane))
+        self._set_first_classes()
         yield self.header
         yield self.panes
         with Horizontal(id="upper"):
@@ -121,26 +115,12 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
         """The run shown."""
         return [run for run in (self.chosen_run,) if run is not None]
 
-    # ---- layout --------------------------------------------------------------------------------------
-
-    def on_resize(self, event: events.Resize) -> None:
-        self._narrow = event.size.width < NARROW
-        self._show_pane(self.pane, focus=False)
+    # ---- panes ---------------------------------------------------------------------------------------
 
     def _show_pane(self, pane: str, focus: bool = True) -> None:
-        self.pane = pane
-        wanted = self._classes_for(pane)
-        if self.classes != wanted:
-            self.set_classes(wanted)  # all at once: each change of a class restyles the whole screen
-        self.panes.show(pane)
+        super()._show_pane(pane, focus)
         if pane == "log":  # a hidden log is not read
             self.log_pane.view.poll()
-        if focus:
-            self._pane_widget(pane).focus()
-
-    def _classes_for(self, pane: str) -> set[str]:
-        wanted = {f"-pane-{pane}"} | ({"-narrow"} if self._narrow else self.hidden_classes())
-        return wanted | {"-full"} if self.plots.full is not None else wanted
 
     def _pane_widget(self, pane: str) -> Widget:
         if pane == "log":
@@ -149,42 +129,22 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
             return self.plots.current or self.plots
         return self.gpus if pane == "machine" else self.samples
 
-    def side_by_side(self) -> bool:
-        return not self._narrow
-
-    def show_panes(self) -> None:
-        self._show_pane(self.pane, focus=False)
-        self.fit_panes()
-
-    def action_next_pane(self) -> None:
-        self._turn_pane(1)
-
-    def action_previous_pane(self) -> None:
-        self._turn_pane(-1)
-
-    def _turn_pane(self, direction: int) -> None:
-        """Goes to the next pane in sight. A plot on the whole screen gives it back first."""
-        if self.plots.full is not None:
-            self.plots.toggle_full()
-            return
+    def _panes_in_turn(self) -> list[str]:
+        """The panes in sight; alerts are not a pane, but stand among them while there are some."""
         order = [name for name in self.PANE_ORDER if self._narrow or self._pane_widget(name).region]
         if self.alerts.display:
             order.insert(len(order) - ("log" in order), "alerts")
-        here = "alerts" if self.alerts.has_focus else self.pane
-        at = order.index(here) if here in order else 0
-        to = order[(at + direction) % len(order)]
-        if to == "alerts":
+        return order
+
+    @property
+    def _pane_here(self) -> str:
+        return "alerts" if self.alerts.has_focus else self.pane
+
+    def _go_to_pane(self, pane: str) -> None:
+        if pane == "alerts":
             self.alerts.focus()
         else:
-            self._show_pane(to)
-
-    def action_pane(self, pane: str) -> None:
-        self._show_pane(pane)
-
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        for node in event.widget.ancestors_with_self:
-            if node.id in self.PANE_ORDER and node.id != self.pane:
-                self._show_pane(node.id, focus=False)
+            super()._go_to_pane(pane)
 
     # ---- data ----------------------------------------------------------------------------------------
 
@@ -308,9 +268,6 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
 
     # ---- keys ----------------------------------------------------------------------------------------
 
-    def default_focus(self) -> Widget:
-        return self._pane_widget(self.pane)
-
     def leave_field(self) -> bool:
         if isinstance(self.focused, Input) and self.focused.id == "log-field":
             self.log_pane.close_field()
@@ -318,22 +275,10 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
         return super().leave_field()
 
     def go_back(self) -> bool:
-        if self.log_pane.view.cancel():
-            return True
-        if self.plots.full is not None:
-            self.plots.toggle_full()
-            return True
-        return False
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        hidden = self._narrow and self.pane in ("log", "machine", "samples")
-        return super().check_action(action, parameters) and not (action == "plot" and hidden)
+        return self.log_pane.view.cancel() or super().go_back()
 
     def on_plot_grid_looks_changed(self) -> None:
         self.room.remember("plots", self.plots.looks)
-
-    def on_plot_grid_full_changed(self) -> None:
-        self._show_pane("plots" if self.plots.full is not None else self.pane)
 
     def action_compare(self) -> None:
         """Sets the run side by side with those drawn over it, else with one that is asked for."""
@@ -362,9 +307,6 @@ class RunScreen(MarkActions, RunActions, PlotScreen):
                 self.room.open_run(keys[at])
             else:
                 self.room.say("no newer run" if direction > 0 else "no older run")
-
-    def on_pane_tabs_picked(self, event: PaneTabs.Picked) -> None:
-        self._show_pane(event.pane)
 
     def on_samples_opened(self, event: Samples.Opened) -> None:
         from tui.screens.sample import SampleScreen

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -32,7 +31,7 @@ from tui.plots.run_metrics import RunMetrics
 from tui.screens.compare.actions import CompareActions
 from tui.screens.compare.tables import LEGEND, FiguresTable, SettingsTable
 from tui.screens.panes import Split
-from tui.screens.plot_screen import PlotScreen
+from tui.screens.plot_panes import PlotPanes
 from tui.widgets.compared_runs import ComparedRun, ComparedRuns
 from tui.widgets.pane_tabs import PaneTabs
 from tui.widgets.plot import Plot
@@ -41,12 +40,11 @@ from tui.widgets.plot_grid import NOT_PLOTTED, PlotGrid
 if TYPE_CHECKING:
     from remote.runs import Change, RunRow
 
-NARROW = 110
 PANES = (("plots", "curves"), ("figures", "figures"), ("settings", "settings"))
 SETTING, LOOKS = "compare", "compare_plots"
 
 
-class CompareScreen(CompareActions, PlotScreen):
+class CompareScreen(CompareActions, PlotPanes):
     """The runs of `keys`; the others are compared with the first."""
 
     place = "Compare"
@@ -74,7 +72,6 @@ class CompareScreen(CompareActions, PlotScreen):
         super().__init__()
         self.state = CompareState(list(keys))
         self.state.set_looks(self.room.setting(SETTING))
-        self.pane = "plots"
         self.heads = ComparedRuns(id="compared")
         self.notes = Static(id="compare-notes", markup=False)
         self.panes = PaneTabs(PANES, id="panes", next_key="compare.next_pane")
@@ -89,14 +86,12 @@ class CompareScreen(CompareActions, PlotScreen):
         self.figures = FiguresTable(id="figures")
         self._overlays = Overlays(lambda: self.room.store, self._draw_overlay)
         self._maker = FigureMaker()
-        self._narrow = False
         self._due = False
         self._computing = False
         self._reading_facts = False
 
     def body(self) -> Iterable[Widget]:
-        self._narrow = self.app.size.width < NARROW
-        self.set_classes(self._classes_for(self.pane))
+        self._set_first_classes()
         self.settings.border_title, self.figures.border_title = "settings", "figures"
         yield self.heads
         yield self.notes
@@ -259,76 +254,15 @@ class CompareScreen(CompareActions, PlotScreen):
         self.notes.display = bool(text)
         self.notes.update(f" ⚠ {text}" if text else "")
 
-    # ---- layout --------------------------------------------------------------------------------------
-
-    def on_resize(self, event: events.Resize) -> None:
-        self._narrow = event.size.width < NARROW
-        self._show_pane(self.pane, focus=False)
-
-    def side_by_side(self) -> bool:
-        return not self._narrow
-
-    def show_panes(self) -> None:
-        self._show_pane(self.pane, focus=False)
-        self.fit_panes()
-
-    def _classes_for(self, pane: str) -> set[str]:
-        wanted = {f"-pane-{pane}"} | ({"-narrow"} if self._narrow else set())
-        return wanted | {"-full"} if self.plots.full is not None else wanted
-
-    def _show_pane(self, pane: str, focus: bool = True) -> None:
-        self.pane = pane
-        wanted = self._classes_for(pane)
-        if self.classes != wanted:
-            self.set_classes(wanted)
-        self.panes.show(pane)
-        if focus:
-            self._pane_widget(pane).focus()
+    # ---- panes ---------------------------------------------------------------------------------------
 
     def _pane_widget(self, pane: str) -> Widget:
         if pane == "plots":
             return self.plots.current or self.plots
         return self.settings if pane == "settings" else self.figures
 
-    def default_focus(self) -> Widget:
-        return self._pane_widget(self.pane)
-
-    def go_back(self) -> bool:
-        if self.plots.full is not None:
-            self.plots.toggle_full()
-            return True
-        return False
-
-    def action_next_pane(self) -> None:
-        self._turn_pane(1)
-
-    def action_previous_pane(self) -> None:
-        self._turn_pane(-1)
-
-    def _turn_pane(self, direction: int) -> None:
-        if self.plots.full is not None:
-            self.plots.toggle_full()
-            return
-        order = [name for name, _ in PANES] if self._narrow else list(self.PANE_ORDER)
-        self._show_pane(order[(order.index(self.pane) + direction) % len(order)])
-
-    def action_pane(self, pane: str) -> None:
-        self._show_pane(pane)
-
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        for node in event.widget.ancestors_with_self:
-            if node.id in self.PANE_ORDER and node.id != self.pane:
-                self._show_pane(node.id, focus=False)
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        hidden = self._narrow and self.pane != "plots" and action == "plot"
-        return super().check_action(action, parameters) and not hidden
-
-    def on_pane_tabs_picked(self, event: PaneTabs.Picked) -> None:
-        self._show_pane(event.pane)
-
-    def on_plot_grid_full_changed(self) -> None:
-        self._show_pane("plots" if self.plots.full is not None else self.pane)
+    def _panes_in_turn(self) -> list[str]:
+        return [name for name, _ in PANES] if self._narrow else list(self.PANE_ORDER)
 
     def on_plot_grid_looks_changed(self) -> None:
         self.room.remember(LOOKS, self.plots.looks)

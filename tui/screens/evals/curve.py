@@ -116,12 +116,6 @@ class CurveScreen(PlotScreen):
     def default_focus(self) -> Widget | None:
         return self.plots.current
 
-    def go_back(self) -> bool:
-        if self.plots.full is not None:
-            self.plots.toggle_full()
-            return True
-        return False
-
     def action_add(self) -> None:
         """Asks for another curve of the same kind; one that is drawn already is removed."""
         from tui.screens.evals.curve_picker import CurvePicker
