@@ -18,9 +18,9 @@ from tui.actions.run_bindings import RunActions
 from tui.data.run_view import GROUPINGS
 from tui.keymap import hint, with_keys
 from tui.keys import bindings
+from tui.screens.curve_preview import CurvePreview
 from tui.screens.export_actions import ExportActions
 from tui.screens.run_columns import SECONDS, ChosenColumns
-from tui.screens.run_curve import CurveScreen
 from tui.widgets.filter_field import FilterField, Offers
 from tui.widgets.pipeline_map import PipelineMap
 from tui.widgets.run_table import EMPTY, RunTable
@@ -37,7 +37,7 @@ ASKED_AGAIN = 5.0
 """Seconds after which a filter or an order that depends on the time is applied again."""
 
 
-class RunsScreen(MarkActions, RunActions, ExportActions, CurveScreen):
+class RunsScreen(MarkActions, RunActions, ExportActions, CurvePreview):
     """All runs but archived ones, newest first until sorted otherwise."""
 
     tab = "runs"

@@ -14,7 +14,7 @@ from textual.widgets import Static
 from nanochat.common.smoothing import SHARE
 from nanochat.common.text import sanitize
 from remote.run_summary import said
-from tui.data.curve import Curve, Curves
+from tui.data.key_curve import KeyCurve, KeyCurves
 from tui.plots.frame import View
 from tui.plots.raster import submit
 from tui.plots.run_metrics import RunMetrics
@@ -45,14 +45,14 @@ class RunPreview(Widget):
     def __init__(self, room: Room, id: str | None = None) -> None:
         super().__init__(id=id)
         self._room = room
-        self._curves = Curves()
+        self._curves = KeyCurves()
         self.plot = Plot(unicode=room.unicode)
         self.plot.can_focus = False
         self.words = Static()
         """What stands in place of a curve."""
         self.plot.view = View(smoothing=SHARE)
         self.run: RunRow | None = None
-        self.curve: Curve | None = None
+        self.curve: KeyCurve | None = None
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
@@ -99,7 +99,7 @@ class RunPreview(Widget):
         if self.run is not None and self.run.key == run.key:
             self._draw(curve)
 
-    def _draw(self, curve: Curve | None) -> None:
+    def _draw(self, curve: KeyCurve | None) -> None:
         """Gives the plot a curve; one that only grew replaces the old one without a blank in between."""
         if curve is self.curve and curve is not None:
             return

@@ -13,7 +13,7 @@ from remote.store.store import Store
 from tests.tui.conftest import Bench, settle
 from tests.tui.screens.test_runs_screen import shown, table, text
 from tui.app import ControlRoom
-from tui.data.curve import Curves
+from tui.data.key_curve import KeyCurves
 from tui.screens.column_dialog import ColumnDialog
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
@@ -210,10 +210,10 @@ async def test_the_curve_of_a_live_run_grows_and_a_small_screen_has_none(
 
 
 def test_curves_are_kept_up_to_a_bound(three: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.data.curve.MOST_POINTS", 100)
+    monkeypatch.setattr("tui.data.key_curve.MOST_POINTS", 100)
     for index in range(4):
         three.training(three.run(f"more-{index}", age=3000 + index), steps=60)
-    curves = Curves()
+    curves = KeyCurves()
     rows = [run for run in three.store.runs() if run.name.startswith("more")]
     for run in rows:
         assert len(curves.read(three.store, run).points or ()) == 60

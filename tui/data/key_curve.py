@@ -23,7 +23,7 @@ MOST_POINTS = 400_000
 
 
 @dataclass(frozen=True)
-class Curve:
+class KeyCurve:
     """A run's curve as of event `last_seq`; without `points` the run has measured nothing that is a curve."""
 
     key: str
@@ -33,18 +33,18 @@ class Curve:
     points: Series | None
 
 
-class Curves:
+class KeyCurves:
     """Reads curves; one that is known and up to date is not read again. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Curve] = OrderedDict()
+        self._kept: OrderedDict[str, KeyCurve] = OrderedDict()
 
-    def known(self, run: RunRow) -> Curve | None:
+    def known(self, run: RunRow) -> KeyCurve | None:
         """The curve as it was read last, also where the run has gone on since."""
         return self._kept.get(run.key)
 
-    def read(self, store: Store, run: RunRow) -> Curve:
+    def read(self, store: Store, run: RunRow) -> KeyCurve:
         """The curve as it is now. Blocks on the disk."""
         with self._lock:
             known = self._kept.get(run.key)
@@ -53,7 +53,7 @@ class Curves:
                 return known
             metric = curve_metric(run)
             points = store.series(run.key, metric) if metric else None
-            made = Curve(run.key, run.label, metric, run.last_seq, points if points else None)
+            made = KeyCurve(run.key, run.label, metric, run.last_seq, points if points else None)
             self._kept[run.key] = made
             self._kept.move_to_end(run.key)
             while len(self._kept) > KEPT or (len(self._kept) > 1 and self._size() > MOST_POINTS):

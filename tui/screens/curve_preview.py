@@ -14,7 +14,7 @@ WIDTH, HEIGHT, BESIDE = 120, 32, 170
 """The least screen with a curve below the table, and the width from which it stands beside it."""
 
 
-class CurveScreen(ControlScreen):
+class CurvePreview(ControlScreen):
     """A screen with a `table` of runs in a box `#runs-and-curve`; `with_curve` is the user's choice."""
 
     table: RunTable
