@@ -7,7 +7,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nanochat.common.text import sanitize
 from remote.key_metric import KEY_FIGURES
 
 if TYPE_CHECKING:
@@ -24,7 +23,10 @@ MOST_POINTS = 400_000
 
 @dataclass(frozen=True)
 class KeyCurve:
-    """A run's curve as of event `last_seq`; without `points` the run has measured nothing that is a curve."""
+    """A run's curve as of event `last_seq`, of the metric that the store calls `metric`.
+
+    Without `points` the run has measured nothing that is a curve.
+    """
 
     key: str
     label: str
@@ -67,5 +69,4 @@ class KeyCurves:
 def curve_metric(run: RunRow) -> str:
     """The loss of a training, else what the run is judged by, else its first metric; "" for none."""
     names = [LOSS, *(metric for metric, _ in KEY_FIGURES), *sorted(run.latest)]
-    found = next((name for name in names if isinstance(run.latest.get(name), int | float | str)), "")
-    return sanitize(found, 120)
+    return next((name for name in names if isinstance(run.latest.get(name), int | float | str)), "")

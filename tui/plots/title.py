@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from nanochat.common.text import clock, number
+from nanochat.common.text import clock, number, sanitize
 from remote.metrics import better
 from tui.plots.frame import Figures, Frame, Legend
 from tui.plots.points import Reading
@@ -37,7 +37,7 @@ def title(
     """
     name: Part = [
         ("▌" if focused else " ", colours.focus),
-        (metric, colours.focus if focused else colours.title),
+        (sanitize(metric), colours.focus if focused else colours.title),
     ]
     column = None if frame is None or cursor is None else frame.column_at(cursor)
     if frame is None:

@@ -223,3 +223,8 @@ def test_the_cursor_in_a_zoomed_plot_reads_no_point_that_is_out_of_view() -> Non
     assert "step 250  2" in Drawn(frame, []).text("val/bpb", cursor=121)
     empty = draw(PlotSpec("val/bpb", (run,), View(x=(120, 240)), 60, 12, DARK))
     assert "no value here" in Drawn(empty, []).text("val/bpb", cursor=121)
+
+
+def test_a_name_from_outside_is_cleaned() -> None:
+    strip = title("\x1b]0;owned\x07", None, cursor=None, width=40, colours=DARK, focused=False)
+    assert strip.text.strip() == "␛]0;owned␇"

@@ -220,6 +220,14 @@ def test_curves_are_kept_up_to_a_bound(three: Bench, monkeypatch: pytest.MonkeyP
     assert [curves.known(run) is not None for run in rows] == [False, False, False, True]
 
 
+def test_a_curve_is_looked_up_by_the_name_that_the_store_has(bench: Bench) -> None:
+    key = bench.run("odd")
+    bench.events(key, [{"kind": "metric", "step": at, "data": {"x" * 200: 1.0}} for at in range(3)])
+    (row,) = bench.store.runs()
+    found = KeyCurves().read(bench.store, row)
+    assert len(found.points or ()) == 3 and found.metric in row.latest
+
+
 async def test_the_header_of_a_run_tells_money_of_all_its_attempts(bench: Bench, frozen_clock: float) -> None:
     HostBook(bench.layout).add(Host("box", address="10.0.0.7", price_per_hour=36.0))
     state = {"attempt": 2, "started_at": frozen_clock - 1000.0, "heartbeat": frozen_clock}
