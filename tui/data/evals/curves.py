@@ -95,11 +95,19 @@ def training_of(curve: Curve, runs: Sequence[RunRow]) -> str:
         return curve.run
     source, _, tag = curve.checkpoint.partition("/")
     for run in runs:  # the newest first
-        depth = run.options.get("depth")
-        tags = (run.options.get("model_tag"), f"d{depth}" if depth is not None else None)
-        if run.host == curve.host and run.stage == STAGES.get(source) and tag in tags:
+        if run.host == curve.host and run.stage == STAGES.get(source) and _tag_written(run) == tag:
             return run.key
     return ""
+
+
+def _tag_written(run: RunRow) -> str:
+    """The folder that a training saves to, as the stages name it; "" where its options do not tell: a chat
+    stage without tags goes on with the one that it finds."""
+    named = run.options.get("out_tag") or run.options.get("model_tag")
+    if named:
+        return str(named)
+    depth = run.options.get("depth")
+    return "" if depth is None else f"d{depth}"
 
 
 def with_axes(curve: Curve, store: Store, run: str) -> Mapping[str, Series | list[Point]]:

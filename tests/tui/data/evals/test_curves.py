@@ -74,6 +74,20 @@ def test_a_curve_knows_the_training_that_made_its_checkpoints(bench: Bench) -> N
     assert "train/loss" not in points
 
 
+def test_a_training_that_saves_to_another_folder_is_not_the_curves(bench: Bench) -> None:
+    own = bench.run("own", "base_train", options={"depth": 12}, age=900)
+    bench.run("of that depth", "base_train", options={"depth": 12, "model_tag": "d12-long"}, age=100)
+    from_it = bench.run("from it", "chat_sft", options={"model_tag": "d12"}, age=800)
+    renamed = bench.run("renamed", "chat_sft", options={"model_tag": "d12", "out_tag": "tried"}, age=100)
+    bench.run("untold", "chat_sft", age=50)
+    rows = bench.store.runs()
+    found = [
+        training_of(curves([evaluation(1, checkpoint, 200)])[0], rows)
+        for checkpoint in ("base/d12", "sft/d12", "sft/tried")
+    ]
+    assert found == [own, from_it, renamed]
+
+
 def test_scores_that_are_missing_are_no_points() -> None:
     running = evaluation(1, "base/d12", 100, tasks=core_tasks(0.1, first=2), mean=None, status="running")
     assert set(curves([running])[0].points) == {"core/hellaswag_zeroshot", "core/jeopardy"}
