@@ -49,10 +49,11 @@ class Curve:
 
 def curves(evaluations: Iterable[Evaluation]) -> list[Curve]:
     """A curve for every checkpoint folder and kind of settings: scores made otherwise are no points of one
-    line. At a step evaluated twice the newer one counts, unless it ended early."""
+    line. At a step evaluated twice a complete one counts before one that runs or has fewer tasks, that before
+    one that ended early, and of two alike the newer one."""
     found: dict[str, Curve] = {}
     newest: dict[tuple[str, str, int], Evaluation] = {}
-    for one in sorted(evaluations, key=lambda one: (one.status != "ended", one.t)):
+    for one in sorted(evaluations, key=_weight):
         if one.reference or one.step is None or one.kind == "tokenizer":
             continue
         key = "\n".join((one.host, one.checkpoint, one.kind, _measured(one)))
@@ -68,6 +69,10 @@ def curves(evaluations: Iterable[Evaluation]) -> list[Curve]:
             rows = found[key].points.setdefault(name, [])
             rows.append((len(rows), step, one.t, value, 1))
     return list(found.values())
+
+
+def _weight(one: Evaluation) -> tuple[bool, bool, float]:
+    return one.status == "complete", one.status != "ended", one.t
 
 
 def _measured(one: Evaluation) -> str:

@@ -1,5 +1,7 @@
 """Curves: which evaluations are points of one line, and what ties it to tokens and FLOPs."""
 
+import pytest
+
 from remote.store.evaluations import TaskFigure
 from tests.tui.conftest import NOW, Bench
 from tests.tui.screens.evals_bench import core_tasks, evaluation, published
@@ -29,11 +31,21 @@ def test_a_curve_has_the_steps_of_one_checkpoint_folder_with_the_same_settings()
     assert curve.points["core/copa"][0][3] == known[1].tasks["copa"].accuracy
 
 
-def test_an_attempt_that_ended_early_takes_no_points_away() -> None:
+@pytest.mark.parametrize("status", ["ended", "running", "partial"])
+def test_one_that_is_not_complete_takes_no_points_away(status: str) -> None:
     whole = evaluation(1, "base/d12", 200)
-    half = evaluation(2, "base/d12", 200, tasks={"copa": TaskFigure(0.9, 0.8)}, mean=None, status="ended")
+    half = evaluation(2, "base/d12", 200, tasks={"copa": TaskFigure(0.9, 0.8)}, mean=None, status=status)
     (curve,) = curves([whole, half])
     assert len(curve.points) == 23 and curve.points["core/copa"][0][3] == whole.tasks["copa"].accuracy
+
+
+def test_one_that_runs_counts_before_one_that_ended_early() -> None:
+    ended = evaluation(2, "base/d12", 200, tasks={"copa": TaskFigure(0.9, 0.8)}, mean=None, status="ended")
+    running = evaluation(
+        1, "base/d12", 200, tasks={"copa": TaskFigure(0.7, 0.6)}, mean=None, status="running"
+    )
+    (curve,) = curves([running, ended])
+    assert [value for *_, value, _ in curve.points["core/copa"]] == [0.7]
 
 
 def test_bits_per_byte_of_other_texts_and_cores_of_other_bundles_are_other_curves() -> None:
