@@ -353,6 +353,28 @@ async def test_items_beside_another_evaluation_and_alone_again(bench: Bench) -> 
         await settle(pilot, lambda: app.screen.other is None and app.screen.list.other is None)  # type: ignore[attr-defined]
 
 
+async def test_items_that_go_away_end_what_was_begun_with_them(bench: Bench) -> None:
+    bench.run("one")
+    evaluations = known(bench)
+    install(bench, evaluations)
+    async with bench.open((120, 30)) as (app, pilot):
+        screen = await go(app, pilot)
+        screen.table.move_to_column(1)
+        await pilot.press("enter")
+        await shows(app, pilot, "all tasks · 60 items")
+        assert isinstance(app.screen, ItemsScreen)
+        a, b = (bench.layout.base / one.items.path for one in (evaluations[0], evaluations[2]) if one.items)
+        b.unlink()
+        await pilot.press("d", "enter")
+        await settle(pilot, lambda: any("the items are gone" in said.text for said in app.messages))
+        assert str(app.screen.table.border_title) == "base/d20@21400 · all tasks · 60 items"
+        assert not app.screen.table.border_subtitle
+        a.unlink()
+        await pilot.press("slash", *"which", "enter")
+        await settle(pilot, lambda: any(a.name in said.text for said in app.messages))
+        assert app.screen.found is None and not app.screen.table.border_subtitle
+
+
 async def test_a_curve_over_steps_and_flops(bench: Bench) -> None:
     key = bench.run("train", "base_train", options={"model_tag": "d20"})
     points = ({"train/total_flops": step * 1e15, "train/loss": 2.0} for step in range(0, 22_000, 1_000))

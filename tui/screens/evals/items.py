@@ -99,9 +99,9 @@ class ItemsScreen(ControlScreen):
             if self.list is None:
                 line = str(error).replace(f"{self.room.layout.base}/", "")
                 self.table.empty = f"✗ {sanitize(line, 300)}"
-                self._show_titles()
             else:  # what was there stays
                 self.other = None
+            self._show_titles()
             raise
         self._notes += await self._as_of()
         self.list, self._state = listed, ""
@@ -296,7 +296,12 @@ class ItemsScreen(ControlScreen):
     async def _search_on(self, search: Search) -> None:
         """Searches in a thread, slice by slice; then goes to the first match from the cursor on."""
         while not search.is_done and search is self.found:
-            await asyncio.to_thread(search.step)
+            try:
+                await asyncio.to_thread(search.step)
+            except UserError:  # the file is gone, or another one
+                if search is self.found:
+                    self._search("")
+                raise
             self._show_titles()
         if search is self.found:
             self.table.found = search.found
