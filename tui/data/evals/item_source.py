@@ -36,16 +36,24 @@ class ItemSource:
         if known is not None:
             return known
         loop = asyncio.get_running_loop()
+        is_over = False
+
+        def tell(line: str) -> None:
+            if not is_over:  # the thread of a worker that was cancelled reads on
+                self._tell(line)
 
         def fetched(done: int, size: int) -> None:
-            self._tell(f"fetching {size_bytes(done)} of {size_bytes(size)}")
+            tell(f"fetching {size_bytes(done)} of {size_bytes(size)}")
 
         def read(done: int, size: int) -> None:  # called in the thread
             if size:
-                loop.call_soon_threadsafe(self._tell, f"reading {percent(done / size)} of {size_bytes(size)}")
+                loop.call_soon_threadsafe(tell, f"reading {percent(done / size)} of {size_bytes(size)}")
 
-        path = await self._fleet().evaluations.items(one, fetched)
-        items = await asyncio.to_thread(read_items, path, read)
+        try:
+            path = await self._fleet().evaluations.items(one, fetched)
+            items = await asyncio.to_thread(read_items, path, read)
+        finally:
+            is_over = True
         self._read[one.id] = items
         return items
 
