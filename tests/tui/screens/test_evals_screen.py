@@ -25,6 +25,7 @@ from tests.tui.screens.evals_bench import (
     write_items,
 )
 from tui.app import ControlRoom
+from tui.data.evals.scores import score_rows
 from tui.screens.evals.curve import CurveScreen
 from tui.screens.evals.difference import DifferenceScreen
 from tui.screens.evals.item import ItemScreen
@@ -100,7 +101,7 @@ async def test_tables_of_core_and_chat(bench: Bench) -> None:
     assert isinstance(kept, dict) and kept["unfolded"] is True and kept["table"] == "core"
 
 
-async def test_sorting_filtering_and_categories(bench: Bench) -> None:
+async def test_sorting_filtering_and_categories(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.run("one")
     install(bench, known(bench))
     async with bench.open((120, 40)) as (app, pilot):
@@ -112,8 +113,14 @@ async def test_sorting_filtering_and_categories(bench: Bench) -> None:
         order = [score.value for score in values if score is not None]
         assert order == sorted(order, reverse=True)
         assert screen.table.items[0].key == "CORE"
+        worked_out: list[str] = []
+        monkeypatch.setattr(
+            "tui.screens.evals.screen.score_rows",
+            lambda kind, columns: worked_out.append(kind) or score_rows(kind, columns),
+        )
         await pilot.press("slash", *"reading")
         await shows(app, pilot, "4 of 23 rows")
+        assert not worked_out, "a letter of the filter works out no figures"
         assert {row.key for row in screen.table.items} == {"CORE", "squad", "coqa", "boolq"}
         await pilot.press("escape", "escape")
         await settle(pilot, lambda: len(screen.table.items) == 23)

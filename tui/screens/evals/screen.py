@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -80,6 +81,7 @@ class EvalsScreen(OpenActions, ControlScreen):
         """Hosts that could not be asked, with the reason."""
         self.unread: dict[str, str] = {}
         """Hosts with files of results that cannot be read, a line each."""
+        self._headings: list[Heading] = []
         self._rows: list[ScoreRow] = []
         self._is_reading = False
         self._is_due = False
@@ -205,16 +207,23 @@ class EvalsScreen(OpenActions, ControlScreen):
         """Shows the table of the kind in front."""
         columns = self.columns
         hosts = board.hosts_of(columns)
-        headings = [
+        self._headings = [
             Heading(one.id, board.title(one), *board.note(one, hosts, columns), sort_down=self.kind != "bpb")
             for one in columns
         ]
         self._rows = score_rows(self.kind, columns)
+        self.table.unit = self.table.how if self.kind in ("core", "chat") else UNITS[self.kind]
+        counts = Counter(one.kind for one in self.evaluations)
+        self.tabs.set_panes([(kind, f"{title} {counts[kind]}") for kind, title in TABLES])
+        self._show_rows()
+        self.show_note()
+
+    def _show_rows(self) -> None:
+        """Shows what the filter and the category keep of the rows."""
         rows = kept_rows(self._rows, self.search.value, self.category)
         self.table.empty = self._empty()
-        self.table.unit = self.table.how if self.kind in ("core", "chat") else UNITS[self.kind]
-        self.table.show_scores(rows, headings)
-        self._show_titles(len(rows))
+        self.table.show_scores(rows, self._headings)
+        self._show_title(len(rows))
 
     def _empty(self) -> str:
         if not self._is_read:
@@ -223,9 +232,7 @@ class EvalsScreen(OpenActions, ControlScreen):
             return "no task matches: esc takes the filter away"
         return with_keys(EMPTY[self.kind], self.room.keymap)
 
-    def _show_titles(self, rows: int) -> None:
-        counts = [one.kind for one in self.evaluations]
-        self.tabs.set_panes([(kind, f"{title} {counts.count(kind)}") for kind, title in TABLES])
+    def _show_title(self, rows: int) -> None:
         title = dict(TABLES)[self.kind]
         parts = [title, amount(len(self.table.headings), "evaluation")]
         if self.kind in ("core", "chat"):
@@ -235,7 +242,6 @@ class EvalsScreen(OpenActions, ControlScreen):
         if self.category:
             parts.append(f"only {self.category}")
         self.table.border_title = Content(" · ".join(parts))
-        self.show_note()
 
     def show_note(self) -> None:
         """What is told of the column under the cursor, and what lies out of sight."""
@@ -317,7 +323,7 @@ class EvalsScreen(OpenActions, ControlScreen):
         known = ["", *categories(self._rows)]
         at = known.index(self.category) if self.category in known else 0
         self.category = known[(at + 1) % len(known)]
-        self.show_table()
+        self._show_rows()
 
     def action_look(self) -> None:
         self.room.say("asking every host what it has evaluated")
@@ -330,7 +336,7 @@ class EvalsScreen(OpenActions, ControlScreen):
         self.set_focus(self.search)
 
     def on_input_changed(self) -> None:
-        self.show_table()
+        self._show_rows()
 
     def on_input_submitted(self) -> None:
         self.leave_field()
@@ -344,6 +350,6 @@ class EvalsScreen(OpenActions, ControlScreen):
         if self.search.value or self.category:
             self.search.value, self.category = "", ""
             self.search.display = False
-            self.show_table()
+            self._show_rows()
             return True
         return False
