@@ -25,6 +25,7 @@ from tests.tui.screens.evals_bench import (
     write_items,
 )
 from tui.app import ControlRoom
+from tui.data.evals import board
 from tui.data.evals.scores import score_rows
 from tui.screens.evals.curve import CurveScreen
 from tui.screens.evals.difference import DifferenceScreen
@@ -163,13 +164,18 @@ async def test_cells_and_titles_are_clicked(bench: Bench) -> None:
         await settle(pilot, lambda: isinstance(app.screen, ItemsScreen))
 
 
-async def test_columns_are_chosen_and_kept(bench: Bench) -> None:
+async def test_columns_are_chosen_and_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.run("one")
     install(bench, known(bench))
     async with bench.open((120, 40)) as (app, pilot):
         screen = await go(app, pilot)
-        await pilot.press("C", *"20000")
+        await pilot.press("C")
+        told: list[int] = []
+        about = board.about
+        monkeypatch.setattr(board, "about", lambda one, now: told.append(one.id) or about(one, now))
+        await pilot.press(*"20000")
         await settle(pilot)
+        assert sorted(told) == [1, 2, 3, 8, 9], "what is searched is made once, not at each letter"
         await pilot.press("tab", "enter")
         await shows(app, pilot, "base/d20@20000", "base/d20@21400")
         assert len(screen.columns) == 5

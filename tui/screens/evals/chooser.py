@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -54,11 +55,19 @@ class EvaluationList(FindDialog[ScreenResultType]):
         return "⏎ choose · ↑ ↓ · type to find · esc"
 
     def find(self, words: list[str]) -> None:
-        self.table.show([one for one in self._all if all(word in self._words(one) for word in words)])
+        found = self._all
+        if words:
+            texts = zip(self._all, self._texts, strict=True)
+            found = [one for one, text in texts if all(word in text for word in words)]
+        self.table.show(found)
 
-    def _words(self, one: Evaluation) -> str:
-        note, _ = board.note(one, ())
-        return f"{one.name} {one.host} {note} {board.about(one, self._now)}".lower()
+    @cached_property
+    def _texts(self) -> list[str]:
+        """What of each evaluation is searched, in small letters: made at the first letter of a search."""
+        return [
+            f"{one.name} {one.host} {board.note(one, ())[0]} {board.about(one, self._now)}".lower()
+            for one in self._all
+        ]
 
     def _cells(self, one: Evaluation) -> Mapping[str, Cell]:
         note, role = board.note(one, ())
