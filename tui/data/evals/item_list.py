@@ -3,7 +3,7 @@ how."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -129,10 +129,9 @@ class Search:
         self.found.update(rows)
 
 
-def next_place(places: list[int], at: int, by: int) -> int | None:
-    """The first of rising `places` after `at`, or before it with `by` < 0; round at the ends."""
-    if not places:
-        return None
-    if by > 0:
-        return next((place for place in places if place > at), places[0])
-    return next((place for place in reversed(places) if place < at), places[-1])
+def next_row(rows: Sequence[int], at: int, by: int, is_match: Callable[[int], bool]) -> int | None:
+    """The place in `rows` of the first match after place `at`, or before it with `by` < 0; round at the ends,
+    to `at` itself at last. None without a match."""
+    step = 1 if by > 0 else -1
+    around = ((at + step * far) % len(rows) for far in range(1, len(rows) + 1))
+    return next((place for place in around if is_match(rows[place])), None)

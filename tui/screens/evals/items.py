@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,7 +17,7 @@ from nanochat.common.errors import UserError
 from nanochat.common.text import amount, percent, sanitize, when
 from tui.actions.items import copy_item
 from tui.data.evals import board
-from tui.data.evals.item_list import ONLY, ONLY_OF_TWO, ItemList, Search, Wanted, next_place
+from tui.data.evals.item_list import ONLY, ONLY_OF_TWO, ItemList, Search, Wanted, next_row
 from tui.data.evals.item_source import ItemSource
 from tui.keymap import with_keys
 from tui.keys import bindings
@@ -316,13 +316,14 @@ class ItemsScreen(ControlScreen):
         self._places = [place for place, row in enumerate(self.table.items) if row in found] if found else []
 
     def action_jump(self, by: int) -> None:
-        places = self._places
-        if self.found is None:
-            listed = self.list
-            if listed is None or listed.other is None:
-                raise UserError(with_keys("nothing is searched for: {items.find} finds", self.room.keymap))
-            places = [place for place, row in enumerate(self.table.items) if listed.differs(row)]
-        to = next_place(places, self.table.cursor, by)
+        is_match: Callable[[int], bool]
+        if self.found is not None:
+            is_match = self.found.found.__contains__
+        elif self.list is not None and self.list.other is not None:
+            is_match = self.list.differs
+        else:
+            raise UserError(with_keys("nothing is searched for: {items.find} finds", self.room.keymap))
+        to = next_row(self.table.items, self.table.cursor, by, is_match)
         if to is None:
             self.room.say("no match here" if self.found is not None else "the two differ in no item here")
         else:

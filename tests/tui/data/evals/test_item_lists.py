@@ -7,7 +7,7 @@ import pytest
 from nanochat.evals.items import read_items
 from tests.tui.conftest import Bench
 from tests.tui.screens.evals_bench import choice_item, write_items
-from tui.data.evals.item_list import ItemList, Search, Wanted, next_place
+from tui.data.evals.item_list import ItemList, Search, Wanted, next_row
 
 
 @pytest.fixture
@@ -51,8 +51,23 @@ def test_a_search_goes_through_all_items_in_slices(listed: ItemList, monkeypatch
 
 
 def test_going_from_match_to_match_goes_round() -> None:
-    assert next_place([2, 5, 9], 5, 1) == 9
-    assert next_place([2, 5, 9], 9, 1) == 2
-    assert next_place([2, 5, 9], 5, -1) == 2
-    assert next_place([2, 5, 9], 1, -1) == 9
-    assert next_place([], 3, 1) is None
+    rows = [row * 10 for row in range(12)]
+    matches = {20, 50, 90}
+    assert next_row(rows, 5, 1, matches.__contains__) == 9
+    assert next_row(rows, 9, 1, matches.__contains__) == 2
+    assert next_row(rows, 5, -1, matches.__contains__) == 2
+    assert next_row(rows, 1, -1, matches.__contains__) == 9
+    assert next_row(rows, 2, 1, {20}.__contains__) == 2
+    assert next_row(rows, 3, 1, set[int]().__contains__) is None
+    assert next_row([], 0, 1, matches.__contains__) is None
+
+
+def test_going_to_the_next_match_looks_no_further_than_it() -> None:
+    looked: list[int] = []
+
+    def is_match(row: int) -> bool:
+        looked.append(row)
+        return row >= 503
+
+    assert next_row(range(100_000), 500, 1, is_match) == 503
+    assert looked == [501, 502, 503]
