@@ -21,12 +21,19 @@ SECOND = 0.25
 
 
 class ItemSource:
-    """Reads items once; `tell` is given a line about how far it is."""
+    """Reads items once, and compares them once; `tell` is given a line about how far it is."""
 
     def __init__(self, fleet: Callable[[], Fleet], tell: Callable[[str], None]) -> None:
         self._fleet = fleet
         self._tell = tell
         self._read: dict[int, Items] = {}
+        self._compared: dict[tuple[int, int], Comparison] = {}
+
+    def telling(self, tell: Callable[[str], None]) -> ItemSource:
+        """The same for another screen: what either has read the other need not read."""
+        other = ItemSource(self._fleet, tell)
+        other._read, other._compared = self._read, self._compared
+        return other
 
     async def items(self, one: Evaluation) -> Items:
         """All items of an evaluation. Raises `UserError` when they are gone or cannot be read."""
@@ -77,8 +84,12 @@ class ItemSource:
         from nanochat.evals.paired import compare
 
         first, second = await self.items(one), await self.items(other)
-        self._tell("comparing item by item …")
-        return await asyncio.to_thread(compare, first, second)
+        known = self._compared.get((one.id, other.id))
+        if known is None:
+            self._tell("comparing item by item …")
+            known = await asyncio.to_thread(compare, first, second)
+            self._compared[one.id, other.id] = known
+        return known
 
 
 def comparison_notes(one: Evaluation, other: Evaluation, comparison: Comparison) -> list[str]:

@@ -173,7 +173,7 @@ class DifferenceScreen(ControlScreen):
         if row.paired is None and not row.is_mean:
             raise UserError("these two are not paired by item", "one of them came without its items")
         task = "" if row.is_mean else row.task
-        self.app.push_screen(ItemsScreen(self.one, task, row.subject, self.others, self.other))
+        self.app.push_screen(ItemsScreen(self.one, task, row.subject, self.others, self.other, self.source))
 
     def action_other(self) -> None:
         from tui.screens.evals.chooser import EvaluationPicker

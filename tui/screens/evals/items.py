@@ -32,7 +32,8 @@ PROMPTS_KEPT = 2_000
 
 
 class ItemsScreen(ControlScreen):
-    """The items of `one`, of a task and a subject ("": of all); `others` can be shown beside it."""
+    """The items of `one`, of a task and a subject ("": of all); `others` can be shown beside it. `source` has
+    read some of them already."""
 
     place = "Items"
     groups = ("items", "table")
@@ -52,6 +53,7 @@ class ItemsScreen(ControlScreen):
         subject: str,
         others: Sequence[Evaluation],
         other: Evaluation | None = None,
+        source: ItemSource | None = None,
     ) -> None:
         super().__init__()
         self.one, self.other = one, other
@@ -64,7 +66,8 @@ class ItemsScreen(ControlScreen):
         self.search = Input(placeholder="text in prompts, choices and answers", id="items-find")
         self.search.cursor_blink = False
         self.search.display = False
-        self.source = ItemSource(lambda: self.room.fleet, self._tell_progress)
+        tell = self._tell_progress
+        self.source = source.telling(tell) if source else ItemSource(lambda: self.room.fleet, tell)
         self.list: ItemList | None = None
         self.found: Search | None = None
         self._notes: list[str] = []

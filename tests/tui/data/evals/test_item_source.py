@@ -44,3 +44,28 @@ async def test_a_reading_that_was_given_up_tells_nothing_more(
     await asyncio.get_running_loop().shutdown_default_executor()
     await asyncio.sleep(0)
     assert told == ["reading 25% of 4B"]
+
+
+async def test_what_one_screen_has_read_and_compared_another_need_not(bench: Bench) -> None:
+    first, second = (
+        evaluation(
+            number,
+            f"base/d{number}",
+            items=write_items(
+                bench, f"{number}.jsonl", [choice_item("copa", at, at % number == 0) for at in range(6)]
+            ),
+        )
+        for number in (2, 3)
+    )
+    told: list[str] = []
+    begun = source(bench, told.append)
+    comparison = await begun.compare(first, second)
+    assert "comparing item by item …" in told
+    told.clear()
+    anew: list[str] = []
+    other = begun.telling(anew.append)
+    assert await other.compare(first, second) is comparison
+    listed, _ = await other.open(first, second)
+    assert listed.items is await begun.items(first) and not told and not anew
+    await other.compare(second, first)
+    assert anew == ["comparing item by item …"] and not told
