@@ -12,7 +12,7 @@ from tui.data.evals import board
 
 if TYPE_CHECKING:
     from remote.runs import RunRow
-    from remote.store.evaluations import Evaluation
+    from remote.store.evaluations import Evaluation, Kind
     from remote.store.series import Series
     from remote.store.store import Store
 
@@ -37,6 +37,7 @@ class Curve:
     label: str
     host: str
     checkpoint: str
+    kind: Kind
     run: str = ""
     """The training that made the checkpoints, where an evaluation tells."""
     points: dict[str, list[Point]] = field(default_factory=dict)
@@ -52,20 +53,20 @@ def curves(evaluations: Iterable[Evaluation]) -> list[Curve]:
     line. At a step evaluated twice a complete one counts before one that runs or has fewer tasks, that before
     one that ended early, and of two alike the newer one."""
     found: dict[str, Curve] = {}
-    newest: dict[tuple[str, str, int], Evaluation] = {}
+    best: dict[tuple[str, int], Evaluation] = {}
     for one in sorted(evaluations, key=_weight):
         if one.reference or one.step is None or one.kind == "tokenizer":
             continue
-        key = "\n".join((one.host, one.checkpoint, one.kind, _measured(one)))
+        key = _key(one)
         if key not in found:
             told = board.extent(one.settings)
             label = sanitize(one.checkpoint, 40) + (f" · {told}" if told else "")
-            found[key] = Curve(key, label, one.host, one.checkpoint)
+            found[key] = Curve(key, label, one.host, one.checkpoint, one.kind)
         if one.while_training and one.run:
             found[key].run = one.run
-        newest[key, one.kind, one.step] = one
-    for (key, kind, step), one in sorted(newest.items(), key=lambda entry: entry[0][2]):
-        for name, value in _values(kind, one).items():
+        best[key, one.step] = one
+    for (key, step), one in sorted(best.items(), key=lambda entry: entry[0][1]):
+        for name, value in _values(one).items():
             rows = found[key].points.setdefault(name, [])
             rows.append((len(rows), step, one.t, value, 1))
     return list(found.values())
@@ -75,22 +76,23 @@ def _weight(one: Evaluation) -> tuple[bool, bool, float]:
     return one.status == "complete", one.status != "ended", one.t
 
 
-def _measured(one: Evaluation) -> str:
-    """What has to be equal for two evaluations to lie on one curve: which items and texts, not the device."""
-    return settings_key({name: one.settings[name] for name in MEASURED if name in one.settings})
+def _key(one: Evaluation) -> str:
+    """What evaluations on one curve have in common; of the settings which items and texts, not the device."""
+    measured = settings_key({name: one.settings[name] for name in MEASURED if name in one.settings})
+    return "\n".join((one.host, one.checkpoint, one.kind, measured))
 
 
-def _values(kind: str, one: Evaluation) -> dict[str, float]:
-    told = {f"{kind}/{task}": figure.accuracy for task, figure in one.tasks.items()}
-    if kind == "bpb":
+def _values(one: Evaluation) -> dict[str, float]:
+    told = {f"{one.kind}/{task}": figure.accuracy for task, figure in one.tasks.items()}
+    if one.kind == "bpb":
         told = {f"{split}/bpb": figure.accuracy for split, figure in one.tasks.items()}
-    told[MEANS.get(kind, kind)] = one.mean
+    told[MEANS.get(one.kind, one.kind)] = one.mean
     return {sanitize(name, 60): float(value) for name, value in told.items() if value is not None}
 
 
 def curve_of(one: Evaluation, known: Sequence[Curve]) -> Curve | None:
     """The curve that an evaluation is a point of."""
-    key = "\n".join((one.host, one.checkpoint, one.kind, _measured(one)))
+    key = _key(one)
     return next((curve for curve in known if curve.key == key), None)
 
 

@@ -120,12 +120,8 @@ class CurveScreen(PlotScreen):
         """Asks for another curve of the same kind; one that is drawn already is removed."""
         from tui.screens.evals.curve_picker import CurvePicker
 
-        kind = self.one.kind
-        others = [
-            curve
-            for curve in self.known
-            if curve.key.split("\n")[2] == kind and curve.key != (self.drawn[0].key if self.drawn else "")
-        ]
+        first = self.drawn[0] if self.drawn else None
+        others = [curve for curve in self.known if curve.kind == self.one.kind and curve is not first]
         if not others:
             raise UserError("there is no other checkpoint of this kind", "evaluate another one")
 

@@ -18,10 +18,10 @@ def test_a_curve_has_the_steps_of_one_checkpoint_folder_with_the_same_settings()
         published(6, "gpt2", 0.2),
     ]
     found = curves(known)
-    assert [(one.label, one.steps) for one in found] == [
-        ("base/d12 · 500 a task", 2),
-        ("base/d12 · all items", 1),
-        ("base/d20 · 500 a task", 1),
+    assert [(one.label, one.kind, one.steps) for one in found] == [
+        ("base/d12 · 500 a task", "core", 2),
+        ("base/d12 · all items", "core", 1),
+        ("base/d20 · 500 a task", "core", 1),
     ]
     curve = curve_of(known[0], found)
     assert curve is not None and curve.steps == 2
