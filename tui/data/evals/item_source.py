@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from remote.fleet.fleet import Fleet
     from remote.store.evaluations import Evaluation
 
-SECOND = 0.25
-"""Seconds between two words about how far a reading is."""
-
 
 class ItemSource:
     """Reads items once, and compares them once; `tell` is given a line about how far it is."""
