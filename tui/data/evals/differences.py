@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nanochat.evals.paired import Comparison
-    from remote.store.evaluations import Evaluation, TaskFigure
+    from remote.store.evaluations import Evaluation
 
 SIGNIFICANT = 0.05
 Z95 = 1.959963984540054
@@ -107,13 +107,9 @@ def figure_rows(one: Evaluation, other: Evaluation) -> list[DifferenceRow]:
     for task, figure in one.tasks.items():
         second = other.tasks.get(task)
         if second is not None and figure.accuracy is not None and second.accuracy is not None:
-            error = _error(_stderr(figure), _stderr(second))
+            error = _error(figure.stderr, second.stderr)
             rows.append(_row(task, figure.accuracy, second.accuracy, error))
     return rows
-
-
-def _stderr(figure: TaskFigure) -> float | None:
-    return figure.stderr
 
 
 def _error(a: float | None, b: float | None) -> float | None:

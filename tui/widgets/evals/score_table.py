@@ -56,7 +56,7 @@ def shortened(name: str, width: int) -> str:
 
 class ScoreTable(VirtualTable[ScoreRow]):
     """The task's name stays in sight; the evaluations that do not fit come into sight as the cursor goes
-    there. `how` says which value is shown, `folded` which tasks hide their subjects."""
+    there. `how` says which value is shown, `unfolded` which tasks show their subjects."""
 
     HEADER_LINES: ClassVar[int] = 2
     BINDINGS = bindings("scores")
