@@ -94,10 +94,16 @@ def duration(seconds: float | None) -> str:
 
 
 def amount(count: float, unit: str) -> str:
-    """`1 item`, `1,024 rows`, `844 docs`."""
+    """`1 item`, `1,024 rows`, `3 matches`. A unit in `s`, as `bytes`, is a plural already."""
     count = _float(count)
     shown = f"{count:,.0f}" if abs(count) < 1e15 else f"{count:.1e}"
-    return f"{shown} {unit if unit.endswith('s') or count == 1 else unit + 's'}"
+    return f"{shown} {unit if count == 1 else _plural(unit)}"
+
+
+def _plural(unit: str) -> str:
+    if unit.endswith(("ch", "sh", "ss", "x")):
+        return f"{unit}es"
+    return unit if unit.endswith("s") else f"{unit}s"
 
 
 def number(value: float | str | None) -> str:

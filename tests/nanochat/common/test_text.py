@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from nanochat.common.text import (
     LINE_CAP,
     UNSAFE,
+    amount,
     clean_text,
     clock,
     duration,
@@ -97,3 +98,22 @@ def test_characters_of_no_width_are_made_visible(character: str) -> None:
     assert sanitize(f"a{character}b") == shown
     assert clean_text(f"a{character}b\n") == shown + "\n"
     assert sanitize("e\u0301 ☕️ नि") == "e\u0301 ☕️ नि"  # accents and vowel signs stay
+
+
+@pytest.mark.parametrize(
+    ("count", "unit", "told"),
+    [
+        (1, "item", "1 item"),
+        (0, "item", "0 items"),
+        (1024, "row", "1,024 rows"),
+        (844, "bytes", "844 bytes"),
+        (1, "match", "1 match"),
+        (3, "match", "3 matches"),
+        (2, "batch", "2 batches"),
+        (2, "pass", "2 passes"),
+        (2, "box", "2 boxes"),
+        (2, "epoch", "2 epochs"),
+    ],
+)
+def test_amounts_have_their_plural(count: int, unit: str, told: str) -> None:
+    assert amount(count, unit) == told

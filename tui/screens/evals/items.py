@@ -172,9 +172,7 @@ class ItemsScreen(ControlScreen):
         places = len(self._places)
         if not places:
             elsewhere = len(self.found.found)
-            more = (
-                f", {amount(elsewhere, 'match').replace('matchs', 'matches')} in others" if elsewhere else ""
-            )
+            more = f", {amount(elsewhere, 'match')} in others" if elsewhere else ""
             return f"no “{text}” here{more}"
         at = self._places.index(self.table.cursor) + 1 if self.table.cursor in self._places else 0
         return f"“{text}” {at} of {places:,}" if at else f"“{text}” in {places:,}"
