@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from nanochat.common.text import sanitize
 from remote.evaluation_tables import settings_key
+from remote.metrics import AXIS_SOURCES
 from tui.data.evals import board
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from remote.store.series import Series
     from remote.store.store import Store
 
-AXES = ("train/total_tokens", "train/total_flops", "train/total_time")
+AXES = tuple(AXIS_SOURCES.values())
 """Metrics of a training that say where its steps lie on the other axes."""
 MEASURED = (
     "max_per_task", "max_problems", "temperature", "num_samples", "tasks", "bundle", "tokens", "rows",

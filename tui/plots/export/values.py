@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from nanochat.common.errors import UserError
+from remote.metrics import AXIS_SOURCES
 from tui.plots.draw import arrange
 from tui.plots.frame import PlotSpec
 from tui.plots.marks import Trace
@@ -43,9 +44,10 @@ HEADER = (
 """`x` is on the plot's axis; times are seconds, `time` since 1970; `smoothed` is empty where nothing is
 smoothed, and `superseded` is 1 for points that a later attempt redid. `low` and `high` are the band around
 the mean of a group of runs. A line made out of several runs has no time, and a step only as its axis."""
-_AXES = {"tokens": "train/total_tokens", "flops": "train/total_flops", "active_time": "train/total_time"}
 _COLUMN = {"step": "step", "tokens": "tokens", "FLOPs": "flops", "active time": "active_time"}
 """The column that an axis of a plot is."""
+_AXES = {_COLUMN[axis]: metric for axis, metric in AXIS_SOURCES.items()}
+"""The metric that a column is read from."""
 
 
 class Broken(NamedTuple):
