@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from remote.store.votes import Vote
-
-Z95 = 1.959963984540054
-"""The normal quantile of a two-sided 95 % interval."""
+from tui.data.intervals import wilson_interval
 
 
 @dataclass(frozen=True)
@@ -51,21 +48,6 @@ def win_rates(votes: Iterable[Vote]) -> list[WinRate]:
             tallies[name].all_bad += vote.all_bad
     rows = [tally.row(name) for name, tally in tallies.items()]
     return sorted(rows, key=lambda row: (-row.rate, -row.votes, row.model))
-
-
-def wilson_interval(rate: float, count: int, z: float = Z95) -> tuple[float, float]:
-    """The Wilson score interval of a proportion `rate` seen in `count` trials; 0 to 1 for none.
-
-    For outcomes between 0 and 1, as ties are, it is on the safe side: their variance is at most that of a
-    win or loss with the same mean.
-    """
-    if count < 1:
-        return 0.0, 1.0
-    square = z * z / count
-    middle = (rate + square / 2) / (1 + square)
-    half = z * math.sqrt(rate * (1 - rate) / count + square / (4 * count)) / (1 + square)
-    # At 0 and 1 the bound is the rate itself, and rounding must not pass it.
-    return max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half))
 
 
 class _Tally:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tui.data.intervals import Z95
+
 if TYPE_CHECKING:
     from nanochat.evals.paired import Comparison
     from remote.store.evaluations import Evaluation
 
 SIGNIFICANT = 0.05
-Z95 = 1.959963984540054
-"""The normal distribution's 97.5 % point."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from remote.store.store import Store
 from remote.store.votes import Vote, VotedAnswer
 from tui.data.chat.blind import Blind
 from tui.data.chat.target import EndpointTarget
-from tui.data.chat.win_rates import wilson_interval, win_rates
+from tui.data.chat.win_rates import win_rates
+from tui.data.intervals import wilson_interval
 
 
 def answer(model: str) -> VotedAnswer:
