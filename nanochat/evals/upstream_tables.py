@@ -60,7 +60,7 @@ def read_csv(text: str, name: str) -> UpstreamTable:
 
     Without its last row, of a file cut short, there is no mean. Raises `UserError` for what is no such table.
     """
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()[:_MOST]) if row]
+    rows = _rows(text, name)
     if not rows or tuple(cell.lower() for cell in rows[0]) != _HEADER:
         raise UserError(
             f"{sanitize(name, 200)}: not a table of CORE", "its first line is Task, Accuracy, Centered"
@@ -82,6 +82,14 @@ def read_csv(text: str, name: str) -> UpstreamTable:
         )
     model = sanitize(stem.removeprefix(PUBLISHED), 200)
     return UpstreamTable("core", model=model, accuracy=accuracy, centered=centered, mean=mean)
+
+
+def _rows(text: str, name: str) -> list[list[str]]:
+    """The rows of a csv that are not empty. Raises `UserError` for what the csv module gives up on."""
+    try:
+        return [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()[:_MOST]) if row]
+    except csv.Error as error:
+        raise UserError(f"{sanitize(name, 200)}: not a csv table: {sanitize(str(error), 200)}") from error
 
 
 def read_report(text: str, name: str) -> list[UpstreamTable]:

@@ -70,6 +70,7 @@ def test_a_csv_cut_short_keeps_its_whole_rows_and_has_no_mean(cut: str) -> None:
         ("Task, Accuracy, Centered\ncopa, high, 0.2\nboolq, 0.5, 0.1\n", "row 2: not a task"),
         ("Task, Accuracy, Centered\ncopa, 5.0, 0.2\nboolq, 0.5, 0.1\n", "row 2: not a task"),
         ("Task, Accuracy, Centered\ncopa, 0.5\nboolq, 0.5, 0.1\n", "row 2: not a task"),
+        (f"Task, Accuracy, Centered\n{'x' * 200_000}, 0.5, 0.2\n", "not a csv table: field larger than"),
     ],
 )
 def test_what_is_no_table_is_told_in_a_line(text: str, told: str) -> None:
