@@ -132,9 +132,17 @@ def take(start: Start, drafts: Drafts, event: Event) -> None:
         result = read_result(event.data.get(EVALUATION))
         if result is not None and result.kind == kind:
             take_result(draft, result)
+            # a run that dies at its next kind leaves this one whole
+            if result.complete and _has_mean(result):
+                draft.complete, draft.partial = True, False
         if draft.training:
             has_all = kind != "core" or draft.mean is not None
             draft.complete = draft.complete or has_all
+
+
+def _has_mean(result: EvaluationResult) -> bool:
+    """Whether a part of a document holds what stands for the whole; the last task's comes before it."""
+    return bool(result.bpb or result.figures) or result.mean is not None
 
 
 def end(start: Start, drafts: Drafts, event: Event) -> None:

@@ -139,6 +139,39 @@ def test_an_evaluation_with_too_few_tasks_for_the_mean_is_partial(store: Store) 
     assert only(store).status == "partial" and only(store).mean is None
 
 
+def core_parts() -> list[tuple[str, int | None, dict[str, Any]]]:
+    """CORE and bits per byte as base_eval tells them: each event with its part of the document."""
+    told = {"checkpoint": "base/d4", "step": 300, "kind": "core"}
+    parts = []
+    for task in TASKS:
+        kind, step, flat = core_task(task, 300)
+        figure = {"accuracy": 0.5, "centered": 0.25}
+        part = {**told, "tasks": {task: figure}, "complete": task == TASKS[-1]}
+        parts.append((kind, step, {**flat, "evaluation": part}))
+    kind, step, flat = core_mean(300)
+    parts.append((kind, step, {**flat, "evaluation": {**told, "core": 0.25, "complete": True}}))
+    return parts
+
+
+def test_what_was_through_before_its_run_died_is_complete(store: Store) -> None:
+    bits = {"kind": "bpb", "checkpoint": "base/d4", "step": 300, "bpb": {"val": 1.6}, "complete": True}
+    log = log_of(core_start(), *core_parts())
+    take(store, "r1", log)
+    assert only(store).status == "complete" and only(store, "bpb").status == "running"
+    again = log_of(core_start(), *core_parts()[:-1], first=5)
+    store.ingest("box", "r1", "events.jsonl", len(log), again)
+    assert only(store).status == "running"  # a new attempt; its mean is still to come
+    take(
+        store, "r2", log_of(core_start(), *core_parts(), ("eval", 300, {"val/bpb": 1.6, "evaluation": bits}))
+    )
+    assert {one.kind: one.status for one in store.evaluations() if one.run == "box/r2"} == {
+        "core": "complete",
+        "bpb": "complete",
+    }
+    take(store, "r3", log_of(core_start(), *core_parts()[:-1]), status="failed")
+    assert {one.status for one in store.evaluations() if one.run == "box/r3"} == {"ended"}
+
+
 def test_documents_in_events_tell_items_settings_and_subjects(store: Store) -> None:
     subjects = {"anatomy": {"accuracy": 0.2, "n": 5, "stderr": 0.1}}
     told = {"MMLU": {"accuracy": 0.3, "centered": 0.066, "stderr": 0.05, "n": 40, "subjects": subjects}}
