@@ -112,7 +112,8 @@ def _take_file(db: sqlite3.Connection, host: str, file: ListedFile) -> None:
         "INSERT INTO evaluation_files (host, path, bytes, stamp, problem) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (host, path) DO UPDATE SET bytes = excluded.bytes, stamp = excluded.stamp,"
         " problem = excluded.problem",
-        (host, file.path, file.bytes, file.stamp, problem),
+        # a file that could not be read has no stamp: it is asked for again
+        (host, file.path, file.bytes, file.stamp if file.text is not None else "", problem),
     )
 
 

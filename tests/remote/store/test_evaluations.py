@@ -410,6 +410,19 @@ def test_a_damaged_file_is_one_line_and_the_others_stand(store: Store) -> None:
     assert (cut.status, whole.status) == ("partial", "complete") and "cut short" in cut.problem
 
 
+def test_a_file_that_could_not_be_read_is_asked_for_again(store: Store) -> None:
+    path = "base_eval/base_model_000300.json"
+    entry = {"path": path, "bytes": 10, "t": 2e9, "stamp": "10-1"}
+    store.take_listing("box", listing_of({"files": [{**entry, "error": "Permission denied"}]}), 1e9)
+    listed = store.listed("box")
+    assert listed is not None and listed.problems == (f"{path}: Permission denied",)
+    assert store.listed_files("box") == {}
+    store.take_listing("box", listing_of({"files": [{**entry, "text": json.dumps(document())}]}), 1e9)
+    listed = store.listed("box")
+    assert listed is not None and not listed.problems and only(store).mean == 0.25
+    assert store.listed_files("box") == {path: "10-1"}
+
+
 def test_an_evaluation_of_a_deleted_checkpoint_says_so(store: Store) -> None:
     take(store, "r1", whole_core())
     assert not only(store).gone  # nobody has looked
