@@ -28,6 +28,8 @@ from nanochat.common.text import sanitize, size_bytes
 MOST_BYTES = 1 << 30
 """Of all copies together, and so of one."""
 _CHUNK = 1 << 22
+_LEFT_BEHIND = 86_400.0
+"""Seconds after which a copy in the making is no one's: its program was killed."""
 
 
 @dataclass(frozen=True)
@@ -69,48 +71,60 @@ class Found:
 
 
 class Copy:
-    """A copy in the making, in a file of its own until `keep`."""
+    """A copy in the making, in a file of its own until `keep`. A full disk is a `UserError` everywhere."""
 
     def __init__(self, cache: ItemsCache, path: Path, old: Path | None) -> None:
         self._cache, self._path = cache, path
-        descriptor, name = tempfile.mkstemp(prefix=".items-", suffix=".part", dir=path.parent)
-        self._temp = Path(name)
-        self._file: IO[bytes] = os.fdopen(descriptor, "r+b")
         self.size = 0
-        if old is not None:
-            with old.open("rb") as content:
-                shutil.copyfileobj(content, self._file, _CHUNK)
-            # what followed the last line was half of one: the host has written it anew
-            self._cut(_last_line_end(self._file, self._file.tell()))
+        with _writing(path.parent):
+            descriptor, name = tempfile.mkstemp(prefix=".items-", suffix=".part", dir=path.parent)
+            self._temp = Path(name)
+            self._file: IO[bytes] = os.fdopen(descriptor, "r+b")
+            try:
+                if old is not None:
+                    self._begin_with(old)
+            except BaseException:
+                self.close()
+                raise
+
+    def _begin_with(self, old: Path) -> None:
+        with old.open("rb") as content:
+            shutil.copyfileobj(content, self._file, _CHUNK)
+        # what followed the last line was half of one: the host has written it anew
+        self._cut(_last_line_end(self._file, self._file.tell()))
 
     def digest(self) -> str:
         """The sha256 of what is here."""
-        self._file.seek(0)
         found = hashlib.sha256()
-        while raw := self._file.read(_CHUNK):
-            found.update(raw)
+        with _writing(self._path.parent):  # what is buffered goes to the disk first
+            self._file.seek(0)
+            while raw := self._file.read(_CHUNK):
+                found.update(raw)
         return found.hexdigest()
 
     def restart(self) -> None:
         """Drops what is here."""
-        self._cut(0)
+        with _writing(self._path.parent):
+            self._cut(0)
 
     def add(self, chunk: Chunk) -> None:
         """Takes bytes in that begin where it ends; others are asked for again."""
         if chunk.offset == self.size:
-            self._file.seek(self.size)
-            self._file.write(chunk.raw)
+            with _writing(self._path.parent):
+                self._file.seek(self.size)
+                self._file.write(chunk.raw)
             self.size += len(chunk.raw)
 
     def keep(self, first: Chunk, last: Chunk) -> Path:
         """Puts the copy in its place; returns where. Of a file that grew meanwhile, up to its last line."""
-        if last.identity != first.identity:
-            self._cut(_last_line_end(self._file, self.size))
-        self._file.flush()
-        self._temp.replace(self._path)
-        # a copy of less than all: the rest is asked for the next time
-        identity = last.identity if self.size == last.size else ""
-        self._cache.note(self._path, identity, self.size)
+        with _writing(self._path.parent):
+            if last.identity != first.identity:
+                self._cut(_last_line_end(self._file, self.size))
+            self._file.flush()
+            self._temp.replace(self._path)
+            # a copy of less than all: the rest is asked for the next time
+            identity = last.identity if self.size == last.size else ""
+            self._cache.note(self._path, identity, self.size)
         return self._path
 
     def _cut(self, size: int) -> None:
@@ -118,9 +132,21 @@ class Copy:
         self.size = size
 
     def close(self) -> None:
-        """Ends it; without `keep` nothing is left of it."""
-        self._file.close()
-        self._temp.unlink(missing_ok=True)
+        """Ends it; without `keep` nothing is left of it, whatever the disk says to its last bytes."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._temp.unlink()
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot copy items to {folder}: {error.strerror}", "free some space there", Exit.FAILED
+        ) from error
 
 
 class ItemsCache:
@@ -159,12 +185,8 @@ class ItemsCache:
         Raises `UserError` when the disk is full.
         """
         make_dir(self.folder)
-        try:
-            return Copy(self, self._path(host, path), here.path if here is not None else None)
-        except OSError as error:
-            raise UserError(
-                f"cannot copy items to {self.folder}: {error.strerror}", "free some space there", Exit.FAILED
-            ) from error
+        self._drop_left_behind()
+        return Copy(self, self._path(host, path), here.path if here is not None else None)
 
     def check(self, here: Found) -> None:
         """Notes that a copy is what the host has now."""
@@ -178,6 +200,7 @@ class ItemsCache:
         self._make_room(path)
 
     def _make_room(self, kept: Path) -> None:
+        self._drop_left_behind()
         copies = sorted(self._copies(), key=lambda copy: copy[0])
         total = sum(size for _, size, _ in copies)
         for _, size, path in copies:
@@ -187,6 +210,14 @@ class ItemsCache:
                 path.unlink(missing_ok=True)
                 path.with_suffix(".json").unlink(missing_ok=True)
                 total -= size
+
+    def _drop_left_behind(self) -> None:
+        """Drops what killed programs have left of copies in the making."""
+        before = time.time() - _LEFT_BEHIND
+        for path in self.folder.glob(".items-*.part"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
 
     def _copies(self) -> Iterator[tuple[float, int, Path]]:
         for path in self.folder.glob("*.jsonl"):

@@ -2,7 +2,10 @@
 
 import base64
 import os
+import resource
+import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,57 @@ def test_the_copies_not_looked_at_longest_go_first(tmp_path: Path) -> None:
     assert not oldest.exists() and older.exists() and newest.exists()
     assert cache.find("box", "a") is None and cache.find("box", "b") is not None
     assert len(list(cache.folder.iterdir())) == 4  # two copies, and what is noted of each
+
+
+def test_what_killed_programs_left_goes_after_a_day(tmp_path: Path) -> None:
+    cache = ItemsCache(tmp_path)
+    at_work, dead = tmp_path / ".items-a.part", tmp_path / ".items-b.part"
+    for path, age in ((at_work, 3_600), (dead, 90_000)):
+        path.write_bytes(b"x")
+        os.utime(path, (time.time() - age,) * 2)
+    put(cache, "a", b"x\n")
+    assert at_work.exists() and not dead.exists()
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file of this process grows beyond 64 KiB, which the system refuses as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    cache = ItemsCache(tmp_path)
+    copy = cache.begin("box", "a", None)
+    with pytest.raises(UserError, match=f"cannot copy items to {tmp_path}: File too large"):
+        copy.add(Chunk(b"x" * (128 << 10), 0, 128 << 10, "f"))
+    copy.close()
+    for use in (lambda copy, chunk: copy.digest(), lambda copy, chunk: copy.keep(chunk, chunk)):
+        copy, size = cache.begin("box", "a", None), 0
+        for part in (b"x" * (60 << 10), b"x" * 4_096, b"x" * 100):  # the last one waits in the buffer
+            last = Chunk(part, size, size + len(part), "f")
+            copy.add(last)
+            size += len(part)
+        with pytest.raises(UserError, match="cannot copy items"):
+            use(copy, last)
+        copy.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_copy_that_cannot_be_gone_on_with_leaves_nothing(tmp_path: Path) -> None:
+    cache = ItemsCache(tmp_path)
+    path = put(cache, "a", b"x\n")
+    found = cache.find("box", "a")
+    assert found is not None
+    path.unlink()
+    with pytest.raises(UserError, match="cannot copy items"):
+        cache.begin("box", "a", found)
+    assert [left.name for left in tmp_path.iterdir()] == [path.with_suffix(".json").name]
 
 
 def test_a_copy_that_somebody_changed_is_none(tmp_path: Path) -> None:
