@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from remote.facts.money import Cost, cost
 from remote.metrics import better
-from remote.runs import Link, host_time
+from remote.runs import Attempt, Link, host_time
 
 if TYPE_CHECKING:
     from remote.hosts.book import Host
@@ -29,7 +30,7 @@ class RunFacts:
         self.prices: Mapping[str, float | None] = {}
         self.links: Mapping[str, Link] = {}
         self._lock = threading.Lock()
-        self._bests: dict[tuple[str, str], tuple[int, float | None]] = {}
+        self._bests: dict[tuple[str, str], _Best] = {}
         self._earlier: dict[str, tuple[int, float | None]] = {}
 
     def set_hosts(self, hosts: Iterable[Host]) -> None:
@@ -43,7 +44,8 @@ class RunFacts:
 
     def best(self, run: RunRow, metric: str) -> float | None:
         """The best value of a metric by what is read of it; None while that is nothing."""
-        return self._bests.get((run.key, metric), (0, None))[1]
+        known = self._bests.get((run.key, metric))
+        return None if known is None else known.value
 
     def earlier(self, run: RunRow) -> float | None:
         """The seconds that attempts before the current one took; None while they are not read."""
@@ -71,11 +73,11 @@ class RunFacts:
 
     def _fill_best(self, store: Store, run: RunRow, metric: str) -> bool:
         known = self._bests.get((run.key, metric))
-        if known is not None and known[0] == run.last_seq:
+        if known is not None and known.row_seq == run.last_seq:
             return False
-        value = best_of(store, run.key, metric)
-        self._bests[run.key, metric] = (run.last_seq, value)
-        return known is None or known[1] != value
+        found = _best_so_far(store, run, metric, known)
+        self._bests[run.key, metric] = found
+        return known is None or known.value != found.value
 
     def _fill_earlier(self, store: Store, run: RunRow) -> bool:
         known = self._earlier.get(run.key)
@@ -86,16 +88,37 @@ class RunFacts:
         return True
 
 
-def best_of(store: Store, key: str, metric: str) -> float | None:
+@dataclass(frozen=True)
+class _Best:
+    """The best of what has been read of a metric."""
+
+    value: float | None
+    row_seq: int
+    """The run's newest event as its row told it then."""
+    seq: int
+    """The newest point that was read; -1 for none."""
+    attempts: Sequence[Attempt]
+
+
+def _best_so_far(store: Store, run: RunRow, metric: str, known: _Best | None) -> _Best:
     """The best finite value of a metric that no later attempt redid; None where there is none, or where
-    neither lower nor higher is better."""
+    neither lower nor higher is better.
+
+    Only points after `known` are read, unless an attempt has begun since: it may redo some of those before.
+    """
     direction = better(metric)
     if direction == 0:
-        return None
-    series = store.series(key, metric)
+        return _Best(None, run.last_seq, -1, ())
+    # before the points: an attempt that begins in between is then seen the next time
+    attempts = store.attempts(run.key)
+    if known is None or known.attempts != attempts or known.row_seq > run.last_seq:
+        known = _Best(None, run.last_seq, -1, attempts)
+    series = store.series(run.key, metric, known.seq)
     pairs = zip(series.value, series.superseded, strict=True)
     values = [value for value, old in pairs if not old and math.isfinite(value)]
-    return (min if direction < 0 else max)(values, default=None)
+    values += [] if known.value is None else [known.value]
+    value = (min if direction < 0 else max)(values, default=None)
+    return _Best(value, run.last_seq, series.seq[-1] if len(series) else known.seq, attempts)
 
 
 def earlier_seconds(store: Store, key: str) -> float:

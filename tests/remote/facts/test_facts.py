@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remote.facts.money import Cost, brief, cost, dollars, forecast_text, spent_text, told, total
-from remote.facts.run_facts import RunFacts, best_of, earlier_seconds
+from remote.facts.run_facts import RunFacts, earlier_seconds
 from remote.hosts.book import Host
 from remote.runs import RunRow
+from remote.store.series import Series
 from remote.store.store import Store
 
 HOUR = 3600.0
@@ -111,16 +112,47 @@ def test_attempts_count_from_their_start_to_their_last_event_and_bests_skip_what
     ]
     write(store, events)
     assert earlier_seconds(store, "box/r") == 300.0 + 50.0
-    assert best_of(store, "box/r", "val/bpb") == 1.2 and best_of(store, "box/r", "core/core") == 0.15
-    assert best_of(store, "box/r", "train/lrm") is None
 
     facts = RunFacts()
     facts.set_hosts([Host("local", kind="local"), Host("box", price_per_hour=36.0)])
     (row,) = store.runs()
     assert facts.priced and facts.cost(row, 5000.0).spent is None, "not read yet"
-    assert facts.fill(store, [row], {"val/bpb"})
+    wanted = {"val/bpb", "core/core", "train/lrm"}
+    assert facts.fill(store, [row], wanted)
     assert facts.best(row, "val/bpb") == 1.2 and facts.earlier(row) == 350.0
-    assert not facts.fill(store, [row], {"val/bpb"}), "nothing new, nothing read"
+    assert facts.best(row, "core/core") == 0.15 and facts.best(row, "train/lrm") is None
+    assert not facts.fill(store, [row], wanted), "nothing new, nothing read"
+
+
+def test_a_best_reads_on_and_begins_anew_with_an_attempt(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    read = Store.series
+
+    def series(self: Store, key: str, name: str, after_seq: int = -1) -> Series:
+        asked.append(after_seq)
+        return read(self, key, name, after_seq)
+
+    monkeypatch.setattr(Store, "series", series)
+    events: list[tuple[float, str, int | None, Mapping[str, Any]]] = [(1.0, "stage_start", None, start(1, 0))]
+    facts = RunFacts()
+    found = []
+    for event in (
+        (2.0, "eval", 1, {"val/bpb": 2.0}),
+        (3.0, "eval", 2, {"val/bpb": 1.0}),
+        (4.0, "eval", 3, {"val/bpb": 1.5}),
+        (5.0, "stage_start", None, start(2, 2)),  # steps 2 and 3 count no longer
+        (6.0, "eval", 2, {"val/bpb": 1.75}),
+        (7.0, "eval", 3, {"val/bpb": "NaN"}),
+    ):
+        events.append(event)
+        write(store, events)
+        (row,) = store.runs()
+        facts.fill(store, [row], {"val/bpb"})
+        found.append(facts.best(row, "val/bpb"))
+    assert found == [2.0, 1.0, 1.0, 2.0, 1.75, 1.75]
+    assert asked == [-1, 1, 2, -1, 3, 5]
 
     write(store, [(7000.0, "stage_start", None, start(4, 4))])
     (row,) = store.runs()
