@@ -78,7 +78,7 @@ class _Entry:
 class HostBook:
     """The hosts of a base directory, kept in `hosts.json`.
 
-    An entry that cannot be used costs the others nothing: it is told by `problems`, and stays in the file as
+    An entry that cannot be used costs the others nothing: it is told by `read`, and stays in the file as
     it is until it is mended, replaced or removed by its name.
     """
 
@@ -106,10 +106,6 @@ class HostBook:
     def all(self) -> list[Host]:
         """The hosts of `read`."""
         return self.read()[0]
-
-    def problems(self) -> list[str]:
-        """What is wrong with entries that cannot be used, a line each."""
-        return self.read()[1]
 
     def get(self, name: str) -> Host:
         """The host of that name. Raises `UserError`: what is wrong with its entry, or the nearest names when

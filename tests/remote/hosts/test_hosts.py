@@ -73,11 +73,11 @@ def test_a_bad_price_of_this_machine_is_told_and_costs_nothing_else(layout: Layo
     book.add(Host("box", address="a"))
     document = json.loads(layout.hosts_file.read_text())
     layout.hosts_file.write_text(json.dumps({**document, "local_price_per_hour": "cheap"}))
-    (told,) = book.problems()
+    (told,) = book.read()[1]
     assert "'local_price_per_hour' is no price" in told and "\n" not in told
     assert [host.price_per_hour for host in book.all()] == [None, None]
     book.set_price("local", 1.5)
-    assert not book.problems() and book.get("local").price_per_hour == 1.5
+    assert not book.read()[1] and book.get("local").price_per_hour == 1.5
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_one_bad_entry_is_told_exactly_kept_as_it_is_and_costs_no_other(layout: 
     book = HostBook(layout)
     assert [host.name for host in book.all()] == ["local", "good"]
     name = bad.get("name", "") if isinstance(bad, dict) else ""
-    [line] = book.problems()
+    [line] = book.read()[1]
     named = f" ('{name}')" if name else ""
     assert line.startswith(f"{layout.hosts_file}: entry 2{named} is left out: {told}")
     assert line.endswith("(mend it by hand; the other hosts go on)") and "\n" not in line
@@ -173,7 +173,7 @@ def test_a_bad_entry_goes_when_it_is_replaced_or_removed_by_its_name(layout: Lay
     for mend in (lambda: book.add(Host("box", address="b"), replace=True), lambda: book.remove("box")):
         layout.hosts_file.write_text(json.dumps({"hosts": [bad]}))
         mend()
-        assert bad not in json.loads(layout.hosts_file.read_text())["hosts"] and not book.problems()
+        assert bad not in json.loads(layout.hosts_file.read_text())["hosts"] and not book.read()[1]
 
 
 @pytest.mark.parametrize(
