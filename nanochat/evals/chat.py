@@ -9,6 +9,7 @@ from nanochat.common.errors import UserError
 from nanochat.common.fields import json_text
 from nanochat.evals.item_record import Sample, TranscriptPart, item_key, item_line
 from nanochat.evals.records import Record
+from nanochat.evals.results import CHAT_CORE
 from nanochat.infer.engine import Completion, Engine
 from nanochat.infer.sampling import Sampling
 from nanochat.infer.scheduler import FinishReason, Request
@@ -20,8 +21,6 @@ from nanochat.tasks.registry import TaskData, make_task, task_spec
 from nanochat.tasks.scoring import CHAT_CORE_BASELINES, Letters, best_letter
 from nanochat.tokenizer.tokenizer import Tokenizer
 
-CHAT_CORE = "ChatCORE"
-"""Stands for its six tasks where tasks are named."""
 SEED = 42
 """Of completions, as in upstream nanochat; sample n of an item has random numbers of its own."""
 SORT_BATCHES = 64

@@ -11,6 +11,7 @@ from nanochat.common.errors import Exit
 from nanochat.common.fields import safe_json
 from nanochat.common.table_formats import csv_text, markdown
 from nanochat.common.text import amount, percent, sanitize, when
+from nanochat.evals.results import MEANS
 from remote.cli.printer import table
 from remote.evaluation_tables import Row, rows, setting_differences, settings_line
 from remote.store.evaluations import Evaluation, Kind, TaskFigure
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from nanochat.evals.paired import Comparison, TaskComparison
 
 Form = Literal["text", "json", "md", "csv"]
-MEANS: dict[Kind, str] = {"core": "core", "chat": "chatcore"}
-"""The mean over tasks, as a document calls it."""
 _PROMPT = 60
 
 

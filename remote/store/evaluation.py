@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from remote.store.evaluation_figures import Kind, TaskFigure
+from nanochat.evals.results import Kind
+from remote.store.evaluation_figures import TaskFigure
 
 #: running: its run is at work; complete: all that was asked for is there; partial: through, with fewer tasks
 #: than the mean needs; ended: its run ended before it was through.

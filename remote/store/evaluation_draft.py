@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from nanochat.common import fields
-from nanochat.config.known_tasks import centered
-from nanochat.evals.results import EvaluationResult
+from nanochat.config.known_tasks import TASK_MEANS, centered
+from nanochat.evals.results import CHAT_CORE, EvaluationResult, Kind
 from nanochat.evals.results import TaskFigure as ResultFigure
-from remote.store.evaluation_figures import MEANS, Kind, TaskFigure, flat_figures, number, read_figures
+from remote.store.evaluation_figures import MEANS, TaskFigure, flat_figures, number, read_figures
 
-CHAT_CORE_MEANS = ("ChatCORE", "ChatCORE_classic", "ChatCORE_cat")
 _ITEMS = re.compile(r"(?:^|/)((?:runs/[^/]+/(?:core/[^/]+/)?|chat_eval/)[^/]+\.jsonl)$")
 
 
@@ -100,7 +99,7 @@ def _take_mean(draft: Draft, task: str, name: str, value: float) -> bool:
         elif name == "accuracy":
             draft.mean = value
         return True
-    if draft.kind == "chat" and task in CHAT_CORE_MEANS:
+    if draft.kind == "chat" and task in TASK_MEANS:
         draft.figures[task if name == "accuracy" else f"{task}_{name}"] = value
         return True
     return False
@@ -115,7 +114,7 @@ def take_result(draft: Draft, result: EvaluationResult) -> None:
         )
     values = result.bpb if result.kind == "bpb" else result.figures if result.kind == "tokenizer" else {}
     draft.tasks |= {name: TaskFigure(value) for name, value in values.items()}
-    draft.figures |= {name: value for name, value in result.means.items() if name != "ChatCORE"}
+    draft.figures |= {name: value for name, value in result.means.items() if name != CHAT_CORE}
     draft.settings |= fields.plain(result.settings)
     draft.mean = mean_of(draft.kind, draft.tasks, draft.mean if result.mean is None else result.mean)
     draft.mean_stderr = draft.mean_stderr if result.mean_stderr is None else result.mean_stderr

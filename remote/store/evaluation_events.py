@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nanochat.common import fields
-from nanochat.evals.results import EVALUATION, EVALUATIONS, EvaluationResult, read_result
+from nanochat.evals.results import EVALUATION, EVALUATIONS, KINDS, EvaluationResult, Kind, read_result
 from nanochat.run.events import Event
 from remote.store.evaluation_draft import Draft, numbers_of, object_of, take_flat, take_result
-from remote.store.evaluation_figures import KINDS, Kind, checkpoint_of, flat_figures, number
+from remote.store.evaluation_figures import checkpoint_of, flat_figures, number
 
 STAGES: Mapping[str, tuple[Kind, ...]] = {
     "base_eval": ("core", "bpb"),

@@ -6,17 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from nanochat.common import fields
-from nanochat.evals.results import centered_score, checkpoint_name
-
-Kind = Literal["core", "chat", "bpb", "tokenizer"]
-KINDS: tuple[Kind, ...] = ("core", "chat", "bpb", "tokenizer")
+from nanochat.evals.results import CHAT_CORE, Kind, centered_score, checkpoint_name
 
 MOST_TASKS = 1_000
 """Tasks of an evaluation, and subjects of a task, that are kept."""
-MEANS: Mapping[str, str] = {"core": "core", "chat": "ChatCORE"}
+MEANS: Mapping[str, str] = {"core": "core", "chat": CHAT_CORE}
 """The mean over tasks, as events call it."""
 
 _STEP = re.compile(r"(?:step|model)_(\d{6,12})(?:\.pt|-[0-9a-f]{6})?")

@@ -12,10 +12,10 @@ from typing import Any
 from nanochat.common import fields
 from nanochat.common.errors import UserError
 from nanochat.config.known_tasks import centered, uncentered
-from nanochat.evals.results import read_result
+from nanochat.evals.results import KINDS, read_result
 from nanochat.evals.upstream_tables import UpstreamTable, read_csv, read_report
 from remote.store.evaluation_draft import Draft, take_flat, take_result
-from remote.store.evaluation_figures import KINDS, TaskFigure
+from remote.store.evaluation_figures import TaskFigure
 from remote.store.evaluation_rows import put
 
 MOST_PATHS = 50_000

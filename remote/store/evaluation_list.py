@@ -11,16 +11,16 @@ from functools import lru_cache
 from typing import Any
 
 from nanochat.common import fields
+from nanochat.config.known_tasks import CORE_TASKS
+from nanochat.evals.results import Kind
 from remote.runs import LIVE, run_key
 from remote.store.documents import stored_documents
 from remote.store.evaluation import Evaluation, ItemsAt, Standing
 from remote.store.evaluation_draft import Draft
-from remote.store.evaluation_figures import Kind
 from remote.store.evaluation_rows import is_kind
 from remote.store.summary import stored_summary
 
 _SAME = 5e-5  # upstream's report has four digits
-_CORE_TASKS = 22
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def _progress(row: _Row, newest: int) -> float | None:
     if _standing(row, newest) != "running":
         return None
     # a training's own progress says nothing of an evaluation on its way
-    return len(row.draft.tasks) / _CORE_TASKS if row.draft.training else row.progress
+    return len(row.draft.tasks) / len(CORE_TASKS) if row.draft.training else row.progress
 
 
 def _items(row: _Row, listed: bool, sizes: Mapping[tuple[str, str], int]) -> ItemsAt | None:

@@ -7,11 +7,11 @@ import sqlite3
 from collections.abc import Collection, Sequence
 
 from nanochat.common import fields
+from nanochat.evals.results import KINDS
 from nanochat.run.events import Event
 from remote.store.documents import stored_documents
 from remote.store.evaluation_draft import Draft
 from remote.store.evaluation_events import Drafts, Start, begin, end, take
-from remote.store.evaluation_figures import KINDS
 
 KINDS_OF_EVENTS = frozenset(("stage_start", "eval", "stage_end"))
 """The events that tell of evaluations."""

@@ -11,9 +11,10 @@ import sqlite3
 import threading
 
 from nanochat.common import fields
+from nanochat.evals.results import KINDS, Kind
 from remote.store.database import Database, StoreUnwritable
 from remote.store.evaluation import Evaluation, ItemsAt, Listed, Standing
-from remote.store.evaluation_figures import KINDS, Kind, TaskFigure
+from remote.store.evaluation_figures import TaskFigure
 from remote.store.evaluation_files import Listing, stamps, take_listing
 from remote.store.evaluation_list import read_evaluations
 from remote.store.evaluation_rows import take_old_runs
@@ -43,10 +44,6 @@ class Evaluations:
             finally:
                 db.execute("COMMIT")
         return [one for one in kept[1] if kind is None or one.kind == kind]
-
-    def evaluation(self, number: int) -> Evaluation | None:
-        """The evaluation with that id, or None."""
-        return next((one for one in self.evaluations() if one.id == number), None)
 
     def evaluations_version(self) -> int:
         """A number that grows with every change of an evaluation, whichever process made it.
