@@ -8,19 +8,17 @@
 A chat evaluation has "chatcore" in place of "core", "means" with the other means, and in MMLU's figures
 "subjects"; bits per byte have "bpb": {"train": …, "val": …}, a tokenizer has "figures". It lies in the files
 `base_eval/*.json` and `chat_eval/*.json`. The same stands in parts in a run's events: under `evaluation` in
-each `eval` event, which tells of one task, and without figures under `evaluations` in `stage_start`; `merge`
-of an evaluation's parts is its document.
+each `eval` event, which tells of one task, and without figures under `evaluations` in `stage_start`. The
+parts together are the document.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Literal, cast
 
 from nanochat.common import fields
-from nanochat.common.errors import Exit, UserError
-from nanochat.common.files import read_regular
 from nanochat.common.paths import CHECKPOINT_FOLDERS
 
 Kind = Literal["core", "chat", "bpb", "tokenizer"]
@@ -32,6 +30,7 @@ EVALUATIONS = "evaluations"
 MEANS = {"core": "core", "chat": "chatcore"}
 """Under which name a document holds the mean of its tasks."""
 CHAT_CORE = "ChatCORE"
+"""The mean's name, which stands for its six tasks where tasks are named."""
 HUGGING_FACE = "huggingface"
 """Stands before the `/` for a model of Hugging Face's, which no stage here wrote."""
 LEAST_CENTERED = -100.0
@@ -133,52 +132,9 @@ def read_result(document: object) -> EvaluationResult | None:
     )
 
 
-def read_result_file(path: Path) -> EvaluationResult | None:
-    """As `read_result`, of a file in `base_eval` or `chat_eval`; those of earlier releases say in part by
-    their names what they are of. Raises `UserError` when the file cannot be read."""
-    try:
-        document = fields.json_object(read_regular(path))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", exit_code=Exit.FAILED) from error
-    if document is None:
-        return None
-    if "kind" not in document and any(name.startswith("chat/") for name in document):
-        return _old_chat(path, document)
-    return read_result(document)
-
-
 def centered_score(value: object) -> float | None:
     """A centered accuracy, or a mean of some; None for what can be none."""
     return fields.real(value, LEAST_CENTERED, 1.0)
-
-
-def merge(older: EvaluationResult | None, newer: EvaluationResult) -> EvaluationResult:
-    """One result of two parts of an evaluation: the newer's figures win, the older's others stay."""
-    if older is None:
-        return newer
-    return replace(
-        newer,
-        settings={**older.settings, **newer.settings},
-        tasks={**older.tasks, **newer.tasks},
-        mean=older.mean if newer.mean is None else newer.mean,
-        mean_stderr=older.mean_stderr if newer.mean is None else newer.mean_stderr,
-        means={**older.means, **newer.means},
-        bpb={**older.bpb, **newer.bpb},
-        figures={**older.figures, **newer.figures},
-        run=newer.run or older.run,
-        t=max(older.t, newer.t),
-        items=newer.items or older.items,
-        complete=older.complete or newer.complete,
-    )
-
-
-def settings_that_differ(a: EvaluationResult, b: EvaluationResult) -> dict[str, tuple[Any, Any]]:
-    """The settings of two results that are not equal, by name: (A's, B's). One that either does not tell, as
-    those of earlier releases, is passed over."""
-    both = [name for name in a.settings if name in b.settings]
-    return {
-        name: (a.settings[name], b.settings[name]) for name in both if a.settings[name] != b.settings[name]
-    }
 
 
 # -- files of earlier releases ---------------------------------------------------------------------
@@ -206,31 +162,6 @@ def _old_core(document: Mapping[str, Any]) -> EvaluationResult | None:
         tasks=_figures(tasks),
         mean=mean,
         mean_stderr=fields.real(document.get("stderr"), 0),
-        complete=True,
-    )
-
-
-def _old_chat(path: Path, document: Mapping[str, Any]) -> EvaluationResult | None:
-    """`chat_eval/SOURCE_TAG_STEP.json` before documents: values by metric."""
-    source, _, rest = path.stem.partition("_")
-    tag, _, step = rest.rpartition("_")
-    if source not in CHECKPOINT_FOLDERS or not tag or not step.isdecimal():
-        return None
-    values = {name.removeprefix("chat/"): fields.real(value) for name, value in document.items()}
-    means = {name: value for name, value in values.items() if name.startswith(CHAT_CORE)}
-    tasks = {
-        name: TaskFigure(value, stderr=values.get(f"{name}_stderr"))
-        for name, value in values.items()
-        if value is not None and name not in means and not name.endswith("_stderr")
-    }
-    return EvaluationResult(
-        f"{source}/{tag}",
-        fields.whole(int(step), 0),
-        "chat",
-        tasks=tasks,
-        mean=means.get(CHAT_CORE),
-        means={name: value for name, value in means.items() if value is not None},
-        items=str(path.with_suffix(".jsonl")),
         complete=True,
     )
 

@@ -25,10 +25,12 @@ from nanochat.evals.icl import Item, PromptBuilder, draw_examples
 from nanochat.evals.items import read_items
 from nanochat.evals.nanochat_lm import NanochatLM
 from nanochat.evals.paired import compare
-from nanochat.evals.results import EVALUATION, EVALUATIONS, EvaluationResult, merge, read_result
+from nanochat.evals.results import EVALUATION, read_result
 from nanochat.model.architecture import CLASSIC, ModelConfig
 from nanochat.run.activity import EVALUATING, Activity
 from nanochat.run.events import Event, read_events
+from remote.store.evaluation_draft import Draft, take_result
+from remote.store.evaluation_events import Drafts, Start, begin, take
 
 VOCAB = byte_tokenizer().vocab_size
 MODERN = ModelConfig(64, VOCAB, 3, 4, 2, 32, "SL")
@@ -273,14 +275,19 @@ def test_the_events_alone_make_the_document_of_the_result_file(base: Path, whole
     assert written is not None
     assert written.mean is not None
     events = told_by(whole)
-    parts = [event.data["info"][EVALUATIONS][0] for event in events if event.kind == "stage_start"]
-    parts += [event.data[EVALUATION] for event in events if event.kind == "eval"]
-    told: EvaluationResult | None = None
-    for part in map(read_result, parts):
-        assert part is not None
-        told = merge(told, part)
-    assert told == replace(written, t=0.0)
-    assert (told.checkpoint, told.step, len(told.tasks)) == ("base/d3", 7, 22)
+    (begun,) = [event for event in events if event.kind == "stage_start"]
+    start, drafts = Start.read(whole.name, begun.data, {}), Drafts()
+    begin(start, drafts, begun.t)
+    for event in events:
+        if event.kind == "eval":
+            take(start, drafts, event)
+    assert drafts.keys() == {("core", 7)}
+    told = drafts["core", 7]
+    assert told.complete
+    document = Draft("core", 7, "base/d3", told.t, sizes=told.sizes, complete=True)
+    take_result(document, replace(written, t=0.0))
+    assert told == document
+    assert (written.checkpoint, written.step, written.run, len(told.tasks)) == ("base/d3", 7, whole.name, 22)
     assert told.settings == {
         "max_per_task": -1, "tasks": "all", "dtype": "float32", "bundle": told.settings["bundle"],
     }  # fmt: skip

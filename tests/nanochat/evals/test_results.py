@@ -1,24 +1,13 @@
-"""Result documents: written, read back, joined from parts, and the files of earlier releases."""
+"""Result documents: written, read back, and those of earlier releases."""
 
 import json
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.common.errors import UserError
-from nanochat.evals.results import (
-    EvaluationResult,
-    TaskFigure,
-    checkpoint_name,
-    merge,
-    read_result,
-    read_result_file,
-    settings_that_differ,
-)
+from nanochat.evals.results import EvaluationResult, TaskFigure, checkpoint_name, read_result
 
 CORE = EvaluationResult(
     "base/d4", 300, "core", settings={"max_per_task": 20, "dtype": "float32"},
@@ -46,50 +35,22 @@ def test_the_document_has_the_shape_that_scripts_read() -> None:
     assert CHAT.as_json()["chatcore"] == 0.25
 
 
-def test_the_parts_of_an_evaluation_are_joined() -> None:
-    start = EvaluationResult("base/d4", 300, "core", settings=CORE.settings, items=CORE.items)
-    first = replace(start, tasks={"copa": CORE.tasks["copa"]}, run="r1", t=1.0)
-    second = replace(start, tasks={"piqa": TaskFigure(0.1)}, t=2.0)
-    again = replace(start, tasks={"piqa": CORE.tasks["piqa"]}, t=3.0)
-    last = replace(start, mean=0.1, mean_stderr=0.05, t=CORE.t, complete=True)
-    joined: EvaluationResult | None = None
-    for part in (start, first, second, again, last, replace(start, t=1.0)):
-        joined = merge(joined, part)
-    assert joined == CORE
-
-
-def test_files_of_earlier_releases_are_read(tmp_path: Path) -> None:
-    core = tmp_path / "base_model_000300.json"
+def test_core_of_earlier_releases_is_read() -> None:
     model = "/data/base_checkpoints/d4/step_000300"
     figures = {"label": "copa", "items": 20, "accuracy": 0.6, "centered": 0.2, "stderr": 0.1, "seconds": 3}
     old: dict[str, Any] = {"model": model, "step": 300, "max_per_task": 20, "core": None, "stderr": None}
-    core.write_text(json.dumps({**old, "tasks": {"copa": figures}}), encoding="utf-8")
-    expected = EvaluationResult(
+    assert read_result({**old, "tasks": {"copa": figures}}) == EvaluationResult(
         "base/d4", 300, "core", {"max_per_task": 20}, {"copa": TaskFigure(0.6, 0.2, 0.1, 20)}, complete=True
     )
-    assert read_result_file(core) == expected
-    core.write_text(json.dumps({**old, "model": "gpt2", "step": None, "tasks": {}}), encoding="utf-8")
-    found = read_result_file(core)
+    found = read_result({**old, "model": "gpt2", "step": None, "tasks": {}})
     assert found is not None and (found.checkpoint, found.step) == ("huggingface/gpt2", None)
 
-    chat = tmp_path / "rl_d4_wide_000030.json"
-    values = {"chat/GSM8K": 0.5, "chat/GSM8K_stderr": 0.1, "chat/ChatCORE": 0.3, "chat/ChatCORE_cat": 0.2}
-    chat.write_text(json.dumps(values), encoding="utf-8")
-    result = read_result_file(chat)
-    assert result is not None
-    assert (result.checkpoint, result.step, result.mean) == ("rl/d4_wide", 30, 0.3)
-    assert result.tasks == {"GSM8K": TaskFigure(0.5, stderr=0.1)}
-    assert result.items == str(tmp_path / "rl_d4_wide_000030.jsonl")
 
-
-def test_what_is_no_result_is_none_and_a_missing_file_one_line(tmp_path: Path) -> None:
-    for content in ("", "[1]", "{}", '{"kind": "core"}', '{"kind": "x", "checkpoint": "base/d4"}'):
-        (tmp_path / "x.json").write_text(content, encoding="utf-8")
-        assert read_result_file(tmp_path / "x.json") is None
-    (tmp_path / "some_words.json").write_text('{"chat/GSM8K": 1.0}', encoding="utf-8")
-    assert read_result_file(tmp_path / "some_words.json") is None
-    with pytest.raises(UserError, match=r"cannot read .*gone\.json: No such file"):
-        read_result_file(tmp_path / "gone.json")
+@pytest.mark.parametrize(
+    "document", [None, [1], {}, {"kind": "core"}, {"kind": "x", "checkpoint": "base/d4"}, {"chat/GSM8K": 1.0}]
+)
+def test_what_is_no_result_is_none(document: object) -> None:
+    assert read_result(document) is None
 
 
 ANY = st.recursive(
@@ -116,12 +77,6 @@ def test_figures_that_none_can_be_are_left_out(odd: Any) -> None:
     assert (found.mean, found.mean_stderr, found.tasks["copa"].centered) == (None, None, None)
     chat = read_result(CHAT.as_json() | {"means": {"ChatCORE": odd, "ChatCORE_cat": 0.5}})
     assert chat is not None and chat.means == {"ChatCORE_cat": 0.5}
-
-
-def test_settings_that_both_tell_are_compared() -> None:
-    other = replace(CORE, settings={"max_per_task": 500, "dtype": "float32", "bundle": "0a"})
-    assert settings_that_differ(CORE, other) == {"max_per_task": (20, 500)}
-    assert settings_that_differ(CORE, replace(CORE, settings={})) == {}
 
 
 def test_a_checkpoint_is_named_by_its_path() -> None:

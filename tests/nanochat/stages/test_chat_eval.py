@@ -14,7 +14,7 @@ from nanochat.common.paths import Layout
 from nanochat.evals.chat import ChatEvaluator, GenerationConfig
 from nanochat.evals.items import read_items
 from nanochat.evals.records import RecordFile, accuracy
-from nanochat.evals.results import read_result_file
+from nanochat.evals.results import read_result
 from nanochat.run.activity import Activity
 from nanochat.run.events import read_events
 from nanochat.run.stage_run import main
@@ -183,7 +183,7 @@ def test_real_multiple_choice(
     results = read_events(tmp_path / "run" / "events.jsonl")[0][-1].data["results"]
     assert isinstance(results, dict)
     assert 0 <= results["chat/MMLU"] <= 1
-    document = read_result_file(base / "chat_eval" / "base_d2_000030.json")
+    document = read_result(json.loads((base / "chat_eval" / "base_d2_000030.json").read_text()))
     assert document is not None
     mmlu = document.tasks["MMLU"]
     assert (mmlu.accuracy, mmlu.n, document.settings["max_problems"]) == (results["chat/MMLU"], 16, 16)

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import math
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from training_data import byte_tokenizer, make_base
 
 from nanochat.cli import main
 from nanochat.common.paths import Layout
-from nanochat.evals.results import EVALUATION, read_result, read_result_file
+from nanochat.evals.results import EVALUATION, read_result
 from nanochat.run.events import Event, read_events
 from nanochat.tokenizer.published import GPT2, GPT4
 from nanochat.tokenizer.sample_texts import TEXTS
@@ -120,7 +121,7 @@ def test_the_files_hold_every_vocabulary_and_read_back(base: Path, offline: Path
     assert {path.name for path in (base / "tok_eval").iterdir()} == {
         f"{name}.{kind}" for kind in ("json", "md", "csv")
     }
-    told = read_result_file(base / "tok_eval" / f"{name}.json")
+    told = read_result(json.loads((base / "tok_eval" / f"{name}.json").read_text()))
     (part,) = [read_result(event.data[EVALUATION]) for event in found if event.kind == "eval"]
     assert told == part
     assert told is not None

@@ -441,6 +441,17 @@ def test_two_hosts_with_one_base_directory_have_each_evaluation_once(store: Stor
     assert only(store).host == "box"
 
 
+def test_an_old_chat_file_tells_its_checkpoint_by_its_name(store: Store) -> None:
+    values = {"chat/GSM8K": 0.5, "chat/GSM8K_stderr": 0.1, "chat/ChatCORE": 0.3, "chat/ChatCORE_cat": 0.2}
+    items = "chat_eval/rl_d4_wide_000030.jsonl"
+    told = listing(("chat_eval/rl_d4_wide_000030.json", values), items={items: 9})
+    store.take_listing("box", told, 1e9)
+    found = only(store, "chat")
+    assert (found.name, found.mean, found.figures) == ("rl/d4_wide@30", 0.3, {"ChatCORE_cat": 0.2})
+    assert (found.tasks["GSM8K"].accuracy, found.tasks["GSM8K"].stderr) == (0.5, 0.1)
+    assert found.items is not None and found.items.path == items
+
+
 def test_figures_of_old_chat_files_that_none_can_be_are_left_out(store: Store) -> None:
     values = {
         "chat/GSM8K": 5.0, "chat/MMLU": 0.5, "chat/MMLU_stderr": -1.0, "chat/ARC-Easy": -0.1,
