@@ -288,7 +288,7 @@ class ChatValidation:
         """What the event says is measured. Items are not kept."""
         job, generation = self.job, self.evaluator.generation
         settings = {
-            "max_problems": ", ".join(str(limit) for limit in sorted({*limits})),
+            "max_problems": told_limit(limits),
             "temperature": generation.temperature,
             "max_new_tokens": generation.max_new_tokens,
             "num_samples": generation.samples,
@@ -319,6 +319,12 @@ class ChatValidation:
         for prompt, text in zip(PROMPTS, texts, strict=True):
             job.run.sample(job.state.step, prompt, text, "greedy")
             job.run.log(f"{prompt} ⟶ {text}")
+
+
+def told_limit(limits: Iterable[int]) -> int | str:
+    """The limit on items as `chat_eval` tells its own: a number (−1: all). Of tasks with several, a text."""
+    several = sorted({*limits})
+    return several[0] if len(several) == 1 else ", ".join(map(str, several))
 
 
 def greedy_answers(engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]]) -> list[str]:

@@ -80,7 +80,7 @@ def test_each_form_learns_and_tells_all_it_should(base: Path, stage: str, era: s
     source = "mid" if stage == "mid_train" else "sft"
     assert (document.checkpoint, document.step, document.kind) == (f"{source}/d2", told.step, "chat")
     assert document.tasks["Arithmetic"].n == 4
-    assert document.settings["max_problems"] == "4"
+    assert document.settings["max_problems"] == 4
     assert {event.data["prompt"] for event in of_kind(events, "sample")} >= {"Who are you?"}
     saved = find_checkpoint(base / ("mid_checkpoints" if stage == "mid_train" else "chatsft_checkpoints"))
     assert saved.path.parent.name == "d2"
