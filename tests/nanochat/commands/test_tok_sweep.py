@@ -9,6 +9,7 @@ import pytest
 from training_data import documents, write_shards
 
 from nanochat.cli import main
+from nanochat.common.errors import UserError
 from nanochat.model.architecture import flops_per_token, parameter_counts
 from nanochat.scaling.horizon import config_from_depth
 from nanochat.tokenizer.sweep import of_size, sizes_within
@@ -91,6 +92,46 @@ def test_a_text_that_runs_out_of_pairs_is_told(tmp_path: Path, capsys: pytest.Ca
     out, err = capsys.readouterr()
     assert "ran out of pairs to merge at a vocabulary of 26" in err
     assert "9,000" not in out
+
+
+def test_training_shards_without_text_are_told_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shards(tmp_path / "base_data", [[""], ["abab"]])
+    assert main(["tok_sweep", f"--base-dir={tmp_path}", "--vocab-sizes=266,300"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"the training shards in {tmp_path / 'base_data'} hold no text" in err
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_training(
+    base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(*_: object, **__: object) -> None:
+        raise AssertionError("trained for nothing")
+
+    monkeypatch.setattr(Tokenizer, "train_from_iterator", train)
+    (base / "file").write_text("in the way")
+    assert (
+        main(["tok_sweep", f"--base-dir={base}", "--vocab-sizes=266", f"--out={base / 'file' / 'out'}"]) == 1
+    )
+    err = capsys.readouterr().err
+    assert f"cannot write into {base / 'file' / 'out'}: Not a directory (choose another folder" in err
+    assert err.count("\n") == 1
+
+
+def test_a_disk_that_fills_up_does_not_cost_the_table(
+    base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def save(self: Tokenizer, folder: Path) -> None:
+        raise UserError(f"cannot write {folder}: No space left on device")
+
+    monkeypatch.setattr(Tokenizer, "save", save)
+    words = ["--vocab-sizes=266,300", "--depth=2", f"--out={base / 'out'}", "--csv"]
+    assert main(["tok_sweep", f"--base-dir={base}", *words]) != 0
+    out, err = capsys.readouterr()
+    assert [row["vocab_size"] for row in csv.DictReader(io.StringIO(out))] == ["266", "300"]
+    assert "No space left on device" in err
 
 
 @pytest.mark.parametrize("sizes", ["", "none", "265", "300,99999999", "300,-1"])
