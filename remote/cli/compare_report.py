@@ -11,6 +11,7 @@ from nanochat.common.text import sanitize
 from remote.cli.printer import table
 from remote.comparison.comparison import Comparison, gap_lines
 from remote.comparison.figures import (
+    NOTHING,
     RUN_HEADER,
     block_title,
     difference_text,
@@ -78,8 +79,8 @@ def csv_document(
         titles = short_titles(comparison, columns)
     rows: list[list[object]] = []
     for one in comparison.settings:
-        values = [one.values[group.members[0]] for group in columns.groups]
-        rows.append([f"{one.section}{' ≠' if one.differs else ''}", one.name, None, *map(_plain, values)])
+        values = [_setting([one.values[at] for at in group.members]) for group in columns.groups]
+        rows.append([f"{one.section}{' ≠' if one.differs else ''}", one.name, None, *values])
     for block in blocks:
         for row in block.rows:
             at = None if block.place == "end" else row.at
@@ -91,6 +92,14 @@ def csv_document(
             for x, y in gap_at(line):
                 rows.append([f"gap to {titles[0]}", metric, x, *blank[:number], y, *blank[number + 1 :]])
     return csv_text(["section", "name", "at", *titles], rows)
+
+
+def _setting(values: Sequence[object]) -> object:
+    """The setting of a column's runs: one value where all are equal, else that of each, `1 | 2 | –`."""
+    cells = [_plain(value) for value in values]
+    if len({repr(cell) for cell in cells}) == 1:
+        return cells[0]
+    return " | ".join(NOTHING if cell is None else str(cell) for cell in cells)
 
 
 def _plain(value: object) -> object:

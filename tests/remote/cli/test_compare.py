@@ -59,6 +59,22 @@ def test_all_forms_tell_the_same_figures(runs: Runs, capsys: pytest.CaptureFixtu
     assert "## metrics where each run ends" in markdown and "| train/loss" in markdown
 
 
+def test_a_group_tells_the_settings_of_all_its_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = Runs(tmp_path / "store.sqlite")
+    for depth, seed in ((4, 1), (4, 2), (6, 1)):
+        runs.add(f"d{depth}", events=[start(depth=depth, seed=seed), step(0, 5.0)], depth=depth, seed=seed)
+    words = ("r3", "--group", "seed")
+    rows = list(csv.reader(io.StringIO(said(runs, capsys, *words, "--csv"))))
+    assert rows[0] == ["section", "name", "at", "AB", "C"]
+    found = {row[1]: row[3:] for row in rows if row[0].startswith("option")}
+    assert (found["seed"], found["depth"]) == (["1 | 2", "1"], ["4", "6"])
+    assert re.search(r"\| seed +\| +1 \| +2 \| +1 \|", said(runs, capsys, *words, "--md"))
+    document = json.loads(said(runs, capsys, *words, "--json"))
+    assert [one["values"] for one in document["settings"] if one["name"] == "seed"] == [[1, 2, 1]]
+
+
 def test_at_equal_tokens(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     text = said(runs, capsys, "--axis", "tokens", "--metric", "loss", "--at", "1k")
     assert "metrics at 1.00k tokens" in text and "val/bpb" not in text
