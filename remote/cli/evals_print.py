@@ -101,13 +101,13 @@ def print_figures(evaluations: Sequence[Evaluation], bits: Mapping[int, Evaluati
         _write(safe_json(documents[0] if len(documents) == 1 else documents, 1))
         return Exit.OK
     kinds = list(dict.fromkeys(one.kind for one in evaluations))
+    if form == "csv":
+        lines = [line for kind in kinds for line in _exact_lines(kind, _of_kind(kind, evaluations))]
+        _write(csv_text(_EXACT, lines))
+        return Exit.OK
     for kind in kinds:
-        alike = [one for one in evaluations if one.kind == kind]
+        alike = _of_kind(kind, evaluations)
         found = rows(kind, alike)
-        if form == "csv":
-            header, cells = _exact_table(alike, found)
-            _write(csv_text(header, cells))
-            continue
         if form == "text":
             for one in alike:
                 print(_heading(one))
@@ -247,18 +247,24 @@ def _side_by_side(
     return ["task", *titles], shown
 
 
-def _exact_table(
-    evaluations: Sequence[Evaluation], found: Sequence[Row]
-) -> tuple[list[str], list[list[object]]]:
-    """One line a figure, with every digit: what a program reads."""
+_EXACT = ("checkpoint", "step", "kind", "task", "accuracy", "centered", "stderr", "n")
+
+
+def _of_kind(kind: Kind, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    return [one for one in evaluations if one.kind == kind]
+
+
+def _exact_lines(kind: Kind, evaluations: Sequence[Evaluation]) -> list[list[object]]:
+    """One line a figure under `_EXACT`, with every digit: what a program reads."""
+    found = rows(kind, evaluations)
     lines: list[list[object]] = []
     for one, place in zip(evaluations, range(len(evaluations)), strict=True):
         for row in found:
             figure = row.figures[place]
             if figure is not None:
                 values = [figure.accuracy, figure.centered, figure.stderr, figure.n]
-                lines.append([one.checkpoint, one.step, row.task, *values])
-    return ["checkpoint", "step", "task", "accuracy", "centered", "stderr", "n"], lines
+                lines.append([one.checkpoint, one.step, kind, row.task, *values])
+    return lines
 
 
 _PAIRED = ("task", "items", "a", "b", "difference", "low", "high", "wins", "losses", "p", "p_holm")

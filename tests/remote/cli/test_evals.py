@@ -264,6 +264,18 @@ def test_chat_is_told_and_compared_by_subject(told: Told, chatted: Path) -> None
     assert [row["index"] for row in csv.DictReader(io.StringIO(rows))] == ["1"]
 
 
+def test_evaluations_of_two_kinds_are_one_csv_table(told: Told, layout: Layout) -> None:
+    with Store(layout.store) as store:
+        store.ingest("local", "r1", "events.jsonl", 0, whole_core(mean=0.31))
+    known = json.loads(told(layout.base, "ls", "--json").stdout)
+    ids = [str(one["id"]) for one in known if "reference" not in one]
+    assert len(ids) == 2
+    table = list(csv.DictReader(io.StringIO(told(layout.base, "show", *ids, "--csv").stdout)))
+    assert {row["kind"] for row in table} == {"core", "bpb"}
+    assert [row["accuracy"] for row in table if row["kind"] == "bpb"] == ["1.5", "1.6"]
+    assert [row["centered"] for row in table if row["task"] == "CORE"] == ["0.31"]
+
+
 def test_one_damaged_record_costs_no_other(told: Told, chatted: Path) -> None:
     path = chatted / "runs" / "r0" / "chat-items.jsonl"
     path.write_text(path.read_text("utf-8").replace("question 1", 'quest"ion 1'), "utf-8")
