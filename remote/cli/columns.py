@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nanochat.common.errors import Exit
+from nanochat.common.errors import Exit, UserError
 from remote.cli.printer import table
 from remote.facts.money import told, total
 from remote.facts.run_facts import RunFacts
@@ -36,6 +36,12 @@ def add_column_options(ls: argparse.ArgumentParser) -> None:
     )
     ls.add_argument("--sort", default="", metavar="COLUMN", help="by any column; runs without a value last")
     ls.add_argument("--reverse", action="store_true", help="the largest first")
+
+
+def check_order(given: argparse.Namespace) -> None:
+    """Raises `UserError` for an order without a column."""
+    if getattr(given, "reverse", False) and not given.sort:
+        raise UserError("--reverse turns the order of --sort around", "add --sort COLUMN")
 
 
 async def list_columns(fleet: Fleet, rows: Sequence[RunRow], given: argparse.Namespace) -> int:

@@ -41,7 +41,6 @@ def add_compare_parser(words: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "--band",
         choices=("range", "stderr"),
-        default="range",
         help="around a group's mean [range: min to max]",
     )
     parser.add_argument(
@@ -73,21 +72,30 @@ def compare(store: Store, runs: Sequence[RunRow], given: argparse.Namespace) -> 
         raise UserError(f"--smooth {given.smooth:g} is no share", "give 0 to less than 1, such as 0.02")
     if len({run.key for run in runs}) < len(runs):
         raise UserError("a run is named twice", "name each once")
+    if len(given.at) > _MOST_AT:
+        raise UserError(f"--at is given {len(given.at)} times, at most {_MOST_AT}", "leave some out")
+    if given.band and not given.group:
+        raise UserError("--band is of groups", "add --group seed or --group tag")
     axis = AXES[given.axis]
     comparison = read_comparison(store, runs, given.smooth)
-    columns = comparison.columns(axis, given.group, given.band)
+    columns = comparison.columns(axis, given.group, given.band or "range")
+    for word in given.metric:
+        _named(columns, word, "without --metric all are listed")
     metrics = columns.metrics(given.metric)
     blocks = [columns.common_block(metrics)]
-    blocks += [columns.block(metrics, place(text, columns, metrics)) for text in given.at[:_MOST_AT]]
+    blocks += [columns.block(metrics, place(text, columns, metrics)) for text in given.at]
     blocks.append(columns.end_block(metrics))
-    gaps = [metric for word in given.gap for metric in _named(columns, word)]
+    if given.gap and len(columns.groups) < 2:
+        raise UserError("--gap is between columns, and all runs are one group", "leave out --group or --gap")
+    gaps = [metric for word in given.gap for metric in _named(columns, word, "without --gap all are listed")]
     told = notes(comparison, axis)
     if given.json:
         from remote.comparison.figures import document
 
-        print(json_text(document(comparison, columns, blocks, gaps, told)))
+        found = document(comparison, columns, blocks, gaps, told, differences=given.differences)
+        print(json_text(found))
     elif given.csv:
-        print(csv_document(comparison, columns, blocks, gaps), end="")
+        print(csv_document(comparison, columns, blocks, gaps, differences=given.differences), end="")
     else:
         print(
             text_document(
@@ -111,9 +119,9 @@ def place(text: str, columns: Columns, metrics: Sequence[str]) -> float:
     return read
 
 
-def _named(columns: Columns, word: str) -> list[str]:
+def _named(columns: Columns, word: str, hint: str) -> list[str]:
     exact = [name for name in columns.metrics([word]) if name == word]
     found = exact or columns.metrics([word])
     if not found:
-        raise UserError(f"no two of these runs have a metric '{word}'", "without --gap all are listed")
+        raise UserError(f"no two of these runs have a metric '{word}'", hint)
     return found

@@ -69,7 +69,12 @@ def _plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def csv_document(
-    comparison: Comparison, columns: Columns, blocks: Sequence[Block], gaps: Sequence[str]
+    comparison: Comparison,
+    columns: Columns,
+    blocks: Sequence[Block],
+    gaps: Sequence[str],
+    *,
+    differences: bool = False,
 ) -> str:
     """Everything as one table: section, name, place, then a column a run or group."""
     runs = [facts.run for facts in comparison.facts]
@@ -79,6 +84,8 @@ def csv_document(
         titles = short_titles(comparison, columns)
     rows: list[list[object]] = []
     for one in comparison.settings:
+        if differences and not one.differs:
+            continue
         values = [_setting([one.values[at] for at in group.members]) for group in columns.groups]
         rows.append([f"{one.section}{' ≠' if one.differs else ''}", one.name, None, *values])
     for block in blocks:

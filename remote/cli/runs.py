@@ -18,7 +18,7 @@ from nanochat.common.paths import Layout
 from nanochat.common.text import amount, percent, sanitize, when
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
 from nanochat.config.pass_env import option_names
-from remote.cli.columns import add_column_options, cost_of, list_columns
+from remote.cli.columns import add_column_options, check_order, cost_of, list_columns
 from remote.cli.compare import add_compare_parser, compare
 from remote.cli.export import add_export_parser, export
 from remote.cli.marks import MARKS, add_mark_parsers, mark
@@ -88,6 +88,8 @@ async def _runs(given: argparse.Namespace, layout: Layout) -> int:
     from remote.cli.watch import Interrupts, ask_host_key, watch
     from remote.fleet.fleet import Fleet
 
+    if given.word == "ls":
+        check_order(given)
     if not layout.base.is_dir():
         if given.word == "ls":
             return list_runs([], getattr(given, "json", False))

@@ -34,6 +34,8 @@ def add_service_arguments(parser: argparse.ArgumentParser) -> None:
 
 def services(layout: Layout, given: argparse.Namespace) -> int:
     """Answers `nanochat hosts services …`."""
+    if given.json and (given.stop or given.pin or given.unpin):
+        raise UserError("--json is of the list of services", "leave it out")
     book = HostBook(layout)
     if given.name:
         names = [book.get(given.name).name]

@@ -124,8 +124,10 @@ def document(
     blocks: Sequence[Block],
     gaps: Sequence[str],
     notes: Sequence[str],
+    *,
+    differences: bool = False,
 ) -> dict[str, Any]:
-    """All of it for programs; numbers in full, absent ones null."""
+    """All of it for programs; numbers in full, absent ones null. `differences`: only settings that differ."""
     letters = short_titles(comparison, columns)
     return {
         "runs": [
@@ -153,6 +155,7 @@ def document(
         "settings": [
             {"section": one.section, "name": one.name, "values": list(one.values), "differs": one.differs}
             for one in comparison.settings
+            if one.differs or not differences
         ],
         "metrics": [
             {

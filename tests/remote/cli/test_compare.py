@@ -48,6 +48,10 @@ def test_all_forms_tell_the_same_figures(runs: Runs, capsys: pytest.CaptureFixtu
     found = {(row[0], row[1]): row[2:] for row in rows}
     assert [float(cell) for cell in found["metric common", "train/loss"]] == pytest.approx([19, *values])
     assert found["option ≠", "depth"] == ["", "4", "6"]
+    assert "option" in {section for section, _ in found}
+    for form in ("--csv", "--json"):
+        shown = said(runs, capsys, form, "--differences")
+        assert "max_seq_len" not in shown and "depth" in shown
 
     text = said(runs, capsys, "--at", "50%", "--differences")
     assert "metrics at the last common point: step 19" in text
@@ -88,6 +92,9 @@ def test_at_equal_tokens(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None
         (["--gap", "reward"], "no two of these runs have a metric 'reward'"),
         (["--smooth", "1"], "--smooth 1 is no share"),
         (["r1"], "a run is named twice"),
+        (["--at", "1"] * 21, "--at is given 21 times, at most 20"),
+        (["--band", "stderr"], "--band is of groups"),
+        (["--metric", "reward"], "no two of these runs have a metric 'reward'"),
     ],
 )
 def test_what_is_not_understood_is_one_line(

@@ -57,6 +57,11 @@ def test_services_are_listed_pinned_and_ended(
     until(lambda: not (layout.base / "services" / service_id).exists(), "the service to end")
 
 
+def test_what_is_of_the_list_is_refused_beside_a_change(command: Command) -> None:
+    code, out, err = command("--stop", "cpu-1", "--json")
+    assert (code, out) == (2, "") and "--json is of the list of services (leave it out)" in err
+
+
 @pytest.mark.slow
 def test_what_is_not_there_is_one_line(layout: Layout, home: Path, command: Command) -> None:
     code, out, err = command("--stop", "cpu-1")

@@ -9,10 +9,12 @@ from pathlib import Path
 import pynvml
 import pytest
 
+from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
 from nanochat.run.events import EventWriter
 from remote.cli import doctor
 from remote.cli.printer import print_check
+from remote.cli.runs import runs as runs_command
 from remote.hosts.preflight import checks
 from remote.runs import Gpu, Interpreter, Probe
 from remote.store.store import Store
@@ -30,6 +32,12 @@ def nanochat(home: Path, *words: str, code: int = 0) -> subprocess.CompletedProc
     if code == 2:
         assert done.stdout == "" and len(done.stderr.splitlines()) == 1
     return done
+
+
+def test_an_order_without_a_column_is_refused(layout: Layout) -> None:
+    for words in (["ls", "--reverse"], ["ls", "--reverse", "--columns", "name"]):
+        with pytest.raises(UserError, match="--reverse turns the order of --sort around"):
+            runs_command(words)
 
 
 @pytest.mark.slow
