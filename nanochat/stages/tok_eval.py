@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import atomic_write_all, make_dir
 from nanochat.common.text import sanitize
@@ -19,6 +21,7 @@ from nanochat.run.events import JSON
 from nanochat.run.stage_run import StageRun, main
 from nanochat.tokenizer.evaluation import (
     Count,
+    Ids,
     Vocabulary,
     characters,
     count_text,
@@ -96,9 +99,9 @@ def count_all(
     counts: dict[str, list[Count]] = {}
     for done, (name, documents) in enumerate(texts.items(), start=1):
 
-        def check(document: str, name: str = name) -> None:
+        def check(document: str, ids: Ids, name: str = name) -> None:
             run.check_stop()
-            check_round_trip(tokenizer, name, document)
+            check_round_trip(tokenizer, name, document, ids)
 
         counts[name] = count_text(documents, vocabularies, check)
         if not counts[name][0].size.bytes:
@@ -216,9 +219,9 @@ def published_tokens(encoding: "tiktoken.Encoding") -> Iterator[bytes]:
             yield b""
 
 
-def check_round_trip(tokenizer: Tokenizer, name: str, text: str) -> None:
+def check_round_trip(tokenizer: Tokenizer, name: str, text: str, ids: Ids) -> None:
     """Raises `UserError` (exit 1) unless the ids of `text` decode to exactly its bytes."""
-    if tokenizer.decode_bytes(tokenizer.encode(text)) != text.encode():
+    if tokenizer.decode_bytes(np.asarray(ids).tolist()) != text.encode():
         raise UserError(
             f"decoding does not give the text '{name}' back",
             "train the tokenizer again: nanochat tok_train",

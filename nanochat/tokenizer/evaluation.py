@@ -74,9 +74,10 @@ class Count:
         if self.vocabulary.encode is not None:
             self.used = np.zeros(self.vocabulary.size or 0, dtype=bool)
 
-    def add(self, document: str) -> None:
-        """Counts one more document of the text."""
+    def add(self, document: str) -> Ids:
+        """Counts one more document of the text. Returns its ids, none of a vocabulary without."""
         vocabulary = self.vocabulary
+        ids: Ids = ()
         if vocabulary.encode is not None:
             ids = np.asarray(vocabulary.encode(document), dtype=np.int64)
             self.tokens += len(ids)
@@ -88,6 +89,7 @@ class Count:
             self.tokens += units.total()
             if vocabulary.known is not None:
                 self.unknown += sum(n for unit, n in units.items() if unit not in vocabulary.known)
+        return ids
 
     @property
     def bytes_per_token(self) -> float:
@@ -145,17 +147,20 @@ def attention_ratio(ours: Count, other: Count) -> float:
 
 
 def count_text(
-    documents: Iterable[str], vocabularies: Sequence[Vocabulary], check: Callable[[str], object] | None = None
+    documents: Iterable[str],
+    vocabularies: Sequence[Vocabulary],
+    check: Callable[[str, Ids], object] | None = None,
 ) -> list[Count]:
-    """One text in each vocabulary, in one pass over its documents; `check` is called with each first."""
+    """One text in each vocabulary, in one pass over its documents; `check` is called with each and its ids in
+    the first vocabulary, before it is encoded in the others."""
     size = Size()
     counts = [Count(vocabulary, size) for vocabulary in vocabularies]
     for document in documents:
-        if check is not None:
-            check(document)
         size.add(document)
-        for count in counts:
-            count.add(document)
+        for place, count in enumerate(counts):
+            ids = count.add(document)
+            if place == 0 and check is not None:
+                check(document, ids)
     return counts
 
 

@@ -221,12 +221,25 @@ def test_what_is_fetched_is_said_before_and_nothing_is_offline(
     assert all(url in logs[-1] for url, logs in asked)
 
 
+def test_each_text_is_encoded_once(layout: Layout, offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, texts = Tokenizer._encoded, []
+
+    def counted(self: Tokenizer, text: Any, encode: Any) -> Any:
+        texts.append(text)
+        return honest(self, text, encode)
+
+    byte_tokenizer().save(layout.tokenizer)
+    monkeypatch.setattr(Tokenizer, "_encoded", counted)
+    evaluate(layout.base, "--offline")
+    assert texts == [*TEXTS.values()]
+
+
 def test_a_tokenizer_that_loses_text_fails(
     base: Path, offline: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    honest = Tokenizer.encode
+    honest = Tokenizer.encode_to_numpy
     monkeypatch.setattr(
-        Tokenizer, "encode", lambda self, text, bos=False: honest(self, text.strip(), bos=bos)
+        Tokenizer, "encode_to_numpy", lambda self, text, bos=False: honest(self, text.strip(), bos=bos)
     )
     assert main(["tok_eval", f"--base-dir={base}"]) == 1
     assert "decoding does not give the text 'news' back" in capsys.readouterr().err
