@@ -15,8 +15,8 @@ from nanochat.config.eval_options import ChatEvalOptions
 from nanochat.evals.chat import ChatEvaluator, GenerationConfig, evaluation_tasks
 from nanochat.evals.chat_results import chat_figure, with_means
 from nanochat.evals.evaluated import CHECKPOINT, open_evaluated
-from nanochat.evals.records import Record, Records, accuracy, as_lines, items_file
-from nanochat.evals.results import EVALUATION, EVALUATIONS, EvaluationResult
+from nanochat.evals.records import Record, Records, as_lines, items_file
+from nanochat.evals.results import EVALUATION, EVALUATIONS, EvaluationResult, TaskFigure
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, StageStopped, main
 from nanochat.tasks.base import Task
@@ -64,16 +64,20 @@ def run(options: ChatEvalOptions, run: StageRun) -> dict[str, float | int | str]
     # Items that an earlier attempt of this run stored of the same model are not repeated.
     stored = Records(run.path, NAME, setup, runtime.ranks)
     records: list[Record] = []
+    figures: dict[str, TaskFigure] = {}
+    last = [*tasks][-1]
     with run.activity.evaluating(runtime.world), Progress(run, "chat tasks") as progress:
         for name, task in tasks.items():
             for done in evaluate_shard(run, runtime, evaluator, stored, name, task, sizes[name]):
                 progress.update((len(records) + runtime.world * done) / total, note=name)
-            told_now = replace(told, complete=name == [*tasks][-1])
-            records += report_task(run, told_now, stored, name, sizes[name])
+            of_task = task_records(run, stored, name, sizes[name])
+            figures[name] = chat_figure(name, of_task)
+            report_task(run, replace(told, complete=name == last), name, figures[name])
+            records += of_task
     run.metric(None, {"progress": 1.0, "eta_s": 0.0})
 
     # 3. The means over tasks.
-    results, told = mean_scores(options, run, told, records)
+    results, told = mean_scores(options, run, told, figures)
     if run.is_main:
         results["items"] = write_results(options, run, opened, records, results, told)
     seconds = round(time.perf_counter() - started, 3)
@@ -142,32 +146,33 @@ def evaluate_shard(
         raise StageStopped
 
 
-def report_task(run: StageRun, told: EvaluationResult, stored: Records, name: str, size: int) -> list[Record]:
-    """The records of all ranks of a task, its accuracy logged."""
+def task_records(run: StageRun, stored: Records, name: str, size: int) -> list[Record]:
+    """The records of all ranks of the first `size` items of a task."""
     records = [record for record in stored.share(name) if record["index"] < size]
     if stored.trouble:
         run.alert("items_not_stored", f"items of {name} are not stored: {stored.trouble}")
-    mean, error = accuracy(records)
-    told = replace(told, tasks={name: chat_figure(name, records)})
-    values = {f"chat/{name}": mean, f"chat/{name}_stderr": error}
-    run.eval(told.step, {**values, EVALUATION: told.as_json()})
-    run.log(f"{name}: {100 * mean:.2f} % ± {100 * error:.2f} of {len(records):,}")
     return records
 
 
+def report_task(run: StageRun, told: EvaluationResult, name: str, figure: TaskFigure) -> None:
+    """Logs the accuracy of a task."""
+    mean, error = figure.accuracy, figure.stderr or 0.0
+    values = {f"chat/{name}": mean, f"chat/{name}_stderr": error}
+    run.eval(told.step, {**values, EVALUATION: replace(told, tasks={name: figure}).as_json()})
+    run.log(f"{name}: {100 * mean:.2f} % ± {100 * error:.2f} of {figure.n or 0:,}")
+
+
 def mean_scores(
-    options: ChatEvalOptions, run: StageRun, told: EvaluationResult, records: Sequence[Record]
+    options: ChatEvalOptions, run: StageRun, told: EvaluationResult, figures: Mapping[str, TaskFigure]
 ) -> tuple[dict[str, float | int | str], EvaluationResult]:
     """Accuracies of the tasks and the ChatCORE means, which are also logged; the same as a document."""
-    by_task: dict[str, list[Record]] = {}
-    for record in records:
-        by_task.setdefault(record["task"], []).append(record)
-    scores = {name: accuracy(of_task) for name, of_task in by_task.items()}
-    means = chat_core({name: mean for name, (mean, _) in scores.items()})
-    results: dict[str, float | int | str] = {f"chat/{name}": mean for name, (mean, _) in scores.items()}
-    results |= {f"chat/{name}_stderr": error for name, (_, error) in scores.items()}
+    figures = {name: figure for name, figure in figures.items() if figure.n}
+    means = chat_core({name: figure.accuracy for name, figure in figures.items()})
+    results: dict[str, float | int | str] = {
+        f"chat/{name}": figure.accuracy for name, figure in figures.items()
+    }
+    results |= {f"chat/{name}_stderr": figure.stderr or 0.0 for name, figure in figures.items()}
     results |= {f"chat/{name}": value for name, value in means.items()}
-    figures = {name: chat_figure(name, of_task) for name, of_task in by_task.items()}
     told = with_means(replace(told, tasks=figures, complete=True), means)
     if means:
         values = {f"chat/{name}": value for name, value in means.items()}

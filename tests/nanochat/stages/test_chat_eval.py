@@ -11,6 +11,7 @@ from training_data import TINY, WORDS, events_of, link_base, make_base
 
 from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.paths import Layout
+from nanochat.evals import chat_results
 from nanochat.evals.chat import ChatEvaluator, GenerationConfig
 from nanochat.evals.items import read_items
 from nanochat.evals.records import RecordFile, accuracy
@@ -179,7 +180,10 @@ def test_real_multiple_choice(
     base: Path, tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NANOCHAT_RUN_DIR", str(tmp_path / "run"))
+    counted: list[int] = []
+    monkeypatch.setattr(chat_results, "accuracy", lambda of: [counted.append(len(of)), accuracy(of)][1])
     assert chat_eval(base, "-a=ARC-Easy,MMLU", "-x=16", f"--task-data={shared_data / 'hub'}") == 0
+    assert counted.count(16) == 2, "the figure of each task is computed once"
     results = read_events(tmp_path / "run" / "events.jsonl")[0][-1].data["results"]
     assert isinstance(results, dict)
     assert 0 <= results["chat/MMLU"] <= 1
