@@ -111,7 +111,7 @@ def print_figures(evaluations: Sequence[Evaluation], bits: Mapping[int, Evaluati
         if form == "text":
             for one in alike:
                 print(_heading(one))
-        header, shown = _single_table(kind, found) if len(alike) == 1 else _side_by_side(alike, found)
+        header, shown = _single_table(kind, found) if len(alike) == 1 else _side_by_side(kind, alike, found)
         _write(markdown(header, shown) if form == "md" else table(header, shown) + "\n")
         if form == "text":
             _print_notes(alike, bits)
@@ -161,7 +161,8 @@ def print_comparison(one: Evaluation, other: Evaluation, comparison: Comparison 
         _write(csv_text(header, shown))
         return Exit.OK
     header = [name for name in header if name not in _MORE]
-    cells = [[_number(cell) for cell in row[: len(header)]] for row in shown]
+    spell = _amount if one.kind == "tokenizer" else _number
+    cells = [[spell(cell) for cell in row[: len(header)]] for row in shown]
     if form == "md":
         _write(markdown(header, cells))
     else:
@@ -226,7 +227,9 @@ def _prompt(items: Items, row: int) -> str:
 def _single_table(kind: Kind, found: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     if kind not in MEANS:
         return ["split" if kind == "bpb" else "figure", "bits per byte" if kind == "bpb" else "value"], [
-            [row.task, _figure(figure.accuracy, 6)] for row in found if (figure := row.figures[0]) is not None
+            [row.task, _figure(figure.accuracy, 6) if kind == "bpb" else _amount(figure.accuracy)]
+            for row in found
+            if (figure := row.figures[0]) is not None
         ]
     shown = []
     for row in found:
@@ -239,9 +242,15 @@ def _single_table(kind: Kind, found: Sequence[Row]) -> tuple[list[str], list[lis
 
 
 def _side_by_side(
-    evaluations: Sequence[Evaluation], found: Sequence[Row]
+    kind: Kind, evaluations: Sequence[Evaluation], found: Sequence[Row]
 ) -> tuple[list[str], list[list[str]]]:
-    shown = [[_title(row), *(_cell(row, figure) for figure in row.figures)] for row in found]
+    if kind == "tokenizer":
+        shown = [
+            [row.task, *("" if one is None else _amount(one.accuracy) for one in row.figures)]
+            for row in found
+        ]
+    else:
+        shown = [[_title(row), *(_cell(row, figure) for figure in row.figures)] for row in found]
     names = [one.name for one in evaluations]
     titles = [f"{one.name} ({one.id})" if names.count(one.name) > 1 else one.name for one in evaluations]
     return ["task", *titles], shown
@@ -351,6 +360,11 @@ def _status(one: Evaluation) -> str:
 
 def _figure(value: float | None, digits: int = 4) -> str:
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def _amount(value: object) -> str:
+    """A figure of a tokenizer: counts of tokens and bytes whole, ratios and shares with their decimals."""
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else _number(value)
 
 
 def _number(value: object) -> str:

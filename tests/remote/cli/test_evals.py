@@ -276,6 +276,24 @@ def test_evaluations_of_two_kinds_are_one_csv_table(told: Told, layout: Layout) 
     assert [row["centered"] for row in table if row["task"] == "CORE"] == ["0.31"]
 
 
+def test_counts_of_a_tokenizer_are_whole_numbers(told: Told, layout: Layout) -> None:
+    begun = start("tok_eval", {"tokenizer_dir": str(layout.tokenizer), "vocab_size": 273})
+    figures = {"tok/news/tokens": 960, "tok/news/bytes_per_token": 1.7323, "tok/news/unknown_percent": 0.0}
+    with Store(layout.store) as store:
+        for run in ("r1", "r2"):
+            take(store, run, log_of(begun, ("eval", None, figures), end()), "tok_eval", host="local")
+    known = json.loads(told(layout.base, "ls", "--json", "--kind", "tokenizer").stdout)
+    one, other = (str(each["id"]) for each in known)
+    for words in (("show", one), ("show", one, other), ("compare", one, other)):
+        lines = [line.split() for line in told(layout.base, *words).stdout.splitlines()]
+        assert [
+            cells[1]
+            for name in ("tokens", "bytes_per_token", "unknown_percent")
+            for cells in lines
+            if cells[0] == f"news/{name}"
+        ] == ["960", "1.7323", "0"], words
+
+
 def test_one_damaged_record_costs_no_other(told: Told, chatted: Path) -> None:
     path = chatted / "runs" / "r0" / "chat-items.jsonl"
     path.write_text(path.read_text("utf-8").replace("question 1", 'quest"ion 1'), "utf-8")
