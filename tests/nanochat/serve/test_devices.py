@@ -127,10 +127,12 @@ def test_memory_of_the_host_tells_no_user_of_a_gpu(
 
 
 def test_a_process_is_called_by_the_stage_it_runs() -> None:
-    code = "import sys; sys.stdin.read()"
+    code = "import sys; print('started', flush=True); sys.stdin.read()"
     words = [sys.executable, "-c", code, "nanochat.stages.base_train"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
+            assert process.stdout is not None
+            process.stdout.readline()  # for a moment after exec the kernel knows no words of it yet
             assert process_name(process.pid) == f"base_train (process {process.pid})"
         finally:
             process.kill()
