@@ -24,7 +24,8 @@ from nanochat.tokenizer.upstream import read_upstream
 META_FILE = "tokenizer.json"
 MAX_FILE_BYTES = 256 << 20
 """The largest file of a tokenizer that is read: sixteen million tokens take less."""
-_FORMAT = "nanochat-tokenizer"
+FORMAT = "nanochat-tokenizer"
+"""What `tokenizer.json` says it is; Hugging Face's file of the same name has no such entry."""
 _SHORT = 16
 """Hexadecimal digits of a hash in a file's name."""
 
@@ -104,7 +105,7 @@ def encode(vocabulary: Vocabulary) -> dict[str, bytes]:
     name = f"tokenizer-{digest[:_SHORT]}.tiktoken"
     specials = special_ids(vocabulary.ranks)
     meta: dict[str, Any] = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "version": 1,
         "ranks": name,
         "ranks_sha256": digest,
@@ -170,6 +171,11 @@ def load(folder: Path) -> Vocabulary:
     raise UserError(f"no tokenizer in {folder}", "train one first: nanochat tok_train")
 
 
+def load_named(path: Path) -> Vocabulary:
+    """The tokenizer of the file at `path`: a `tokenizer.json` of ours, or one that was kept beside it."""
+    return _load_own(path.parent, path.name)
+
+
 def load_kept(folder: Path, sha256: str) -> Vocabulary | None:
     """The tokenizer with these ranks that a later one replaced in `folder`; None when it is not there."""
     name = _kept_name(sha256)
@@ -182,7 +188,7 @@ def load_kept(folder: Path, sha256: str) -> Vocabulary | None:
 def _load_own(folder: Path, meta_name: str) -> Vocabulary:
     try:
         meta = parse_json(_read(folder / meta_name))
-        if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
+        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise UserError(
                 f"{folder / meta_name} is not a nanochat tokenizer", "train one: nanochat tok_train"
             )

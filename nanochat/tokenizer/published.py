@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 _HOST = "https://openaipublic.blob.core.windows.net/encodings"
 _SECONDS = 15
+_LOCK = threading.Lock()
+"""tiktoken's reader of files is replaced while it is held."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,33 @@ def published_encoding(
 
     `note` hears what is fetched before it is. Raises `UserError` when it is not there and cannot be had.
     """
-    import requests
     import tiktoken
+
+    with _cached_or_fetched(vocabulary, folder, offline, note):
+        return tiktoken.get_encoding(vocabulary.encoding)
+
+
+def published_ranks(
+    vocabulary: Published,
+    sha256: str,
+    *,
+    offline: bool = False,
+    note: Callable[[str], None] = lambda text: None,
+) -> bytes:
+    """The rank file of that hash, as `published_encoding` finds it: no encoder is built."""
+    import tiktoken.load
+
+    with _cached_or_fetched(vocabulary, None, offline, note):
+        content: bytes = tiktoken.load.read_file_cached(vocabulary.url, sha256)
+    return content
+
+
+@contextlib.contextmanager
+def _cached_or_fetched(
+    vocabulary: Published, folder: Path | None, offline: bool, note: Callable[[str], None]
+) -> Iterator[None]:
+    """Has tiktoken look into its cache first, then fetch as we do; its errors become one line."""
+    import requests
 
     cache = cache_dir(folder)
 
@@ -65,8 +93,8 @@ def published_encoding(
 
     os.environ["TIKTOKEN_CACHE_DIR"] = str(cache)
     try:
-        with _fetched_by(fetch):
-            return tiktoken.get_encoding(vocabulary.encoding)
+        with _LOCK, _fetched_by(fetch):
+            yield
     except (OSError, ValueError, requests.RequestException) as error:
         fault = "nothing is fetched offline" if offline else f"it is not in {cache} and could not be fetched"
         raise UserError(

@@ -60,6 +60,12 @@ def read_upstream(folder: Path) -> tuple[dict[bytes, int], str, list[int] | None
     return ranks, pattern, token_bytes
 
 
+def read_encoding(path: Path) -> tuple[dict[bytes, int], str, dict[str, int]]:
+    """`(ranks, split pattern, special tokens)` of a pickled tiktoken Encoding, checked in the same way."""
+    state = _encoding_state(path)
+    return state["mergeable_ranks"], state["pat_str"], state["special_tokens"]
+
+
 def _encoding_state(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size

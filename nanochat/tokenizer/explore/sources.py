@@ -1,22 +1,60 @@
 """The tokenizers there are to look at, and opening one of them by what the user names."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nanochat.common.errors import UserError
-from nanochat.common.paths import Layout
+from nanochat.common.errors import UserError, nearest
+from nanochat.common.fields import parse_json, whole
+from nanochat.common.files import read_regular
+from nanochat.common.paths import CHECKPOINT_FOLDERS, Layout
+from nanochat.tokenizer import files
+from nanochat.tokenizer.explore.byte_level import RankSplitter
+from nanochat.tokenizer.explore.plain import ByteSplitter, CharacterSplitter, WordSplitter
+from nanochat.tokenizer.explore.rank_file import (
+    CL100K,
+    GPT2,
+    KNOWN_FILES,
+    O200K,
+    P50K,
+    PATTERNS,
+    KnownFile,
+    PatternNeededError,
+    parse_ranks,
+    read_rank_file,
+)
 from nanochat.tokenizer.explore.splitter import Splitter
+from nanochat.tokenizer.published import Published, published_ranks
+from nanochat.tokenizer.upstream import read_encoding
 
-PATTERNS = ("nanochat", "gpt2", "cl100k", "o200k")
-"""Split patterns by name, for a rank file that is not known by its hash."""
-
-
-class PatternNeeded(UserError):
-    """A rank file says no split pattern: ask, then open again with `pattern`."""
-
+__all__ = ["PATTERNS", "PatternNeededError", "Source", "known_sources", "open_source"]
 
 Group = Literal["trained", "checkpoint", "published", "plain", "file"]
+
+_NAMED: dict[str, KnownFile] = {
+    "gpt2": GPT2,
+    "gpt-2": GPT2,
+    "r50k": GPT2,
+    "p50k": P50K,
+    "cl100k": CL100K,
+    "gpt-4": CL100K,
+    "gpt4": CL100K,
+    "o200k": O200K,
+    "gpt-4o": O200K,
+    "gpt4o": O200K,
+    **{known.encoding: known for known in KNOWN_FILES},
+}
+_PLAIN = {
+    "bytes": ByteSplitter,
+    "characters": CharacterSplitter,
+    "words": WordSplitter,
+    "whitespace": WordSplitter,
+}
+_RANK_LINE = re.compile(rb"[A-Za-z0-9+/]*={0,2} \d{1,9}\r?(\n|\Z)")
+_META_BYTES = 8 << 20
+"""Bytes of a `tokenizer.json` that a listing looks into: ours has far fewer."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +70,169 @@ class Source:
 
 def known_sources(layout: Layout) -> list[Source]:
     """Tokenizers under the base directory (the present one, kept ones, those of checkpoints), then GPT-2,
-    cl100k, o200k, then bytes, characters, words. Reads folders, no vocabulary: open to find out."""
-    raise NotImplementedError
+    cl100k, o200k, then bytes, characters, words.
+
+    Reads folders and the small `tokenizer.json` in them, no vocabulary; one that is in several places is
+    listed once. Never raises: what cannot be read is left out.
+    """
+    found, seen = [], set()
+    for path, name, group in _under(layout):
+        size, fingerprint = _glance(path)
+        if fingerprint not in seen:
+            seen.add(fingerprint)
+            spec = path.parent if path.name in (files.META_FILE, "tokenizer.pkl") else path
+            found.append(Source(str(spec), f"{name} ({size:,})" if size else name, layout.told(spec), group))
+    published = [
+        Source("gpt2", "GPT-2", "r50k, 50,257 ids", "published"),
+        Source("cl100k", "cl100k", "GPT-4, 100,277 ids", "published"),
+        Source("o200k", "o200k", "GPT-4o, 200,019 ids", "published"),
+    ]
+    plain = [
+        Source("bytes", "bytes", "one token a byte", "plain"),
+        Source("characters", "characters", "one token a code point", "plain"),
+        Source("words", "words", "one token a word between white space", "plain"),
+    ]
+    return [*found, *published, *plain]
+
+
+def _under(layout: Layout) -> Iterator[tuple[Path, str, Group]]:
+    """`(file, name, group)` of tokenizers under the base directory, the present one first."""
+    folders = [layout.tokenizer, *(path for path in _folders(layout.base) if path != layout.tokenizer)]
+    for folder in folders:
+        for name in (files.META_FILE, "tokenizer.pkl"):
+            if (folder / name).is_file():
+                yield folder / name, folder.name, "trained"
+                break
+        for kept in sorted(_listed(folder, "tokenizer-*.json")):
+            yield kept, f"{folder.name} {kept.stem.removeprefix('tokenizer-')[:8]}, replaced", "trained"
+    for source, name in CHECKPOINT_FOLDERS.items():
+        for tag in _folders(layout.base / name):
+            for path in sorted(_listed(tag, f"step_*/tokenizer/{files.META_FILE}"), reverse=True):
+                step = path.parent.parent.name.partition("_")[2].partition("-")[0].lstrip("0") or "0"
+                yield path, f"{source} {tag.name}, step {step}", "checkpoint"
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in _listed(folder, "*") if path.is_dir() and not path.name.startswith("."))
+
+
+def _listed(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return list(folder.glob(pattern))
+    except OSError:
+        return []
+
+
+def _glance(path: Path) -> tuple[int, str]:
+    """Vocabulary size and fingerprint as a `tokenizer.json` of ours says them; else 0 and the path."""
+    if path.suffix == ".json":
+        try:
+            meta = parse_json(read_regular(path, _META_BYTES))
+        except (OSError, ValueError, RecursionError):
+            meta = None
+        if isinstance(meta, dict) and meta.get("format") == files.FORMAT:
+            told = str(meta.get("fingerprint") or meta.get("ranks_sha256") or path)
+            return whole(meta.get("vocab_size"), 0) or 0, told
+    return 0, str(path)
+
+
+# -- opening ---------------------------------------------------------------------------------------
 
 
 def open_source(spec: str, layout: Layout, *, pattern: str = "", offline: bool = False) -> Splitter:
-    """The tokenizer that `spec` names: a known name (`gpt2`, `cl100k`, `o200k`, `r50k`, `bytes`, `characters`,
-    `words`), a folder, or a file.
+    """The tokenizer that `spec` names: a known name (`gpt2`, `r50k`, `p50k`, `cl100k`, `o200k`, `bytes`,
+    `characters`, `words`), a folder, or a file.
 
-    Files: our `tokenizer.json`, one of Hugging Face, a tiktoken rank file, a SentencePiece `.model`, upstream's
-    `tokenizer.pkl`. A rank file has no split pattern: it is known by its hash, or `pattern` names it
-    (`gpt2`, `cl100k`, `o200k`, `nanochat`, or a pattern itself). Slow, up to some seconds: off the event loop.
-    Raises `PatternNeeded` where it must be asked for, `UserError` for all else.
+    Files: our `tokenizer.json`, one of Hugging Face, a tiktoken rank file, a SentencePiece `.model`,
+    upstream's `tokenizer.pkl`; told apart by content, not by name. A rank file says no split pattern: it is
+    known by its hash, or `pattern` names it (of `PATTERNS`, or a pattern itself). A published vocabulary is
+    taken from tiktoken's cache, else fetched unless `offline`. Takes up to some seconds: off the event loop.
+    Raises `PatternNeededError` where a pattern must be asked for, `UserError` for all else.
     """
-    raise NotImplementedError
+    name = spec.strip().lower()
+    if name in _PLAIN:
+        return _PLAIN[name]()
+    if name in _NAMED:
+        return _open_published(_NAMED[name], offline)
+    path = layout.resolve(spec)
+    try:
+        if path.is_dir():
+            path = _file_in(path)
+        if not path.exists():
+            raise UserError(
+                f"no tokenizer is called '{spec}', and there is no such file", nearest(spec, _names())
+            )
+        return _open_file(path, pattern)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def describe_file(path: Path) -> str:
-    """What kind of tokenizer file it is, in a few words; "" when it is none. Reads its first bytes only."""
-    raise NotImplementedError
+def _names() -> list[str]:
+    return ["gpt2", "r50k", "p50k", "cl100k", "o200k", *_PLAIN]
+
+
+def _open_published(known: KnownFile, offline: bool) -> Splitter:
+    try:
+        raw = published_ranks(Published(known.name, known.encoding), known.sha256, offline=offline)
+    except UserError as error:
+        raise UserError(
+            error.message, "put the file into the folder that TIKTOKEN_CACHE_DIR names, or go online once"
+        ) from error
+    ranks = parse_ranks(raw, Path(f"{known.encoding}.tiktoken"))
+    return RankSplitter(known.name, ranks, known.pattern, known.specials)
+
+
+def _file_in(folder: Path) -> Path:
+    """The tokenizer's file in a folder. Raises `UserError` where there is none, or several."""
+    for name in (files.META_FILE, "tokenizer.pkl", "tokenizer.model"):
+        if (folder / name).is_file():
+            return folder / name
+    if (folder / "tokenizer").is_dir():  # a checkpoint's folder, or a base directory
+        return _file_in(folder / "tokenizer")
+    others = sorted([*folder.glob("*.tiktoken"), *folder.glob("*.model")])
+    if len(others) == 1:
+        return others[0]
+    if others:
+        raise UserError(f"{folder} holds several tokenizers", f"name one, for example {others[0].name}")
+    raise UserError(
+        f"no tokenizer in {folder}", "a folder has tokenizer.json, tokenizer.pkl, a .model or a .tiktoken"
+    )
+
+
+def _open_file(path: Path, pattern: str) -> Splitter:
+    raw = read_regular(path, files.MAX_FILE_BYTES)
+    head = raw[:4096]
+    if head.lstrip()[:1] == b"{":
+        return _open_json(path, raw)
+    if _RANK_LINE.match(head):
+        return read_rank_file(raw, path, pattern)
+    if head[:1] == b"\x80" and path.suffix == ".pkl":
+        ranks, split, specials = read_encoding(path)
+        return RankSplitter(_told(path), ranks, split, specials)
+    if head[:1] == b"\n" and not head.isspace():
+        from nanochat.tokenizer.explore.sentencepiece_model import read_model
+
+        return read_model(raw, path)
+    raise UserError(
+        f"{path} is no tokenizer that is known",
+        "known are tokenizer.json, rank files of tiktoken, .model of SentencePiece, tokenizer.pkl of upstream",
+    )
+
+
+def _open_json(path: Path, raw: bytes) -> Splitter:
+    if f'"format": "{files.FORMAT}"'.encode() in raw[:4096]:
+        vocabulary = files.load_named(path)
+        specials = files.special_ids(vocabulary.ranks)
+        return RankSplitter(_told(path), vocabulary.ranks, vocabulary.pattern, specials)
+    from nanochat.tokenizer.explore.huggingface_file import read_tokenizer_json
+
+    return read_tokenizer_json(raw, path)
+
+
+def _told(path: Path) -> str:
+    """The name of a tokenizer of ours or upstream's: its folder's, or its checkpoint's."""
+    folder = path.parent
+    if folder.name == "tokenizer" and folder.parent.name.startswith("step_"):
+        step = folder.parent.name.partition("_")[2].partition("-")[0].lstrip("0") or "0"
+        return f"{folder.parent.parent.name}, step {step}"
+    return folder.name if path.name in (files.META_FILE, "tokenizer.pkl") else path.stem

@@ -23,7 +23,7 @@ class Split:
     `ids` (n,) uint32; of words, which have no vocabulary, they number the distinct words of the text.
     `ends` (n,) int64: token i is the bytes `ends[i-1]:ends[i]` of the text's UTF-8 (0 before the first), and
     the last end is the text's length. A span may lie inside a character, and it may be empty (a token that
-    the tokenizer adds and the text does not hold).
+    the tokenizer adds and the text does not hold). A text may have no token though it is not empty.
     """
 
     text: str
@@ -38,39 +38,43 @@ class Split:
     @cached_property
     def data(self) -> bytes:
         """The text's UTF-8."""
-        raise NotImplementedError
+        return self.text.encode()
 
     @cached_property
     def starts(self) -> "npt.NDArray[np.int64]":
         """(n,) the first byte of each token."""
-        raise NotImplementedError
+        import numpy as np
+
+        return np.concatenate([np.zeros(1, np.int64), self.ends])[:-1]
 
     def span(self, index: int) -> tuple[int, int]:
-        """First byte and the one after the last, of token `index`."""
-        raise NotImplementedError
+        """First byte and the one after the last, of token `index`, 0 … n-1."""
+        return int(self.ends[index - 1]) if index else 0, int(self.ends[index])
 
     def piece(self, index: int) -> bytes:
         """The text's bytes that token `index` stands for."""
-        raise NotImplementedError
+        start, end = self.span(index)
+        return self.data[start:end]
 
     def at(self, byte: int) -> int:
-        """The token that holds the byte at that place of the text; the last one at and after its end."""
-        raise NotImplementedError
+        """The token that holds the byte at that place of the text; the last one at and after its end, -1 where
+        there is no token."""
+        return min(int(self.ends.searchsorted(byte, side="right")), len(self) - 1)
 
 
 class Splitter(Protocol):
-    """Something that cuts text into tokens. Attributes are read only."""
+    """Something that cuts text into tokens. It may be used from any thread; attributes are read only."""
 
     @property
     def name(self) -> str:
-        """As a heading shows it: "GPT-2", "tokenizer (4,096)", "my.model"."""
+        """As a heading shows it: "GPT-2", "tokenizer", "my.model"."""
 
     @property
     def kind(self) -> Kind: ...
 
     @property
     def vocab_size(self) -> int | None:
-        """Number of ids, special tokens included; None of characters and words."""
+        """One more than the largest id, special tokens included; None of characters and words."""
 
     @property
     def specials(self) -> Mapping[str, int]:
@@ -98,8 +102,12 @@ class Splitter(Protocol):
         Raises `UserError` where the tokenizer gives up on the text.
         """
 
-    def count(self, texts: Sequence[str]) -> "npt.NDArray[np.int64]":
-        """(vocab_size,) how often each id stands in the texts, on all cores; (0,) of characters and words."""
+    def count_ids(self, texts: Sequence[str]) -> "npt.NDArray[np.int64]":
+        """(vocab_size,) how often each id stands in the texts; (0,) of characters and words, which have no
+        vocabulary. On all cores where the library can."""
+
+    def count_tokens(self, texts: Sequence[str]) -> "npt.NDArray[np.int64]":
+        """(texts,) the number of tokens of each text."""
 
     def merge_rank(self, left: bytes, right: bytes) -> int | None:
         """When two neighbours merge: the lower goes first. None: they never do, or there are no merges."""
@@ -109,29 +117,3 @@ class Splitter(Protocol):
 
     def spelled(self, token_id: int) -> str:
         """The id as its library spells it ("Ġthe", "▁the", "##ing"). KeyError as `token`."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """What is painted as one: a token, or several that share a character.
-
-    Tokens `first` … `last` - 1, the bytes `start:end` of the text. `text` is what they spell; `hex` has the
-    bytes of each token ("f0 9f", "98 80") where the tokens cut a character, else it is empty.
-    """
-
-    first: int
-    last: int
-    start: int
-    end: int
-    text: str
-    hex: tuple[str, ...] = ()
-
-
-def blocks(split: Split, start: int = 0, stop: int | None = None, *, clusters: bool = True) -> list[Block]:
-    """The blocks that touch the bytes `start:stop` of the text (all of it by default), in order.
-
-    They cover that range without gap or overlap; the first and the last may reach beyond it. With `clusters`
-    what a terminal shows as one character (a family of emoji, a letter and its accents) is never cut either.
-    Takes time by the range, not by the text.
-    """
-    raise NotImplementedError
