@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Differences:
     """Stretches of bytes, ascending and apart, that not all splits cut in the same places.
 
-    `starts`, `ends` (k,) int64. A stretch runs from the last border all share before it to the first after it.
+    `starts`, `ends` (k,) int64. A stretch runs from a border that all share to the next one, with borders
+    in between that only some have.
     """
 
     starts: "npt.NDArray[np.int64]"
@@ -26,18 +27,41 @@ class Differences:
 
     def holds(self, byte: int) -> bool:
         """Whether the byte is in a stretch."""
-        raise NotImplementedError
+        place = int(self.starts.searchsorted(byte, side="right")) - 1
+        return place >= 0 and byte < int(self.ends[place])
 
     def next(self, byte: int) -> int | None:
-        """The start of the first stretch after the byte; from the last one on, the first of the text. None where
-        there is none."""
-        raise NotImplementedError
+        """The start of the first stretch after the byte; after the last one, the first of the text. None
+        where there is none."""
+        if not len(self):
+            return None
+        return int(self.starts[int(self.starts.searchsorted(byte, side="right")) % len(self)])
 
     def previous(self, byte: int) -> int | None:
-        """The start of the last stretch before the one the byte is in; before the first, the last of the text."""
-        raise NotImplementedError
+        """The start of the last stretch that begins before the byte; before the first, the last of the
+        text. None where there is none."""
+        if not len(self):
+            return None
+        return int(self.starts[int(self.starts.searchsorted(byte, side="left")) - 1])
 
 
 def differences(splits: Sequence[Split]) -> Differences:
     """Where the splits of one text differ; none of fewer than two. ValueError when the texts differ."""
-    raise NotImplementedError
+    import numpy as np
+
+    if any(split.text != splits[0].text for split in splits):
+        raise ValueError("splits of different texts have no differences")
+    nothing = np.zeros(0, np.int64)
+    if len(splits) < 2:
+        return Differences(nothing, nothing)
+    size = len(splits[0].data)
+    cuts = np.zeros(size + 1, np.int32)
+    for split in splits:
+        cuts[np.unique(split.ends)] += 1
+    cuts[[0, size]] = len(splits)
+    borders = np.flatnonzero(cuts)
+    partial = np.flatnonzero(cuts[borders] < len(splits))
+    shared = np.flatnonzero(cuts[borders] == len(splits))
+    # The shared borders before and after each that only some have; several may lie between the same two.
+    after = np.unique(shared.searchsorted(partial))
+    return Differences(borders[shared[after - 1]], borders[shared[after]])
