@@ -1,4 +1,4 @@
-"""tiktoken rank files of others: a line each of base64 bytes, a space, the rank. They say no split pattern."""
+"""tiktoken rank files: a line each of base64 bytes, a space, the rank. They do not say the split pattern."""
 
 import base64
 import binascii

@@ -25,8 +25,8 @@ class Replay:
 
     Arrays are over the merges, (m,): the `ranks` after which each comes, the `starts` and `ends` of what it
     joins in bytes of the text, the `ids` it makes. `gone` (bytes + 1,) says which merge takes away the border
-    before each byte; m where none does, -1 inside a token that is added as a whole. State 0 is the text in bytes, but for such
-    tokens; state m is the split itself.
+    before each byte; m where none does, -1 inside a token that is added as a whole. State 0 is the text
+    in bytes, but for such tokens; state m is the split itself.
     """
 
     split: Split
@@ -67,7 +67,7 @@ class Replay:
         return int(self.ranks.searchsorted(size, side="left"))
 
     def of_size(self, size: int) -> Split:
-        """The text in a vocabulary of the first `size` ids (256: bytes): what only their merges make of it."""
+        """The text in a vocabulary of the first `size` ids (256: bytes): what their merges alone make."""
         return self.state(self.steps_of_size(size))
 
     @cached_property

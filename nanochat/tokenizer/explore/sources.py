@@ -215,7 +215,7 @@ def _open_file(path: Path, pattern: str) -> Splitter:
         return read_model(raw, path)
     raise UserError(
         f"{path} is no tokenizer that is known",
-        "known are tokenizer.json, rank files of tiktoken, .model of SentencePiece, tokenizer.pkl of upstream",
+        "known are tokenizer.json, tiktoken's rank files, SentencePiece's .model, upstream's tokenizer.pkl",
     )
 
 

@@ -57,8 +57,8 @@ class Split:
         return self.data[start:end]
 
     def at(self, byte: int) -> int:
-        """The token that holds the byte at that place of the text; the last one at and after its end, -1 where
-        there is no token."""
+        """The token that holds the byte at that place of the text; the last one at and after its end, -1
+        where there is no token."""
         return min(int(self.ends.searchsorted(byte, side="right")), len(self) - 1)
 
 
