@@ -12,6 +12,7 @@ from nanochat.common.files import read_regular
 from nanochat.common.paths import CHECKPOINT_FOLDERS, Layout
 from nanochat.tokenizer import files
 from nanochat.tokenizer.explore.byte_level import RankSplitter
+from nanochat.tokenizer.explore.library_splitter import LibrarySplitter
 from nanochat.tokenizer.explore.plain import ByteSplitter, CharacterSplitter, WordSplitter
 from nanochat.tokenizer.explore.rank_file import (
     CL100K,
@@ -210,9 +211,7 @@ def _open_file(path: Path, pattern: str) -> Splitter:
         ranks, split, specials = read_encoding(path)
         return RankSplitter(_told(path), ranks, split, specials)
     if head[:1] == b"\n" and not head.isspace():
-        from nanochat.tokenizer.explore.sentencepiece_model import read_model
-
-        return read_model(raw, path)
+        return LibrarySplitter(raw, path, "sentencepiece")
     raise UserError(
         f"{path} is no tokenizer that is known",
         "known are tokenizer.json, tiktoken's rank files, SentencePiece's .model, upstream's tokenizer.pkl",
@@ -224,9 +223,7 @@ def _open_json(path: Path, raw: bytes) -> Splitter:
         vocabulary = files.load_named(path)
         specials = files.special_ids(vocabulary.ranks)
         return RankSplitter(_told(path), vocabulary.ranks, vocabulary.pattern, specials)
-    from nanochat.tokenizer.explore.huggingface_file import read_tokenizer_json
-
-    return read_tokenizer_json(raw, path)
+    return LibrarySplitter(raw, path, "tokenizers")
 
 
 def _told(path: Path) -> str:
