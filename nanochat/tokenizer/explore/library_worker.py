@@ -24,7 +24,7 @@ PART = 8_000
 """Tokens in one message: it takes the app a millisecond or two to unpack."""
 
 
-def send(stream: IO[bytes], content: object) -> None:
+def send(stream: IO[bytes], content: Any) -> None:
     """Writes one message."""
     packed = marshal.dumps(content)
     stream.write(LENGTH.pack(len(packed)))

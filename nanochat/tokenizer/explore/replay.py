@@ -104,13 +104,16 @@ def replay(splitter: Splitter, text: str) -> Replay:
         else:  # added as a whole: it is there from the start
             first_ids[places] = token_id
             gone[(places[:, None] + np.arange(1, len(token))).ravel()] = -1
-    ids, keys, starts, ends, order = merges.sorted()
+    ids, keys, starts, ends = merges.columns()
+    order = merges.order()
     gone[gone == 0] = len(order)
     number = np.empty(len(order), np.int64)
     number[order] = np.arange(len(order))
     places, owners = merges.borders()
     gone[places] = number[owners]
-    return Replay(split, keys[order], starts[order], ends[order], ids[order], gone, first_ids)
+    return Replay(
+        split, keys[order], starts[order], ends[order], ids[order].astype(np.uint32), gone, first_ids
+    )
 
 
 def _places(split: Split) -> "Iterator[tuple[int, npt.NDArray[np.int64]]]":
@@ -153,12 +156,22 @@ class _Merges:
         self._borders.append(borders.reshape(2, -1))
         self._total += count * times
 
-    def sorted(self) -> "tuple[npt.NDArray[np.uint32], *tuple[npt.NDArray[np.int64], ...]]":
-        """Ids, keys, starts, ends as they were added, and the order by key, then from left to right."""
+    def columns(self) -> "npt.NDArray[np.int64]":
+        """(4, merges): ids, keys, starts, ends, as they were added."""
+        return self._all()[[0, 1, 3, 4]]
+
+    def order(self) -> "npt.NDArray[np.int64]":
+        """(merges,) their order: by key, then from left to right."""
         import numpy as np
 
-        ids, keys, levels, starts, ends = np.concatenate([np.empty((5, 0), np.int64), *self._columns], axis=1)
-        return ids.astype(np.uint32), keys, starts, ends, np.lexsort((starts, levels, keys))
+        _, keys, levels, starts, _ = self._all()
+        return np.lexsort((starts, levels, keys))
+
+    def _all(self) -> "npt.NDArray[np.int64]":
+        import numpy as np
+
+        self._columns = [np.concatenate([np.empty((5, 0), np.int64), *self._columns], axis=1)]
+        return self._columns[0]
 
     def borders(self) -> "npt.NDArray[np.int64]":
         """(2, borders): places, and the numbers of their merges as they were added."""
