@@ -18,6 +18,7 @@ PARSERS = {
     "tasks": "nanochat.commands.tasks:parser",
     "estimate": "nanochat.commands.estimate:parser",
     "tok_sweep": "nanochat.commands.tok_sweep:parser",
+    "tok_export": "nanochat.commands.tok_export:parser",
     "chat_web": "nanochat.stages.chat_web:parser",
     "chat_cli": "nanochat.stages.chat_cli:parser",
     "probe": "nanochat.commands.probe:parser",

@@ -46,6 +46,9 @@ COMMANDS: dict[str, Command] = {
     "tok_sweep": Command(
         "nanochat.commands.tok_sweep:main", "vocabulary sizes side by side: compression, tables, compute"
     ),
+    "tok_export": Command(
+        "nanochat.commands.tok_export:main", "write a tokenizer for Hugging Face's libraries and tiktoken"
+    ),
     "chat_web": Command("nanochat.stages.chat_web:main", "serve checkpoints to every client of OpenAI's API"),
     "chat_cli": Command(
         "nanochat.stages.chat_cli:main", "talk to a checkpoint, or to any OpenAI-compatible server, here"

@@ -181,6 +181,21 @@ class TokSweepOptions:
 
 
 @dataclass(frozen=True)
+class TokExportOptions:
+    """Write a tokenizer for other libraries."""
+
+    tokenizer_dir: str = option(
+        "", "Folder of the tokenizer, ours or upstream's; default tokenizer", group="Input", path=True
+    )
+    out: str = option("", "Folder to write", short="-o", group="Output", path=True)
+    max_seq_len: int = option(
+        2048, "Context length in tokens of the model, for transformers", group="Output", minimum=1
+    )
+    chat: bool = option(False, "For a chat model: a text ends with the answer's end", group="Output")
+    force: bool = option(False, "Replace an earlier export in the folder", group="Output")
+
+
+@dataclass(frozen=True)
 class TokEvalOptions:
     """Compare the tokenizer with GPT-2's and GPT-4's."""
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nanochat.common.errors import UserError, nearest
+from nanochat.common.fields import parse_json, whole
+from nanochat.common.files import read_regular
 from nanochat.tokenizer.explore.byte_level import RankSplitter
 from nanochat.tokenizer.tokenizer import SPLIT_PATTERN
 
@@ -29,6 +31,8 @@ PATTERNS: Mapping[str, str] = {
 }
 """Split patterns by name: tiktoken's own, and ours."""
 
+ABOUT_SUFFIX = ".json"
+"""Of the file beside a rank file that says the rest, as `nanochat tok_export` writes it."""
 _END = "<|endoftext|>"
 
 
@@ -92,8 +96,8 @@ def read_rank_file(raw: bytes, path: Path, pattern: str = "") -> RankSplitter:
     Raises `PatternNeededError` where it must be named, `UserError` for a damaged file: it names the first
     line that is wrong.
     """
-    known = known_file(raw)
     ranks = parse_ranks(raw, path)
+    known = known_file(raw) or _beside(raw, path)
     if known is not None and not pattern:
         return RankSplitter(known.name, ranks, known.pattern, known.specials)
     if not pattern:
@@ -102,6 +106,23 @@ def read_rank_file(raw: bytes, path: Path, pattern: str = "") -> RankSplitter:
             f"name it: {', '.join(PATTERNS)}",
         )
     return RankSplitter(path.stem, ranks, named_pattern(pattern))
+
+
+def _beside(raw: bytes, path: Path) -> KnownFile | None:
+    """What a file beside a rank file says of it: ours, `tokenizer.json` or one that `tok_export` wrote."""
+    digest = hashlib.sha256(raw).hexdigest()
+    for place in (path.with_name(path.name + ABOUT_SUFFIX), path.with_name("tokenizer.json")):
+        try:
+            about = parse_json(read_regular(place))
+        except (OSError, ValueError, RecursionError):
+            continue
+        if not isinstance(about, dict) or about.get("ranks_sha256") != digest:
+            continue
+        pattern, specials = about.get("pat_str") or about.get("pattern"), about.get("special_tokens")
+        if isinstance(pattern, str) and isinstance(specials, dict):
+            ids = {str(name): token for name, token in specials.items() if whole(token, 0, 1 << 24) == token}
+            return KnownFile(path.stem, "", digest, pattern, ids)
+    return None
 
 
 def known_file(raw: bytes) -> KnownFile | None:
