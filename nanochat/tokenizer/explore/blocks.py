@@ -94,6 +94,7 @@ def _inside(data: bytes, clusters: bool) -> "npt.NDArray[np.bool_]":
     for match in _patterns()["cluster"].finditer(text):
         if match.end() - match.start() > 1:
             inside[heads[match.start() + 1 : match.end()]] = True
+    inside[:-1] &= raw >= 0x80  # a line feed after its return, a digit after an Arabic number sign
     return inside
 
 

@@ -26,6 +26,8 @@ class MergeTree:
     rank: int | None = None
     parts: "tuple[MergeTree, ...]" = ()
     merged: bool = True
+    depth: int = 0
+    """Merges from the deepest byte up to the token; 0 of a byte."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ def merge_tree(splitter: Splitter, token_id: int) -> MergeTree:
         joined = token[merge.start : merge.end]
         parts = tuple(nodes.pop(at) for at in (merge.start, *merge.cuts))
         merged = len(parts) == 2 and splitter.merge_rank(parts[0].token, parts[1].token) is not None
-        nodes[merge.start] = MergeTree(ranks.get(joined), joined, merge.rank, parts, merged)
+        depth = 1 + max(part.depth for part in parts)
+        nodes[merge.start] = MergeTree(ranks.get(joined), joined, merge.rank, parts, merged, depth)
     return nodes[0]
 
 
