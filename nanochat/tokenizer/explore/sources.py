@@ -106,6 +106,9 @@ def _under(layout: Layout) -> Iterator[tuple[Path, str, Group]]:
                 break
         for kept in sorted(_listed(folder, "tokenizer-*.json")):
             yield kept, f"{folder.name} {kept.stem.removeprefix('tokenizer-')[:8]}, replaced", "trained"
+    for path in sorted(_listed(layout.base, f"*/*/{files.META_FILE}")):  # as tok_sweep saves them
+        if path.parent.parent.name not in ("runs", *CHECKPOINT_FOLDERS.values()):
+            yield path, f"{path.parent.parent.name}/{path.parent.name}", "trained"
     for source, name in CHECKPOINT_FOLDERS.items():
         for tag in _folders(layout.base / name):
             for path in sorted(_listed(tag, f"step_*/tokenizer/{files.META_FILE}"), reverse=True):
