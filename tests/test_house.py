@@ -41,7 +41,8 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "tui": (
         ("__init__", "style", "chat_keys", "compare_keys", "column_keys", "room"),
-        ("evals_keys",),
+        ("evals_keys", "vocabulary_keys", "training_keys"),
+        ("tokenizer_keys",),
         ("keys",),
         ("keymap",),
         ("data", "plots", "actions", "driver"),

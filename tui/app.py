@@ -127,6 +127,7 @@ class ControlRoom(RoomApp):
         return [
             ("1", "runs", "Runs"),
             ("2", "run", "Run"),
+            ("3", "tokenizer", "Tokenizer"),
             ("4", "evals", "Evals"),
             ("5", "chat", "Chat"),
             ("7", "hosts", "Hosts"),

@@ -23,6 +23,7 @@ NODES: tuple[tuple[str, ...], ...] = (
     ("launch", "panes"),
     ("plan", "panes"),
     ("chat", "panes"),
+    ("tokenizer", "panes"),
     ("alerts", "table"),
     ("columns", "table"),
     ("host_columns", "table"),

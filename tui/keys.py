@@ -13,6 +13,7 @@ from tui.chat_keys import CHAT_KEYS
 from tui.column_keys import COLUMNS
 from tui.compare_keys import COMPARE_KEYS
 from tui.evals_keys import EVALS_KEYS
+from tui.tokenizer_keys import TOKENIZER_KEYS
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
     "app": (
         Key("app.runs", "f1,1", "go('runs')", "Runs", "Go to Runs"),
         Key("app.run", "f2,2", "go('run')", "Run", "Go to the run viewed last, else the newest"),
+        Key("app.tokenizer", "f3,3", "go('tokenizer')", "Tokenizer", "Go to Tokenizer"),
         Key("app.evals", "f4,4", "go('evals')", "Evals", "Go to Evals"),
         Key("app.chat", "f5,5", "go('chat')", "Chat", "Go to Chat"),
         Key("app.hosts", "f7,7", "go('hosts')", "Hosts", "Go to Hosts"),
@@ -363,7 +365,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
     ),
     **{
         group: tuple(Key(f"{group}.{row[0]}", *row[1:]) for row in rows)
-        for group, rows in {**CHAT_KEYS, **EVALS_KEYS}.items()
+        for group, rows in {**CHAT_KEYS, **EVALS_KEYS, **TOKENIZER_KEYS}.items()
     },
     **{
         group: tuple(

@@ -29,6 +29,7 @@ from tui.screens.plan import PlanScreen
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
+from tui.screens.tokenizer.screen import TokenizerScreen
 from tui.screens.welcome import Choices
 from tui.widgets.alerts import Alerts
 from tui.widgets.chat.lines_view import LinesView
@@ -77,6 +78,7 @@ OWNERS = {
     "item": ItemScreen,
     "paired": DifferenceScreen,
     "curve": CurveScreen,
+    "tokenizer": TokenizerScreen,
 }
 IDS_OF_0_1_0 = {
     "app": "runs run hosts back help palette freeze theme launch plan quit",
@@ -170,7 +172,7 @@ async def test_a_broken_keymap_is_reported_and_the_app_works(bench: Bench) -> No
         assert type(app.screen).__name__ == "Help"
 
 
-@pytest.mark.parametrize("tab", ["runs", "run", "evals", "chat", "hosts"])
+@pytest.mark.parametrize("tab", ["runs", "run", "tokenizer", "evals", "chat", "hosts"])
 async def test_every_action_of_the_palette_has_a_target(bench: Bench, tab: str) -> None:
     bench.run("one", status="running")
     async with bench.open() as (app, pilot):

@@ -84,6 +84,7 @@ WHERE = {
     "item": ("item", "LinesView"),
     "paired": ("paired", "DifferenceTable"),
     "curve": ("curve", "Plot"),
+    "tokenizer": ("tokenizer", ""),
 }
 """The screen, and the widget to focus there, on which the keys of a group work."""
 

@@ -50,6 +50,7 @@ TITLES = {
     "item": "An item",
     "paired": "Difference",
     "curve": "Curves of scores",
+    "tokenizer": "Tokenizer",
 }
 
 WIDTH, BORDER = 92, 7

@@ -27,12 +27,16 @@ def make_screen(name: str) -> ControlScreen:
         from tui.screens.evals.screen import EvalsScreen
 
         return EvalsScreen()
+    if name == "tokenizer":
+        from tui.screens.tokenizer.screen import TokenizerScreen
+
+        return TokenizerScreen()
     from tui.screens.hosts import HostsScreen
 
     return HostsScreen()
 
 
-LOADED_FIRST = ("chat", "evals")
+LOADED_FIRST = ("chat", "evals", "tokenizer")
 """Screens whose code takes so long to load that it is loaded in a thread before they are made."""
 
 
@@ -42,6 +46,8 @@ def load_screen(name: str) -> None:
         from tui.screens.chat import load
 
         load()
+    elif name == "tokenizer":
+        import tui.screens.tokenizer.screen
     else:
         import tui.screens.evals.screen  # noqa: F401
 

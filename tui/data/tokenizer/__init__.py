@@ -1,0 +1,1 @@
+"""What the Tokenizer screen shows, without any widget."""

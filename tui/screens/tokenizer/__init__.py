@@ -1,0 +1,1 @@
+"""The Tokenizer screen: a text split by up to four tokenizers, and the screens that it opens by key."""
