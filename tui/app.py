@@ -46,6 +46,8 @@ WIDGET_GROUPS = {
     "question": "QuestionField",
     "lines": "LinesView",
     "scores": "ScoreTable",
+    "text": "TextField",
+    "split": "SplitView",
 }
 """The class of the widget that handles each key group; the other groups belong to the screen or the app."""
 

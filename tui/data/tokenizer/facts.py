@@ -1,0 +1,103 @@
+"""What is told of the token under the cursor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nanochat.common.errors import UserError
+from nanochat.common.text import sanitize
+from nanochat.tokenizer.explore.merges import MergeTree, merge_tree
+from tui.data.tokenizer.characters import Glyphs
+
+if TYPE_CHECKING:
+    from nanochat.tokenizer.explore.counting import TokenCounts
+    from nanochat.tokenizer.explore.splitter import Splitter
+    from tui.data.tokenizer.splitting import Shown
+
+NEIGHBOURS = 2
+SHOWN_BYTES = 40
+
+
+@dataclass(frozen=True)
+class TokenFacts:
+    """A token of a text: what it spells, its id and bytes, and the ids beside it in the vocabulary.
+
+    `tree` is how merging made it; `no_tree` says why there is none.
+    """
+
+    text: str
+    index: int
+    of: int
+    token_id: int
+    data: bytes
+    is_special: bool
+    spelled: str
+    neighbours: tuple[tuple[int, str], ...]
+    tree: MergeTree | None
+    no_tree: str
+
+
+def token_facts(shown: Shown, index: int, glyphs: Glyphs) -> TokenFacts | None:
+    """What is known of token `index` of a split; None where there is none."""
+    split, splitter = shown.split, shown.splitter
+    if split is None or not 0 <= index < len(split):
+        return None
+    number = int(split.ids[index])
+    piece = split.piece(index)
+    has_ids = splitter.vocab_size is not None
+    tree, why = None, splitter.no_tree
+    if not why:
+        try:
+            tree = merge_tree(splitter, number)
+        except UserError as error:
+            why = str(error)
+    beside = range(number - NEIGHBOURS, number + NEIGHBOURS + 1) if has_ids else range(0)
+    return TokenFacts(
+        spell(piece, glyphs),
+        index,
+        len(split),
+        number,
+        piece,
+        number in splitter.specials.values(),
+        _spelled(splitter, number) if has_ids else "",
+        tuple((one, text) for one in beside if (text := _token(splitter, one, glyphs)) is not None),
+        tree,
+        why,
+    )
+
+
+def spell(data: bytes, glyphs: Glyphs) -> str:
+    """Bytes as a terminal can show them: text, or where they are none, each byte in hex."""
+    try:
+        text = data[: 4 * SHOWN_BYTES].decode("utf-8")
+    except UnicodeDecodeError:
+        return f"{glyphs.open}{data[:SHOWN_BYTES].hex(' ')}{glyphs.close}"
+    shown = text.translate(glyphs)
+    return shown.replace(" ", "·" if glyphs.unicode else "_")
+
+
+def _spelled(splitter: Splitter, number: int) -> str:
+    try:
+        return sanitize(splitter.spelled(number), 80)
+    except KeyError:
+        return ""
+
+
+def _token(splitter: Splitter, number: int, glyphs: Glyphs) -> str | None:
+    if number < 0:
+        return None
+    try:
+        return spell(splitter.token(number), glyphs)
+    except KeyError:
+        return None
+
+
+def count_words(counts: TokenCounts | None, number: int) -> str:
+    """How often an id stands in the corpus, in words; "" where it was not counted."""
+    if counts is None or not 0 <= number < len(counts.counts):
+        return ""
+    seen = int(counts.counts[number])
+    if not seen:
+        return "never in the corpus"
+    return f"{seen:,} in the corpus, place {int(counts.order()[number]):,}"

@@ -1,0 +1,36 @@
+"""What is told of a pane and of a token, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanochat.common.text import amount
+
+if TYPE_CHECKING:
+    from tui.data.tokenizer.splitting import Shown
+
+NARROW = 46
+
+
+def figure_lines(shown: Shown, base: str, width: int) -> tuple[str, str]:
+    """Two lines of figures; `base` is the pane that it is compared to, "" for that pane itself."""
+    figures = shown.figures
+    if figures is None:
+        return "", ""
+    each = "" if figures.bytes_per_token is None else f" · {figures.bytes_per_token:.2f} bytes/token"
+    first = amount(figures.tokens, "token") + each
+    note = shown.split.note if shown.split is not None else ""
+    if not base or figures.length_ratio is None or figures.attention_ratio is None:
+        return first, note or ("the others are compared to it" if not base else "")
+    fewer = figures.fewer_percent or 0.0
+    sign = "+" if fewer < 0 else "−" if fewer > 0 else "±"
+    words = ("length", "attention") if width >= NARROW else ("len", "att")
+    return (
+        f"{first} · {sign}{abs(fewer):.1f} %" if width >= NARROW else f"{first}",
+        ("" if width >= NARROW else f"{sign}{abs(fewer):.1f} % · ")
+        + f"{words[0]} ×{_ratio(figures.length_ratio)} · {words[1]} ×{_ratio(figures.attention_ratio)} of {base}",
+    )
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"

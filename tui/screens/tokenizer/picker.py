@@ -1,0 +1,73 @@
+"""Which tokenizer a pane shows: those of the base directory, published ones, plain ones, any file by its path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from nanochat.common.errors import UserError
+from nanochat.common.text import sanitize
+from nanochat.tokenizer.explore.sources import Source, known_sources
+from tui.screens.find_dialog import FindDialog
+from tui.widgets.columns import Cell, Column
+from tui.widgets.table import VirtualTable
+
+if TYPE_CHECKING:
+    from tui.room import Room
+
+COLUMNS = (
+    Column("name", "tokenizer", 20, grow=2, ideal=34),
+    Column("where", "what it is, or where", 20, grow=3, rank=1, ideal=60),
+)
+
+
+class TokenizerPicker(FindDialog[str | None]):
+    """Returns what opens the tokenizer; None when it is cancelled."""
+
+    def __init__(self, room: Room) -> None:
+        table: VirtualTable[Source] = VirtualTable(
+            COLUMNS, self._cells, lambda source: source.spec, empty="looking for tokenizers …"
+        )
+        super().__init__(table, "gpt2 · o200k · a name · ~/models/x/tokenizer.json · a rank file · a .model")
+        self._room = room
+        self._known: list[Source] = []
+        self._note = Static(classes="detail", markup=False)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog picker") as box:
+            box.border_title = "tokenizer of the pane"
+            box.border_subtitle = "⏎ choose · ↑ ↓ · type to find, or a path · esc"
+            yield self.search
+            yield self.table
+            yield self._note
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.run_worker(self._look(), group="look")
+
+    async def _look(self) -> None:
+        try:
+            self._known = await asyncio.to_thread(known_sources, self._room.layout)
+        except UserError as error:
+            self._note.update(f"✗ {sanitize(str(error), 200)}")
+        self.find(self.search.value.lower().split())
+
+    def find(self, words: list[str]) -> None:
+        rows = [one for one in self._known if all(word in f"{one.name} {one.where}".lower() for word in words)]
+        typed = self.search.value.strip()
+        if typed and all(one.spec != typed for one in rows) and ("/" in typed or not rows):
+            rows = [Source(typed, sanitize(typed, 200), "as typed: a file, a folder or a name"), *rows]
+        self.table.show(rows)
+
+    def _cells(self, source: Source) -> Mapping[str, Cell]:
+        return {"name": (sanitize(source.name, 120), "strong"), "where": (sanitize(source.where, 200), "muted")}
+
+    def choose(self) -> None:
+        source = self.table.current
+        if source is not None:
+            self.dismiss(source.spec)
