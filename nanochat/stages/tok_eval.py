@@ -4,18 +4,14 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import atomic_write_all, make_dir
-from nanochat.common.text import sanitize
 from nanochat.config.data_options import TokEvalOptions
-from nanochat.data.extract import Extractor
-from nanochat.data.shards import open_shard, read_row_group, split_shards
-from nanochat.data.sources import Skips, walk
+from nanochat.data.measured_texts import own_texts, shard_texts
 from nanochat.evals.results import EVALUATION, EVALUATIONS, EvaluationResult
 from nanochat.run.events import JSON
 from nanochat.run.stage_run import StageRun, main
@@ -48,8 +44,6 @@ if TYPE_CHECKING:
 
 FOLDER = "tok_eval"
 """Of the result files, under the base directory."""
-PIECE = 1 << 20
-"""Characters of a file that are encoded at a time at most."""
 Texts = Mapping[str, Iterable[str]]
 """The documents of each text, by its name. They are read once."""
 
@@ -61,7 +55,14 @@ def run(options: TokEvalOptions, run: StageRun) -> dict[str, float | int | str]:
     built_in = read_texts(options, run)
     texts: Texts = {
         **{name: [text] for name, text in built_in.items()},
-        **own_texts(options, run, set(built_in)),
+        **own_texts(
+            [run.layout.resolve(path) for path in options.paths],
+            built_in,
+            text_key=options.text_key,
+            max_chars=options.max_chars,
+            note=run.log,
+            cut=lambda line: run.alert("text_cut", line),
+        ),
     }
     settings: dict[str, JSON] = {"data": run.layout.told(run.layout.data_dir(options.data_dir))}
     if options.paths:
@@ -119,48 +120,6 @@ def whole_units(text: str, size: int) -> list[Vocabulary]:
     return [characters(most_frequent(text, size)), words(most_frequent(text.split(), size))]
 
 
-def own_texts(options: TokEvalOptions, run: StageRun, taken: set[str]) -> dict[str, Iterator[str]]:
-    """A text for each path of the user, by the path's name: the documents of a file, or of a folder's files.
-
-    Raises `UserError` for a path that is not there.
-    """
-    found: dict[str, Iterator[str]] = {}
-    for path in options.paths:
-        place = run.layout.resolve(path)
-        for _ in walk([str(place)], Skips()):
-            break  # a path that cannot be read is told before the work begins
-        name = base = sanitize(place.name, 60).replace("/", "_") or "text"
-        number = 1
-        while name in taken:
-            number += 1
-            name = f"{base}-{number}"
-        taken.add(name)
-        found[name] = own_documents(place, name, options, run)
-    return found
-
-
-def own_documents(place: Path, name: str, options: TokEvalOptions, run: StageRun) -> Iterator[str]:
-    """The documents of a file or folder up to `max_chars`; what is left out is told."""
-    skips, room = Skips(), options.max_chars
-    with Extractor(skips, options.text_key, PIECE) as extractor:
-        for document in (
-            text for source in walk([str(place)], skips) for text in extractor.documents(source)
-        ):
-            try:
-                document.encode()
-            except UnicodeEncodeError:
-                skips.add("not valid Unicode", place)
-                continue
-            if options.max_chars >= 0 and len(document) > room:
-                yield document[:room]
-                run.alert("text_cut", f"of {place} the first {options.max_chars:,} characters are compared")
-                break
-            room -= len(document)
-            yield document
-    for line in skips.lines():
-        run.log(f"{name}: {line}")
-
-
 def write_files(run: StageRun, told: EvaluationResult, name: str, counts: Mapping[str, list[Count]]) -> None:
     """The result as JSON, Markdown and csv, which belong together."""
     stem = make_dir(run.layout.base / FOLDER) / name
@@ -181,14 +140,7 @@ def read_texts(options: TokEvalOptions, run: StageRun) -> dict[str, str]:
     if not options.data_dir and not folder.is_dir():
         run.alert("no_data", f"no training data in {folder}: only the built-in texts are compared")
         return texts
-    shards = split_shards(folder)
-    for name, path in (("train", shards.train[0]), ("val", shards.val)):
-        with open_shard(path) as file:
-            text = "\n".join(read_row_group(file, path, 0)) if file.num_row_groups else ""
-        if not text:
-            raise UserError(f"the first row group of {path} holds no text", "build the shards again")
-        texts[name] = text
-    return texts
+    return {**texts, **shard_texts(folder)}
 
 
 def published(options: TokEvalOptions, run: StageRun) -> list[Vocabulary]:
