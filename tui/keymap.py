@@ -48,6 +48,7 @@ TOGETHER: dict[str, tuple[str, ...]] = {
     "items": ("table",),
     "item": ("lines",),
     "paired": ("table",),
+    "vocabulary": ("table",),
 }
 """The groups of panes on a screen: a pane's keys come before the screen's while it has the focus."""
 

@@ -30,6 +30,8 @@ from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.tokenizer.screen import TokenizerScreen
+from tui.screens.tokenizer.token import TokenScreen
+from tui.screens.tokenizer.vocabulary import VocabularyScreen
 from tui.screens.welcome import Choices
 from tui.widgets.alerts import Alerts
 from tui.widgets.chat.lines_view import LinesView
@@ -79,6 +81,8 @@ OWNERS = {
     "paired": DifferenceScreen,
     "curve": CurveScreen,
     "tokenizer": TokenizerScreen,
+    "vocabulary": VocabularyScreen,
+    "token": TokenScreen,
 }
 IDS_OF_0_1_0 = {
     "app": "runs run hosts back help palette freeze theme launch plan quit",

@@ -20,6 +20,7 @@ from remote.runs import Change
 from remote.transport.base import UnknownHostKey
 from tests.tui.conftest import Bench, settle
 from tests.tui.screens.evals_bench import choice_item, evaluation, install, write_items
+from tests.tui.screens.vocabulary_bench import chosen
 from tests.tui.test_keys import OWNERS
 from tui.app import ControlRoom
 from tui.data.chat.prompt_set import Prompt
@@ -41,6 +42,8 @@ from tui.screens.messages import MessageList
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
+from tui.screens.tokenizer.token import TokenScreen
+from tui.screens.tokenizer.vocabulary import VocabularyScreen
 from tui.screens.welcome import Welcome
 from tui.widgets.chat.transcript import Transcript
 from tui.widgets.evals.item_table import ItemTable
@@ -85,6 +88,8 @@ WHERE = {
     "paired": ("paired", "DifferenceTable"),
     "curve": ("curve", "Plot"),
     "tokenizer": ("tokenizer", ""),
+    "vocabulary": ("vocabulary", "VocabularyTable"),
+    "token": ("token", ""),
 }
 """The screen, and the widget to focus there, on which the keys of a group work."""
 
@@ -102,6 +107,8 @@ async def open_for(group: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]
         await open_chat(screen, app, pilot)
     elif screen in ("evals", "items", "item", "paired", "curve"):
         await open_evals(screen, bench, app, pilot)
+    elif screen in ("vocabulary", "token"):
+        await open_vocabulary(screen, bench, app, pilot)
     elif screen != "welcome":
         await app.action_go(screen)
     await settle(pilot)
@@ -155,6 +162,17 @@ async def open_evals(screen: str, bench: Bench, app: ControlRoom, pilot: Pilot[s
         if screen == "item":
             await pilot.press("enter")
             await settle(pilot, lambda: isinstance(app.screen, ItemScreen))
+
+
+async def open_vocabulary(screen: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]) -> None:
+    """The screens about a vocabulary, with two small tokenizers."""
+    made = chosen(bench.layout, ("news", 300), ("code", 300))
+    splitter = made.panes[0].splitter
+    screens = {
+        "vocabulary": lambda: VocabularyScreen(made),
+        "token": lambda: TokenScreen(splitter, 260, None, 0),
+    }
+    await app.push_screen(screens[screen]())
 
 
 def make_raise(patch: pytest.MonkeyPatch, key: Key, error: Exception) -> None:

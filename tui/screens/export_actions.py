@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from nanochat.common.text import size_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,3 +114,31 @@ async def _asked(screen: Exporting, dialog: SaveAs, what: str) -> Target | None:
         kept = dict(kept) if isinstance(kept, dict) else {}
         screen.room.remember("export", {**kept, "folder": str(target.path.parent), what: target.kind})
     return target
+
+
+async def export_text(
+    screen: Exporting,
+    title: str,
+    stem: str,
+    kinds: Sequence[str],
+    about: str,
+    written: Callable[[str], str],
+) -> None:
+    """Asks for a file and writes what `written` gives for its kind, made in a thread."""
+    from nanochat.common.new_file import new_file
+    from tui.plots.export.write import file_stem
+    from tui.screens.save_as import SaveAs
+
+    path, kinds = await _offered(screen.room, "table", file_stem(stem), kinds)
+    target = await _asked(screen, SaveAs(title, path, kinds, about), "table")
+    if target is None:
+        return
+
+    def write() -> int:
+        content = written(target.kind).encode()
+        with new_file(target.path, target.replace) as temp:
+            temp.write_bytes(content)
+        return len(content)
+
+    size = await asyncio.to_thread(write)
+    screen.room.say(f"wrote {target.path}: {size_bytes(size)}")

@@ -51,6 +51,8 @@ TITLES = {
     "paired": "Difference",
     "curve": "Curves of scores",
     "tokenizer": "Tokenizer",
+    "vocabulary": "Vocabulary",
+    "token": "A token",
 }
 
 WIDTH, BORDER = 92, 7

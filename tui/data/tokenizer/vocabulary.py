@@ -1,0 +1,140 @@
+"""What the vocabulary browser shows: the ids that a search leaves, in their order; a token in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nanochat.common.text import amount
+from nanochat.tokenizer.explore.search import Search, matching, parse_search
+from nanochat.tokenizer.explore.spelling import hexed, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from nanochat.tokenizer.explore.counting import TokenCounts
+    from nanochat.tokenizer.explore.patterns import PatternSearch
+    from nanochat.tokenizer.explore.splitter import Splitter
+    from nanochat.tokenizer.explore.vocabulary import TokenTable
+
+ONLY = ("", "special", "part", "byte")
+ONLY_COUNTED = (*ONLY, "hardly", "never")
+"""What can be kept by one key, in its order."""
+ONLY_WORDS = {
+    "special": "special tokens",
+    "part": "parts of characters",
+    "byte": "single bytes",
+    "hardly": "hardly in the corpus",
+    "never": "never in the corpus",
+}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The ids that are shown, in order, and how many of them have how many bytes."""
+
+    ids: list[int]
+    lengths: list[int]
+
+
+def wanted(text: str, only: str) -> Search:
+    """What is searched for: what was typed, and the kind that the key keeps. Raises `UserError`."""
+    search = parse_search(text)
+    return Search(**{**vars(search), "kinds": search.kinds | {only}}) if only else search
+
+
+def list_ids(
+    table: TokenTable,
+    search: Search,
+    found: NDArray[np.int64] | None,
+    order: tuple[str, bool],
+    counts: NDArray[np.int64] | None,
+) -> Listed:
+    """The ids that fulfil a search, `found` being those of its pattern, in the order of a column; True:
+    downwards. Call it in a thread. Raises `UserError` as `matching` does."""
+    import numpy as np
+
+    ids = matching(table, search, counts)
+    if found is not None:
+        ids = np.intersect1d(ids, found, assume_unique=True)
+    return Listed(table.ordered(ids, *order, counts).tolist(), table.lengths(ids))
+
+
+async def find_pattern(patterns: PatternSearch, search: Search) -> NDArray[np.int64] | None:
+    """The ids of a search's pattern; None when it has none."""
+    return await patterns.find(search.pattern) if search.pattern else None
+
+
+def heading(splitter: Splitter, ids: int, only: str) -> str:
+    """The title of the list."""
+    size = splitter.vocab_size or 0
+    parts = [splitter.name, amount(size, "token")]
+    if ids != size:
+        parts.append(f"{ids:,} shown")
+    return " · ".join([*parts, ONLY_WORDS.get(only, "")] if only else parts)
+
+
+def facts(
+    splitter: Splitter, token_id: int, counts: TokenCounts | None, place: int = 0
+) -> list[tuple[str, str]]:
+    """What is to be said of a token: name and value, a line each; `place` is its place by count, from 1."""
+    token = _bytes(splitter, token_id)
+    lines = [("token", shown(token) or "none"), ("id", f"{token_id:,}")]
+    if splitter.spelled(token_id) != token.decode("utf-8", "replace"):
+        lines.append(("spelled", shown(splitter.spelled(token_id).encode("utf-8", "replace"))))
+    lines.append(("bytes", f"{len(token)}: {hexed(token, 32)}" if token else "none"))
+    if token_id in splitter.specials.values():
+        lines.append(("kind", "special: only code places it"))
+    if counts is not None and token_id not in splitter.specials.values():
+        count = int(counts.counts[token_id])
+        share = f", 1 in {counts.tokens / count:,.0f} tokens, place {place:,}" if count else ""
+        lines.append(("in corpus", f"{count:,}{share}" if count else "never"))
+    return lines
+
+
+def neighbours(splitter: Splitter, token_id: int, around: int) -> Iterable[tuple[int, str]]:
+    """The ids before and after one in the vocabulary, with their tokens; the one itself too."""
+    last = (splitter.vocab_size or 0) - 1
+    for other in range(max(0, token_id - around), min(last, token_id + around) + 1):
+        yield other, shown(_bytes(splitter, other))
+
+
+def record(splitter: Splitter, token_id: int, counts: TokenCounts | None) -> dict[str, Any]:
+    """A token for a program."""
+    token = _bytes(splitter, token_id)
+    try:
+        text: str | None = token.decode()
+    except UnicodeDecodeError:
+        text = None
+    found: dict[str, Any] = {"id": token_id, "text": text, "hex": token.hex(), "bytes": len(token)}
+    found["special"] = token_id in splitter.specials.values()
+    if counts is not None:
+        found["count"] = int(counts.counts[token_id])
+    return found
+
+
+def written(splitter: Splitter, ids: Sequence[int], counts: TokenCounts | None, kind: str) -> str:
+    """The tokens as csv, md or json. Call it in a thread."""
+    from nanochat.common.fields import safe_json
+    from nanochat.common.table_formats import csv_text, markdown
+
+    records = [record(splitter, token_id, counts) for token_id in ids]
+    if kind == "json":
+        return safe_json(records, 1) + "\n"
+    head = ["id", "token", "bytes", "hex", *(["count"] if counts is not None else [])]
+    rows = [
+        [one["id"], shown(bytes.fromhex(one["hex"])), one["bytes"], one["hex"], one.get("count")][: len(head)]
+        for one in records
+    ]
+    if kind == "csv":
+        return csv_text(head, rows)
+    return markdown(head, ([str(cell) for cell in row] for row in rows))
+
+
+def _bytes(splitter: Splitter, token_id: int) -> bytes:
+    try:
+        return splitter.token(token_id)
+    except KeyError:
+        return b""

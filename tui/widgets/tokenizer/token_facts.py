@@ -1,0 +1,76 @@
+"""One token of a vocabulary: its bytes, how often it stands in the corpus, its merge tree, its neighbours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+from textual.widget import Widget
+
+from nanochat.common.errors import UserError
+from nanochat.tokenizer.explore.spelling import shown
+from tui.data.tokenizer.tree import tree_lines
+from tui.data.tokenizer.vocabulary import facts, neighbours
+
+if TYPE_CHECKING:
+    from nanochat.tokenizer.explore.counting import TokenCounts
+    from nanochat.tokenizer.explore.splitter import Splitter
+
+AROUND = 3
+"""Neighbours in the vocabulary before the token, and after it."""
+MOST_NEIGHBOURS = 40
+NAME = 10
+TREE_HEIGHT = 24
+
+
+class TokenFacts(Widget):
+    """What is known of a token, as many lines as there is room for; `whole` shows all of it."""
+
+    def __init__(self, *, unicode: bool = True, whole: bool = False, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._unicode, self._whole = unicode, whole
+        self._token: tuple[Splitter, int, TokenCounts | None, int] | None = None
+
+    def show(self, splitter: Splitter, token_id: int | None, counts: TokenCounts | None, place: int) -> None:
+        """Shows a token; `place` is its place by count, from 1."""
+        self._token = None if token_id is None else (splitter, token_id, counts, place)
+        self.refresh(layout=self._whole)
+
+    def render(self) -> Content:
+        return Content("\n").join(self.lines(self.size.width, self.size.height))
+
+    def lines(self, width: int, height: int) -> list[Content]:
+        """What is told, in a box of this size."""
+        if self._token is None:
+            return [Content.assemble(("no token", "$muted"))]
+        splitter, token_id, counts, place = self._token
+        told = [
+            Content.assemble((f"{name:<{NAME}}", "$muted"), (value, "bold" if name == "token" else ""))
+            for name, value in facts(splitter, token_id, counts, place)
+        ]
+        tree = [Content(line) for line in self._tree(splitter, token_id, width)]
+        room = height - len(told) - len(tree) - 2
+        around = MOST_NEIGHBOURS if self._whole else max(AROUND, (room - 2) // 2)
+        beside = [
+            Content.assemble(
+                (f"{'▸' if other == token_id else ' '}{other:>8} ", "$muted"),
+                (text, "bold" if other == token_id else ""),
+            )
+            for other, text in neighbours(splitter, token_id, min(around, MOST_NEIGHBOURS))
+        ]
+        blank = [Content("")]
+        return [*told, *blank, *tree, *blank, Content.assemble(("next ids", "$muted")), *beside]
+
+    def _tree(self, splitter: Splitter, token_id: int, width: int) -> list[str]:
+        from nanochat.tokenizer.explore.merges import merge_tree
+
+        if token_id in splitter.specials.values():
+            return []
+        try:
+            tree = merge_tree(splitter, token_id)
+        except UserError as error:
+            return [str(error)]
+        if not tree.parts:
+            return []
+        height = 1_000 if self._whole else TREE_HEIGHT
+        return tree_lines(tree, lambda node: shown(node.token), width, height, self._unicode)
