@@ -49,6 +49,7 @@ TOGETHER: dict[str, tuple[str, ...]] = {
     "item": ("lines",),
     "paired": ("table",),
     "vocabulary": ("table",),
+    "tokenizer": ("text", "split"),
 }
 """The groups of panes on a screen: a pane's keys come before the screen's while it has the focus."""
 

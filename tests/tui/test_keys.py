@@ -29,6 +29,7 @@ from tui.screens.plan import PlanScreen
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
+from tui.screens.tokenizer.replay import ReplayScreen
 from tui.screens.tokenizer.screen import TokenizerScreen
 from tui.screens.tokenizer.token import TokenScreen
 from tui.screens.tokenizer.vocabulary import VocabularyScreen
@@ -46,6 +47,8 @@ from tui.widgets.plot_grid import PlotGrid
 from tui.widgets.run_table import RunTable
 from tui.widgets.samples import Samples
 from tui.widgets.table import VirtualTable
+from tui.widgets.tokenizer.split_view import SplitView
+from tui.widgets.tokenizer.text_field import TextField
 
 OWNERS = {
     "app": ControlRoom,
@@ -83,6 +86,9 @@ OWNERS = {
     "tokenizer": TokenizerScreen,
     "vocabulary": VocabularyScreen,
     "token": TokenScreen,
+    "text": TextField,
+    "split": SplitView,
+    "replay": ReplayScreen,
 }
 IDS_OF_0_1_0 = {
     "app": "runs run hosts back help palette freeze theme launch plan quit",

@@ -53,6 +53,9 @@ TITLES = {
     "tokenizer": "Tokenizer",
     "vocabulary": "Vocabulary",
     "token": "A token",
+    "text": "The text",
+    "split": "The tokens of a pane",
+    "replay": "Replay of merges",
 }
 
 WIDTH, BORDER = 92, 7

@@ -56,6 +56,7 @@ def read_document(path: Path) -> Document:
     """A text file. Raises `UserError` for one that is missing, no text, or too large: call it in a thread."""
     shown = sanitize(str(path), 200)
     try:
+        path = path.expanduser()
         if not path.is_file():
             raise UserError(f"{shown}: no such file" if not path.exists() else f"{shown} is not a file")
         size = path.stat().st_size
@@ -65,7 +66,7 @@ def read_document(path: Path) -> Document:
                 "cut a piece out of it (head -c)",
             )
         data = path.read_bytes()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{shown} cannot be read: {one_line(str(error))[:200]}") from error
     try:
         text = data.decode("utf-8")

@@ -100,4 +100,4 @@ def count_words(counts: TokenCounts | None, number: int) -> str:
     seen = int(counts.counts[number])
     if not seen:
         return "never in the corpus"
-    return f"{seen:,} in the corpus, place {int(counts.order()[number]):,}"
+    return f"{seen:,} in the corpus, place {int(counts.places()[number]):,}"

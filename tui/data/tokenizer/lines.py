@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 View = Literal["tokens", "ids", "table"]
 VIEWS: tuple[View, ...] = ("tokens", "ids", "table")
+WINDOW = 1 << 15
+"""Atoms that are looked at together."""
 SHOWN_BYTES = 24
 """Bytes of a token that the table shows in hex."""
 
@@ -25,8 +28,8 @@ SHOWN_BYTES = 24
 class Lines(Protocol):
     """Lines of tokens: `head` stands above them all, "" for nothing; a `Piece` is part of a token."""
 
-    head: str
-
+    @property
+    def head(self) -> str: ...
     def __len__(self) -> int: ...
     def line_of(self, token: int) -> int:
         """The line on which a token begins."""
@@ -69,17 +72,24 @@ def _broken(
     summed: npt.NDArray[np.int64], groups: npt.NDArray[np.int64], start: int, stop: int, width: int
 ) -> list[int]:
     """Where the lines after the first begin, of a stretch that is too wide for one."""
-    found = []
-    at, total = start, int(summed[stop])
-    while total - (begun := int(summed[at])) > width:
-        end = max(at + 1, int(summed.searchsorted(begun + width, "right")) - 1)
-        group = int(groups[end]) if end < stop else end
-        if group > at and 2 * (int(summed[group]) - begun) >= width:
-            end = group
-        at = min(end, stop)
-        if at >= stop:
+    found: list[int] = []
+    at = start
+    while at < stop:
+        last = min(stop, at + WINDOW)
+        sums, owners = summed[at : last + 1].tolist(), groups[at:last].tolist()
+        first, count, here = at, last - at, 0
+        while sums[count] - sums[here] > width:
+            end = max(here + 1, bisect_right(sums, sums[here] + width, here) - 1)
+            group = owners[end] - first if end < count else end
+            if group > here and 2 * (sums[group] - sums[here]) >= width:
+                end = group
+            if end >= count:
+                break
+            here = end
+            found.append(first + end)
+        if last == stop:
             break
-        found.append(at)
+        at = first + here if here else last
     return found
 
 
@@ -196,7 +206,9 @@ class TableLines:
         if text.is_start[start] and text.is_start[stop]:
             first, last = int(text.at_byte[start]), int(text.at_byte[stop])
             shown = text.text[first:last].translate(blocks.glyphs)
-            return shown if cell_len(shown) else f"{blocks.glyphs.open}{ord(shown[0]):04x}{blocks.glyphs.close}"
+            return (
+                shown if cell_len(shown) else f"{blocks.glyphs.open}{ord(shown[0]):04x}{blocks.glyphs.close}"
+            )
         part = blocks.split.piece(token).hex(" ")
         return f"{blocks.glyphs.open}{part}{blocks.glyphs.close}"
 

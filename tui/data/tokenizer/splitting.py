@@ -89,6 +89,16 @@ class Work:
         lines = make_lines(look.view, blocks, splitter, look.width)
         return Shown(splitter, look, split, blocks, lines)
 
+    def alone(self, splitter: Splitter, look: Look, split: Split, marked: int | None = None) -> Shown:
+        """A split by itself, with one token marked."""
+        import numpy as np
+
+        shown = self._shown(splitter, look, split, characters(split.text, self._widths))
+        marks = np.zeros(len(split), np.bool_)
+        if marked is not None and len(split):
+            marks[marked] = True
+        return replace(shown, differs=marks)
+
     def laid_out(self, shown: Shown, look: Look) -> Shown:
         """The same split in another view or width."""
         if shown.split is None or shown.blocks is None or look == shown.look:

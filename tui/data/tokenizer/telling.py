@@ -22,14 +22,11 @@ def figure_lines(shown: Shown, base: str, width: int) -> tuple[str, str]:
     note = shown.split.note if shown.split is not None else ""
     if not base or figures.length_ratio is None or figures.attention_ratio is None:
         return first, note or ("the others are compared to it" if not base else "")
-    fewer = figures.fewer_percent or 0.0
-    sign = "+" if fewer < 0 else "−" if fewer > 0 else "±"
-    words = ("length", "attention") if width >= NARROW else ("len", "att")
-    return (
-        f"{first} · {sign}{abs(fewer):.1f} %" if width >= NARROW else f"{first}",
-        ("" if width >= NARROW else f"{sign}{abs(fewer):.1f} % · ")
-        + f"{words[0]} ×{_ratio(figures.length_ratio)} · {words[1]} ×{_ratio(figures.attention_ratio)} of {base}",
-    )
+    more = f"{100 * (figures.length_ratio - 1):+.1f} %"
+    length, attention = _ratio(figures.length_ratio), _ratio(figures.attention_ratio)
+    if width < NARROW:
+        return first, f"{more} · len ×{length} · att ×{attention}"
+    return f"{first} · {more} to {base}", f"sequence length ×{length} · attention cost ×{attention}"
 
 
 def _ratio(value: float) -> str:

@@ -1,9 +1,9 @@
 """A merge tree drawn: bytes on top, what they merge into below, the token itself at the bottom.
 
-    t   o   k   e   n
-    └─┬─┘   └─┬─┘   │
-     to      ke     │
-      └───┬──┘ …
+t   o   k   e   n
+└─┬─┘   └─┬─┘   │
+ to      ke     │
+  └───┬──┘ …
 """
 
 from __future__ import annotations
@@ -51,14 +51,25 @@ def tree_lines(tree: MergeTree, label: Label, width: int, height: int, unicode: 
     """The tree in at most `width` columns: as a picture where that fits into width and height, else as an
     outline, which may have more lines than `height`."""
     strokes = _UNICODE if unicode else _ASCII
-    if tree.depth <= DEEPEST:
+    deep = depth(tree)
+    if deep <= DEEPEST:
         for named in (lambda node: _with_id(node, label), label):
-            if _columns(tree, named) > width or 2 * tree.depth + 1 > height:
+            if _columns(tree, named) > width or 2 * deep + 1 > height:
                 continue
             box = _box(tree, named, strokes)
             if box.width <= width and len(box.lines) <= height:
                 return [line.rstrip() for line in box.lines]
     return list(_outline(tree, label, strokes, "", "", 0))
+
+
+def depth(tree: MergeTree) -> int:
+    """Merges from the deepest byte down to the token; 0 of a byte."""
+    deepest, waiting = 0, [(tree, 0)]
+    while waiting:
+        node, level = waiting.pop()
+        deepest = max(deepest, level)
+        waiting += [(part, level + 1) for part in node.parts]
+    return deepest
 
 
 def _with_id(node: MergeTree, label: Label) -> str:

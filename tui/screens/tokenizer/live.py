@@ -86,7 +86,9 @@ class LiveSplit(LivePart):
     @property
     def is_settled(self) -> bool:
         """Whether every pane shows the text as it is."""
-        return not (self._is_due or self._is_splitting) and all(pane.splitter or pane.error for pane in self.panes)
+        return not (self._is_due or self._is_splitting) and all(
+            pane.splitter or pane.error for pane in self.panes
+        )
 
     def split_again(self) -> None:
         """The text, or a tokenizer, is another."""

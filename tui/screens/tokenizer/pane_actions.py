@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 from nanochat.common.errors import UserError
 from nanochat.tokenizer.explore.sources import PATTERNS, PatternNeededError, known_sources, open_source
 from tui.data.tokenizer.chosen import Chosen, ChosenTokenizer
+from tui.data.tokenizer.facts import token_facts
 from tui.data.tokenizer.lines import VIEWS
 from tui.data.tokenizer.panes import LABELS, MOST_PANES, TokenizerPane
 from tui.keymap import hint
 from tui.screens.tokenizer.parts import load_part
 from tui.screens.tokenizer.picker import TokenizerPicker
+from tui.screens.tokenizer.replay import ReplayScreen
+from tui.screens.tokenizer.token_dialog import TokenDialog
+from tui.widgets.tokenizer.split_view import SplitView
 
 if TYPE_CHECKING:
     from nanochat.common.paths import Layout
     from tui.screens.tokenizer.live import LiveSplit
     from tui.widgets.tokenizer.pane_view import PaneView
-    from tui.widgets.tokenizer.split_view import SplitView
     from tui.widgets.tokenizer.text_field import TextField
 
     class PanePart(LiveSplit):
@@ -52,7 +55,9 @@ class PaneActions(PanePart):
 
     def action_add_pane(self) -> None:
         if len(self.panes) >= MOST_PANES:
-            raise UserError(f"there are {MOST_PANES} panes already", "close one first, or choose another here")
+            raise UserError(
+                f"there are {MOST_PANES} panes already", "close one first, or choose another here"
+            )
         self.room.do(self._choose(None))
 
     def action_model(self) -> None:
@@ -85,7 +90,7 @@ class PaneActions(PanePart):
                 return TokenizerPane(spec, pattern, splitter)
             except PatternNeededError:
                 answer = await self.room.ask(
-                    "a rank file does not say how text is split", " · ".join(PATTERNS), PATTERNS[0]
+                    "a rank file does not say how text is split", " · ".join(PATTERNS), next(iter(PATTERNS))
                 )
                 if not answer:
                     return None
@@ -95,9 +100,9 @@ class PaneActions(PanePart):
         if self.here is None:
             return
         self.panes.remove(self.here.pane)
-        self.run_worker(self._closed(), group="panes")
+        self.run_worker(self._after_closing(), group="panes")
 
-    async def _closed(self) -> None:
+    async def _after_closing(self) -> None:
         await self.show_panes_anew()
         if self.here is not None:
             self.here.split.focus()
@@ -181,7 +186,9 @@ class PaneActions(PanePart):
     def chosen(self) -> Chosen:
         """What the screens that are opened from here begin with."""
         opened = [view for view in self.views if view.pane.splitter is not None]
-        panes = tuple(ChosenTokenizer(view.pane.spec, view.pane.splitter) for view in opened if view.pane.splitter)
+        panes = tuple(
+            ChosenTokenizer(view.pane.spec, view.pane.splitter) for view in opened if view.pane.splitter
+        )
         here = self.here
         token = None
         if here is not None and here.split.count and here.split.shown is not None:
@@ -198,15 +205,31 @@ class PaneActions(PanePart):
         make = await asyncio.to_thread(load_part, name)
         await self.app.push_screen(make(self.chosen))
 
+    def action_replay(self) -> None:
+        if self.here is None or self.here.pane.splitter is None:
+            raise UserError("there is no tokenizer to replay yet")
+        splitter = self.here.pane.splitter
+        if splitter.no_tree:
+            raise UserError(f"{splitter.name}: {splitter.no_tree}")
+        self.app.push_screen(ReplayScreen(self.chosen, self.work))
+
+    def on_split_view_opened(self, event: SplitView.Opened) -> None:
+        event.stop()
+        here = self.here
+        shown = here.pane.shown if here is not None else None
+        facts = token_facts(shown, event.view.cursor, self.work.glyphs) if shown is not None else None
+        if facts is not None and here is not None:
+            self.app.push_screen(TokenDialog(facts, self.work.glyphs, here.label, self.count_here()))
+
     def count_here(self) -> str:
-        """How often the token under the cursor stands in the corpus, in words; "" where it was not counted."""
+        """How often the token under the cursor stands in the corpus; "" where it was not counted."""
         return ""
 
 
 def _first_panes(layout: Layout) -> list[TokenizerPane]:
     found = []
-    trained = [one for one in known_sources(layout) if one.group == "trained"]
-    for spec in [*(one.spec for one in trained[:1]), *FIRST]:
+    ours = [one for one in known_sources(layout) if one.group in ("trained", "checkpoint")]
+    for spec in [*(one.spec for one in ours[:1]), *FIRST]:
         try:
             found.append(TokenizerPane(spec, "", open_source(spec, layout, offline=True)))
         except UserError:

@@ -1,4 +1,4 @@
-"""Which tokenizer a pane shows: those of the base directory, published ones, plain ones, any file by its path."""
+"""Which tokenizer a pane shows: of the base directory, a published or plain one, any file by its path."""
 
 from __future__ import annotations
 
@@ -58,14 +58,19 @@ class TokenizerPicker(FindDialog[str | None]):
         self.find(self.search.value.lower().split())
 
     def find(self, words: list[str]) -> None:
-        rows = [one for one in self._known if all(word in f"{one.name} {one.where}".lower() for word in words)]
+        rows = [
+            one for one in self._known if all(word in f"{one.name} {one.where}".lower() for word in words)
+        ]
         typed = self.search.value.strip()
         if typed and all(one.spec != typed for one in rows) and ("/" in typed or not rows):
             rows = [Source(typed, sanitize(typed, 200), "as typed: a file, a folder or a name"), *rows]
         self.table.show(rows)
 
     def _cells(self, source: Source) -> Mapping[str, Cell]:
-        return {"name": (sanitize(source.name, 120), "strong"), "where": (sanitize(source.where, 200), "muted")}
+        return {
+            "name": (sanitize(source.name, 120), "strong"),
+            "where": (sanitize(source.where, 200), "muted"),
+        }
 
     def choose(self) -> None:
         source = self.table.current

@@ -45,11 +45,16 @@ class SamplePicker(FindDialog[Sample | None]):
             yield self.table
 
     def find(self, words: list[str]) -> None:
-        found = [one for one in self._samples if all(word in f"{one.name} {one.text}".lower() for word in words)]
+        found = [
+            one for one in self._samples if all(word in f"{one.name} {one.text}".lower() for word in words)
+        ]
         self.table.show(found)
 
     def _cells(self, sample: Sample) -> Mapping[str, Cell]:
-        return {"name": (sample.name, "strong"), "text": (sanitize(sample.text.replace("\n", " "), 160), "muted")}
+        return {
+            "name": (sample.name, "strong"),
+            "text": (sanitize(sample.text.replace("\n", " "), 160), "muted"),
+        }
 
     def choose(self) -> None:
         if self.table.current is not None:

@@ -17,7 +17,7 @@ from tui.data.tokenizer.characters import Glyphs
 from tui.data.tokenizer.document import Document, document
 from tui.data.tokenizer.facts import token_facts
 from tui.data.tokenizer.lines import VIEWS, View
-from tui.data.tokenizer.panes import LABELS, MOST_PANES, TokenizerPane, restored
+from tui.data.tokenizer.panes import LABELS, TokenizerPane, restored
 from tui.data.tokenizer.samples import SAMPLES
 from tui.data.tokenizer.splitting import Work
 from tui.keymap import with_keys
@@ -53,12 +53,12 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
         Split("detail", "#token-detail", "rows", least=3, leave=10),
     )
     about = (
-        "Type, paste or open a text and see how tokenizers split it, up to four side by side. Every token has "
-        "a colour, and every second one is underlined; ≠ marks lines where the tokenizers differ, and "
-        "{tokenizer.next} goes to the next such place. {tokenizer.model} chooses the tokenizer of a pane: one "
-        "trained here, GPT-2, cl100k, o200k, bytes, characters, words, or any file by its path. The arrow keys "
-        "go from token to token; below is its id, its bytes, and the merges that made it. {tokenizer.replay} "
-        "plays the merges over the text. esc leaves the field, so that letters are keys."
+        "Type, paste or open a text and see how tokenizers split it, up to four side by side. Every token "
+        "has a colour, and every second one is underlined; ≠ marks lines where the tokenizers differ, and "
+        "{tokenizer.next} goes to the next such place. {tokenizer.model} chooses the tokenizer of a pane: "
+        "one trained here, GPT-2, cl100k, o200k, bytes, characters, words, or any file by its path. The "
+        "arrow keys go from token to token; below is its id, its bytes, and the merges that made it. "
+        "{tokenizer.replay} plays the merges over the text. esc leaves the field, so that letters are keys."
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("tokenizer")
     AUTO_FOCUS = ""
@@ -168,7 +168,9 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
             for view in gone:
                 await view.remove()
             for view in fresh:
-                await self.box.mount(view, before=views.index(view) if views.index(view) < len(self.box.children) else None)
+                await self.box.mount(
+                    view, before=views.index(view) if views.index(view) < len(self.box.children) else None
+                )
             for number, view in enumerate(views):
                 view.label = LABELS[number]
             self.current = max(0, min(self.current, len(views) - 1))

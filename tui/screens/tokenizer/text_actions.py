@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from textual.widgets import TextArea
 
-from nanochat.common.errors import UserError
 from tui.data.tokenizer.document import Document, document, read_document
 from tui.keymap import with_keys
 from tui.screens.tokenizer.sample_picker import Sample, SamplePicker
@@ -94,11 +93,7 @@ class TextActions(TextPart):
         self.run_worker(self._open_file(path), group="file", exclusive=True)
 
     async def _open_file(self, path: str) -> None:
-        try:
-            where = Path(path).expanduser()
-        except RuntimeError as error:
-            raise UserError(f"{path[:200]}: {error}") from error
-        text = await asyncio.to_thread(read_document, where)
+        text = await asyncio.to_thread(read_document, Path(path))
         self.write(text)
         if text.why:
             self.action_to_panes()

@@ -11,8 +11,8 @@ from textual.color import Color
 from tui.style.themes import series_colours
 
 HUES = 4
-SHADE, DIFFERS_SHADE = 0.30, 0.30
-"""How much of the colour lies behind a token."""
+SHADE, DIFFERS_SHADE = 0.22, 0.42
+"""How much of the colour lies behind a token, and behind one where the tokenizers differ."""
 
 
 class TokenLooks:
@@ -26,12 +26,13 @@ class TokenLooks:
             return Color.parse(variables[name])
 
         hues = [Color.parse(colour) for colour in series_colours(theme)[:HUES]]
-        self._grounds = [background.blend(hue, SHADE).rich_color for hue in hues]
+        self._grounds = [
+            [background.blend(hue, shade).rich_color for hue in hues] for shade in (SHADE, DIFFERS_SHADE)
+        ]
         self.muted = Style(color=named("muted").rich_color, bgcolor=background.rich_color)
         self.strong = self.base + Style(bold=True)
         self.bad = Style(color=named("error").rich_color, bgcolor=background.rich_color)
         self.mark = Style(color=named("warning").rich_color, bgcolor=background.rich_color, bold=True)
-        self._differs = Style(color=named("warning").rich_color, bold=True, italic=True)
         self._cursor = Style(color=background.rich_color, bgcolor=named("primary").rich_color, bold=True)
         self._linked = Style(reverse=True, bold=True)
         self.style = lru_cache(maxsize=256)(self._style)
@@ -39,9 +40,8 @@ class TokenLooks:
     def _style(self, token: int, differs: bool, cursor: str) -> Style:
         """The style of a token: in turn a colour, every second one underlined. `cursor` is "here" for the
         token under the cursor, "there" for the one at that place in another pane, else ""."""
-        style = self.base + Style(bgcolor=self._grounds[token % HUES], underline=token % 2 == 1)
-        if differs:
-            style += self._differs
+        ground = self._grounds[differs][token % HUES]
+        style = self.base + Style(bgcolor=ground, underline=token % 2 == 1, bold=differs)
         if cursor == "here":
             return style + self._cursor
         return style + self._linked if cursor else style

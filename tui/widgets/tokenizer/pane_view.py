@@ -80,7 +80,13 @@ class PaneView(Vertical):
         if self.border_title != title:
             self.border_title = Content(title)
         splitter = self.pane.splitter
-        size = "" if splitter is None else splitter.kind if splitter.vocab_size is None else f"{splitter.vocab_size:,} ids"
+        size = (
+            ""
+            if splitter is None
+            else splitter.kind
+            if splitter.vocab_size is None
+            else f"{splitter.vocab_size:,} ids"
+        )
         if self.border_subtitle != size:
             self.border_subtitle = Content(size)
 

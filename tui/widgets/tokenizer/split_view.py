@@ -32,7 +32,9 @@ class SplitView(ScrollView, can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("split")
     DEFAULT_CSS = """
-    SplitView { height: 1fr; overflow: hidden scroll; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
+    SplitView {
+        height: 1fr; overflow: hidden scroll; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;
+    }
     """
     ALLOW_SELECT = False
 

@@ -32,7 +32,7 @@ class TokenDetail(Static):
     def show(self, facts: TokenFacts | None, pane: str, count: str = "", told: str = "") -> None:
         """Tells of a token of `pane`; `count` is how often it stands in the corpus, `told` stands where there
         is no token."""
-        self._told = (facts, pane, count or told)
+        self._told = (facts, pane, told if facts is None else count)
         self._paint()
 
     def on_resize(self) -> None:
@@ -59,7 +59,9 @@ class TokenDetail(Static):
             pad = " " * max(0, FACTS_WIDTH + 2 - first.cell_length)
             rows.append(Content.assemble(first, pad, tree[line] if line < len(tree) else ""))
         if len(tree) > height and rows:
-            rows[-1] = Content.assemble(rows[-1].truncate(FACTS_WIDTH + 2, pad=True), ("… enter: whole", "$muted"))
+            rows[-1] = Content.assemble(
+                rows[-1].truncate(FACTS_WIDTH + 2, pad=True), ("… enter: whole", "$muted")
+            )
         self.update(Content("\n").join(rows), layout=False)
 
 
@@ -67,7 +69,13 @@ def fact_lines(facts: TokenFacts, count: str) -> list[Content]:
     """What is known of a token, a line each."""
     shown = facts.data[:SHOWN_BYTES].hex(" ") + (" …" if len(facts.data) > SHOWN_BYTES else "")
     number = f"id {facts.token_id:,}" if facts.neighbours else f"word {facts.token_id:,}"
-    rank = "" if facts.tree is None else " · a byte" if not facts.tree.parts else f" · merge {facts.token_id - 255:,}"
+    rank = (
+        ""
+        if facts.tree is None
+        else " · a byte"
+        if not facts.tree.parts
+        else f" · merge {facts.token_id - 255:,}"
+    )
     if facts.is_special:
         rank = " · special"
     lines = [
@@ -83,7 +91,9 @@ def fact_lines(facts: TokenFacts, count: str) -> list[Content]:
     for one, text in facts.neighbours:
         here = one == facts.token_id
         lines.append(
-            Content.assemble((f"{'▸' if here else ' '} {one:>{wide},} ", "$accent" if here else "$muted"), text)
+            Content.assemble(
+                (f"{'▸' if here else ' '} {one:>{wide},} ", "$accent" if here else "$muted"), text
+            )
         )
     return lines
 
