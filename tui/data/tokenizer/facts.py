@@ -11,8 +11,8 @@ from nanochat.tokenizer.explore.merges import MergeTree, merge_tree
 from tui.data.tokenizer.characters import Glyphs
 
 if TYPE_CHECKING:
-    from nanochat.tokenizer.explore.counting import TokenCounts
     from nanochat.tokenizer.explore.splitter import Splitter
+    from tui.data.tokenizer.panes import Counted
     from tui.data.tokenizer.splitting import Shown
 
 NEIGHBOURS = 2
@@ -93,11 +93,10 @@ def _token(splitter: Splitter, number: int, glyphs: Glyphs) -> str | None:
         return None
 
 
-def count_words(counts: TokenCounts | None, number: int) -> str:
-    """How often an id stands in the corpus, in words; "" where it was not counted."""
-    if counts is None or not 0 <= number < len(counts.counts):
-        return ""
-    seen = int(counts.counts[number])
+def count_words(counted: Counted, number: int) -> str:
+    """How often an id stands in the corpus, in words."""
+    counts = counted.counts.counts
+    seen = int(counts[number]) if 0 <= number < len(counts) else 0
     if not seen:
-        return "never in the corpus"
-    return f"{seen:,} in the corpus, place {int(counts.places()[number]):,}"
+        return f"never in {counted.corpus}"
+    return f"{seen:,} in {counted.corpus}, place {int(counted.places[number]):,}"

@@ -5,13 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tui.data.tokenizer.corpora import corpora, kept_counts
+
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from nanochat.common.paths import Layout
+    from nanochat.tokenizer.explore.counting import TokenCounts
     from nanochat.tokenizer.explore.splitter import Splitter
     from tui.data.tokenizer.splitting import Shown
 
 MOST_PANES = 4
 LABELS = "ABCD"
 LONGEST_SPEC = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """How often each id stands in the corpus called `corpus`, and its place by that."""
+
+    corpus: str
+    counts: TokenCounts
+    places: npt.NDArray[np.int64]
 
 
 @dataclass(eq=False)
@@ -24,6 +40,7 @@ class TokenizerPane:
     error: str = ""
     shown: Shown | None = None
     """What it shows of the text, once that is worked out."""
+    counted: Counted | None = None
 
     @property
     def name(self) -> str:
@@ -33,6 +50,17 @@ class TokenizerPane:
     def document(self) -> dict[str, str]:
         """What is kept of it."""
         return {"spec": self.spec, "pattern": self.pattern}
+
+
+def read_counted(layout: Layout, splitter: Splitter) -> Counted | None:
+    """What was counted of a tokenizer earlier, in the first corpus that was; None without. In a thread."""
+    if splitter.vocab_size is None:
+        return None
+    for corpus in corpora(layout):
+        counts = kept_counts(layout.base, splitter, corpus)
+        if counts is not None:
+            return Counted(corpus.name, counts, counts.places())
+    return None
 
 
 def restored(kept: Any) -> list[TokenizerPane]:

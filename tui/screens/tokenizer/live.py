@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
 from nanochat.tokenizer.explore.sources import open_source
-from tui.data.tokenizer.panes import LABELS, TokenizerPane
+from tui.data.tokenizer.panes import LABELS, TokenizerPane, read_counted
 from tui.data.tokenizer.splitting import Look, Result
 
 if TYPE_CHECKING:
+    from nanochat.tokenizer.explore.splitter import Splitter
     from tui.data.tokenizer.document import Document
     from tui.data.tokenizer.lines import View
     from tui.data.tokenizer.splitting import Work
@@ -73,6 +75,19 @@ class LiveSplit(LivePart):
         if pane in self.panes:
             self.update_panes()
             self.split_again()
+            self.read_counts()
+
+    def read_counts(self) -> None:
+        """Looks whether tokens have been counted since."""
+        for pane in self.panes:
+            if pane.splitter is not None and pane.counted is None:
+                self.run_worker(self._read_counts(pane, pane.splitter), group="counts")
+
+    async def _read_counts(self, pane: TokenizerPane, splitter: Splitter) -> None:
+        with contextlib.suppress(UserError):  # shards that cannot be read are told where they are counted
+            pane.counted = await asyncio.to_thread(read_counted, self.room.layout, splitter)
+            if pane.counted is not None:
+                self.show_token()
 
     # ---- splitting -----------------------------------------------------------------------------------
 

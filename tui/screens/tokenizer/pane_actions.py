@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from nanochat.common.errors import UserError
 from nanochat.tokenizer.explore.sources import PATTERNS, PatternNeededError, known_sources, open_source
 from tui.data.tokenizer.chosen import Chosen, ChosenTokenizer
-from tui.data.tokenizer.facts import token_facts
+from tui.data.tokenizer.facts import count_words
 from tui.data.tokenizer.lines import VIEWS
 from tui.data.tokenizer.panes import LABELS, MOST_PANES, TokenizerPane
 from tui.keymap import hint
 from tui.screens.tokenizer.parts import load_part
 from tui.screens.tokenizer.picker import TokenizerPicker
 from tui.screens.tokenizer.replay import ReplayScreen
-from tui.screens.tokenizer.token_dialog import TokenDialog
+from tui.screens.tokenizer.token import TokenScreen
 from tui.widgets.tokenizer.split_view import SplitView
 
 if TYPE_CHECKING:
@@ -216,14 +216,27 @@ class PaneActions(PanePart):
     def on_split_view_opened(self, event: SplitView.Opened) -> None:
         event.stop()
         here = self.here
-        shown = here.pane.shown if here is not None else None
-        facts = token_facts(shown, event.view.cursor, self.work.glyphs) if shown is not None else None
-        if facts is not None and here is not None:
-            self.app.push_screen(TokenDialog(facts, self.work.glyphs, here.label, self.count_here()))
+        shown = event.view.shown
+        if here is None or shown is None or shown.split is None:
+            return
+        if shown.splitter.vocab_size is None:
+            raise UserError(f"{shown.splitter.name} has no vocabulary: there is no more to tell of a token")
+        token = int(shown.split.ids[event.view.cursor])
+        counted = here.pane.counted
+        place = int(counted.places[token]) if counted is not None and token < len(counted.places) else 0
+        counts = None if counted is None else counted.counts
+        self.app.push_screen(TokenScreen(shown.splitter, token, counts, place))
 
     def count_here(self) -> str:
-        """How often the token under the cursor stands in the corpus; "" where it was not counted."""
-        return ""
+        """How often the token under the cursor stands in the corpus, in words."""
+        here = self.here
+        shown = here.pane.shown if here is not None else None
+        if here is None or shown is None or shown.split is None or not here.split.count:
+            return ""
+        if here.pane.counted is None:
+            keys = hint("tokenizer.vocabulary", self.room.keymap), hint("vocabulary.count", self.room.keymap)
+            return f"not counted: {keys[0]}, then {keys[1]}"
+        return count_words(here.pane.counted, int(shown.split.ids[here.split.cursor]))
 
 
 def _first_panes(layout: Layout) -> list[TokenizerPane]:

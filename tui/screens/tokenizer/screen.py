@@ -177,6 +177,7 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
         self.lay_out_panes()
         self.open_panes()
         self.split_again()
+        self.read_counts()
 
     def fitting(self) -> int:
         """How many panes stand side by side."""
@@ -219,7 +220,9 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
         self.lay_out_lines()
 
     def changed(self, changes: frozenset[Change]) -> None:
-        """Runs do not change what is shown here."""
+        """Shown again: tokens may have been counted, in the vocabulary, since."""
+        if not changes:
+            self.read_counts()
 
     # ---- the cursor ----------------------------------------------------------------------------------
 
