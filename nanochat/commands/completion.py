@@ -19,6 +19,7 @@ PARSERS = {
     "estimate": "nanochat.commands.estimate:parser",
     "tok_sweep": "nanochat.commands.tok_sweep:parser",
     "tok_export": "nanochat.commands.tok_export:parser",
+    "tok_compare": "nanochat.commands.tok_compare:parser",
     "chat_web": "nanochat.stages.chat_web:parser",
     "chat_cli": "nanochat.stages.chat_cli:parser",
     "probe": "nanochat.commands.probe:parser",

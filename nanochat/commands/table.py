@@ -49,6 +49,9 @@ COMMANDS: dict[str, Command] = {
     "tok_export": Command(
         "nanochat.commands.tok_export:main", "write a tokenizer for Hugging Face's libraries and tiktoken"
     ),
+    "tok_compare": Command(
+        "nanochat.commands.tok_compare:main", "two tokenizers or more: tokens, ids, compression by text"
+    ),
     "chat_web": Command("nanochat.stages.chat_web:main", "serve checkpoints to every client of OpenAI's API"),
     "chat_cli": Command(
         "nanochat.stages.chat_cli:main", "talk to a checkpoint, or to any OpenAI-compatible server, here"

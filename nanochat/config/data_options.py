@@ -196,6 +196,41 @@ class TokExportOptions:
 
 
 @dataclass(frozen=True)
+class TokCompareOptions:
+    """Compare tokenizers: tokens that only one has, ids that moved, compression text by text."""
+
+    tokenizers: tuple[str, ...] = option(
+        (),
+        "Two tokenizers or more: gpt2, cl100k, o200k, bytes, characters, words, or the path of a file or "
+        "folder: ours, tokenizer.json, a tiktoken rank file, a SentencePiece model",
+        group="Input",
+        positional=True,
+    )
+    texts: tuple[str, ...] = option(
+        (),
+        "Your own files and folders to measure on too, each as one text; may be given again",
+        group="Input",
+        path=True,
+        repeated=True,
+    )
+    text_key: str = option("text", "Field that holds the text in JSON and parquet records", group="Input")
+    max_chars: int = option(
+        20_000_000, "Characters to read of each path", minus_one="all", group="Input", minimum=1
+    )
+    data_dir: str = option(
+        "", "Folder with the shards; default base_data_climbmix, else base_data", group="Input", path=True
+    )
+    pattern: str = option(
+        "", "Split pattern of a rank file that is not known: gpt2, cl100k, o200k, nanochat, or a pattern"
+    )
+    offline: bool = option(False, "Download nothing: compare with the vocabularies that are here")
+    only: str = option("", "Tell of this alone", choices=("tokens", "texts"), group="Output")
+    limit: int = option(
+        20, "Tokens to list of each kind, but in csv", minus_one="all", group="Output", minimum=0
+    )
+
+
+@dataclass(frozen=True)
 class TokEvalOptions:
     """Compare the tokenizer with GPT-2's and GPT-4's."""
 
