@@ -49,6 +49,8 @@ TOGETHER: dict[str, tuple[str, ...]] = {
     "item": ("lines",),
     "paired": ("table",),
     "vocabulary": ("table",),
+    "heat": ("table",),
+    "vocabularies": ("table",),
     "tokenizer": ("text", "split"),
 }
 """The groups of panes on a screen: a pane's keys come before the screen's while it has the focus."""

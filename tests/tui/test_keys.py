@@ -29,6 +29,8 @@ from tui.screens.plan import PlanScreen
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
+from tui.screens.tokenizer.compare import CompareVocabularies
+from tui.screens.tokenizer.heat import HeatScreen
 from tui.screens.tokenizer.replay import ReplayScreen
 from tui.screens.tokenizer.screen import TokenizerScreen
 from tui.screens.tokenizer.token import TokenScreen
@@ -86,6 +88,8 @@ OWNERS = {
     "tokenizer": TokenizerScreen,
     "vocabulary": VocabularyScreen,
     "token": TokenScreen,
+    "heat": HeatScreen,
+    "vocabularies": CompareVocabularies,
     "text": TextField,
     "split": SplitView,
     "replay": ReplayScreen,

@@ -42,6 +42,8 @@ from tui.screens.messages import MessageList
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
+from tui.screens.tokenizer.compare import CompareVocabularies
+from tui.screens.tokenizer.heat import HeatScreen
 from tui.screens.tokenizer.token import TokenScreen
 from tui.screens.tokenizer.vocabulary import VocabularyScreen
 from tui.screens.welcome import Welcome
@@ -90,6 +92,8 @@ WHERE = {
     "tokenizer": ("tokenizer", ""),
     "vocabulary": ("vocabulary", "VocabularyTable"),
     "token": ("token", ""),
+    "heat": ("heat", "HeatTable"),
+    "vocabularies": ("vocabularies", "DifferingTable"),
 }
 """The screen, and the widget to focus there, on which the keys of a group work."""
 
@@ -107,7 +111,7 @@ async def open_for(group: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]
         await open_chat(screen, app, pilot)
     elif screen in ("evals", "items", "item", "paired", "curve"):
         await open_evals(screen, bench, app, pilot)
-    elif screen in ("vocabulary", "token"):
+    elif screen in ("vocabulary", "token", "heat", "vocabularies"):
         await open_vocabulary(screen, bench, app, pilot)
     elif screen != "welcome":
         await app.action_go(screen)
@@ -171,6 +175,8 @@ async def open_vocabulary(screen: str, bench: Bench, app: ControlRoom, pilot: Pi
     screens = {
         "vocabulary": lambda: VocabularyScreen(made),
         "token": lambda: TokenScreen(splitter, 260, None, 0),
+        "heat": lambda: HeatScreen(made),
+        "vocabularies": lambda: CompareVocabularies(made),
     }
     await app.push_screen(screens[screen]())
 

@@ -53,6 +53,8 @@ TITLES = {
     "tokenizer": "Tokenizer",
     "vocabulary": "Vocabulary",
     "token": "A token",
+    "heat": "Compression",
+    "vocabularies": "Compare tokenizers",
     "text": "The text",
     "split": "The tokens of a pane",
     "replay": "Replay of merges",

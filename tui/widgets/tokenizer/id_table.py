@@ -10,12 +10,17 @@ from tui.widgets.table import VirtualTable
 class IdTable(VirtualTable[int]):
     """Rows are numbers, in the order in which they come: the screen sorts them, in a thread."""
 
+    _shown_order: tuple[str, bool] | None = None
+
     def show(self, items: Sequence[int]) -> None:
-        """Replaces the rows; the cursor stays on its row, if it is still there."""
-        before = self.current
+        """Replaces the rows. The cursor stays on its row, if it is still there; in another order it goes to
+        the first one, which is what one sorts for."""
+        before, order = self.current, (self.order, self.descending)
+        is_same_order = self._shown_order in (None, order)
+        self._shown_order = order
         self.items = list(items)
         try:
-            self.cursor = 0 if before is None else self.items.index(before)
+            self.cursor = 0 if before is None or not is_same_order else self.items.index(before)
         except ValueError:
             self.cursor = 0
         self._resized()
