@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nanochat.common.errors import UserError
-from nanochat.tokenizer.tokenizer import check_conversation
+from nanochat.tokenizer.conversation import check_conversation
 
 Messages = list[dict[str, Any]]
 

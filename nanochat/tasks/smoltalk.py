@@ -4,7 +4,7 @@ from nanochat.common.errors import UserError
 from nanochat.tasks.base import Conversation, HubTask
 from nanochat.tasks.hub import HubSet
 from nanochat.tasks.registry import Request, TaskData, TaskSpec
-from nanochat.tokenizer.tokenizer import check_conversation
+from nanochat.tokenizer.conversation import check_conversation
 
 
 class SmolTalk(HubTask):

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from nanochat.common.errors import UserError
 from nanochat.common.text import valid_text
-from nanochat.tokenizer import files
+from nanochat.tokenizer import conversation, files
+from nanochat.tokenizer.conversation import Message
 from nanochat.tokenizer.files import Vocabulary
 from nanochat.tokenizer.special_tokens import MIN_VOCAB, SPECIAL_TOKENS
 
@@ -39,9 +40,6 @@ _LONG_RUN = re.compile(rf"\s{{{_LONGEST_RUN},}}")
 """A very long run of white space: tiktoken's regex engine aborts somewhere below a million characters."""
 
 _Result = TypeVar("_Result")
-
-Message = Mapping[str, Any]
-"""`{"role": "system" | "user" | "assistant", "content": str | list of {"type": …, "text": str}}`."""
 
 
 class Tokenizer:
@@ -217,29 +215,19 @@ class Tokenizer:
         Trained are the assistant's text, its tool calls and the token that ends its turn, but not the text of
         users and tools. Raises `UserError` when the messages do not form a conversation.
         """
-        ids: list[int] = [self.bos_id]
-        mask: list[int] = [0]
-        for message in check_conversation(messages):
-            role = message["role"]
-            body = self._render_content(message["content"], trained=role == "assistant")
-            start, end = self.special_id(f"{role}_start"), self.special_id(f"{role}_end")
-            ids += [start, *body[0], end]
-            mask += [0, *body[1], int(role == "assistant")]
+        ids: list[int] = []
+        mask: list[int] = []
+        for part in conversation.parts(self, messages):
+            ids += part.ids
+            mask += [int(part.trained)] * len(part.ids)
         return ids[:max_tokens], mask[:max_tokens]
 
-    def _render_content(self, content: Any, trained: bool) -> tuple[list[int], list[int]]:
-        if isinstance(content, str):
-            ids = self.encode(content)
-            return ids, [int(trained)] * len(ids)
-        wrappers = {"text": "", "python": "python", "python_output": "output"}
-        ids, mask = [], []
-        for part in content:
-            body = self.encode(part["text"])
-            if wrapper := wrappers[part["type"]]:
-                body = [self.special_id(f"{wrapper}_start"), *body, self.special_id(f"{wrapper}_end")]
-            ids += body
-            mask += [int(trained and wrapper != "output")] * len(body)
-        return ids, mask
+    def annotate_conversation(
+        self, messages: Sequence[Message], max_tokens: int = MAX_CONVERSATION
+    ) -> conversation.Annotated:
+        """What `render_conversation` gives, token by token, with whose text each is of, and what was cut."""
+        names = {token: name for name, token in self.special_ids.items()}
+        return conversation.annotate(self, names, messages, max_tokens)
 
     def render_for_completion(
         self, messages: Sequence[Message], max_tokens: int = MAX_CONVERSATION
@@ -329,42 +317,3 @@ def split_long_runs(text: str) -> list[str]:
     for run in _LONG_RUN.finditer(text):
         cuts += range(run.start() + _LONGEST_RUN // 2, run.end(), _LONGEST_RUN // 2)
     return [text[a:b] for a, b in zip(cuts, [*cuts[1:], len(text)], strict=True)]
-
-
-def check_conversation(messages: Sequence[Message]) -> list[Message]:
-    """`messages` with a leading system message joined to the first user message by a blank line.
-
-    Raises `UserError` that names the first message that is wrong: roles must alternate, user first;
-    contents are text, or (the assistant's) a list of text, python and python_output parts.
-    """
-    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
-        raise UserError("a conversation is a list of messages")
-    for index, message in enumerate(messages):
-        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-            raise UserError(f"message {index} has no role and content")
-        _check_content(index, message)
-    turns = list(messages)
-    if turns and turns[0]["role"] == "system":
-        if len(turns) < 2 or turns[1]["role"] != "user":
-            raise UserError("the system message is not followed by a user message")
-        turns[:2] = [{"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}]
-    if not turns:
-        raise UserError("the conversation is empty")
-    for index, message in enumerate(turns):
-        wanted = ("user", "assistant")[index % 2]
-        if message["role"] != wanted:
-            raise UserError(f"turn {index} is from {message['role']!r} where {wanted!r} is due")
-    return turns
-
-
-def _check_content(index: int, message: Message) -> None:
-    content = message["content"]
-    if isinstance(content, str):
-        return
-    if message["role"] != "assistant" or not isinstance(content, Sequence):
-        raise UserError(f"message {index} ({message['role']}): the content is not text")
-    for part in content:
-        if not isinstance(part, Mapping) or not isinstance(part.get("text"), str):
-            raise UserError(f"message {index}: a part of the content has no text")
-        if part.get("type") not in ("text", "python", "python_output"):
-            raise UserError(f"message {index}: unknown kind of content part {part.get('type')!r}")

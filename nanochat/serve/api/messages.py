@@ -10,7 +10,8 @@ from typing import Any
 from nanochat.common.errors import UserError
 from nanochat.serve.api.errors import refused
 from nanochat.serve.api.fields import MISSING, WRONG_TYPE, Fields, clean
-from nanochat.tokenizer.tokenizer import Tokenizer, check_conversation
+from nanochat.tokenizer.conversation import check_conversation
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 MAX_MESSAGES = 4096
 MAX_PARTS = 1024

@@ -19,7 +19,7 @@ from nanochat.tasks.arithmetic import is_test_question
 from nanochat.tasks.customjson import CustomJson, read_conversations
 from nanochat.tasks.identity import SHIPPED, IdentityConversations, read_identity
 from nanochat.tasks.spellingbee import QUESTIONS, TEST_SEED, item_seed
-from nanochat.tokenizer.tokenizer import check_conversation
+from nanochat.tokenizer.conversation import check_conversation
 from nanochat.tools.calculator import calculate
 
 WORDS = [
