@@ -11,6 +11,7 @@ from nanochat.common.name_lock import NameTakenError, hold_name
 from nanochat.common.paths import Layout
 from nanochat.config.data_options import TokTrainOptions
 from nanochat.data.shards import ShardSet, capped, iter_documents, iter_row_groups, open_shard, split_shards
+from nanochat.run.events import JSON
 from nanochat.run.first_attempt import may_replace
 from nanochat.run.progress import Progress
 from nanochat.run.stage_run import StageRun, main
@@ -160,18 +161,22 @@ class Reader:
     def merging(self, phase: str, done: int, total: int | None) -> None:
         """The trainer's progress callback; stops the training when the run is asked to stop."""
         self._run.check_stop()
-        if phase == "merge" and total:
+        if phase == "merge" and total and self._progress.due():
             self._progress.update(
                 READING_SHARE + (1 - READING_SHARE) * done / total,
-                {"tok/chars": self.chars, "tok/merges": done},
+                {**self.amounts(), "tok/merges": done},
                 note=f"{done:,} of {total:,} merges",
             )
+
+    def amounts(self) -> dict[str, JSON]:
+        """How much text has been read, as metrics."""
+        return {"tok/documents": self.documents, "tok/chars": self.chars, "tok/bytes": self.bytes}
 
     def _report_progress(self) -> None:
         rate = self.bytes / 1e6 / (time.monotonic() - self.started)
         self._progress.update(
             READING_SHARE * min(1.0, self.chars / self._expected),
-            {"tok/chars": self.chars, "tok/mb_per_sec": rate},
+            {**self.amounts(), "tok/mb_per_sec": rate},
             note=f"{self.chars / 1e6:,.0f}M characters, {rate:.1f} MB/s",
         )
 
@@ -201,7 +206,7 @@ def report(
         {
             "progress": 1.0,
             "eta_s": 0.0,
-            "tok/chars": reader.chars,
+            **reader.amounts(),
             "tok/mb_per_sec": rate,
             "tok/merges": len(tokenizer.ranks) - 256,
         },

@@ -69,7 +69,12 @@ def test_a_real_corpus(layout: Layout, shared_data: Path, capsys: pytest.Capture
     assert results["bytes_per_token"] == pytest.approx(measured, rel=0.1)
     assert results["sha256"] == tokenizer.sha256
     metrics = {name for event in events_of(layout) if event.kind == "metric" for name in event.data}
-    assert metrics >= {"progress", "eta_s", "tok/chars", "tok/mb_per_sec", "tok/merges"}
+    read = {"tok/documents", "tok/chars", "tok/bytes"}
+    assert metrics >= {"progress", "eta_s", "tok/mb_per_sec", "tok/merges", *read}
+    last = [event.data for event in events_of(layout) if event.kind == "metric"][-1]
+    assert {last[name] for name in read} == {results["documents"], results["chars"], last["tok/bytes"]}
+    assert last["tok/merges"] == 1024 - 265
+    assert last["tok/bytes"] / 1e6 / results["seconds"] == pytest.approx(results["mb_per_sec"], rel=0.01)
 
 
 def test_only_training_shards_are_read(layout: Layout, tmp_path: Path) -> None:
