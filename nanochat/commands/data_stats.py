@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.fields import parse_int
 from nanochat.common.paths import Layout
+from nanochat.common.progress_lines import progress
 from nanochat.common.text import sanitize
 from nanochat.config.command_parser import Parser, collect, command_parser, parse
 from nanochat.config.data_options import DataStatsOptions
@@ -32,6 +33,7 @@ def parser() -> Parser:
         ("csv", "one csv table, a figure a row"),
     ):
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, help=what)
+    made.add_argument("--progress", action="store_true", help="JSON lines on stderr about how far it is")
     return made
 
 
@@ -45,7 +47,8 @@ def main(argv: Sequence[str]) -> int:
 
     contexts = context_sizes(options.contexts)
     tokenizer = find_tokenizer(options, layout)
-    stats, skips = measure(options, layout, tokenizer, contexts)
+    with progress(given.progress) as report:
+        stats, skips = measure(options, layout, tokenizer, contexts, report)
     for line in skips.lines():
         print(sanitize(line), file=sys.stderr)
     if not stats.total.documents:

@@ -1,16 +1,15 @@
 """Reads a corpus once for `nanochat data stats`: the shards, or files and folders."""
 
-import contextlib
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
+from nanochat.common.progress_lines import Report
 from nanochat.common.text import size_bytes
 from nanochat.config.data_options import DataStatsOptions
 from nanochat.data.duplicates import DuplicateCounter
+from nanochat.data.expected import expected_bytes
 from nanochat.data.extract import Extractor
 from nanochat.data.shards import list_shards, open_shard, read_row_group
 from nanochat.data.sources import Skips, walk
@@ -27,22 +26,41 @@ from nanochat.data.stats import (
 )
 from nanochat.tokenizer.tokenizer import Tokenizer
 
-REPORT_SECONDS = 0.5
-"""Between two updates of the line that tells how much has been read."""
-
 
 def measure(
-    options: DataStatsOptions, layout: Layout, tokenizer: Tokenizer | None, contexts: Sequence[int]
+    options: DataStatsOptions,
+    layout: Layout,
+    tokenizer: Tokenizer | None,
+    contexts: Sequence[int],
+    report: Report = lambda *_, **__: None,
 ) -> tuple[CorpusStats, Skips]:
-    """Reads all of the input once. Raises `UserError` for a path that is not there, and a damaged shard."""
+    """Reads all of the input once; `report` hears how far it is.
+
+    Raises `UserError` for a path that is not there, and a damaged shard.
+    """
+    expected = expected_text(options, layout)
+
+    def told(amount: Amount) -> None:
+        share = min(1.0, amount.bytes / expected) if expected else None
+        note = f"{amount.documents:,} documents, {size_bytes(amount.bytes)}"
+        report("reading", share, note, documents=amount.documents, bytes=amount.bytes)
+
     skips = Skips()
     count = None if tokenizer is None else token_counter(tokenizer)
     with DuplicateCounter() as duplicates:
         collector = Collector(duplicates, has_tokens=count is not None, longest=options.longest)
         documents = capped(read(options, layout, skips), options.max_chars)
-        with progress() as report:
-            collect(documents, collector, count, report)
+        collect(documents, collector, count, told)
+        report("counting duplicates", None, f"{collector.total.documents:,} documents")
         return collector.result(contexts), skips
+
+
+def expected_text(options: DataStatsOptions, layout: Layout) -> int:
+    """About how many bytes of text will be read; 0 where that is not known."""
+    if options.paths:
+        return 0
+    size = expected_bytes(list_shards(layout.data_dir(options.data_dir)))
+    return size if options.max_chars < 0 else min(size, options.max_chars)
 
 
 def read(options: DataStatsOptions, layout: Layout, skips: Skips) -> Iterator[Document]:
@@ -90,24 +108,3 @@ def capped(documents: Iterator[Document], max_chars: int) -> Iterator[Document]:
 def token_counter(tokenizer: Tokenizer) -> CountTokens:
     """Tokens of each of many texts."""
     return lambda texts: tokenizer.count_batch(texts).tolist()
-
-
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[Amount], None]]:
-    """Shows on a terminal how much has been read, twice a second; the line is gone at the end."""
-    shown = time.monotonic()
-    wide = 0
-
-    def report(amount: Amount) -> None:
-        nonlocal shown, wide
-        if sys.stderr.isatty() and time.monotonic() - shown >= REPORT_SECONDS:
-            shown = time.monotonic()
-            line = f"{amount.documents:,} documents, {size_bytes(amount.bytes)}"
-            wide = max(wide, len(line))
-            print(f"\r{line:<{wide}}\r", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield report
-    finally:
-        if wide:
-            print("\r" + " " * wide + "\r", end="", file=sys.stderr, flush=True)

@@ -3,19 +3,21 @@
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.fields import parse_int
-from nanochat.common.paths import Layout
+from nanochat.common.paths import Layout, atomic_write
+from nanochat.common.progress_lines import Report, progress
+from nanochat.common.text import size_bytes
 from nanochat.config.command_parser import Parser, collect, command_parser, parse
 from nanochat.config.data_options import TokSweepOptions
 from nanochat.tokenizer.special_tokens import MIN_VOCAB
 
 if TYPE_CHECKING:
-    from nanochat.commands.tok_sweep_print import Point
+    from nanochat.tokenizer.sweep_figures import Point, Sweep
     from nanochat.tokenizer.tokenizer import Tokenizer
 
 LARGEST, MOST = 1 << 24, 50
@@ -32,6 +34,7 @@ def parser() -> Parser:
     forms = made.add_mutually_exclusive_group()
     for form, what in (("json", "one JSON document"), ("md", "a Markdown table"), ("csv", "a csv table")):
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, help=what)
+    made.add_argument("--progress", action="store_true", help="JSON lines on stderr about how far it is")
     return made
 
 
@@ -41,16 +44,19 @@ def main(argv: Sequence[str]) -> int:
     options = collect(TokSweepOptions, given)
     sizes = vocab_sizes(options.vocab_sizes)
 
-    from nanochat.commands.tok_sweep_print import as_csv, as_json, as_markdown, as_text
+    from nanochat.commands.tok_sweep_print import as_csv, as_markdown, as_text
+    from nanochat.tokenizer.sweep_figures import Sweep
 
-    largest, points = sweep(options, layout, sizes)
-    reached = points[-1].vocab_size
+    with progress(given.progress) as report:
+        largest, found = sweep(options, layout, sizes, report)
+    print(f"trained {largest.vocab_size:,} tokens in {found.seconds:.1f} s", file=sys.stderr)
+    reached = found.points[-1].vocab_size
     if reached < sizes[-1]:
         print(f"the text ran out of pairs to merge at a vocabulary of {reached:,}", file=sys.stderr)
-    forms = {"json": as_json, "md": as_markdown, "csv": as_csv}
-    print(forms.get(given.form, as_text)(points, options.depth, options.max_seq_len), end="")
+    forms = {"json": Sweep.document, "md": as_markdown, "csv": as_csv}
+    print(forms.get(given.form, as_text)(found), end="")
     if options.out:  # after the table, which a full disk then does not cost
-        save(largest, points, layout.resolve(options.out))
+        save(largest, found, layout.resolve(options.out))
     return Exit.OK
 
 
@@ -69,14 +75,18 @@ def vocab_sizes(given: Sequence[str]) -> list[int]:
     return sizes
 
 
-def sweep(options: TokSweepOptions, layout: Layout, sizes: Sequence[int]) -> "tuple[Tokenizer, list[Point]]":
+def sweep(
+    options: TokSweepOptions, layout: Layout, sizes: Sequence[int], report: Report = lambda *_, **__: None
+) -> "tuple[Tokenizer, Sweep]":
     """Trains once to the largest size and measures every size on the first validation text.
 
-    Returns that tokenizer, and a point a size. Raises `UserError` without shards, where they hold no text,
-    and where `out` cannot be written.
+    Returns that tokenizer, and what was found. `report` hears how far it is. Raises `UserError` without
+    shards, where they hold no text, and where `out` cannot be written.
     """
+    from nanochat.data.expected import expected_bytes
     from nanochat.data.shards import capped, iter_documents, split_shards
     from nanochat.tokenizer.sweep import of_size, sizes_within
+    from nanochat.tokenizer.sweep_figures import Sweep
     from nanochat.tokenizer.tokenizer import Tokenizer
 
     shards = split_shards(layout.data_dir(options.data_dir))
@@ -86,18 +96,56 @@ def sweep(options: TokSweepOptions, layout: Layout, sizes: Sequence[int]) -> "tu
     if options.out:
         check_writable(layout.resolve(options.out))
     started = time.monotonic()
-    text = capped(iter_documents(shards.train), options.max_chars, options.doc_cap)
+    reading = Reading(report, min(options.max_chars, expected_bytes(shards.train)))
+    text = reading.counted(capped(iter_documents(shards.train), options.max_chars, options.doc_cap))
     trained_on = {"data": shards.folder.name, "max_chars": options.max_chars, "doc_cap": options.doc_cap}
-    largest = Tokenizer.train_from_iterator(text, sizes[-1], trained_on=trained_on)
+    largest = Tokenizer.train_from_iterator(text, sizes[-1], trained_on=trained_on, progress=reading.merging)
     if largest.vocab_size < MIN_VOCAB:
         raise UserError(
             f"the training shards in {shards.folder} hold no text to learn a merge from",
             "build the shards again",
         )
     seconds = time.monotonic() - started
-    print(f"trained {largest.vocab_size:,} tokens in {seconds:.1f} s", file=sys.stderr)
-    points = [measure(of_size(largest, size), held_out, options) for size in sizes_within(largest, sizes)]
-    return largest, points
+    points = []
+    within = list(sizes_within(largest, sizes))
+    for done, size in enumerate(within):
+        note = f"{done + 1} of {len(within)} sizes"
+        report("measuring", done / len(within), note, done=done, total=len(within))
+        points.append(measure(of_size(largest, size), held_out, options))
+    return largest, Sweep(
+        tuple(points),
+        options.depth,
+        options.max_seq_len,
+        shards.folder.name,
+        reading.documents,
+        reading.bytes,
+        seconds,
+    )
+
+
+class Reading:
+    """Counts the training text as it is read, and reports it and the merges after it."""
+
+    def __init__(self, report: Report, expected: int) -> None:
+        self._report, self._expected = report, max(1, expected)
+        self.documents = self.chars = self.bytes = 0
+
+    def counted(self, documents: Iterable[str]) -> Iterator[str]:
+        """The documents as they are."""
+        for document in documents:
+            self.documents += 1
+            self.chars += len(document)
+            self.bytes += len(document) if document.isascii() else len(document.encode())
+            yield document
+            if not self.documents % 128:
+                share = min(1.0, self.chars / self._expected)
+                note = f"{self.documents:,} documents, {size_bytes(self.bytes)}"
+                self._report("reading", share, note, documents=self.documents, bytes=self.bytes)
+
+    def merging(self, phase: str, done: int, total: int | None) -> None:
+        """The trainer's progress callback."""
+        if phase == "merge" and total:
+            self._report("merging", done / total, f"{done:,} of {total:,} merges", done=done, total=total)
 
 
 def check_writable(folder: Path) -> None:
@@ -112,19 +160,21 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
-def save(largest: "Tokenizer", points: "Sequence[Point]", folder: Path) -> None:
-    """Saves the tokenizer of each point, in a folder named by its size. Raises `UserError` as `save` does."""
+def save(largest: "Tokenizer", found: "Sweep", folder: Path) -> None:
+    """Saves the tokenizer of each point, in a folder named by its size, and the figures beside them in
+    sweep.json. Raises `UserError` where that cannot be written."""
     from nanochat.tokenizer.sweep import of_size
 
-    for point in points:
+    for point in found.points:
         of_size(largest, point.vocab_size).save(folder / str(point.vocab_size))
+    atomic_write(folder / "sweep.json", found.document())
 
 
 def measure(tokenizer: "Tokenizer", texts: Sequence[str], options: TokSweepOptions) -> "Point":
     """One size: its compression of `texts`, and what its tables cost in a model of the options' depth."""
-    from nanochat.commands.tok_sweep_print import Point
     from nanochat.model.architecture import flops_per_token, parameter_counts
     from nanochat.scaling.horizon import config_from_depth
+    from nanochat.tokenizer.sweep_figures import Point
 
     config = config_from_depth(options.depth, tokenizer.vocab_size, options.max_seq_len)
     counts = parameter_counts(config)

@@ -10,7 +10,8 @@ from nanochat.common.errors import UserError
 from nanochat.common.name_lock import NameTakenError, hold_name
 from nanochat.common.paths import Layout
 from nanochat.config.data_options import TokTrainOptions
-from nanochat.data.shards import ShardSet, capped, iter_documents, iter_row_groups, open_shard, split_shards
+from nanochat.data.expected import expected_bytes
+from nanochat.data.shards import ShardSet, capped, iter_documents, iter_row_groups, split_shards
 from nanochat.run.events import JSON
 from nanochat.run.first_attempt import may_replace
 from nanochat.run.progress import Progress
@@ -19,8 +20,6 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 
 READING_SHARE = 0.9
 """Fraction of the progress bar for reading and counting; the merges are the rest."""
-FOOTERS = 4
-"""Shards whose footers tell how much text there is."""
 SAMPLE_CHARS = 4_000_000
 """Characters of validation text that the compression is measured on."""
 
@@ -40,7 +39,7 @@ def run(options: TokTrainOptions, run: StageRun) -> dict[str, float | int | str]
         check_replaceable(run.layout, out, options.vocab_size, trained_on)
     if shards.gap_warning:
         run.alert("missing shards", shards.gap_warning)
-    expected = min(options.max_chars, expected_chars(shards))
+    expected = min(options.max_chars, expected_bytes(shards.train))
     run.start(
         total_steps=expected,
         unit="chars",
@@ -126,18 +125,6 @@ def _tokenizer_in(folder: Path) -> Tokenizer | None:
         return Tokenizer.load(folder)
     except UserError:
         return None
-
-
-def expected_chars(shards: ShardSet) -> int:
-    """About how many characters the training shards hold: the bytes of text that a few footers tell, and as
-    much for each byte of the other files. On a network disk the footers of thousands take minutes."""
-    text = size = 0
-    for path in shards.train[:FOOTERS]:
-        with open_shard(path) as file:
-            footer = file.metadata
-            text += sum(footer.row_group(index).total_byte_size for index in range(footer.num_row_groups))
-            size += path.stat().st_size
-    return text * sum(path.stat().st_size for path in shards.train) // size
 
 
 class Reader:

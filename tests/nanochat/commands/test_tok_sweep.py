@@ -13,6 +13,7 @@ from nanochat.common.errors import UserError
 from nanochat.model.architecture import flops_per_token, parameter_counts
 from nanochat.scaling.horizon import config_from_depth
 from nanochat.tokenizer.sweep import of_size, sizes_within
+from nanochat.tokenizer.sweep_figures import read_sweep
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 CODE = Path(__file__).read_text(encoding="utf-8")
@@ -75,6 +76,10 @@ def test_the_command_tells_what_each_size_costs(base: Path, capsys: pytest.Captu
         assert told["flops"] == flops_per_token(config) * tokens
         assert Tokenizer.load(base / "out" / str(size)).fingerprint == alone.fingerprint
     assert min(told["compute"] for told in found["sizes"]) == 1.0
+    assert (found["data"], found["documents"]) == ("base_data", len(TEXTS))
+    kept = read_sweep(base / "out" / "sweep.json")
+    assert [point.tokens for point in kept.points] == [told["tokens"] for told in found["sizes"]]
+    assert json.loads(kept.document()) == json.loads((base / "out" / "sweep.json").read_text())
     assert main([*words, "--csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [float(row["compute"]) for row in rows] == [told["compute"] for told in found["sizes"]]
@@ -84,6 +89,33 @@ def test_the_command_tells_what_each_size_costs(base: Path, capsys: pytest.Captu
         assert "compute: to train on the text once; least with " in shown
         assert f"{found['sizes'][1]['tokens']:,}" in shown
         assert form or max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_program_hears_how_far_it_is(
+    base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanochat.common.progress_lines.SECONDS", 0.0)
+    words = ["tok_sweep", f"--base-dir={base}", "--vocab-sizes=266,300", "--depth=2", "--json", "--progress"]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    merging = [line for line in lines if line["doing"] == "merging"]
+    measuring = [line["done"] for line in lines if line["doing"] == "measuring"]
+    assert merging[-1]["done"] == merging[-1]["total"] == 300 - 265
+    assert measuring == [0, 1]
+    assert all(0 <= line["share"] <= 1 for line in lines)
+    assert len(json.loads(out)["sizes"]) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"sizes": []}', '{"sizes": [{}]}', '{"sizes": [7]}', "[" * 9999]
+)
+def test_what_is_no_sweep_is_told_in_a_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(UserError, match=r"is no sweep|lacks figures"):
+        read_sweep(tmp_path / "x.json")
+    with pytest.raises(UserError, match="cannot read"):
+        read_sweep(tmp_path / "y.json")
 
 
 def test_a_text_that_runs_out_of_pairs_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,16 +6,20 @@ import json
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from training_data import byte_tokenizer, documents, write_shards
 
 from nanochat.cli import main
+from nanochat.commands.data_stats_print import as_json
+from nanochat.common.errors import UserError
 from nanochat.data.duplicates import DuplicateCounter
 from nanochat.data.long_documents import estimate_cropping
 from nanochat.data.scripts import KANA_AND_HAN, NO_LETTERS, RARE, count_scripts, main_script, scripts
 from nanochat.data.stats import VALIDATION, Collector, Document, collect, histogram, percentiles
+from nanochat.data.stats_document import parse_stats, read_stats
 
 
 @pytest.mark.parametrize(
@@ -183,6 +187,41 @@ def test_tables_hold_the_same_figures(base: Path, capsys: pytest.CaptureFixture[
         assert f"{found['total']['tokens']:,}" in shown
         assert "in both splits" in shown
     assert page.startswith("# Corpus\n\n## text\n\n| split ")
+
+
+def test_a_document_reads_back_and_anything_else_is_one_line(
+    base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = told(base, capsys, "--json")
+    stats = parse_stats(text, "here")
+    assert as_json(stats) == text
+    whole = json.loads(text)
+    (base / "list.json").write_text("[]")
+    for path in (base / "list.json", base / "nowhere.json", base):
+        with pytest.raises(UserError, match=str(path)):
+            read_stats(path)
+    for name in whole:
+        for wrong in (None, [7], {"a": {}}, "x", -1):
+            with suppress(UserError):  # a unit is one of two whatever it says
+                parse_stats(json.dumps({**whole, name: wrong}), "here")
+        with pytest.raises(UserError, match="here holds no numbers"):
+            parse_stats(json.dumps({key: value for key, value in whole.items() if key != name}), "here")
+
+
+def test_a_program_hears_how_far_it_is(
+    base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanochat.common.progress_lines.SECONDS", 0.0)
+    assert main(["data", "stats", f"--base-dir={base}", "--json", "--progress"]) == 0
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert {line["doing"] for line in lines} == {"reading", "counting duplicates"}
+    shares = [line["share"] for line in lines if "share" in line]
+    assert shares == sorted(shares) and 0 < shares[-1] <= 1
+    read = [line for line in lines if line["doing"] == "reading"][-1]
+    assert (read["documents"], read["bytes"]) == tuple(
+        json.loads(out)["total"][name] for name in ("documents", "bytes")
+    )
 
 
 def test_files_without_a_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
