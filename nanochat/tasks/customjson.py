@@ -54,7 +54,7 @@ def read_conversations(path: Path, skips: Skips) -> list[Messages]:
     found: list[Messages] = []
     first_bad = ""
     try:
-        for where, value in _values(path):
+        for where, value in json_values(path):
             try:
                 if isinstance(value, Unreadable):
                     raise value
@@ -78,8 +78,11 @@ def read_conversations(path: Path, skips: Skips) -> list[Messages]:
 _EXAMPLE = '[{"role": "user", "content": …}, …]'
 
 
-def _values(path: Path) -> Iterator[tuple[str, object]]:
-    """Each line's JSON value, or the array's, with where it is; an `Unreadable` for what is not JSON."""
+def json_values(path: Path) -> Iterator[tuple[str, object]]:
+    """Each line's JSON value, or the array's, with where it is; an `Unreadable` for what is not JSON.
+
+    Raises `OSError` and `Damaged` while it reads.
+    """
     raw: io.BufferedReader = io.BufferedReader(open_regular(path).detach(), BUFFER)
     with closing(raw), closing(as_utf8(unpacked(raw, compression(path, raw)))) as stream:
         first = stream.peek(BUFFER).removeprefix(b"\xef\xbb\xbf").lstrip()

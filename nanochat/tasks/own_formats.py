@@ -41,7 +41,7 @@ def conversation(value: object) -> Messages:
     """The messages of one JSON value, the user first, then by turns; a leading system message joined to the
     first of the user's. Raises `Unreadable`.
     """
-    messages = [_message(index, message) for index, message in enumerate(_listed(value))]
+    messages = messages_of(value)
     if len(messages) < 2:
         raise Unreadable("fewer than 2 messages", f"{len(messages)} messages, where at least 2 make one")
     known = ("system", "user", "assistant")
@@ -58,6 +58,12 @@ def conversation(value: object) -> Messages:
     if len(turns) < 2:
         raise Unreadable("fewer than 2 messages", "a system and a user message, and no answer")
     return [dict(turn) for turn in turns]
+
+
+def messages_of(value: object) -> Messages:
+    """The messages of one JSON value in our form, a system message still apart. Raises `Unreadable` where a
+    message has no text; whether they form a conversation is not looked at."""
+    return [_message(index, message) for index, message in enumerate(_listed(value))]
 
 
 def _listed(value: object) -> Sequence[object]:

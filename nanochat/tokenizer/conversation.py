@@ -59,9 +59,9 @@ class Part:
     text: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AnnotatedToken:
-    """A token of a rendered conversation. `text` holds its bytes; a special token, `is_special`, its name."""
+    """A token of a rendered conversation. `raw` has its bytes; of a special token, `is_special`, its name."""
 
     id: int
     role: Role
@@ -73,25 +73,28 @@ class AnnotatedToken:
 
 @dataclass(frozen=True)
 class Annotated:
-    """A rendered conversation: the tokens that are kept, and how many the limit cut away."""
+    """A rendered conversation: all of its tokens, of which those from `limit` on are cut away."""
 
     tokens: list[AnnotatedToken]
-    cut: int
-    cut_trained: int
-    """Of those cut, the ones that would have been trained."""
+    limit: int
 
     @property
-    def trained(self) -> int:
-        """How many tokens are trained."""
-        return sum(token.trained for token in self.tokens)
+    def kept(self) -> list[AnnotatedToken]:
+        """The tokens that training gets."""
+        return self.tokens[: self.limit]
+
+    @property
+    def lost(self) -> list[AnnotatedToken]:
+        """The tokens that the limit cuts away."""
+        return self.tokens[self.limit :]
 
     def by_role(self) -> dict[Role, tuple[int, int]]:
-        """Tokens of each role that there is, and how many of them are trained."""
+        """Kept tokens of each role that there is, and how many of them are trained."""
         found: dict[Role, tuple[int, int]] = {}
         for role in ROLES:
-            of_role = [token for token in self.tokens if token.role == role]
-            if of_role:
-                found[role] = len(of_role), sum(token.trained for token in of_role)
+            flags = [token.trained for token in self.kept if token.role == role]
+            if flags:
+                found[role] = len(flags), sum(flags)
         return found
 
 
@@ -150,8 +153,7 @@ def annotate(
         for token, (start, end) in zip(ids.tolist(), spans.tolist(), strict=True):
             role: Role = "system" if start < of_system else part.role
             tokens.append(AnnotatedToken(token, role, part.trained, part.turn, text[start:end]))
-    lost = tokens[max_tokens:]
-    return Annotated(tokens[:max_tokens], len(lost), sum(token.trained for token in lost))
+    return Annotated(tokens, max_tokens)
 
 
 def _system_bytes(messages: Sequence[Message]) -> int:

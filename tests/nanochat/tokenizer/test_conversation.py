@@ -41,10 +41,12 @@ def test_the_mask_is_the_one_that_is_trained_with(shared_reference: Path, tokeni
         ids, mask = tokenizer.render_conversation(talk, 1 << 40)
         for limit in (1, 30, len(ids) - 1, len(ids), 1 << 40):
             found = tokenizer.annotate_conversation(talk, limit)
-            assert [token.id for token in found.tokens] == ids[:limit]
-            assert [token.trained for token in found.tokens] == [bool(flag) for flag in mask[:limit]]
-            assert found.cut == max(0, len(ids) - limit)
-            assert found.trained + found.cut_trained == sum(mask)
+            assert ([token.id for token in found.kept], [int(token.trained) for token in found.kept]) == (
+                tokenizer.render_conversation(talk, limit)
+            )
+            assert [token.id for token in found.lost] == ids[limit:]
+            assert sum(token.trained for token in found.tokens) == sum(mask)
+            assert sum(count for count, _ in found.by_role().values()) == min(limit, len(ids))
 
 
 def test_every_token_says_whose_text_it_is(tokenizer: Tokenizer) -> None:

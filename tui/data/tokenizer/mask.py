@@ -1,0 +1,151 @@
+"""A conversation's tokens as lines: one kind of token a line, so that a sign in front says if it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+
+from nanochat.tokenizer.explore.spelling import hexed, shown, visible
+
+if TYPE_CHECKING:
+    from nanochat.tokenizer.conversation import Annotated, AnnotatedToken
+
+MARGIN = 14
+"""Cells in front of the tokens: the sign, the role."""
+LONGEST = 8
+"""Bytes of a character at most, and some: what is longer is no character that is only half there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is painted as one: a token, or several that share a character. Tokens `first` … `last` - 1."""
+
+    text: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaskLine:
+    """Tokens of one role that are all trained, or all not. `head` names the role where it begins; `cut`
+    lines are behind the limit. A line without pieces is the limit itself, told by `head`."""
+
+    head: str
+    trained: bool
+    cut: bool
+    pieces: tuple[Piece, ...] = ()
+
+
+def pieces(tokens: Sequence[AnnotatedToken], start: int, stop: int) -> Iterator[Piece]:
+    """The tokens `start` … `stop` - 1 as pieces that can be painted."""
+    at = start
+    while at < stop:
+        raw, end = tokens[at].raw, at + 1
+        while not _is_text(raw) and end < stop and len(raw) < LONGEST and not tokens[end].is_special:
+            raw += tokens[end].raw
+            end += 1
+        if end == at + 1 or not _is_text(raw):
+            yield Piece(shown(tokens[at].raw), at, at + 1)
+            at += 1
+            continue
+        parts = "│".join(token.raw.hex() for token in tokens[at:end])
+        yield Piece(f"{visible(raw.decode())}⟨{parts}⟩", at, end)
+        at = end
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def lay_out(found: Annotated, width: int) -> list[MaskLine]:
+    """The lines of a conversation on `width` cells. Slow for long ones: call it in a thread."""
+    room = max(8, width - MARGIN)
+    lines: list[MaskLine] = []
+    tokens, limit = found.tokens, min(found.limit, len(found.tokens))
+    for start, stop in _runs(found):
+        if start == limit:
+            lines.append(MaskLine(_cut_line(found), trained=False, cut=True))
+        head, is_trained, is_cut = tokens[start].role, tokens[start].trained, start >= limit
+        for line in _wrapped(pieces(tokens, start, stop), room):
+            lines.append(MaskLine(head, is_trained, is_cut, line))
+            head = ""
+    return lines
+
+
+def _runs(found: Annotated) -> Iterator[tuple[int, int]]:
+    """The tokens that follow each other with one role and mask, in one turn, on one side of the limit."""
+    tokens, start = found.tokens, 0
+    for at in range(1, len(tokens) + 1):
+        if at < len(tokens) and at != found.limit:
+            before, here = tokens[at - 1], tokens[at]
+            if (before.role, before.trained, before.turn) == (here.role, here.trained, here.turn):
+                continue
+        yield start, at
+        start = at
+
+
+def _cut_line(found: Annotated) -> str:
+    lost = found.lost
+    trained = sum(token.trained for token in lost)
+    return f"cut here, at {found.limit:,}: {len(lost):,} tokens are lost, {trained:,} of them trained"
+
+
+def _wrapped(found: Iterator[Piece], room: int) -> Iterator[tuple[Piece, ...]]:
+    line: list[Piece] = []
+    used = 0
+    for piece in found:
+        for part in _parts(piece, room):
+            size = cell_len(part.text) + 1  # and the sign between two tokens
+            if line and used + size > room + 1:
+                yield tuple(line)
+                line, used = [], 0
+            line.append(part)
+            used += size
+        if piece.text.endswith("↵"):
+            yield tuple(line)
+            line, used = [], 0
+    if line:
+        yield tuple(line)
+
+
+def _parts(piece: Piece, room: int) -> Iterator[Piece]:
+    """The piece, in parts where it is wider than a line."""
+    text = piece.text
+    while cell_len(text) > room:
+        cut = room
+        while cell_len(text[:cut]) > room:
+            cut -= 1
+        yield Piece(text[:cut], piece.first, piece.last)
+        text = text[cut:]
+    yield Piece(text, piece.first, piece.last)
+
+
+def summary(found: Annotated) -> str:
+    """How many tokens there are and how many are trained, of each role."""
+    total, trained = len(found.kept), sum(token.trained for token in found.kept)
+    share = f" ({100 * trained / total:.0f} %)" if total else ""
+    parts = [f"{total:,} tokens: ● {trained:,} trained{share}, ○ {total - trained:,} not"]
+    for role, (count, of_them) in found.by_role().items():
+        parts.append(f"{role} {of_them:,} of {count:,}" if of_them else f"{role} {count:,}")
+    if found.lost:
+        lost = sum(token.trained for token in found.lost)
+        parts.append(f"✂ {len(found.lost):,} cut, {lost:,} of them trained")
+    return " · ".join(parts)
+
+
+def detail(found: Annotated, index: int) -> str:
+    """One line on a token: its place, its id, whose it is, whether it is trained, its bytes."""
+    token = found.tokens[index]
+    is_cut = index >= found.limit
+    trained = "trained" if token.trained else "not trained"
+    told = "cut away" if is_cut else trained
+    what = f"special token {token.raw.decode()}" if token.is_special else f"“{shown(token.raw)}”"
+    raw = "" if token.is_special else f" · bytes {hexed(token.raw, 24)}"
+    return f"token {index + 1:,} of {len(found.tokens):,} · id {token.id:,} · {what} · {token.role} · {told}{raw}"
