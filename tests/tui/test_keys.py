@@ -31,6 +31,7 @@ from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.tokenizer.compare import CompareVocabularies
 from tui.screens.tokenizer.heat import HeatScreen
+from tui.screens.tokenizer.mask import MaskScreen
 from tui.screens.tokenizer.replay import ReplayScreen
 from tui.screens.tokenizer.screen import TokenizerScreen
 from tui.screens.tokenizer.token import TokenScreen
@@ -85,6 +86,7 @@ OWNERS = {
     "item": ItemScreen,
     "paired": DifferenceScreen,
     "curve": CurveScreen,
+    "mask": MaskScreen,
     "tokenizer": TokenizerScreen,
     "vocabulary": VocabularyScreen,
     "token": TokenScreen,

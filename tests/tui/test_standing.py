@@ -26,6 +26,7 @@ from tui.app import ControlRoom
 from tui.data.chat.prompt_set import Prompt
 from tui.data.error_report import keep_traceback
 from tui.data.feed import Feed
+from tui.data.tokenizer.chosen import Chosen
 from tui.keys import KEYS, Key
 from tui.screens.ask import Ask
 from tui.screens.chat.diff import DiffScreen, Side
@@ -46,6 +47,7 @@ from tui.screens.tokenizer.compare import CompareVocabularies
 from tui.screens.tokenizer.heat import HeatScreen
 from tui.screens.tokenizer.token import TokenScreen
 from tui.screens.tokenizer.vocabulary import VocabularyScreen
+from tui.screens.tokenizer.parts import PARTS, load_part
 from tui.screens.welcome import Welcome
 from tui.widgets.chat.transcript import Transcript
 from tui.widgets.evals.item_table import ItemTable
@@ -89,6 +91,7 @@ WHERE = {
     "item": ("item", "LinesView"),
     "paired": ("paired", "DifferenceTable"),
     "curve": ("curve", "Plot"),
+    "mask": ("mask", ""),
     "tokenizer": ("tokenizer", ""),
     "vocabulary": ("vocabulary", "VocabularyTable"),
     "token": ("token", ""),
@@ -113,6 +116,9 @@ async def open_for(group: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]
         await open_evals(screen, bench, app, pilot)
     elif screen in ("vocabulary", "token", "heat", "vocabularies"):
         await open_vocabulary(screen, bench, app, pilot)
+    elif screen in PARTS:
+        await app.action_go("tokenizer")
+        await app.push_screen(load_part(screen)(Chosen()))
     elif screen != "welcome":
         await app.action_go(screen)
     await settle(pilot)

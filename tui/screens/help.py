@@ -50,6 +50,7 @@ TITLES = {
     "item": "An item",
     "paired": "Difference",
     "curve": "Curves of scores",
+    "mask": "The mask of a conversation",
     "tokenizer": "Tokenizer",
     "vocabulary": "Vocabulary",
     "token": "A token",

@@ -1,4 +1,4 @@
-"""A conversation's tokens as lines: one kind of token a line, so that a sign in front says if it is trained."""
+"""A conversation's tokens as lines, one kind of token a line: a sign in front says whether it is trained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nanochat.tokenizer.explore.spelling import hexed, shown, visible
 if TYPE_CHECKING:
     from nanochat.tokenizer.conversation import Annotated, AnnotatedToken
 
-MARGIN = 14
+MARGIN = 15
 """Cells in front of the tokens: the sign, the role."""
 LONGEST = 8
 """Bytes of a character at most, and some: what is longer is no character that is only half there."""
@@ -72,7 +72,8 @@ def lay_out(found: Annotated, width: int) -> list[MaskLine]:
     for start, stop in _runs(found):
         if start == limit:
             lines.append(MaskLine(_cut_line(found), trained=False, cut=True))
-        head, is_trained, is_cut = tokens[start].role, tokens[start].trained, start >= limit
+        head: str = tokens[start].role
+        is_trained, is_cut = tokens[start].trained, start >= limit
         for line in _wrapped(pieces(tokens, start, stop), room):
             lines.append(MaskLine(head, is_trained, is_cut, line))
             head = ""
@@ -133,10 +134,10 @@ def summary(found: Annotated) -> str:
     share = f" ({100 * trained / total:.0f} %)" if total else ""
     parts = [f"{total:,} tokens: ● {trained:,} trained{share}, ○ {total - trained:,} not"]
     for role, (count, of_them) in found.by_role().items():
-        parts.append(f"{role} {of_them:,} of {count:,}" if of_them else f"{role} {count:,}")
+        parts.append(f"{role} {count:,} (● {of_them:,})" if of_them else f"{role} {count:,}")
     if found.lost:
         lost = sum(token.trained for token in found.lost)
-        parts.append(f"✂ {len(found.lost):,} cut, {lost:,} of them trained")
+        parts.append(f"✂ {len(found.lost):,} cut (● {lost:,})")
     return " · ".join(parts)
 
 
@@ -144,8 +145,8 @@ def detail(found: Annotated, index: int) -> str:
     """One line on a token: its place, its id, whose it is, whether it is trained, its bytes."""
     token = found.tokens[index]
     is_cut = index >= found.limit
-    trained = "trained" if token.trained else "not trained"
-    told = "cut away" if is_cut else trained
-    what = f"special token {token.raw.decode()}" if token.is_special else f"“{shown(token.raw)}”"
-    raw = "" if token.is_special else f" · bytes {hexed(token.raw, 24)}"
-    return f"token {index + 1:,} of {len(found.tokens):,} · id {token.id:,} · {what} · {token.role} · {told}{raw}"
+    told = "cut away" if is_cut else "trained" if token.trained else "not trained"
+    place = f"token {index + 1:,} of {len(found.tokens):,} · id {token.id:,}"
+    if token.is_special:
+        return f"{place} · {token.raw.decode()}, a special token · {token.role} · {told}"
+    return f"{place} · “{shown(token.raw)}” · {token.role} · {told} · bytes {hexed(token.raw, 24)}"
