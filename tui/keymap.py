@@ -29,6 +29,7 @@ NODES: tuple[tuple[str, ...], ...] = (
     ("host_columns", "table"),
     ("scores", "table"),
     ("curve", "panes", "plots", "plot"),
+    ("sweep", "panes", "plots", "plot"),
     *((group,) for group in KEYS),
 )
 """Groups whose keys are bound in one place: there Textual drops the action whose key another one takes."""
@@ -48,6 +49,7 @@ TOGETHER: dict[str, tuple[str, ...]] = {
     "items": ("table",),
     "item": ("lines",),
     "paired": ("table",),
+    "training": ("table",),
     "vocabulary": ("table",),
     "heat": ("table",),
     "vocabularies": ("table",),

@@ -30,11 +30,14 @@ from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.tokenizer.compare import CompareVocabularies
+from tui.screens.tokenizer.data_stats import DataStatsScreen
 from tui.screens.tokenizer.heat import HeatScreen
 from tui.screens.tokenizer.mask import MaskScreen
 from tui.screens.tokenizer.replay import ReplayScreen
 from tui.screens.tokenizer.screen import TokenizerScreen
+from tui.screens.tokenizer.sweep import SweepScreen
 from tui.screens.tokenizer.token import TokenScreen
+from tui.screens.tokenizer.train import TrainScreen
 from tui.screens.tokenizer.vocabulary import VocabularyScreen
 from tui.screens.welcome import Choices
 from tui.widgets.alerts import Alerts
@@ -87,6 +90,9 @@ OWNERS = {
     "paired": DifferenceScreen,
     "curve": CurveScreen,
     "mask": MaskScreen,
+    "training": TrainScreen,
+    "sweep": SweepScreen,
+    "data_stats": DataStatsScreen,
     "tokenizer": TokenizerScreen,
     "vocabulary": VocabularyScreen,
     "token": TokenScreen,

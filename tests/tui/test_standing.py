@@ -45,9 +45,9 @@ from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
 from tui.screens.tokenizer.compare import CompareVocabularies
 from tui.screens.tokenizer.heat import HeatScreen
+from tui.screens.tokenizer.parts import PARTS, load_part
 from tui.screens.tokenizer.token import TokenScreen
 from tui.screens.tokenizer.vocabulary import VocabularyScreen
-from tui.screens.tokenizer.parts import PARTS, load_part
 from tui.screens.welcome import Welcome
 from tui.widgets.chat.transcript import Transcript
 from tui.widgets.evals.item_table import ItemTable
@@ -92,6 +92,9 @@ WHERE = {
     "paired": ("paired", "DifferenceTable"),
     "curve": ("curve", "Plot"),
     "mask": ("mask", ""),
+    "training": ("train", ""),
+    "sweep": ("sweep", "Plot"),
+    "data_stats": ("data", ""),
     "tokenizer": ("tokenizer", ""),
     "vocabulary": ("vocabulary", "VocabularyTable"),
     "token": ("token", ""),

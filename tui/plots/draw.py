@@ -249,7 +249,7 @@ def _notes(shown: Sequence[Series], dropped: int = 0) -> list[str]:
 
 
 def _layout(spec: PlotSpec, frame: Frame, scale: Scale, below: int) -> Layout:
-    name = {"active time": "active"}.get(frame.view.axis, frame.view.axis)
+    name = frame.view.axis_name or {"active time": "active"}.get(frame.view.axis, frame.view.axis)
     return Layout(
         width=frame.width,
         left=frame.left,
@@ -270,7 +270,7 @@ def _x_labels(frame: Frame, layout: Layout) -> dict[int, Tick]:
     ticks: dict[int, Tick] = {}
     for count in range(max(1, frame.columns // 5), 0, -1):
         ticks = {}
-        for tick in _x_ticks(frame, count):
+        for tick in _named_ticks(frame, count) if frame.view.places else _x_ticks(frame, count):
             column = frame.column_at(tick.value)
             if column is not None:
                 ticks[column] = tick
@@ -279,6 +279,12 @@ def _x_labels(frame: Frame, layout: Layout) -> dict[int, Tick]:
         if len(places) == len(labels):
             break
     return ticks
+
+
+def _named_ticks(frame: Frame, count: int) -> list[Tick]:
+    """At most `count` of the named places in sight, at equal distances by number."""
+    shown = [Tick(x, label) for x, label in frame.view.places if frame.x[0] <= x <= frame.x[1]]
+    return shown[:: max(1, -(-len(shown) // count))]
 
 
 def _x_ticks(frame: Frame, count: int) -> list[Tick]:

@@ -35,6 +35,10 @@ class View:
     superseded: bool = False
     partial: bool = False
     """Whether the run has more points than have been read: the best of them is not known yet."""
+    axis_name: str = ""
+    """What the x axis is called where it is none of a run's."""
+    places: tuple[tuple[float, str], ...] = ()
+    """Places on the x axis that have a name, rising: ticks stand there alone, and the cursor tells it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ def _readings(frame: Frame, column: int, colours: Palette) -> list[list[Part]]:
     first = next((reading for reading in readings if reading is not None), None)
     if first is None:
         return [[[("no value here", colours.muted)]], []]
-    place = clock(first.t) if math.isnan(first.step) else f"step {first.step:,.0f}"
+    place = clock(first.t) if math.isnan(first.step) else _place(frame, first.step)
     where: Part = [(("≈ " if frame.approximate else "") + place, colours.muted)]
     pairs = list(zip(frame.legends, readings, strict=True))
     if len(pairs) == 1:
@@ -150,6 +150,12 @@ def _readings(frame: Frame, column: int, colours: Palette) -> list[list[Part]]:
     named = [_named(legend, shown, colours) for legend, shown in values]
     bare = [_named(legend, shown, colours, label=False) for legend, shown in values]
     return [[where, *named], [where, *bare], bare]
+
+
+def _place(frame: Frame, x: float) -> str:
+    """A place on the x axis in words: its own name where it has one."""
+    named = next((label for at, label in frame.view.places if at == x), f"{x:,.0f}")
+    return f"{frame.view.axis_name or 'step'} {named}"
 
 
 def _fit(choices: Sequence[tuple[list[Part], list[Part]]], width: int, colours: Palette) -> Strip:

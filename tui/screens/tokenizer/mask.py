@@ -85,13 +85,11 @@ class MaskScreen(ControlScreen):
         """Renders the conversation in a thread; what cannot be shown is said where it would stand."""
         if not keep or self.found is None:
             try:
-                if self.tokenizer is None:
-                    self.folder, self.tokenizer = await asyncio.to_thread(
-                        _load, self.folder, self.room.layout
-                    )
-                self.found = await asyncio.to_thread(
-                    _annotate, self.tokenizer, self.talks, self.index, self.limit
-                )
+                tokenizer = self.tokenizer
+                if tokenizer is None:
+                    self.folder, tokenizer = await asyncio.to_thread(_load, self.folder, self.room.layout)
+                    self.tokenizer = tokenizer
+                self.found = await asyncio.to_thread(_annotate, tokenizer, self.talks, self.index, self.limit)
             except UserError as error:
                 self.found = None
                 self.view.empty = f"✗ {sanitize(str(error), 300)}"

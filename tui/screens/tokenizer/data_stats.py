@@ -1,0 +1,170 @@
+"""Numbers about a corpus: those of `nanochat data stats`, measured from here and kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from nanochat.commands.data_stats_print import as_json
+from nanochat.common.errors import UserError
+from nanochat.common.paths import expanded
+from nanochat.common.text import sanitize
+from nanochat.config.data_options import DataStatsOptions
+from nanochat.config.options import to_argv
+from nanochat.data.stats_document import read_stats
+from tui.actions.run import copy_text
+from tui.data.tokenizer import stats_lines
+from tui.data.tokenizer.kept import Kept, keep, listed
+from tui.keymap import with_keys
+from tui.keys import bindings
+from tui.screens.base import ControlScreen
+from tui.screens.tokenizer import jobs
+from tui.screens.tokenizer.job_line import JobLine
+
+if TYPE_CHECKING:
+    from nanochat.data.stats import CorpusStats
+    from tui.data.tokenizer.chosen import Chosen
+
+KIND = "data_stats"
+EMPTY = (
+    "nothing was measured yet: {data_stats.run} measures the shards, or files and folders, and "
+    "{data_stats.open} opens what `nanochat data stats --json` wrote"
+)
+
+
+class DataStatsScreen(ControlScreen):
+    """The tables of one result; the others by key."""
+
+    place = "Data"
+    groups = ("data_stats",)
+    about = (
+        "Documents, bytes, scripts, duplicates, lengths, and the share that a context crops, as "
+        "`nanochat data stats` tells them. {data_stats.run} measures on this machine, in a process of its "
+        "own that goes on when this screen is left; {data_stats.cancel} cancels it. Results are kept under "
+        "the base directory: {data_stats.older} and {data_stats.newer} go through them."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = bindings("data_stats")
+    AUTO_FOCUS = "#data-stats"
+
+    def __init__(self, chosen: Chosen) -> None:
+        super().__init__()
+        self.text = Static(id="data-stats-text", markup=False)
+        self.box = VerticalScroll(self.text, id="data-stats")
+        self.line = JobLine(KIND, KIND)
+        self.known: list[Kept[CorpusStats]] = []
+        self.at = 0
+
+    @property
+    def folder(self) -> Path:
+        """Where results are kept."""
+        return self.room.layout.base / stats_lines.FOLDER
+
+    def body(self) -> Iterable[Widget]:
+        yield self.box
+        yield self.line
+
+    def on_mount(self) -> None:
+        self.text.update("reading …")
+        self.run_worker(self._read(), group="read", exclusive=True)
+
+    async def _read(self, first: Path | None = None) -> None:
+        found, problems = await asyncio.to_thread(listed, self.folder, read_stats)
+        opened = [one for one in self.known if one.path.parent != self.folder]
+        self.known = sorted([*found, *opened], key=lambda one: -one.t)
+        for line in problems[:3]:
+            self.room.say(line, "warning")
+        self.at = next((at for at, one in enumerate(self.known) if one.path == first), 0)
+        self._show()
+
+    def on_job_line_ended(self, event: JobLine.Ended) -> None:
+        self.run_worker(self._read(event.kept), group="read", exclusive=True)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    # ---- showing -------------------------------------------------------------------------------------
+
+    @property
+    def here(self) -> Kept[CorpusStats] | None:
+        """The result that is shown."""
+        return self.known[self.at] if self.at < len(self.known) else None
+
+    def _show(self) -> None:
+        here = self.here
+        if here is None:
+            self.box.border_title = "data"
+            self.text.update(Content.styled(with_keys(EMPTY, self.room.keymap), "$muted"))
+            return
+        count = f"{self.at + 1} of {len(self.known)}"
+        told = stats_lines.about(here.document)
+        self.box.border_title = Content(f"{sanitize(here.name, 60)} · {told} · {count}")
+        width = max(40, self.box.scrollable_content_region.width - 1)
+        lines = stats_lines.lines(here.document, width, self.room.unicode)
+        self.text.update(Content("\n").join(Content.assemble(*line) for line in lines))
+
+    # ---- keys ----------------------------------------------------------------------------------------
+
+    def default_focus(self) -> Widget:
+        return self.box
+
+    def action_go(self, by: int) -> None:
+        """An older result, or a newer one."""
+        to = self.at + by
+        if not 0 <= to < len(self.known):
+            self.room.say("this is the oldest result" if by > 0 else "this is the newest result")
+            return
+        self.at = to
+        self._show()
+        self.box.scroll_home(animate=False)
+
+    def action_run(self) -> None:
+        from tui.screens.tokenizer.form_dialog import FormDialog
+
+        def chosen(options: object) -> None:
+            if isinstance(options, DataStatsOptions):
+                self._start(options)
+
+        self.app.push_screen(FormDialog("measure a corpus", DataStatsOptions, {}), chosen)
+
+    def _start(self, options: DataStatsOptions) -> None:
+        base = self.room.layout.base
+        words = ["data", "stats", f"--base-dir={base}", *to_argv(options), "--json"]
+        job = jobs.start(self.room, KIND, words, lambda printed: keep(self.folder, printed))
+        self.line.follow(job)
+
+    def action_cancel(self) -> None:
+        self.line.cancel()
+
+    def action_open(self) -> None:
+        self.run_worker(self._open(), group="open")
+
+    async def _open(self) -> None:
+        text = await self.room.ask("open a result", "a file that nanochat data stats --json wrote")
+        if not text:
+            return
+        path = expanded(text).absolute()
+        document = await asyncio.to_thread(read_stats, path)
+        self.known = [one for one in self.known if one.path != path]
+        self.known.insert(0, Kept(path, float("inf"), document))
+        self.at = 0
+        self._show()
+
+    def action_copy(self) -> None:
+        here = self.here
+        if here is None:
+            raise UserError("there is no result to copy")
+        self.room.do(copy_text(self.room, as_json(here.document), "the numbers as JSON"))
+
+    def action_scroll(self, by: int) -> None:
+        self.box.scroll_relative(y=by, animate=False)
+
+    def action_page(self, by: int) -> None:
+        self.box.scroll_relative(y=by * max(1, self.box.size.height - 1), animate=False)

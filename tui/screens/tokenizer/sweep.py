@@ -1,0 +1,228 @@
+"""Sweeps over the size of the vocabulary: what a larger one saves and costs, as a table and drawn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import BindingType
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from nanochat.commands.tok_sweep_print import cells
+from nanochat.common.errors import UserError
+from nanochat.common.paths import expanded
+from nanochat.common.text import amount, sanitize
+from nanochat.config.data_options import TokSweepOptions
+from nanochat.config.options import to_argv
+from nanochat.tokenizer.sweep_figures import read_sweep
+from tui.actions.run import copy_text
+from tui.data.tokenizer import sweeps
+from tui.data.tokenizer.kept import Kept, keep, listed
+from tui.keymap import with_keys
+from tui.keys import bindings, plot_bindings
+from tui.plots.frame import MAX_RUNS, View
+from tui.screens.plot_screen import PlotScreen
+from tui.screens.tokenizer import jobs
+from tui.screens.tokenizer.job_line import JobLine
+from tui.widgets.columns import Cell, Column
+from tui.widgets.plot_grid import PlotGrid
+from tui.widgets.table import VirtualTable
+
+if TYPE_CHECKING:
+    from nanochat.tokenizer.sweep_figures import Sweep
+    from tui.data.tokenizer.chosen import Chosen
+
+KIND = "sweep"
+MOST_ROWS = 10
+EMPTY = "no sweep yet: {sweep.run} runs one, {sweep.open} opens what `nanochat tok_sweep --json` wrote"
+
+
+class SweepGrid(PlotGrid):
+    """The plots of sweeps, in their own order."""
+
+    @property
+    def metrics(self) -> list[str]:
+        known = set(super().metrics)
+        return [metric for metric in sweeps.METRICS if metric in known]
+
+
+class SweepScreen(PlotScreen):
+    """One sweep at a time, or several drawn over each other."""
+
+    place = "Sweep"
+    groups = ("sweep", "plots", "plot")
+    about = (
+        "What a vocabulary of each size makes of the validation text, and what its tables cost in a model. "
+        "{sweep.run} runs a sweep on this machine: all sizes from one training. The x axis has the sizes as "
+        "their logarithms. {sweep.older} and {sweep.newer} go through the sweeps, {sweep.overlay} draws the "
+        "others over this one, {sweep.open} opens a file that `nanochat tok_sweep --json` wrote."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("sweep"), *plot_bindings()]
+    AUTO_FOCUS = "Plot"
+
+    def __init__(self, chosen: Chosen) -> None:
+        super().__init__()
+        self.table: VirtualTable[int] = VirtualTable((), self._cells, str, id="sweep-table")
+        self.table.can_focus = False
+        self.plots = SweepGrid(unicode=self.room.unicode, id="sweep-plots")
+        self.plots.view = View(axis_name="vocabulary")
+        self.note = Static(id="sweep-note", markup=False)
+        self.line = JobLine(KIND, "sweep")
+        self.known: list[Kept[Sweep]] = []
+        self.at = 0
+        self.is_overlaid = False
+        self._rows: list[list[str]] = []
+        self._header: list[str] = []
+
+    @property
+    def folder(self) -> Path:
+        """Where sweeps are kept."""
+        return self.room.layout.base / sweeps.FOLDER
+
+    def body(self) -> Iterable[Widget]:
+        yield self.table
+        yield self.plots
+        yield self.note
+        yield self.line
+
+    def on_mount(self) -> None:
+        self.note.update(" reading the sweeps …")
+        self.run_worker(self._read(), group="read", exclusive=True)
+
+    async def _read(self, first: Path | None = None) -> None:
+        """Reads what is kept, and shows `first`, else the newest."""
+        found, problems = await asyncio.to_thread(listed, self.folder, read_sweep)
+        opened = [one for one in self.known if one.path.parent != self.folder]
+        self.known = sorted([*found, *opened], key=lambda one: -one.t)
+        for line in problems[:3]:
+            self.room.say(line, "warning")
+        self.at = next((at for at, one in enumerate(self.known) if one.path == first), 0)
+        self._show()
+
+    def on_job_line_ended(self, event: JobLine.Ended) -> None:
+        self.run_worker(self._read(event.kept), group="read", exclusive=True)
+
+    # ---- showing -------------------------------------------------------------------------------------
+
+    @property
+    def here(self) -> Kept[Sweep] | None:
+        """The sweep that is shown."""
+        return self.known[self.at] if self.at < len(self.known) else None
+
+    def _show(self) -> None:
+        here = self.here
+        self._header, self._rows = ([], []) if here is None else cells(here.document)
+        if self._header:
+            self.table.columns = [
+                Column(name, name, max(len(name), 9), "right", rank=at, grow=1)
+                for at, name in enumerate(self._header)
+            ]
+        self.table.styles.height = min(len(self._rows), MOST_ROWS) + 3
+        self.table.display = self.plots.display = here is not None
+        self.table.show(range(len(self._rows)))
+        self.table.rearrange()
+        self.table.border_title = Content("sweep" if here is None else self._title(here))
+        nothing = with_keys(EMPTY, self.room.keymap)
+        self.note.update(f" {nothing if here is None else sweeps.about(here.document)}")
+        self._draw()
+
+    def _title(self, here: Kept[Sweep]) -> str:
+        size = amount(len(here.document.points), "size")
+        return f"{sanitize(here.name, 60)} · {size} · {self.at + 1} of {amount(len(self.known), 'sweep')}"
+
+    def _draw(self) -> None:
+        for key in self.plots.run_keys:
+            self.plots.unload(key)
+        drawn = self._drawn()
+        marks = sweeps.places([one.document for one in drawn])
+        self.plots.view = replace(self.plots.view, places=marks, x=None)
+        for one in drawn:
+            self.plots.load(str(one.path), sanitize(one.path.stem, 20), sweeps.points(one.document))
+
+    def _drawn(self) -> list[Kept[Sweep]]:
+        here = self.here
+        if here is None:
+            return []
+        others = [one for one in self.known if one is not here] if self.is_overlaid else []
+        return [here, *others[: MAX_RUNS - 1]]
+
+    def _cells(self, row: int) -> Mapping[str, Cell]:
+        here = self.here
+        if here is None or row >= len(self._rows):
+            return {}
+        is_least = here.document.points[row] is here.document.cheapest
+        look = "good" if is_least else ""
+        told = dict(zip(self._header, ((cell, look) for cell in self._rows[row]), strict=True))
+        if is_least:
+            told["compute"] = f"{self._rows[row][-1]} ★", "good"
+        return told
+
+    def on_plot_grid_full_changed(self) -> None:
+        self.set_class(self.plots.full is not None, "-full")
+
+    # ---- keys ----------------------------------------------------------------------------------------
+
+    def default_focus(self) -> Widget | None:
+        return self.plots.current
+
+    def action_go(self, by: int) -> None:
+        """An older sweep, or a newer one."""
+        to = self.at + by
+        if not 0 <= to < len(self.known):
+            self.room.say("this is the oldest sweep" if by > 0 else "this is the newest sweep")
+            return
+        self.at = to
+        self._show()
+
+    def action_overlay(self) -> None:
+        if len(self.known) < 2 and not self.is_overlaid:
+            raise UserError("there is no other sweep to draw", "run one with other options")
+        self.is_overlaid = not self.is_overlaid
+        self._draw()
+
+    def action_run(self) -> None:
+        from tui.screens.tokenizer.form_dialog import FormDialog
+
+        values = dict(self.room.setting(KIND) or {})
+        known = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+
+        def chosen(options: object) -> None:
+            if isinstance(options, TokSweepOptions):
+                self._start(options)
+
+        self.app.push_screen(FormDialog("sweep over vocabulary sizes", TokSweepOptions, known), chosen)
+
+    def _start(self, options: TokSweepOptions) -> None:
+        base = self.room.layout.base
+        words = ["tok_sweep", f"--base-dir={base}", *to_argv(options), "--json"]
+        job = jobs.start(self.room, KIND, words, lambda printed: keep(self.folder, printed))
+        self.line.follow(job)
+
+    def action_cancel(self) -> None:
+        self.line.cancel()
+
+    def action_open(self) -> None:
+        self.run_worker(self._open(), group="open")
+
+    async def _open(self) -> None:
+        text = await self.room.ask("open a sweep", "a file that nanochat tok_sweep --json wrote")
+        if not text:
+            return
+        path = expanded(text).absolute()
+        path = path / "sweep.json" if path.is_dir() else path
+        document = await asyncio.to_thread(read_sweep, path)
+        self.known = [one for one in self.known if one.path != path]
+        self.known.insert(0, Kept(path, float("inf"), document))
+        self.at = 0
+        self._show()
+
+    def action_copy(self) -> None:
+        here = self.here
+        if here is None:
+            raise UserError("there is no sweep to copy")
+        self.room.do(copy_text(self.room, here.document.document(), "the sweep as JSON"))
