@@ -1,6 +1,7 @@
 """Reads a corpus once for `nanochat data stats`: the shards, or files and folders."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nanochat.common.errors import UserError
@@ -52,7 +53,12 @@ def measure(
         documents = capped(read(options, layout, skips), options.max_chars)
         collect(documents, collector, count, told)
         report("counting duplicates", None, f"{collector.total.documents:,} documents")
-        return collector.result(contexts), skips
+        return replace(collector.result(contexts), source=_source(options, layout)), skips
+
+
+def _source(options: DataStatsOptions, layout: Layout) -> str:
+    """What is read, in a line."""
+    return ", ".join(options.paths) or layout.told(layout.data_dir(options.data_dir))
 
 
 def expected_text(options: DataStatsOptions, layout: Layout) -> int:

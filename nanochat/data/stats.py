@@ -107,6 +107,8 @@ class CorpusStats:
     histogram: list[Bin]
     percentiles: dict[str, int]
     cropped: list[Cropped]
+    source: str = ""
+    """What was read: the folder of shards, or the files and folders, for people."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

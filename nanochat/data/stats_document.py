@@ -57,6 +57,7 @@ def _stats(found: Mapping[str, Any]) -> CorpusStats:
         ],
         percentiles={name: _whole(value) for name, value in _named(found["percentiles"])},
         cropped=[_cropped(one) for one in _rows(found["cropped"])],
+        source=sanitize(str(found.get("source", "")), 400),
     )
 
 

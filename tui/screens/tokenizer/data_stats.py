@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -16,13 +17,14 @@ from textual.widgets import Static
 from nanochat.commands.data_stats_print import as_json
 from nanochat.common.errors import UserError
 from nanochat.common.paths import expanded
-from nanochat.common.text import sanitize
+from nanochat.common.text import sanitize, when
 from nanochat.config.data_options import DataStatsOptions
-from nanochat.config.options import to_argv
+from nanochat.config.options import Value, to_argv
 from nanochat.data.stats_document import read_stats
 from tui.actions.run import copy_text
 from tui.data.tokenizer import stats_lines
 from tui.data.tokenizer.kept import Kept, keep, listed
+from tui.data.tokenizer.ours import own_folder
 from tui.keymap import with_keys
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
@@ -59,6 +61,7 @@ class DataStatsScreen(ControlScreen):
         self.text = Static(id="data-stats-text", markup=False)
         self.box = VerticalScroll(self.text, id="data-stats")
         self.line = JobLine(KIND, KIND)
+        self._tokenizer = own_folder(chosen)
         self.known: list[Kept[CorpusStats]] = []
         self.at = 0
 
@@ -105,7 +108,9 @@ class DataStatsScreen(ControlScreen):
             return
         count = f"{self.at + 1} of {len(self.known)}"
         told = stats_lines.about(here.document)
-        self.box.border_title = Content(f"{sanitize(here.name, 60)} · {told} · {count}")
+        source = here.document.source or here.name
+        self.box.border_title = Content(f"{sanitize(source, 60)} · {told} · {count}")
+        self.box.border_subtitle = Content(f"{when(here.t, time.time())} · {sanitize(here.name, 40)}")
         width = max(40, self.box.scrollable_content_region.width - 1)
         lines = stats_lines.lines(here.document, width, self.room.unicode)
         self.text.update(Content("\n").join(Content.assemble(*line) for line in lines))
@@ -132,7 +137,9 @@ class DataStatsScreen(ControlScreen):
             if isinstance(options, DataStatsOptions):
                 self._start(options)
 
-        self.app.push_screen(FormDialog("measure a corpus", DataStatsOptions, {}), chosen)
+        is_default = self._tokenizer in (None, self.room.layout.tokenizer)
+        values: dict[str, Value] = {} if is_default else {"tokenizer_dir": str(self._tokenizer)}
+        self.app.push_screen(FormDialog("measure a corpus", DataStatsOptions, values), chosen)
 
     def _start(self, options: DataStatsOptions) -> None:
         base = self.room.layout.base
@@ -153,7 +160,7 @@ class DataStatsScreen(ControlScreen):
         path = expanded(text).absolute()
         document = await asyncio.to_thread(read_stats, path)
         self.known = [one for one in self.known if one.path != path]
-        self.known.insert(0, Kept(path, float("inf"), document))
+        self.known.insert(0, Kept(path, time.time(), document))
         self.at = 0
         self._show()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -37,12 +38,12 @@ def start(room: Room, kind: str, words: Sequence[str], keep: Callable[[bytes], P
 
 
 async def _run(room: Room, job: CommandJob, keep: Callable[[bytes], Path]) -> None:
-    import asyncio
-
     printed = await job.run()
     if printed is None:
         room.say("cancelled")
         return
     job.kept = await asyncio.to_thread(keep, printed)
     job.changed()
+    for line in job.remarks[:3]:
+        room.say(line)
     room.say(f"kept as {room.layout.told(job.kept)}")

@@ -20,6 +20,7 @@ from nanochat.common.text import sanitize
 from nanochat.tokenizer.tokenizer import MAX_CONVERSATION
 from tui.actions.run import copy_text
 from tui.data.tokenizer import mask, talks
+from tui.data.tokenizer.ours import our_sources, own_folder
 from tui.keymap import with_keys
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
@@ -28,7 +29,6 @@ from tui.widgets.tokenizer.mask_view import MaskView
 if TYPE_CHECKING:
     from nanochat.common.paths import Layout
     from nanochat.tokenizer.conversation import Annotated
-    from nanochat.tokenizer.explore.sources import Source
     from nanochat.tokenizer.tokenizer import Tokenizer
     from tui.data.tokenizer.chosen import Chosen
     from tui.data.tokenizer.mask import MaskLine
@@ -62,7 +62,7 @@ class MaskScreen(ControlScreen):
         self.limit = MAX_CONVERSATION
         self.found: Annotated | None = None
         self.tokenizer: Tokenizer | None = None
-        self.folder = _folder(chosen)
+        self.folder = own_folder(chosen)
 
     def body(self) -> Iterable[Widget]:
         yield self.head
@@ -87,8 +87,9 @@ class MaskScreen(ControlScreen):
             try:
                 tokenizer = self.tokenizer
                 if tokenizer is None:
-                    self.folder, tokenizer = await asyncio.to_thread(_load, self.folder, self.room.layout)
-                    self.tokenizer = tokenizer
+                    loaded = await asyncio.to_thread(_load, self.folder, self.room.layout)
+                    self.folder, self.tokenizer = loaded
+                    tokenizer = loaded[1]
                 self.found = await asyncio.to_thread(_annotate, tokenizer, self.talks, self.index, self.limit)
             except UserError as error:
                 self.found = None
@@ -178,7 +179,7 @@ class MaskScreen(ControlScreen):
     async def _choose_tokenizer(self) -> None:
         from tui.screens.tokenizer.choose import Choice, Choose
 
-        sources = await asyncio.to_thread(_our_sources, self.room.layout)
+        sources = await asyncio.to_thread(our_sources, self.room.layout)
         choices = [Choice(source.spec, source.name, source.where) for source in sources]
         if not choices:
             raise UserError("there is no tokenizer of ours here yet", _how_to_train(self))
@@ -222,36 +223,13 @@ class MaskScreen(ControlScreen):
         self.room.do(copy_text(self.room, json.dumps(document), "ids and mask as JSON"))
 
 
-def _folder(chosen: Chosen) -> Path | None:
-    """The folder of the tokenizer that is looked at, where it is one of ours."""
-    here = chosen.here
-    if here is None:
-        return None
-    folder = Path(here.spec)
-    return folder if folder.is_dir() and "<|user_start|>" in here.splitter.specials else None
-
-
 def _load(folder: Path | None, layout: Layout) -> tuple[Path, Tokenizer]:
     """The tokenizer in `folder`; without one the first that is known, the base directory's own before all."""
     from nanochat.tokenizer.tokenizer import Tokenizer
 
-    found = folder or next(iter(_ours(layout)), layout.tokenizer)
+    ours = [Path(source.spec) for source in our_sources(layout)]
+    found = folder or next(iter(ours), layout.tokenizer)
     return found, Tokenizer.load(found)
-
-
-def _ours(layout: Layout) -> list[Path]:
-    """The folders of tokenizers that have our special tokens."""
-    return [Path(source.spec) for source in _our_sources(layout)]
-
-
-def _our_sources(layout: Layout) -> list[Source]:
-    from nanochat.tokenizer.explore.sources import known_sources
-
-    return [
-        source
-        for source in known_sources(layout)
-        if source.group in ("trained", "checkpoint") and Path(source.spec).is_dir()
-    ]
 
 
 def _annotate(tokenizer: Tokenizer, found: Talks, index: int, limit: int) -> Annotated:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,7 @@ class SweepScreen(PlotScreen):
         self.table: VirtualTable[int] = VirtualTable((), self._cells, str, id="sweep-table")
         self.table.can_focus = False
         self.plots = SweepGrid(unicode=self.room.unicode, id="sweep-plots")
-        self.plots.view = View(axis_name="vocabulary")
+        self.plots.view = View(axis_name="ids")
         self.note = Static(id="sweep-note", markup=False)
         self.line = JobLine(KIND, "sweep")
         self.known: list[Kept[Sweep]] = []
@@ -123,7 +124,7 @@ class SweepScreen(PlotScreen):
                 for at, name in enumerate(self._header)
             ]
         self.table.styles.height = min(len(self._rows), MOST_ROWS) + 3
-        self.table.display = self.plots.display = here is not None
+        self.set_class(here is None, "-empty")
         self.table.show(range(len(self._rows)))
         self.table.rearrange()
         self.table.border_title = Content("sweep" if here is None else self._title(here))
@@ -217,7 +218,7 @@ class SweepScreen(PlotScreen):
         path = path / "sweep.json" if path.is_dir() else path
         document = await asyncio.to_thread(read_sweep, path)
         self.known = [one for one in self.known if one.path != path]
-        self.known.insert(0, Kept(path, float("inf"), document))
+        self.known.insert(0, Kept(path, time.time(), document))
         self.at = 0
         self._show()
 
