@@ -34,7 +34,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "remote": (
         ("__init__", "agent", "runs"),
         ("hosts", "store", "key_metric", "metrics"),
-        ("transport", "run_summary", "comparison", "evaluation_tables"),
+        ("transport", "run_summary", "comparison", "evaluation_tables", "checkpoints"),
         ("facts",),
         ("fleet", "filter", "export", "evaluation_names"),
         ("cli",),

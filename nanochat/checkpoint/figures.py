@@ -5,17 +5,15 @@ A checkpoint is saved before its model is evaluated, so that nothing an evaluati
 `val_bpb`.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from nanochat.checkpoint.files import META, Checkpoint
+from nanochat.checkpoint.meta import FIGURES, measured_bpb
 from nanochat.common.fields import json_text
 from nanochat.common.paths import atomic_write
 from nanochat.run.events import finite
-
-FIGURES = "figures"
 
 
 def with_figures(meta: Mapping[str, Any], figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,16 +41,5 @@ def add_figures(checkpoint: Checkpoint, figures: Mapping[str, Any]) -> Checkpoin
 
 
 def bpb_of_step(checkpoint: Checkpoint) -> float | None:
-    """Validation bits per byte of these very weights; None when they were not measured.
-
-    Version 0.1.0 wrote the last figure known, maybe of an earlier step: it counts where one was due.
-    """
-    value = checkpoint.meta.get("val_bpb")
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    if FIGURES not in checkpoint.meta and not checkpoint.is_upstream:
-        options = checkpoint.meta.get("user_config")
-        every = options.get("eval_every", -1) if isinstance(options, Mapping) else -1
-        if not isinstance(every, int) or every <= 0 or checkpoint.step % every:
-            return None
-    return float(value) if math.isfinite(value) else None
+    """Validation bits per byte of these very weights; None when they were not measured."""
+    return measured_bpb(checkpoint.meta, checkpoint.step, checkpoint.is_upstream)

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nanochat.common.fields import json_object, moment, whole
+from nanochat.common.fields import json_object, moment, real, whole
 
+FIGURES = "figures"
 MAX_META_BYTES = 64 << 20
 """A metadata file is a few kilobytes."""
 MAX_RANKS = 1 << 16
@@ -53,3 +54,16 @@ def _is_file_entry(name: str, entry: object) -> bool:
 def _is_figure(value: object) -> bool:
     """None or a number; one that is not finite is what a training that diverged measured."""
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def measured_bpb(meta: Mapping[str, Any], step: int, is_upstream: bool) -> float | None:
+    """Validation bits per byte of the very weights of `step`; None when they were not measured.
+
+    Version 0.1.0 wrote the last figure known, maybe of an earlier step: it counts where one was due.
+    """
+    if FIGURES not in meta and not is_upstream:
+        options = meta.get("user_config")
+        every = options.get("eval_every", -1) if isinstance(options, Mapping) else -1
+        if not isinstance(every, int) or every <= 0 or step % every:
+            return None
+    return real(meta.get("val_bpb"))

@@ -15,6 +15,7 @@ from typing import Any
 
 from nanochat.checkpoint.figures import add_figures, bpb_of_step
 from nanochat.checkpoint.files import Checkpoint, last_complete, list_checkpoints
+from nanochat.checkpoint.in_use import users
 from nanochat.checkpoint.peers import Peer
 from nanochat.checkpoint.write import Files, Writer, save_checkpoint
 from nanochat.common.atomic_folder import new_token, remove
@@ -179,7 +180,7 @@ class Saver:
 
 
 def prune(tag: Path, run_id: str, retention: RetentionPolicy) -> list[Path]:
-    """Deletes the run's checkpoints that `retention` does not keep; returns their folders."""
+    """Deletes the run's checkpoints that `retention` does not keep and nobody uses; returns their folders."""
     own = [c for c in list_checkpoints(tag) if not c.is_upstream and c.meta.get("run_id") == run_id]
     kept = {c.path for c in own[-retention.last :]}
     if (complete := last_complete(own)) is not None:
@@ -193,7 +194,7 @@ def prune(tag: Path, run_id: str, retention: RetentionPolicy) -> list[Path]:
     ]
     if retention.best and rated:
         kept.add(own[min(rated)[1]].path)
-    deleted = [c.path for c in own if c.path not in kept]
+    deleted = [c.path for c in own if c.path not in kept and not users(c.path)]
     for path in deleted:
         remove(path)
     return deleted

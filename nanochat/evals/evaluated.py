@@ -1,6 +1,7 @@
 """The checkpoint that an evaluation reads: the same one on all ranks, and in every attempt of the run."""
 
 from nanochat.checkpoint.files import Checkpoint, find_checkpoint
+from nanochat.checkpoint.in_use import using
 from nanochat.checkpoint.started_from import started_from
 from nanochat.checkpoint.weights import OpenedModel, open_checkpoint
 from nanochat.compute.device import Runtime
@@ -19,6 +20,8 @@ def open_evaluated(options: EvaluationOptions, run: StageRun, runtime: Runtime) 
     # Rank 0 looks and the others follow: while one looks, a checkpoint may appear or vanish.
     found = runtime.ranks.broadcast(_find(options, run) if runtime.ranks.is_main else None)
     assert found is not None
+    if runtime.ranks.is_main:
+        run.hold(using(found.path, f"evaluation {run.run_id}".rstrip()))
     return open_checkpoint(found, run.layout, options.tokenizer_dir, runtime.device, runtime.dtype)
 
 

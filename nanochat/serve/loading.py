@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from nanochat.checkpoint.files import MODEL, Checkpoint
+from nanochat.checkpoint.in_use import Use
 from nanochat.checkpoint.tokenizer import check_tokenizer, find_tokenizer
 from nanochat.checkpoint.weights import load_model
 from nanochat.common.errors import UserError, one_line
@@ -79,6 +81,7 @@ class CheckpointLoader:
         too little memory."""
         tokenizer = find_tokenizer(checkpoint, self._layout, self._tokenizer_dir)
         models, workers, caches = [], [], []
+        use = Use(checkpoint.path, f"server {os.getpid()}, which has it in memory")
         try:
             for replica, device in enumerate(self.devices):
                 make_current(device)
@@ -94,17 +97,23 @@ class CheckpointLoader:
                 workers[-1].wait_until_ready()
         # A CPU's allocator raises a plain RuntimeError, and torch.OutOfMemoryError is one.
         except (RuntimeError, MemoryError) as error:
+            use.end()
             _close(workers)
             raise UserError(
                 f"{card.name} cannot be loaded onto {device}: {one_line(str(error))[:200]}",
                 "is there enough memory? give it other rows, another device or --max-memory",
             ) from None
         except UserError:
+            use.end()
             _close(workers)
             raise
 
         def show_layers(replica: int, ids: Sequence[int], top_k: int, places: Sequence[int]) -> Any:
             return lens(models[replica], ids, top_k, places)
+
+        def release() -> None:
+            use.end()
+            release_memory()
 
         return LoadedModel(
             card,
@@ -116,7 +125,7 @@ class CheckpointLoader:
             lens=show_layers,
             devices=[str(device) for device in self.devices],
             prefix_caches=[cache for cache in caches if cache is not None],
-            release=release_memory,
+            release=release,
         )
 
 

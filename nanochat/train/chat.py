@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import torch
 
 from nanochat.checkpoint.files import Checkpoint
+from nanochat.checkpoint.in_use import using
 from nanochat.checkpoint.saver import RetentionPolicy, Saver
-from nanochat.checkpoint.started_from import STARTED_FROM
+from nanochat.checkpoint.started_from import STARTED_FROM, origin
 from nanochat.checkpoint.tokenizer import check_tokenizer, find_tokenizer, tokenizer_files
 from nanochat.checkpoint.weights import load_model
 from nanochat.common.errors import UserError
@@ -98,6 +99,8 @@ def find_starting_point(
     found = ranks.broadcast(find_start(options, run, source, target) if ranks.is_main else None)
     assert found is not None
     checkpoint, name, resumed = found
+    if ranks.is_main and not resumed:
+        run.hold(using(checkpoint.path, f"run {run.run_id}, which starts from it"))
     claim_tag(run, ranks, run.layout.checkpoints(target) / name)
     tokenizer = find_tokenizer(
         checkpoint, run.layout, named_tokenizer(options, ranks.broadcast(run.attempt), resumed)
@@ -198,7 +201,11 @@ def make_training(
         length=length,
         accumulation=accumulation,
         flops_per_token=flops_per_token(start.model.config),
-        metadata={"user_config": asdict(options), **metadata},
+        metadata={
+            "user_config": asdict(options),
+            STARTED_FROM: origin(start.checkpoint, start.resumed),
+            **metadata,
+        },
         save_patience=options.save_patience,
         batch=batch,
     )

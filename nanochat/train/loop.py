@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from nanochat.checkpoint.figures import FIGURES
 from nanochat.checkpoint.files import Checkpoint
+from nanochat.checkpoint.meta import FIGURES
 from nanochat.checkpoint.saver import Saver
 from nanochat.checkpoint.tokenizer import tokenizer_meta
 from nanochat.common.errors import Exit, UserError

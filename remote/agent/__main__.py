@@ -92,7 +92,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _add_services(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """What is about servers of checkpoints."""
-    command("checkpoints", "the checkpoint folders of this host")
+    checkpoints = command("checkpoints", "the checkpoint folders of this host")
+    checkpoints.add_argument("--each", action="store_true", help="every checkpoint, with its metadata")
+    command("checkpoint", "read, write or delete one checkpoint (request on stdin)")
     command("devices", "what could serve them: memory, and who is at work there")
     command("serve", "join or start a service (request on stdin)")
     services = command("services", "all services of this host")
@@ -142,10 +144,8 @@ def _answer(args: argparse.Namespace, base: Path) -> Json:
         from .probe import probe
 
         return probe(base, args.python)
-    if args.command == "checkpoints":
-        from .checkpoints import checkpoints
-
-        return checkpoints(base)
+    if args.command in ("checkpoints", "checkpoint"):
+        return _checkpoints(args, base)
     if args.command in ("evaluations", "items"):
         return _evaluations(args, base)
     if args.command in ("devices", "serve", "services", "service"):
@@ -171,6 +171,20 @@ def _evaluations(args: argparse.Namespace, base: Path) -> Json:
     if args.command == "evaluations":
         return evaluations.evaluations(base, _request())
     return evaluations.read_items(base, args.file, args.offset, args.max, args.before)
+
+
+def _checkpoints(args: argparse.Namespace, base: Path) -> Json:
+    if args.command == "checkpoint":
+        from .checkpoint_files import answer
+
+        return answer(base, _request())
+    if args.each:
+        from .saved import saved
+
+        return saved(base)
+    from .checkpoints import checkpoints
+
+    return checkpoints(base)
 
 
 def _services(args: argparse.Namespace, base: Path) -> Json:

@@ -46,7 +46,7 @@ def checkpoints(base: Path) -> Json:
     """Every folder with a checkpoint in it, and how many were left out."""
     told, left_out = [], 0
     for source, folder in FOLDERS.items():
-        tags = sorted(_folders(base / folder), key=_changed)
+        tags = sorted(folders(base / folder), key=changed)
         left_out += max(0, len(tags) - MOST_TAGS)
         told += [found for tag in sorted(tags[-MOST_TAGS:]) if (found := _tag(source, tag)) is not None]
     return {"checkpoints": told, "left_out": left_out}
@@ -57,11 +57,11 @@ def saved_steps(base: Path) -> dict[str, list[int]]:
     return {
         source + "/" + tag.name: sorted({one.step for one in _saved(tag)})
         for source, folder in FOLDERS.items()
-        for tag in sorted(_folders(base / folder), key=_changed)[-MOST_TAGS:]
+        for tag in sorted(folders(base / folder), key=changed)[-MOST_TAGS:]
     }
 
 
-def _folders(folder: Path) -> Iterator[Path]:
+def folders(folder: Path) -> Iterator[Path]:
     """The tags of a source: folders whose names a checkpoint's name can hold."""
     try:
         with os.scandir(str(folder)) as entries:
@@ -73,7 +73,8 @@ def _folders(folder: Path) -> Iterator[Path]:
             yield folder / name
 
 
-def _changed(path: Path) -> float:
+def changed(path: Path) -> float:
+    """When a file or folder was changed last, 0 where it is gone."""
     try:
         return os.stat(path).st_mtime
     except OSError:

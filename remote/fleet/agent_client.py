@@ -192,11 +192,16 @@ class AgentClient:
         *arguments: str,
         request: Mapping[str, Any] | None = None,
         within: float = 60.0,
+        shown: str = "",
     ) -> Json:
-        """One command of the agent's; its answer. Raises `AgentError` when it refuses."""
+        """One command of the agent's; its answer. Raises `AgentError` when it refuses.
+
+        `shown` is what the list of commands tells instead of a request that holds a file's bytes.
+        """
         stdin = b"" if request is None else json.dumps(request).encode()
-        shown = shlex.join(self._argv(command, *arguments))
-        if request is not None:
+        is_told = bool(shown)
+        shown = shown or shlex.join(self._argv(command, *arguments))
+        if request is not None and not is_told:
             shown = f"printf %s {_spelled(request)} | {shown}"
         done = await self._run(self._fenced(command, *arguments), stdin, within=within, shown=shown)
         lines = reversed(done.stdout.split(b"\n"))

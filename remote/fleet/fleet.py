@@ -26,6 +26,7 @@ from nanochat.run.run_directory import ENV_PREFIXES
 from remote.fleet.agent_client import AgentClient, AgentError
 from remote.fleet.answers import entries, found_of, log_sizes, probe_of
 from remote.fleet.beside_training import beside_line, gpus_taken, held_gpus
+from remote.fleet.checkpoints import FleetCheckpoints
 from remote.fleet.evaluations import FleetEvaluations
 from remote.fleet.follower import run_id_of, sizes_of
 from remote.fleet.services import Services
@@ -76,6 +77,7 @@ class Fleet:
         self.warn = warn
         self.services = Services(self._session)
         self.evaluations = FleetEvaluations(layout, self.hosts, self.store, self._agent, self._notify)
+        self.checkpoints = FleetCheckpoints(self._agent)
         self._own_store = store is None
         self._sessions: dict[str, HostSession] = {}
         self._subscribers: list[Callable[[Change], None]] = []

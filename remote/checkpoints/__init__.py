@@ -1,0 +1,1 @@
+"""Checkpoints as the control room knows them: what a host tells, where they came from, tables of them."""
