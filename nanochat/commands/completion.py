@@ -14,6 +14,7 @@ PARSERS = {
     "runs": "remote.cli.runs:runs_parser",
     "evals": "remote.cli.evals:evals_parser",
     "data stats": "nanochat.commands.data_stats:parser",
+    "checkpoints": "remote.cli.checkpoints:checkpoints_parser",
     "hosts": "remote.cli.hosts:hosts_parser",
     "tasks": "nanochat.commands.tasks:parser",
     "estimate": "nanochat.commands.estimate:parser",

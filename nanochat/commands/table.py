@@ -34,6 +34,9 @@ COMMANDS: dict[str, Command] = {
     "evals": Command(
         "remote.cli.evals:evals", "ls | show | compare | items of evaluations: CORE, chat, bits per byte"
     ),
+    "checkpoints": Command(
+        "remote.cli.checkpoints:checkpoints", "ls | show | pull | push | delete the checkpoints of every host"
+    ),
     "hosts": Command("remote.cli.hosts:hosts", "ls | add | test | rm the machines that stages run on"),
     "data": Command("nanochat.cli:data", "build | download training shards; stats: numbers about them"),
     "tasks": Command(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nanochat.checkpoint.meta import FIGURES, measured_bpb
-from nanochat.checkpoint.names import SOURCES, CheckpointName, parse_name
+from nanochat.checkpoint.names import SOURCES, CheckpointName
 from nanochat.common import fields
 from nanochat.common.errors import UserError
 from nanochat.model.architecture import (
@@ -266,11 +266,3 @@ def _live(entry: Json) -> LiveRun | None:
         fields.text(entry.get("tag")) or "",
         -1 if (step := fields.whole(entry.get("step"), 0)) is None else step,
     )
-
-
-def named(text: str) -> tuple[str, CheckpointName]:
-    """Host ("" for any) and name of what a person typed: `sft/d20@650`, `box:sft/d20`."""
-    before, colon, rest = text.partition(":")
-    if not colon or "/" in before:
-        before, rest = "", text
-    return before, parse_name(rest)

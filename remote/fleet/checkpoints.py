@@ -89,7 +89,7 @@ class FleetCheckpoints:
         free = fields.whole(there.get("free"), 0)
         if free is not None and free < missing + SPARE:
             raise UserError(
-                f"host '{to}' has {size_bytes(free)} free, the copy of {one.name} needs {size_bytes(missing)}",
+                f"host '{to}' has {size_bytes(free)} free, {one.name} needs {size_bytes(missing)}",
                 "free some space there",
                 Exit.FAILED,
             )
