@@ -41,7 +41,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "tui": (
         ("__init__", "style", "chat_keys", "compare_keys", "column_keys", "room"),
-        ("evals_keys", "vocabulary_keys", "training_keys"),
+        ("evals_keys", "vocabulary_keys", "training_keys", "checkpoint_keys"),
         ("tokenizer_keys",),
         ("keys",),
         ("keymap",),

@@ -23,6 +23,7 @@ from tui.style.themes import THEMES
 if TYPE_CHECKING:
     from textual.command import Provider
 
+    from nanochat.checkpoint.names import CheckpointName
     from nanochat.config.plan import Plan
     from remote.fleet.fleet import Fleet
     from remote.runs import Change, RunRow
@@ -132,6 +133,7 @@ class ControlRoom(RoomApp):
             ("3", "tokenizer", "Tokenizer"),
             ("4", "evals", "Evals"),
             ("5", "chat", "Chat"),
+            ("6", "checkpoints", "Checkpoints"),
             ("7", "hosts", "Hosts"),
         ]
 
@@ -281,6 +283,16 @@ class ControlRoom(RoomApp):
     async def _chat_with(self, run: RunRow) -> None:
         await self._go("chat")
         cast("ChatScreen", self._screen("chat")).chat_with(run)
+
+    def chat_with_checkpoint(self, host: str, name: CheckpointName) -> None:
+        """Goes to Chat, with a pane on a checkpoint of a host."""
+        self.do(self._chat_with_checkpoint(host, name))
+
+    async def _chat_with_checkpoint(self, host: str, name: CheckpointName) -> None:
+        from tui.data.chat.target import CheckpointTarget
+
+        await self._go("chat")
+        cast("ChatScreen", self._screen("chat")).chat_with_checkpoint(CheckpointTarget(host, name))
 
     async def action_go(self, name: str) -> None:
         await self._go(name)

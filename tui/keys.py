@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from textual.binding import Binding, BindingType
 
 from tui.chat_keys import CHAT_KEYS
+from tui.checkpoint_keys import CHECKPOINT_KEYS
 from tui.column_keys import COLUMNS
 from tui.compare_keys import COMPARE_KEYS
 from tui.evals_keys import EVALS_KEYS
@@ -40,6 +41,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("app.tokenizer", "f3,3", "go('tokenizer')", "Tokenizer", "Go to Tokenizer"),
         Key("app.evals", "f4,4", "go('evals')", "Evals", "Go to Evals"),
         Key("app.chat", "f5,5", "go('chat')", "Chat", "Go to Chat"),
+        Key("app.checkpoints", "f6,6", "go('checkpoints')", "Checkpoints", "Go to Checkpoints"),
         Key("app.hosts", "f7,7", "go('hosts')", "Hosts", "Go to Hosts"),
         Key("app.back", "escape,backspace,alt+escape", "back", "back", "Leave the text field, else go back"),
         Key("app.help", "question_mark", "help", "help", "Help for this screen"),
@@ -365,7 +367,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
     ),
     **{
         group: tuple(Key(f"{group}.{row[0]}", *row[1:]) for row in rows)
-        for group, rows in {**CHAT_KEYS, **EVALS_KEYS, **TOKENIZER_KEYS}.items()
+        for group, rows in {**CHAT_KEYS, **EVALS_KEYS, **TOKENIZER_KEYS, **CHECKPOINT_KEYS}.items()
     },
     **{
         group: tuple(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from textual.dom import DOMNode
 
+    from nanochat.checkpoint.names import CheckpointName
     from nanochat.common.paths import Layout
     from remote.fleet.fleet import Fleet
     from remote.hosts.book import Host
@@ -169,6 +170,9 @@ class Room(Protocol):
 
     def chat_with(self, run: RunRow) -> None:
         """Goes to Chat, with a pane on the newest checkpoint of a run."""
+
+    def chat_with_checkpoint(self, host: str, name: CheckpointName) -> None:
+        """Goes to Chat, with a pane on a checkpoint of a host."""
 
     def action_target(self, group: str) -> DOMNode:
         """The screen or widget that runs the actions of a key group: the focused one, else the first."""

@@ -20,22 +20,23 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-MOST = 5000
+MOST = 2000
 """Checkpoints in one answer; of more those of the tags written to last."""
 MOST_FILES = 3000
 """Of a checkpoint: two a rank."""
-MOST_FIGURES = 400
+MOST_FIGURES = 40
 FIELDS = (
     "model_config", "parts", "val_bpb", "run_id", "tokenizer_sha256", "tokenizer_fingerprint", "data",
     "started_from", "ranks", "total_steps", "saved_at", "mixture",
 )  # fmt: skip
 ASKED = ("source", "model_tag", "model_step", "init_from", "resume", "resume_from_step", "task", "eval_every")
 """Options that say what a training started from, or on what."""
-LONGEST = 20_000
+LONGEST = 2_000
 """Characters of one field as JSON, about."""
 START_BYTES = 1 << 20
 """The beginning of an event log in which the first start is looked for."""
 OPTIM = "optim"
+MOST_OPTIONS = 200
 
 
 def saved(base: Path) -> Json:
@@ -184,10 +185,12 @@ def _start(base: Path, run: str) -> Json | None:
             continue
         try:
             data = json.loads(line)["data"]
-            info = data.get("info") or {}
+            info, options = data.get("info") or {}, data.get("options") or {}
+            told = {name: value for name, value in options.items() if len(repr(value)) <= LONGEST}
             return {
                 "stage": str(data.get("stage"))[:80],
                 "started_from": str(info.get("started_from") or "")[:1000],
+                "options": dict(list(told.items())[:MOST_OPTIONS]),
             }
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue

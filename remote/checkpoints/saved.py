@@ -77,6 +77,8 @@ class SavedCheckpoint:
     tokenizer: str = ""
     """The fingerprint of its ids; "" where it is not recorded."""
     origin: Origin | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Those that the run which saved it was started with, where its log is there."""
 
     @property
     def key(self) -> str:
@@ -204,6 +206,7 @@ def _checkpoint(host: str, entry: Json, starts: Json) -> SavedCheckpoint | None:
         or fields.text(meta.get("tokenizer_sha256"), 100)
         or "",
         _origin(source, tag, meta, start),
+        options if isinstance(options := fields.plain(start.get("options")), dict) else {},
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nanochat.checkpoint.names import SOURCES
-from nanochat.common.text import short, size_bytes, when
+from nanochat.common.text import amount, short, size_bytes, when
 from nanochat.evals.results import Kind
 from remote.checkpoints.lineage import Family, told
 from remote.checkpoints.saved import Listing, SavedCheckpoint
@@ -249,6 +249,52 @@ def about(row: Row, family: Family, now: float) -> list[tuple[str, str]]:
     return found
 
 
+def brief(row: Row, family: Family) -> list[tuple[str, str]]:
+    """What is told of a checkpoint under the cursor, a heading and a line each, the most important first."""
+    one, config = row.one, row.one.config
+    shape = "" if config is None else f"{config.n_layer} layers · width {config.n_embd} · {one.era}"
+    chain = family.lineage(one)
+    oldest = chain[-1].checkpoint
+    names = [step.name + (" (gone)" if step.checkpoint is None else "") for step in chain[1:]]
+    text = "" if oldest is None or not oldest.text.name else f"text {oldest.text.name}"
+    told = [
+        ("in use by", "; ".join(row.users)),
+        ("problem", one.problem),
+        (
+            "model",
+            " · ".join(
+                part for part in (f"{parameters(one)} parameters" * (config is not None), shape) if part
+            ),
+        ),
+        ("from", " ← ".join(part for part in (*names, text if names else "") if part)),
+        ("run", one.run),
+        ("trained on", " · ".join(part for part in (one.text.name, one.text.size) if part)),
+        (
+            "training",
+            "can go on: its optimizer state is there"
+            if one.optimizer
+            else "cannot go on: no optimizer state",
+        ),
+        ("also on", ", ".join(row.copies)),
+        ("scores", " · ".join(_scores_told(row))),
+        ("evaluated", amount(row.evaluations, "time") if row.evaluations else "not yet"),
+    ]
+    return [(heading, line) for heading, line in told if line]
+
+
+MOST_SCORES = 8
+
+
+def _scores_told(row: Row) -> list[str]:
+    """What its metadata say of tasks, which are in no column: `SpellingBee 0.667`, `pass@1 0.828`."""
+    found = []
+    for name, value in row.one.figures.items():
+        group, _, task = name.partition("/")
+        if group in ("chat", "core", "rl") and task not in ("core", "ChatCORE") and "stderr" not in task:
+            found.append(f"{task} {value:.3f}")
+    return found[:MOST_SCORES]
+
+
 def depends(row: Row, family: Family) -> list[str]:
     """What depends on a checkpoint, a line each: read before it is deleted."""
     one = row.one
@@ -257,13 +303,9 @@ def depends(row: Row, family: Family) -> list[str]:
         names = ", ".join(_where(other, one) for other in children)
         lines.append(f"{names} started from it and would lose that ancestor")
     if row.evaluations:
-        lines.append(
-            f"{row.evaluations} evaluations of it stay known; their items too, but it cannot be asked again"
-        )
-    if row.newest and not children:
-        lines.append(
-            f"{one.name.source}/{one.name.tag} without a step stands for it: the one before takes its place"
-        )
+        lines.append(f"{amount(row.evaluations, 'evaluation')} of it stay known, and cannot be made again")
+    if row.newest:
+        lines.append(f"{one.name.source}/{one.name.tag} without a step stands for it")
     if not row.copies:
         lines.append("no other host that is known has these weights")
     return lines

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nanochat.config.options import Options, to_argv
 
 if TYPE_CHECKING:
+    from nanochat.checkpoint.names import CheckpointName
     from remote.hosts.book import Host
     from remote.runs import RunRow
 
@@ -42,6 +43,17 @@ def stage_line(stage: str, options: Options, host: Host, python: str) -> str:
 def evals_line(words: Sequence[str], kind: str, base_dir: str) -> str:
     """The `nanochat evals` command with these words, about evaluations of a kind."""
     return _words(["nanochat", "evals", *words, "--kind", kind, "--base-dir", base_dir])
+
+
+def checkpoints_line(words: Sequence[str], base_dir: str) -> str:
+    """The `nanochat checkpoints` command with these words."""
+    return _words(["nanochat", "checkpoints", *words, "--base-dir", base_dir])
+
+
+def export_line(name: CheckpointName, host: Host) -> str:
+    """The command that exports a checkpoint, for a shell on its host."""
+    out = "-".join([name.tag, name.source, *([] if name.step is None else [str(name.step)]), "hf"])
+    return f"{_environment(host)} {_words(['nanochat', 'export', str(name), '--out', out])}"
 
 
 def headless_line(plan: str, host: str, base_dir: str = "") -> str:

@@ -31,12 +31,16 @@ def make_screen(name: str) -> ControlScreen:
         from tui.screens.tokenizer.screen import TokenizerScreen
 
         return TokenizerScreen()
+    if name == "checkpoints":
+        from tui.screens.checkpoints.screen import CheckpointsScreen
+
+        return CheckpointsScreen()
     from tui.screens.hosts import HostsScreen
 
     return HostsScreen()
 
 
-LOADED_FIRST = ("chat", "evals", "tokenizer")
+LOADED_FIRST = ("chat", "evals", "tokenizer", "checkpoints")
 """Screens whose code takes so long to load that it is loaded in a thread before they are made."""
 
 
@@ -48,6 +52,8 @@ def load_screen(name: str) -> None:
         load()
     elif name == "tokenizer":
         import tui.screens.tokenizer.screen
+    elif name == "checkpoints":
+        import tui.screens.checkpoints.screen
     else:
         import tui.screens.evals.screen  # noqa: F401
 

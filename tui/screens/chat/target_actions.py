@@ -119,10 +119,16 @@ class TargetActions(ChatPart):
         """Talks to the newest checkpoint of a run, and to newer ones of a live run as they come."""
         self.run_worker(self._chat_with(run), group="use")
 
+    def chat_with_checkpoint(self, target: CheckpointTarget) -> None:
+        """Talks to a checkpoint, in the pane that has it already, in an unused one, or in a new one."""
+        self.run_worker(self._go_to_target(target), group="use")
+
     async def _chat_with(self, run: RunRow) -> None:
         found = await self._checkpoint_of(run)
-        self.check_names_shown("going to a run's pane")
-        target = CheckpointTarget(run.host, found.name, run.run_id if run.live else "")
+        await self._go_to_target(CheckpointTarget(run.host, found.name, run.run_id if run.live else ""))
+
+    async def _go_to_target(self, target: CheckpointTarget) -> None:
+        self.check_names_shown("going to another pane")
         for number, pane in enumerate(view.pane for view in self.views):
             if str(pane.target) == str(target):
                 self.go_to(number)
