@@ -128,17 +128,14 @@ def read(place: Place, content: Json) -> Json:
 
 
 def digest(place: Place, content: Json) -> Json:
-    """The sha256 of a file."""
-    return {"sha256": _sha256(place.file(content.get("file")))}
+    """The sha256 of each of `files`."""
+    return {"sha256": {name: _sha256(place.file(name)) for name in _names(content)}}
 
 
 def staged(place: Place, content: Json) -> Json:
     """Bytes that are here of each of `files`, of a copy that was begun; and whether the place is taken."""
-    files = content.get("files")
-    if not isinstance(files, list) or len(files) > MOST_FILES:
-        raise AgentError("'files' must be a list of names", "usage")
     sizes = {}
-    for name in files:
+    for name in _names(content):
         try:
             sizes[place.checked(name)] = os.stat(place.staged(name)).st_size
         except OSError:
@@ -275,6 +272,13 @@ def _sha256(path: Path) -> str:
             if not raw:
                 return found.hexdigest()
             found.update(raw)
+
+
+def _names(content: Json) -> list[Any]:
+    files = content.get("files")
+    if not isinstance(files, list) or len(files) > MOST_FILES:
+        raise AgentError("'files' must be a list of names", "usage")
+    return files
 
 
 def _whole(content: Json, name: str) -> int:

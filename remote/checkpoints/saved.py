@@ -101,13 +101,6 @@ class SavedCheckpoint:
             return ""
         return "classic" if self.config.parts == CLASSIC else "modern"
 
-    def is_copy_of(self, other: SavedCheckpoint) -> bool:
-        """Whether the two have the same weights; of upstream's, whose metadata have no digest, the same name
-        and size."""
-        if self.weights or other.weights:
-            return self.weights == other.weights
-        return self.name == other.name and self.files.get(self.entry) == other.files.get(other.entry)
-
 
 @dataclass(frozen=True)
 class LiveRun:

@@ -170,11 +170,10 @@ class _Copy:
 
     async def commit(self, files: Sequence[str]) -> str:
         """Has the target check every file against the source's, and give the copy its place."""
-        told: dict[str, list[Any]] = {}
-        for name in files:
-            request = _request(self._one, "digest", file=name)
-            answer = await self._source.call("checkpoint", request=request, within=_WHOLE_FILE)
-            told[name] = [self._one.files[name], str(answer.get("sha256"))]
+        request = _request(self._one, "digest", files=list(files))
+        answer = (await self._source.call("checkpoint", request=request, within=_WHOLE_FILE)).get("sha256")
+        digests = answer if isinstance(answer, dict) else {}
+        told = {name: [self._one.files[name], str(digests.get(name))] for name in files}
         request = _request(self._one, "commit", files=told)
         answer = await self._target.call("checkpoint", request=request, within=_WHOLE_FILE)
         return fields.text(answer.get("path"), 1_000) or ""

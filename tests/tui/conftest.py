@@ -1,11 +1,12 @@
 """A real store filled through its own ingest, and a control room over it that follows no host."""
 
+import asyncio
 import json
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ from textual.pilot import Pilot
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
 from remote.agent.search import MOST_SECONDS, Wanted, find_lines
+from remote.checkpoints.saved import Listing, SavedCheckpoint
+from remote.fleet.agent_client import AgentClient
 from remote.fleet.answers import found_of
+from remote.fleet.checkpoints import Copied, CopyProgress, FleetCheckpoints
 from remote.fleet.fleet import Fleet
 from remote.fleet.services import Service, Services, ServiceState
 from remote.fleet.session import HostSession
@@ -47,12 +51,43 @@ class QuietServices(Services):
         self.asked.append(("end", service.id))
 
 
+class QuietCheckpoints(FleetCheckpoints):
+    """Checkpoints of hosts that nobody connects to: what they would tell is in `told`, what is asked of them
+    in `asked`."""
+
+    def __init__(self) -> None:
+        super().__init__(self._no_agent)
+        self.told: dict[str, Listing] = {}
+        self.asked: list[tuple[str, str, str]] = []
+
+    async def _no_agent(self, name: str) -> AgentClient:
+        raise UserError(f"host '{name}' is unreachable: no test connects")
+
+    async def refresh(self, host: str) -> Listing:
+        self._listings[host] = self.told.get(host) or Listing(host, NOW)
+        return self._listings[host]
+
+    async def delete(self, one: SavedCheckpoint) -> None:
+        self.asked.append(("delete", one.host, str(one.name)))
+        kept = tuple(other for other in self.told[one.host].checkpoints if other.key != one.key)
+        self.told[one.host] = replace(self.told[one.host], checkpoints=kept)
+        await self.refresh(one.host)
+
+    async def copy(self, one: SavedCheckpoint, to: str, progress: CopyProgress | None = None) -> Copied:
+        self.asked.append(("copy", to, str(one.name)))
+        if progress is not None:
+            progress(one.bytes // 3, one.bytes)
+        await asyncio.sleep(0 if to != "slow" else 60)
+        return Copied(f"/{to}", one.bytes)
+
+
 class QuietFleet(Fleet):
     """The real fleet over the real store, that follows no host: requests to hosts are recorded instead."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout, Store(layout.store))
         self.services = self.quiet_services = QuietServices()
+        self.checkpoints = self.quiet_checkpoints = QuietCheckpoints()
         self.asked: list[tuple[str, Any]] = []
         self.text: dict[str, bytes] = {}
         self.links: dict[str, Link] = {}

@@ -15,6 +15,7 @@ from tui.keys import BY_ID, KEYS, bindings
 from tui.screens.chat.diff import DiffScreen
 from tui.screens.chat.prompt_table import PromptTable
 from tui.screens.chat.screen import ChatScreen
+from tui.screens.checkpoints.screen import CheckpointsScreen
 from tui.screens.compare.screen import CompareScreen
 from tui.screens.evals.curve import CurveScreen
 from tui.screens.evals.difference import DifferenceScreen
@@ -84,6 +85,7 @@ OWNERS = {
     "diff": DiffScreen,
     "prompts": PromptTable,
     "evals": EvalsScreen,
+    "checkpoints": CheckpointsScreen,
     "scores": ScoreTable,
     "items": ItemsScreen,
     "item": ItemScreen,
@@ -194,7 +196,9 @@ async def test_a_broken_keymap_is_reported_and_the_app_works(bench: Bench) -> No
         assert type(app.screen).__name__ == "Help"
 
 
-@pytest.mark.parametrize("tab", ["runs", "run", "tokenizer", "evals", "chat", "hosts"])
+@pytest.mark.parametrize(
+    "tab", ["runs", "run", "tokenizer", "evals", "chat", "checkpoints", "hosts"]
+)
 async def test_every_action_of_the_palette_has_a_target(bench: Bench, tab: str) -> None:
     bench.run("one", status="running")
     async with bench.open() as (app, pilot):

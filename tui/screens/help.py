@@ -45,6 +45,7 @@ TITLES = {
     "diff": "Difference",
     "prompts": "A set of prompts",
     "evals": "Evals",
+    "checkpoints": "Checkpoints",
     "scores": "Scores",
     "items": "Items",
     "item": "An item",
