@@ -37,6 +37,10 @@ COMMANDS: dict[str, Command] = {
     "checkpoints": Command(
         "remote.cli.checkpoints:checkpoints", "ls | show | pull | push | delete the checkpoints of every host"
     ),
+    "import": Command(
+        "remote.cli.imports:main",
+        "make runs of logs of upstream nanochat, W&B and TensorBoard, also while they grow",
+    ),
     "hosts": Command("remote.cli.hosts:hosts", "ls | add | test | rm the machines that stages run on"),
     "data": Command("nanochat.cli:data", "build | download training shards; stats: numbers about them"),
     "tasks": Command(

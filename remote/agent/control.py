@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import machine, procs, recovery, rundirs
 from .documents import LONGEST_GRACE, is_grace
 from .files import AgentError, open_regular, os_error, write_json
+from .imports.origin import has_imports, import_of, log_of
 from .requests import Resume, Submission
 from .rundirs import ENDED, RunDir, Runs
 
@@ -90,6 +91,11 @@ def _start_all(runs: Runs, created: dict[str, int]) -> None:
 
 def ls(base: Path, only: list[str] | None = None) -> Json:
     """Every run with its state as judged now; orphans are settled or adopted on the way."""
+    if only is None and has_imports(base):
+        from .imports.command import Followed
+
+        for _ in Followed(base).pass_over(time.monotonic()):
+            pass  # what is wrong with a log is told to who follows
     runs = Runs(base)
     ids = runs.ids() if only is None else only
     entries: dict[str, tuple[Json, Json]] = {}
@@ -133,7 +139,8 @@ def file_of(base: Path, run_id: str, name: str) -> Path:
         raise AgentError(f"not a file of a run: {name!r}", "usage")
     if not directory.path.is_dir():
         raise AgentError(f"no run {run_id} under {base}", "no_run")
-    return directory.path / name
+    printed = log_of(directory.read_run()) if name == "console.log" else None
+    return printed or directory.path / name
 
 
 def read(base: Path, run_id: str, name: str, offset: int, limit: int) -> Json:
@@ -165,6 +172,11 @@ def stop(base: Path, run_id: str, grace: float) -> Json:
     state = recovery.displayed_state(directory, run, directory.read_state() or {})
     if state.get("status") in ENDED:
         return {"state": state}
+    if import_of(run):
+        from .imports.command import leave
+
+        leave(base, import_of(run))
+        return {"state": directory.read_state() or state}
     if not recovery.is_local(directory, run, state):
         raise AgentError(f"{run_id} runs on {recovery.host_of(run, state)}: stop it there", "elsewhere")
     try:
@@ -184,6 +196,11 @@ def resume(base: Path, content: Json) -> Json:
     request = Resume.parse(content)
     runs = Runs(base)
     directory = runs.existing(request.run_id)
+    if import_of(directory.read_run()):
+        raise AgentError(
+            f"{request.run_id} was imported: resume it with the program that ran it, its log is read on",
+            "usage",
+        )
     ls(base, [request.run_id])
     with runs.exclusive():
         _refuse_live(directory)

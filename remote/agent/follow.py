@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from . import recovery
 from .files import AgentError, open_bytes
+from .imports.origin import has_imports
 from .rundirs import ENDED, STREAMS, RunDir, Runs
 from .telemetry.sampler import Sampler
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .answers import Answers
+    from .imports.command import Followed
 
     Json = dict[str, Any]
 
@@ -116,9 +118,11 @@ class Follower:
         self._next_ping = 0.0
         self._problems: dict[str, str] = {}
         self._samplers: dict[str, Sampler] = {}
+        self._followed: Followed | None = None
 
     def pass_over(self, now: float) -> Iterator[Json]:
         """Everything that is new, each run in turn, one chunk of each file at a time until all are read."""
+        yield from self._imports(now)
         self._list()
         tracks = [track for _, track in sorted(self.tracks.items()) if track.is_due(now)]
         yield from self._maintenance(now, tracks)
@@ -140,6 +144,15 @@ class Follower:
                 yield from self.ping(time.monotonic())
             pending = still
         yield from self.ping(time.monotonic())
+
+    def _imports(self, now: float) -> Iterator[Json]:
+        """Reads on the logs of other programs that are followed; most hosts have none."""
+        if self._followed is None and has_imports(self.runs.base):
+            from .imports.command import Followed
+
+            self._followed = Followed(self.runs.base)
+        if self._followed is not None:
+            yield from self._followed.pass_over(now)
 
     def ping(self, now: float) -> Iterator[Json]:
         """A sign of life when one is due."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import logs, machine, procs
 from .detached import start_detached
 from .files import AgentError, agent_argv, os_error
+from .imports.origin import import_of
 from .outcome import outcome_of
 from .rundirs import ENDED, RunDir, Runs
 
@@ -42,7 +43,7 @@ def is_local(directory: RunDir, run: Json, state: Json) -> bool:
 
 def is_orphan(directory: RunDir, run: Json, state: Json) -> bool:
     """True when the run has not ended and no process answers for it."""
-    if state.get("status") in ENDED or not is_local(directory, run, state):
+    if state.get("status") in ENDED or import_of(run) or not is_local(directory, run, state):
         return False
     if (directory.path / "launch.json").exists():
         return not supervised(state)

@@ -29,6 +29,7 @@ from remote.fleet.beside_training import beside_line, gpus_taken, held_gpus
 from remote.fleet.checkpoints import FleetCheckpoints
 from remote.fleet.evaluations import FleetEvaluations
 from remote.fleet.follower import run_id_of, sizes_of
+from remote.fleet.imports import Imports
 from remote.fleet.services import Services
 from remote.fleet.session import HostSession
 from remote.fleet.submission import Submission, plan_ref, submission
@@ -78,6 +79,7 @@ class Fleet:
         self.services = Services(self._session)
         self.evaluations = FleetEvaluations(layout, self.hosts, self.store, self._agent, self._notify)
         self.checkpoints = FleetCheckpoints(self._agent)
+        self.imports = Imports(self._agent)
         self._own_store = store is None
         self._sessions: dict[str, HostSession] = {}
         self._subscribers: list[Callable[[Change], None]] = []

@@ -196,9 +196,7 @@ async def test_a_broken_keymap_is_reported_and_the_app_works(bench: Bench) -> No
         assert type(app.screen).__name__ == "Help"
 
 
-@pytest.mark.parametrize(
-    "tab", ["runs", "run", "tokenizer", "evals", "chat", "checkpoints", "hosts"]
-)
+@pytest.mark.parametrize("tab", ["runs", "run", "tokenizer", "evals", "chat", "checkpoints", "hosts"])
 async def test_every_action_of_the_palette_has_a_target(bench: Bench, tab: str) -> None:
     bench.run("one", status="running")
     async with bench.open() as (app, pilot):
