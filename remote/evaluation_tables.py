@@ -1,6 +1,7 @@
 """Tables of evaluations: the rows they have, and what makes two of them not comparable.
 
-The Evals screen and `nanochat evals` both draw these rows.
+The Evals screen, `nanochat evals` and the report all draw these rows, and spell their figures by these
+functions.
 """
 
 from __future__ import annotations
@@ -14,7 +15,22 @@ from nanochat.common.text import number, sanitize
 from nanochat.config.known_tasks import CHAT_TASKS, CORE_TASKS, baseline, category
 from remote.store.evaluations import Evaluation, Kind, TaskFigure
 
-__all__ = ["Row", "baseline", "category", "rows", "setting_differences", "settings_key", "settings_line"]
+__all__ = [
+    "Row",
+    "amount_text",
+    "baseline",
+    "category",
+    "cell_text",
+    "figure_text",
+    "number_text",
+    "row_title",
+    "rows",
+    "setting_differences",
+    "settings_key",
+    "settings_line",
+    "single_table",
+    "value_of",
+]
 
 MEANS: Mapping[Kind, tuple[str, ...]] = {
     "core": ("CORE",),
@@ -64,6 +80,61 @@ def rows(kind: Kind, evaluations: Sequence[Evaluation]) -> list[Row]:
             for subject in subjects
         ]
     return found
+
+
+def single_table(kind: Kind, found: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the table of one evaluation: its `rows`, every figure in words."""
+    if kind not in MEANS:
+        return ["split" if kind == "bpb" else "figure", "bits per byte" if kind == "bpb" else "value"], [
+            [row.task, figure_text(figure.accuracy, 6) if kind == "bpb" else amount_text(figure.accuracy)]
+            for row in found
+            if (figure := row.figures[0]) is not None
+        ]
+    shown = []
+    for row in found:
+        figure = row.figures[0]
+        if figure is not None:
+            n = "" if figure.n is None else str(figure.n)
+            cells = [figure_text(figure.accuracy), figure_text(figure.centered), figure_text(figure.stderr)]
+            shown.append([row_title(row), row.category, *cells, n])
+    return ["task", "category", "accuracy", "centered", "±", "items"], shown
+
+
+def value_of(row: Row, figure: TaskFigure | None) -> float | None:
+    """What a row says of one evaluation: an accuracy, of a mean the centered one."""
+    if figure is None:
+        return None
+    return figure.centered if row.is_mean else figure.accuracy
+
+
+def cell_text(row: Row, figure: TaskFigure | None) -> str:
+    """The same in words, with its standard error: `0.7400 ±0.0310`; "" where there is none."""
+    value = value_of(row, figure)
+    if value is None or figure is None:
+        return ""
+    return figure_text(value) + (f" ±{figure_text(figure.stderr)}" if figure.stderr is not None else "")
+
+
+def row_title(row: Row) -> str:
+    """What a row is called; subjects are moved in."""
+    return f"  {row.task.partition('/')[2]}" if row.parent else row.task
+
+
+def figure_text(value: float | None, digits: int = 4) -> str:
+    """A score as every table spells it; "" for None."""
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def amount_text(value: object) -> str:
+    """A figure of a tokenizer: counts of tokens and bytes whole, ratios and shares with their decimals."""
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else number_text(value)
+
+
+def number_text(value: object) -> str:
+    """A number as tables of comparisons spell it, counts whole; "" for None."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def setting_differences(one: Evaluation, other: Evaluation) -> list[str]:

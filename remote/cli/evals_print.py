@@ -13,8 +13,20 @@ from nanochat.common.table_formats import csv_text, markdown
 from nanochat.common.text import amount, percent, sanitize, when
 from nanochat.evals.results import MEANS
 from remote.cli.printer import table
-from remote.evaluation_tables import Row, rows, setting_differences, settings_line
-from remote.store.evaluations import Evaluation, Kind, TaskFigure
+from remote.evaluation_tables import (
+    Row,
+    amount_text,
+    cell_text,
+    figure_text,
+    number_text,
+    row_title,
+    rows,
+    setting_differences,
+    settings_line,
+    single_table,
+    value_of,
+)
+from remote.store.evaluations import Evaluation, Kind
 
 if TYPE_CHECKING:
     from nanochat.evals.items import Items
@@ -79,8 +91,8 @@ def print_list(evaluations: Sequence[Evaluation], form: Form, now: float) -> int
             str(one.id),
             one.name,
             one.kind,
-            _figure(one.mean),
-            _figure(one.mean_stderr),
+            figure_text(one.mean),
+            figure_text(one.mean_stderr),
             str(len(one.tasks)),
             _status(one),
             one.host,
@@ -111,7 +123,7 @@ def print_figures(evaluations: Sequence[Evaluation], bits: Mapping[int, Evaluati
         if form == "text":
             for one in alike:
                 print(_heading(one))
-        header, shown = _single_table(kind, found) if len(alike) == 1 else _side_by_side(kind, alike, found)
+        header, shown = single_table(kind, found) if len(alike) == 1 else _side_by_side(kind, alike, found)
         _write(markdown(header, shown) if form == "md" else table(header, shown) + "\n")
         if form == "text":
             _print_notes(alike, bits)
@@ -123,7 +135,7 @@ def _print_notes(evaluations: Sequence[Evaluation], bits: Mapping[int, Evaluatio
     for one in evaluations:
         if one.id in bits:
             told = ", ".join(
-                f"{name} {_figure(value.accuracy, 6)}" for name, value in bits[one.id].tasks.items()
+                f"{name} {figure_text(value.accuracy, 6)}" for name, value in bits[one.id].tasks.items()
             )
             print(sanitize(f"{one.name}: bits per byte {told}", 400))
     for other in evaluations[1:]:
@@ -161,7 +173,7 @@ def print_comparison(one: Evaluation, other: Evaluation, comparison: Comparison 
         _write(csv_text(header, shown))
         return Exit.OK
     header = [name for name in header if name not in _MORE]
-    spell = _amount if one.kind == "tokenizer" else _number
+    spell = amount_text if one.kind == "tokenizer" else number_text
     cells = [[spell(cell) for cell in row[: len(header)]] for row in shown]
     if form == "md":
         _write(markdown(header, cells))
@@ -194,7 +206,7 @@ def print_items(items: Items, chosen: Sequence[int], most: int, form: Form) -> i
             "right" if items.correct[row] else "wrong",
             items.prediction[row],
             items.gold[row],
-            _figure(items.margin[row]),
+            figure_text(items.margin[row]),
             _prompt(items, row),
         ]
         for row in shown
@@ -224,33 +236,16 @@ def _prompt(items: Items, row: int) -> str:
     return text if len(text) <= _PROMPT else "…" + text[-_PROMPT:]
 
 
-def _single_table(kind: Kind, found: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    if kind not in MEANS:
-        return ["split" if kind == "bpb" else "figure", "bits per byte" if kind == "bpb" else "value"], [
-            [row.task, _figure(figure.accuracy, 6) if kind == "bpb" else _amount(figure.accuracy)]
-            for row in found
-            if (figure := row.figures[0]) is not None
-        ]
-    shown = []
-    for row in found:
-        figure = row.figures[0]
-        if figure is not None:
-            n = "" if figure.n is None else str(figure.n)
-            cells = [_figure(figure.accuracy), _figure(figure.centered), _figure(figure.stderr), n]
-            shown.append([_title(row), row.category, *cells])
-    return ["task", "category", "accuracy", "centered", "±", "items"], shown
-
-
 def _side_by_side(
     kind: Kind, evaluations: Sequence[Evaluation], found: Sequence[Row]
 ) -> tuple[list[str], list[list[str]]]:
     if kind == "tokenizer":
         shown = [
-            [row.task, *("" if one is None else _amount(one.accuracy) for one in row.figures)]
+            [row.task, *("" if one is None else amount_text(one.accuracy) for one in row.figures)]
             for row in found
         ]
     else:
-        shown = [[_title(row), *(_cell(row, figure) for figure in row.figures)] for row in found]
+        shown = [[row_title(row), *(cell_text(row, figure) for figure in row.figures)] for row in found]
     names = [one.name for one in evaluations]
     titles = [f"{one.name} ({one.id})" if names.count(one.name) > 1 else one.name for one in evaluations]
     return ["task", *titles], shown
@@ -304,7 +299,7 @@ def _unpaired(one: Evaluation, other: Evaluation) -> tuple[list[str], list[list[
     lines: list[list[object]] = []
     left_out = 0
     for row in rows(one.kind, [one, other]):
-        a, b = (_value(row, figure) for figure in row.figures)
+        a, b = (value_of(row, figure) for figure in row.figures)
         errors = [None if figure is None else figure.stderr for figure in row.figures]
         if a is None or b is None:
             left_out += 1
@@ -316,23 +311,6 @@ def _unpaired(one: Evaluation, other: Evaluation) -> tuple[list[str], list[list[
 
 def _short_document(one: Evaluation) -> dict[str, Any]:
     return {name: value for name, value in document(one).items() if name not in ("tasks", "bpb", "figures")}
-
-
-def _value(row: Row, figure: TaskFigure | None) -> float | None:
-    if figure is None:
-        return None
-    return figure.centered if row.is_mean else figure.accuracy
-
-
-def _cell(row: Row, figure: TaskFigure | None) -> str:
-    value = _value(row, figure)
-    if value is None or figure is None:
-        return ""
-    return _figure(value) + (f" ±{_figure(figure.stderr)}" if figure.stderr is not None else "")
-
-
-def _title(row: Row) -> str:
-    return f"  {row.task.partition('/')[2]}" if row.parent else row.task
 
 
 def _heading(one: Evaluation) -> str:
@@ -356,21 +334,6 @@ def _status(one: Evaluation) -> str:
         words = [f"ended ({amount(len(one.tasks), 'task')})"]
     words += ["while training"] * one.while_training + ["upstream's"] * one.upstream
     return ", ".join([*words, *["checkpoint deleted"] * one.gone])
-
-
-def _figure(value: float | None, digits: int = 4) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
-
-
-def _amount(value: object) -> str:
-    """A figure of a tokenizer: counts of tokens and bytes whole, ratios and shares with their decimals."""
-    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else _number(value)
-
-
-def _number(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _finite(value: object) -> object:
