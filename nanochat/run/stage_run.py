@@ -29,6 +29,7 @@ from nanochat.run.activity import ACTIVITY, LAUNCHER_FILE, Activity
 from nanochat.run.events import JSON, EventWriter
 from nanochat.run.launcher import follow_launcher, inside_group, launch
 from nanochat.run.run_directory import StandaloneState, new_run_id, write_run_json
+from nanochat.run.system import system_facts
 from nanochat.run.wandb_log import WandbLog, open_wandb_log
 
 PEER_ERROR_WAIT = 10.0
@@ -129,6 +130,7 @@ class StageRun:
             "unit": unit,
             "options": options,
             "info": dict(info or {}),
+            "system": system_facts() if self._events is not None else {},
         }
         self.emit("stage_start", None, data)
 
