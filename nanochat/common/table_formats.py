@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from nanochat.common.text import sanitize
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>|])")
+_MARKUP = re.compile(r"([\\`*{}\[\]<>|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+"""An underscore between letters or digits is no markup: `base_train` stays readable as it is."""
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
