@@ -37,11 +37,12 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("transport", "run_summary", "comparison", "evaluation_tables", "checkpoints"),
         ("facts",),
         ("fleet", "filter", "export", "evaluation_names"),
+        ("report",),
         ("cli",),
     ),
     "tui": (
         ("__init__", "style", "chat_keys", "compare_keys", "column_keys", "room"),
-        ("evals_keys", "vocabulary_keys", "training_keys", "checkpoint_keys"),
+        ("evals_keys", "vocabulary_keys", "training_keys", "checkpoint_keys", "report_keys"),
         ("tokenizer_keys",),
         ("keys",),
         ("keymap",),

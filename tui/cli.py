@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import Exit, UserError
@@ -33,6 +34,12 @@ def parser() -> Parser:
         metavar="STAGE.OPTION=VALUE",
         help="change an option of the plan",
     )
+    found.add_argument(
+        "--report",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="write a report when the plan has ended [as the plan says, else for plans of several stages]",
+    )
     found.add_argument("--readonly", action="store_true", help="read only: nothing can be started or stopped")
     found.add_argument(
         "--ascii", action="store_true", help="draw plots in ASCII, where the terminal's font has no braille"
@@ -44,7 +51,8 @@ def parser() -> Parser:
 def _load_plan(given: argparse.Namespace, layout: Layout) -> Plan:
     from nanochat.config.plan import load_plan
 
-    return load_plan(given.plan, layout, given.set)
+    plan = load_plan(given.plan, layout, given.set)
+    return plan if given.report is None else replace(plan, report=given.report)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

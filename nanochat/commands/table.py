@@ -15,6 +15,9 @@ CONTROL_ROOM = "tui.cli:main"
 KEYMAP_PROBLEMS = "tui.keymap:problems"
 """What is wrong with a keymap file, for `nanochat doctor`."""
 
+PICTURES = "tui.plots.export.report:pictures"
+"""Draws the curves of `nanochat report` as the app exports its plots."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -40,6 +43,10 @@ COMMANDS: dict[str, Command] = {
     "import": Command(
         "remote.cli.imports:main",
         "make runs of logs of upstream nanochat, W&B and TensorBoard, also while they grow",
+    ),
+    "report": Command(
+        "remote.cli.report:report",
+        "a plan or a run on one page: scores, curves, time, cost, how to repeat it",
     ),
     "hosts": Command("remote.cli.hosts:hosts", "ls | add | test | rm the machines that stages run on"),
     "data": Command("nanochat.cli:data", "build | download training shards; stats: numbers about them"),
@@ -89,16 +96,17 @@ DATA_STATS = Command(
 
 def load(target: str) -> Callable[[Sequence[str]], int]:
     """The function that `module:function` names."""
-    function: Callable[[Sequence[str]], int] = _named(target)
+    function: Callable[[Sequence[str]], int] = load_any(target)
     return function
 
 
 def keymap_problems(path: Path) -> list[str]:
     """What is wrong with a keymap file of the control room, a sentence each."""
-    found: list[str] = _named(KEYMAP_PROBLEMS)(path)
+    found: list[str] = load_any(KEYMAP_PROBLEMS)(path)
     return found
 
 
-def _named(target: str) -> Any:
+def load_any(target: str) -> Any:
+    """What `module:name` names, of whatever type."""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -4,6 +4,7 @@
 name = "demo"
 description = "One line for lists."
 pass_env = ["WANDB_API_KEY"]  # variables of your shell that every stage gets; names alone
+report = false  # no report at the end; default: one for plans of several stages
 
 [[stage]]
 stage = "tok_train"          # which stage
@@ -26,7 +27,7 @@ from nanochat.config.options import Options, changed, from_mapping
 from nanochat.config.pass_env import check_names
 from nanochat.config.stages import stage_spec
 
-PLAN_KEYS = ("name", "description", "pass_env", "stage")
+PLAN_KEYS = ("name", "description", "pass_env", "report", "stage")
 STAGE_KEYS = ("stage", "id", "needs", "options")
 
 
@@ -45,12 +46,19 @@ class Plan:
     """Stages in an order in which each comes after all it needs.
 
     `pass_env` names the variables of the starting shell that all of them get (`nanochat.config.pass_env`).
+    `report` says whether a report is written at its end; None leaves that to the number of stages.
     """
 
     name: str
     description: str
     stages: tuple[PlanStage, ...] = ()
     pass_env: tuple[str, ...] = ()
+    report: bool | None = None
+
+    @property
+    def wants_report(self) -> bool:
+        """Whether a report is written at the end: of several stages unless it says otherwise."""
+        return len(self.stages) > 1 if self.report is None else self.report
 
 
 def builtin_plans() -> dict[str, str]:
@@ -109,7 +117,11 @@ def parse_plan(text: str, where: str) -> Plan:
     names = document.get("pass_env", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{where}: pass_env is not a list of names", 'for example pass_env = ["HF_TOKEN"]')
+    report = document.get("report")
+    if report is not None and not isinstance(report, bool):
+        raise UserError(f"{where}: report is neither true nor false", "for example report = false")
     return Plan(
+        report=report,
         name=str(document.get("name", Path(where).stem)),
         description=str(document.get("description", "")),
         stages=_ordered(stages, where),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TextIO
 
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout, make_dir
@@ -36,6 +38,12 @@ def parser() -> Parser:
     made.add_argument("--host", default="local", metavar="NAME", help="where to run it [local]")
     made.add_argument("--json", action="store_true", help="one event a line on standard output")
     made.add_argument(
+        "--report",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="write a report at the end [as the plan says, else for plans of several stages]",
+    )
+    made.add_argument(
         "--set",
         action="append",
         default=[],
@@ -52,6 +60,8 @@ def main(argv: Sequence[str]) -> int:
     given, layout = parse(parser(), argv)
     plan = load_plan(given.plan, layout, given.set)
     make_dir(layout.base)
+    if given.report is not None:
+        plan = replace(plan, report=given.report)
     return asyncio.run(run_plan(layout, plan, given.host, make_printer(given.json), given.json))
 
 
@@ -91,9 +101,26 @@ async def run_plan(layout: Layout, plan: Plan, host: str, printer: Printer, as_j
             for row in rows:
                 if row.status in ("failed", "lost"):
                     printer.note(await _why(fleet, row))
+            if plan.wants_report:
+                await _report(fleet, layout, keys, sys.stderr if as_json else sys.stdout)
         return code
     finally:
         await fleet.aclose()
+
+
+async def _report(fleet: Fleet, layout: Layout, keys: Sequence[str], out: TextIO) -> None:
+    """Writes the report of the runs and tells where; that it cannot be written is no failure of theirs."""
+    from remote.report.make import make_report, where
+    from remote.report.scope import of_runs
+
+    try:
+        written = await make_report(
+            fleet, layout, lambda: of_runs(fleet.store.runs(), fleet.store, keys), ask=False
+        )
+    except UserError as error:
+        print(f"nanochat: warning: no report: {error}", file=sys.stderr)
+        return
+    print("\n".join(["", *where(written)]), file=out)
 
 
 async def _check_ready(fleet: Fleet, host: str) -> None:

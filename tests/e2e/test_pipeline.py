@@ -13,6 +13,7 @@ from sshd import Sshd
 
 from nanochat.common.paths import Layout
 from nanochat.common.text import clean_json
+from nanochat.config.plan import builtin_plans, load_plan
 from nanochat.run.events import read_events
 from remote.hosts.book import HostBook
 from remote.store.store import Store
@@ -172,13 +173,30 @@ STAGES_OF_PIPELINE = [
 ]  # fmt: skip
 
 
+def once_each() -> str:
+    """The plan `pipeline` with each stage once: what is evaluated again of another model is left out."""
+    head, *parts = builtin_plans()["pipeline"].split("[[stage]]\n")
+    again = ('id = "core_', 'id = "chat_eval_')
+    return "[[stage]]\n".join([head, *(part for part in parts if not any(one in part for one in again))])
+
+
+def test_every_model_of_the_pipeline_is_judged_alike(layout: Layout):
+    plan = load_plan("pipeline", layout)
+    for judge, differs in (("base_eval", {"source", "eval"}), ("chat_eval", {"source"})):
+        stages = [stage for stage in plan.stages if stage.stage == judge]
+        assert [vars(stage.options)["source"] for stage in stages] == ["base", "mid", "sft", "rl"]
+        alike = [{n: v for n, v in vars(stage.options).items() if n not in differs} for stage in stages]
+        assert alike == [alike[0]] * 4
+
+
 def test_every_stage_runs_in_one_plan_over_ssh(person: Person, sshd: Sshd):
     """From nothing on the far machine to a reinforced chat model, and all of it is known here."""
+    (person.folder / "pipeline.toml").write_text(once_each(), encoding="utf-8")
     far = person.folder / "far away"
     HostBook(person.layout).add(sshd.host(base=far, python=str(person.python)))
     known = person.run("hosts", "test", "box", "--accept-key", sshd.fingerprint())
     assert known.returncode == 0, known.stderr + known.stdout
-    done = person.run("--no-tui", "pipeline", "--host", "box", "--json", *WHOLE)
+    done = person.run("--no-tui", "./pipeline.toml", "--host", "box", "--json", *WHOLE)
     assert done.returncode == 0, done.stderr + done.stdout[-3000:]
     events = [json.loads(line) for line in done.stdout.splitlines()]
     ends = {event["stage"]: event["data"] for event in events if event["kind"] == "stage_end"}
@@ -195,3 +213,14 @@ def test_every_stage_runs_in_one_plan_over_ssh(person: Person, sshd: Sshd):
         assert (far / f"{source}_checkpoints" / "pipeline").is_dir()
     left_out = [event["data"]["what"] for event in events if event["kind"] == "alert"]
     assert "core_left_out" in left_out and "task_left_out" in left_out
+    page = Path(done.stderr.splitlines()[-1].strip())
+    text = page.with_name("report.md").read_text(encoding="utf-8")
+    for line in (
+        "base is base/pipeline@12",
+        "10 of 10 succeeded",
+        "- torch: ",
+        "CORE is skipped",
+        "rl/reward",
+    ):
+        assert line in text
+    assert page.is_relative_to(person.layout.base) and page.read_text(encoding="utf-8").count("<svg") > 8

@@ -119,12 +119,29 @@ def test_a_plan_succeeds_with_narration_on_stderr_and_a_table_on_stdout(shell: S
     assert "The capital →  of France" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr  # neither ours, on a pipe, nor the stage's
     assert shell.check_store() == {"tok_train": "succeeded", "base_train": "succeeded"}
+    check_report(shell, done.stdout, "- stages: 2 of 2 succeeded", "| val/bpb", "hosts price box X")
+    # The host goes away: what is known here makes the same report, which says how old that is.
+    HostBook(shell.layout).add(Host("box", address="127.0.0.1", port=free_port()), replace=True)
+    done = shell.run("report", "two", code=0)
+    check_report(shell, done.stdout, "host 'box' is unreachable", "is as of", "2 of 2 succeeded", "| val/bpb")
+
+
+def check_report(shell: Shell, said: str, *words: str) -> None:
+    """The last lines of a plan tell where its report lies, on this machine; it holds these words."""
+    last = [Path(line.removeprefix("report:").strip()) for line in said.splitlines()[-2:]]
+    assert [path.name for path in last] == ["report.md", "report.html"]
+    assert all(path.parent.parent == shell.layout.base / "report" for path in last)
+    text = last[0].read_text(encoding="utf-8")
+    assert all(word in text for word in words), text
+    assert "\x1b" not in text
 
 
 def test_json_is_one_event_a_line_and_nothing_else(shell: Shell) -> None:
     done = shell.run(
-        "--no-tui", "my plan.toml", "--host", "box", "--json", "--set", "base_train.depth=3", code=0
-    )
+        "--no-tui", "my plan.toml", "--host", "box", "--json", "--set", "base_train.depth=3", "--no-report",
+        code=0,
+    )  # fmt: skip
+    assert not (shell.layout.base / "report").exists()
     records = [json.loads(line) for line in done.stdout.splitlines()]
     runs: dict[str, list[int]] = {}
     for record in records:
@@ -145,6 +162,7 @@ def test_a_failed_stage_is_exit_1_and_says_why(shell: Shell) -> None:
     assert "the loss is gone" in done.stderr
     assert re.search(r"base_train\s+■ stopped", done.stdout)
     assert shell.check_store() == {"tok_train": "failed", "base_train": "stopped"}
+    check_report(shell, done.stdout, "**tok_train failed: the loss is gone", "1 failed, 1 stopped")
 
 
 @pytest.mark.parametrize(
