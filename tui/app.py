@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nanochat.checkpoint.names import CheckpointName
     from nanochat.config.plan import Plan
     from remote.fleet.fleet import Fleet
+    from remote.report.write import Written
     from remote.runs import Change, RunRow
     from tui.data.garbage import IdleCollector
     from tui.room import Room
@@ -383,6 +384,11 @@ class ControlRoom(RoomApp):
         if screen not in self.screen_stack:
             screen.begin(host, stage, values)
             self.push_screen(screen)
+
+    def show_report(self, written: Written) -> None:
+        from tui.screens.report import ReportScreen
+
+        self.push_screen(ReportScreen(written))
 
     def action_messages(self) -> None:
         from tui.screens.messages import MessageList

@@ -14,6 +14,7 @@ from tui.checkpoint_keys import CHECKPOINT_KEYS
 from tui.column_keys import COLUMNS
 from tui.compare_keys import COMPARE_KEYS
 from tui.evals_keys import EVALS_KEYS
+from tui.report_keys import REPORT_KEYS, WRITE
 from tui.tokenizer_keys import TOKENIZER_KEYS
 
 
@@ -114,6 +115,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("runs.columns", "v", "columns", "columns", "Choose the columns: any figure, option or metric"),
         Key("runs.preview", "V", "preview", "preview", "Show the curve of the run under the cursor, or not"),
         Key("runs.export_run", "X", "export_run", "export", "Write runs as CSV or parquet", changes=True),
+        Key(f"runs.{WRITE[0]}", *WRITE[1:]),
         Key("runs.header", "ctrl+e", "header", "header", "Fold the pipeline away, or bring it back"),
         Key("runs.chat", "i", "chat", "chat", "Chat with the run's newest checkpoint"),
         Key("runs.compare", "c", "compare", "compare", "Compare two to six marked runs side by side"),
@@ -169,6 +171,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("run.chat", "i", "chat", "chat", "Chat with this run's newest checkpoint"),
         Key("run.export_plot", "x", "export_plot", "export", "Write a plot as SVG, PNG, CSV", changes=True),
         Key("run.export_run", "X", "export_run", "export run", "Write the run as a table", changes=True),
+        Key(f"run.{WRITE[0]}", *WRITE[1:]),
         Key("run.hide_log", "L", "hide('log')", "log", "Hide the log, or show it"),
         Key("run.hide_side", "S", "hide('side')", "side", "Hide machine and samples, or show them"),
         Key("run.previous", "left_square_bracket", "neighbour(-1)", "previous run", "The next older run"),
@@ -182,6 +185,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
             changes=True,
         ),
     ),
+    "report": tuple(Key(f"report.{row[0]}", *row[1:]) for row in REPORT_KEYS),
     "compare": tuple(Key(f"compare.{row[0]}", *row[1:]) for row in COMPARE_KEYS),
     "panes": (
         Key("panes.up", "ctrl+up", "line('rows', -1)", "line up", "Move the line between panes up"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nanochat.common.paths import Layout
     from remote.fleet.fleet import Fleet
     from remote.hosts.book import Host
+    from remote.report.write import Written
     from remote.runs import Link, RunRow
     from remote.store.store import Store
 
@@ -167,6 +168,9 @@ class Room(Protocol):
 
     async def open_comparison(self, keys: Sequence[str]) -> None:
         """Shows two to six runs side by side."""
+
+    def show_report(self, written: Written) -> None:
+        """Opens a report that was written."""
 
     def chat_with(self, run: RunRow) -> None:
         """Goes to Chat, with a pane on the newest checkpoint of a run."""

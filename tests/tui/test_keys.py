@@ -27,6 +27,7 @@ from tui.screens.hosts import HostsScreen, HostTable
 from tui.screens.launch import LaunchScreen
 from tui.screens.panes import PaneScreen
 from tui.screens.plan import PlanScreen
+from tui.screens.report import ReportScreen
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sample import SampleScreen
@@ -70,6 +71,7 @@ OWNERS = {
     "panes": PaneScreen,
     "samples": Samples,
     "sample": SampleScreen,
+    "report": ReportScreen,
     "table": VirtualTable,
     "columns": RunTable,
     "host_columns": HostTable,

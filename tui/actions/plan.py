@@ -18,6 +18,10 @@ async def start_plan(room: Room, plan: Plan, host: str) -> None:
     room.say(f"starting plan {plan.name} on {host} …")
     keys = await room.fleet.launch(host, plan_requests(plan), plan_ref(plan.name), plan.pass_env)
     await room.reread()
+    if keys and plan.wants_report:
+        from tui.actions.report import report_at_end
+
+        room.do(report_at_end(room, keys))
     if keys:
         room.open_run(keys[0], follow=True)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RunActions:
-    """The actions stop, resume, copy and shell on `chosen_run`; nothing happens when there is none."""
+    """The actions on `chosen_run`: stop, resume, copy, report, shell; nothing happens when there is none."""
 
     if TYPE_CHECKING:
 
@@ -50,6 +50,11 @@ class RunActions:
         from tui.actions.run import copy_command
 
         self._do(copy_command)
+
+    def action_report(self) -> None:
+        from tui.actions.report import write_report
+
+        self._do(write_report)
 
     def action_shell(self) -> None:
         from tui.actions.run import open_shell

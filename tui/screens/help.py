@@ -32,6 +32,7 @@ TITLES = {
     "plot": "The focused plot",
     "samples": "Samples",
     "sample": "A sample",
+    "report": "A report",
     "gpus": "GPUs",
     "table": "Tables",
     "columns": "Sort by a column",

@@ -51,9 +51,9 @@ def load_screen(name: str) -> None:
 
         load()
     elif name == "tokenizer":
-        import tui.screens.tokenizer.screen  # noqa: F401
+        import tui.screens.tokenizer.screen
     elif name == "checkpoints":
-        import tui.screens.checkpoints.screen  # noqa: F401
+        import tui.screens.checkpoints.screen
     else:
         import tui.screens.evals.screen  # noqa: F401
 
