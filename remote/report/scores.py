@@ -223,6 +223,8 @@ def _no_model(source: str, stages: Sequence[StageFacts]) -> Cell:
             why = f"{run.name or run.stage} {run.status}" + (f": {run.reason}" if run.reason else "")
             if run.live:
                 return Cell(RUNNING, why)
+            if run.status == "succeeded":
+                return Cell(NO_MODEL, f"{run.name or run.stage} tells of no checkpoint")
             return Cell(FAILED if stage.attempts or run.status != "stopped" else NOT_REACHED, why)
     return Cell(NO_MODEL, f"no {source} model belongs to these runs")
 

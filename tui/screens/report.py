@@ -22,46 +22,35 @@ if TYPE_CHECKING:
 
 
 class ReportView(LinesView):
-    """The chapters, one section each."""
+    """The report from its beginning."""
 
     def __init__(self, text: str) -> None:
         super().__init__(id="report")
-        self.chapters = chapters(text)
+        self.text = text
 
     def rebuild(self) -> None:
         """Breaks the text into lines of another width."""
-        if not self.size.width:
-            return
-        sections = []
-        for chapter in self.chapters:
+        if self.size.width:
             section = AnswerSection(self.text_width)
-            section.show([Part("text", chapter)])
-            sections.append(section)
-        self.set_sections(sections, list(reversed(sections)))
+            section.show([Part("text", self.text)])
+            self.set_sections([section], [section])
+
+    @property
+    def chapters(self) -> list[int]:
+        """The lines on which chapters begin. (A line of code has a mark before it.)"""
+        lines = self.sections[0].lines if self.sections else []
+        return [
+            at for at, line in enumerate(lines) if "".join(text for text, _ in line[:2]).startswith("## ")
+        ]
 
     def chapter(self, by: int) -> bool:
         """Goes to the next chapter or the one before; False where there is none."""
         top = self.scroll_offset.y
-        starts = [self.start_of(section) for section in self.sections]
-        ahead = [line for line in starts if line > top] if by > 0 else [line for line in starts if line < top]
+        ahead = [line for line in self.chapters if (line > top if by > 0 else line < top)]
         if not ahead or (by > 0 and top >= self.end):
             return False
         self.scroll_to(y=ahead[0] if by > 0 else ahead[-1], animate=False, force=True)
         return True
-
-
-def chapters(text: str) -> list[str]:
-    """The Markdown cut before each heading of the second level; fences are ours and hold none at a line."""
-    found: list[list[str]] = [[]]
-    fence = ""
-    for line in text.splitlines():
-        marks = line[: len(line) - len(line.lstrip("`"))]
-        if len(marks) >= 3 and (not fence or line == fence):
-            fence = "" if fence else marks
-        if line.startswith("## ") and not fence:
-            found.append([])
-        found[-1].append(line)
-    return ["\n".join(lines) + "\n" for lines in found]
 
 
 class ReportScreen(ControlScreen):
