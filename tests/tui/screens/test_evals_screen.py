@@ -86,7 +86,7 @@ async def test_tables_of_core_and_chat(bench: Bench) -> None:
         await shows(app, pilot, "500 a task", "all items", "published", "CORE 5", "chat 2")
         row = next(row for row in screen.table.items if row.key == "copa")
         score = row.score(1, "centered")
-        assert score is not None and f"{score.value:.3f}±.0" in painted(app)
+        assert score is not None and f"{score.value:.4f}±.0" in painted(app)
         await pilot.press("a")
         accuracy = row.score(1, "accuracy")
         assert accuracy is not None

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from remote.evaluation_tables import figure_text
+
 if TYPE_CHECKING:
     from tui.data.evals.scores import Score
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 MISSING = "·"
-NARROWEST, BAR = 10, 4
+NARROWEST, BAR = 11, 3
 """Cells of a value with its standard error, and the shortest bar."""
 WIDEST_BAR = 12
 
@@ -23,8 +25,8 @@ def score_pieces(score: Score | None, width: int, *, unicode: bool, best: bool =
     """A score in exactly `width` cells: value, ± standard error, and a bar where there is room for one."""
     if score is None:
         return [(MISSING.ljust(width), "muted")]
-    value = f"{score.value:.3f}" if abs(score.value) < 100 else f"{score.value:,.0f}"
-    error = "" if score.stderr is None else f"±{score.stderr:.3f}".replace("±0.", "±.")
+    value = figure_text(score.value) if abs(score.value) < 100 else f"{score.value:,.0f}"
+    error = "" if score.stderr is None else f"±{figure_text(score.stderr, 3)}".replace("±0.", "±.")
     value = value.rjust(6)
     if cell_len(value) + cell_len(error) > width:
         error = ""
