@@ -101,6 +101,13 @@ class LibrarySplitter:
             raise KeyError(token_id)
         return spelled
 
+    def close(self) -> None:
+        """Ends the process. Another request starts it again; without this it ends with the splitter."""
+        with self._lock:
+            process, self._process = self._process, None
+            if process is not None:
+                _end(process)
+
     # -- the process -------------------------------------------------------------------------------
 
     def _ask(self, request: object) -> Any:
