@@ -78,7 +78,8 @@ class WatchedApp(ControlRoom):
         from tui.widgets.plot import Plot
 
         shown = [plot for plot in self.screen.query(Plot) if plot.region and plot.metric.startswith("train/")]
-        drawn = [0 if plot.frame is None else plot.frame.legends[0].points for plot in shown]
+        frames = [plot.frame for plot in shown]
+        drawn = [0 if frame is None or not frame.legends else frame.legends[0].points for frame in frames]
         return min(drawn, default=0)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanochat.common.errors import UserError, one_line
-from nanochat.common.text import amount, sanitize, size_bytes
+from nanochat.common.text import sanitize, size_bytes
 
 MOST_WRITTEN = 20_000
 """Characters of a text that is written in the field: its own work grows with them."""
@@ -26,12 +26,6 @@ class Document:
     name: str = ""
     file: str = ""
     why: str = ""
-
-    @property
-    def about(self) -> str:
-        """A line about it."""
-        size = size_bytes(len(self.text.encode("utf-8", "replace")))
-        return f"{self.name or 'pasted'} · {amount(len(self.text), 'character')} · {size}"
 
 
 def why_not_written(text: str) -> str:

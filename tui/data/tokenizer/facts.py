@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from nanochat.common.errors import UserError
 from nanochat.common.text import sanitize
 from nanochat.tokenizer.explore.merges import MergeTree, merge_tree
-from tui.data.tokenizer.characters import Glyphs
+from tui.data.tokenizer.characters import CARRIER, Glyphs
 
 if TYPE_CHECKING:
     from nanochat.tokenizer.explore.splitter import Splitter
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 2
 SHOWN_BYTES = 40
+SHOWN_CHARACTERS = 120
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,15 @@ def token_facts(shown: Shown, index: int, glyphs: Glyphs) -> TokenFacts | None:
 def spell(data: bytes, glyphs: Glyphs) -> str:
     """Bytes as a terminal can show them: text, or where they are none, each byte in hex."""
     try:
-        text = data[: 4 * SHOWN_BYTES].decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError:
-        return f"{glyphs.open}{data[:SHOWN_BYTES].hex(' ')}{glyphs.close}"
-    shown = text.translate(glyphs)
-    return shown.replace(" ", "·" if glyphs.unicode else "_")
+        more = " …" if len(data) > SHOWN_BYTES else ""
+        return f"{glyphs.open}{data[:SHOWN_BYTES].hex(' ')}{more}{glyphs.close}"
+    signs = {" ": "·", "\t": "⇥"} if glyphs.unicode else {" ": "_", "\t": ">"}
+    shown = "".join(signs.get(char) or glyphs[ord(char)] for char in text[:SHOWN_CHARACTERS])
+    if text and not cell_len(glyphs[ord(text[0])]):
+        shown = (CARRIER if glyphs.unicode else ".") + shown
+    return shown + (" …" if len(text) > SHOWN_CHARACTERS else "")
 
 
 def _spelled(splitter: Splitter, number: int) -> str:

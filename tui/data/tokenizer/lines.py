@@ -57,7 +57,8 @@ def break_lines(
 
     count = len(cells)
     summed = np.concatenate([[0], np.cumsum(cells)])
-    stops = np.union1d(ends + 1, [count]) if count else np.zeros(0, np.int64)
+    is_ended = not count or (len(ends) and int(ends[-1]) == count - 1)
+    stops = ends + 1 if is_ended else np.append(ends + 1, count)
     starts = np.concatenate([[0], stops[:-1]]) if count else stops
     fits = summed[stops] - summed[starts] <= width
     if fits.all():

@@ -62,6 +62,23 @@ def tree_lines(tree: MergeTree, label: Label, width: int, height: int, unicode: 
     return list(_outline(tree, label, strokes, "", "", 0))
 
 
+def compact_lines(tree: MergeTree, label: Label, width: int, height: int, unicode: bool = True) -> list[str]:
+    """The tree in at most `height` lines where that can be: a picture, an outline, or a line a level."""
+    drawn = tree_lines(tree, label, width, height, unicode)
+    return drawn if len(drawn) <= height else list(_levels(tree, label))
+
+
+def _levels(tree: MergeTree, label: Label) -> Iterator[str]:
+    """The merges of each level, the token's own first: `·col + lections`, then how those were made."""
+    level = [tree]
+    while level:
+        merged = [node for node in level if node.parts]
+        words = [f"{_with_id(node, label)} = {' + '.join(map(label, node.parts))}" for node in merged]
+        if words:
+            yield "   ".join(words)
+        level = [part for node in merged for part in node.parts]
+
+
 def depth(tree: MergeTree) -> int:
     """Merges from the deepest byte down to the token; 0 of a byte."""
     deepest, waiting = 0, [(tree, 0)]

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
+from nanochat.common.text import amount
 from nanochat.tokenizer.explore.sources import open_source
 from tui.data.tokenizer.panes import LABELS, TokenizerPane, read_counted
 from tui.data.tokenizer.splitting import Look, Result
@@ -136,6 +137,9 @@ class LiveSplit(LivePart):
                 ready = self._ready()
                 text = self.document.text
                 asked = [(pane.splitter, self.look_of(view)) for pane, view in ready if pane.splitter]
+                if len(text) > FASTEST:
+                    for _, view in ready:
+                        view.figures.show(("splitting …", amount(len(text), "character")))
                 known = all(id(splitter) in self._warm for splitter, _ in asked)
                 began = perf_counter()
                 result = await asyncio.to_thread(self.work.result, text, asked)

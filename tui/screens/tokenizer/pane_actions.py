@@ -123,9 +123,8 @@ class PaneActions(PanePart):
     def action_next_pane(self, by: int) -> None:
         """To the next pane; after the last one to the field, and round."""
         count = len(self.views)
-        around = count + 1 if self.field.display else count
         here = count if self.focused is self.field or not count else self.current
-        to = (here + by) % around if around else 0
+        to = (here + by) % (count + 1)
         if to == count:
             self.field.focus()
         else:

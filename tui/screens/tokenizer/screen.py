@@ -11,8 +11,9 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Static, TextArea
+from textual.widgets import TextArea
 
+from nanochat.common.text import amount
 from tui.data.tokenizer.characters import Glyphs
 from tui.data.tokenizer.document import Document, document
 from tui.data.tokenizer.facts import token_facts
@@ -20,7 +21,7 @@ from tui.data.tokenizer.lines import VIEWS, View
 from tui.data.tokenizer.panes import LABELS, TokenizerPane, restored
 from tui.data.tokenizer.samples import SAMPLES
 from tui.data.tokenizer.splitting import Work
-from tui.keymap import with_keys
+from tui.keymap import hint, with_keys
 from tui.keys import bindings
 from tui.screens.panes import PaneScreen, Split
 from tui.screens.tokenizer.live import LiveSplit
@@ -40,6 +41,8 @@ LEAST = 40
 """Columns that a pane takes at least."""
 LOW = 30
 """Rows below which field and detail are lower."""
+TALL = 50
+"""Rows from which on there is room for a large merge tree."""
 SAVE_SECONDS = 1.0
 
 
@@ -68,7 +71,6 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
         self.glyphs = Glyphs(self.room.unicode)
         self.work = Work(self.glyphs)
         self.field = TextField(id="tokenizer-text")
-        self.note = Static(id="tokenizer-note", markup=False)
         self.tabs = PaneTabs((), id="tokenizer-tabs", next_key="tokenizer.next_pane")
         self.box = Horizontal(id="tokenizer-panes")
         self.detail = TokenDetail(self.glyphs, id="token-detail")
@@ -87,7 +89,6 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
 
     def body(self) -> Iterable[Widget]:
         yield self.field
-        yield self.note
         yield self.tabs
         yield self.box
         yield self.detail
@@ -95,7 +96,6 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
     # ---- start and end -------------------------------------------------------------------------------
 
     async def on_mount(self) -> None:
-        self.note.display = False
         kept = self.room.setting(SETTING)
         kept = kept if isinstance(kept, dict) else {}
         self.panes = restored(kept.get("panes"))
@@ -195,6 +195,7 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
                 view.display = shown
         self.set_class(count < len(self.views), "-tabs")
         self.set_class(self.app.size.height < LOW, "-low")
+        self.set_class(self.app.size.height >= TALL, "-tall")
         self.update_panes()
 
     def tell(self) -> None:
@@ -204,12 +205,19 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
         self.tabs.show(self.here.label if self.here is not None else "")
         found = self.result.differences
         places = "" if found is None else "no difference" if not len(found) else f"{len(found):,} differences"
-        name = f" · {self.document.name}" if self.document.name and not self.document.why else ""
-        title = f"text{name} · {len(self.document.text):,} characters"
-        if self.field.border_title != title:
+        if self.field.border_title != (title := self._field_title()):
             self.field.border_title = Content(title)
         if self.field.border_subtitle != places:
             self.field.border_subtitle = Content(places)
+
+    def _field_title(self) -> str:
+        text = self.document
+        title = f"{text.name or 'text'} · {amount(len(text.text), 'character')}"
+        if not text.why:
+            return title
+        again = hint("tokenizer.write", self.room.keymap)
+        short = f"{title} · not edited here: {text.why}"
+        return f"{short} · {again} writes another" if len(short) < self.app.size.width - 30 else short
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)

@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING
 
 from textual.widgets import TextArea
 
+from nanochat.common.text import clean_text
 from tui.data.tokenizer.document import Document, document, read_document
-from tui.keymap import with_keys
 from tui.screens.tokenizer.sample_picker import Sample, SamplePicker
 from tui.widgets.tokenizer.text_field import TextField
 
 if TYPE_CHECKING:
-    from textual.widgets import Static
-
     from tui.screens.tokenizer.live import LiveSplit
 
     class TextPart(LiveSplit):
         """The Tokenizer screen as this part uses it."""
 
         field: TextField
-        note: Static
         written: str
 
         def action_to_panes(self) -> None: ...
@@ -32,20 +29,22 @@ else:
     TextPart = object
 
 
+SHOWN = 1_000
+"""Characters of a text that is not edited here that stand in the field."""
+BELOW = "\n… all of it is below"
+
+
 class TextActions(TextPart):
     """The field, and texts that it does not hold."""
 
     def write(self, text: Document) -> None:
         """Shows a text: in the field, or where that does not take it, only split."""
         self.document = text
-        self.field.display = not text.why
-        self.note.display = bool(text.why)
-        if text.why:
-            again = with_keys("{tokenizer.write} writes another", self.room.keymap)
-            self.note.update(f" {text.about} · shown, not edited here: {text.why} · {again}")
-        elif self.field.text != text.text:
+        shown = clean_text(text.text[:SHOWN]) + BELOW if text.why else text.text
+        self.field.read_only = bool(text.why)
+        if self.field.text != shown:
             with self.field.prevent(TextArea.Changed):
-                self.field.load_text(text.text)
+                self.field.load_text(shown)
         self.tell()
         self.split_again()
         self.remember()
@@ -53,7 +52,7 @@ class TextActions(TextPart):
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         event.stop()
         text = self.field.text
-        if self.field.display and text != self.document.text:
+        if not self.document.why and text != self.document.text:
             self.document = Document(text)
             self.written = text
             self.tell()

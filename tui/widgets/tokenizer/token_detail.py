@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui.data.tokenizer.facts import SHOWN_BYTES, spell
-from tui.data.tokenizer.tree import tree_lines
+from tui.data.tokenizer.tree import compact_lines
 
 if TYPE_CHECKING:
     from tui.data.tokenizer.characters import Glyphs
@@ -102,5 +102,5 @@ def tree_texts(facts: TokenFacts, glyphs: Glyphs, width: int, height: int) -> li
     """The tree of a token, or why it has none."""
     if facts.tree is None:
         return [Content.styled(set_cell_size(facts.no_tree, min(width, cell_len(facts.no_tree))), "$muted")]
-    lines = tree_lines(facts.tree, lambda node: spell(node.token, glyphs), width, height, glyphs.unicode)
+    lines = compact_lines(facts.tree, lambda node: spell(node.token, glyphs), width, height, glyphs.unicode)
     return [Content(line) for line in lines]
