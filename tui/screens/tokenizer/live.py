@@ -46,6 +46,10 @@ FASTEST = 20_000
 """Characters of a text that may be split on the event loop."""
 
 
+BETWEEN = 0.03
+"""Seconds between two panes that show a long text: each is painted by itself."""
+
+
 class LiveSplit(LivePart):
     """Opens the tokenizers of panes, and splits the text whenever it or a pane changes."""
 
@@ -148,9 +152,22 @@ class LiveSplit(LivePart):
                     self._each = min(self._each, 1e-6) if len(text) <= 200 else self._each
                 self._warm |= {id(splitter) for splitter, _ in asked}
                 if not self._is_due or text == self.document.text:
-                    self._take([pane for pane, _ in ready], result)
+                    await self._take_in_turn([pane for pane, _ in ready], result)
         finally:
             self._is_splitting = False
+
+    async def _take_in_turn(self, panes: list[TokenizerPane], result: Result) -> None:
+        """Shows a result; of a long text a pane at a time, so that painting does not hold the loop."""
+        if len(result.text) <= FASTEST:
+            self._take(panes, result)
+            return
+        for pane, shown in zip(panes, result.panes, strict=True):
+            view = next((view for view in self.views if view.pane is pane), None)
+            if view is not None and pane.splitter is shown.splitter:
+                pane.shown = shown
+                view.update(LABELS[0])
+                await asyncio.sleep(BETWEEN)
+        self._take(panes, result)
 
     def _take(self, panes: list[TokenizerPane], result: Result) -> None:
         """Shows a result, in the panes that are still there."""
