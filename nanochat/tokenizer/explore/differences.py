@@ -57,7 +57,7 @@ def differences(splits: Sequence[Split]) -> Differences:
     size = len(splits[0].data)
     cuts = np.zeros(size + 1, np.int32)
     for split in splits:
-        cuts[np.unique(split.ends)] += 1
+        cuts[split.ends] += 1  # of equal ends one counts
     cuts[[0, size]] = len(splits)
     borders = np.flatnonzero(cuts)
     partial = np.flatnonzero(cuts[borders] < len(splits))
