@@ -26,7 +26,9 @@ from tui.app import ControlRoom
 from tui.data.chat.prompt_set import Prompt
 from tui.data.error_report import keep_traceback
 from tui.data.feed import Feed
+from tui.data.tokenizer.characters import Glyphs
 from tui.data.tokenizer.chosen import Chosen
+from tui.data.tokenizer.splitting import Work
 from tui.keys import KEYS, Key
 from tui.screens.ask import Ask
 from tui.screens.chat.diff import DiffScreen, Side
@@ -46,6 +48,7 @@ from tui.screens.sample import SampleScreen
 from tui.screens.tokenizer.compare import CompareVocabularies
 from tui.screens.tokenizer.heat import HeatScreen
 from tui.screens.tokenizer.parts import PARTS, load_part
+from tui.screens.tokenizer.replay import ReplayScreen
 from tui.screens.tokenizer.token import TokenScreen
 from tui.screens.tokenizer.vocabulary import VocabularyScreen
 from tui.screens.welcome import Welcome
@@ -95,7 +98,10 @@ WHERE = {
     "training": ("train", ""),
     "sweep": ("sweep", "Plot"),
     "data_stats": ("data", ""),
-    "tokenizer": ("tokenizer", ""),
+    "tokenizer": ("tokenizer", "SplitView"),
+    "text": ("tokenizer", "TextField"),
+    "split": ("tokenizer", "SplitView"),
+    "replay": ("replay", ""),
     "vocabulary": ("vocabulary", "VocabularyTable"),
     "token": ("token", ""),
     "heat": ("heat", "HeatTable"),
@@ -117,7 +123,7 @@ async def open_for(group: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]
         await open_chat(screen, app, pilot)
     elif screen in ("evals", "items", "item", "paired", "curve"):
         await open_evals(screen, bench, app, pilot)
-    elif screen in ("vocabulary", "token", "heat", "vocabularies"):
+    elif screen in ("vocabulary", "token", "heat", "vocabularies", "replay"):
         await open_vocabulary(screen, bench, app, pilot)
     elif screen in PARTS:
         await app.action_go("tokenizer")
@@ -185,6 +191,7 @@ async def open_vocabulary(screen: str, bench: Bench, app: ControlRoom, pilot: Pi
         "vocabulary": lambda: VocabularyScreen(made),
         "token": lambda: TokenScreen(splitter, 260, None, 0),
         "heat": lambda: HeatScreen(made),
+        "replay": lambda: ReplayScreen(made, Work(Glyphs())),
         "vocabularies": lambda: CompareVocabularies(made),
     }
     await app.push_screen(screens[screen]())
