@@ -22,9 +22,13 @@ from tests.tui.screens.evals_bench import (
     published,
     write_items,
 )
+from tests.tui.screens.vocabulary_bench import opened
 from tui.app import ControlRoom
+from tui.data.tokenizer.samples import SAMPLES
 from tui.screens.column_dialog import ColumnDialog
 from tui.screens.evals.screen import EvalsScreen
+from tui.screens.tokenizer.replay import ReplayScreen
+from tui.screens.tokenizer.screen import TokenizerScreen
 from tui.widgets.chat.pane_view import PaneView
 from tui.widgets.form import FieldRow
 from tui.widgets.log_view import LogView
@@ -305,6 +309,25 @@ async def evals_difference(app: ControlRoom, pilot: Pilot[str]) -> None:
     await open_evals(app, pilot, "right", "d", *"d20", "enter")
 
 
+async def tokenizer(app: ControlRoom, pilot: Pilot[str]) -> None:
+    specs = [opened(app.layout, "news", 300).spec, opened(app.layout, "code", 400).spec, "bytes"]
+    panes = [{"spec": spec} for spec in specs]
+    app.settings.set("tokenizer", {"panes": panes, "text": SAMPLES["code"] + SAMPLES["emoji"]})
+    await pilot.press("3")
+    await settle(pilot, lambda: isinstance(app.screen, TokenizerScreen) and app.screen.is_settled)
+    await settle(pilot, lambda: len(app.screen.result.panes) == 3)  # type: ignore[attr-defined]
+    await pilot.press("escape", "home", "n")
+    await steady(app, pilot)
+
+
+async def tokenizer_replay(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await tokenizer(app, pilot)
+    await pilot.press("r")
+    await settle(pilot, lambda: isinstance(app.screen, ReplayScreen) and app.screen.replay is not None)
+    await pilot.press("right_square_bracket", "left")
+    await steady(app, pilot)
+
+
 async def help_page(app: ControlRoom, pilot: Pilot[str]) -> None:
     await pilot.press("1", "question_mark")
     await settle(pilot)
@@ -320,14 +343,16 @@ async def stop(app: ControlRoom, pilot: Pilot[str]) -> None:
     [SIZES[1], *(pytest.param(size, marks=pytest.mark.slow) for size in (SIZES[0], SIZES[2]))],
     ids=lambda size: "x".join(map(str, size)),
 )
-@pytest.mark.parametrize("act", [runs, run, hosts, launch, plan, chat, evals], ids=lambda act: act.__name__)
+@pytest.mark.parametrize(
+    "act", [runs, run, hosts, launch, plan, chat, evals, tokenizer], ids=lambda act: act.__name__
+)
 def test_screen(full: Bench, snap_compare: Any, act: Act, size: tuple[int, int]) -> None:
     app = full.app()
     assert snap_compare(app, terminal_size=size, run_before=lambda pilot: act(app, pilot))
 
 
 @pytest.mark.parametrize("theme", ["light", "contrast"])
-@pytest.mark.parametrize("act", [runs, run, chat_tokens], ids=lambda act: act.__name__)
+@pytest.mark.parametrize("act", [runs, run, chat_tokens, tokenizer], ids=lambda act: act.__name__)
 def test_theme(full: Bench, snap_compare: Any, act: Act, theme: str) -> None:
     app = full.app(theme=theme)
     assert snap_compare(app, terminal_size=(120, 40), run_before=lambda pilot: act(app, pilot))
@@ -345,6 +370,7 @@ def test_theme(full: Bench, snap_compare: Any, act: Act, theme: str) -> None:
         evals_items,
         evals_item,
         evals_difference,
+        tokenizer_replay,
     ],
     ids=lambda act: act.__name__,
 )

@@ -105,6 +105,7 @@ def make_blocks(split: Split, text: Characters, glyphs: Glyphs, *, separated: bo
     char_at = text.at_byte[byte_at]
     shared = tokens > 1
     is_atom = np.ones(len(text), np.bool_)
+    is_atom[char_at[-1] :] = False  # white space after the last word is in no token
     chars = np.diff(char_at)
     for block in np.flatnonzero(shared & (chars > 1)).tolist():
         is_atom[char_at[block] + 1 : char_at[block + 1]] = False

@@ -75,10 +75,11 @@ class PaneActions(PanePart):
             self.panes[self.panes.index(pane)] = fresh
         elif len(self.panes) < MOST_PANES:
             self.panes.append(fresh)
-            self.current = len(self.panes) - 1
+        else:
+            return
         await self.show_panes_anew()
-        if self.here is not None:
-            self.here.split.focus()
+        # Not before: with the view that had the focus gone, Textual gave it to another pane.
+        self.go_to(self.panes.index(fresh))
         self.remember()
 
     async def _opened(self, spec: str) -> TokenizerPane | None:

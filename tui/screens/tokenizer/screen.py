@@ -236,7 +236,8 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
 
     def on_pane_view_touched(self, event: PaneView.Touched) -> None:
         event.stop()
-        if event.view in self.views and self.views.index(event.view) != self.current:
+        is_here = event.view in self.views and self.focused is event.view.split
+        if is_here and self.views.index(event.view) != self.current:
             self.current = self.views.index(event.view)
             self.tell()
             self.show_token()
