@@ -39,6 +39,7 @@ from docs.chat_pictures import take_chat  # noqa: E402
 from docs.compare_pictures import take_compare  # noqa: E402
 from docs.evals_pictures import take_evals  # noqa: E402
 from docs.page_pictures import take_page  # noqa: E402
+from docs.tokenizer_pictures import take_tokenizer  # noqa: E402
 from nanochat.common.paths import Layout  # noqa: E402
 from tui.app import ControlRoom  # noqa: E402
 from tui.style.themes import THEMES  # noqa: E402
@@ -96,19 +97,24 @@ def picture(app: ControlRoom, words: dict[str, str]) -> Picture:
 
 
 async def take(
-    app: ControlRoom, pilot: Pilot[str], out: Path, name: str, opening: tuple[str, ...] = ()
+    app: ControlRoom,
+    pilot: Pilot[str],
+    out: Path,
+    name: str,
+    opening: tuple[str, ...] = (),
+    themes: tuple[str, ...] = (),
 ) -> None:
-    """Saves the screen in front in every size and theme; the keys `opening` open it anew in each."""
+    """Saves the screen in front in every size and theme, or these; the keys `opening` open it anew in each."""
     words = hidden_words()
     for columns, rows in SIZES:
         await pilot.resize_terminal(columns, rows)
-        for theme in THEMES:
+        for theme in themes or THEMES:
             app.theme = theme
             await press(pilot, *opening)
             await steady(app, pilot)
             text = still(picture(app, words), columns, str(app.current_theme.background))
             (out / f"{name}-{theme}-{columns}x{rows}.svg").write_text(text, encoding="utf-8")
-    print(f"{name}: {len(SIZES) * len(THEMES)} pictures", flush=True)
+    print(f"{name}: {len(SIZES) * len(themes or THEMES)} pictures", flush=True)
 
 
 async def steady(app: ControlRoom, pilot: Pilot[str]) -> None:
@@ -151,6 +157,7 @@ async def take_all(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
     await press(pilot, "escape", "7")
     await pilot.pause(3.0)
     await take(app, pilot, out, "hosts")
+    await take_tokenizer(app, pilot, out, take)
     await press(pilot, "1", "n")
     await take(app, pilot, out, "launch")
     await press(pilot, "escape", "p")

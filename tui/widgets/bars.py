@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tui.room import Room
 
 BAR_KEYS = 7
+SHORT = {"Tokenizer": "Tok", "Checkpoints": "Ckpt"}
+"""Titles of screens where the bar is too narrow for all of them."""
+LEAST_RIGHT = 9
+"""Columns at the right of the bar that are left to the state of the app and one link."""
 HERE = "bold $block-cursor-foreground on $block-cursor-background"
 """The style of the place in front."""
 
@@ -85,17 +89,25 @@ class TopBar(ClickBar):
 
     def _pieces(self) -> list[Piece]:
         room = cast("Room", self.app)
+        pieces = self._left(room)
+        if _width(pieces) > self.size.width - LEAST_RIGHT:
+            pieces = self._left(room, is_short=True)
+            if _width(pieces) > self.size.width - LEAST_RIGHT:
+                pieces = pieces[1:]  # the app's name
+        right = self._right(room, self.size.width - _width(pieces))
+        pad = self.size.width - _width(pieces) - _width(right)
+        return [*pieces, Piece(" " * max(0, pad)), *right]
+
+    def _left(self, room: Room, is_short: bool = False) -> list[Piece]:
+        """The app's name and the screens; with `is_short` long titles are cut, but for that in front."""
         pieces = [Piece(" nanochat ", "bold $primary"), Piece(" ")]
         here = getattr(self.screen, "tab", "")
         for number, name, title in room.tabs:
             style = HERE if name == here else "$muted"
+            title = SHORT.get(title, title) if is_short and name != here else title
             pieces += [Piece(f" {number} {title} ", style, f"app.go('{name}')"), Piece(" ")]
         place = getattr(self.screen, "place", "")
-        if place:
-            pieces += [Piece(f" {place} ", HERE), Piece(" ")]
-        right = self._right(room, self.size.width - _width(pieces))
-        pad = self.size.width - _width(pieces) - _width(right)
-        return [*pieces, Piece(" " * max(0, pad)), *right]
+        return [*pieces, Piece(f" {place} ", HERE), Piece(" ")] if place else pieces
 
     def _right(self, room: Room, width: int) -> list[Piece]:
         pieces = []

@@ -1,0 +1,66 @@
+"""The pictures of Tokenizer: texts of four kinds beside published vocabularies, and a replay of merges."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
+
+    from tui.app import ControlRoom
+    from tui.screens.tokenizer.screen import TokenizerScreen
+
+Take = Callable[..., Awaitable[None]]
+"""Saves the screen in front in every size, and in every theme or those given, under a name."""
+WAIT = 60.0
+"""Seconds until the tokenizers are opened and a text is split."""
+TEXTS = {
+    "tokenizer": "English",
+    "tokenizer-chinese": "中文",
+    "tokenizer-code": "code",
+    "tokenizer-emoji": "emoji",
+}
+
+
+async def take_tokenizer(app: ControlRoom, pilot: Pilot[str], out: Path, take: Take) -> None:
+    """The newest tokenizer trained here beside GPT-2's and o200k, where tiktoken has them in its cache."""
+    from tui.data.tokenizer.document import document
+    from tui.data.tokenizer.samples import SAMPLES
+    from tui.screens.tokenizer.replay import ReplayScreen
+    from tui.screens.tokenizer.screen import TokenizerScreen
+
+    await pilot.press("f3")
+    await until(pilot, lambda: isinstance(app.screen, TokenizerScreen))
+    screen = app.screen
+    assert isinstance(screen, TokenizerScreen)
+    for name, sample in TEXTS.items():
+        screen.write(document(SAMPLES[sample], sample))
+        await settled(pilot, screen)
+        screen.action_to_panes()
+        await pilot.press("home", *["right"] * 10, "n")
+        themes = () if name == "tokenizer" else ("dark",)
+        await take(app, pilot, out, name, (), themes)
+    screen.write(document(SAMPLES["English"], "English"))
+    await settled(pilot, screen)
+    await pilot.press("home", "r")
+    await until(pilot, lambda: isinstance(app.screen, ReplayScreen) and app.screen.replay is not None)
+    await pilot.press("right_square_bracket", "right_square_bracket", "right_square_bracket", "right")
+    await take(app, pilot, out, "tokenizer-replay", (), ("dark",))
+    await pilot.press("escape")
+
+
+async def settled(pilot: Pilot[str], screen: TokenizerScreen) -> None:
+    await until(pilot, lambda: bool(screen.panes) and screen.is_settled)
+    await until(pilot, lambda: screen.result.text == screen.document.text)
+
+
+async def until(pilot: Pilot[str], holds: Callable[[], bool]) -> None:
+    """Waits until something holds. Raises SystemExit when it does not come."""
+    deadline = time.monotonic() + WAIT
+    while not holds():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"the Tokenizer screen was not ready within {WAIT:g} s")
+        await pilot.pause(0.1)
