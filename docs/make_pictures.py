@@ -104,7 +104,7 @@ async def take(
     opening: tuple[str, ...] = (),
     themes: tuple[str, ...] = (),
 ) -> None:
-    """Saves the screen in front in every size and theme, or these; the keys `opening` open it anew in each."""
+    """Saves the screen in front in every size and theme, or these; the keys `opening` open it anew."""
     words = hidden_words()
     for columns, rows in SIZES:
         await pilot.resize_terminal(columns, rows)
