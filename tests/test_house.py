@@ -82,6 +82,8 @@ LIGHT = [
     "nanochat.scaling.memory",
     "nanochat.checkpoint.names",
     "nanochat.stages.chat_web",
+    "nanochat.tokenizer.explore.replay",
+    "nanochat.tokenizer.explore.sources",
     "nanochat.tokenizer.tokenizer",
 ]
 

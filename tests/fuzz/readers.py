@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import service_readers
+import tokenizer_readers
 
 from nanochat.checkpoint.files import read_meta
 from nanochat.common import text
@@ -36,6 +37,7 @@ from nanochat.serve.terminal.screen import SafeText
 from nanochat.tasks.customjson import read_conversations
 from nanochat.tasks.identity import SHIPPED, read_identity
 from nanochat.tasks.mixture import parse_part
+from nanochat.tokenizer.upstream import read_encoding
 from nanochat.tools.calculator import calculate
 from remote.agent import documents as agent_documents
 from remote.agent import logs
@@ -380,6 +382,19 @@ def readers() -> dict[str, Reader]:
         "checkpoint metadata": Reader(files.of(read_meta), dumped({"step": 1, "files": {}}), few),
         "conversation": Reader(
             files.of(lambda path: read_conversations(path, Skips())), dumped(conversation), few
+        ),
+        "rank file": Reader(tokenizer_readers.read_ranks, tokenizer_readers.RANK_FILES, few),
+        "beside a rank file": Reader(
+            lambda raw: tokenizer_readers.read_about(files.folder, raw), tokenizer_readers.ABOUT, few
+        ),
+        "upstream's tokenizer.pkl": Reader(
+            files.of(read_encoding, "tokenizer.pkl"), tokenizer_readers.pickles(), few
+        ),
+        "model of SentencePiece": Reader(
+            tokenizer_readers.read_message, tokenizer_readers.PROTOBUF, errors=(ValueError,)
+        ),
+        "kept token counts": Reader(
+            lambda raw: tokenizer_readers.read_counts(files.folder, raw), tokenizer_readers.counts(), few
         ),
         "page": Reader(
             page_text,

@@ -58,7 +58,16 @@ def cached_counts(base: Path, splitter: Splitter, data_sha256: str) -> TokenCoun
         with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as kept:
             counts, size = kept["counts"], kept["size"]
             told = str(kept["fingerprint"]), str(kept["data"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError):
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        MemoryError,
+        BadZipFile,
+        zlib.error,
+        NotImplementedError,
+    ):
         return None
     right = counts.dtype == np.int64 and counts.shape == (splitter.vocab_size,) and size.shape == (2,)
     if not right or told != (splitter.fingerprint, data_sha256):

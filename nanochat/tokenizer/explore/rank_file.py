@@ -97,7 +97,8 @@ def read_rank_file(raw: bytes, path: Path, pattern: str = "") -> RankSplitter:
     line that is wrong.
     """
     ranks = parse_ranks(raw, path)
-    known = known_file(raw) or _beside(raw, path)
+    digest = hashlib.sha256(raw).hexdigest()
+    known = known_file(digest) or beside(digest, path)
     if known is not None and not pattern:
         return RankSplitter(known.name, ranks, known.pattern, known.specials)
     if not pattern:
@@ -108,9 +109,9 @@ def read_rank_file(raw: bytes, path: Path, pattern: str = "") -> RankSplitter:
     return RankSplitter(path.stem, ranks, named_pattern(pattern))
 
 
-def _beside(raw: bytes, path: Path) -> KnownFile | None:
-    """What a file beside a rank file says of it: ours, `tokenizer.json` or one that `tok_export` wrote."""
-    digest = hashlib.sha256(raw).hexdigest()
+def beside(digest: str, path: Path) -> KnownFile | None:
+    """What a file beside the rank file of that sha256 says of it: `tokenizer.json` of ours, or the one that
+    `nanochat tok_export` wrote."""
     for place in (path.with_name(path.name + ABOUT_SUFFIX), path.with_name("tokenizer.json")):
         try:
             about = parse_json(read_regular(place))
@@ -125,9 +126,8 @@ def _beside(raw: bytes, path: Path) -> KnownFile | None:
     return None
 
 
-def known_file(raw: bytes) -> KnownFile | None:
-    """The published file with this content."""
-    digest = hashlib.sha256(raw).hexdigest()
+def known_file(digest: str) -> KnownFile | None:
+    """The published file of that sha256."""
     return next((known for known in KNOWN_FILES if known.sha256 == digest), None)
 
 
