@@ -57,11 +57,12 @@ def differences(splits: Sequence[Split]) -> Differences:
     size = len(splits[0].data)
     cuts = np.zeros(size + 1, np.int32)
     for split in splits:
-        cuts[split.ends] += 1  # of equal ends one counts
+        cuts[split.ends] += 1  # an end that comes several times counts once
     cuts[[0, size]] = len(splits)
     borders = np.flatnonzero(cuts)
     partial = np.flatnonzero(cuts[borders] < len(splits))
     shared = np.flatnonzero(cuts[borders] == len(splits))
     # The shared borders before and after each that only some have; several may lie between the same two.
-    after = np.unique(shared.searchsorted(partial))
+    after = shared.searchsorted(partial)
+    after = after[np.diff(after, prepend=0) > 0]
     return Differences(borders[shared[after - 1]], borders[shared[after]])

@@ -114,18 +114,6 @@ def _is_prefix(
     return after < len(spans) and spans[index] == spans[after] and data.startswith(pieces[after], place)
 
 
-def load(kind: str, raw: bytes) -> Library:
-    """The tokenizer in a file: `kind` "tokenizers" or "sentencepiece". Raises what the library raises,
-    ImportError where it is not installed."""
-    if kind == "sentencepiece":
-        from nanochat.tokenizer.explore.sentencepiece_library import SentencePiece
-
-        return SentencePiece(raw)
-    from nanochat.tokenizer.explore.tokenizers_library import Tokenizers
-
-    return Tokenizers(raw)
-
-
 def byte_of(spelled: str) -> bytes | None:
     """The byte that a byte-fallback token (`<0xE4>`) stands for; None for any other."""
     if len(spelled) == 6 and spelled.startswith("<0x") and spelled.endswith(">"):

@@ -17,7 +17,7 @@ from array import array
 from collections.abc import Iterator
 from typing import IO, Any
 
-from nanochat.tokenizer.explore.libraries import Library, load
+from nanochat.tokenizer.explore.libraries import Library
 
 LENGTH = struct.Struct("<Q")
 PART = 8_000
@@ -42,6 +42,18 @@ def receive(stream: IO[bytes], most: int = 1 << 40) -> Any:
     if len(content) < length:
         raise EOFError
     return marshal.loads(content)
+
+
+def load(kind: str, raw: bytes) -> Library:
+    """The tokenizer in a file: `kind` "tokenizers" or "sentencepiece". Raises what the library raises,
+    ImportError where it is not installed."""
+    if kind == "sentencepiece":
+        from nanochat.tokenizer.explore.sentencepiece_library import SentencePiece
+
+        return SentencePiece(raw)
+    from nanochat.tokenizer.explore.tokenizers_library import Tokenizers
+
+    return Tokenizers(raw)
 
 
 def _messages(library: Library) -> Iterator[object]:

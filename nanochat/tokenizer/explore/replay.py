@@ -75,7 +75,7 @@ class Replay:
         """The vocabulary sizes at which something changes, ascending: a slider may skip the others."""
         import numpy as np
 
-        return np.unique(self.ranks) + 1
+        return self.ranks[np.diff(self.ranks, prepend=-1) > 0] + 1
 
 
 def replay(splitter: Splitter, text: str) -> Replay:
@@ -121,8 +121,9 @@ def _places(split: Split) -> "Iterator[tuple[int, npt.NDArray[np.int64]]]":
     import numpy as np
 
     order = np.argsort(split.ids, kind="stable")
-    found, firsts = np.unique(split.ids[order], return_index=True)
-    for token_id, indices in zip(found.tolist(), np.split(order, firsts[1:]), strict=False):
+    ids = split.ids[order]
+    firsts = np.flatnonzero(np.diff(ids.astype(np.int64), prepend=-1))
+    for token_id, indices in zip(ids[firsts].tolist(), np.split(order, firsts[1:]), strict=False):
         yield token_id, split.starts[indices]
 
 
