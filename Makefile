@@ -86,6 +86,7 @@ nightly: ## lint, the whole suite with its coverage, and the long forms of what 
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test ARGS="--cov --cov-report=term"
 	@$(MAKE) --no-print-directory chaos fuzz fuzz-requests soak
+	@NANOCHAT_TOKENIZER=long $(BIN)/python -m pytest -n $(JOBS) tests/nanochat/commands/test_tok_export.py $(ARGS)
 	@NANOCHAT_ENGINE=long $(BIN)/python -m pytest -n $(JOBS) tests/nanochat/infer/test_prefix_cache.py $(ARGS)
 
 pictures: $(VENV)/.dev ## the pictures of docs/images, taken from the running app over a demo (ARGS=--base DIR: over that; docs/pictures.md)

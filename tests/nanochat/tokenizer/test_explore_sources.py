@@ -14,7 +14,9 @@ from nanochat.common.paths import Layout
 from nanochat.data.shards import iter_row_groups, list_shards
 from nanochat.tokenizer import published
 from nanochat.tokenizer.explore.byte_level import RankSplitter
+from nanochat.tokenizer.explore.merges import with_vocab
 from nanochat.tokenizer.explore.rank_file import CL100K, GPT2, KNOWN_FILES, O200K, PATTERNS, KnownFile
+from nanochat.tokenizer.explore.replay import replay
 from nanochat.tokenizer.explore.sources import PatternNeededError, known_sources, open_source
 from nanochat.tokenizer.files import rank_file
 from nanochat.tokenizer.sample_texts import TEXTS
@@ -104,6 +106,9 @@ def test_published_ones_give_tiktokens_ids(known: KnownFile, cache: Path, layout
     opened = open_source(known.name, layout, offline=True)
     for text in TEXTS.values():
         assert opened.split(text).ids.tolist() == encoding.encode_ordinary(text)
+    text = TEXTS["news"]
+    smaller, played = with_vocab(opened, 3000).split(text), replay(opened, text)
+    assert smaller.ids.tolist() == played.of_size(3000).ids.tolist()
     assert isinstance(opened, RankSplitter) and opened.pattern == encoding._pat_str
     assert opened.vocab_size == encoding.n_vocab and opened.specials == encoding._special_tokens
 
