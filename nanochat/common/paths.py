@@ -122,6 +122,11 @@ class Layout:
         return self.base / "items_cache"
 
     @property
+    def copied_tokenizers(self) -> Path:
+        """Copies of other hosts' tokenizers, in a folder a host."""
+        return self.base / "copied_tokenizers"
+
+    @property
     def plans(self) -> Path:
         """The user's own plan files."""
         return self.base / "plans"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from nanochat.common.errors import UserError, one_line
 
@@ -95,12 +96,21 @@ def _cached_or_fetched(
     try:
         with _LOCK, _fetched_by(fetch):
             yield
+    except requests.ConnectionError as error:  # what it says of itself is a paragraph
+        raise UserError(
+            f"no vocabulary of {vocabulary.name} ({vocabulary.encoding}): no way to {_host(vocabulary)}",
+            f"it is not in {cache} and could not be fetched; --vocab-dir names a folder that has it",
+        ) from error
     except (OSError, ValueError, requests.RequestException) as error:
         fault = "nothing is fetched offline" if offline else f"it is not in {cache} and could not be fetched"
         raise UserError(
             f"no vocabulary of {vocabulary.name} ({vocabulary.encoding}): {one_line(str(error))[:300]}",
             f"{fault}; --vocab-dir names a folder that has it",
         ) from error
+
+
+def _host(vocabulary: Published) -> str:
+    return urlsplit(vocabulary.url).netloc
 
 
 @contextlib.contextmanager

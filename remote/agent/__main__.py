@@ -74,6 +74,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     items.add_argument("--offset", type=int, default=0)
     items.add_argument("--max", type=int, default=65536)
     items.add_argument("--before", action="store_true", help="tell the sha256 of what lies before the offset")
+    command("tokenizers", "tokenizers of this host, or bytes of one's file (request on stdin)")
     command("import", "logs of other programs as runs (request on stdin)")
     search = command("search", "lines of a run's file that hold a text (request on stdin)")
     search.add_argument("--run", required=True)
@@ -149,6 +150,10 @@ def _answer(args: argparse.Namespace, base: Path) -> Json:
         return _checkpoints(args, base)
     if args.command in ("evaluations", "items"):
         return _evaluations(args, base)
+    if args.command == "tokenizers":
+        from .tokenizers import answer
+
+        return answer(base, _request())
     if args.command == "import":
         from .imports.command import import_logs
 

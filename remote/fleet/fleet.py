@@ -33,6 +33,7 @@ from remote.fleet.imports import Imports
 from remote.fleet.services import Services
 from remote.fleet.session import HostSession
 from remote.fleet.submission import Submission, plan_ref, submission
+from remote.fleet.tokenizers import FleetTokenizers
 from remote.fleet.unanswered import Unanswered
 from remote.hosts.book import HostBook
 from remote.runs import (
@@ -79,6 +80,7 @@ class Fleet:
         self.services = Services(self._session)
         self.evaluations = FleetEvaluations(layout, self.hosts, self.store, self._agent, self._notify)
         self.checkpoints = FleetCheckpoints(self._agent)
+        self.tokenizers = FleetTokenizers(layout, self._agent)
         self.imports = Imports(self._agent)
         self._own_store = store is None
         self._sessions: dict[str, HostSession] = {}

@@ -27,12 +27,12 @@ from nanochat.tokenizer.explore.rank_file import (
     read_rank_file,
 )
 from nanochat.tokenizer.explore.splitter import Splitter
-from nanochat.tokenizer.published import Published, published_ranks
+from nanochat.tokenizer.published import Published, cache_dir, published_ranks
 from nanochat.tokenizer.upstream import read_encoding
 
 __all__ = ["PATTERNS", "PatternNeededError", "Source", "known_sources", "open_source"]
 
-Group = Literal["trained", "checkpoint", "published", "plain", "file"]
+Group = Literal["trained", "host", "checkpoint", "published", "plain", "file"]
 
 _NAMED: dict[str, KnownFile] = {
     "gpt2": GPT2,
@@ -70,8 +70,8 @@ class Source:
 
 
 def known_sources(layout: Layout) -> list[Source]:
-    """Tokenizers under the base directory (the present one, kept ones, those of checkpoints), then GPT-2,
-    cl100k, o200k, then bytes, characters, words.
+    """Tokenizers under the base directory (the present one, kept ones, copies of other hosts', those of
+    checkpoints), then GPT-2, cl100k, o200k, then bytes, characters, words.
 
     Reads folders and the small `tokenizer.json` in them, no vocabulary; one that is in several places is
     listed once. Never raises: what cannot be read is left out.
@@ -107,8 +107,13 @@ def _under(layout: Layout) -> Iterator[tuple[Path, str, Group]]:
         for kept in sorted(_listed(folder, "tokenizer-*.json")):
             yield kept, f"{folder.name} {kept.stem.removeprefix('tokenizer-')[:8]}, replaced", "trained"
     for path in sorted(_listed(layout.base, f"*/*/{files.META_FILE}")):  # as tok_sweep saves them
-        if path.parent.parent.name not in ("runs", *CHECKPOINT_FOLDERS.values()):
+        known = ("runs", layout.copied_tokenizers.name, *CHECKPOINT_FOLDERS.values())
+        if path.parent.parent.name not in known:
             yield path, f"{path.parent.parent.name}/{path.parent.name}", "trained"
+    for folder in _folders(layout.copied_tokenizers):
+        for path in sorted(_listed(folder, "*/tokenizer.*"), key=_changed, reverse=True):
+            if path.name in (files.META_FILE, "tokenizer.pkl"):
+                yield path, f"tokenizer of {folder.name}", "host"
     for source, name in CHECKPOINT_FOLDERS.items():
         for tag in _folders(layout.base / name):
             for path in sorted(_listed(tag, f"step_*/tokenizer/{files.META_FILE}"), reverse=True):
@@ -125,6 +130,13 @@ def _listed(folder: Path, pattern: str) -> list[Path]:
         return list(folder.glob(pattern))
     except OSError:
         return []
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _glance(path: Path) -> tuple[int, str]:
@@ -159,6 +171,8 @@ def open_source(spec: str, layout: Layout, *, pattern: str = "", offline: bool =
     if name in _NAMED:
         return _open_published(_NAMED[name], offline)
     path = layout.resolve(spec)
+    if not path.exists() and (layout.base / spec).exists():  # as a list shows its place
+        path = layout.base / spec
     try:
         if path.is_dir():
             path = _file_in(path)
@@ -179,9 +193,8 @@ def _open_published(known: KnownFile, offline: bool) -> Splitter:
     try:
         raw = published_ranks(Published(known.name, known.encoding), known.sha256, offline=offline)
     except UserError as error:
-        raise UserError(
-            error.message, "put the file into the folder that TIKTOKEN_CACHE_DIR names, or go online once"
-        ) from error
+        place = f"it is not in {cache_dir()} (TIKTOKEN_CACHE_DIR)"
+        raise UserError(error.message, f"{place}: go online once, or fill that folder") from error
     ranks = parse_ranks(raw, Path(f"{known.encoding}.tiktoken"))
     return RankSplitter(known.name, ranks, known.pattern, known.specials)
 
