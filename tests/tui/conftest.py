@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from remote.fleet.checkpoints import Copied, CopyProgress, FleetCheckpoints
 from remote.fleet.fleet import Fleet
 from remote.fleet.services import Service, Services, ServiceState
 from remote.fleet.session import HostSession
+from remote.fleet.tokenizers import FleetTokenizers, HostTokenizer
 from remote.runs import Found, Gpu, Link, Probe, RunRequest, run_key
 from remote.store.store import Store
 from tui.app import ControlRoom
@@ -81,6 +83,25 @@ class QuietCheckpoints(FleetCheckpoints):
         return Copied(f"/{to}", one.bytes)
 
 
+class QuietTokenizers(FleetTokenizers):
+    """Tokenizers of hosts that nobody connects to: what they would tell is in `told`; a host without an entry
+    does not answer. A copy is the folder that `copies` has for it."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout, self._no_agent)
+        self.told: dict[str, list[HostTokenizer]] = {}
+        self.copies: dict[str, Path] = {}
+
+    async def _no_agent(self, name: str) -> AgentClient:
+        raise UserError(f"host '{name}' is unreachable: no test connects")
+
+    async def listed(self, host: str) -> list[HostTokenizer]:
+        return self.told[host] if host in self.told else await super().listed(host)
+
+    async def copy(self, one: HostTokenizer) -> Path:
+        return self.copies[one.identity] if one.identity in self.copies else await super().copy(one)
+
+
 class QuietFleet(Fleet):
     """The real fleet over the real store, that follows no host: requests to hosts are recorded instead."""
 
@@ -88,6 +109,7 @@ class QuietFleet(Fleet):
         super().__init__(layout, Store(layout.store))
         self.services = self.quiet_services = QuietServices()
         self.checkpoints = self.quiet_checkpoints = QuietCheckpoints()
+        self.tokenizers = self.quiet_tokenizers = QuietTokenizers(layout)
         self.asked: list[tuple[str, Any]] = []
         self.text: dict[str, bytes] = {}
         self.links: dict[str, Link] = {}
