@@ -28,6 +28,7 @@ class RankSplitter:
 
     kind: Kind = "bpe"
     no_tree = ""
+    is_elsewhere = False
 
     def __init__(
         self, name: str, ranks: Mapping[bytes, int], pattern: str, specials: Mapping[str, int] | None = None

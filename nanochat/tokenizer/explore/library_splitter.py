@@ -35,6 +35,8 @@ class LibrarySplitter:
     Raises `UserError` when the library is not installed, refuses the file, or dies of it.
     """
 
+    is_elsewhere = True
+
     def __init__(self, raw: bytes, path: Path, library: str) -> None:
         self.name = path.parent.name if path.stem == "tokenizer" and path.parent.name else path.stem
         self._raw, self._library, self._where = raw, library, path

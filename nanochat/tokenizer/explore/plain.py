@@ -21,6 +21,7 @@ class PlainSplitter:
     vocab_size: int | None = None
     pattern: str | None = None
     no_tree: str
+    is_elsewhere = False
     ranks: Mapping[bytes, int] | None = None
 
     @property

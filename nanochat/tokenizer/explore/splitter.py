@@ -96,6 +96,10 @@ class Splitter(Protocol):
     def fingerprint(self) -> str:
         """A sha256: two splitters with the same give the same ids for every text."""
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether `split` waits for another process, which may take any time: off the event loop then."""
+
     def split(self, text: str) -> Split:
         """`text` in tokens. Half a surrogate pair is U+FFFD in the `Split`'s text.
 

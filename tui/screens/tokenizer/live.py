@@ -116,7 +116,10 @@ class LiveSplit(LivePart):
         if not ready or not self.is_mounted:
             return
         text = self.document.text
-        known = all(id(pane.splitter) in self._warm for pane, _ in ready)
+        known = all(
+            pane.splitter is not None and not pane.splitter.is_elsewhere and id(pane.splitter) in self._warm
+            for pane, _ in ready
+        )
         cost = self._each * len(text) * len(ready)
         if not self._is_splitting and known and len(text) <= FASTEST and cost <= AT_ONCE:
             began = perf_counter()
