@@ -165,7 +165,7 @@ class LibrarySplitter:
         if why.startswith(("ModuleNotFoundError", "ImportError")):
             return UserError(
                 f"{self._where} is read by the library `{self._library}`, which is not installed",
-                "pip install 'nanochat[tokenizers]'",
+                "pip install 'nanochat-control-room[tokenizers]'",
             )
         return UserError(f"{self._where}: `{self._library}` cannot read it: {one_line(why)[:300]}")
 
