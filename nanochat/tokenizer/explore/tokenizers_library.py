@@ -17,6 +17,7 @@ _NO_TREE = {
     "wordpiece": "WordPiece takes the longest pieces; nothing is merged",
     "wordlevel": "whole words; nothing is merged",
     "bpe": "its merges are of characters, not of bytes",
+    "signs": "its tokens hold a sign for a word's end or middle, which is no byte of the text",
 }
 
 
@@ -40,7 +41,8 @@ class Tokenizers(Library):
         # Byte-fallback tokens are written as added ones too, by some converters.
         fallback = {token for token, text in spelled.items() if byte_of(text) and model.get("byte_fallback")}
         whole = set(added) - fallback
-        byte_level = kind == "bpe" and _mentions(document, "pre_tokenizer", "ByteLevel")
+        byte_level = _is_byte_level(document)
+        has_tree = kind == "bpe" and byte_level and not _sign(model)
         raws = {
             token: text.encode() if token in whole else _raw(text, kind, byte_level, token in fallback, model)
             for token, text in spelled.items()
@@ -51,9 +53,9 @@ class Tokenizers(Library):
             named(raws, size),
             {one["content"]: token for token, one in added.items() if one.get("special") and token in whole},
             pattern=_pattern(document.get("pre_tokenizer")),
-            no_tree="" if byte_level else _NO_TREE[kind],
+            no_tree="" if has_tree else _NO_TREE["signs" if kind == "bpe" and _sign(model) else kind],
             added=whole,
-            merges=_merges(model, vocab) if byte_level else [],
+            merges=_merges(model, vocab) if has_tree else [],
             unknown=_unknown(model, vocab),
         )
 
@@ -82,16 +84,18 @@ def _raw(text: str, kind: str, byte_level: bool, fallback: bool, model: dict[str
     """The bytes that a token of the model stands for in a text."""
     if fallback:
         return byte_of(text) or b""
+    prefix = str(model.get("continuing_subword_prefix") or ("##" if kind == "wordpiece" else ""))
+    bare = text.removeprefix(prefix) if len(text) > len(prefix) else text
+    bare = bare.removesuffix(str(model.get("end_of_word_suffix") or ""))
     if byte_level:
         table = _letters()
-        if all(char in table for char in text):
-            return bytes(table[char] for char in text)
-        return text.encode()
-    if kind == "wordpiece":
-        prefix = str(model.get("continuing_subword_prefix") or "##")
-        return text.removeprefix(prefix).encode() if len(text) > len(prefix) else text.encode()
-    text = text.removesuffix(str(model.get("end_of_word_suffix") or "") or "\0")
-    return text.replace(SPACE, " ").encode()
+        return bytes(table[char] for char in bare) if all(char in table for char in bare) else bare.encode()
+    return (bare if kind == "wordpiece" else bare.replace(SPACE, " ")).encode()
+
+
+def _sign(model: dict[str, Any]) -> bool:
+    """Whether tokens say that a word ends with them, or goes on (`the</w>`)."""
+    return bool(model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"))
 
 
 @cache
@@ -111,16 +115,18 @@ def _unknown(model: dict[str, Any], vocab: dict[str, int]) -> int | None:
     return vocab.get(str(model.get("unk_token")))
 
 
-def _parts(pre_tokenizer: Any) -> list[dict[str, Any]]:
-    """The steps of a pre-tokenizer."""
-    if not isinstance(pre_tokenizer, dict):
+def _parts(step: Any) -> list[dict[str, Any]]:
+    """The steps of a pre-tokenizer or normalizer."""
+    if not isinstance(step, dict):
         return []
-    inner = pre_tokenizer.get("pretokenizers")
-    return list(inner) if isinstance(inner, list) else [pre_tokenizer]
+    inner = step.get("pretokenizers") or step.get("normalizers")
+    return [part for one in inner for part in _parts(one)] if isinstance(inner, list) else [step]
 
 
-def _mentions(document: dict[str, Any], part: str, kind: str) -> bool:
-    return any(one.get("type") == kind for one in _parts(document.get(part)))
+def _is_byte_level(document: dict[str, Any]) -> bool:
+    """Whether the vocabulary is spelled in GPT-2's letters for bytes."""
+    steps = [*_parts(document.get("pre_tokenizer")), *_parts(document.get("normalizer"))]
+    return any(one.get("type") == "ByteLevel" for one in steps)
 
 
 def _pattern(pre_tokenizer: Any) -> str | None:

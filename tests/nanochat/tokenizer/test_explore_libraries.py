@@ -63,6 +63,37 @@ def byte_level(path: Path, prefix: bool = False) -> None:
     made.save(str(path))
 
 
+def word_ends(path: Path) -> None:
+    """As CLIP's: bytes, and a sign at the end of a word; white space is left out."""
+    made = tk.Tokenizer(tk.models.BPE(end_of_word_suffix="</w>", unk_token="<unk>"))
+    made.normalizer = tk.normalizers.Lowercase()
+    made.pre_tokenizer = tk.pre_tokenizers.Sequence(
+        [
+            tk.pre_tokenizers.Split(tk.Regex(r"\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"), "removed", invert=True),
+            tk.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    trainer = tk.trainers.BpeTrainer(
+        vocab_size=700,
+        initial_alphabet=tk.pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<unk>"],
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    made.train_from_iterator(LINES, trainer)
+    made.save(str(path))
+
+
+def normalized_bytes(path: Path) -> None:
+    """Bytes by a normalizer in place of a pre-tokenizer."""
+    made = tk.Tokenizer(tk.models.BPE())
+    made.normalizer = tk.normalizers.Sequence([tk.normalizers.ByteLevel()])
+    alphabet = tk.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tk.trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    made.train_from_iterator(LINES, trainer)
+    made.save(str(path))
+
+
 def metaspace(path: Path) -> None:
     """As Llama 2's: merges of characters, bytes for what the vocabulary lacks."""
     made = tk.Tokenizer(tk.models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
@@ -106,6 +137,8 @@ def wordlevel(path: Path) -> None:
 MADE: dict[str, Callable[[Path], None]] = {
     "byte_level.json": byte_level,
     "byte_level_prefix.json": partial(byte_level, prefix=True),
+    "word_ends.json": word_ends,
+    "normalized_bytes.json": normalized_bytes,
     "metaspace.json": metaspace,
     "unigram.json": unigram,
     "wordpiece.json": wordpiece,
@@ -188,6 +221,8 @@ def test_a_file_is_shown_as_its_library_reads_it(
 
 KINDS = {
     "byte_level.json": ("bpe", ""),
+    "word_ends.json": ("bpe", "a sign for a word's end"),
+    "normalized_bytes.json": ("bpe", ""),
     "metaspace.json": ("bpe", "of characters, not of bytes"),
     "unigram.json": ("unigram", "nothing is merged"),
     "wordpiece.json": ("wordpiece", "nothing is merged"),
