@@ -93,11 +93,13 @@ def tiled(data: bytes, pieces: list[bytes], spans: list[tuple[int, int]]) -> lis
     ends: list[int] = []
     place, size = 0, len(data)
     for index, (piece, span) in enumerate(zip(pieces, spans, strict=True)):
-        own = place + len(piece)
         # A byte of a character that several tokens share: some libraries give all but the last no bytes.
         shared = len(piece) == 1 and piece[0] >= 0x80
-        if piece and (own <= span[1] or shared) and data.startswith(piece, place):
-            place = own
+        after_gap = max(place, span[0])
+        if piece and (place + len(piece) <= span[1] or shared) and data.startswith(piece, place):
+            place += len(piece)
+        elif piece and after_gap + len(piece) <= span[1] and data.startswith(piece, after_gap):
+            place = after_gap + len(piece)
         elif not _is_prefix(data, place, index, pieces, spans):
             place = min(max(place, span[1]), size)
         ends.append(place)

@@ -1,7 +1,7 @@
 """The tokenizers there are to look at, and opening one of them by what the user names."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -101,7 +101,7 @@ def _under(layout: Layout) -> Iterator[tuple[Path, str, Group]]:
     folders = [layout.tokenizer, *(path for path in _folders(layout.base) if path != layout.tokenizer)]
     for folder in folders:
         for name in (files.META_FILE, "tokenizer.pkl"):
-            if (folder / name).is_file():
+            if _holds(Path.is_file, folder / name):
                 yield folder / name, folder.name, "trained"
                 break
         for kept in sorted(_listed(folder, "tokenizer-*.json")):
@@ -122,7 +122,16 @@ def _under(layout: Layout) -> Iterator[tuple[Path, str, Group]]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in _listed(folder, "*") if path.is_dir() and not path.name.startswith("."))
+    found = (path for path in _listed(folder, "*") if not path.name.startswith("."))
+    return sorted(path for path in found if _holds(Path.is_dir, path))
+
+
+def _holds(test: Callable[[Path], bool], path: Path) -> bool:
+    """Whether a path is such; not one that may not be looked at."""
+    try:
+        return test(path)
+    except OSError:
+        return False
 
 
 def _listed(folder: Path, pattern: str) -> list[Path]:
@@ -171,9 +180,9 @@ def open_source(spec: str, layout: Layout, *, pattern: str = "", offline: bool =
     if name in _NAMED:
         return _open_published(_NAMED[name], offline)
     path = layout.resolve(spec)
-    if not path.exists() and (layout.base / spec).exists():  # as a list shows its place
-        path = layout.base / spec
     try:
+        if not path.exists() and (layout.base / spec).exists():  # as a list shows its place
+            path = layout.base / spec
         if path.is_dir():
             path = _file_in(path)
         if not path.exists():

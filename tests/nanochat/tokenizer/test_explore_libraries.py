@@ -257,7 +257,7 @@ def test_notes_say_what_the_library_changes(opened: Callable[[str], LibrarySplit
 
 
 def test_tokens_that_share_a_character_have_its_bytes(opened: Callable[[str], LibrarySplitter]) -> None:
-    for name in ("exact.model", "bpe.model", "metaspace.json", "byte_level.json"):
+    for name in ("exact.model", "bpe.model", "metaspace.json", "byte_level.json", "word_ends.json"):
         (emoji,) = [block for block in blocks(opened(name).split("a 🙃")) if "🙃" in block.text]
         assert "".join(emoji.hex).replace(" ", "").removeprefix("20") == "🙃".encode().hex(), name
 
@@ -393,6 +393,7 @@ def test_spans_with_gaps_and_overlaps_become_tiles() -> None:
     assert tiled(data, [b" a", b"e\xcc\x81", b"b"], [(0, 1), (3, 5), (6, 7)]) == [1, 5, 7]
     assert tiled(data, [b" ", b"a", b"x"], [(0, 1), (0, 1), (3, 7)]) == [0, 1, 7]  # a prefix of its own
     assert tiled("é".encode(), [b"\xc3", b"\xa9"], [(0, 0), (0, 2)]) == [1, 2]
+    assert tiled(b"a  \xc3\xa9", [b"a", b"\xc3", b"\xa9"], [(0, 1), (3, 5), (3, 5)]) == [1, 4, 5]
     assert tiled(data, [b"?"], [(0, 1)]) == [7]  # what follows the last token is shown with it
     assert tiled(b"", [], []) == []
     assert tiled(b"ab", [b"x", b"y"], [(0, 99), (5, 1)]) == [2, 2]  # whatever a library says
