@@ -60,7 +60,8 @@ def as_markdown(found: Differing, most: int = -1) -> str:
 
 
 def as_record(found: Differing, most: int = -1) -> dict[str, Any]:
-    """The counts, and the tokens that differ, at most `most` of each part; `text` is null of half characters."""
+    """The counts, and the tokens that differ, at most `most` of each part. `text` is null of half
+    characters."""
     parts: dict[str, list[dict[str, Any]]] = {}
     for part in PARTS:
         told = parts.setdefault(part.lower().replace(" ", "_"), [])

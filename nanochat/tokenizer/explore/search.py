@@ -87,9 +87,15 @@ def parse_search(text: str) -> Search:
     )
 
 
-def matching(table: TokenTable, search: Search, counts: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+def matching(
+    table: TokenTable,
+    search: Search,
+    counts: NDArray[np.int64] | None = None,
+    within: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
     """The ids, rising, that fulfil all of a search but its pattern; `counts` (V,) is how often each stands in
-    the corpus. Some 20 ms for 200,000 ids: call it in a thread.
+    the corpus. `within` are ids, rising, that hold all that the text may be found in. Some 20 ms for 200,000
+    ids: call it in a thread.
 
     Raises `UserError` when it asks for counts and there are none.
     """
@@ -111,7 +117,7 @@ def matching(table: TokenTable, search: Search, counts: NDArray[np.int64] | None
             kept &= (table.kinds < SPECIAL) & (counts < (HARDLY if kind == HARDLY_USED else 1))
         else:
             kept &= table.kinds == KINDS.index(kind)
-    ids = np.flatnonzero(kept)
+    ids = np.flatnonzero(kept) if within is None else within[kept[within]]
     if search.hex:
         sought, tokens = search.hex, table.tokens
         ids = np.array([i for i in ids.tolist() if sought in tokens[i]], np.int64)

@@ -124,7 +124,9 @@ def read_tokens(splitter: Splitter) -> TokenTable:
     kinds[sizes == 1] = BYTE
     kinds[sizes == 0] = NONE
     kinds[[token for token in specials if 0 <= token < size]] = SPECIAL
-    return TokenTable(splitter.name, tokens, texts, kinds, sizes)
+    table = TokenTable(splitter.name, tokens, texts, kinds, sizes)
+    _ = table.folded  # the first search does not wait for it
+    return table
 
 
 def _tokens(splitter: Splitter, size: int) -> Iterator[bytes]:

@@ -122,6 +122,14 @@ def test_text_is_found_where_it_stands_and_nowhere_else(tokens: list[bytes], tex
     assert matching(made, search).tolist() == [i for i, token in enumerate(tokens) if holds(token)]
 
 
+@given(pieces, st.text("abB .", max_size=3), st.text("abB .", max_size=2))
+def test_searching_on_within_what_was_found_finds_the_same(tokens: list[bytes], text: str, more: str) -> None:
+    made = table(tokens)
+    first = matching(made, Search(text=text))
+    longer = Search(text=more + text + more)
+    assert matching(made, longer, within=first).tolist() == matching(made, longer).tolist()
+
+
 @given(pieces, st.sampled_from(["id", "text", "bytes", "characters", "count"]), st.booleans())
 def test_an_order_keeps_every_id_and_rises_or_falls(
     tokens: list[bytes], column: str, descending: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nanochat.common.text import amount
@@ -33,10 +33,19 @@ ONLY_WORDS = {
 
 @dataclass(frozen=True)
 class Listed:
-    """The ids that are shown, in order, and how many of them have how many bytes."""
+    """The ids that are shown, in order, and how many of them have how many bytes.
+
+    `found` are the same ids, rising, as the `search` left them; the pattern is not part of that.
+    """
 
     ids: list[int]
     lengths: list[int]
+    search: Search
+    found: NDArray[np.int64]
+
+    def holds(self, search: Search) -> bool:
+        """Whether another search finds only ids of these: as one types, a text becomes longer."""
+        return self.search.text in search.text and replace(search, text=self.search.text) == self.search
 
 
 def wanted(text: str, only: str) -> Search:
@@ -51,15 +60,20 @@ def list_ids(
     found: NDArray[np.int64] | None,
     order: tuple[str, bool],
     counts: NDArray[np.int64] | None,
+    before: Listed | None = None,
 ) -> Listed:
     """The ids that fulfil a search, `found` being those of its pattern, in the order of a column; True:
-    downwards. Call it in a thread. Raises `UserError` as `matching` does."""
+    downwards. `before` is what was listed with the same counts. Call it in a thread.
+
+    Raises `UserError` as `matching` does.
+    """
     import numpy as np
 
-    ids = matching(table, search, counts)
+    within = before.found if before is not None and before.holds(search) else None
+    left = ids = matching(table, search, counts, within)
     if found is not None:
         ids = np.intersect1d(ids, found, assume_unique=True)
-    return Listed(table.ordered(ids, *order, counts).tolist(), table.lengths(ids))
+    return Listed(table.ordered(ids, *order, counts).tolist(), table.lengths(ids), search, left)
 
 
 async def find_pattern(patterns: PatternSearch, search: Search) -> NDArray[np.int64] | None:

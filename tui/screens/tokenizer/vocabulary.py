@@ -79,6 +79,7 @@ class VocabularyScreen(ControlScreen):
         self.only = ""
         self.counts: TokenCounts | None = None
         self.listed: Listed | None = None
+        self._listed_counts: NDArray[np.int64] | None = None
         self.table = VocabularyTable(id="vocabulary")
         self.bars = LengthBars(unicode=self.room.unicode, id="lengths")
         self.facts = TokenFacts(unicode=self.room.unicode, id="token-facts")
@@ -174,12 +175,13 @@ class VocabularyScreen(ControlScreen):
             self._show_problem("searching …" if search.pattern else "")
             found = await find_pattern(self._patterns, search)
             order = self.table.order, self.table.descending
-            listed = await asyncio.to_thread(list_ids, table, search, found, order, counts)
+            before = self.listed if self._listed_counts is counts else None
+            listed = await asyncio.to_thread(list_ids, table, search, found, order, counts, before)
         except UserError as error:
             self._show_problem(str(error), wrong=True)
             return
         self._show_problem("")
-        self.listed = listed
+        self.listed, self._listed_counts = listed, counts
         self.table.empty = "no such token"
         self.table.show(listed.ids)
         self.bars.show(listed.lengths)

@@ -33,8 +33,10 @@ class TokenFacts(Widget):
 
     def show(self, splitter: Splitter, token_id: int | None, counts: TokenCounts | None, place: int) -> None:
         """Shows a token; `place` is its place by count, from 1."""
-        self._token = None if token_id is None else (splitter, token_id, counts, place)
-        self.refresh(layout=self._whole)
+        token = None if token_id is None else (splitter, token_id, counts, place)
+        if token != self._token:
+            self._token = token
+            self.refresh(layout=self._whole)
 
     def render(self) -> Content:
         return Content("\n").join(self.lines(self.size.width, self.size.height))
