@@ -395,6 +395,10 @@ class VirtualTable(ScrollView, Generic[Item], can_focus=True):
             cell = cells.get(column.name, ("", ""))
             if place:
                 segments.append(Segment(" " * GAP, base))
-            segments.append(Segment(fit_cell(cell, width, column.align), base + self._role(cell[1])))
+            segments += self._cell(cell, column, width, base)
         segments.append(Segment(" ", base))
         return Strip(segments)
+
+    def _cell(self, cell: Cell, column: Column, width: int, base: Style) -> list[Segment]:
+        """A cell of a row in exactly `width` cells."""
+        return [Segment(fit_cell(cell, width, column.align), base + self._role(cell[1]))]

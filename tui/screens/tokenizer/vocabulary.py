@@ -16,7 +16,6 @@ from textual.widgets import Input
 from nanochat.common.errors import UserError
 from nanochat.common.fields import safe_json
 from nanochat.common.text import sanitize
-from nanochat.tokenizer.explore.counting import HARDLY
 from tui.actions.run import copy_text
 from tui.data.tokenizer.corpora import Corpus, corpora, count_tokens, kept_counts
 from tui.data.tokenizer.vocabulary import (
@@ -152,7 +151,7 @@ class VocabularyScreen(ControlScreen):
     async def _take_counts(self, corpus: Corpus, counts: TokenCounts) -> None:
         self._places = await asyncio.to_thread(counts.places)
         self.counts, self._corpus = counts, corpus.name
-        self.table.counts, self.table.hardly = counts.counts, HARDLY
+        self.table.show_counts(counts.counts)
         self._list()
         self._show_token()
 
@@ -196,7 +195,8 @@ class VocabularyScreen(ControlScreen):
         if self.splitter is not None:
             self.table.border_title = Content(heading(self.splitter, len(self.table.items), self.only))
         told = self._state or (f"counted in {self._corpus}" if self._corpus else "")
-        self.table.border_subtitle = Content(told)
+        hint = with_keys("{vocabulary.count} counts them in a corpus", self.room.keymap)
+        self.table.border_subtitle = Content(sanitize(told, 200) or hint)
 
     def on_input_changed(self) -> None:
         self._list()
@@ -255,7 +255,7 @@ class VocabularyScreen(ControlScreen):
             self.app.push_screen(TokenScreen(self.splitter, self.table.current, self.counts, self._place()))
 
     def action_side(self) -> None:
-        self.toggle_class("-lengths")
+        self.toggle_class("-other-side")
 
     def action_copy(self) -> None:
         if self.splitter is not None and self.table.current is not None:

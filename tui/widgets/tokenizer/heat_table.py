@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rich.color import Color
+from rich.segment import Segment
 from rich.style import Style
 
 from nanochat.common.text import sanitize, size_bytes
 from tui.data.tokenizer.compression import LEVELS, HeatRow
 from tui.style.palette import palette
-from tui.widgets.columns import GAP, Cell, Column, Placed, layout, wide_layout
+from tui.widgets.columns import GAP, Cell, Column, Placed, fit, layout, wide_layout
 from tui.widgets.table import VirtualTable
 
 GLYPHS, ASCII_GLYPHS = "▁▂▃▄▅▆▇█", ".:-=+*#%"
@@ -32,7 +33,7 @@ class HeatTable(VirtualTable[HeatRow]):
     def show_rows(self, rows: Sequence[HeatRow], titles: Sequence[str]) -> None:
         """Shows these rows under the names of the tokenizers."""
         columns = [
-            Column("text", "text", 18, grow=1, frozen=True, sort=lambda row: (0, row.source.name)),
+            Column("text", "text", 18, ideal=30, frozen=True, sort=lambda row: (0, row.source.name)),
             Column("size", "bytes", 7, "right", frozen=True, sort=_size, descending=True),
             *(
                 Column(
@@ -42,6 +43,7 @@ class HeatTable(VirtualTable[HeatRow]):
                     "right",
                     sort=lambda row, number=number: _value(row, number),  # type: ignore[misc]
                     descending=True,
+                    ideal=16,
                 )
                 for number, title in enumerate(titles)
             ),
@@ -84,6 +86,18 @@ class HeatTable(VirtualTable[HeatRow]):
             heat = "" if cell.level is None else f"heat{cell.level}"
             cells[f"{number}"] = (f"{best}{cell.text}{glyph}", heat)
         return cells
+
+    def _cell(self, cell: Cell, column: Column, width: int, base: Style) -> list[Segment]:
+        """The value on its colour; its bar beside it, in that colour on the row's own."""
+        if not cell[1].startswith("heat"):
+            return super()._cell(cell, column, width, base)
+        filled = self._role(cell[1])
+        bar = Style(color=filled.bgcolor)
+        value, glyph = cell[0][:-2], cell[0][-1]
+        return [
+            Segment(fit(f"{value} ", width - 2, "right"), base + filled),
+            Segment(f" {glyph}", base + bar),
+        ]
 
     def notify_style_update(self) -> None:
         super().notify_style_update()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from nanochat.common.text import sanitize
+from nanochat.tokenizer.explore.counting import HARDLY
 from nanochat.tokenizer.explore.spelling import hexed, shown
 from tui.widgets.columns import Cell, Column
 from tui.widgets.tokenizer.id_table import IdTable
@@ -34,11 +35,16 @@ class VocabularyTable(IdTable):
     """Rows are ids of `splitter`. `counts` (V,) is how often each stands in the corpus, None when unknown."""
 
     def __init__(self, id: str | None = None) -> None:
-        super().__init__(COLUMNS, self._token, str, order="id", id=id)
+        uncounted = [column for column in COLUMNS if column.name != "count"]
+        super().__init__(uncounted, self._token, str, order="id", id=id)
         self.splitter: Splitter | None = None
         self.counts: NDArray[np.int64] | None = None
-        self.hardly = 0
-        """A token that stands in the corpus fewer times than this is marked."""
+
+    def show_counts(self, counts: NDArray[np.int64]) -> None:
+        """Shows how often each id stands in the corpus, in a column of its own."""
+        self.counts = counts
+        self.columns = list(COLUMNS)
+        self.refresh()
 
     def _token(self, token_id: int) -> Mapping[str, Cell]:
         splitter = self.splitter
@@ -67,7 +73,7 @@ class VocabularyTable(IdTable):
         count = int(self.counts[token_id])
         if count == 0:
             return f"{NEVER} never", "bad"
-        return (f"{HARDLY_USED} {count:,}", "warn") if count < self.hardly else (f"{count:,}", "")
+        return (f"{HARDLY_USED} {count:,}", "warn") if count < HARDLY else (f"{count:,}", "")
 
 
 def kind_of(splitter: Splitter, token_id: int, token: bytes) -> str:
