@@ -43,24 +43,29 @@ def own_texts(
 
     Raises `UserError` for a place that cannot be read, before any is.
     """
-    found: dict[str, Iterator[str]] = {}
-    names = set(taken)
     for place in places:
         for _ in walk([str(place)], Skips()):
             break
+    return {
+        name: own_documents(
+            place, text_key=text_key, max_chars=max_chars, note=partial(_noted, note, name), cut=cut
+        )
+        for place, name in zip(places, text_names(places, taken), strict=True)
+    }
+
+
+def text_names(places: Sequence[Path], taken: Iterable[str] = ()) -> list[str]:
+    """A name for each place, that of its path, with a number where it is `taken`."""
+    names = set(taken)
+    found = []
+    for place in places:
         name = base = sanitize(place.name, 60).replace("/", "_") or "text"
         number = 1
         while name in names:
             number += 1
             name = f"{base}-{number}"
         names.add(name)
-        found[name] = own_documents(
-            place,
-            text_key=text_key,
-            max_chars=max_chars,
-            note=partial(_noted, note, name),
-            cut=cut,
-        )
+        found.append(name)
     return found
 
 

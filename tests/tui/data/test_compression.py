@@ -109,9 +109,9 @@ def test_texts_are_built_in_of_corpora_and_own(tmp_path: Path) -> None:
     own.mkdir()
     (own / "a.txt").write_text("one two", encoding="utf-8")
     names = [source.name for source in text_sources(layout, [str(own), str(own)])]
-    assert names == [*TEXTS, "train", "val", "news'", "news''"]
+    assert names == [*TEXTS, "train", "val", "news-2", "news-3"]
     found = {source.name: list(source.documents()) for source in text_sources(layout, [str(own)])}
-    assert found["news'"] == ["one two"]
+    assert found["news-2"] == ["one two"]
     assert TEXTS["news"] in found["val"][0]
     write_shards(tmp_path / "plan" / "data")
     assert "plan/data train" in [source.name for source in text_sources(layout, [])]

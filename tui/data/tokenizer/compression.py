@@ -36,6 +36,7 @@ class TextSource:
 def text_sources(layout: Layout, own: Sequence[str]) -> list[TextSource]:
     """The built-in texts, the first row group of each corpus's training and validation shards, and the
     files and folders of the user. Reads folders: call it in a thread."""
+    from nanochat.data.measured_texts import text_names
     from nanochat.tokenizer.sample_texts import TEXTS
 
     found = [TextSource(name, "built-in", partial(_one, text)) for name, text in TEXTS.items()]
@@ -44,14 +45,10 @@ def text_sources(layout: Layout, own: Sequence[str]) -> list[TextSource]:
         for split in ("train", "val"):
             name = split if len(several) == 1 else f"{corpus.name} {split}"
             found.append(TextSource(name, "corpus", partial(_shards, corpus.folder, split)))
-    taken = {source.name for source in found}
-    for path in own:
-        name = Path(path).name or path
-        while name in taken:
-            name += "'"
-        taken.add(name)
-        found.append(TextSource(name, "own", partial(_own, layout.resolve(path))))
-    return found
+    places = [layout.resolve(path) for path in own]
+    names = text_names(places, [source.name for source in found])
+    own_ones = zip(names, places, strict=True)
+    return [*found, *(TextSource(name, "own", partial(_own, place)) for name, place in own_ones)]
 
 
 def _one(text: str) -> Iterable[str]:

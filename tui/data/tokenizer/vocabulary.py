@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanochat.common.text import amount
 from nanochat.tokenizer.explore.search import Search, matching, parse_search
-from nanochat.tokenizer.explore.spelling import hexed, shown
+from nanochat.tokenizer.explore.spelling import hexed, shown, visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,11 +94,14 @@ def facts(
     splitter: Splitter, token_id: int, counts: TokenCounts | None, place: int = 0
 ) -> list[tuple[str, str]]:
     """What is to be said of a token: name and value, a line each; `place` is its place by count, from 1."""
-    token = _bytes(splitter, token_id)
-    lines = [("token", shown(token) or "none"), ("id", f"{token_id:,}")]
-    if splitter.spelled(token_id) != token.decode("utf-8", "replace"):
-        lines.append(("spelled", shown(splitter.spelled(token_id).encode("utf-8", "replace"))))
-    lines.append(("bytes", f"{len(token)}: {hexed(token, 32)}" if token else "none"))
+    token = token_bytes(splitter, token_id)
+    lines = [("token", shown(token) or "none: no token has this id"), ("id", f"{token_id:,}")]
+    if not token:
+        return lines
+    spelled = visible(splitter.spelled(token_id))
+    if spelled != shown(token):
+        lines.append(("spelled", spelled))
+    lines.append(("bytes", f"{len(token)}: {hexed(token, 32)}"))
     if token_id in splitter.specials.values():
         lines.append(("kind", "special: only code places it"))
     if counts is not None and token_id not in splitter.specials.values():
@@ -112,12 +115,12 @@ def neighbours(splitter: Splitter, token_id: int, around: int) -> Iterable[tuple
     """The ids before and after one in the vocabulary, with their tokens; the one itself too."""
     last = (splitter.vocab_size or 0) - 1
     for other in range(max(0, token_id - around), min(last, token_id + around) + 1):
-        yield other, shown(_bytes(splitter, other))
+        yield other, shown(token_bytes(splitter, other))
 
 
 def record(splitter: Splitter, token_id: int, counts: TokenCounts | None) -> dict[str, Any]:
     """A token for a program."""
-    token = _bytes(splitter, token_id)
+    token = token_bytes(splitter, token_id)
     try:
         text: str | None = token.decode()
     except UnicodeDecodeError:
@@ -147,7 +150,8 @@ def written(splitter: Splitter, ids: Sequence[int], counts: TokenCounts | None, 
     return markdown(head, ([str(cell) for cell in row] for row in rows))
 
 
-def _bytes(splitter: Splitter, token_id: int) -> bytes:
+def token_bytes(splitter: Splitter, token_id: int) -> bytes:
+    """The bytes of an id, none where no token has it."""
     try:
         return splitter.token(token_id)
     except KeyError:

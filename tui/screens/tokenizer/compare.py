@@ -77,7 +77,7 @@ class CompareVocabularies(ControlScreen):
 
     def _compare(self) -> None:
         self.pair = None
-        self.table.open(None, self.part)
+        self.table.show_part(None, self.part)
         self.table.show(())
         if self.a is None or self.b is None:
             self.table.empty = with_keys(
@@ -106,7 +106,7 @@ class CompareVocabularies(ControlScreen):
         if pair is None:
             return
         if self.table.part != part or self.table.pair is not pair:
-            self.table.open(pair, part)
+            self.table.show_part(pair, part)
         try:
             search = parse_search(self.search.value)
             if search.pattern or search.needs_counts:
@@ -141,7 +141,7 @@ class CompareVocabularies(ControlScreen):
 
     def action_pane(self, part: str) -> None:
         self.part = part
-        self.table.open(self.pair, part)
+        self.table.show_part(self.pair, part)
         self.table.show(())
         self._show()
         self._list()

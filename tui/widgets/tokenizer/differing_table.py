@@ -34,7 +34,7 @@ class DifferingTable(IdTable):
         self.pair: Pair | None = None
         self.part = ""
 
-    def open(self, pair: Pair | None, part: str) -> None:
+    def show_part(self, pair: Pair | None, part: str) -> None:
         """Shows another part: with its columns, its rows follow."""
         self.pair, self.part = pair, part
         first = (ID_A, OTHER, BY) if part == MOVED else (ID_B,) if part == ONLY_B else (ID_A,)

@@ -10,7 +10,7 @@ from textual.widget import Widget
 from nanochat.common.errors import UserError
 from nanochat.tokenizer.explore.spelling import shown
 from tui.data.tokenizer.tree import tree_lines
-from tui.data.tokenizer.vocabulary import facts, neighbours
+from tui.data.tokenizer.vocabulary import facts, neighbours, token_bytes
 
 if TYPE_CHECKING:
     from nanochat.tokenizer.explore.counting import TokenCounts
@@ -66,7 +66,7 @@ class TokenFacts(Widget):
     def _tree(self, splitter: Splitter, token_id: int, width: int) -> list[str]:
         from nanochat.tokenizer.explore.merges import merge_tree
 
-        if token_id in splitter.specials.values():
+        if token_id in splitter.specials.values() or not token_bytes(splitter, token_id):
             return []
         try:
             tree = merge_tree(splitter, token_id)
