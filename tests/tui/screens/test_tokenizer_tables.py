@@ -16,6 +16,8 @@ from tui.screens.tokenizer.picker import TokenizerPicker
 from tui.screens.tokenizer.token import TokenScreen
 from tui.widgets.table import VirtualTable
 
+pytestmark = pytest.mark.slow
+
 
 async def test_two_tokenizers_are_compared_table_by_table(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

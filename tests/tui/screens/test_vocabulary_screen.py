@@ -18,6 +18,8 @@ from tui.screens.tokenizer.vocabulary import VocabularyScreen
 from tui.widgets.table import VirtualTable
 from tui.widgets.tokenizer.token_facts import TokenFacts
 
+pytestmark = pytest.mark.slow
+
 
 async def opened(app: ControlRoom, pilot: Pilot[str], made: Chosen) -> VocabularyScreen:
     screen = VocabularyScreen(made)
