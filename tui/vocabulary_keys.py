@@ -40,7 +40,7 @@ VOCABULARY_KEYS: dict[str, tuple[Row, ...]] = {
             "count",
             "Count how often every token stands in a corpus, or stop it",
             True,
-            False,
+            True,
         ),
         ("side", "v", "side", "lengths", "Show the lengths of the tokens, or the token", True, False),
         ("sort", "o", "sort", "sort", "Sort by the next column", True, False),

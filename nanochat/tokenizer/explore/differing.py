@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nanochat.common.text import sanitize
 from nanochat.tokenizer.explore.vocabulary import NONE, SPECIAL, TokenTable
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class Differing:
         """What is to be said of the two, a line each."""
         share = 100 * self.shared / self.union if self.union else 0.0
         return [
-            f"A {self.a.name}: {_tokens(self.a):,} tokens, {len(self.only_a):,} of them not in B",
-            f"B {self.b.name}: {_tokens(self.b):,} tokens, {len(self.only_b):,} of them not in A",
+            f"A {_told(self.a)}, {len(self.only_a):,} of them not in B",
+            f"B {_told(self.b)}, {len(self.only_b):,} of them not in A",
             f"in both: {self.shared:,} ({share:.1f} % of all), "
             f"{self.same:,} with the same id, {len(self.moved):,} with another",
         ]
@@ -91,5 +92,6 @@ def _key(table: TokenTable, token: int) -> _Key:
     return table.tokens[token], bool(table.kinds[token] == SPECIAL)
 
 
-def _tokens(table: TokenTable) -> int:
-    return int((table.kinds != NONE).sum())
+def _told(table: TokenTable) -> str:
+    tokens = int((table.kinds != NONE).sum())
+    return f"{sanitize(table.name, 60)}: {tokens:,} tokens"

@@ -1,11 +1,16 @@
 """The vocabulary browser: what a search leaves, what was counted, what a token is made of."""
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+import tui.screens.tokenizer.vocabulary
+from nanochat.tokenizer.explore import vocabulary as reading
 from nanochat.tokenizer.explore.counting import HARDLY
 from tests.tui.conftest import Bench, settle
 from tests.tui.screens.vocabulary_bench import chosen, write_shards
@@ -38,8 +43,19 @@ async def search(screen: VocabularyScreen, pilot: Pilot[str], text: str) -> list
     return [splitter.token(token).decode("utf-8", "replace") for token in screen.table.items]
 
 
-async def test_a_vocabulary_is_searched_by_text_id_length_kind_and_pattern(bench: Bench) -> None:
+async def test_a_vocabulary_is_searched_by_text_id_length_kind_and_pattern(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = chosen(bench.layout, ("code", 400))
+    threads: dict[str, set[int]] = {"list_ids": set(), "read_tokens": set()}
+    for owner, name in ((tui.screens.tokenizer.vocabulary, "list_ids"), (reading, "read_tokens")):
+        work = getattr(owner, name)
+
+        def noted(*args: Any, name: str = name, work: Callable[..., Any] = work) -> Any:
+            threads[name].add(threading.get_ident())
+            return work(*args)
+
+        monkeypatch.setattr(owner, name, noted)
     async with bench.open() as (app, pilot):
         screen = await opened(app, pilot, made)
         assert len(screen.table.items) == 400
@@ -63,6 +79,7 @@ async def test_a_vocabulary_is_searched_by_text_id_length_kind_and_pattern(bench
         await pilot.press("o", "o", "G")
         await settle(pilot, lambda: screen.table.order == "bytes")
         assert screen.table.current is not None
+    assert all(found and threading.get_ident() not in found for found in threads.values())
 
 
 async def test_tokens_are_counted_in_a_corpus_kept_and_told_when_rare(bench: Bench) -> None:

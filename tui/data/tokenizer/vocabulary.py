@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nanochat.common.text import amount
+from nanochat.common.text import amount, sanitize
 from nanochat.tokenizer.explore.search import Search, matching, parse_search
 from nanochat.tokenizer.explore.spelling import hexed, shown, visible
 
@@ -84,7 +84,7 @@ async def find_pattern(patterns: PatternSearch, search: Search) -> NDArray[np.in
 def heading(splitter: Splitter, ids: int, only: str) -> str:
     """The title of the list."""
     size = splitter.vocab_size or 0
-    parts = [splitter.name, amount(size, "token")]
+    parts = [sanitize(splitter.name, 60), amount(size, "token")]
     if ids != size:
         parts.append(f"{ids:,} shown")
     return " · ".join([*parts, ONLY_WORDS.get(only, "")] if only else parts)

@@ -232,4 +232,4 @@ class HeatScreen(ControlScreen):
 
 
 def _column(pane: ChosenTokenizer) -> Column:
-    return Column(pane.splitter, pane.splitter.name)
+    return Column(pane.splitter, sanitize(pane.splitter.name, 40))

@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from nanochat.common.fields import safe_json
+from nanochat.common.text import sanitize
 from nanochat.tokenizer.explore.spelling import shown
 from tui.actions.run import copy_text
 from tui.data.tokenizer.vocabulary import record
@@ -40,7 +41,9 @@ class TokenScreen(ControlScreen):
 
     def body(self) -> Iterable[Widget]:
         with ScrollableContainer(id="token") as box:
-            box.border_title = Content(f"{self.splitter.name} {self.token_id:,} {self._spelled}")
+            box.border_title = Content(
+                f"{sanitize(self.splitter.name, 60)} {self.token_id:,} {self._spelled}"
+            )
             yield self.facts
 
     @property

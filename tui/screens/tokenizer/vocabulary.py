@@ -107,7 +107,7 @@ class VocabularyScreen(ControlScreen):
         self.facts.border_title = "token"
         splitter = self.splitter
         if splitter is None or not splitter.vocab_size:
-            name = "this pane" if splitter is None else splitter.name
+            name = "this pane" if splitter is None else sanitize(splitter.name, 60)
             self.table.empty = f"{name} has no vocabulary: choose a tokenizer with ids"
             self.search.disabled = True
             return
