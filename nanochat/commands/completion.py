@@ -20,6 +20,7 @@ PARSERS = {
     "estimate": "nanochat.commands.estimate:parser",
     "tok_sweep": "nanochat.commands.tok_sweep:parser",
     "tok_export": "nanochat.commands.tok_export:parser",
+    "tok_counts": "nanochat.commands.tok_counts:parser",
     "tok_compare": "nanochat.commands.tok_compare:parser",
     "chat_web": "nanochat.stages.chat_web:parser",
     "chat_cli": "nanochat.stages.chat_cli:parser",

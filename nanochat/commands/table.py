@@ -63,6 +63,9 @@ COMMANDS: dict[str, Command] = {
     "tok_export": Command(
         "nanochat.commands.tok_export:main", "write a tokenizer for Hugging Face's libraries and tiktoken"
     ),
+    "tok_counts": Command(
+        "nanochat.commands.tok_counts:main", "how often each token stands in a corpus: those it hardly has"
+    ),
     "tok_compare": Command(
         "nanochat.commands.tok_compare:main", "two tokenizers or more: tokens, ids, compression by text"
     ),

@@ -231,6 +231,29 @@ class TokCompareOptions:
 
 
 @dataclass(frozen=True)
+class TokCountsOptions:
+    """Count how often each token stands in a corpus, and tell those that it hardly has."""
+
+    tokenizer: str = option(
+        "", "A tokenizer, as tok_compare takes it; default tokenizer under the base directory", group="Input"
+    )
+    data_dir: str = option(
+        "", "Folder with the shards; default base_data_climbmix, else base_data", group="Input", path=True
+    )
+    pattern: str = option(
+        "", "Split pattern of a rank file that is not known: gpt2, cl100k, o200k, nanochat, or a pattern"
+    )
+    offline: bool = option(False, "Download nothing: take a vocabulary that is here")
+    only: str = option(
+        "rare",
+        "Which tokens to list: never in the corpus, hardly (under ten times), both as rare, or all of them",
+        choices=("rare", "never", "hardly", "all"),
+        group="Output",
+    )
+    limit: int = option(20, "Tokens to list, but in csv and JSON", minus_one="all", group="Output", minimum=0)
+
+
+@dataclass(frozen=True)
 class TokEvalOptions:
     """Compare the tokenizer with GPT-2's and GPT-4's."""
 

@@ -114,7 +114,8 @@ def matching(
             kept &= (values >= between[0]) & (values <= between[1])
     for kind in search.kinds:
         if counts is not None and kind in (HARDLY_USED, NEVER):
-            kept &= (table.kinds < SPECIAL) & (counts < (HARDLY if kind == HARDLY_USED else 1))
+            least, limit = (1, HARDLY) if kind == HARDLY_USED else (0, 1)
+            kept &= (table.kinds < SPECIAL) & (counts >= least) & (counts < limit)
         else:
             kept &= table.kinds == KINDS.index(kind)
     ids = np.flatnonzero(kept) if within is None else within[kept[within]]
