@@ -43,7 +43,9 @@ VOCABULARY_KEYS: dict[str, tuple[Row, ...]] = {
             True,
         ),
         ("side", "v", "side", "lengths", "Show the lengths of the tokens, or the token", True, False),
-        ("sort", "o", "sort", "sort", "Sort by the next column", True, False),
+        ("next", "tab", "next(1)", "next tokenizer", "The vocabulary of the next pane", True, False),
+        ("previous", "shift+tab", "next(-1)", "previous tokenizer", "That of the pane before", False, False),
+        ("sort", "o", "sort", "sort", "Sort by the next column", False, False),
         ("reverse", "O", "reverse", "reverse", "Reverse the order", False, False),
         ("copy", "y", "copy", "copy JSON", "Copy the token under the cursor as JSON", False, False),
         (

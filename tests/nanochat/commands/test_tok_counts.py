@@ -1,4 +1,4 @@
-"""Tokens counted in a corpus from the command line: each as often as it is encoded, kept for the next time."""
+"""Tokens counted in a corpus from the command line: each as often as it is encoded, and kept."""
 
 import csv
 import io

@@ -135,6 +135,20 @@ async def test_a_token_is_opened_copied_and_the_list_written(
             assert "301" in target.read_text(encoding="utf-8")
 
 
+async def test_tab_goes_to_the_vocabulary_of_the_next_pane(bench: Bench) -> None:
+    made = chosen(bench.layout, ("code", 340), ("news", 300))
+    async with bench.open() as (app, pilot):
+        await opened(app, pilot, made)
+        for size in (300, 340):
+            await pilot.press("tab")
+            await settle(pilot, lambda: isinstance(app.screen, VocabularyScreen) and app.screen.is_mounted)
+            shown = app.screen
+            assert isinstance(shown, VocabularyScreen)
+            await settle(pilot, lambda: len(shown.table.items) == size)  # noqa: B023
+        await pilot.press("escape")
+        await settle(pilot, lambda: not isinstance(app.screen, VocabularyScreen))
+
+
 async def test_without_ids_there_is_nothing_to_browse(bench: Bench) -> None:
     async with bench.open() as (app, pilot):
         screen = VocabularyScreen(Chosen())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -74,6 +75,7 @@ class VocabularyScreen(ControlScreen):
         super().__init__()
         here = chosen.here
         self.splitter: Splitter | None = here.splitter if here is not None else None
+        self._chosen = chosen
         self._first = chosen.token
         self.only = ""
         self.counts: TokenCounts | None = None
@@ -253,6 +255,14 @@ class VocabularyScreen(ControlScreen):
 
         if self.splitter is not None and self.table.current is not None:
             self.app.push_screen(TokenScreen(self.splitter, self.table.current, self.counts, self._place()))
+
+    def action_next(self, by: int) -> None:
+        """The vocabulary of the next pane."""
+        panes = self._chosen.panes
+        if len(panes) < 2:
+            raise UserError("there is one tokenizer", "add a pane on the Tokenizer screen")
+        to = (self._chosen.current + by) % len(panes)
+        self.app.switch_screen(VocabularyScreen(replace(self._chosen, current=to, token=None)))
 
     def action_side(self) -> None:
         self.toggle_class("-other-side")
