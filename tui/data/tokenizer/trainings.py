@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nanochat.common.text import duration, number, percent, sanitize, size_bytes
+from nanochat.common.text import duration, number, percent, sanitize, short
 from nanochat.config.data_options import TokTrainOptions
 from nanochat.config.options import Value, option_fields
 from nanochat.tokenizer.special_tokens import SPECIAL_TOKENS
@@ -103,25 +103,33 @@ class Bar:
 def bars(run: RunRow) -> list[Bar]:
     """What is told of a training, a line each."""
     found = training(run)
-    text = [f"{found.documents:,} documents" if found.documents is not None else ""]
-    text.append(size_bytes(found.bytes) if found.bytes is not None else "")
-    if found.chars is not None:
-        of = f" of about {found.expected:,}" if found.expected and found.merges is None else ""
-        text.append(f"{found.chars:,}{of} characters")
-    text.append(f"{number(found.rate)} MB/s" if found.rate is not None else "")
-    lines = [Bar("text read", found.read, " · ".join(part for part in text if part) or "not yet")]
-    wanted = found.merges_wanted
-    if found.merges is None:
-        merges = "after the text" if run.live else "none"
-    else:
-        merges = f"{found.merges:,} of {wanted:,} merges" if wanted else f"{found.merges:,} merges"
-    lines.append(Bar("merges", found.merged, merges))
+    lines = [Bar("text read", found.read, _text(found)), Bar("merges", found.merged, _merges(found, run))]
+    amounts = [
+        f"{number(found.rate)} MB/s" if found.rate is not None else "",
+        f"{found.documents:,} documents" if found.documents is not None else "",
+        f"{found.bytes:,} bytes" if found.bytes is not None else "",
+    ]
+    if any(amounts):
+        lines.append(Bar("so far" if run.live else "in all", None, " · ".join(filter(None, amounts))))
     if found.compression is not None:
         told = f"{found.compression:.3f} bytes a token on validation text"
     else:
         told = "measured when it has ended" if run.live else "not measured"
     lines.append(Bar("compression", None, told))
     return lines
+
+
+def _text(found: Training) -> str:
+    if found.chars is None:
+        return "not yet"
+    of = f" of about {short(found.expected)}" if found.expected and found.merges is None else ""
+    return f"{short(found.chars)}{of} characters"
+
+
+def _merges(found: Training, run: RunRow) -> str:
+    if found.merges is None:
+        return "after the text" if run.live else "none"
+    return f"{found.merges:,} of {found.merges_wanted:,}" if found.merges_wanted else f"{found.merges:,}"
 
 
 def heading(run: RunRow, link: Link | None, now: float) -> str:

@@ -114,8 +114,9 @@ class TrainScreen(ControlScreen):
         if one.share is None:
             return Content.assemble(label, one.note)
         full, rest = ("█", "░") if self.room.unicode else ("#", ".")
-        filled = round(BAR * one.share)
-        bar = full * filled + rest * (BAR - filled)
+        size = max(10, min(BAR, self.size.width // 4))
+        filled = round(size * one.share)
+        bar = full * filled + rest * (size - filled)
         return Content.assemble(
             label, (bar, "$primary"), (f" {percent(one.share):>5} ", "bold"), f" {one.note}"
         )
