@@ -9,9 +9,10 @@ from nanochat.common.errors import Exit, UserError
 from nanochat.common.fields import safe_json
 from nanochat.common.text import clean_text, sanitize
 from nanochat.config.command_parser import Parser, add_base_dir, command_parser, parse
+from nanochat.tokenizer.conversation import MAX_CONVERSATION
 
 if TYPE_CHECKING:
-    from nanochat.tasks.base import Conversation
+    from nanochat.tasks.base import Conversation, Task
     from nanochat.tasks.registry import TaskData
 
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     )
     if options.action == "fetch":
         return _fetch(options.names, options.split, data)
-    return _show(options, data)
+    return _show_tokens(options, data) if options.tokens else _show(options, data)
 
 
 def parser() -> Parser:
@@ -48,6 +49,19 @@ def parser() -> Parser:
     show.add_argument("-n", type=int, default=3, help="how many [3]")
     show.add_argument("--start", type=int, default=0, help="index of the first [0]")
     show.add_argument("--json", action="store_true", help="one JSON document a line")
+    show.add_argument(
+        "--tokens", action="store_true", help="as tokens, with the role of each and whether it is trained"
+    )
+    show.add_argument(
+        "--tokenizer-dir", default="", metavar="DIR", help="with --tokens: folder of the tokenizer"
+    )
+    show.add_argument(
+        "--max-tokens",
+        type=int,
+        default=MAX_CONVERSATION,
+        metavar="N",
+        help=f"with --tokens: cut there [{MAX_CONVERSATION}]",
+    )
     fetch = actions.add_parser("fetch", help="download the data of tasks, and verify its sha256")
     fetch.add_argument("names", nargs="+", metavar="name")
     for action in (show, fetch):
@@ -95,12 +109,34 @@ def _fetch(names: Sequence[str], split: str, data: "TaskData") -> int:
     return Exit.OK
 
 
-def _show(options: argparse.Namespace, data: "TaskData") -> int:
+def _task(options: argparse.Namespace, data: "TaskData") -> "Task":
+    """The part of a task that is asked for."""
     from nanochat.tasks.registry import make_task
 
     if options.start < 0 or options.n < 0:
         raise UserError("--start and -n count from 0 up")
-    task = make_task(options.name, data, options.split, start=options.start, stop=options.start + options.n)
+    return make_task(options.name, data, options.split, start=options.start, stop=options.start + options.n)
+
+
+def _show_tokens(options: argparse.Namespace, data: "TaskData") -> int:
+    from nanochat.commands.task_tokens import as_json, as_text
+    from nanochat.tokenizer.tokenizer import Tokenizer
+
+    if options.max_tokens < 1:
+        raise UserError("--max-tokens is at least 1")
+    tokenizer = Tokenizer.load(data.layout.tokenizer_dir(options.tokenizer_dir))
+    task = _task(options, data)
+    for index, conversation in zip(task.indices(), task, strict=True):
+        found = tokenizer.annotate_conversation(conversation["messages"], options.max_tokens)
+        if options.json:
+            print(as_json(found))
+        else:
+            print(f"-- {index}", *as_text(found), sep="\n")
+    return Exit.OK
+
+
+def _show(options: argparse.Namespace, data: "TaskData") -> int:
+    task = _task(options, data)
     for index, conversation in zip(task.indices(), task, strict=True):
         if options.json:
             print(safe_json(conversation))

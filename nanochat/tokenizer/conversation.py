@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+MAX_CONVERSATION = 2048
+"""Tokens a rendered conversation is truncated to, as in upstream nanochat."""
+
 Message = Mapping[str, Any]
 """`{"role": "system" | "user" | "assistant", "content": str | list of {"type": …, "text": str}}`."""
 

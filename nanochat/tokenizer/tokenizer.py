@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from nanochat.common.errors import UserError
 from nanochat.common.text import valid_text
 from nanochat.tokenizer import conversation, files
-from nanochat.tokenizer.conversation import Message
+from nanochat.tokenizer.conversation import MAX_CONVERSATION, Message
 from nanochat.tokenizer.files import Vocabulary
 from nanochat.tokenizer.special_tokens import MIN_VOCAB, SPECIAL_TOKENS
 
@@ -31,9 +31,6 @@ SPLIT_PATTERN = (
     r"| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 )
 """GPT-4's split into words, but at most two digits together: the best measured for vocabularies near 32k."""
-
-MAX_CONVERSATION = 2048
-"""Tokens a rendered conversation is truncated to, as in upstream nanochat."""
 
 _LONGEST_RUN = 100_000
 _LONG_RUN = re.compile(rf"\s{{{_LONGEST_RUN},}}")

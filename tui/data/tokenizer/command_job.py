@@ -88,6 +88,8 @@ class CommandJob:
             start_new_session=True,  # ctrl+c in the terminal is the app's
         )
         try:
+            if self._is_cancelled:  # while it was being started
+                self.cancel()
             assert process.stdout is not None and process.stderr is not None
             printed, _ = await asyncio.gather(_bounded(process.stdout), self._listen(process.stderr))
             code = await process.wait()

@@ -180,7 +180,8 @@ def of_tasks(text: str, layout: Layout) -> Talks:
         raise UserError("no task is named", "for example GSM8K, or SmolTalk/test:100,MMLU")
     data = TaskData.at(layout, offline=True)
     # A single task is shown in its own order, by which `nanochat tasks show` counts.
-    mixture = parts[0].make(data) if len(parts) == 1 else make_mixture(parts, data)
+    is_one = len(parts) == 1 and parts[0].epochs == 1
+    mixture = parts[0].make(data) if is_one else make_mixture(parts, data)
     name = ",".join(map(str, parts))
     return Talks(name, len(mixture), lambda index: mixture[index]["messages"])
 

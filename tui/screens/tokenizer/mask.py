@@ -17,7 +17,7 @@ from textual.widgets import Static
 from nanochat.common.errors import UserError
 from nanochat.common.fields import parse_int
 from nanochat.common.text import sanitize
-from nanochat.tokenizer.tokenizer import MAX_CONVERSATION
+from nanochat.tokenizer.conversation import MAX_CONVERSATION
 from tui.actions.run import copy_text
 from tui.data.tokenizer import mask, talks
 from tui.data.tokenizer.ours import our_sources, own_folder
