@@ -20,6 +20,7 @@ from nanochat.tasks.customjson import CustomJson, read_conversations
 from nanochat.tasks.identity import SHIPPED, IdentityConversations, read_identity
 from nanochat.tasks.spellingbee import QUESTIONS, TEST_SEED, item_seed
 from nanochat.tokenizer.conversation import check_conversation
+from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.tools.calculator import calculate
 
 WORDS = [
@@ -356,6 +357,21 @@ def test_the_command_lists_shows_and_fetches(layout, shared_data, capsys, tmp_pa
         shown = capsys.readouterr().out
         assert not set(shown) & set(said) - set("31m [2Jgnp ok")
     assert json.loads(shown)["messages"][0]["content"] == said
+    tokenizer = Tokenizer.train_from_iterator(["ok ok ok"], 266)
+    tokenizer.save(tmp_path / "tok")
+    words = ["tasks", "show", "CustomJSON", f"--conversations={own}", "--tokens"]
+    words += [f"--tokenizer-dir={tmp_path / 'tok'}", "--max-tokens=20"]
+    ids, mask = tokenizer.render_conversation(json.loads(own.read_text()), 20)
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ids"], found["mask"], found["roles"][:2]) == (ids, mask, ["document", "user"])
+    assert (found["cut"], found["cut_trained"]) == (7, 2)
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "20 tokens, 0 of them trained; 7 cut away, 2 of them trained" in shown
+    assert len(shown.splitlines()) == 22 and not set(shown) & set(said) - set("31m [2Jgnp ok")
+    assert main([*words[:-1], "--max-tokens=0"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
     assert main(["tasks", "fetch", "GSM8K", "ARC-Easy", "--task-data", str(shared_data / "hub")]) == 0
     assert "660 conversations" in capsys.readouterr().out
     assert main(["tasks", "fetch", "SmolTalk", "--offline"]) == 2

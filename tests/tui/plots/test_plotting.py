@@ -23,6 +23,7 @@ from tui.plots.raster import Dot, Polyline, Run, rasterise, submit
 from tui.plots.run_metrics import RunMetrics
 from tui.plots.scale import fitted
 from tui.plots.ticks import LABEL_WIDTH
+from tui.plots.title import title
 from tui.style.palette import Palette, palette
 from tui.style.themes import THEMES
 
@@ -276,6 +277,21 @@ def test_a_wide_plot_has_as_many_x_labels_as_read_well() -> None:
         found = list(re.finditer(r"\S+", text(frame)[-1]))[1:]
         assert len(found) >= min(6, 1 + frame.columns // 16)
         assert all(after.start() - before.end() >= 2 for before, after in pairwise(found))
+
+
+def test_an_axis_with_named_places_has_them_as_ticks_and_under_the_cursor() -> None:
+    run = RunMetrics("sweep")
+    run.ingest(
+        {"bytes": [(at, 12_000 + 1000 * at, 0.0, value, 1) for at, value in enumerate((3.0, 3.5, 4.0))]}
+    )
+    places = ((12_000.0, "4k"), (13_000.0, "8k"), (14_000.0, "16k"))
+    view = View(axis_name="ids", places=places)
+    frame = draw(PlotSpec("bytes", (run,), view, 60, 12, colours()))
+    assert text(frame)[-1].split() == ["ids", "4k", "8k", "16k"]
+    strip = title("bytes", frame, cursor=13_000.0, width=60, colours=colours(), focused=False)
+    assert strip.text.split() == ["bytes", "ids", "8k", "3.500"]
+    narrow = draw(PlotSpec("bytes", (run,), view, 18, 8, colours()))
+    assert text(narrow)[-1].split() == ["ids", "4k", "16k"]
 
 
 def test_alerts_are_marked_at_their_step() -> None:
