@@ -95,8 +95,11 @@ class MaskScreen(ControlScreen):
                 self.found = None
                 self.view.empty = f"✗ {sanitize(str(error), 300)}"
         lines: list[MaskLine] = []
+        told = ""
         if self.found is not None:
             lines = await asyncio.to_thread(mask.lay_out, self.found, self.view.room)
+            told = await asyncio.to_thread(mask.summary, self.found)
+        self.head.update(f" {told}")
         self.view.show(lines, keep=keep)
         self._tell()
 
@@ -105,7 +108,6 @@ class MaskScreen(ControlScreen):
         size = "" if self.tokenizer is None else f" ({self.tokenizer.vocab_size:,})"
         self.view.border_title = Content(talks.told(self.talks, self.index))
         self.view.border_subtitle = Content(f"{name}{size} · at most {self.limit:,} tokens")
-        self.head.update("" if self.found is None else f" {mask.summary(self.found)}")
         self._tell_token()
 
     def _tell_token(self) -> None:
@@ -218,9 +220,10 @@ class MaskScreen(ControlScreen):
     def action_copy(self) -> None:
         if self.found is None:
             raise UserError("there is no conversation to copy")
-        kept = self.found.kept
-        document = {"ids": [token.id for token in kept], "mask": [int(token.trained) for token in kept]}
-        self.room.do(copy_text(self.room, json.dumps(document), "ids and mask as JSON"))
+        self.room.do(self._copy(self.found))
+
+    async def _copy(self, found: Annotated) -> None:
+        await copy_text(self.room, await asyncio.to_thread(_as_json, found), "ids and mask as JSON")
 
 
 def _load(folder: Path | None, layout: Layout) -> tuple[Path, Tokenizer]:
@@ -235,6 +238,11 @@ def _load(folder: Path | None, layout: Layout) -> tuple[Path, Tokenizer]:
 def _annotate(tokenizer: Tokenizer, found: Talks, index: int, limit: int) -> Annotated:
     messages: Messages = found.read(index)
     return tokenizer.annotate_conversation(messages, limit)
+
+
+def _as_json(found: Annotated) -> str:
+    kept = found.kept
+    return json.dumps({"ids": [token.id for token in kept], "mask": [int(token.trained) for token in kept]})
 
 
 def _number(text: str, most: int, what: str) -> int:
