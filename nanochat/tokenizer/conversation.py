@@ -6,7 +6,7 @@ it gives, and `annotate` keeps the roles, for people who want to see the mask.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from nanochat.common.errors import UserError
 from nanochat.common.text import valid_text
@@ -62,9 +62,11 @@ class Part:
     text: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AnnotatedToken:
-    """A token of a rendered conversation. `raw` has its bytes; of a special token, `is_special`, its name."""
+class AnnotatedToken(NamedTuple):
+    """A token of a rendered conversation. `raw` has its bytes; of a special token, `is_special`, its name.
+
+    A tuple, which the garbage collector need not look through: there may be hundreds of thousands.
+    """
 
     id: int
     role: Role

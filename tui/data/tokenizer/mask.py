@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
 
@@ -19,17 +18,17 @@ LONGEST = 8
 """Bytes of a character at most, and some: what is longer is no character that is only half there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What is painted as one: a token, or several that share a character. Tokens `first` … `last` - 1."""
+class Piece(NamedTuple):
+    """What is painted as one, `cells` wide: a token, or several that share a character. Tokens `first` …
+    `last` - 1."""
 
     text: str
+    cells: int
     first: int
     last: int
 
 
-@dataclass(frozen=True, slots=True)
-class MaskLine:
+class MaskLine(NamedTuple):
     """Tokens of one role that are all trained, or all not. `head` names the role where it begins; `cut`
     lines are behind the limit. A line without pieces is the limit itself, told by `head`."""
 
@@ -39,21 +38,41 @@ class MaskLine:
     pieces: tuple[Piece, ...] = ()
 
 
-def pieces(tokens: Sequence[AnnotatedToken], start: int, stop: int) -> Iterator[Piece]:
-    """The tokens `start` … `stop` - 1 as pieces that can be painted."""
-    at = start
-    while at < stop:
-        raw, end = tokens[at].raw, at + 1
-        while not _is_text(raw) and end < stop and len(raw) < LONGEST and not tokens[end].is_special:
+class Pieces:
+    """Tokens as pieces that can be painted. What a token looks like is worked out once."""
+
+    def __init__(self, tokens: Sequence[AnnotatedToken]) -> None:
+        self._tokens = tokens
+        self._known: dict[int, tuple[str, int, bool]] = {}
+        """By id: the text of a token, its cells, and whether its bytes are whole characters."""
+
+    def between(self, start: int, stop: int) -> Iterator[Piece]:
+        """The pieces of the tokens `start` … `stop` - 1."""
+        at = start
+        while at < stop:
+            text, cells, is_whole = self._look(self._tokens[at])
+            shared = None if is_whole else self._shared(at, stop)
+            yield shared or Piece(text, cells, at, at + 1)
+            at = shared.last if shared else at + 1
+
+    def _look(self, token: AnnotatedToken) -> tuple[str, int, bool]:
+        known = self._known.get(token.id)
+        if known is None:
+            text = shown(token.raw)
+            known = self._known[token.id] = text, cell_len(text), _is_text(token.raw)
+        return known
+
+    def _shared(self, start: int, stop: int) -> Piece | None:
+        """The tokens from `start` on that make whole characters together; None where they never do."""
+        tokens, raw, end = self._tokens, self._tokens[start].raw, start + 1
+        while end < stop and len(raw) < LONGEST and not tokens[end].is_special:
             raw += tokens[end].raw
             end += 1
-        if end == at + 1 or not _is_text(raw):
-            yield Piece(shown(tokens[at].raw), at, at + 1)
-            at += 1
-            continue
-        parts = "│".join(token.raw.hex() for token in tokens[at:end])
-        yield Piece(f"{visible(raw.decode())}⟨{parts}⟩", at, end)
-        at = end
+            if _is_text(raw):
+                parts = "│".join(token.raw.hex() for token in tokens[start:end])
+                text = f"{visible(raw.decode())}⟨{parts}⟩"
+                return Piece(text, cell_len(text), start, end)
+        return None
 
 
 def _is_text(raw: bytes) -> bool:
@@ -69,12 +88,13 @@ def lay_out(found: Annotated, width: int) -> list[MaskLine]:
     room = max(8, width - MARGIN)
     lines: list[MaskLine] = []
     tokens, limit = found.tokens, min(found.limit, len(found.tokens))
+    made = Pieces(tokens)
     for start, stop in _runs(found):
         if start == limit:
             lines.append(MaskLine(_cut_line(found), trained=False, cut=True))
         head: str = tokens[start].role
         is_trained, is_cut = tokens[start].trained, start >= limit
-        for line in _wrapped(pieces(tokens, start, stop), room):
+        for line in _wrapped(made.between(start, stop), room):
             lines.append(MaskLine(head, is_trained, is_cut, line))
             head = ""
     return lines
@@ -102,13 +122,12 @@ def _wrapped(found: Iterator[Piece], room: int) -> Iterator[tuple[Piece, ...]]:
     line: list[Piece] = []
     used = 0
     for piece in found:
-        for part in _parts(piece, room):
-            size = cell_len(part.text) + 1  # and the sign between two tokens
-            if line and used + size > room + 1:
+        for part in (piece,) if piece.cells <= room else _parts(piece, room):
+            if line and used + part.cells > room:
                 yield tuple(line)
                 line, used = [], 0
             line.append(part)
-            used += size
+            used += part.cells + 1  # and the sign between two tokens
         if piece.text.endswith("↵"):
             yield tuple(line)
             line, used = [], 0
@@ -117,15 +136,15 @@ def _wrapped(found: Iterator[Piece], room: int) -> Iterator[tuple[Piece, ...]]:
 
 
 def _parts(piece: Piece, room: int) -> Iterator[Piece]:
-    """The piece, in parts where it is wider than a line."""
+    """The piece in parts, as it is wider than a line."""
     text = piece.text
     while cell_len(text) > room:
         cut = room
         while cell_len(text[:cut]) > room:
             cut -= 1
-        yield Piece(text[:cut], piece.first, piece.last)
+        yield Piece(text[:cut], cell_len(text[:cut]), piece.first, piece.last)
         text = text[cut:]
-    yield Piece(text, piece.first, piece.last)
+    yield Piece(text, cell_len(text), piece.first, piece.last)
 
 
 def summary(found: Annotated) -> str:

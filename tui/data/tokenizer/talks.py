@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 Messages = Sequence[dict[str, Any]]
 
-MOST_PASTED = 2 << 20
-"""Characters of a conversation: each of its tokens is an object of its own here."""
+MOST_PASTED = 8 << 20
+"""Characters of pasted text."""
+MOST_SHOWN = 256 << 10
+"""Characters of a conversation: each of its tokens is an object here, and their end would hold the screen."""
 _FILE_NAMES = (".json", ".jsonl", ".gz", ".zst", ".xz", ".bz2")
 MOST_READ = 2_000
 """Conversations that are read of a file."""
@@ -75,8 +77,11 @@ class Talks:
         """Conversation `index`. Raises `UserError` where it is none, and where it is too long to be shown."""
         messages = self.get(index)
         size = len(str(messages))
-        if size > MOST_PASTED:
-            raise UserError(f"conversation {index + 1:,} has {size:,} characters", "too many to be shown")
+        if size > MOST_SHOWN:
+            raise UserError(
+                f"conversation {index + 1:,} has {size:,} characters: too many to be shown here",
+                "nanochat tasks show --tokens prints it",
+            )
         return messages
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -101,7 +100,7 @@ class MaskView(ScrollView, can_focus=True, inherit_bindings=False):
         pieces = self.lines[to].pieces
         used = 0
         for piece in pieces:
-            used += cell_len(piece.text) + 1
+            used += piece.cells + 1
             if used > column:
                 self.move_to(piece.first)
                 return
@@ -116,7 +115,7 @@ class MaskView(ScrollView, can_focus=True, inherit_bindings=False):
         for piece in line.pieces:
             if piece.first <= token < piece.last:
                 break
-            used += cell_len(piece.text) + 1
+            used += piece.cells + 1
         return used
 
     def _line_of(self, token: int) -> int:
@@ -145,7 +144,7 @@ class MaskView(ScrollView, can_focus=True, inherit_bindings=False):
         index = self.scroll_offset.y + offset.y
         used = MARGIN
         for piece in self.lines[index].pieces if 0 <= index < len(self.lines) else ():
-            used += cell_len(piece.text) + 1
+            used += piece.cells + 1
             if offset.x < used:
                 self.move_to(piece.first)
                 return

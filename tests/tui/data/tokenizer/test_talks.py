@@ -79,7 +79,7 @@ def test_a_file_is_opened_by_its_path_with_what_is_wrong_where_it_is(tmp_path: P
     path.write_text("\n".join([json.dumps(ONE)] * (talks.MOST_READ + 1)), encoding="utf-8")
     found = talks.opened(str(path), layout)
     assert found.count == talks.MOST_READ and "the first 2,000" in talks.told(found, 0)
-    long = [{"role": "user", "content": "x" * talks.MOST_PASTED}]
+    long = [{"role": "user", "content": "x" * talks.MOST_SHOWN}]
     path.write_text(json.dumps(long), encoding="utf-8")
     with pytest.raises(UserError, match="too many to be shown"):
         talks.opened(str(path), layout).read(0)
