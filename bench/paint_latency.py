@@ -30,9 +30,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.parts.evaluations import make_evaluations  # noqa: E402
-from bench.parts.paint_steps import CHANGED, RUN, RUNS, STEPS, Step  # noqa: E402
+from bench.parts.paint_step import CHANGED, Step  # noqa: E402
+from bench.parts.paint_steps import RUN, RUNS, STEPS  # noqa: E402
 from bench.parts.runs import make_base, start_live_run  # noqa: E402
 from bench.parts.terminal import Sees, Terminal, available  # noqa: E402
+from bench.parts.training_results import make_training_results  # noqa: E402
 
 PATIENCE = 10.0
 QUIET = 0.25
@@ -153,6 +155,7 @@ def prepare(given: argparse.Namespace, base: Path) -> Path:
     else:
         make_base(base)
     make_evaluations(base)
+    make_training_results(base)
     return base
 
 

@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-CHANGED = "<changed>"
-"""Anything on the screen, colours included, is other than before."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One key, or a few pressed at once, and what must appear.
-
-    `keys` as tmux names them, after "=" as text, after "click:" the pattern to click on, after "size:" the
-    new size ("" the first one). `want` is a pattern that must come, after "!" one that must go, or `CHANGED`.
-    """
-
-    name: str
-    keys: str
-    want: str
-    idle_only: bool = False
-
+from bench.parts.paint_step import CHANGED, Step
+from bench.parts.paint_step import steps as _steps
+from bench.parts.paint_training import TRAINING_KEYS
 
 RUNS, RUN, HOSTS = r"runs · \d+", r"samples and results", r"hosts · \d+"
 COMPARE = r"settings · \d+"
@@ -30,10 +14,6 @@ FILTER, ASK, OVERLAY = "words, stage:base", "metrics to plot", "draw a run over 
 COLUMNS, EXPORT = "columns of the table", "tab another kind"
 LABELS = r"\ba Runs"
 """The first jump label lies over the number of the first tab."""
-
-
-def _steps(screen: str, *rows: tuple[str, str, str]) -> list[Step]:
-    return [Step(f"{screen}: {name}", keys, want) for name, keys, want in rows]
 
 
 MOVES = [
@@ -414,6 +394,7 @@ STEPS = [
     *FORMS,
     *HOSTS_KEYS,
     *EVALS_KEYS,
+    *TRAINING_KEYS,
     *CHAT_KEYS,
     *RUN_KEYS,
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.paint_latency import FIRST, press
-from bench.parts.paint_steps import CHANGED, Step
+from bench.parts.paint_step import CHANGED, Step
 from bench.parts.runs import make_base
 from bench.parts.terminal import Terminal, available
 from tests.tui.screens.chat_bench import StubServer, answer

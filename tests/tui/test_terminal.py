@@ -15,9 +15,11 @@ import pytest
 
 from bench.paint_latency import FIRST, expectation, press
 from bench.parts.evaluations import make_evaluations
-from bench.parts.paint_steps import MOVES, RUNS, STEPS, Step
+from bench.parts.paint_step import Step
+from bench.parts.paint_steps import MOVES, RUNS, STEPS
 from bench.parts.runs import describe, make_base, start_live_run, write_state
 from bench.parts.terminal import Terminal, available
+from bench.parts.training_results import make_training_results
 from nanochat.common.paths import Layout
 from remote.store.store import Store
 
@@ -33,6 +35,7 @@ def base(tmp_path: Path) -> Path:
     """A base directory with ended runs."""
     make_base(tmp_path / "base", steps=200)
     make_evaluations(tmp_path / "base")
+    make_training_results(tmp_path / "base")
     return tmp_path / "base"
 
 
