@@ -81,6 +81,7 @@ COMMANDS: dict[str, Command] = {
     "tensorboard": Command(
         "nanochat.commands.tensorboard:main", "write runs' event logs as TensorBoard files"
     ),
+    "wandb": Command("nanochat.commands.wandb:main", "write runs' event logs as W&B runs, offline or on"),
     "doctor": Command(
         "remote.cli.doctor:doctor", "check this machine, line by line, with a fix for each failure"
     ),

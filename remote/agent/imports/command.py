@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Iterator
 from ..files import AgentError, os_error, read_json
 from ..rundirs import ENDED
 from . import sources
+from .known import ids
 from .origin import FOLDER
-from .shadow import Shadow, ids
+from .shadow import Shadow
 
 if TYPE_CHECKING:
     Json = dict[str, Any]

@@ -50,6 +50,8 @@ PROMPTS = (
 EVALUATIONS = ("base_eval", "chat_eval")
 _LAST_FIGURES = frozenset(("core/core", "chat/ChatCORE", "val/bpb"))
 """With one of these an evaluation may be over; what follows is of it all the same."""
+_NO_STEP = -2
+"""The last step where there was none: step 0 does not follow it."""
 _MOST_TASKS = 100
 _MOST_TRACE = 2_000
 
@@ -60,7 +62,7 @@ class Console:
     def __init__(self, memory: Json) -> None:
         self.memory = memory
         self.clock: float = memory.setdefault("clock", 0.0)
-        for name, value in (("run", -1), ("last", -1), ("attempt", 0), ("total", 0), ("stage", "")):
+        for name, value in (("run", -1), ("last", _NO_STEP), ("attempt", 0), ("total", 0), ("stage", "")):
             memory.setdefault(name, value)
         for name in ("head", "tasks", "results", "facts"):
             memory.setdefault(name, {})
@@ -341,7 +343,8 @@ class Console:
         head, memory["head"] = memory["head"], {}
         facts, options = header.facts_of(head), header.options_of(head)
         total = total or facts.get("steps", 0)
-        memory.update(run=memory["run"] + 1, stage=stage, total=total, last=step, attempt=1, ended="")
+        last = _NO_STEP if stage in EVALUATIONS else step
+        memory.update(run=memory["run"] + 1, stage=stage, total=total, last=last, attempt=1, ended="")
         memory.update(results={}, facts=facts, options=options)
         sink.start(memory["run"], stage, self.clock, "", options)
         about = {"stage": stage, "options": options, "info": facts}

@@ -22,19 +22,17 @@ from ..locks import is_shared, lock_file
 from ..logs import whole_size
 from ..rundirs import ENDED, PRIVATE, SCHEMA, SHARED_FOLDER, Runs
 from .console import EVALUATIONS
+from .known import HEAD, head_of, ids, usable
 from .origin import FOLDER
 from .rows import End, Row, Sink, Start
-from .sources import KINDS, Source
+from .sources import ENDLESS, KINDS, Source
 
 if TYPE_CHECKING:
     Json = dict[str, Any]
 
-HEAD = 64 * 1024
-"""Bytes of a log's beginning that its content is known by."""
 TELLING = 2_048
 """Bytes that must be the same before two files count as one log for their content alone."""
 MOST_RUNS = 500
-MOST_IMPORTS = 5_000
 PATIENCE = 30.0
 _ID = 12
 
@@ -55,7 +53,7 @@ class Shadow:
     def of(cls, base: Path, import_id: str) -> Shadow | None:
         """The import of that id, None where its document is missing or cannot be used."""
         document = read_json(base / FOLDER / f"{import_id}.json")
-        return cls(base, document) if document is not None and _usable(document) else None
+        return cls(base, document) if document is not None and usable(document) else None
 
     @classmethod
     def all(cls, base: Path) -> Iterator[Shadow]:
@@ -141,7 +139,7 @@ class Shadow:
             return
         try:
             newer = read_json(folder / f"{self.id}.json")
-            if newer is not None and _usable(newer):
+            if newer is not None and usable(newer):
                 self.document = newer
             yield True
         finally:
@@ -171,6 +169,7 @@ class Shadow:
         """
         until = time.monotonic() + seconds
         source = self.source()
+        source.final = final
         seen = source.signature()
         self._skip = {entry["run_id"]: self._excess(entry) for entry in self.document["runs"]}
         more = True
@@ -300,7 +299,9 @@ class Shadow:
 
     def _run_document(self, entry: Json, start: Start) -> Json:
         count = sum(1 for other in self.document["runs"] if other["stage"] == entry["stage"])
-        stem = start.name or (self.path.stem if not self.path.is_dir() else self.path.name)
+        stem = start.name or (self.path.name if self.path.is_dir() else self.path.stem)
+        if stem == "wandb-history":  # of W&B's own folder: `run-…-ID/files/wandb-history.jsonl`
+            stem = self.path.parents[1].name or stem
         return {
             "schema": SCHEMA,
             "run_id": entry["run_id"],
@@ -343,10 +344,12 @@ class Shadow:
         for number, entry in enumerate(self.document["runs"]):
             status, reason = entry["status"], entry["reason"]
             if status not in ENDED and not (self.follows and number == last):
+                far = self.document.get("far") or ""
+                status, reason = "lost", self.document.get("stopped") or far
                 if entry["stage"] in EVALUATIONS:
-                    self.show(entry, "succeeded", "")
-                    continue
-                status, reason = "lost", self.document.get("stopped") or self.document.get("far") or ""
+                    status, reason = "succeeded", ""
+                elif self.document["kind"] in ENDLESS:
+                    status, reason = "succeeded", f"{far}; how it ended is not told there"
             told = self.document.get("problem") or ""
             if told and number == last:
                 reason = f"{reason}; {told}" if reason else told
@@ -360,36 +363,3 @@ class Shadow:
         if entry.get("shown") != told and folder.is_dir():
             write_json(folder / "state.json", self._state(entry, status, reason))
             entry["shown"] = told
-
-
-def head_of(path: Path, most: int) -> list[Any]:
-    """How many bytes of a log's beginning there are, at most `most`, and their sha256."""
-    with open_bytes(path) as file:
-        raw = file.read(min(most, HEAD))
-    return [len(raw), hashlib.sha256(raw).hexdigest()]
-
-
-def ids(base: Path) -> list[str]:
-    """The ids of all imports."""
-    try:
-        names = os.listdir(str(base / FOLDER))
-    except OSError:
-        return []
-    found = [name[:-5] for name in names if name.endswith(".json") and not name.startswith(".")]
-    return sorted(found)[:MOST_IMPORTS]
-
-
-def _usable(document: Json) -> bool:
-    """Whether a document of an import has everything that is acted on."""
-    head, runs = document.get("head"), document.get("runs")
-    return (
-        all(isinstance(document.get(name), str) for name in ("id", "path", "kind"))
-        and document.get("kind") in KINDS
-        and isinstance(document.get("memory"), dict)
-        and isinstance(head, list)
-        and len(head) == 2
-        and type(head[0]) is int
-        and isinstance(runs, list)
-        and all(isinstance(entry, dict) and {"run_id", "seq", "size"} <= entry.keys() for entry in runs)
-        and all(Runs(Path("/")).get(entry["run_id"]) for entry in runs)
-    )

@@ -37,6 +37,8 @@ KINDS = {
     "tensorboard": "TensorBoard event files",
     "base": "base directory",
 }
+ENDLESS = ("csv", "jsonl", "json", "tensorboard")
+"""Kinds in which nothing says that a run has ended, or how."""
 _BASE = ("base_checkpoints", "mid_checkpoints", "chatsft_checkpoints", "chatrl_checkpoints", "report")
 _TOTAL_TIME = re.compile(rb"total time: (\d{1,9}\.\d+)m")
 _MOST_FOUND = 200
@@ -112,12 +114,16 @@ def _walk(folder: Path, depth: int, found: list[Path]) -> None:
 
 
 class Source:
-    """One log, read from where `memory` says. `problem` is what is wrong with it, in a line."""
+    """One log, read from where `memory` says. `problem` is what is wrong with it, in a line.
+
+    `final`: what is there is all for now, so that the last row of a table may lack its newline.
+    """
 
     def __init__(self, kind: str, path: Path, memory: Json) -> None:
         self.kind = kind
         self.path = path
         self.memory = memory
+        self.final = False
         self.problem: str = memory.get("problem", "")
         memory.setdefault("offset", 0)
         self._reader: Any = None
@@ -164,6 +170,8 @@ class Source:
         }[self.kind](self.memory)
         if self.kind == "console" and not self.memory["offset"]:
             made.clock = self._began()
+        elif self.kind in ENDLESS and not self.memory["clock"]:  # until a row tells its time
+            self.memory["clock"] = os.stat(str(self.path)).st_mtime
         return made
 
     def _began(self) -> float:
@@ -187,8 +195,10 @@ class Source:
         at_end = offset + len(raw) >= stat.st_size
         if not end and len(raw) >= LONGEST_LINE:
             end = len(raw)  # no log's line: it is passed over in pieces
-        elif at_end and end < len(raw) and time.time() - stat.st_mtime > SETTLED:
-            end = len(raw)
+        elif at_end and end < len(raw):
+            table = self.final and self.kind in ENDLESS
+            if table or time.time() - stat.st_mtime > SETTLED:
+                end = len(raw)
         if not end:
             return False
         before = len(sink.found)

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from .history import MOST_NAMES, History, RowBuilder
-from .rows import number_text
+from .rows import LONGEST_TEXT, number_text
 
 if TYPE_CHECKING:
     from .rows import Sink
@@ -57,6 +57,8 @@ class JsonLines:
                 self._builder.put(key, number_text(repr(value)).strip('"'))
             elif isinstance(value, str):
                 self._builder.put(key, value[:_LONGEST_CELL])
+            elif isinstance(value, dict) and name == "centered_results":
+                self._builder.put(key, json.dumps(value)[:LONGEST_TEXT])
             elif isinstance(value, dict) and depth < _MOST_DEPTH and not start and "_type" not in value:
                 self._put(f"{key}.", value, depth + 1)
 

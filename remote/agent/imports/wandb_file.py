@@ -164,8 +164,7 @@ class WandbRun:
         rest = span[taken:]
         if rest and (rest[0] != _COUNTER or len(rest) != 2 + ord(rest[1:2] or "\0")):
             builder.clear()
-            while at < stop:
-                at = self._take_item(record, at, stop)
+            self._take_items(record, at, stop)
         builder.into(self.history, sink)
 
     def _learn(self, key: str) -> tuple[int, str, str]:
@@ -177,19 +176,18 @@ class WandbRun:
             self._keys[key] = found
         return found
 
-    def _take_item(self, record: bytes, at: int, stop: int) -> int:
-        """Takes a field of a row in any form; the offset after it."""
+    def _take_items(self, record: bytes, at: int, stop: int) -> None:
+        """Takes a row of any form. Tables and pictures stand in it by their parts, which are no figures."""
+        items: list[tuple[str, str]] = []
         for number, wire, start, end in _fields(record, at, stop):
             if number == 1 and wire == _LENGTH:
-                key, value = _item(record[start:end])
-                if key:
-                    self._builder.put(key, value)
+                items.append(_item(record[start:end]))
             elif number == 2 and wire == _LENGTH:
-                step = _number(record[start:end], 1)
-                if step is not None and self._builder.counter is None:
-                    self._builder.counter = step
-            return end
-        return stop
+                self._builder.counter = _number(record[start:end], 1)
+        media = {key[:-6] for key, _ in items if key.endswith("._type")}
+        for key, value in items:
+            if key and key.rpartition(".")[0] not in media and '"_type"' not in value[:400]:
+                self._builder.put(key, value)
 
     def _take_run(self, raw: bytes, sink: Sink) -> None:
         texts: dict[int, str] = {}
