@@ -15,6 +15,7 @@ PARSERS = {
     "evals": "remote.cli.evals:evals_parser",
     "data stats": "nanochat.commands.data_stats:parser",
     "checkpoints": "remote.cli.checkpoints:checkpoints_parser",
+    "import": "remote.cli.imports:parser",
     "hosts": "remote.cli.hosts:hosts_parser",
     "tasks": "nanochat.commands.tasks:parser",
     "estimate": "nanochat.commands.estimate:parser",
@@ -28,6 +29,7 @@ PARSERS = {
     "bench": "nanochat.commands.bench:parser",
     "export": "nanochat.commands.export:parser",
     "tensorboard": "nanochat.commands.tensorboard:parser",
+    "wandb": "nanochat.commands.wandb:parser",
     "doctor": "remote.cli.doctor:doctor_parser",
     "completion": "nanochat.commands.completion:parser",
 }

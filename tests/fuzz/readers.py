@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import import_readers
 import service_readers
 import tokenizer_readers
 
@@ -78,15 +79,12 @@ RUN_ID = "20260101-000000-base_train-0001"
 RUN: dict[str, Any] = {
     "schema": 1,
     "run_id": RUN_ID,
-    "name": "n",
     "stage": "base_train",
     "options": {"depth": 4, "lr": 0.1},
     "argv": ["python", "-m", "x"],
     "code": {"version": "0", "sha": ""},
     "host": "h",
-    "env": ["A"],
     "created_at": 1.79e9,
-    "cwd": "/",
     "plan": {"id": "p", "name": "plan", "index": 1, "needs": ["a"]},
 }
 STATE: dict[str, Any] = {
@@ -104,8 +102,6 @@ STATE: dict[str, Any] = {
     "signal": None,
     "reason": "r",
     "supervisor": {"pid": 1, "pid_start": 2},
-    "events_offset": 0,
-    "host": "h",
 }
 EVENTS = [
     {"seq": 0, "t": 1.79e9, "kind": "stage_start", "data": {"attempt": 1, "total_steps": 9, "unit": "step"}},
@@ -411,5 +407,9 @@ def readers() -> dict[str, Reader]:
         "streamed answer": Reader(_streamed_answer, _STREAMS),
         "printed text": Reader(_printed, ("ä\x1b[31m␛\u202e\x9b2J\x07\r\ntab\t".encode(),)),
         "console window": Reader(lambda raw: console_lines(raw, 0), (b"a\rb\n\x1b[1mc\n", b"\xff\xfe\n")),
+        **{
+            f"import: {name}": Reader(read, seeds, few)
+            for name, (read, seeds) in import_readers.READERS.items()
+        },
         "numbers": Reader(_numbers, (b"1790000000.5", b"-3", b"1e300", b"12345678901234567890", b"0.00001")),
     }

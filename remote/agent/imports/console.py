@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from . import header, names
-from .rows import LONGEST_TEXT, MOST_STEP, Row, number_text
+from .rows import LATEST, LONGEST_TEXT, MOST_STEP, Row, number_text
 
 if TYPE_CHECKING:
     from .rows import Sink
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 # The training line of both eras. What does not match is read word by word.
+_N = r"((?:0|[1-9]\d{0,15})\.\d{1,20})"
 _STEP = re.compile(
-    r"step (\d{1,15})(?:/(\d{1,15}))? \((\d+\.\d+)%\) \| loss: (-?\d+\.\d+) \|(?: grad norm: (\d+\.\d+) \|)?"
-    r" lrm: (\d+\.\d+) \| dt: (\d+\.\d+)ms \| tok/sec: ([\d,]+) \| (?:bf16_)?mfu: (\d+\.\d+)"
-    r"( \| epoch: (\d+)[^|]*)? \| total time: (\d+\.\d+)m(?: \| eta: (\d+\.\d+)m)?\s*",
+    r"step (\d{1,15})(?:/(\d{1,15}))? \((\d{1,9}\.\d{1,9})%\) \| loss: " + _N + r" \|(?: grad norm: " + _N
+    + r" \|)? lrm: " + _N + r" \| dt: " + _N + r"ms \| tok/sec: ([\d,]{1,20}) \| (?:bf16_)?mfu: " + _N
+    + r"( \| epoch: (\d{1,9})[^|]*)? \| total time: " + _N + r"m(?: \| eta: " + _N + r"m)?\s*",
     re.ASCII,
-)
+)  # fmt: skip
 _POINT = re.compile(r"[Ss]tep (\d{1,15})(?:/(\d{1,15}))?\s*(?:\([\d.]+%\)\s*)?\|(.*)", re.ASCII | re.DOTALL)
 _TASK = re.compile(
     r"Evaluating: ([\w.-]{1,80}) \([^)]*\)\.\.\. accuracy: ([\d.]+|nan) \| centered: (?:-?[\d.]+|nan)"
@@ -57,10 +58,14 @@ _MOST_TRACE = 2_000
 
 
 class Console:
-    """Reads lines; `memory` is what it knows so far. `clock` is the time of the line that is read."""
+    """Reads lines; `memory` is what it knows so far. `clock` is the time of the line that is read.
+
+    Times of the logger beyond `latest` are of another time zone, and count for nothing.
+    """
 
     def __init__(self, memory: Json) -> None:
         self.memory = memory
+        self.latest = LATEST
         self.clock: float = memory.setdefault("clock", 0.0)
         for name, value in (("run", -1), ("last", _NO_STEP), ("attempt", 0), ("total", 0), ("stage", "")):
             memory.setdefault(name, value)
@@ -151,7 +156,7 @@ class Console:
             memory["trace"] = ""
             return None
         at = header.time_of(line)
-        if at is not None:
+        if at is not None and at <= self.latest:
             self.clock = max(self.clock, at)
         if self._evaluated(line, sink) or self._told(line, sink) or header.take(line, memory["head"]):
             self._close_sample(sink)

@@ -78,6 +78,7 @@ class History:
                 memory["ended"] = ""
                 self._attempt(memory["last"] + 1, sink)
             return
+        t = t if 0 < t < LATEST else memory["clock"]
         given = options or {}
         steps = whole(given.get("num_iterations")) or 0
         known = stage if _STAGE.fullmatch(stage) else "train"
@@ -110,10 +111,10 @@ class History:
         Where rows come `in_order`, an earlier step than the last one means that the run was resumed there.
         """
         memory = self.memory
-        if memory["run"] < 0:
-            self.begin(sink, "", t)
         if not 0 < t < LATEST:
             t = memory["clock"]
+        if memory["run"] < 0:
+            self.begin(sink, "", t)
         memory["clock"] = t
         if step is not None:
             if in_order and step < memory["last"]:

@@ -15,7 +15,7 @@ LATEST = 1e11
 MOST_STEP = 1 << 53
 LONGEST_TEXT = 8_000
 """Characters of a text that is taken over: a line of an event log is bounded."""
-NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,40})(?:\.\d{1,40})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,40})(?:\.\d{1,40})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 """A number of JSON as other programs write one."""
 _ODD = {
     "nan": "NaN",
@@ -97,7 +97,7 @@ def number_text(text: str) -> str:
         value = float(plain)
     except ValueError:
         return ""
-    return repr(value) if math.isfinite(value) else ""
+    return repr(value) if math.isfinite(value) else f'"{clean_number(value)}"'
 
 
 def clean_number(value: float) -> float | str:

@@ -305,7 +305,7 @@ class Shadow:
         return {
             "schema": SCHEMA,
             "run_id": entry["run_id"],
-            "name": stem[:120] + (f" #{count}" if count > 1 else ""),
+            "name": stem[:120] + (f" #{count}" if count > 1 and not start.name else ""),
             "stage": start.stage,
             "options": start.options,
             "argv": [],

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import AgentError, open_bytes
-from . import table_file, tensorboard_file, wandb_file
+from . import base_dir, table_file, tensorboard_file, wandb_file
+from .base_dir import BaseDir
 from .console import Console
 from .origin import CONSOLE
 from .table_file import Csv, JsonLines
@@ -39,7 +40,7 @@ KINDS = {
 }
 ENDLESS = ("csv", "jsonl", "json", "tensorboard")
 """Kinds in which nothing says that a run has ended, or how."""
-_BASE = ("base_checkpoints", "mid_checkpoints", "chatsft_checkpoints", "chatrl_checkpoints", "report")
+_BASE = ("base_checkpoints", "mid_checkpoints", "chatsft_checkpoints", "chatrl_checkpoints", "base_eval")
 _TOTAL_TIME = re.compile(rb"total time: (\d{1,9}\.\d+)m")
 _MOST_FOUND = 200
 _DEPTH = 3
@@ -90,8 +91,11 @@ def expand(path: Path) -> list[Path]:
     if any("tfevents" in name for name in names):
         return [path]
     found: list[Path] = []
-    if not set(names) & set(_BASE):
-        _walk(path, _DEPTH, found)
+    if set(names) & set(_BASE):  # and the runs of W&B that lie in it
+        if "wandb" in names:
+            _walk(path / "wandb", _DEPTH, found)
+        return [path, *sorted(found)]
+    _walk(path, _DEPTH, found)
     return sorted(found) or [path]
 
 
@@ -132,6 +136,8 @@ class Source:
         """Changes when there is something new to read: sizes and times."""
         if self.kind == "tensorboard":
             stats = [os.stat(str(file)) for file in self._event_files()]
+        elif self.kind == "base":
+            stats = base_dir.stats(self.path)
         else:
             stats = [os.stat(str(self.path))]
         return [len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
@@ -142,6 +148,9 @@ class Source:
             return False
         if self._reader is None:
             self._reader = self._make_reader()
+        if self.kind == "base":
+            self._reader.read(self.path, sink)
+            return False
         if self.kind == "wandb":
             return self._read_records(self.path, sink)
         if self.kind == "tensorboard":
@@ -156,6 +165,8 @@ class Source:
             self._reader = self._make_reader()
         if isinstance(self._reader, Console):
             return self._reader.finish(sink)
+        if isinstance(self._reader, BaseDir):
+            return self._reader.how_far()
         told: str = self._reader.history.how_far()
         return told
 
@@ -167,6 +178,7 @@ class Source:
             "jsonl": JsonLines,
             "json": JsonLines,
             "tensorboard": EventFiles,
+            "base": BaseDir,
         }[self.kind](self.memory)
         if self.kind == "console" and not self.memory["offset"]:
             made.clock = self._began()
@@ -201,6 +213,8 @@ class Source:
                 end = len(raw)
         if not end:
             return False
+        if self.kind == "console":
+            self._reader.latest = stat.st_mtime + 60
         before = len(sink.found)
         lines = raw[:end].decode("utf-8", "replace").split("\n")
         if lines and not lines[-1]:

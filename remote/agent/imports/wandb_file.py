@@ -32,7 +32,7 @@ _PASSED_OVER = tuple(number << 3 | _LENGTH for number in (3, 6, 7, 11, 12, 13))
 """Tags of what most other records are: summaries, files, figures of the machine, printed lines."""
 _ITEMS = re.compile(
     r"\n[\x00-\x7f]\x12[\x00-\x7f]([^\x82]{1,127})\x82\x01[\x00-\x7f]"
-    r"(-?(?:0|[1-9]\d{0,40})(?:\.\d{1,40})?(?:[eE][+-]?\d{1,3})?)",
+    r"(-?(?:0|[1-9]\d{0,40})(?:\.\d{1,40})?(?:[eE][+-]?\d{1,2})?)",
     re.ASCII,
 )
 """An item of a row as nearly all are: a key of one part, and a number."""

@@ -66,7 +66,7 @@ def test_a_run_that_was_deleted_is_imported_anew(tmp_path: Path) -> None:
     assert not again["known"] and len(events(tmp_path, again["runs"][0])) == run["events"]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 14_700), max_size=4))
 def test_a_log_read_as_it_grows_gives_what_it_gives_whole(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
