@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from remote.fleet.imports import Imported, ImportedLog
 
 _LOOK = 1.0
-_CATCH_UP = 600.0
 
 
 def parser() -> Parser:
@@ -53,7 +52,6 @@ def main(argv: Sequence[str]) -> int:
         try:
             await fleet.connect(given.host)
             found = await fleet.imports.take(given.host, given.paths, given.follow)
-            await fleet.catch_up(given.host, [run.key for log in found.logs for run in log.runs], _CATCH_UP)
             tell(found, given.json)
             if given.follow and found.logs:
                 return await _follow(fleet, given.host, given.paths, found, make_printer(given.json))
@@ -84,7 +82,7 @@ def lines_of(log: ImportedLog) -> list[str]:
         copy = f" (as {log.of})" if log.of != log.path else ""
         where += f", imported before{copy}: " + (f"{amount(fresh, 'new event')}" if fresh else "nothing new")
     if not log.runs:
-        where += ", no step in it yet: a run appears with the first one"
+        where += ", no figures in it yet: a run appears with the first ones"
     lines = [where]
     for run in log.runs:
         attempts = f", {run.attempts} attempts" if run.attempts > 1 else ""

@@ -80,7 +80,7 @@ def _import_log(base: Path, path: Path, follow: bool) -> Json:
                 _move(shadow, path)  # the log was moved
             while shadow.read_on(60.0, final=not document["follow"]):
                 pass
-            if not shadow.run_ids() and not (follow and kind == "console"):
+            if not shadow.run_ids() and (not follow or document.get("problem")):
                 raise AgentError(_nothing(path, kind, shadow), "import")
         except BaseException as error:
             if known is None:
@@ -153,7 +153,7 @@ class Followed:
 
     def __init__(self, base: Path) -> None:
         self.base = base
-        self._known: dict[str, tuple[int, Shadow]] = {}
+        self._known: dict[str, tuple[int, Shadow | None]] = {}  # None: one that is not followed
         self._listed: tuple[int, float] = (0, 0.0)
         self._next: dict[str, float] = {}
         self._beat = 0.0
@@ -162,7 +162,7 @@ class Followed:
         """Reads on what has grown; a frame for each log that cannot be read, once."""
         self._list(now)
         for import_id, (_, shadow) in list(self._known.items()):
-            if now < self._next.get(import_id, 0.0):
+            if shadow is None or now < self._next.get(import_id, 0.0):
                 continue
             try:
                 self._look(shadow, now)
@@ -182,7 +182,7 @@ class Followed:
         if changed == self._listed[0] and now - self._listed[1] < RELIST:
             return
         self._listed = (changed, now)
-        found: dict[str, tuple[int, Shadow]] = {}
+        found: dict[str, tuple[int, Shadow | None]] = {}
         for import_id in ids(self.base):
             with contextlib.suppress(OSError):
                 stamp = os.stat(str(self.base / FOLDER / f"{import_id}.json")).st_mtime_ns
@@ -191,8 +191,8 @@ class Followed:
                     found[import_id] = known
                     continue
                 shadow = Shadow.of(self.base, import_id)
-                if shadow is not None and (shadow.follows or shadow.document.get("reading")):
-                    found[import_id] = (stamp, shadow)
+                goes_on = shadow is not None and (shadow.follows or shadow.document.get("reading"))
+                found[import_id] = (stamp, shadow if goes_on else None)
         self._known = found
 
     def _look(self, shadow: Shadow, now: float) -> None:

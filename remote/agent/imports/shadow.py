@@ -68,6 +68,7 @@ class Shadow:
         """The import of this log: the same file, a copy that replaced it, or the same content elsewhere."""
         stat = os.stat(str(path))
         moved = None
+        heads: dict[int, list[Any]] = {}
         for shadow in cls.all(base):
             known = shadow.document
             if known["kind"] != kind or not shadow.is_whole():
@@ -80,7 +81,9 @@ class Shadow:
             length = known["head"][0]
             if not (same_file or known["path"] == str(path) or length >= TELLING):
                 continue
-            if head_of(path, length) == known["head"]:
+            if length not in heads:
+                heads[length] = head_of(path, length)
+            if heads[length] == known["head"]:
                 if same_file or known["path"] == str(path):
                     return shadow
                 moved = moved or shadow
