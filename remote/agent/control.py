@@ -175,7 +175,7 @@ def stop(base: Path, run_id: str, grace: float) -> Json:
     if import_of(run):
         from .imports.command import leave
 
-        leave(base, import_of(run))
+        leave(base, directory)
         return {"state": directory.read_state() or state}
     if not recovery.is_local(directory, run, state):
         raise AgentError(f"{run_id} runs on {recovery.host_of(run, state)}: stop it there", "elsewhere")

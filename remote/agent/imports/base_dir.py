@@ -85,13 +85,23 @@ class BaseDir:
                 taken[name] = stamp
                 yield path
 
-    def _run(self, key: str, stage: str, t: float, name: str, options: Json, total: int, sink: Sink) -> int:
+    def _run(
+        self,
+        sink: Sink,
+        key: str,
+        stage: str,
+        t: float,
+        name: str,
+        options: Json | None = None,
+        total: int = 0,
+        info: Json | None = None,
+    ) -> int:
         """The number of the run that is called `key` here; it begins when it is asked for first."""
-        runs = self.memory["runs"]
+        runs, options = self.memory["runs"], options or {}
         if key not in runs:
             runs[key] = len(runs)
             sink.start(runs[key], stage, t, name, options)
-            sink.attempt(runs[key], 1, 0, total, t, {"stage": stage, "options": options, "info": {}})
+            sink.attempt(runs[key], 1, 0, total, t, {"stage": stage, "options": options, "info": info or {}})
         return int(runs[key])
 
     # -- trainings
@@ -105,7 +115,16 @@ class BaseDir:
         options = options_of(documents[-1][2].get("user_config"))
         total = whole(options.get("num_iterations")) or 0
         began = changed(metas[0][1])
-        run = self._run(f"{source}/{tag.name}", STAGES[source], began, tag.name, options, total, sink)
+        run = self._run(
+            sink,
+            f"{source}/{tag.name}",
+            STAGES[source],
+            began,
+            tag.name,
+            options,
+            total,
+            {"checkpoint_dir": str(tag)},
+        )
         results: Json = {}
         for step, path, meta in documents:
             t = changed(path)
@@ -163,7 +182,9 @@ class BaseDir:
 
     def _evaluated(self, path: Path, stage: str, values: Json, sink: Sink) -> None:
         t = changed(path)
-        run = self._run(f"{path.parent.name}/{path.name}", stage, t, path.stem, {}, 0, sink)
+        kind = "core" if "core/core" in values else "bpb"
+        kind = "chat" if stage == "chat_eval" else kind
+        run = self._run(sink, f"{path.parent.name}/{path.name}", stage, t, path.stem, info={"eval": [kind]})
         sink.row(run, "eval", None, t, values)
         sink.end(run, "succeeded", "", t, values)
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator
 
 from ..files import AgentError, os_error, read_json
-from ..rundirs import ENDED
+from ..locks import is_shared, lock_file
+from ..rundirs import ENDED, RunDir
 from . import sources
 from .known import ids
-from .origin import FOLDER
-from .shadow import Shadow
+from .origin import FOLDER, import_of
+from .shadow import PATIENCE, Shadow
 
 if TYPE_CHECKING:
     Json = dict[str, Any]
@@ -63,9 +64,7 @@ def _import_log(base: Path, path: Path, follow: bool) -> Json:
     kind = sources.kind_of(path)
     if base / "runs" in path.parents:
         raise AgentError(f"{path} belongs to a run of ours: it is one already", "import")
-    known = Shadow.find(base, path, kind)
-    shadow = known or Shadow.make(base, path, kind, follow)
-    (base / FOLDER).mkdir(mode=0o700, parents=True, exist_ok=True)
+    known, shadow = _find_or_make(base, path, kind, follow)
     before = {entry["run_id"]: entry["seq"] for entry in shadow.document["runs"]}
     with shadow.lock() as held:
         if not held:
@@ -74,9 +73,7 @@ def _import_log(base: Path, path: Path, follow: bool) -> Json:
             document = shadow.document
             document["follow"] = follow or (document.get("follow") is True)
             document.pop("stopped", None)
-            if known is None:
-                shadow.save()
-            elif known.path != path and not known.path.exists():
+            if known is not None and known.path != path and not known.path.exists():
                 _move(shadow, path)  # the log was moved
             while shadow.read_on(60.0, final=not document["follow"]):
                 pass
@@ -89,6 +86,23 @@ def _import_log(base: Path, path: Path, follow: bool) -> Json:
                 raise os_error(f"cannot import {path}", error) from error
             raise
     return _told(shadow, before, known is not None, path)
+
+
+def _find_or_make(base: Path, path: Path, kind: str, follow: bool) -> tuple[Shadow | None, Shadow]:
+    """The import of a log if there is one already, and the one to go on with: of two at once one makes it."""
+    folder = base / FOLDER
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = lock_file(folder / ".lock", PATIENCE, is_shared(folder))
+    if lock is None:
+        raise AgentError(f"{folder} is locked by another process: try again", "lock")
+    try:
+        known = Shadow.find(base, path, kind)
+        shadow = known or Shadow.make(base, path, kind, follow)
+        if known is None:
+            shadow.save()
+        return known, shadow
+    finally:
+        os.close(lock)
 
 
 def _move(shadow: Shadow, path: Path) -> None:
@@ -133,10 +147,14 @@ def _told(shadow: Shadow, before: Json, known: bool, path: Path) -> Json:
     }
 
 
-def leave(base: Path, import_id: str) -> None:
-    """Follows a log no longer. The program that writes it is not ours: it goes on."""
-    shadow = Shadow.of(base, import_id)
-    if shadow is None:
+def leave(base: Path, directory: RunDir) -> None:
+    """Follows the log of a run no longer. The program that writes it is not ours: it goes on."""
+    shadow = Shadow.of(base, import_of(directory.read_run()))
+    if shadow is None or directory.run_id not in shadow.run_ids():  # a copied folder, or its import is gone
+        reason = "nothing reads its log on"
+        state = dict(directory.read_state() or {}, status="stopped", reason=reason, heartbeat=time.time())
+        directory.write_state(dict(state, ended_at=state["heartbeat"]))
+        directory.forget(".state.spare")
         return
     with shadow.lock() as held:
         if not held:

@@ -27,6 +27,8 @@ _STEP = re.compile(
     re.ASCII,
 )  # fmt: skip
 _POINT = re.compile(r"[Ss]tep (\d{1,15})(?:/(\d{1,15}))?\s*(?:\([\d.]+%\)\s*)?\|(.*)", re.ASCII | re.DOTALL)
+_LABEL = re.compile(r"(?:\[(?:rank|default)\d{1,5}\]:\s?|\d{1,5}: )(?=[\w<])")
+_LABELLED = tuple("[0123456789")
 _TASK = re.compile(
     r"Evaluating: ([\w.-]{1,80}) \([^)]*\)\.\.\. accuracy: ([\d.]+|nan) \| centered: (?:-?[\d.]+|nan)"
 )
@@ -83,6 +85,8 @@ class Console:
         per_token, batch = self._scale()
         clock = self.clock
         for line in lines:
+            if line[:1] in _LABELLED:
+                line = _LABEL.sub("", line, 1)
             plain = match(line) if line.startswith("step ") else None
             if plain is None:
                 self.clock = clock
@@ -256,7 +260,8 @@ class Console:
     def _figures(self, stage: str, values: Json, sink: Sink) -> None:
         memory = self.memory
         if memory["stage"] != stage or memory["head"]:
-            self._begin(stage, 0, sink)
+            name = next(iter(values))
+            self._begin(stage, 0, sink, evaluates="bpb" if name.endswith("/bpb") else name.partition("/")[0])
         memory["results"].update(values)
         sink.row(memory["run"], "eval", None, self.clock, values)
         if not _LAST_FIGURES.isdisjoint(values):
@@ -341,12 +346,12 @@ class Console:
         elif size and size != memory["total"]:
             memory["total"] = size
 
-    def _begin(self, stage: str, total: int, sink: Sink, step: int = 0) -> None:
+    def _begin(self, stage: str, total: int, sink: Sink, step: int = 0, evaluates: str = "") -> None:
         memory = self.memory
         if memory["run"] >= 0 and not memory["ended"]:
             self._end_before(sink)
         head, memory["head"] = memory["head"], {}
-        facts, options = header.facts_of(head), header.options_of(head)
+        facts, options = header.facts_of(head, evaluates), header.options_of(head)
         total = total or facts.get("steps", 0)
         last = _NO_STEP if stage in EVALUATIONS else step
         memory.update(run=memory["run"] + 1, stage=stage, total=total, last=last, attempt=1, ended="")

@@ -24,6 +24,8 @@ _STEPS = re.compile(
     r"(?:Calculated number of steps|Using user-provided number of iterations|"
     r"Calculated number of iterations from [\w:. ]{1,60}): ([\d,]{1,20})\s*"
 )
+_LOADED = re.compile(r"Loading model from (.{1,1000}) with step (\d{1,12})\s*")
+_MODES = re.compile(r"Eval modes: ([\w, ]{1,60})\s*")
 _FIELD = re.compile(r'\s+"(\w{1,40})": (.{1,100}?),?\s*')
 _NO_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _BEGINNINGS = {
@@ -40,6 +42,8 @@ _BEGINNINGS = {
 }
 """How lines begin that a program prints once, before its first figure, and the stage that alone does so."""
 _RANK = ("mid_train", "chat_sft", "chat_rl", "base_eval", "base_train")
+KINDS = ("core", "bpb", "chat")
+"""What upstream's evaluations make."""
 _BANNER = "░███░"
 _MOST = 100
 
@@ -79,8 +83,18 @@ def stage_of(head: Json) -> str:
     return str(head.get("stage", ""))
 
 
-def facts_of(head: Json) -> Json:
-    return dict(head.get("facts", {}))
+def facts_of(head: Json, evaluates: str = "") -> Json:
+    """What is known of a program from its beginning.
+
+    `evaluates` is the kind of its first figure where it only evaluates: then it judges what it has loaded.
+    """
+    facts = dict(head.get("facts", {}))
+    loaded, modes = facts.pop("loaded", None), facts.pop("modes", None)
+    if loaded is not None:
+        facts["checkpoint" if evaluates else "started_from"] = loaded
+    if evaluates:
+        facts["eval"] = [mode for mode in modes or [evaluates] if mode in KINDS]
+    return facts
 
 
 def options_of(head: Json) -> Json:
@@ -160,7 +174,13 @@ def _keep_resume(head: Json, found: re.Match[str]) -> None:
     head["resume"] = int(found[1])
 
 
+def _keep_loaded(head: Json, found: re.Match[str]) -> None:
+    _keep(head, "facts", "loaded", f"{found[1][:500].rstrip('/')}/model_{int(found[2]):06d}.pt")
+
+
 _FACTS = (
+    (_LOADED, _keep_loaded),
+    (_MODES, lambda head, found: _keep(head, "facts", "modes", found[1].split(", "))),
     (_OPTION, _keep_option),
     (_FLOPS, _keep_flops),
     (_BATCH, _keep_batch),

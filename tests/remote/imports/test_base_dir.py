@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from logs import DATA, events, look, one, points, state
+from imported import DATA, events, look, one, points, state
 
 UPSTREAM = DATA / "base"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from logs import BASE, DATA, RESUMED, events, look, nothing_made, one, points, state, take, without_times
+from imported import BASE, DATA, RESUMED, events, look, nothing_made, one, points, state, take, without_times
 
 from remote.agent import control
 from remote.agent.files import AgentError
@@ -240,3 +240,25 @@ def test_a_run_of_ours_is_none_to_import(tmp_path: Path) -> None:
     [run] = one(tmp_path, DATA / BASE)["runs"]
     answer = take(tmp_path, tmp_path / "runs" / run["run_id"] / "events.jsonl")
     assert "event log of ours" in answer["problems"][0]["error"]
+
+
+def test_a_copied_run_whose_log_nobody_reads_can_be_stopped(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    text = (DATA / BASE).read_text()
+    log.write_text(text[: text.index("step 00011/")])
+    [run] = one(tmp_path, log, follow=True)["runs"]
+    other = tmp_path / "other"
+    shutil.copytree(tmp_path / "runs", other / "runs")
+    told = control.stop(other, run["run_id"], 1.0)["state"]
+    assert (told["status"], told["reason"]) == ("stopped", "nothing reads its log on")
+    assert control.ls(tmp_path)["runs"][0]["state"]["status"] == "running"
+
+
+def test_two_imports_at_once_make_one_run(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: one(tmp_path, DATA / BASE), range(4)))
+    assert len({run["run_id"] for log in found for run in log["runs"]}) == 1
+    assert [log["known"] for log in found].count(False) == 1
+    assert len(list((tmp_path / "runs").glob("2*"))) == 1

@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from logs import BASE, DATA, points
-from logs import events as events_of
+from imported import BASE, DATA, points
+from imported import events as events_of
 from sshd import Sshd
 
 from nanochat.commands import wandb as wandb_command
 from nanochat.common.errors import Exit, UserError
 from nanochat.common.paths import Layout
+from remote.cli.evals import evals
 from remote.cli.imports import main
 from remote.cli.runs import runs
 from remote.fleet.fleet import Fleet
@@ -46,6 +47,18 @@ def test_a_log_becomes_a_run_in_every_list(layout: Layout, capsys: pytest.Captur
     assert row["latest"]["val/bpb"] > 0 and "train/loss" in row["smooth"]
     assert runs(["compare", *(row["run_id"] for row in listed)]) == Exit.OK
     assert "num_iterations" in capsys.readouterr().out
+
+
+def test_an_imported_evaluation_stands_with_the_others(
+    layout: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = [str(DATA / name) for name in ("modern-eval.log", "modern-chat-eval.log", "base")]
+    assert main(logs) == Exit.OK
+    assert runs(["ls"]) == Exit.OK
+    capsys.readouterr()
+    assert evals(["ls", "--json"]) == Exit.OK
+    found = {(e["checkpoint"], e["kind"]) for e in json.loads(capsys.readouterr().out)}
+    assert {("base/core", "core"), ("base/core", "bpb"), ("sft/d2", "chat"), ("base/d1", "bpb")} <= found
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from logs import DATA, events, look, one, points, state, take
+from imported import DATA, events, look, one, points, state, take
 
 from remote.agent.imports import tensorboard_file
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from logs import DATA, events, nothing_made, one, points, state, take, without_times
+from imported import DATA, events, nothing_made, one, points, state, take, without_times
 
 from remote.agent.imports import wandb_file
 

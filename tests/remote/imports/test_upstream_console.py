@@ -4,7 +4,19 @@ import re
 from pathlib import Path
 
 import pytest
-from logs import BASE, CLASSIC, DATA, RESUMED, events, nothing_made, one, points, state, take, without_times
+from imported import (
+    BASE,
+    CLASSIC,
+    DATA,
+    RESUMED,
+    events,
+    nothing_made,
+    one,
+    points,
+    state,
+    take,
+    without_times,
+)
 
 from remote.agent.imports.console import Console
 from remote.agent.imports.rows import Sink
@@ -66,6 +78,9 @@ def test_evaluations_without_steps_are_runs_of_their_own(tmp_path: Path) -> None
     answer = take(tmp_path, DATA / "modern-eval.log", DATA / "modern-chat-eval.log")
     (core,), (chat,) = (log["runs"] for log in answer["imports"])
     assert (core["stage"], core["status"]) == ("base_eval", "succeeded")
+    info = events(tmp_path, core)[0]["data"]["info"]
+    assert info["checkpoint"] == "/srv/nanochat/base_checkpoints/core/model_000012.pt"
+    assert info["eval"] == ["bpb", "core"]
     figures = {name: value for event in events(tmp_path, core) for name, value in event["data"].items()}
     assert figures["core/core"] == 0.037 and figures["core/copa"] == 0.6667 and figures["val/bpb"] > 3
     assert sum(name.startswith("core/") for name in figures) == 23
@@ -165,3 +180,17 @@ def test_lines_of_any_length_and_control_characters_are_borne() -> None:
     reader.feed([*lines, *lines], sink)
     reader.finish(sink)
     assert not sink.found
+
+
+@pytest.mark.parametrize("label", ["[rank0]: ", "[default0]:", "0: ", "\r"])
+def test_labels_of_launchers_and_carriage_returns_make_no_difference(tmp_path: Path, label: str) -> None:
+    log = tmp_path / "labelled.log"
+    lines = (DATA / CLASSIC).read_text().splitlines()
+    log.write_text("".join(f"{line}\r\n" if label == "\r" else f"{label}{line}\n" for line in lines))
+    [run], [plain] = (
+        one(tmp_path / name, path)["runs"] for name, path in (("a", log), ("b", DATA / CLASSIC))
+    )
+    ours, theirs = (events(tmp_path / name, told) for name, told in (("a", run), ("b", plain)))
+    for metric in ("train/loss", "train/total_tokens", "val/bpb"):
+        assert points(ours, metric) == points(theirs, metric) != []
+    assert run["status"] == plain["status"] == "succeeded"

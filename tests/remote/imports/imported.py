@@ -55,4 +55,5 @@ def look(base: Path) -> list[dict[str, Any]]:
 def nothing_made(base: Path) -> bool:
     """Whether neither a run nor a document of an import was left behind."""
     folders = [base / "runs", base / "imports"]
-    return not [path for folder in folders if folder.exists() for path in folder.iterdir()]
+    there = [path.name for folder in folders if folder.exists() for path in folder.iterdir()]
+    return not [name for name in there if name != ".lock"]
