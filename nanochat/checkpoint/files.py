@@ -105,6 +105,17 @@ class Checkpoint:
         except (OSError, SafetensorError) as error:
             raise UserError(f"cannot read {path}: {one_line(str(error))}") from error
 
+    def check_sum(self, name: str) -> None:
+        """Raises `UserError` when one of our files is not what was written."""
+        try:
+            if file_sha256(self.path / name) == self.meta["files"][name]["sha256"]:
+                return
+        except OSError as error:
+            raise UserError(f"cannot read {self.path / name}: {error.strerror}") from error
+        raise UserError(
+            f"checkpoint file {self.path / name} is damaged: its checksum differs", "take another step"
+        )
+
     def check_files(self) -> None:
         """Raises `UserError` unless every file is there in its recorded size."""
         for name, expected in self.meta.get("files", {}).items():

@@ -134,13 +134,13 @@ def load_model(
 ) -> GPT:
     """The model of a checkpoint of ours or of upstream, either era, parameters in float32."""
     weights = read_weights(checkpoint.path) if checkpoint.is_upstream else checkpoint.tensors(MODEL)
-    config = _config(checkpoint, weights)
+    config = config_of(checkpoint, weights)
     model = build_model(config, device, compute_dtype)
     load_weights(model, weights, checkpoint.path)
     return model
 
 
-def _config(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> ModelConfig:
+def config_of(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> ModelConfig:
     """The configuration in the metadata, checked against the weights before a model is allocated."""
     model_config, parts = checkpoint.meta.get("model_config"), checkpoint.meta.get("parts")
     if not isinstance(model_config, dict):

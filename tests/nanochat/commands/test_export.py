@@ -17,7 +17,7 @@ from upstream_files import random_model, write_upstream_checkpoint
 from nanochat.checkpoint.weights import load_weights, open_model
 from nanochat.checkpoint.write import save_checkpoint
 from nanochat.cli import main
-from nanochat.commands.export import FILES
+from nanochat.commands.export import CARD, DOCUMENTS
 from nanochat.common.paths import Layout
 from nanochat.data.shards import iter_row_groups, list_shards
 from nanochat.model.architecture import CLASSIC, ModelConfig, flags_to_meta
@@ -33,6 +33,7 @@ pytestmark = [
 
 tokenizers = pytest.importorskip("tokenizers", reason="needs transformers: pip install '.[test]'")
 
+FILES = (*DOCUMENTS, CARD, "model.safetensors")
 VOCAB = byte_tokenizer().vocab_size
 UNROUNDED = replace(CLASSIC, rotary_bfloat16=False)
 OLD = ModelConfig(64, VOCAB, 3, 4, 2, 64, "L", CLASSIC)
@@ -254,15 +255,6 @@ def test_special_tokens_and_the_chat_template(tmp_path: Path) -> None:
     assert words.apply_chat_template(talk, return_dict=False) == ours.render_conversation(talk)[0]
 
 
-def test_a_modern_model_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_base(tmp_path, ModelConfig(64, VOCAB, 2, 2, 2, 32, "SL"))
-    assert export(tmp_path, tmp_path / "out") == 2
-    err = capsys.readouterr().err
-    assert "layer scales, value embeddings, smear, backout" in err
-    assert err.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
 def test_what_is_there_is_only_replaced_when_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,7 +284,7 @@ def test_a_full_disk_leaves_nothing_behind(
     write_base(tmp_path, replace(OLD, n_embd=256))
     assert export(tmp_path, small_disk / "out") == 1
     err = capsys.readouterr().err
-    assert "cannot write" in err
+    assert "cannot write" in err or "disk is full" in err
     assert err.count("\n") == 1
     assert list(small_disk.iterdir()) == []
 
