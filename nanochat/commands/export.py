@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanochat.checkpoint.names import CheckpointName, parse_name
 from nanochat.common.atomic_folder import AtomicFolder
-from nanochat.common.errors import Exit, UserError, one_line
+from nanochat.common.errors import Exit, UserError
 from nanochat.common.fields import json_text
 from nanochat.common.text import amount, sanitize, size_bytes, valid_text
 from nanochat.config.command_parser import Parser, command_parser, parse_options
@@ -41,6 +41,7 @@ class ExportOptions(CheckpointOptions):
     )  # fmt: skip
     dtype: str = option("float32", "Type of the weights in the file", choices=("float32", "bfloat16"))
     max_shard_size: str = option("5GB", "Most bytes of one file of weights")
+    check: bool = option(True, "Check the checksum of what is exported, which takes the longest")
     force: bool = option(False, "Replace an earlier export in the folder")
     tokenizer_dir: str = option("", "Folder of the tokenizer; default the checkpoint's own", path=True)
 
@@ -54,6 +55,8 @@ class Opened:
     config: "ModelConfig"
     weights: Mapping[str, "Tensor"]
     tokenizer: "Tokenizer"
+    file: Path | None
+    """The safetensors file that the weights lie in; None for upstream's."""
 
 
 def parser() -> Parser:
@@ -118,28 +121,21 @@ def export(
     Raises `UserError` when `out` holds something already (unless `force` is set and it is an export), the
     checkpoint is damaged, or the folder cannot be written.
     """
-    from safetensors import SafetensorError
-
     from nanochat.commands.huggingface.weights import hf_weights, write_weights
 
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         # The sum of what is read is made beside the writing; nothing gets its name before it is right.
-        opened, sound = _open(checkpoint, layout, source, options.tokenizer_dir, beside)
+        opened, sound = _open(checkpoint, layout, source, options, beside)
         texts = _texts(opened, layout, options.dtype, chat=source != "base")
         weights = hf_weights(opened.weights, opened.config, checkpoint.path)
-        try:
-            with AtomicFolder(out, is_ours, overwrite=options.force) as new:
-                write_weights(weights, new.content, options.dtype, options.max_shard_size)
-                for name, text in texts.items():
-                    (new.content / name).write_text(valid_text(text), encoding="utf-8")
-                for path in new.content.iterdir():
-                    path.chmod(0o644)  # safetensors makes files that only their owner can read
-                sound.result()
-                new.commit()
-        except SafetensorError as error:
-            raise UserError(
-                f"cannot write {out}: {one_line(str(error))}", "nothing was changed", Exit.FAILED
-            ) from error
+        with AtomicFolder(out, is_ours, overwrite=options.force) as new:
+            write_weights(weights, new.content, options.dtype, options.max_shard_size, opened.file)
+            for name, text in texts.items():
+                (new.content / name).write_text(valid_text(text), encoding="utf-8")
+            for path in new.content.iterdir():
+                path.chmod(0o644)
+            sound.result()
+            new.commit()
     return sorted(out.iterdir())
 
 
@@ -147,7 +143,7 @@ def _open(
     checkpoint: "Checkpoint",
     layout: "Layout",
     source: str,
-    tokenizer_dir: str,
+    options: ExportOptions,
     beside: concurrent.futures.Executor,
 ) -> "tuple[Opened, concurrent.futures.Future[None]]":
     """The checkpoint, and what tells, once it is known, whether its files are what was written."""
@@ -155,18 +151,19 @@ def _open(
     from nanochat.checkpoint.tokenizer import check_tokenizer, find_tokenizer
     from nanochat.checkpoint.weights import config_of, read_weights
 
-    tokenizer = find_tokenizer(checkpoint, layout, tokenizer_dir)
+    tokenizer = find_tokenizer(checkpoint, layout, options.tokenizer_dir)
     if checkpoint.is_upstream:
         weights = read_weights(checkpoint.path)
         sound = beside.submit(lambda: None)
     else:
         checkpoint.check_files()
         weights = read_weights(checkpoint.path / MODEL)
-        sound = beside.submit(checkpoint.check_sum, MODEL)
+        sound = beside.submit(checkpoint.check_sum, MODEL) if options.check else beside.submit(lambda: None)
     config = config_of(checkpoint, weights)
     check_tokenizer(checkpoint, config, tokenizer)
     name = CheckpointName(source, checkpoint.path.parent.name, checkpoint.step)
-    return Opened(checkpoint, name, config, weights, tokenizer), sound
+    file = None if checkpoint.is_upstream else checkpoint.path / MODEL
+    return Opened(checkpoint, name, config, weights, tokenizer, file), sound
 
 
 def _texts(opened: Opened, layout: "Layout", dtype: str, *, chat: bool) -> dict[str, str]:

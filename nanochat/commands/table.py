@@ -77,7 +77,9 @@ COMMANDS: dict[str, Command] = {
     "bench": Command(
         "nanochat.commands.bench:main", "infer: how fast a model, trained or not, generates here"
     ),
-    "export": Command("nanochat.commands.export:main", "write a classic model in Hugging Face's format"),
+    "export": Command(
+        "nanochat.commands.export:main", "write a model in Hugging Face's format, classic or modern"
+    ),
     "tensorboard": Command(
         "nanochat.commands.tensorboard:main", "write runs' event logs as TensorBoard files"
     ),

@@ -73,16 +73,8 @@ def rows(listings: Iterable[Listing], evaluations: Iterable[Evaluation]) -> list
 
     def place(row: Row) -> tuple[Any, ...]:
         one = row.one
-        stage = SOURCES.index(one.name.source)
-        return (
-            hosts[one.host],
-            stage,
-            -last[_tag(one)],
-            one.name.tag,
-            -one.t,
-            -(one.name.step or 0),
-            one.entry,
-        )
+        tag = SOURCES.index(one.name.source), -last[_tag(one)], one.name.tag
+        return hosts[one.host], *tag, *(-value for value in _saved(one)), one.entry
 
     return sorted(found, key=place)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
-from safetensors.torch import save_file
 from torch import Tensor
 
+from nanochat.commands.huggingface.tensor_file import float32_places, write_tensors
 from nanochat.common.errors import UserError
 from nanochat.model.architecture import ModelConfig
 from nanochat.model.gpt import GPT
@@ -60,10 +60,13 @@ def _unpadded(name: str, tensor: Tensor, config: ModelConfig) -> Tensor:
     return tensor.detach()[: config.vocab_size] if is_table else tensor.detach()
 
 
-def write_weights(weights: Mapping[str, Tensor], folder: Path, dtype: str, max_shard_size: str) -> list[Path]:
-    """Writes safetensors files of that type, each of at most `max_shard_size`; returns them.
+def write_weights(
+    weights: Mapping[str, Tensor], folder: Path, dtype: str, max_shard_size: str, source: Path | None = None
+) -> None:
+    """Writes safetensors files of that type, each of at most `max_shard_size`; more than one get an index.
 
-    More than one get an index. A shard at a time is converted: memory holds the weights and one shard.
+    `source` is the safetensors file that the weights lie in, under our names: what need not be converted is
+    copied from there. Raises `OSError`.
     """
     kind = {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
     plan = split_torch_state_dict_into_shards(
@@ -71,15 +74,12 @@ def write_weights(weights: Mapping[str, Tensor], folder: Path, dtype: str, max_s
         filename_pattern="model{suffix}.safetensors",
         max_shard_size=shard_bytes(max_shard_size),
     )
-    written = []
+    places = {} if source is None else {hf_name(k): at for k, at in float32_places(source).items()}
     for file, names in plan.filename_to_tensors.items():
-        shard = {name: weights[name].to(kind).cpu().contiguous() for name in names}
-        save_file(shard, folder / file, {"format": "pt"})  # transformers refuses a file without this entry
-        written.append(folder / file)
+        write_tensors(folder / file, {name: weights[name] for name in names}, kind, source, places)
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return written
 
 
 def shard_bytes(text: str) -> int:
