@@ -46,6 +46,7 @@ TOGETHER: dict[str, tuple[str, ...]] = {
     "diff": ("lines",),
     "prompts": ("table",),
     "evals": ("scores", "table"),
+    "checkpoints": ("table",),
     "items": ("table",),
     "item": ("lines",),
     "paired": ("table",),

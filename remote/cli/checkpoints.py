@@ -57,9 +57,8 @@ def checkpoints_parser() -> Parser:
 
 def checkpoints(argv: Sequence[str]) -> int:
     """Answers `nanochat checkpoints …`."""
-    given, layout = parse(checkpoints_parser(), argv or ["ls"])
-    if given.word is None:
-        given, layout = parse(checkpoints_parser(), ["ls", *argv])
+    is_list = not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help"))
+    given, layout = parse(checkpoints_parser(), ["ls", *argv] if is_list else argv)
     return asyncio.run(_checkpoints(given, layout))
 
 

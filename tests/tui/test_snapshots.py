@@ -13,6 +13,7 @@ from nanochat.serve.conversation import AnswerSettings, Conversation, Part, Turn
 from remote.hosts.book import Host, HostBook
 from remote.store.evaluations import Evaluation
 from tests.tui.conftest import Bench, settle, training_events
+from tests.tui.screens import checkpoints_bench
 from tests.tui.screens.chat_bench import HostServices, checkpoint
 from tests.tui.screens.evals_bench import (
     chat_tasks,
@@ -25,6 +26,7 @@ from tests.tui.screens.evals_bench import (
 from tests.tui.screens.vocabulary_bench import opened
 from tui.app import ControlRoom
 from tui.data.tokenizer.samples import SAMPLES
+from tui.screens.checkpoints.screen import CheckpointsScreen
 from tui.screens.column_dialog import ColumnDialog
 from tui.screens.evals.screen import EvalsScreen
 from tui.screens.tokenizer.replay import ReplayScreen
@@ -80,6 +82,7 @@ def full(bench: Bench) -> Bench:
         '{"schema": 1, "hosts": [{"name": "box", "address": "10.0.0.7", "user": "me"}]}'
     )
     install(bench, evaluations(bench))
+    checkpoints_bench.tell(bench)
     return bench
 
 
@@ -328,6 +331,19 @@ async def tokenizer_replay(app: ControlRoom, pilot: Pilot[str]) -> None:
     await steady(app, pilot)
 
 
+async def checkpoints(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await pilot.press("6")
+    await settle(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen.rows) == 7)
+    await pilot.press("down", "down")
+    await steady(app, pilot)
+
+
+async def checkpoint_details(app: ControlRoom, pilot: Pilot[str]) -> None:
+    await checkpoints(app, pilot)
+    await pilot.press("enter")
+    await settle(pilot)
+
+
 async def help_page(app: ControlRoom, pilot: Pilot[str]) -> None:
     await pilot.press("1", "question_mark")
     await settle(pilot)
@@ -344,7 +360,9 @@ async def stop(app: ControlRoom, pilot: Pilot[str]) -> None:
     ids=lambda size: "x".join(map(str, size)),
 )
 @pytest.mark.parametrize(
-    "act", [runs, run, hosts, launch, plan, chat, evals, tokenizer], ids=lambda act: act.__name__
+    "act",
+    [runs, run, hosts, launch, plan, chat, evals, tokenizer, checkpoints],
+    ids=lambda act: act.__name__,
 )
 def test_screen(full: Bench, snap_compare: Any, act: Act, size: tuple[int, int]) -> None:
     app = full.app()
@@ -371,6 +389,7 @@ def test_theme(full: Bench, snap_compare: Any, act: Act, theme: str) -> None:
         evals_item,
         evals_difference,
         tokenizer_replay,
+        checkpoint_details,
     ],
     ids=lambda act: act.__name__,
 )

@@ -89,6 +89,7 @@ WHERE = {
     "diff": ("diff", "LinesView"),
     "prompts": ("prompts", "VirtualTable"),
     "evals": ("evals", ""),
+    "checkpoints": ("checkpoints", ""),
     "scores": ("evals", ""),
     "items": ("items", "ItemTable"),
     "item": ("item", "LinesView"),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-from nanochat.checkpoint.names import CheckpointName
-from remote.checkpoints.saved import Listing, LiveRun, Origin, SavedCheckpoint, Text
-from remote.hosts.book import Host, HostBook
+from remote.checkpoints.saved import Listing
 from remote.runs import Link
 from tests.tui.conftest import NOW, Bench, settle
+from tests.tui.screens.checkpoints_bench import known
 from tui.app import ControlRoom
 from tui.screens.checkpoints.detail import CheckpointDetail
 from tui.screens.checkpoints.screen import CheckpointsScreen
@@ -20,37 +18,6 @@ from tui.screens.confirm import Confirm
 from tui.screens.launch import LaunchScreen
 
 pytestmark = pytest.mark.slow
-
-
-def saved(name: str, step: int, host: str = "local", **more: Any) -> SavedCheckpoint:
-    source, tag = name.split("/")
-    known: dict[str, Any] = {
-        "files": {"model.safetensors": 80 << 20, "meta.json": 2000},
-        "t": NOW - 10_000 + step,
-        "run": f"20260101-000000-{source}-ab12",
-        "weights": f"{source}{tag}{step}",
-        "optimizer": True,
-        "text": Text("climbmix", "8 shards", "e" * 64),
-        "tokenizer": "f" * 64,
-    }
-    return SavedCheckpoint(host, CheckpointName(source, tag, step), f"step_{step:06d}", **{**known, **more})
-
-
-def known(bench: Bench) -> None:
-    """Two hosts: a tag of three steps, a chat model that started from one of them, one that is served."""
-    bench.run("one")
-    HostBook(bench.layout).add(Host("box", address="127.0.0.1", user="me"))
-    base = [saved("base/d4", step, bpb=2.0 - step / 1000) for step in (100, 200, 300)]
-    options = {"depth": 4, "max_seq_len": 256, "num_iterations": 400, "model_tag": "d4"}
-    base = [replace(one, stage="base_train", options=options) for one in base]
-    chat = saved("sft/d4", 650, origin=Origin("base/d4@300", base[-1].weights), figures={"chat/GSM8K": 0.25})
-    served = saved("rl/d4", 30, used_by=("server 12, which has it in memory",))
-    damaged = saved("base/d2", 10, problem="meta.json is damaged", optimizer=False)
-    far = saved("sft/far", 40, host="box", upstream=False)
-    live = LiveRun("20260101-000000-mid-ab12", "mid_train", False)
-    told = bench.fleet.quiet_checkpoints.told
-    told["local"] = Listing("local", NOW, (*base, chat, served, damaged), (live,))
-    told["box"] = Listing("box", NOW, (far,), (), left_out=0)
 
 
 async def go(app: ControlRoom, pilot: Pilot[str]) -> CheckpointsScreen:
