@@ -12,6 +12,7 @@ import torch
 from chat_models import CONTEXT, save_model
 
 from nanochat.checkpoint.files import META, MODEL, Checkpoint
+from nanochat.checkpoint.in_use import users
 from nanochat.checkpoint.names import newest_name
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
@@ -236,8 +237,11 @@ async def test_a_model_that_nobody_asks_is_unloaded_until_it_is_asked_again(chat
         async with registry.use("sft/d2"):
             await registry.unload_idle(60)
             assert len(registry.loaded()) == 2
+            base, sft = (chat_base.checkpoints(name) / "d2" for name in ("base", "sft"))
+            assert users(base / "step_000003") and users(sft / "step_000008")  # nobody deletes them
             await registry.unload_idle(0)
             assert [model.card.id for model in registry.loaded()] == ["sft/d2"]
+            assert not users(base / "step_000003") and users(sft / "step_000008")
         assert registry.began
         assert await ask(registry, "base/d2") == first
         assert loader.loads == ["base/d2@3", "sft/d2@8", "base/d2@3"]

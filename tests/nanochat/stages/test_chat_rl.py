@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from training_data import TINY, error_line, events_of, link_base, make_base, stage_here, stage_process
 
 from nanochat.checkpoint.files import find_checkpoint
+from nanochat.checkpoint.in_use import users
 from nanochat.checkpoint.weights import OpenedModel, open_model
 from nanochat.common.paths import Layout
 from nanochat.compute.ranks import Ranks
@@ -173,6 +174,10 @@ def test_it_learns_and_tells_all_it_should(base: Path) -> None:
     assert shown == pytest.approx([1 - it / 6 for it in range(6)])
     saved = find_checkpoint(base / "chatrl_checkpoints")
     assert (saved.step, saved.meta["dataloader_state_dict"]["taken"]) == (6, 24)
+    start = find_checkpoint(base / "chatsft_checkpoints")
+    name = f"sft/{start.path.parent.name}@{start.step}"
+    assert saved.meta["started_from"] == {"name": name, "weights": start.weights}
+    assert not users(start.path)  # it was in use for as long as the stage ran
     assert main("chat_eval", [f"--base-dir={base}", "--source=rl", "-a", "Arithmetic", "-x", "8"]) == 0
 
 
