@@ -29,6 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.parts.checkpoints import make_checkpoints  # noqa: E402
 from bench.parts.evaluations import make_evaluations  # noqa: E402
 from bench.parts.paint_step import CHANGED, Step  # noqa: E402
 from bench.parts.paint_steps import RUN, RUNS, STEPS  # noqa: E402
@@ -156,6 +157,7 @@ def prepare(given: argparse.Namespace, base: Path) -> Path:
         make_base(base)
     make_evaluations(base)
     make_training_results(base)
+    make_checkpoints(base)
     return base
 
 

@@ -219,6 +219,31 @@ CHAT_KEYS = [
     *_steps("Runs→Chat", ("F5", "F5", CHAT)),
     *_steps("Chat→Hosts", ("F7", "F7", HOSTS)),
 ]
+CHECKPOINT_KEYS = [
+    *_steps("Hosts→Checkpoints", ("6", "6", r"3 checkpoints · \d")),
+    *_steps(
+        "Checkpoints",
+        ("folds", "Enter", "▸ base/d12"),
+        ("unfolds", "Enter", "▾ base/d12"),
+        ("last", "G", "base/d12@200 ← text some text"),
+        ("details", "Enter", "weights|files"),
+        ("details close", "Escape", "!  files"),
+        ("delete asks", "d", "type sft/d12@300 to delete"),
+        ("delete not", "Escape", "!type sft/d12@300"),
+        ("cannot continue", "r", "has no optimizer state"),
+        ("mark", "Space", "1 marked"),
+        ("no mark", "Escape", "!1 marked"),
+        ("sort", "o", "checkpoint▲"),
+        ("reverse", "O", "checkpoint▼"),
+        ("filter opens", "/", "words of a name"),
+        ("filter types", "=sft", "1 of 3 checkpoints"),
+        ("filter leaves", "Escape", CHANGED),
+        ("filter cleared", "Escape", "!1 of 3 checkpoints"),
+        ("copy says so", "y", "the command is"),
+        ("evaluate", "e", LAUNCH),
+        ("back", "Escape", r"3 checkpoints · \d"),
+    ),
+]
 EVALS_KEYS = [
     *_steps("Hosts→Evals", ("4", "4", "bits per byte")),
     *_steps(
@@ -393,6 +418,7 @@ STEPS = [
     *SHELL,
     *FORMS,
     *HOSTS_KEYS,
+    *CHECKPOINT_KEYS,
     *EVALS_KEYS,
     *TRAINING_KEYS,
     *CHAT_KEYS,

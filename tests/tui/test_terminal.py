@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bench.paint_latency import FIRST, expectation, press
+from bench.parts.checkpoints import make_checkpoints
 from bench.parts.evaluations import make_evaluations
 from bench.parts.paint_step import Step
 from bench.parts.paint_steps import MOVES, RUNS, STEPS
@@ -36,6 +37,7 @@ def base(tmp_path: Path) -> Path:
     make_base(tmp_path / "base", steps=200)
     make_evaluations(tmp_path / "base")
     make_training_results(tmp_path / "base")
+    make_checkpoints(tmp_path / "base")
     return tmp_path / "base"
 
 
