@@ -13,6 +13,7 @@ from nanochat.run.stage_run import stage_parser
 PARSERS = {
     "runs": "remote.cli.runs:runs_parser",
     "evals": "remote.cli.evals:evals_parser",
+    "report": "remote.cli.report:report_parser",
     "data stats": "nanochat.commands.data_stats:parser",
     "checkpoints": "remote.cli.checkpoints:checkpoints_parser",
     "import": "remote.cli.imports:parser",

@@ -35,7 +35,7 @@ tbody th { font-weight: 500; }
 .notes { color: var(--muted); font-size: .9rem; padding-left: 1.1rem; overflow-wrap: anywhere; }
 pre { background: var(--panel); padding: .75rem; border-radius: .3rem; overflow-x: auto;
   white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
-.curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(34rem, 100%), 1fr)); gap: 1rem; }
+.curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem; }
 figure { margin: 0; border: 1px solid var(--rule); border-radius: .3rem; overflow: hidden; }
 figure svg { display: block; width: 100%; height: auto; }
 details { margin: .75rem 0; }
