@@ -55,7 +55,7 @@ def compose(store: Store, scope: Scope, sources: Sources, pictures: bool = True)
     if samples:
         sections.append(Section("Samples", tuple(samples)))
     sections += _evaluations(stages, scores, sources.evaluations)
-    sections.append(Section("How to repeat it", tuple(repeat_blocks(scope))))
+    sections.append(Section("How to repeat it", tuple(repeat_blocks(scope, stages))))
     kind = "plan" if scope.is_plan else "run"
     return Document(f"nanochat report: {kind} {scope.name}", tuple(sections))
 
@@ -113,8 +113,8 @@ def _system(stages: Sequence[StageFacts]) -> Iterable[Block]:
         yield Facts(tuple(facts) or (("machine", "its logs do not tell"),), title=f"Host {host}")
     code: dict[tuple[str, str], list[str]] = {}
     for stage in stages:
-        run = stage.run
-        code.setdefault((run.code.get("sha", ""), run.code.get("version", "")), []).append(_name(stage))
+        if stage.commit or stage.spans:  # what never began has run no code
+            code.setdefault((stage.commit, stage.version), []).append(_name(stage))
     lines = []
     for (commit, version), names in code.items():
         state = "files changed since" if commit.endswith("-dirty") else "no file changed"

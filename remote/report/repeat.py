@@ -8,17 +8,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nanochat.config.stages import STAGES
 from remote.report.blocks import Block, Code, Text
 from remote.report.scope import Scope
+from remote.report.stage import StageFacts
 from remote.runs import RunRow
 
 _CONTROL = re.compile(r'[\x00-\x1f\x7f"\\]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
-def repeat_blocks(scope: Scope) -> list[Block]:
+def repeat_blocks(scope: Scope, stages: Sequence[StageFacts]) -> list[Block]:
     """The commit, then a plan file for several runs, or the command of one."""
-    commits = dict.fromkeys(commit for run in scope.all if (commit := run.code.get("sha", "")))
+    commits = dict.fromkeys(stage.commit for stage in stages if stage.commit)
     blocks: list[Block] = []
     if commits:
         clean = [commit.removesuffix("-dirty") for commit in commits]
@@ -28,7 +30,7 @@ def repeat_blocks(scope: Scope) -> list[Block]:
         )
     if any(commit.endswith("-dirty") for commit in commits):
         blocks.append(Text("Files were changed after that commit: those changes are not told here.", "bad"))
-    if len(scope.all) > 1:
+    if len(scope.all) > 1 and all(run.stage in STAGES for run in scope.all):
         blocks.append(Text("The runs as a plan, with every option that was given:"))
         blocks.append(Code(plan_toml(scope.name, scope.all), "toml"))
         host = scope.runs[0].host

@@ -41,6 +41,18 @@ class StageFacts:
     """When its attempts ran: Unix times of the host's clock."""
 
     @property
+    def commit(self) -> str:
+        """The commit that ran, as the stage told it, else the one that it was sent from; "" for neither."""
+        told = self.system.get("commit")
+        return told if isinstance(told, str) and told else self.run.code.get("sha", "")
+
+    @property
+    def version(self) -> str:
+        """The program's version, told the same way."""
+        told = self.system.get("nanochat")
+        return told if isinstance(told, str) and told else self.run.code.get("version", "")
+
+    @property
     def source(self) -> str:
         """base, mid, sft or rl for a training, else ""."""
         return TRAININGS.get(self.run.stage, "")
