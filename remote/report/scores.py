@@ -40,6 +40,16 @@ class Model:
     host: str = ""
     name: str = ""
     """`sft/d4@112`."""
+    run: str = ""
+    """The key of the run that wrote it, where that belongs to the report."""
+
+    def is_of(self, one: Evaluation) -> bool:
+        """Whether an evaluation is of this model. A log of another program names no checkpoint at first:
+        there the training's own evaluation at the model's step is."""
+        if one.reference or one.host != self.host:
+            return False
+        own = one.while_training and not one.checkpoint and one.run == self.run
+        return one.name == self.name or (own and self.name.endswith(f"@{one.step}"))
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,7 @@ def read_scores(stages: Sequence[StageFacts], evaluations: Sequence[Evaluation])
 def models(stages: Sequence[StageFacts], evaluations: Sequence[Evaluation]) -> list[Model]:
     """The columns: every source has one at least; several models of a source have their names for titles."""
     made = {(stage.run.host, stage.model): stage.source for stage in stages if stage.model}
+    by = {(stage.run.host, stage.model): stage.run.key for stage in stages if stage.model}
     keys = {stage.run.key for stage in stages}
     for one in sorted(evaluations, key=lambda one: one.t):
         source = one.checkpoint.partition("/")[0]
@@ -120,7 +131,7 @@ def models(stages: Sequence[StageFacts], evaluations: Sequence[Evaluation]) -> l
             found.append(Model(source, source))
         for host, name in of_source:
             title = source if len(of_source) == 1 else name
-            found.append(Model(title, source, host, name))
+            found.append(Model(title, source, host, name, by.get((host, name), "")))
     return found
 
 
@@ -139,11 +150,7 @@ def _cell(
 
 
 def _of(model: Model, kind: Kind, evaluations: Iterable[Evaluation]) -> list[Evaluation]:
-    return [
-        one
-        for one in evaluations
-        if one.kind == kind and (one.host, one.name) == (model.host, model.name) and not one.reference
-    ]
+    return [one for one in evaluations if one.kind == kind and model.is_of(one)]
 
 
 def _order(one: Evaluation) -> tuple[bool, bool, float, int]:

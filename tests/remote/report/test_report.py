@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from evaluation_logs import log_of
-from report_logs import BEGAN, COMMIT, MODELS, PLAN, Plan, begin, end, figure, judged, training, whole
+from report_logs import BEGAN, COMMIT, MODELS, PLAN, Plan, Said, begin, end, figure, judged, training, whole
 
 from nanochat.common.errors import UserError
 from nanochat.config.known_tasks import CHAT_TASKS
@@ -250,6 +250,17 @@ def test_figures_of_a_training_stand_in_with_a_word_for_it(tmp_path: Path) -> No
         plan.run("chat_eval", "chat_eval", judged("sft", "chat"), source="sft")
         table = table_in(text := markdown(report(store)), "Scores")
         assert table[7][3].startswith(f"{figure('sft', 5):.4f}") and "while it was trained" not in text
+
+
+def test_a_log_of_another_program_that_names_no_checkpoint_at_first(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        start = {"stage": "base_train", "attempt": 1, "options": {}, "info": {}}
+        said: list[Said] = [("stage_start", None, start)]
+        said += [("eval", step, {"core/core": step / 1000, "core/copa": 0.5}) for step in (100, 300)]
+        said.append(("checkpoint", 300, {"path": "/u/base_checkpoints/d20/model_000300.pt", "step": 300}))
+        Plan(store, plan="").run("theirs", "base_train", said)
+        table = table_in(markdown(report(store, "theirs")), "Scores")
+    assert table[1] == ["CORE", "0.3000", "no model", "no model", "no model"]
 
 
 def test_several_models_of_one_stage_have_a_column_each(tmp_path: Path) -> None:
