@@ -57,21 +57,21 @@ def _section(section: Section) -> Iterator[str]:
     mark = f' id="{anchor(section.title)}"' if section.level == 2 else ""
     yield f"<h{section.level}{mark}>{inline(section.title)}</h{section.level}>"
     for block in section.blocks:
-        yield from _block(block)
+        yield from _block(block, section.level + 1)
 
 
-def _block(block: Block) -> Iterator[str]:
+def _block(block: Block, level: int) -> Iterator[str]:
     if isinstance(block, Text):
         tone = ' class="bad"' if block.tone == "bad" else ""
         yield f"<p{tone}>{inline(block.text)}</p>"
     elif isinstance(block, Facts):
         rows = "".join(f"<dt>{inline(name)}</dt><dd>{inline(value)}</dd>" for name, value in block.rows)
-        yield from _folded(block.title, f"<dl>{rows}</dl>", block.folded)
+        yield from _folded(block.title, f"<dl>{rows}</dl>", level, block.folded)
     elif isinstance(block, Lines):
         lines = "".join(f"<li>{inline(line)}</li>" for line in block.lines)
-        yield from _folded(block.title, f'<ul class="notes">{lines}</ul>', folded=False)
+        yield from _folded(block.title, f'<ul class="notes">{lines}</ul>', level)
     elif isinstance(block, Table):
-        yield from _folded(block.title, _table(block), block.folded)
+        yield from _folded(block.title, _table(block), level, block.folded)
     elif isinstance(block, Code):
         yield f"<pre><code>{escape(clean_text(block.text))}</code></pre>"
     elif isinstance(block, Curves):
@@ -84,12 +84,13 @@ def _block(block: Block) -> Iterator[str]:
         yield f"<pre>{escape(clean_text(shortened(block.text)))}</pre></div>"
 
 
-def _folded(title: str, inside: str, folded: bool) -> Iterator[str]:
+def _folded(title: str, inside: str, level: int, folded: bool = False) -> Iterator[str]:
+    """A part under its title, which is a heading of this level or opens and closes it."""
     if folded:
         yield f"<details><summary>{inline(title)}</summary>{inside}</details>"
         return
     if title:
-        yield f"<h4>{inline(title)}</h4>"
+        yield f'<h{level} class="part">{inline(title)}</h{level}>'
     yield inside
 
 
@@ -105,7 +106,9 @@ def _table(block: Table) -> str:
         for row in block.rows
     )
     notes = "".join(f"<li>{inline(note)}</li>" for note in block.notes)
+    label = block.title or f"table of {block.header[0]}"
     below = f'<ul class="notes">{notes}</ul>' if notes else ""
     return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{below}'
+        f'<div class="wide" tabindex="0" role="group" aria-label="{inline(label)}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{below}"
     )

@@ -19,7 +19,7 @@ main { max-width: 78rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; overflow-wrap: anywhere; }
 h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--rule); padding-bottom: .25rem; }
 h3 { margin-top: 2rem; overflow-wrap: anywhere; }
-h4 { margin: 1.25rem 0 .25rem; color: var(--muted); }
+.part { margin: 1.25rem 0 .25rem; color: var(--muted); font-size: 1rem; }
 a { color: var(--link); }
 nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; padding: 0; }
 .bad { color: var(--bad); font-weight: 600; overflow-wrap: anywhere; }

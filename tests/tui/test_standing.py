@@ -16,6 +16,7 @@ from textual.strip import Strip
 from textual.widgets import Input, Static
 
 from nanochat.common.errors import UserError
+from remote.report.write import Written
 from remote.runs import Change
 from remote.transport.base import UnknownHostKey
 from tests.tui.conftest import Bench, settle
@@ -77,6 +78,7 @@ WHERE = {
     "panes": ("run", ""),
     "samples": ("run", "Samples"),
     "sample": ("run", "Samples"),
+    "report": ("report", "LinesView"),
     "filter": ("runs", "FilterField"),
     "table": ("runs", ""),
     "columns": ("runs", ""),
@@ -118,6 +120,8 @@ async def open_for(group: str, bench: Bench, app: ControlRoom, pilot: Pilot[str]
         app.action_launch()
     elif screen == "plan":
         app.action_plan()
+    elif screen == "report":
+        app.show_report(Written(bench.layout.base / "report", "# A report\n\n## Summary\n"))
     elif screen == "compare":
         await app.open_comparison([run.key for run in app.rows if run.stage == "base_train"][:2])
     elif screen in ("chat", "diff", "prompts"):
