@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nanochat.common import fields
-from nanochat.common.text import clock, duration, number, short, size_bytes
+from nanochat.common.text import duration, number, short, size_bytes
 from remote.evaluation_tables import figure_text, rows, settings_line, single_table
 from remote.report.blocks import Block, Document, Facts, Lines, Sample, Section, Table, Text
 from remote.report.curves import read_curves
@@ -290,9 +290,8 @@ def _value(value: Any) -> str:
 
 
 def _moment(t: float) -> str:
-    """Date and local time."""
+    """Date and local time, with its zone: a report is read elsewhere too."""
     try:
-        day = time.strftime("%Y-%m-%d", time.localtime(t))
+        return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(t))
     except (OverflowError, ValueError, OSError):
         return ""
-    return f"{day} {clock(t)}"

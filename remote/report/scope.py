@@ -79,10 +79,13 @@ def earlier(rows: Sequence[RunRow], store: Store, runs: Sequence[RunRow]) -> tup
 
 
 def started_from(store: Store, run: RunRow) -> str:
-    """The path of the checkpoint that a training began from, as it said; "" for none."""
+    """The path of the checkpoint that a training began from, or that was judged, as it said; "" for none."""
     starts = store.events(run.key, kinds=("stage_start",), limit=1)
     info = starts[0].data.get("info") if starts else None
-    return (fields.text(info.get("started_from"), 4_000) or "") if isinstance(info, dict) else ""
+    if not isinstance(info, dict):
+        return ""
+    names = ("started_from",) if run.stage in TRAININGS else ("checkpoint", "model")
+    return next((path for name in names if (path := fields.text(info.get(name), 4_000))), "")
 
 
 def writer_of(rows: Sequence[RunRow], store: Store, run: RunRow, path: str) -> RunRow | None:

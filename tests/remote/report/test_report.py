@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,6 +27,7 @@ from remote.report.time_and_cost import union
 from remote.report.write import write_report
 from remote.store.store import Store
 
+GOLDEN = Path(__file__).with_name("small_pipeline.md")
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
@@ -125,6 +127,24 @@ def test_it_tells_of_machine_code_options_curves_samples_time_and_cost(store: St
     assert [cell.strip() for cell in curves[0].split("|")[2:6]] == ["3.250", "1.500", "300", "1.500"]
 
 
+def test_a_small_pipeline_reads_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To write it anew: NANOCHAT_GOLDEN=1 python -m pytest tests/remote/report -k small_pipeline"""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    try:
+        with Store(tmp_path / "s.sqlite") as store:
+            plan = Plan(store, name="small")
+            plan.run("base_train", "base_train", training("base"), depth=4, model_tag="p")
+            plan.run("chat_eval", "chat_eval", judged("base", "chat"), needs=("base_train",), source="base")
+            text = markdown(report(store, "small"))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    if os.environ.get("NANOCHAT_GOLDEN"):
+        GOLDEN.write_text(text, encoding="utf-8")
+    assert text == GOLDEN.read_text(encoding="utf-8")
+
+
 def test_the_plan_that_it_gives_is_the_plan_that_ran(store: Store) -> None:
     scope = choose(store.runs(), store, PLAN)
     plan = parse_plan(plan_toml(scope.name, scope.runs), "plan.toml")
@@ -145,6 +165,9 @@ def test_a_run_alone_brings_the_runs_that_its_model_came_from(store: Store) -> N
     assert "(an earlier run)" in markdown(document)
     times = table_in(markdown(document), "Time and cost")
     assert [row[4] for row in times[-2:]] == ["$4.00", "$16.00"]
+    judge = next(run.key for run in store.runs() if run.name == "chat_eval_sft")
+    scope = choose(store.runs(), store, judge)
+    assert [run.stage for run in scope.all] == ["base_train", "mid_train", "chat_sft", "chat_eval"]
 
 
 def test_a_stage_that_failed_is_told_first_and_what_it_costs_the_table(tmp_path: Path) -> None:

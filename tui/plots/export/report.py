@@ -29,24 +29,29 @@ _PAINT = re.compile(r'(fill|stroke)="#0000([0-9a-f]{2})"')
 
 
 def pictures(label: str, found: dict[str, Series], names: Sequence[str]) -> list[tuple[str, str]]:
-    """`(name, svg)` of each metric of one run that can be drawn. Waits for the plot thread.
+    """`(name, svg)` of each metric of one run that can be drawn. Waits for the plot thread, which draws what
+    is on screen in between.
 
     Every colour is a custom property of the page's, `var(--plot-line)` and so on: see `ROLES`.
     """
-    return submit(_drawn, label, found, names).result()
+    run = submit(_read, label, found).result()
+    drawn = ((name, submit(_drawn, run, name).result()) for name in names)
+    return [(name, text) for name, text in drawn if text]
 
 
-def _drawn(label: str, found: dict[str, Series], names: Sequence[str]) -> list[tuple[str, str]]:
+def _read(label: str, found: dict[str, Series]) -> RunMetrics:
     run = RunMetrics(label)
     run.ingest(found)
-    drawn = []
-    for name in names:
-        spec = PlotSpec(name, (run,), View(smoothing=SHARE), WIDTH, HEIGHT, _palette())
-        try:
-            drawn.append((name, _PAINT.sub(_property, svg(picture(spec)))))
-        except UserError:
-            continue  # no finite value: the table of figures says so
-    return drawn
+    return run
+
+
+def _drawn(run: RunMetrics, name: str) -> str:
+    """The picture of a metric; "" where it has no finite value, which the table of figures says."""
+    spec = PlotSpec(name, (run,), View(smoothing=SHARE), WIDTH, HEIGHT, _palette())
+    try:
+        return _PAINT.sub(_property, svg(picture(spec)))
+    except UserError:
+        return ""
 
 
 def _palette() -> Palette:
