@@ -47,7 +47,8 @@ def choose(rows: Sequence[RunRow], store: Store, name: str = "", hosts: Collecti
         raise UserError(f"there is no run{where} to report on", "nanochat demo makes one")
     found, as_plan = _named(known, store, name)
     if not as_plan:
-        return Scope(found.label, _file_name(found.run_id), (found,), earlier(known, store, [found]))
+        name = found.name or found.stage or found.run_id
+        return Scope(name, _file_name(found.run_id), (found,), earlier(known, store, [found]))
     of_plan = [run for run in known if run.plan_id == found.plan_id and run.host == found.host]
     of_plan.sort(key=lambda run: run.plan_index)
     name = found.plan_name or found.plan_id
@@ -56,7 +57,8 @@ def choose(rows: Sequence[RunRow], store: Store, name: str = "", hosts: Collecti
 
 def of_runs(rows: Sequence[RunRow], store: Store, keys: Collection[str]) -> Scope:
     """The report of the plan that these runs were started as. Blocks on the disk."""
-    own = [run for run in rows if run.key in keys]
+    ids = {key.rpartition("/")[2] for key in keys}  # a run may be listed under another host that sees it
+    own = [run for run in rows if run.run_id in ids]
     if not own:
         raise UserError("there is no run to report on", "they were deleted")
     return choose(rows, store, own[0].plan_id or own[0].key, {own[0].host})

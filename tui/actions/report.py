@@ -31,9 +31,9 @@ async def write_report(room: Room, run: RunRow) -> None:
 
 async def report_at_end(room: Room, keys: Sequence[str]) -> None:
     """Waits until these runs have ended, writes their report and says where it lies."""
-    missed = 0
+    missed, ids = 0, {key.rpartition("/")[2] for key in keys}
     while missed < _LOOKS:
-        rows = [run for run in room.rows if run.key in keys]
+        rows = [run for run in room.rows if run.run_id in ids]
         missed = 0 if rows else missed + 1
         if len(rows) == len(keys) and not any(run.live or run.partial for run in rows):
             written = await _write(room, keys)

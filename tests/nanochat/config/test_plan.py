@@ -123,3 +123,12 @@ def test_the_users_own_plan_goes_before_a_built_in_one(layout: Layout):
 def test_a_folder_is_no_plan(layout: Layout, tmp_path):
     with pytest.raises(UserError, match="cannot read the plan"):
         load_plan(f"{tmp_path}/", layout)
+
+
+def test_a_plan_of_several_stages_ends_with_a_report_unless_it_says_otherwise():
+    one = '[[stage]]\nstage = "base_train"\n'
+    assert parse_plan(TWO, "two.toml").wants_report and not parse_plan(one, "one.toml").wants_report
+    assert not parse_plan(f"report = false\n{TWO}", "two.toml").wants_report
+    assert parse_plan(f"report = true\n{one}", "one.toml").wants_report
+    with pytest.raises(UserError, match=r"two\.toml: report is neither true nor false"):
+        parse_plan(f'report = "yes"\n{TWO}', "two.toml")
