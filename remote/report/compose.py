@@ -175,7 +175,8 @@ def _stage(store: Store, stage: StageFacts, pictures: bool) -> Iterable[Block]:
     alerts = [fields.text(event.data.get("message"), 600) or "" for event in stage.alerts]
     alerts = [alert for alert in dict.fromkeys(alerts) if alert]
     if alerts:
-        more = [f"… and {len(alerts) - _MOST_ALERTS} more"] if len(alerts) > _MOST_ALERTS else []
+        left = max(len(alerts), run.alerts) - _MOST_ALERTS
+        more = [f"… and {left:,} more"] if left > 0 else []
         yield Lines((*alerts[:_MOST_ALERTS], *more), title="Alerts")
 
 

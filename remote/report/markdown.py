@@ -26,7 +26,7 @@ def markdown(document: Document) -> str:
 
 def inline(text: str) -> str:
     """One line of text that reads as itself."""
-    escaped = _MARKUP.sub(r"\\\g<0>", sanitize(text))
+    escaped = _MARKUP.sub(r"\\\g<0>", sanitize(text).strip())
     return _AT_START.sub(lambda m: m[0][:-1] + "\\" + m[0][-1], escaped)
 
 

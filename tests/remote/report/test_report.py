@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 from evaluation_logs import log_of
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from report_logs import BEGAN, COMMIT, MODELS, PLAN, Plan, Said, begin, end, figure, judged, training, whole
 
 from nanochat.common.errors import UserError
+from nanochat.common.text import sanitize
 from nanochat.config.known_tasks import CHAT_TASKS
 from nanochat.config.options import changed
 from nanochat.config.plan import parse_plan
@@ -19,7 +23,7 @@ from remote.evaluation_tables import cell_text, rows
 from remote.report.blocks import Code, Document, Facts, Lines, Sample, Section, Table, Text
 from remote.report.compose import Sources, compose
 from remote.report.html import html
-from remote.report.markdown import inline, markdown
+from remote.report.markdown import fenced, inline, markdown
 from remote.report.repeat import plan_toml
 from remote.report.scope import choose, of_runs
 from remote.report.scores import ROWS
@@ -28,6 +32,11 @@ from remote.report.write import write_report
 from remote.store.store import Store
 
 GOLDEN = Path(__file__).with_name("small_pipeline.md")
+PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+OURS = {
+    "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "nav", "ul", "li", "a", "p", "pre",
+    "code", "div", "span", "b",
+}  # fmt: skip
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
@@ -350,6 +359,29 @@ def test_a_full_disk_leaves_the_report_before_or_nothing(
 )  # fmt: skip
 def test_a_line_of_markdown_reads_as_itself(text: str, shown: str) -> None:
     assert inline(text) == shown
+
+
+MARKUP = st.text(st.sampled_from("ab 12.)-+*_`~#>|&;[]()!<\\/:=\"'@\n\t") | st.characters(), max_size=40)
+
+
+@given(MARKUP)
+def test_no_line_of_foreign_text_is_markup(text: str) -> None:
+    """By CommonMark with GitHub's tables and strikethrough, and by a reader of HTML."""
+    wanted = " ".join(sanitize(text).split())
+    for line in (inline(text), f"- {inline(text)}", f"# {inline(text)}"):
+        tokens = [token for token in PARSER.parse(line) if token.children is not None]
+        assert len(tokens) <= 1
+        children = tokens[0].children or [] if tokens else []
+        assert {child.type for child in children} <= {"text"}
+        assert " ".join("".join(child.content for child in children).split()) == wanted
+    page = Page(html(Document(text, (Section(text, (Text(text), Code(text), Sample(text, text, text))),))))
+    assert {tag for tag, _ in page.tags} <= OURS
+
+
+@given(st.text(st.sampled_from("`~a\n") | st.characters(), max_size=60))
+def test_no_sample_ends_its_fence(text: str) -> None:
+    tokens = PARSER.parse(fenced(text))
+    assert [token.type for token in tokens] == ["fence"]
 
 
 def test_each_kind_of_block_has_both_forms() -> None:
