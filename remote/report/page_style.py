@@ -46,7 +46,6 @@ summary { color: var(--link); cursor: pointer; }
 @media print {
   body { font-size: 11pt; } main { max-width: none; padding: 0; } nav { display: none; }
   figure, .sample, tr { break-inside: avoid; } h2, h3, h4 { break-after: avoid; }
-  details:not([open]) > :not(summary) { display: block; }
-  details::details-content { content-visibility: visible; }
+  details::details-content { content-visibility: visible; block-size: auto; }
 }
 """
