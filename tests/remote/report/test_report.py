@@ -317,6 +317,22 @@ def test_what_is_not_there_is_one_line(tmp_path: Path, store: Store) -> None:
         of_runs(runs, store, {"box/20200101-gone"})
 
 
+def test_an_older_log_tells_its_machine_by_its_telemetry(tmp_path: Path) -> None:
+    start = {"stage": "base_train", "attempt": 1, "options": {}, "info": {}}
+    seen = {
+        "host/cores": 2.0,
+        "host/ram_total": 1 << 34,
+        "gpu/0/name": "NVIDIA L4",
+        "gpu/0/mem_total": 24 << 30,
+    }
+    with Store(tmp_path / "s.sqlite") as store:
+        key = Plan(store, plan="").run("old", "base_train", [("stage_start", None, start), end()])
+        store.ingest("box", key.partition("/")[2], "telemetry.jsonl", 0, log_of(("telemetry", None, seen)))
+        text = markdown(report(store, "old"))
+    for line in ("- cores: 2\n", "- memory: 16.0G", "- GPUs: 1 × NVIDIA L4, 24.0G"):
+        assert line in text
+
+
 def test_a_run_without_events_has_a_report_that_says_so(tmp_path: Path) -> None:
     with Store(tmp_path / "s.sqlite") as store:
         Plan(store, plan="").run("base_train", "base_train", None, status="lost", reason="")
