@@ -67,7 +67,8 @@ def _summary(scope: Scope, own: Sequence[StageFacts], sources: Sources) -> Itera
     bad = [stage for stage in own if stage.run.status in ("failed", "lost")]
     halted = [stage for stage in own if stage.run.status == "stopped"]
     live = [stage for stage in own if stage.run.live]
-    for stage in bad:
+    began = [stage for stage in halted if stage.attempts]  # the others only waited for one of these
+    for stage in (*bad, *began):
         yield Text(
             f"{_name(stage)} {stage.run.status}: {stage.run.reason or 'it gave no reason'}", tone="bad"
         )

@@ -339,6 +339,11 @@ def test_a_run_without_events_has_a_report_that_says_so(tmp_path: Path) -> None:
         scope = choose(store.runs(), store)
         written = write_report(store, scope, sources(store), tmp_path / "out")
         text = markdown(compose(store, scope, sources(store)))
+        Plan(store, plan="").run(
+            "tok", "tok_train", [begin("tok_train", {})], status="stopped", reason="as asked"
+        )
+        stopped = markdown(report(store, "tok"))
+    assert stopped.index("**tok stopped: as asked**") < stopped.index("## Scores")
     assert not scope.is_plan and "base_train lost: it gave no reason" in text
     assert "machine: its logs do not tell" in text
     assert sorted(path.name for path in written.folder.iterdir()) == ["report.html", "report.md"]
