@@ -33,12 +33,14 @@ class Place:
 
     def __init__(self, base: Path, content: Json) -> None:
         source, tag, entry = (content.get(word) for word in ("source", "tag", "entry"))
-        if source not in FOLDERS or not _is_name(tag) or not isinstance(entry, str):
+        if not isinstance(source, str) or source not in FOLDERS:
+            raise AgentError("no checkpoint is called so", "usage")
+        if not _is_name(tag) or not isinstance(entry, str):
             raise AgentError("no checkpoint is called so", "usage")
         match = OURS.fullmatch(entry) or UPSTREAM.fullmatch(entry)
         if match is None:
             raise AgentError("no checkpoint is called %r" % entry[:80], "usage")
-        assert isinstance(source, str) and isinstance(tag, str)
+        assert isinstance(tag, str)
         self.source, self.tag, self.entry, self.digits = source, tag, entry, match[1]
         self.is_upstream = OURS.fullmatch(entry) is None
         self.sources = base / FOLDERS[source]
@@ -96,7 +98,7 @@ def _is_name(name: object) -> bool:
 
 def answer(base: Path, content: Json) -> Json:
     """Does what a request asks of one checkpoint. Raises AgentError."""
-    doing: dict[object, Callable[[Place, Json], Json]] = {
+    doing: dict[str, Callable[[Place, Json], Json]] = {
         "read": read,
         "digest": digest,
         "staged": staged,
@@ -107,7 +109,7 @@ def answer(base: Path, content: Json) -> Json:
     place = Place(base, content)
     if content.get("do") == "delete":
         return delete(base, place)
-    do = doing.get(content.get("do"))
+    do = doing.get(str(content.get("do")))
     if do is None:
         raise AgentError("a checkpoint can be read, written or deleted", "usage")
     try:

@@ -193,7 +193,11 @@ def _checkpoint(host: str, entry: Json, starts: Json) -> SavedCheckpoint | None:
         fields.texts(entry.get("used_by") or (), 200, 1_000) or (),
         _config(meta),
         measured_bpb(meta, step, upstream),
-        {str(key): number for key, value in told if (number := fields.real(value)) is not None},
+        {
+            fields.text(key, 120) or "": number
+            for key, value in told
+            if (number := fields.real(value)) is not None
+        },
         _text(meta),
         fields.text(meta.get("tokenizer_fingerprint"), 100)
         or fields.text(meta.get("tokenizer_sha256"), 100)

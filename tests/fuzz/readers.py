@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import checkpoint_readers
 import import_readers
 import service_readers
 import tokenizer_readers
@@ -340,6 +341,11 @@ def readers() -> dict[str, Reader]:
         ),
         "answer of ls": Reader(_parsed(log_sizes), dumped(listing)),
         "answer of probe": Reader(_parsed(lambda answer: probe_of("box", answer, 0.0)), dumped(PROBE)),
+        "answer of checkpoints": Reader(checkpoint_readers.read_answer, checkpoint_readers.ANSWERS),
+        "agent: checkpoint": Reader(
+            checkpoint_readers.read_request, checkpoint_readers.REQUESTS, errors=agent
+        ),
+        "places of tensors": Reader(checkpoint_readers.read_tensors, checkpoint_readers.TENSORS),
         "answer of services": Reader(service_readers.read_answer, service_readers.ANSWERS),
         "agent: services": Reader(service_readers.read_document, service_readers.DOCUMENTS),
         "agent: serve": Reader(service_readers.read_request, service_readers.REQUESTS, errors=agent),

@@ -25,11 +25,10 @@ Places = Mapping[str, int]
 """Where each tensor begins in a file, in bytes."""
 
 
-def float32_places(path: Path) -> dict[str, int]:
+def float32_places(file: BinaryIO) -> dict[str, int]:
     """Where the float32 tensors of a safetensors file begin; nothing of a file that is none."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = fields.json_object(file.read(length)) if length <= MOST_HEADER else None
+    length = int.from_bytes(file.read(8), "little")
+    header = fields.json_object(file.read(length)) if length <= MOST_HEADER else None
     found = {}
     for name, entry in (header or {}).items():
         offsets = entry.get("data_offsets") if isinstance(entry, dict) else None

@@ -74,7 +74,10 @@ def write_weights(
         filename_pattern="model{suffix}.safetensors",
         max_shard_size=shard_bytes(max_shard_size),
     )
-    places = {} if source is None else {hf_name(k): at for k, at in float32_places(source).items()}
+    places: dict[str, int] = {}
+    if source is not None:
+        with source.open("rb") as origin:
+            places = {hf_name(name): at for name, at in float32_places(origin).items()}
     for file, names in plan.filename_to_tensors.items():
         write_tensors(folder / file, {name: weights[name] for name in names}, kind, source, places)
     if plan.is_sharded:
