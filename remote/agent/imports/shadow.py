@@ -212,22 +212,25 @@ class Shadow:
         """Writes what a reader found, each run's events at once."""
         lines: dict[int, list[str]] = {}
         runs = self.document["runs"]
+        numbers = [entry["seq"] for entry in runs]
         for item in sink.found:
             if isinstance(item, Row):
-                entry = runs[item.run]
-                step = "" if item.step is None else f'"step":{item.step},'
-                lines.setdefault(item.run, []).append(
-                    f'{{"seq":{entry["seq"]},"t":{item.t:.3f},"kind":"{item.kind}",{step}"data":{item.data}}}\n'
-                )
-                entry["seq"] += 1
-                entry["t"] = item.t
-                if item.kind == "stage_start":
+                run, kind, step, t, data = item
+                at = "" if step is None else f'"step":{step},'
+                line = f'{{"seq":{numbers[run]},"t":{t:.3f},"kind":"{kind}",{at}"data":{data}}}\n'
+                lines.setdefault(run, []).append(line)
+                numbers[run] += 1
+                if kind == "stage_start":
+                    entry = runs[run]
                     entry.update(status="running", reason="", attempts=entry["attempts"] + 1)
+                runs[run]["t"] = t
             elif isinstance(item, Start):
                 self._begin(item)
+                numbers += [0] * (len(runs) - len(numbers))
             elif isinstance(item, End):
                 runs[item.run].update(status=item.status, reason=item.reason)
         for number, texts in lines.items():
+            runs[number]["seq"] = numbers[number]
             self._append(runs[number], texts)
 
     def _append(self, entry: Json, texts: list[str]) -> None:

@@ -12,7 +12,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Iterator
 
-from .history import EVALUATION, METRIC, MOST_OPTIONS, History, RowBuilder
+from .history import COUNTER, EVALUATION, METRIC, MOST_OPTIONS, STEP, TIME, History, RowBuilder
 
 if TYPE_CHECKING:
     from .rows import Sink
@@ -36,7 +36,7 @@ _ITEMS = re.compile(
     re.ASCII,
 )
 """An item of a row as nearly all are: a key of one part, and a number."""
-_COUNTER = "\x12"
+_STEP_FIELD = "\x12"
 
 
 class Damaged(ValueError):  # noqa: N818 - where reading ends, no failure
@@ -157,12 +157,18 @@ class WandbRun:
             role, start, name = keys.get(key) or self._learn(key)
             if role == METRIC:
                 metrics.append(start + text)
+            elif role == TIME:
+                builder.t = float(text)
+            elif role == COUNTER and text.isdigit() and len(text) < 16:
+                builder.counter = int(text)
+            elif role == STEP and text.isdigit() and len(text) < 16:
+                builder.step = int(text)
             elif role == EVALUATION:
                 evaluations.append(start + text)
             elif role:
                 builder.put(name, text)
         rest = span[taken:]
-        if rest and (rest[0] != _COUNTER or len(rest) != 2 + ord(rest[1:2] or "\0")):
+        if rest and (rest[0] != _STEP_FIELD or len(rest) != 2 + ord(rest[1:2] or "\0")):
             builder.clear()
             self._take_items(record, at, stop)
         builder.into(self.history, sink)
