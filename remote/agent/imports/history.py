@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-SKIP, METRIC, EVALUATION, TIME, STEP, COUNTER, EPOCH, PARTS, UTILISATION = range(9)
-"""What a column is for; `COUNTER` counts the rows and is the step where there is no other."""
+SKIP, METRIC, EVALUATION, TIME, STEP, COUNTER, EPOCH, PARTS, UTILISATION, OTHER_STEP = range(10)
+"""What a column is for. The step of a row is its `STEP`, else W&B's `COUNTER`, else an `OTHER_STEP`."""
 MOST_NAMES = 2_000
 MOST_OPTIONS = 200
 MOST_RESULTS = 300
 _IN_A_ROW = 500
 """Figures of one event: a line of an event log is bounded."""
-_STEPS = ("step", "Step", "global_step", "trainer/global_step", "train/global_step")
+_OTHER_STEPS = ("global_step", "trainer/global_step", "train/global_step")
 _EPOCH = re.compile(r'"?(\d{1,9})(?![\d.])')
 _STAGE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
@@ -46,8 +46,10 @@ def column_of(name: str) -> Column:
         return Column(name, TIME)
     if name == "_step":
         return Column(name, COUNTER)
-    if name in _STEPS:
+    if name in ("step", "Step"):
         return Column(name, STEP)
+    if name in _OTHER_STEPS:
+        return Column(name, OTHER_STEP)
     if name == "centered_results":
         return Column(name, PARTS)
     ours = names.of_wandb(name)
@@ -160,6 +162,7 @@ class RowBuilder:
     def clear(self) -> None:
         self.step: int | None = None
         self.counter: int | None = None
+        self.other_step: int | None = None
         self.t = 0.0
         self.metrics: list[str] = []
         self.evaluations: list[str] = []
@@ -198,7 +201,9 @@ class RowBuilder:
         if role == TIME:
             self.t = value
         elif role == STEP:
-            self.step = whole(value) if self.step is None else self.step
+            self.step = whole(value)
+        elif role == OTHER_STEP:
+            self.other_step = whole(value)
         else:
             self.counter = whole(value)
 
@@ -217,6 +222,7 @@ class RowBuilder:
     def into(self, history: History, sink: Sink) -> None:
         """The row is whole."""
         if self.metrics or self.evaluations:
-            step = self.step if self.step is not None else self.counter
+            told = (self.step, self.counter, self.other_step)
+            step = next((step for step in told if step is not None), None)
             history.add(sink, step, self.t, self.metrics, self.evaluations)
         self.clear()

@@ -122,3 +122,12 @@ def test_what_is_no_log_is_told_in_a_line(tmp_path: Path) -> None:
     assert len(told) == 4 and not answer["imports"] and all("\n" not in line for line in told)
     assert "no log" in told[0] and "cut off" in told[1] and "no figures" in told[2]
     assert "name one of its files" in told[3]
+
+
+def test_a_step_of_another_name_is_taken_where_there_is_no_other(tmp_path: Path) -> None:
+    alone, beside = tmp_path / "alone.csv", tmp_path / "beside.csv"
+    alone.write_text("global_step,loss\n5,3\n6,2\n")
+    beside.write_text("global_step,step,_step,loss\n5,50,0,3\n6,60,1,2\n")
+    first, second = (log["runs"][0] for log in take(tmp_path, alone, beside)["imports"])
+    assert points(events(tmp_path, first), "loss") == [(5, 3), (6, 2)]
+    assert points(events(tmp_path, second), "loss") == [(50, 3), (60, 2)]
