@@ -11,7 +11,6 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from nanochat.tokenizer.tokenizer import Tokenizer
 from tests.tui.conftest import Bench, settle
 from tests.tui.screens.vocabulary_bench import opened, trained
 from tui.app import ControlRoom
@@ -213,6 +212,8 @@ async def test_merges_are_played_one_by_one_and_by_size(bench: Bench) -> None:
         assert replay.replay is not None and replay.number == replay.replay.steps_of_size(300)
         await pilot.press("left_square_bracket")
         assert replay.number == replay.replay.steps_of_size(256)
+        await pilot.press("right_square_bracket", "right_square_bracket")
+        assert replay.number == len(replay.replay), "on to its own size, which is the last"
         for given, words in (("270", ""), ("12", "no size"), ("many", "no size")):
             await pilot.press("slash")
             await settle(pilot, lambda: isinstance(app.screen, Ask))
@@ -256,12 +257,3 @@ async def test_typing_on_while_a_long_text_is_split_ends_with_the_last_text(
         assert not screen.is_settled and screen.result.text == "start", "the loop goes on"
         gate.set()
         await done(pilot, screen, "startabc")
-
-
-async def test_a_text_of_a_vocabulary_with_one_merge(bench: Bench) -> None:
-    made = Tokenizer.train_from_iterator(["ab" * 40], 266)
-    made.save(bench.layout.base / "tiny" / "tokenizer")
-    keep(bench, str(bench.layout.base / "tiny" / "tokenizer"), text="abab")
-    async with bench.open() as (app, pilot):
-        screen = await show(app, pilot, 1)
-        assert tokens(screen, 0) == 2

@@ -58,6 +58,9 @@ class ReplayScreen(ControlScreen):
         self.replay: Replay | None = None
         self.number = 0
         """Merges that have been done."""
+        self._vocabulary = 256
+        """The size of a vocabulary that was shown last; what `number` is then."""
+        self._shown_number = 0
 
     def body(self) -> Iterable[Widget]:
         yield self.head
@@ -102,9 +105,9 @@ class ReplayScreen(ControlScreen):
         if self.number:
             step = played.step(self.number - 1)
             edges = [step.start, *step.cuts, step.end]
-            parts = [spell(state.data[a:b], glyphs) for a, b in pairwise(edges)]
-            line += f" · {' + '.join(parts)} → {spell(state.data[step.start : step.end], glyphs)}"
-            line += f" (id {int(played.ids[self.number - 1]):,})"
+            parts = [f"“{spell(state.data[a:b], glyphs)}”" for a, b in pairwise(edges)]
+            made = spell(state.data[step.start : step.end], glyphs)
+            line += f" · {' + '.join(parts)} → “{made}” (id {int(played.ids[self.number - 1]):,})"
         else:
             line += f" · {word_of(self._splitter.kind)}"
         cut = f" · the first {MOST_CHARACTERS:,} characters" if self._is_cut else ""
@@ -133,13 +136,15 @@ class ReplayScreen(ControlScreen):
     def action_size(self, by: int) -> None:
         played = self.replay
         if played is not None:
-            last = played.step(self.number - 1).rank + 1 if self.number else 256
-            size = next_size(last, by, self._splitter.vocab_size or last)
-            self._show_size(size)
+            last = self._vocabulary  # the next one may make no more of this text
+            if self.number != self._shown_number:
+                last = played.step(self.number - 1).rank + 1 if self.number else 256
+            self._show_size(next_size(last, by, self._splitter.vocab_size or last))
 
     def _show_size(self, size: int) -> None:
         if self.replay is not None:
             self.show(self.replay.steps_of_size(size))
+            self._vocabulary, self._shown_number = size, self.number
             tokens = len(self.replay.of_size(size))
             self.room.say(f"a vocabulary of {size:,} ids makes {amount(tokens, 'token')} of this text")
 

@@ -197,6 +197,7 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
         self.set_class(self.app.size.height < LOW, "-low")
         self.set_class(self.app.size.height >= TALL, "-tall")
         self.update_panes()
+        self.link_cursors()
 
     def tell(self) -> None:
         """Says in tabs and field what there is."""
@@ -226,6 +227,7 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
     def on_split_view_resized(self, event: SplitView.Resized) -> None:
         event.stop()
         self.lay_out_lines()
+        self.link_cursors()
 
     def changed(self, changes: frozenset[Change]) -> None:
         """Shown again: tokens may have been counted, in the vocabulary, since."""
@@ -249,6 +251,12 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
         if shown is not None and shown.split is not None and len(shown.split):
             self.go_to_byte(shown.split.span(event.view.cursor)[0], event.view)
         self.show_token()
+
+    def link_cursors(self) -> None:
+        """Puts the cursors of the other panes where that of this one is: a pane may come into sight."""
+        shown = self.here.split.shown if self.here is not None else None
+        if shown is not None and shown.split is not None and len(shown.split) and self.here is not None:
+            self.go_to_byte(shown.split.span(self.here.split.cursor)[0], self.here.split)
 
     def go_to_byte(self, byte: int, but: SplitView | None = None) -> None:
         """Puts the cursor of every pane on the token that holds a byte."""

@@ -45,6 +45,8 @@ class TextActions(TextPart):
         if self.field.text != shown:
             with self.field.prevent(TextArea.Changed):
                 self.field.load_text(shown)
+                if not text.why:
+                    self.field.move_cursor(self.field.document.end)
         self.tell()
         self.split_again()
         self.remember()

@@ -136,6 +136,8 @@ class SplitView(ScrollView, can_focus=True):
 
     def put_cursor(self, token: int, *, reveal: bool = True) -> None:
         """Moves the cursor, and says nothing."""
+        if not self.count:
+            return
         token = max(0, min(token, self.count - 1))
         if token != self.cursor:
             self._redraw(self.cursor)
