@@ -9,7 +9,10 @@ from nanochat.common.text import UNSAFE
 
 SPACE, LINE_END, TAB = "·", "↵", "⇥"
 _VISIBLE = str.maketrans({" ": SPACE, "\n": LINE_END, "\t": TAB, "\u00a0": "⍽"})
-_SELECTORS = re.compile("[\ufe00-\ufe0f]")
+_JOINING = re.compile("[\ufe00-\ufe0f\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff\U000e0100-\U000e01ef]")
+"""Variation selectors, halves of flags, skin tones: terminals disagree about their width, alone or joined."""
+_RAW = re.compile("([\udc80-\udcff]+)")
+"""Bytes that are no UTF-8, as `surrogateescape` decodes them."""
 _MARKS = ("Mn", "Me", "Mc")
 LONGEST = 400
 """Characters of a token that are shown."""
@@ -27,7 +30,7 @@ def visible(text: str) -> str:
     """Text with its white space as signs, and what acts on a terminal, or takes no cell of its own, as its
     picture or code point; a mark that joins the letter before it stands on a circle."""
     cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-    line = _SELECTORS.sub(_code, UNSAFE.sub(_code, cut.translate(_VISIBLE)))
+    line = _JOINING.sub(_code, UNSAFE.sub(_code, cut.translate(_VISIBLE)))
     return f"◌{line}" if line and unicodedata.category(line[0]) in _MARKS else line
 
 
@@ -38,16 +41,11 @@ def _code(found: re.Match[str]) -> str:
 
 def _in_parts(token: bytes) -> str:
     """What can be read of it as text, the other bytes in hex."""
-    parts: list[str] = []
-    raw = b""
-    for letter in [*token.decode("utf-8", "surrogateescape"), ""]:
-        if "\udc80" <= letter <= "\udcff":
-            raw += bytes([ord(letter) - 0xDC00])
-            continue
-        parts += [f"⟨{raw.hex(' ')}⟩"] if raw else []
-        parts.append(visible(letter))
-        raw = b""
-    return "".join(parts)
+    parts = _RAW.split(token.decode("utf-8", "surrogateescape"))
+    return "".join(
+        f"⟨{part.encode('utf-8', 'surrogateescape').hex(' ')}⟩" if number % 2 else visible(part)
+        for number, part in enumerate(parts)
+    )
 
 
 def hexed(token: bytes, most: int = 64) -> str:

@@ -262,6 +262,9 @@ def test_a_pattern_that_takes_too_long_is_given_up() -> None:
         ("\u0301".encode(), "◌\u0301"),
         ("\u200d".encode(), "⟨200d⟩"),
         ("\ufe0f".encode(), "⟨fe0f⟩"),
+        ("\U0001f3fd".encode(), "⟨1f3fd⟩"),
+        ("नि".encode() + b"\xe0\xa4", "नि⟨e0 a4⟩"),
+        (b"\xe0\xa4" + "\u093f".encode(), "⟨e0 a4⟩◌\u093f"),
         ("你".encode(), "你"),
     ],
 )
