@@ -11,6 +11,7 @@ from nanochat.common.errors import UserError
 from nanochat.tokenizer.explore.spelling import shown
 from tui.data.tokenizer.tree import tree_lines
 from tui.data.tokenizer.vocabulary import facts, neighbours, token_bytes
+from tui.widgets.columns import fit
 
 if TYPE_CHECKING:
     from nanochat.tokenizer.explore.counting import TokenCounts
@@ -56,7 +57,7 @@ class TokenFacts(Widget):
         beside = [
             Content.assemble(
                 (f"{'▸' if other == token_id else ' '}{other:>8} ", "$muted"),
-                (text, "bold" if other == token_id else ""),
+                (fit(text, max(8, width - NAME)).rstrip(), "bold" if other == token_id else ""),
             )
             for other, text in neighbours(splitter, token_id, min(around, MOST_NEIGHBOURS))
         ]
