@@ -59,7 +59,7 @@ def as_markdown(found: Differing | None, texts: Texts, limit: int) -> str:
 
 def as_csv(found: Differing | None, texts: Texts, limit: int) -> str:
     """One table: every token that differs, else the texts with every figure, unrounded."""
-    return evaluation_tables.as_csv(texts) if found is None else differing_tables.as_csv(found)
+    return evaluation_tables.as_csv(texts) if found is None else "".join(differing_tables.as_csv(found))
 
 
 def as_json(found: Differing | None, texts: Texts, limit: int) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from nanochat.common.text import UNSAFE, sanitize, valid_text
@@ -20,6 +21,8 @@ LATEST = 1e11
 MAX_ITEMS = 2_000
 """Entries of a list or object inside a document; what lies beyond is not read."""
 MAX_DEPTH = 8
+_PIECES = 10_000
+"""Names, values and brackets of a JSON document that are made at a time."""
 DIGITS = 19
 """Digits that a whole number of 64 bits can have."""
 
@@ -140,10 +143,18 @@ def json_text(value: object, indent: int | None = 1) -> str:
 def safe_json(value: object, indent: int | None = None) -> str:
     """A JSON document that is readable in every script and harmless on a terminal: what that would act on, or
     hide, is escaped."""
-    return UNSAFE.sub(
-        lambda match: match[0] if match[0] == "\n" else _escape(match[0]),
-        json.dumps(value, ensure_ascii=False, indent=indent),
-    )
+    return _harmless(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def safe_json_pieces(value: object, indent: int | None = None) -> Iterator[str]:
+    """`safe_json` in pieces of some 100 KiB, between which other threads go on."""
+    pieces = iter(json.JSONEncoder(ensure_ascii=False, indent=indent).iterencode(value))
+    while part := "".join(islice(pieces, _PIECES)):
+        yield _harmless(part)
+
+
+def _harmless(text: str) -> str:
+    return UNSAFE.sub(lambda match: match[0] if match[0] == "\n" else _escape(match[0]), text)
 
 
 def _escape(letter: str) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from nanochat.common.text import sanitize
 
 _MARKUP = re.compile(r"([\\`*{}\[\]<>|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 """An underscore between letters or digits is no markup: `base_train` stays readable as it is."""
+
+_ROWS = 1_000
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -36,6 +39,14 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     writer.writerow(header)
     writer.writerows([[_cell(value) for value in row] for row in rows])
     return buffer.getvalue()
+
+
+def csv_pieces(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """`csv_text` in pieces of some rows, between which other threads go on."""
+    yield csv_text(header, ())
+    left = iter(rows)
+    while part := list(islice(left, _ROWS)):
+        yield csv_text((), part).removeprefix("\n")
 
 
 def _cell(value: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from nanochat.common.text import size_bytes
@@ -122,9 +122,9 @@ async def export_text(
     stem: str,
     kinds: Sequence[str],
     about: str,
-    written: Callable[[str], str],
+    written: Callable[[str], Iterable[str]],
 ) -> None:
-    """Asks for a file and writes what `written` gives for its kind, made in a thread."""
+    """Asks for a file and writes the pieces that `written` gives for its kind, made in a thread."""
     from nanochat.common.new_file import new_file
     from tui.plots.export.write import file_stem
     from tui.screens.save_as import SaveAs
@@ -135,10 +135,8 @@ async def export_text(
         return
 
     def write() -> int:
-        content = written(target.kind).encode()
-        with new_file(target.path, target.replace) as temp:
-            temp.write_bytes(content)
-        return len(content)
+        with new_file(target.path, target.replace) as temp, temp.open("wb") as file:
+            return sum(file.write(piece.encode()) for piece in written(target.kind))
 
     size = await asyncio.to_thread(write)
     screen.room.say(f"wrote {target.path}: {size_bytes(size)}")

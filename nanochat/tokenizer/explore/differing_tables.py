@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from nanochat.common.table_formats import csv_text, markdown
+from nanochat.common.table_formats import csv_pieces, markdown
 from nanochat.tokenizer.explore.spelling import shown
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def rows(found: Differing, most: int = -1) -> Iterator[list[str | int | None]]:
             yield [part, a, b, shown(token), len(token), token.hex()]
 
 
-def as_csv(found: Differing) -> str:
-    """Every token that differs."""
-    return csv_text(COLUMNS, rows(found))
+def as_csv(found: Differing) -> Iterator[str]:
+    """Every token that differs, in pieces."""
+    return csv_pieces(COLUMNS, rows(found))
 
 
 def as_markdown(found: Differing, most: int = -1) -> str:

@@ -186,7 +186,7 @@ def test_every_token_is_in_one_or_in_both(first: list[bytes], second: list[bytes
     assert {first[i] for i in told.only_a} == a - b
     assert {second[i] for i in told.only_b} == b - a
     assert len(told.only_a) + told.shared == sum(bool(token) for token in first)
-    assert all(first[i] == second[j] and i != j for i, j in told.moved)
+    assert all(first[i] and first[i] == second[j] and i != j for i, j in told.moved)
 
 
 # ---- patterns ----------------------------------------------------------------------------------------

@@ -60,12 +60,12 @@ def test_an_id_without_a_token_says_so() -> None:
 
 
 def test_tokens_are_written_for_programs_and_people() -> None:
-    document = json.loads(written(HOLED, [0, 2, 4], COUNTS, "json"))
+    document = json.loads("".join(written(HOLED, [0, 2, 4], COUNTS, "json")))
     assert document[1] == {"id": 2, "text": None, "hex": "20e4", "bytes": 2, "special": False, "count": 1}
-    table = list(csv.DictReader(io.StringIO(written(HOLED, [3, 0], None, "csv"))))
+    table = list(csv.DictReader(io.StringIO("".join(written(HOLED, [3, 0], None, "csv")))))
     assert [row["token"] for row in table] == ["'=1", "a"]
     assert "count" not in table[0]
-    assert written(HOLED, [0], COUNTS, "md").splitlines()[0].split("|")[1].strip() == "id"
+    assert "".join(written(HOLED, [0], COUNTS, "md")).splitlines()[0].split("|")[1].strip() == "id"
     assert record(HOLED, 4, None)["special"] is True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from nanochat.tokenizer.explore.splitter import Splitter
 
 COPIED = 100
-"""Tokens of each part that are copied as Markdown: the file has them all."""
+"""Tokens of each part that are copied as Markdown."""
+MARKDOWN = 1_000
+"""And that are in a file of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +72,15 @@ class Pair:
         """How many rows each part has."""
         return {part: len(self.ids(part)) for part in PARTS}
 
-    def written(self, kind: str) -> str:
-        """Every token that differs as csv, md or json. Call it in a thread."""
-        from nanochat.common.fields import safe_json
+    def written(self, kind: str) -> Iterator[str]:
+        """Every token that differs as csv or json, in pieces; as md the first ones, for a page of a million
+        cells is of no use. Call it in a thread."""
+        from nanochat.common.fields import safe_json_pieces
 
-        if kind == "json":
-            return safe_json(as_record(self.found), 1) + "\n"
-        return as_csv(self.found) if kind == "csv" else as_markdown(self.found)
+        if kind == "md":
+            yield as_markdown(self.found, MARKDOWN)
+        else:
+            yield from as_csv(self.found) if kind == "csv" else safe_json_pieces(as_record(self.found), 1)
 
     def copied(self) -> str:
         """The summary and the first tokens of each part, as Markdown."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from nanochat.common.text import amount, sanitize
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from nanochat.tokenizer.explore.splitter import Splitter
     from nanochat.tokenizer.explore.vocabulary import TokenTable
 
+MARKDOWN = 1_000
+"""Tokens in a file of Markdown."""
 ONLY = ("", "special", "part", "byte")
 ONLY_COUNTED = (*ONLY, "hardly", "never")
 """What can be kept by one key, in its order."""
@@ -132,22 +135,25 @@ def record(splitter: Splitter, token_id: int, counts: TokenCounts | None) -> dic
     return found
 
 
-def written(splitter: Splitter, ids: Sequence[int], counts: TokenCounts | None, kind: str) -> str:
-    """The tokens as csv, md or json. Call it in a thread."""
-    from nanochat.common.fields import safe_json
-    from nanochat.common.table_formats import csv_text, markdown
+def written(splitter: Splitter, ids: Sequence[int], counts: TokenCounts | None, kind: str) -> Iterator[str]:
+    """The tokens as csv or json, in pieces; as md the first of them, for a page of a million cells is of no
+    use. Call it in a thread."""
+    from nanochat.common.fields import safe_json_pieces
+    from nanochat.common.table_formats import csv_pieces, markdown
 
-    records = [record(splitter, token_id, counts) for token_id in ids]
+    records = (record(splitter, token_id, counts) for token_id in ids)
     if kind == "json":
-        return safe_json(records, 1) + "\n"
+        yield from safe_json_pieces(list(records), 1)
+        return
     head = ["id", "token", "bytes", "hex", *(["count"] if counts is not None else [])]
-    rows = [
+    rows = (
         [one["id"], shown(bytes.fromhex(one["hex"])), one["bytes"], one["hex"], one.get("count")][: len(head)]
         for one in records
-    ]
+    )
     if kind == "csv":
-        return csv_text(head, rows)
-    return markdown(head, ([str(cell) for cell in row] for row in rows))
+        yield from csv_pieces(head, rows)
+    else:
+        yield markdown(head, ([str(cell) for cell in row] for row in islice(rows, MARKDOWN)))
 
 
 def token_bytes(splitter: Splitter, token_id: int) -> bytes:

@@ -17,7 +17,7 @@ from nanochat.tokenizer.explore.differing_tables import MOVED, ONLY_A, ONLY_B, P
 from nanochat.tokenizer.explore.search import parse_search
 from tui.actions.run import copy_text
 from tui.data.tokenizer.chosen import Chosen, ChosenTokenizer
-from tui.data.tokenizer.comparison import COPIED, Pair, compare
+from tui.data.tokenizer.comparison import COPIED, MARKDOWN, Pair, compare
 from tui.keymap import with_keys
 from tui.keys import bindings
 from tui.screens.base import ControlScreen
@@ -226,5 +226,8 @@ class CompareVocabularies(ControlScreen):
         if pair is None:
             raise UserError("there is nothing to write yet")
         stem = f"{pair.found.a.name}-{pair.found.b.name}"
-        about = "Every token that only one of the two has, or that has another id."
+        about = (
+            "Every token that only one of the two has, or that has another id; in Markdown the first "
+            f"{MARKDOWN:,} of each table."
+        )
         self.room.do(export_text(self, "write the comparison", stem, KINDS_TO_WRITE, about, pair.written))

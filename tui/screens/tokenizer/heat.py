@@ -223,7 +223,7 @@ class HeatScreen(ControlScreen):
                 "compression",
                 KINDS_TO_WRITE,
                 about,
-                lambda kind: as_document(measured, kind),
+                lambda kind: [as_document(measured, kind)],
             )
         )
 

@@ -20,6 +20,7 @@ from nanochat.common.text import sanitize
 from tui.actions.run import copy_text
 from tui.data.tokenizer.corpora import Corpus, corpora, count_tokens, kept_counts
 from tui.data.tokenizer.vocabulary import (
+    MARKDOWN,
     ONLY,
     ONLY_COUNTED,
     Listed,
@@ -278,7 +279,9 @@ class VocabularyScreen(ControlScreen):
         splitter, ids, counts = self.splitter, self.table.items, self.counts
         if splitter is not None and ids:
             stem = f"{splitter.name}-vocabulary"
-            about = f"The {len(ids):,} tokens that are shown, in their order."
+            about = (
+                f"The {len(ids):,} tokens that are shown, in their order; in Markdown the first {MARKDOWN:,}."
+            )
             self.room.do(
                 export_text(
                     self,
