@@ -50,6 +50,40 @@ async def take_tokenizer(app: ControlRoom, pilot: Pilot[str], out: Path, take: T
     await pilot.press("right_square_bracket", "right_square_bracket", "right_square_bracket", "right")
     await take(app, pilot, out, "tokenizer-replay", (), ("dark",))
     await pilot.press("escape")
+    await take_tables(app, pilot, out, take)
+
+
+async def take_tables(app: ControlRoom, pilot: Pilot[str], out: Path, take: Take) -> None:
+    """The screens about whole vocabularies, opened from Tokenizer: counts of tokens where they are kept."""
+    from tui.screens.tokenizer.compare import CompareVocabularies
+    from tui.screens.tokenizer.heat import HeatScreen
+    from tui.screens.tokenizer.screen import TokenizerScreen
+    from tui.screens.tokenizer.vocabulary import VocabularyScreen
+
+    def in_front(kind: type) -> bool:
+        return isinstance(app.screen, kind)
+
+    for key, kind, name in (
+        ("b", VocabularyScreen, "vocabulary"),
+        ("c", CompareVocabularies, "compare"),
+        ("h", HeatScreen, "heat"),
+    ):
+        await until(pilot, lambda: in_front(TokenizerScreen))
+        await pilot.press(key)
+        await until(pilot, lambda kind=kind: in_front(kind))  # type: ignore[misc]
+        screen = app.screen
+        if isinstance(screen, VocabularyScreen):
+            await until(pilot, lambda screen=screen: screen.listed is not None)  # type: ignore[misc]
+            screen.search.value = "ing len:5-"
+        elif isinstance(screen, CompareVocabularies):
+            await until(pilot, lambda screen=screen: bool(screen.table.items))  # type: ignore[misc]
+        elif isinstance(screen, HeatScreen):
+            await until(pilot, lambda screen=screen: len(screen.board.sources) > 0)  # type: ignore[misc]
+            await until(pilot, lambda screen=screen: screen.board.missing() is None)  # type: ignore[misc]
+        await take(app, pilot, out, f"tokenizer-{name}", (), ("dark",))
+        while app.screen is screen:
+            await pilot.press("escape")
+            await pilot.pause(0.1)
 
 
 async def settled(pilot: Pilot[str], screen: TokenizerScreen) -> None:
