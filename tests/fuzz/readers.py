@@ -15,6 +15,7 @@ import checkpoint_readers
 import import_readers
 import service_readers
 import tokenizer_readers
+import training_readers
 
 from nanochat.checkpoint.files import read_meta
 from nanochat.common import text
@@ -398,6 +399,9 @@ def readers() -> dict[str, Reader]:
         "kept token counts": Reader(
             lambda raw: tokenizer_readers.read_counts(files.folder, raw), tokenizer_readers.counts(), few
         ),
+        "pasted conversations": Reader(training_readers.read_pasted, dumped(conversation)),
+        "sweep": Reader(training_readers.read_sweep, training_readers.SWEEPS),
+        "numbers of a corpus": Reader(training_readers.read_numbers, training_readers.NUMBERS),
         "page": Reader(
             page_text,
             (b"<!doctype html><svg><p>a<table><b>x</b></svg><!-- c -->d",),

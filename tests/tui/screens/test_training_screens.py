@@ -179,6 +179,13 @@ async def test_a_sweep_is_run_watched_kept_and_drawn(bench: Bench, command: Path
         screen = SweepScreen(Chosen())
         await app.push_screen(screen)
         await settle(pilot, lambda: "merging" in str(screen.line.render()))
+        await pilot.press("n")
+        await settle(pilot, lambda: isinstance(app.screen, FormDialog))
+        again = app.screen
+        assert isinstance(again, FormDialog)
+        assert again.form.changes() == {"vocab_sizes": ("4096", "8192"), "depth": 4}  # as it was left
+        await pilot.press("ctrl+s")
+        await settle(pilot, lambda: "one is running already" in said(app))
         command.write_text(sweep(4096, 8192).document(), encoding="utf-8")
         await settle(pilot, lambda: len(screen.table.items) == 2)
         assert len(list((bench.layout.base / "tok_sweeps").glob("*.json"))) == 1

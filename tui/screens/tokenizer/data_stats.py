@@ -19,7 +19,7 @@ from nanochat.common.errors import UserError
 from nanochat.common.paths import expanded
 from nanochat.common.text import sanitize, when
 from nanochat.config.data_options import DataStatsOptions
-from nanochat.config.options import Value, to_argv
+from nanochat.config.options import Value, changed, to_argv
 from nanochat.data.stats_document import read_stats
 from tui.actions.run import copy_text
 from tui.data.tokenizer import stats_lines
@@ -131,18 +131,20 @@ class DataStatsScreen(ControlScreen):
         self.box.scroll_home(animate=False)
 
     def action_run(self) -> None:
-        from tui.screens.tokenizer.form_dialog import FormDialog
+        from tui.screens.tokenizer.form_dialog import FormDialog, kept_values
 
         def chosen(options: object) -> None:
             if isinstance(options, DataStatsOptions):
                 self._start(options)
 
         is_default = self._tokenizer in (None, self.room.layout.tokenizer)
-        values: dict[str, Value] = {} if is_default else {"tokenizer_dir": str(self._tokenizer)}
+        here: dict[str, Value] = {} if is_default else {"tokenizer_dir": str(self._tokenizer)}
+        values = kept_values(DataStatsOptions, self.room.setting(KIND)) | here
         self.app.push_screen(FormDialog("measure a corpus", DataStatsOptions, values), chosen)
 
     def _start(self, options: DataStatsOptions) -> None:
         base = self.room.layout.base
+        self.room.remember(KIND, changed(options))
         words = ["data", "stats", f"--base-dir={base}", *to_argv(options), "--json"]
         job = jobs.start(self.room, KIND, words, lambda printed: keep(self.folder, printed))
         self.line.follow(job)

@@ -11,9 +11,22 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from nanochat.config.options import Options, Value
+from nanochat.config.options import Options, Value, option_fields
 from tui.screens.base import Dialog
 from tui.widgets.form import OptionForm, describe
+
+
+def kept_values(options: type[Options], kept: object) -> dict[str, Value]:
+    """What `kept`, from a file of ours, tells of these options; what is not of an option's type is left out."""
+    known = kept if isinstance(kept, Mapping) else {}
+    found: dict[str, Value] = {}
+    for field in option_fields(options):
+        value = known.get(field.name)
+        if field.type is tuple and isinstance(value, list | tuple):
+            found[field.name] = tuple(map(str, value))
+        elif isinstance(value, str | int | float) and type(value) is field.type:
+            found[field.name] = value
+    return found
 
 
 class FormDialog(Dialog[Options | None]):

@@ -19,7 +19,7 @@ from nanochat.common.errors import UserError
 from nanochat.common.paths import expanded
 from nanochat.common.text import amount, sanitize
 from nanochat.config.data_options import TokSweepOptions
-from nanochat.config.options import to_argv
+from nanochat.config.options import changed, to_argv
 from nanochat.tokenizer.sweep_figures import read_sweep
 from tui.actions.run import copy_text
 from tui.data.tokenizer import sweeps
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tui.data.tokenizer.chosen import Chosen
 
 KIND = "sweep"
+SETTING = "tok_sweep"
 MOST_ROWS = 10
 EMPTY = "no sweep yet: {sweep.run} runs one, {sweep.open} opens what `nanochat tok_sweep --json` wrote"
 
@@ -187,10 +188,9 @@ class SweepScreen(PlotScreen):
         self._draw()
 
     def action_run(self) -> None:
-        from tui.screens.tokenizer.form_dialog import FormDialog
+        from tui.screens.tokenizer.form_dialog import FormDialog, kept_values
 
-        values = dict(self.room.setting(KIND) or {})
-        known = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        known = kept_values(TokSweepOptions, self.room.setting(SETTING))
 
         def chosen(options: object) -> None:
             if isinstance(options, TokSweepOptions):
@@ -200,6 +200,7 @@ class SweepScreen(PlotScreen):
 
     def _start(self, options: TokSweepOptions) -> None:
         base = self.room.layout.base
+        self.room.remember(SETTING, changed(options))
         words = ["tok_sweep", f"--base-dir={base}", *to_argv(options), "--json"]
         job = jobs.start(self.room, KIND, words, lambda printed: keep(self.folder, printed))
         self.line.follow(job)
