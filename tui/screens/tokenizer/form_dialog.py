@@ -17,7 +17,7 @@ from tui.widgets.form import OptionForm, describe
 
 
 def kept_values(options: type[Options], kept: object) -> dict[str, Value]:
-    """What `kept`, from a file of ours, tells of these options; what is not of an option's type is left out."""
+    """What `kept`, from a file, tells of these options; what is not of an option's type is left out."""
     known = kept if isinstance(kept, Mapping) else {}
     found: dict[str, Value] = {}
     for field in option_fields(options):
