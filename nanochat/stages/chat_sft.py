@@ -2,6 +2,7 @@
 
 from nanochat.config.chat_options import ChatSftOptions
 from nanochat.run.stage_run import StageRun, main
+from nanochat.tasks import stage_mixtures
 from nanochat.train.chat import identity_task
 from nanochat.train.finetune import Recipe, train
 
@@ -34,18 +35,8 @@ def run(options: ChatSftOptions, run: StageRun) -> dict[str, float | int | str]:
 def mixture(options: ChatSftOptions, run: StageRun) -> tuple[str, ...]:
     """The stage's own conversations, by era."""
     if options.era == "classic":
-        # 23 thousand conversations, one epoch.
-        return (
-            "ARC-Easy",
-            "ARC-Challenge",
-            "GSM8K",
-            "SmolTalk:10_000",
-            identity_task(options, run),
-            "SimpleSpelling:300",
-            "SpellingBee:300",
-        )
-    repeated = (("MMLU", options.mmlu_epochs), ("GSM8K", options.gsm8k_epochs))
-    return ("SmolTalk", *(f"{name}*{epochs}" for name, epochs in repeated if epochs))
+        return stage_mixtures.classic_chat_sft(identity_task(options, run))
+    return stage_mixtures.chat_sft(options.mmlu_epochs, options.gsm8k_epochs)
 
 
 if __name__ == "__main__":

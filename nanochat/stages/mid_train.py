@@ -2,6 +2,7 @@
 
 from nanochat.config.chat_options import MidTrainOptions
 from nanochat.run.stage_run import StageRun, main
+from nanochat.tasks import stage_mixtures
 from nanochat.train.chat import identity_task
 from nanochat.train.finetune import Recipe, train
 
@@ -21,20 +22,8 @@ def run(options: MidTrainOptions, run: StageRun) -> dict[str, float | int | str]
         run,
         "mid",
         recipe=RECIPES[options.era],
-        mixture=mixture(options, run),
+        mixture=stage_mixtures.mid_train(identity_task(options, run)),
         val_mixture=VALIDATION,
-    )
-
-
-def mixture(options: MidTrainOptions, run: StageRun) -> tuple[str, ...]:
-    """The stage's own conversations: upstream nanochat's mixture of autumn 2025."""
-    return (
-        "SmolTalk",  # 460 thousand general conversations
-        "MMLU",  # 100 thousand multiple-choice questions (auxiliary_train)
-        "GSM8K",  # 8 thousand problems that call the calculator
-        f"{identity_task(options, run)}*2",  # who the model is, twice
-        "SimpleSpelling:200_000",
-        "SpellingBee:80_000",
     )
 
 

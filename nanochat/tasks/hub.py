@@ -71,6 +71,10 @@ class Rows:
         return found
 
 
+class NotFetchedError(UserError):
+    """A set that is not here, where nothing may be fetched."""
+
+
 @dataclass(frozen=True)
 class Hub:
     """Finds data sets: in `folder` when one is given, else in `cache`, else (with no folder) fetches them.
@@ -165,7 +169,8 @@ class Hub:
                 )
         except UserError as error:
             code = Exit.USAGE if self.offline else Exit.FAILED
-            raise UserError(
+            kind = NotFetchedError if self.offline else UserError
+            raise kind(
                 f"{wanted} is not in {self.cache}: {error.message}",
                 f"{error.hint}; or {_how_to_give(wanted)}",
                 code,

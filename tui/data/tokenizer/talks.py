@@ -177,6 +177,7 @@ def of_tasks(text: str, layout: Layout) -> Talks:
 
     Only data that is here is read. Raises `UserError` for an unknown task, and for data that is not here.
     """
+    from nanochat.tasks.hub import NotFetchedError
     from nanochat.tasks.mixture import make_mixture, parse_part
     from nanochat.tasks.registry import TaskData
 
@@ -186,7 +187,11 @@ def of_tasks(text: str, layout: Layout) -> Talks:
     data = TaskData.at(layout, offline=True)
     # A single task is shown in its own order, by which `nanochat tasks show` counts.
     is_one = len(parts) == 1 and parts[0].epochs == 1
-    mixture = parts[0].make(data) if is_one else make_mixture(parts, data)
+    try:
+        mixture = parts[0].make(data) if is_one else make_mixture(parts, data)
+    except NotFetchedError as error:
+        names = " ".join(dict.fromkeys(part.name for part in parts))
+        raise UserError("not all of the data is here", f"fetch it: nanochat tasks fetch {names}") from error
     name = ",".join(map(str, parts))
     return Talks(name, len(mixture), lambda index: mixture[index]["messages"])
 

@@ -134,7 +134,7 @@ class MaskScreen(ControlScreen):
             if text is not None:
                 self.run_worker(self._open(text), group="open", exclusive=True)
 
-        self.app.push_screen(OpenTalks(), chosen)
+        self.app.push_screen(OpenTalks(self.room.layout), chosen)
 
     async def _open(self, text: str, is_pasted: bool = False) -> None:
         """Opens what was typed, chosen or pasted; what is open stays where that cannot be read."""

@@ -101,5 +101,7 @@ def test_the_items_of_tasks_and_of_a_mixture(tmp_path: Path) -> None:
     mixed = talks.opened("CustomJSON*3", layout)
     assert (mixed.name, mixed.count) == ("CustomJSON/train*3", 3)
     assert talks.opened("CustomJSON, CustomJSON", layout).count == 2
-    with pytest.raises(UserError, match=r"offline|not here|fetch"):  # nothing is downloaded from here
-        talks.opened("GSM8K", layout)
+    with pytest.raises(
+        UserError, match="nanochat tasks fetch GSM8K SmolTalk"
+    ):  # nothing is fetched from here
+        talks.opened("GSM8K*2,SmolTalk,GSM8K", layout)
