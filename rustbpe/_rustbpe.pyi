@@ -69,6 +69,10 @@ class Tokenizer:
         Raises ValueError for a bad pattern or a `vocab_size` under 256, TypeError for an item that
         is not a str, UnicodeEncodeError for a lone surrogate, and whatever the iterator raises.
         """
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[()], tuple[str, list[bytes]]]:
+        """For pickle and copy: pattern and tokens; they encode as before. Statistics are not kept."""
+    def __setstate__(self, state: tuple[str, list[bytes]]) -> None:
+        """Takes pattern and tokens. Raises ValueError as `from_mergeable_ranks`; then all stays as it was."""
     @property
     def training_stats(self) -> TrainingStats | None:
         """Statistics of the last training; None for a tokenizer that was not trained here."""
@@ -86,7 +90,8 @@ class Tokenizer:
     def encode_to_numpy(self, text: str) -> npt.NDArray[np.uint32]:
         """The token ids of `text`, uint32 of shape (n,): `encode` without a Python int.
 
-        The GIL is free meanwhile, as in all of these. Raises UnicodeEncodeError for a lone surrogate, and
+        The GIL is free meanwhile, as in all of these. A long array is memory that Rust made, in no way else
+        different. Raises UnicodeEncodeError for a lone surrogate, and
         ValueError when the regular-expression engine gives up on the text.
         """
     def encode_batch_to_numpy(

@@ -1,9 +1,12 @@
 //! Encoding: from pieces to token ids.
 
+use std::convert::Infallible;
+
 use hashbrown::HashMap;
 
 use crate::cache::PieceCache;
 use crate::count::hash_key;
+use crate::cuts::Cuts;
 use crate::merge::{SHORT, merge_long, merge_short};
 use crate::pairs::{NO_TOKEN, PairRanks};
 use crate::sink::{Count, FEW, Room, Sink};
@@ -15,12 +18,25 @@ use crate::vocab::Vocab;
 /// they are in their place.
 const PART: usize = 32 << 10;
 
+/// How many ids to make room for at first, for a text of so many bytes.
+pub fn ids_at_first(bytes: usize) -> usize {
+    // A short text is written into room for one id a byte, a long one part by part.
+    Room::places(if bytes <= PART {
+        bytes
+    } else {
+        bytes / 3 + PART
+    })
+}
+
 /// Pieces are looked up so many places behind where the text is split: meanwhile their line of the cache
 /// comes from memory, and what the splitter mispredicts does not wait for it.
 const AHEAD: usize = 16;
 
 /// Stands for the key of a piece that has none.
 const LONG: u128 = 0;
+
+/// A bit of the key that no length has: see [`Encoder::part_mark`].
+const PART_MARK: u128 = 1 << 127;
 
 /// Pieces that are a single token.
 struct WholePieces {
@@ -73,6 +89,10 @@ pub struct Encoder {
     byte_ids: [u32; 256],
     pairs: PairRanks,
     whole: WholePieces,
+    cuts: Cuts,
+    /// Added to the keys of parts of pieces. 0, so that they are found as pieces are; but [`PART_MARK`] where
+    /// some tokens are found as whole pieces only, which a part is not.
+    part_mark: u128,
 }
 
 impl Encoder {
@@ -82,6 +102,8 @@ impl Encoder {
             byte_ids: std::array::from_fn(|byte| byte as u32),
             pairs: PairRanks::with_room(merges.len()),
             whole: WholePieces::new(vocab.len()),
+            cuts: Cuts::new(vocab),
+            part_mark: 0,
         };
         for (&pair, token) in merges.iter().zip(256..) {
             encoder.add_pair(pair, token, vocab);
@@ -123,13 +145,17 @@ impl Encoder {
             byte_ids,
             pairs: PairRanks::with_room(vocab.len()),
             whole,
+            cuts: Cuts::new(vocab),
+            part_mark: 0,
         };
         tokens.sort_by_key(|(_, bytes)| bytes.len());
         let mut ids = Vec::new();
         for (token, bytes) in tokens {
             encoder.merge_piece(bytes, &mut ids);
-            if let [left, right] = ids[..] {
-                encoder.add_pair((left, right), token, vocab);
+            match ids[..] {
+                [left, right] => encoder.add_pair((left, right), token, vocab),
+                [_] => {}
+                _ => encoder.part_mark = PART_MARK,
             }
         }
         Ok(encoder)
@@ -152,19 +178,9 @@ impl Encoder {
         ids: &mut Vec<u32>,
     ) -> Result<(), String> {
         for part in splitter.parts(text, PART) {
-            let mut places = std::mem::take(&mut cache.room);
-            let needed = Room::places(part.len());
-            if places.len() < needed {
-                places.resize(needed, 0);
-            }
-            let mut room = Room::new(&mut places);
-            self.give(splitter, part, cache, &mut room)?;
-            let taken = room.taken();
-            ids.extend_from_slice(&places[..taken]);
-            // A text that could not be cut is no reason to hold its size for ever.
-            if needed <= 4 * PART {
-                cache.room = places;
-            }
+            Room::at_end(ids, part.len(), |room| {
+                self.give(splitter, part, cache, room)
+            })?;
         }
         Ok(())
     }
@@ -189,14 +205,16 @@ impl Encoder {
         cache: &mut PieceCache,
         mut take: impl FnMut(usize, &[u32]),
     ) -> Result<(), String> {
-        let mut places = Vec::new();
+        let mut ids = Vec::new();
         splitter.for_each_piece(text, |piece| {
-            places.resize(Room::places(piece.bytes().len()), 0);
-            let mut room = Room::new(&mut places);
+            ids.clear();
             let key = piece.short_key().unwrap_or(LONG);
-            self.encode_piece(piece, key, cache, &mut room);
-            let taken = room.taken();
-            take(piece.start(), &places[..taken]);
+            let done = Room::at_end(&mut ids, piece.bytes().len(), |room| {
+                self.encode_piece(piece, key, cache, room);
+                Ok::<(), Infallible>(())
+            });
+            let Ok(()) = done;
+            take(piece.start(), &ids);
         })
     }
 
@@ -258,15 +276,31 @@ impl Encoder {
 
     #[inline(never)]
     fn encode_long(&self, piece: &[u8], cache: &mut PieceCache, sink: &mut impl Sink) {
-        match self.whole.long(piece) {
-            NO_TOKEN => {
-                self.merge_piece(piece, &mut cache.merging);
-                sink.many(&cache.merging);
-                if piece.len() > PART {
-                    cache.merging = Vec::new();
+        if cache.give_long(piece, sink) {
+            return;
+        }
+        let token = self.whole.long(piece);
+        if token != NO_TOKEN {
+            cache.insert_long(piece, &[token]);
+            sink.few([token; FEW], 1);
+            return;
+        }
+        for part in self.cuts.parts(piece) {
+            match short_key(part).map(|key| key | self.part_mark) {
+                Some(key) if cache.give(key, sink) => {}
+                Some(key) => self.encode_short(part, key, cache, sink),
+                None => {
+                    let mut ids = std::mem::take(&mut cache.merging);
+                    self.merge_piece(part, &mut ids);
+                    sink.many(&ids);
+                    if part.len() == piece.len() {
+                        cache.insert_long(piece, &ids);
+                    }
+                    if part.len() <= PART {
+                        cache.merging = ids;
+                    }
                 }
             }
-            token => sink.few([token; FEW], 1),
         }
     }
 

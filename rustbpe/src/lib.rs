@@ -6,6 +6,7 @@
 mod ascii;
 pub mod cache;
 pub mod count;
+mod cuts;
 pub mod encode;
 mod gpt2;
 mod gpt4;
@@ -13,6 +14,7 @@ mod merge;
 mod o200k;
 mod pages;
 mod pairs;
+pub mod pool;
 #[cfg(feature = "python")]
 mod python;
 mod queue;

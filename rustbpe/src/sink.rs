@@ -1,5 +1,7 @@
 //! Where the ids of a text go: into room that was made beforehand, or only into a count.
 
+use std::mem::MaybeUninit;
+
 /// Ids that are written at once: a piece has rarely more, and four are one store.
 pub const FEW: usize = 4;
 
@@ -16,7 +18,7 @@ pub trait Sink {
 
 /// Writes ids to the front of `room`, which must have [`FEW`] places more than there are ids.
 pub struct Room<'a> {
-    room: &'a mut [u32],
+    room: &'a mut [MaybeUninit<u32>],
     len: usize,
 }
 
@@ -26,8 +28,22 @@ impl<'a> Room<'a> {
         bytes + FEW
     }
 
-    pub fn new(room: &'a mut [u32]) -> Room<'a> {
-        Room { room, len: 0 }
+    /// Lets `give` append to `ids` what a text of `bytes` bytes becomes.
+    pub fn at_end<E>(
+        ids: &mut Vec<u32>,
+        bytes: usize,
+        give: impl FnOnce(&mut Room<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        ids.reserve(Room::places(bytes));
+        let mut room = Room {
+            room: ids.spare_capacity_mut(),
+            len: 0,
+        };
+        give(&mut room)?;
+        let taken = room.len;
+        // SAFETY: the first `taken` places of the spare capacity were written, for `len` moves only over such.
+        unsafe { ids.set_len(ids.len() + taken) };
+        Ok(())
     }
 }
 
@@ -35,18 +51,26 @@ impl Sink for Room<'_> {
     #[inline(always)]
     fn few(&mut self, ids: [u32; FEW], len: usize) {
         // All four are written, and the next ids go over those that were too many.
-        self.room[self.len..][..FEW].copy_from_slice(&ids);
+        assert!(len <= FEW);
+        self.room[self.len..][..FEW].copy_from_slice(&ids.map(MaybeUninit::new));
         self.len += len;
     }
 
     fn many(&mut self, ids: &[u32]) {
-        self.room[self.len..][..ids.len()].copy_from_slice(ids);
+        write(ids, &mut self.room[self.len..][..ids.len()]);
         self.len += ids.len();
     }
 
     fn taken(&self) -> usize {
         self.len
     }
+}
+
+/// Copies `values` to `places`, which are as many.
+pub fn write<T: Copy>(values: &[T], places: &mut [MaybeUninit<T>]) {
+    // SAFETY: the layout is the same, and what is initialized may be read as what may not be.
+    let values = unsafe { &*(std::ptr::from_ref(values) as *const [MaybeUninit<T>]) };
+    places.copy_from_slice(values);
 }
 
 /// Only counts.

@@ -1,5 +1,6 @@
 //! Encoding against merging by the definition.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 
 use _rustbpe::cache::PieceCache;
@@ -31,6 +32,26 @@ fn encode_slowly(merges: &[Pair], text: &str) -> Vec<u32> {
     }
 }
 
+/// As tiktoken: a piece that is a token stays whole, else neighbours merge whose joined bytes are a token, the
+/// lowest id first.
+fn encode_by_ranks_slowly(vocab: &Vocab, text: &str) -> Vec<u32> {
+    let ids: HashMap<&[u8], u32> = vocab.iter().zip(0..).collect();
+    if let Some(&id) = ids.get(text.as_bytes()) {
+        return vec![id];
+    }
+    let mut parts: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+    loop {
+        let ranked = parts.windows(2).enumerate().filter_map(|(at, pair)| {
+            let id = ids.get(pair.concat().as_slice())?;
+            Some((*id, at))
+        });
+        let Some((id, at)) = ranked.min() else {
+            return parts.iter().map(|part| ids[part]).collect();
+        };
+        parts.splice(at..at + 2, [vocab.get(id).unwrap()]);
+    }
+}
+
 fn encode(encoder: &Encoder, cache: &mut PieceCache, text: &str) -> Vec<u32> {
     let whole_text = Splitter::new(r"(?s).+").unwrap();
     let mut ids = Vec::new();
@@ -55,6 +76,45 @@ proptest! {
             let ids = encode(&encoder, &mut cache, text);
             prop_assert_eq!(&ids, &encode_slowly(&merges, text));
             prop_assert_eq!(vocab.decode(&ids).unwrap(), text.as_bytes());
+        }
+    }
+
+    /// Long pieces of wide characters are cut where no merge can cross; each text twice (cache).
+    #[test]
+    fn wide_pieces_encode_as_the_definition_does(
+        corpus in "[漢字a]{0,40}[é漢क़]{0,40}",
+        texts in prop::collection::vec("[漢字éaकb]{5,40}|(漢字){1,4}[a漢]{10,60}", 1..5),
+    ) {
+        let merges = learn(&corpus, 60);
+        let encoder = Encoder::from_merges(&merges, &Vocab::from_merges(&merges));
+        let mut cache = PieceCache::default();
+        for text in texts.iter().chain(&texts) {
+            prop_assert_eq!(encode(&encoder, &mut cache, text), encode_slowly(&merges, text));
+        }
+    }
+
+    /// Ranks from anywhere: parts of characters, tokens that no merge makes, in any order.
+    #[test]
+    fn any_ranks_encode_as_tiktoken_does(
+        tokens in prop::collection::hash_set("[漢字éab]{1,5}", 1..30),
+        trims in prop::collection::vec((0..3usize, 0..3usize), 30),
+        texts in prop::collection::vec("[漢字éab]{1,30}", 1..5),
+    ) {
+        let mut all: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![byte]).collect();
+        for (token, (front, back)) in tokens.iter().zip(trims) {
+            let end = token.len().saturating_sub(back);
+            let trimmed = token.as_bytes().get(front..end).unwrap_or_default();
+            if trimmed.len() > 1 && !all.iter().any(|known| known == trimmed) {
+                all.push(trimmed.to_vec());
+            }
+        }
+        let vocab = Vocab::from_tokens(all.iter().map(Vec::as_slice));
+        let encoder = Encoder::from_ranks(&vocab).unwrap();
+        let mut cache = PieceCache::default();
+        // Each token as a piece first: what is found for it as a whole must not answer for a part.
+        let wholes = all[128..].iter().filter_map(|token| str::from_utf8(token).ok());
+        for text in wholes.chain(texts.iter().chain(&texts).map(String::as_str)) {
+            prop_assert_eq!(encode(&encoder, &mut cache, text), encode_by_ranks_slowly(&vocab, text));
         }
     }
 

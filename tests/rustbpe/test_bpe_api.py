@@ -1,6 +1,8 @@
 """The Python face: PyPI's signatures and results, plain errors, progress, interruption, the GIL."""
 
+import copy
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -8,7 +10,7 @@ import textwrap
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
@@ -334,3 +336,23 @@ def test_a_forked_process_may_encode(tokenizer: rustbpe.Tokenizer) -> None:
         os._exit(0 if tokenizer.batch_encode(texts) == expected else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("copied", [lambda made: pickle.loads(pickle.dumps(made)), copy.deepcopy, copy.copy])
+def test_a_copy_encodes_as_the_original(
+    tokenizer: rustbpe.Tokenizer, copied: Callable[[rustbpe.Tokenizer], rustbpe.Tokenizer]
+) -> None:
+    expected = tokenizer.encode(CORPUS[2])
+    again = copied(tokenizer)
+    assert again.encode(CORPUS[2]) == expected
+    assert again.get_mergeable_ranks() == tokenizer.get_mergeable_ranks()
+    assert again.get_pattern() == tokenizer.get_pattern()
+    again.train_from_iterator(["xyxy"], 257)
+    assert tokenizer.encode(CORPUS[2]) == expected
+
+
+def test_a_pickle_of_bad_tokens_is_refused(tokenizer: rustbpe.Tokenizer) -> None:
+    expected = tokenizer.encode("the")
+    with pytest.raises(ValueError, match="lack the byte"):
+        tokenizer.__setstate__(("", [b"a"]))
+    assert tokenizer.encode("the") == expected

@@ -1,5 +1,6 @@
 """Encoding to arrays, counting and spans: equal to the lists, which are tiktoken's."""
 
+import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -162,3 +163,19 @@ def test_threads_share_a_tokenizer() -> None:
     for thread in threads:
         thread.join()
     assert same == [True] * 6
+
+
+def test_a_long_result_is_an_array_like_any_other() -> None:
+    """Past some length the array is memory that was not copied; it outlives its tokenizer."""
+    tokenizer = trained()
+    text = "the cat 9 sat. " * 30_000
+    expected = np.array(tokenizer.encode(text), dtype=np.uint32)
+    ids = tokenizer.encode_to_numpy(text)
+    batch, _ = tokenizer.encode_batch_to_numpy([text, text], 2)
+    del tokenizer
+    np.testing.assert_array_equal(ids, expected)
+    np.testing.assert_array_equal(batch, np.concatenate([expected, expected]))
+    assert (batch.dtype.name, batch.flags.writeable, batch.flags.c_contiguous) == ("uint32", True, True)
+    batch += 1
+    np.testing.assert_array_equal(ids, expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(batch))[: len(ids)], ids + 1)

@@ -1,18 +1,20 @@
 //! NumPy arrays from Rust's results.
 //!
-//! NumPy makes an array and we fill it: it owns its memory like any other, and no Python int is made.
+//! A short array is made by NumPy and filled here; a long one is Rust's memory, handed over. No Python int
+//! is made.
 
+use std::cell::UnsafeCell;
+use std::ffi::c_int;
 use std::mem::MaybeUninit;
-use std::sync::{Mutex, PoisonError};
-use std::thread::Builder;
 
 use pyo3::buffer::{Element, PyBuffer};
+use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::batch::Encoded;
+use crate::sink::write;
 
-/// From this many ids on, several threads copy them: most of the time goes into the system's giving pages.
-const SHARED_COPY: usize = 1 << 18;
+/// From this many ids on they are not copied: what takes the time is the system's giving of new pages.
+const HANDED_OVER: usize = 1 << 16;
 
 /// A NumPy array of `shape` and the dtype that `name` is, and its memory.
 fn empty<'py, T: Element>(
@@ -37,12 +39,6 @@ unsafe fn memory<T: Element>(buffer: &mut PyBuffer<T>) -> &mut [MaybeUninit<T>] 
     unsafe { std::slice::from_raw_parts_mut(buffer.buf_ptr().cast(), buffer.item_count()) }
 }
 
-fn write<T: Copy>(values: &[T], places: &mut [MaybeUninit<T>]) {
-    // SAFETY: the layout is the same, and what is initialized may be read as what may not be.
-    let values = unsafe { &*(std::ptr::from_ref(values) as *const [MaybeUninit<T>]) };
-    places.copy_from_slice(values);
-}
-
 /// An array of `shape` that holds `values`, in C order; `name` is the dtype of T.
 pub fn array<'py, T: Element + Copy>(
     py: Python<'py>,
@@ -56,44 +52,45 @@ pub fn array<'py, T: Element + Copy>(
     Ok(array)
 }
 
-/// All ids in order as one uint32 array, copied on up to `threads` threads.
-pub fn ids_array<'py>(
-    py: Python<'py>,
-    encoded: Vec<Encoded>,
-    threads: usize,
-) -> PyResult<Bound<'py, PyAny>> {
-    let total = encoded.iter().map(|part| part.ids.len()).sum::<usize>();
-    let (array, mut buffer) = empty::<u32>(py, total, "uint32")?;
-    // SAFETY: the array is new.
-    let places = unsafe { memory(&mut buffer) };
-    let threads = if total < SHARED_COPY { 1 } else { threads };
-    py.detach(|| copy(encoded, places, threads));
-    Ok(array)
+/// The ids as a uint32 array of shape (n,).
+pub fn ids_array(py: Python<'_>, mut ids: Vec<u32>) -> PyResult<Bound<'_, PyAny>> {
+    if ids.len() < HANDED_OVER {
+        return array(py, &ids, ids.len(), "uint32");
+    }
+    ids.shrink_to_fit();
+    let memory = Bound::new(py, Memory(UnsafeCell::new(ids.into())))?;
+    let numpy = py.import("numpy")?;
+    numpy.call_method1("frombuffer", (memory, "uint32"))
 }
 
-/// Copies the parts one behind the other, each by the next thread that is free.
-fn copy(encoded: Vec<Encoded>, mut places: &mut [MaybeUninit<u32>], threads: usize) {
-    let place = |part: Encoded| {
-        let (mine, rest) = std::mem::take(&mut places).split_at_mut(part.ids.len());
-        places = rest;
-        (part, mine)
-    };
-    let jobs: Vec<_> = encoded.into_iter().map(place).collect();
-    let threads = threads.min(jobs.len());
-    let jobs = Mutex::new(jobs);
-    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let work = || {
-        while let Some((part, mine)) = next() {
-            write(&part.ids, mine);
+/// The memory of an array that Rust has made: NumPy holds it and frees it, and nobody else can reach it.
+#[pyclass(frozen, module = "rustbpe._rustbpe")]
+struct Memory(UnsafeCell<Box<[u32]>>);
+
+// SAFETY: Rust never reads or writes the memory once it is here; Python's rules of shared buffers hold.
+unsafe impl Sync for Memory {}
+
+#[pymethods]
+impl Memory {
+    /// Writable bytes, as those of any array.
+    ///
+    /// # Safety
+    /// Called by Python's buffer protocol with a `view` to fill.
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let memory = slf.get().0.get();
+        // SAFETY: no reference to the memory exists, it stays where it is, and `view` comes to hold the object,
+        // which therefore lives as long as the view.
+        let filled = unsafe {
+            let (data, bytes) = ((*memory).as_mut_ptr(), size_of_val(&**memory));
+            ffi::PyBuffer_FillInfo(view, slf.as_ptr(), data.cast(), bytes as isize, 0, flags)
+        };
+        match filled {
+            0 => Ok(()),
+            _ => Err(PyErr::fetch(slf.py())),
         }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            // Where the system gives no thread, the others do its work.
-            if Builder::new().spawn_scoped(scope, work).is_err() {
-                break;
-            }
-        }
-        work();
-    });
+    }
 }

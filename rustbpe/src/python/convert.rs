@@ -1,13 +1,10 @@
-//! Conversions between Python's objects and Rust's slices, and the caches of encoding threads.
-
-use std::sync::{Mutex, PoisonError};
+//! Conversions between Python's objects and Rust's slices.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList, PySequence, PyString};
 
 use super::ingest::type_name;
-use crate::cache::PieceCache;
 
 /// One Python int for each token, made once: a list of ids is then a single allocation.
 pub struct IdObjects(Vec<Py<PyInt>>);
@@ -27,31 +24,6 @@ impl IdObjects {
             py,
             ids.iter().map(|&id| self.0[id as usize].bind_borrowed(py)),
         )
-    }
-}
-
-/// Caches not in use, for the next thread that encodes.
-#[derive(Default)]
-pub struct CachePool(Mutex<Vec<PieceCache>>);
-
-impl CachePool {
-    fn take(&self) -> PieceCache {
-        let unused = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        // Made without the lock: it takes milliseconds, and threads start together.
-        unused.unwrap_or_default()
-    }
-
-    fn give_back(&self, cache: PieceCache) {
-        let mut unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        unused.push(cache);
-    }
-
-    /// Runs `work` with a cache of its own.
-    pub fn with<T>(&self, work: impl FnOnce(&mut PieceCache) -> T) -> T {
-        let mut cache = self.take();
-        let result = work(&mut cache);
-        self.give_back(cache);
-        result
     }
 }
 

@@ -7,9 +7,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
 use super::batch::Batch;
-use super::convert::{CachePool, IdObjects};
+use super::convert::IdObjects;
 use super::training::TrainingStats;
-use crate::encode::Encoder;
+use crate::encode::{Encoder, ids_at_first};
+use crate::pool::CachePool;
 use crate::split::Splitter;
 use crate::train::Pair;
 use crate::vocab::Vocab;
@@ -49,7 +50,7 @@ impl Model {
     }
 
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
-        let mut ids = Vec::with_capacity(text.len() / 3);
+        let mut ids = Vec::with_capacity(ids_at_first(text.len()));
         let encode = |cache: &mut _| self.encoder.encode(&self.splitter, text, cache, &mut ids);
         self.caches.with(encode).map(|()| ids)
     }
@@ -84,7 +85,21 @@ pub fn compile(pattern: &str) -> PyResult<Splitter> {
         .map_err(|error| PyValueError::new_err(format!("Invalid regex pattern: {error}")))
 }
 
-pub fn vocab_of_ranks(ranks: &[(Bound<'_, PyBytes>, u32)]) -> PyResult<Vocab> {
+/// A model that encodes as tiktoken does with these ranks.
+pub fn model_of_ranks(
+    py: Python<'_>,
+    ranks: &[(Bound<'_, PyBytes>, u32)],
+    pattern: String,
+) -> PyResult<Model> {
+    let splitter = compile(&pattern)?;
+    let vocab = vocab_of_ranks(ranks)?;
+    let encoder = py
+        .detach(|| Encoder::from_ranks(&vocab))
+        .map_err(|byte| PyValueError::new_err(format!("the ranks lack the byte 0x{byte:02x}")))?;
+    Ok(Model::new(pattern, splitter, vocab, encoder))
+}
+
+fn vocab_of_ranks(ranks: &[(Bound<'_, PyBytes>, u32)]) -> PyResult<Vocab> {
     let mut tokens: Vec<Option<&[u8]>> = vec![None; ranks.len()];
     let mut seen = HashSet::with_capacity(ranks.len());
     for (token, id) in ranks {

@@ -5,16 +5,18 @@ use std::time::Instant;
 
 use pyo3::exceptions::{PyUnicodeDecodeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple, PyType};
 
 use super::arrays::{array, ids_array};
 use super::convert::take_texts;
 use super::ingest::count_documents;
-use super::model::{Model, compile, vocab_of_ranks};
+use super::model::{Model, compile, model_of_ranks};
 use super::progress::Progress;
 use super::training::{TrainingStats, merge_all, stats, wanted_merges};
-use crate::encode::Encoder;
 use crate::gpt4::gpt4_pattern;
+
+/// What a pickle holds: the pattern and the tokens.
+type State<'py> = (String, Vec<Bound<'py, PyBytes>>);
 
 /// A byte-level BPE tokenizer: trains merges from text, encodes and decodes.
 #[pyclass(frozen, module = "rustbpe")]
@@ -59,13 +61,7 @@ impl Tokenizer {
         ranks: Vec<(Bound<'_, PyBytes>, u32)>,
         pattern: String,
     ) -> PyResult<Tokenizer> {
-        let splitter = compile(&pattern)?;
-        let vocab = vocab_of_ranks(&ranks)?;
-        let encoder = py.detach(|| Encoder::from_ranks(&vocab)).map_err(|byte| {
-            PyValueError::new_err(format!("the ranks lack the byte 0x{byte:02x}"))
-        })?;
-        let model = Model::new(pattern, splitter, vocab, encoder);
-        Ok(Tokenizer::from_model(model))
+        Ok(Tokenizer::from_model(model_of_ranks(py, &ranks, pattern)?))
     }
 
     /// Learns merges from an iterator of documents until the vocabulary has `vocab_size` tokens.
@@ -118,6 +114,31 @@ impl Tokenizer {
             count_seconds,
             merge_seconds,
         ));
+        *self.model.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(model);
+        Ok(())
+    }
+
+    /// For pickle and copy: pattern and tokens. They encode as before; training statistics are not kept.
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> (Bound<'py, PyType>, Bound<'py, PyTuple>, State<'py>) {
+        let (py, model) = (slf.py(), slf.get().model());
+        let tokens = model.vocab.iter().map(|bytes| PyBytes::new(py, bytes));
+        (
+            slf.get_type(),
+            PyTuple::empty(py),
+            (model.pattern.clone(), tokens.collect()),
+        )
+    }
+
+    /// Raises ValueError as `from_mergeable_ranks` does.
+    fn __setstate__(&self, py: Python<'_>, state: State<'_>) -> PyResult<()> {
+        let (pattern, tokens) = state;
+        let model = model_of_ranks(
+            py,
+            &tokens.into_iter().zip(0..).collect::<Vec<_>>(),
+            pattern,
+        )?;
         *self.model.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(model);
         Ok(())
     }
@@ -178,22 +199,11 @@ impl Tokenizer {
             .map_err(PyValueError::new_err)?;
         let objects = model.id_objects(py);
         let lists = PyList::empty(py);
-        let mut ids = Vec::new();
-        for unit in encoded {
-            let mut rest = unit.ids.as_slice();
-            for (index, count) in unit.parts {
-                // The parts of a text follow each other; the first of the next says that all are there.
-                if index > lists.len() {
-                    lists.append(objects.list(py, &ids)?)?;
-                    ids.clear();
-                }
-                let (part, later) = rest.split_at(count);
-                ids.extend_from_slice(part);
-                rest = later;
-            }
-        }
-        if !texts.is_empty() {
-            lists.append(objects.list(py, &ids)?)?;
+        let mut rest = encoded.ids.as_slice();
+        for count in encoded.counts {
+            let (ids, later) = rest.split_at(count as usize);
+            lists.append(objects.list(py, ids)?)?;
+            rest = later;
         }
         Ok(lists)
     }
@@ -209,7 +219,7 @@ impl Tokenizer {
         let ids = py
             .detach(|| model.encode(text))
             .map_err(|error| pattern_failed(&error))?;
-        array(py, &ids, ids.len(), "uint32")
+        ids_array(py, ids)
     }
 
     /// The token ids of all texts in one uint32 array of shape (n,), and where each text's begin: a uint64
@@ -228,16 +238,15 @@ impl Tokenizer {
         let encoded = py
             .detach(|| model.batch(&texts).encode(threads))
             .map_err(PyValueError::new_err)?;
-        let counts = encoded.iter().flat_map(|unit| &unit.parts).copied();
-        let mut offsets = by_text(
-            texts.len() + 1,
-            counts.map(|(index, count)| (index + 1, count)),
-        );
-        for index in 1..offsets.len() {
-            offsets[index] += offsets[index - 1];
+        let mut offsets = Vec::with_capacity(encoded.counts.len() + 1);
+        let mut end = 0;
+        offsets.push(end);
+        for count in encoded.counts {
+            end += count;
+            offsets.push(end);
         }
         let offsets = array(py, &offsets, offsets.len(), "uint64")?;
-        Ok((ids_array(py, encoded, threads)?, offsets))
+        Ok((ids_array(py, encoded.ids)?, offsets))
     }
 
     /// The number of token ids of `text`; none is stored.
@@ -265,7 +274,6 @@ impl Tokenizer {
         let counts = py
             .detach(|| model.batch(&texts).count(threads_of(num_threads)))
             .map_err(PyValueError::new_err)?;
-        let counts = by_text(texts.len(), counts);
         array(py, &counts, counts.len(), "uint64")
     }
 
@@ -309,15 +317,6 @@ impl Tokenizer {
 
 fn as_slices<'t>(owners: &'t [Bound<'_, PyString>]) -> PyResult<Vec<&'t str>> {
     owners.iter().map(|owner| owner.to_str()).collect()
-}
-
-/// The sums of the counts of each index below `len`.
-fn by_text(len: usize, counts: impl IntoIterator<Item = (usize, usize)>) -> Vec<u64> {
-    let mut sums = vec![0; len];
-    for (index, count) in counts {
-        sums[index] += count as u64;
-    }
-    sums
 }
 
 fn pattern_failed(error: &str) -> PyErr {
