@@ -16,7 +16,7 @@ from nanochat.common.paths import Layout
 from tests.tui.screens.vocabulary_bench import opened, write_shards
 
 ROOT = Path(__file__).resolve().parents[2]
-LATE = 5.0
+LATE = 12.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not available(), reason="needs tmux")]
 
