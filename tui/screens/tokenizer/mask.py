@@ -99,7 +99,7 @@ class MaskScreen(ControlScreen):
         if self.found is not None:
             lines = await asyncio.to_thread(mask.lay_out, self.found, self.view.room)
             told = await asyncio.to_thread(mask.summary, self.found)
-        self.head.update(f" {told}")
+        self.head.update(f" {self.view.signs(told)}")
         self.view.show(lines, keep=keep)
         self._tell()
 

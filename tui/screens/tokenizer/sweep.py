@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 KIND = "sweep"
 SETTING = "tok_sweep"
 MOST_ROWS = 10
+RANKS = {"vocabulary": 0, "bytes/tok": 0, "compute": 0, "tables": 1, "of model": 2, "tokens": 3, "fewer": 4}
+"""Which columns are there at 80 cells."""
 EMPTY = "no sweep yet: {sweep.run} runs one, {sweep.open} opens what `nanochat tok_sweep --json` wrote"
 
 
@@ -121,8 +123,8 @@ class SweepScreen(PlotScreen):
         self._header, self._rows = ([], []) if here is None else cells(here.document)
         if self._header:
             self.table.columns = [
-                Column(name, name, max(len(name), 9), "right", rank=at, grow=1)
-                for at, name in enumerate(self._header)
+                Column(name, name, max(len(name), 9), "right", rank=RANKS.get(name, 9), grow=1)
+                for name in self._header
             ]
         self.table.styles.height = min(len(self._rows), MOST_ROWS) + 3
         self.set_class(here is None, "-empty")

@@ -16,7 +16,7 @@ from textual.strip import Strip
 from tui.data.tokenizer.mask import MARGIN, MaskLine
 
 TRAINED, UNTRAINED, CUT = "●", "○", "✂"
-ASCII = {TRAINED: "*", UNTRAINED: "-", CUT: "x"}
+ASCII = str.maketrans({TRAINED: "*", UNTRAINED: "-", CUT: "x"})
 
 
 class MaskView(ScrollView, can_focus=True, inherit_bindings=False):
@@ -167,10 +167,10 @@ class MaskView(ScrollView, can_focus=True, inherit_bindings=False):
     def _spans(self, line: MaskLine) -> list[tuple[str, Style]]:
         if not line.pieces:
             rule = "─" if self._unicode else "-"
-            text = f"{rule * 2} {self._sign(CUT)} {line.head} "
+            text = f"{rule * 2} {self.signs(CUT)} {line.head} "
             return [(text.ljust(self.room, rule), self._look("limit"))]
         kind = "cut" if line.cut else "trained" if line.trained else "untrained"
-        sign = self._sign(CUT if line.cut else TRAINED if line.trained else UNTRAINED)
+        sign = self.signs(CUT if line.cut else TRAINED if line.trained else UNTRAINED)
         spans = [
             (f" {sign} ", self._look("head" if kind == "cut" else kind)),
             (line.head.ljust(MARGIN - 3), self._look("head")),
@@ -182,5 +182,6 @@ class MaskView(ScrollView, can_focus=True, inherit_bindings=False):
             spans.append((piece.text, cursor if piece.first <= self.cursor < piece.last else look))
         return spans
 
-    def _sign(self, sign: str) -> str:
-        return sign if self._unicode else ASCII[sign]
+    def signs(self, text: str) -> str:
+        """The text with the signs that the terminal can show."""
+        return text if self._unicode else text.translate(ASCII)
