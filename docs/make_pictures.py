@@ -40,6 +40,7 @@ from docs.compare_pictures import take_compare  # noqa: E402
 from docs.evals_pictures import take_evals  # noqa: E402
 from docs.page_pictures import take_page  # noqa: E402
 from docs.tokenizer_pictures import take_tokenizer  # noqa: E402
+from docs.training_pictures import take_training  # noqa: E402
 from nanochat.common.paths import Layout  # noqa: E402
 from tui.app import ControlRoom  # noqa: E402
 from tui.style.themes import THEMES  # noqa: E402
@@ -158,6 +159,7 @@ async def take_all(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
     await pilot.pause(3.0)
     await take(app, pilot, out, "hosts")
     await take_tokenizer(app, pilot, out, take)
+    await take_training(app, pilot, out, take)
     await press(pilot, "1", "n")
     await take(app, pilot, out, "launch")
     await press(pilot, "escape", "p")
