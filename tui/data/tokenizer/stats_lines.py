@@ -61,8 +61,9 @@ def _block(table: Table, width: int, unicode: bool) -> list[Line]:
     rows = [[_shown(cell, unicode) for cell in row] for row in table.rows]
     widths = [max(map(cell_len, column)) for column in zip(table.header, *rows, strict=True)]
     left = {0} | {at for at, name in enumerate(table.header) if name in LEFT}
-    head = _cells(table.header, widths, left)
-    body = [_cells(row, widths, left) for row in rows]
+    gap = " " * (2 if sum(widths) + 2 * len(widths) - 2 <= width else 1)
+    head = _cells(table.header, widths, left, gap)
+    body = [_cells(row, widths, left, gap) for row in rows]
     return [
         ((table.title, "bold $primary"),),
         ((_cut(head, width), "$muted"),),
@@ -70,12 +71,12 @@ def _block(table: Table, width: int, unicode: bool) -> list[Line]:
     ]
 
 
-def _cells(row: Sequence[str], widths: Sequence[int], left: set[int]) -> str:
+def _cells(row: Sequence[str], widths: Sequence[int], left: set[int], gap: str) -> str:
     parts = []
     for at, (cell, wide) in enumerate(zip(row, widths, strict=True)):
         pad = " " * (wide - cell_len(cell))
         parts.append(cell + pad if at in left else pad + cell)
-    return "  ".join(parts).rstrip()
+    return gap.join(parts).rstrip()
 
 
 def _shown(cell: str, unicode: bool) -> str:
@@ -83,9 +84,12 @@ def _shown(cell: str, unicode: bool) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    while cell_len(text) > width:
+    """The beginning of a line that is too long, with a sign that it is cut: a figure is never half shown."""
+    if cell_len(text) <= width:
+        return text
+    while cell_len(text) >= width:
         text = text[: -max(1, (cell_len(text) - width) // 2)]
-    return text
+    return f"{text}…"
 
 
 def about(stats: CorpusStats) -> str:

@@ -111,7 +111,7 @@ class DataStatsScreen(ControlScreen):
         source = here.document.source or here.name
         self.box.border_title = Content(f"{sanitize(source, 60)} · {told} · {count}")
         self.box.border_subtitle = Content(f"{when(here.t, time.time())} · {sanitize(here.name, 40)}")
-        width = max(40, self.box.scrollable_content_region.width - 1)
+        width = max(40, self.box.scrollable_content_region.width)
         lines = stats_lines.lines(here.document, width, self.room.unicode)
         self.text.update(Content("\n").join(Content.assemble(*line) for line in lines))
 
