@@ -181,11 +181,19 @@ async def test_files_and_samples_and_what_the_field_does_not_take(bench: Bench, 
 
         await pilot.press("i")
         assert not screen.field.read_only and screen.focused is screen.field
-        screen.field.post_message(events.Paste("b" * 30_000))
+        app.post_message(events.Paste("b" * 30_000))
         await done(pilot, screen, "b" * 30_000)
         assert screen.document.name == "pasted" and screen.focused is screen.views[0].split
 
-        await pilot.press("s")
+        app.post_message(events.Paste("beside\rthe field"))
+        await done(pilot, screen, "beside\nthe field")
+        assert screen.field.text == "beside\nthe field" and not screen.field.read_only
+        await pilot.press("i")
+        app.post_message(events.Paste("!\r\nmore\r"))
+        await done(pilot, screen, "beside\nthe field!\nmore\n")
+        assert not screen.field.read_only, "a terminal pastes line ends as carriage returns"
+
+        await pilot.press("escape", "s")
         await settle(pilot, lambda: isinstance(app.screen, SamplePicker))
         await pilot.press(*"latex", "enter")
         await done(pilot, screen, SAMPLES["LaTeX"])

@@ -205,7 +205,7 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
         self.tabs.set_panes([(view.label, f"{view.label} {view.pane.name[:width]}") for view in self.views])
         self.tabs.show(self.here.label if self.here is not None else "")
         found = self.result.differences
-        places = "" if found is None else "no difference" if not len(found) else f"{len(found):,} differences"
+        places = "" if found is None else amount(len(found), "difference") if len(found) else "no difference"
         if self.field.border_title != (title := self._field_title()):
             self.field.border_title = Content(title)
         if self.field.border_subtitle != places:

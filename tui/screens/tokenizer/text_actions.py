@@ -6,12 +6,13 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textual import events
 from textual.widgets import TextArea
 
 from nanochat.common.text import clean_text
 from tui.data.tokenizer.document import Document, document, read_document
 from tui.screens.tokenizer.sample_picker import Sample, SamplePicker
-from tui.widgets.tokenizer.text_field import TextField
+from tui.widgets.tokenizer.text_field import TextField, pasted_text
 
 if TYPE_CHECKING:
     from tui.screens.tokenizer.live import LiveSplit
@@ -69,8 +70,19 @@ class TextActions(TextPart):
 
     def on_text_field_pasted(self, event: TextField.Pasted) -> None:
         event.stop()
-        self.write(document(event.text, "pasted"))
-        self.action_to_panes()
+        self._take_pasted(event.text)
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Pasted beside the field: a new text."""
+        if self.focused is not self.field:
+            self._take_pasted(pasted_text(event.text))
+
+    def _take_pasted(self, text: str) -> None:
+        found = document(text)
+        self.write(document(text, "pasted") if found.why else found)
+        self.written = self.written if found.why else text
+        if found.why:
+            self.action_to_panes()
 
     def action_write(self) -> None:
         if self.document.why:

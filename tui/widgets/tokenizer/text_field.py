@@ -16,6 +16,11 @@ from tui.keys import bindings
 SIGNS = frozenset(KEY_NAME_REPLACEMENTS.values())
 
 
+def pasted_text(text: str) -> str:
+    """A text as it was copied: terminals paste line ends as the enter key sends them."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 class TextField(TextArea):
     """A text of several lines. What it cannot hold is handed over whole: see `Pasted`."""
 
@@ -37,14 +42,18 @@ class TextField(TextArea):
         return super().check_consume_key(key, character) or key in SIGNS
 
     async def _on_paste(self, event: events.Paste) -> None:
-        start, end = sorted(self.selection)
-        before = self.get_text_range(self.document.start, start)
-        after = self.get_text_range(end, self.document.end)
-        text = before + event.text + after
-        if why_not_written(text):
-            event.prevent_default()
-            event.stop()
-            self.post_message(self.Pasted(text))
+        event.text = pasted_text(event.text)
+        if self.read_only:  # what stands here is the beginning of another text
+            text = event.text
+        else:
+            start, end = sorted(self.selection)
+            before = self.get_text_range(self.document.start, start)
+            text = before + event.text + self.get_text_range(end, self.document.end)
+            if not why_not_written(text):
+                return  # the text area puts it in
+        event.prevent_default()
+        event.stop()
+        self.post_message(self.Pasted(text))
 
     @property
     def at(self) -> int:
