@@ -26,7 +26,9 @@ def figure_lines(shown: Shown, base: str, width: int) -> tuple[str, str]:
     length, attention = _ratio(figures.length_ratio), _ratio(figures.attention_ratio)
     if width < NARROW:
         return first, f"{more} · len ×{length} · att ×{attention}"
-    return f"{first} · {more} to {base}", f"sequence length ×{length} · attention cost ×{attention}"
+    told = f"{first} · {more}"
+    told += f" to {base}" if len(told) + 6 < width else ""
+    return told, f"sequence length ×{length} · attention cost ×{attention}"
 
 
 def _ratio(value: float) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
+from nanochat.common.text import sanitize
 from nanochat.tokenizer.explore.sources import PATTERNS, PatternNeededError, known_sources, open_source
 from tui.data.tokenizer.chosen import Chosen, ChosenTokenizer
 from tui.data.tokenizer.facts import count_words
@@ -41,6 +42,10 @@ else:
 
 FIRST = ("gpt2", "o200k")
 """Published tokenizers of the first panes, where their vocabularies are on this machine."""
+
+
+SLOW = 0.7
+"""Seconds after which it is said that a tokenizer is being opened: it may have to be fetched."""
 
 
 class PaneActions(PanePart):
@@ -86,16 +91,20 @@ class PaneActions(PanePart):
         """A pane with its tokenizer; asks for the split pattern where a file does not say it."""
         pattern = ""
         while True:
+            slow = self.set_timer(SLOW, lambda: self.room.say(f"opening {sanitize(spec, 80)} …"))
             try:
                 splitter = await asyncio.to_thread(open_source, spec, self.room.layout, pattern=pattern)
                 return TokenizerPane(spec, pattern, splitter)
             except PatternNeededError:
+                slow.stop()
                 answer = await self.room.ask(
                     "a rank file does not say how text is split", " · ".join(PATTERNS), next(iter(PATTERNS))
                 )
                 if not answer:
                     return None
                 pattern = answer.strip()
+            finally:
+                slow.stop()
 
     def action_close_pane(self) -> None:
         if self.here is None:
@@ -247,4 +256,4 @@ def _first_panes(layout: Layout) -> list[TokenizerPane]:
             found.append(TokenizerPane(spec, "", open_source(spec, layout, offline=True)))
         except UserError:
             continue  # it would have to be fetched: it can be chosen, with the reason when that fails
-    return found or [TokenizerPane("bytes")]
+    return found or [TokenizerPane("bytes"), TokenizerPane("words")]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class FigureLines(Widget):
     """Two lines of figures; drawn again only when they say anything else."""
 
-    DEFAULT_CSS = "FigureLines { height: 2; }"
+    DEFAULT_CSS = "FigureLines { height: 2; text-wrap: nowrap; text-overflow: ellipsis; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,6 +87,9 @@ class PaneView(Vertical):
             if splitter.vocab_size is None
             else f"{splitter.vocab_size:,} ids"
         )
+        shown = self.pane.shown
+        if shown is not None and shown.split is not None and shown.split.note:
+            size = sanitize(f"{shown.split.note} · {size}", max(8, self.size.width - 8))
         if self.border_subtitle != size:
             self.border_subtitle = Content(size)
 
