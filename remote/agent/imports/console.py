@@ -161,7 +161,10 @@ class Console:
             return None
         at = header.time_of(line)
         if at is not None and at <= self.latest:
-            self.clock = max(self.clock, at)
+            # The first one is right where the file's own time is that of a copy.
+            first = memory["run"] < 0 and not memory.get("dated")
+            self.clock = at if first else max(self.clock, at)
+            memory["dated"] = True
         if self._evaluated(line, sink) or self._told(line, sink) or header.take(line, memory["head"]):
             self._close_sample(sink)
         elif memory["sample"] and not line.startswith(("wandb:", "-----", "=====", "\x1b")):

@@ -1,6 +1,7 @@
 """Upstream's console logs, of both eras and every program, as runs of ours."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,16 @@ def test_labels_of_launchers_and_carriage_returns_make_no_difference(tmp_path: P
     for metric in ("train/loss", "train/total_tokens", "val/bpb"):
         assert points(ours, metric) == points(theirs, metric) != []
     assert run["status"] == plain["status"] == "succeeded"
+
+
+def test_a_copied_log_is_as_old_as_its_logger_says(tmp_path: Path) -> None:
+    log, future = tmp_path / "copy.log", tmp_path / "future.log"
+    text = (DATA / BASE).read_text()
+    log.write_text(text)  # its own time is now
+    future.write_text(text.replace("2026-11-30", "2999-11-30"))  # no time of this zone
+    [run], [other] = (one(tmp_path / name, path)["runs"] for name, path in (("a", log), ("b", future)))
+    found = events(tmp_path / "a", run)
+    stamp = time.mktime(time.strptime("2026-11-30 18:34:41", "%Y-%m-%d %H:%M:%S"))
+    if stamp < log.stat().st_mtime:
+        assert abs(found[0]["t"] - stamp) < 5
+    assert abs(events(tmp_path / "b", other)[-1]["t"] - future.stat().st_mtime) < 60
