@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
+from bench.parts.report import Row, report
 from nanochat.checkpoint.write import save_checkpoint
 from nanochat.cli import main as nanochat
 from nanochat.model.architecture import MODERN, ModelConfig, flags_to_meta, parameter_counts
@@ -27,6 +28,7 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 SIZES = {1000: (14, 1024), 100: (4, 512)}
 """Layers and width by MB of float32."""
 ROUNDS = 3
+BARS = {"float32, no checksum": "≥ 70 %"}
 
 
 def make(base: Path, size: int) -> Path:
@@ -91,10 +93,13 @@ def main() -> None:
                 (base / "copy").unlink(missing_ok=True)
                 took.append(timed(work))
             rows.append((label, min(took)))
-    print(f"{size:,.0f} MB of weights, the best of {ROUNDS}")
-    print(f"{'':<24}{'s':>8}{'MB/s':>10}{'of cp':>8}")
+    told: list[Row] = []
     for label, seconds in rows:
-        print(f"{label:<24}{seconds:>8.2f}{size / seconds:>10,.0f}{rows[0][1] / seconds:>8.0%}")
+        share = rows[0][1] / seconds
+        figure = f"{seconds:.2f} s · {size / seconds:,.0f} MB/s · {share:.0%}"
+        told.append((label, figure, BARS.get(label, "")))
+    title = f"{size:,.0f} MB of float32 weights, the best of {ROUNDS}, share of cp's speed"
+    print("\n".join(report(title, told)))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from nanochat.checkpoint.files import MODEL, Checkpoint
+from nanochat.checkpoint.in_use import using
 from nanochat.checkpoint.saver import RetentionPolicy, Saver
 from nanochat.checkpoint.started_from import STARTED_FROM
 from nanochat.checkpoint.tokenizer import tokenizer_files
@@ -140,6 +141,8 @@ def find_checkpoint_to_resume(
     found = None
     if runtime.ranks.is_main:
         found = resume_point(tag, run, step=options.resume_from_step, newest=options.resume)
+        if found is not None and found.meta.get("run_id") != run.run_id:
+            run.hold(using(found.path, f"run {run.run_id}, which goes on from it"))
     return runtime.ranks.broadcast(found)
 
 

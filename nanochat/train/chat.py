@@ -99,7 +99,8 @@ def find_starting_point(
     found = ranks.broadcast(find_start(options, run, source, target) if ranks.is_main else None)
     assert found is not None
     checkpoint, name, resumed = found
-    if ranks.is_main and not resumed:
+    # Its own checkpoints are for --keep-last to choose from.
+    if ranks.is_main and not (resumed and checkpoint.meta.get("run_id") == run.run_id):
         run.hold(using(checkpoint.path, f"run {run.run_id}, which starts from it"))
     claim_tag(run, ranks, run.layout.checkpoints(target) / name)
     tokenizer = find_tokenizer(

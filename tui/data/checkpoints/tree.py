@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from nanochat.common.text import sanitize
 from remote.checkpoints.table import Row
+
+OTHER_RUN = re.compile(r"step_\d+-[0-9a-f]{6}")
+"""What is saved beside another run's checkpoint of the same step."""
 
 Tag = tuple[str, str, str]
 """Host, source, tag."""
@@ -75,5 +79,7 @@ def title(line: Line) -> str:
     name = line.row.one.name
     if line.steps:
         return sanitize(f"{'▸' if line.folded else '▾'} {name.source}/{name.tag}", 120)
+    suffix = f" ·{line.row.one.entry[-6:]}" if OTHER_RUN.fullmatch(line.row.one.entry) else ""
     sign = "!" if line.row.one.problem else "●" if line.row.users else " "
-    return f"{sign}   @{name.step}" if line.depth else f"{sign} {sanitize(str(name), 120)}"
+    told = f"  @{name.step}" if line.depth else sanitize(str(name), 120)
+    return f"{sign} {told}{suffix}"
