@@ -14,7 +14,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast fuzz fuzz-requests chaos soak nightly pictures lint bench wheel clean
+.PHONY: help demo test test-fast fuzz fuzz-requests chaos soak nightly pictures lint bench bench-crate wheel clean
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -101,15 +101,19 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, cargo fmt, clippy
 	@for crate in $(CRATES); do \
 	  cargo fmt --manifest-path $$crate/Cargo.toml --check; \
 	  cargo clippy --quiet --manifest-path $$crate/Cargo.toml --all-targets -- -D warnings; done
+	@cargo fmt --manifest-path rustbpe/benches/Cargo.toml --check
 
 bench: $(VENV)/.dev ## every claim of speed, measured now, as tables
 	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+bench-crate: $(VENV)/.dev ## criterion's benches of the Rust crate (ARGS="-- encode": some of them)
+	@cargo bench --manifest-path rustbpe/benches/Cargo.toml $(ARGS)
 
 wheel: | $(BIN)/python ## a wheel for machines with no Rust and no compiler, in dist/
 	@$(BIN)/python .make/toolchain.py
 	@$(BIN)/python .make/build_wheel.py --out $(DIST)
 
 clean: ## remove what was built; never what was trained
-	rm -rf $(VENV) .cache build dist $(addsuffix /target,$(CRATES)) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache build dist $(addsuffix /target,$(CRATES) rustbpe/benches) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find nanochat remote tui rustbpe tests .make -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f rustbpe/*.so .coverage .coverage.*

@@ -15,11 +15,9 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -27,25 +25,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from parts.corpus import default_corpus, processor, read_documents
+
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = "--worker"
-TEXT_SUFFIXES = {".py", ".txt", ".md", ".rst"}
-
-
-def default_corpus() -> Path:
-    """The shared text, else the standard library."""
-    shared = Path(os.environ.get("NANOCHAT_SHARED", ROOT.parent / "shared")) / "data" / "text"
-    return shared if shared.is_dir() else Path(sysconfig.get_paths()["stdlib"])
-
-
-def read_documents(folder: Path) -> list[str]:
-    """Every document of the shards in `folder`, or every text file under it."""
-    if any(folder.glob("*.parquet")):
-        from nanochat.data.shards import iter_documents, list_shards
-
-        return list(iter_documents(list_shards(folder)))
-    files = (path for path in sorted(folder.rglob("*")) if path.suffix in TEXT_SUFFIXES and path.is_file())
-    return [path.read_text(errors="replace", encoding="utf-8") for path in files]
 
 
 def serve(folder: Path) -> None:
@@ -214,17 +197,6 @@ def measure(ours: Worker, peer: Worker, vocab_sizes: list[int], runs: int) -> li
 def versus(seconds: dict[str, float]) -> dict[str, Any]:
     (_, ours), (name, theirs) = seconds.items()
     return {"ours_s": ours, "peer": name, "peer_s": theirs, "ratio": theirs / ours}
-
-
-def processor() -> str:
-    """The processor's name, and whether it has AVX-512."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    facts = dict(line.split("\t", 1) for line in lines if "\t" in line)
-    name = facts.get("model name", platform.machine()).strip("\t: ")
-    return f"{name} ({'AVX-512' if 'avx512f' in facts.get('flags', '') else 'no AVX-512'})"
 
 
 def print_table(rows: list[dict[str, Any]], read: dict[str, Any], corpus: Path, runs: int) -> None:
