@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from tui.data.tokenizer.splitting import Shown
 
 
+MOST_COMPARED = 50_000
+"""Characters of texts that are compared: of longer ones all lines in sight are drawn again."""
+
+
 def first_changed_line(before: Shown, after: Shown) -> int:
     """The first line of `after` that may look other than the same line of `before`."""
     if before.split is None or after.split is None or before.blocks is None or after.blocks is None:
@@ -15,6 +19,8 @@ def first_changed_line(before: Shown, after: Shown) -> int:
     if before.look != after.look or before.splitter is not after.splitter or after.lines is None:
         return 0
     one, other = before.blocks.characters, after.blocks.characters
+    if max(len(one), len(other)) > MOST_COMPARED:
+        return 0
     character = _common(one.codes, other.codes)
     byte = min(int(one.starts[character]), int(other.starts[character]))
     token = min(

@@ -91,6 +91,8 @@ class SplitView(ScrollView, can_focus=True):
 
     def show(self, shown: Shown) -> None:
         """Shows a split; lines that are as before are not drawn again."""
+        if shown is self.shown:
+            return
         before, self.shown, self.told = self.shown, shown, ""
         assert shown.lines is not None and shown.split is not None
         self.cursor = max(0, min(self.cursor, len(shown.split) - 1))
