@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +106,13 @@ def same_tokens(theirs: list[bytes], ours: list[bytes]) -> str:
 
 def rows(bench: Bench, names: list[str], sizes: list[int]) -> Iterator[tuple[str, ...]]:
     """What, package, MB/s (time of ours = 1×), MB, equality."""
-    jobs = [(f"train {size:,}", lambda name, size=size: bench.train(name, size)) for size in sizes]
+    jobs: list[tuple[str, Callable[[str], tuple[str, str, str]]]] = []
+    for size in sizes:
+        jobs.append((f"train {size:,}", partial(bench.train, vocab_size=size)))
     chosen = sizes[min(1, len(sizes) - 1)]
-    jobs += [
-        (
-            f"encode {chosen:,}, {threads} thread{'s'[: threads - 1]}",
-            lambda name, threads=threads: bench.encode(name, threads, chosen),
-        )
-        for threads in THREADS
-    ]
+    for threads in THREADS:
+        what = f"encode {chosen:,}, {threads} thread{'s'[: threads - 1]}"
+        jobs.append((what, partial(bench.encode, threads=threads, vocab_size=chosen)))
     for what, measure in jobs:
         for name in ["ours", *names]:
             try:

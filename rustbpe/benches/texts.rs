@@ -64,6 +64,7 @@ pub fn counted(splitter: &Splitter, text: &str) -> PieceCounts {
 /// What training starts from.
 pub fn corpus(counts: &PieceCounts) -> Corpus {
     let mut corpus = Corpus::default();
+    corpus.reserve(counts.bytes());
     counts.for_each(|piece, count| corpus.push(piece, count));
     corpus
 }

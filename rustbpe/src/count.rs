@@ -6,6 +6,7 @@
 
 use hashbrown::HashMap;
 
+use crate::pages::prefer_large;
 use crate::split::{KEY_BYTES, Piece};
 
 /// Hashes a key by a folded multiply: the high half of the 128-bit product xor the low half. The
@@ -34,14 +35,28 @@ pub struct PieceCounts {
 impl Default for PieceCounts {
     fn default() -> Self {
         PieceCounts {
-            slots: vec![Slot::default(); 1 << 12].into(),
+            slots: empty(1 << 12),
             used: 0,
             long: HashMap::new(),
         }
     }
 }
 
+fn empty(slots: usize) -> Box<[Slot]> {
+    let mut table = Vec::with_capacity(slots);
+    prefer_large(table.spare_capacity_mut());
+    table.resize(slots, Slot::default());
+    table.into()
+}
+
 impl PieceCounts {
+    /// The bytes of all distinct pieces, and one more for each.
+    pub fn bytes(&self) -> usize {
+        let mut bytes = 0;
+        self.for_each(|piece, _| bytes += piece.len() + 1);
+        bytes
+    }
+
     /// Number of distinct pieces.
     pub fn len(&self) -> usize {
         self.used + self.long.len()
@@ -84,7 +99,7 @@ impl PieceCounts {
 
     #[cold]
     fn grow(&mut self) {
-        let larger = vec![Slot::default(); self.slots.len() * 2].into();
+        let larger = empty(self.slots.len() * 2);
         let old = std::mem::replace(&mut self.slots, larger);
         self.used = 0;
         for slot in old.iter().filter(|slot| slot.key != 0) {

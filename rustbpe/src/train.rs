@@ -9,6 +9,7 @@
 //! pair that comes to the head of the queue after such a merge is recounted from its own list, which
 //! at the same time drops the positions that are gone.
 
+use crate::pages::prefer_large;
 use crate::queue::{Candidate, Queue};
 
 /// A merge: the ids of its two parts. Merge number i makes token 256 + i.
@@ -58,6 +59,13 @@ impl Default for Corpus {
 }
 
 impl Corpus {
+    /// Makes room for words of `bytes` bytes in all, a byte more for each word.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.cells.reserve(bytes);
+        // Positions far apart are read one after the other.
+        prefer_large(self.cells.spare_capacity_mut());
+    }
+
     /// Adds a word that occurred `count` times. Words under two bytes hold no pair.
     pub fn push(&mut self, word: &[u8], mut count: u64) {
         if word.len() < 2 {
@@ -208,6 +216,10 @@ impl Trainer {
             }
             start += len;
         }
+        // Enough for all merges, which write two entries a cell at most. It is only asked for: memory is given
+        // as it is written, and where there is not so much the lists grow as any others.
+        let _ = self.positions.try_reserve(3 * self.cells.len());
+        prefer_large(self.positions.spare_capacity_mut());
         self.positions.resize(start, 0);
         for at in 0..pairs {
             if let Some((pair, _)) = pair_at(&self.cells, at) {

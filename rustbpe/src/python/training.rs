@@ -71,6 +71,7 @@ pub fn merge_all(
     progress: &mut Progress,
 ) -> PyResult<Vec<Pair>> {
     let mut corpus = Corpus::default();
+    corpus.reserve(counts.bytes());
     counts.for_each(|piece, count| corpus.push(piece, count));
     drop(counts);
     let learned = learn_merges(corpus, wanted, |done| {
