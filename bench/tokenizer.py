@@ -106,9 +106,8 @@ def same_tokens(theirs: list[bytes], ours: list[bytes]) -> str:
 
 def rows(bench: Bench, names: list[str], sizes: list[int]) -> Iterator[tuple[str, ...]]:
     """What, package, MB/s (time of ours = 1×), MB, equality."""
-    jobs: list[tuple[str, Callable[[str], tuple[str, str, str]]]] = []
-    for size in sizes:
-        jobs.append((f"train {size:,}", partial(bench.train, vocab_size=size)))
+    jobs: list[tuple[str, Callable[[str], tuple[str, str, str]]]]
+    jobs = [(f"train {size:,}", partial(bench.train, vocab_size=size)) for size in sizes]
     chosen = sizes[min(1, len(sizes) - 1)]
     for threads in THREADS:
         what = f"encode {chosen:,}, {threads} thread{'s'[: threads - 1]}"
