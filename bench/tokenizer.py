@@ -67,14 +67,14 @@ class Bench:
         threads = os.cpu_count() or 1
         found = self.ask(name, threads, "train", name, self.corpus, vocab_size, self.pattern)
         ours = self.trained.setdefault(vocab_size, found)
-        speed = f"{self.megabytes / found['seconds']:.0f} ({found['seconds'] / ours['seconds']:.1f}×)"
+        speed = f"{self.megabytes / found['seconds']:.3g} ({found['seconds'] / ours['seconds']:.1f}×)"
         return speed, f"{found['memory'] / 1e6:.0f}", same_tokens(found["tokens"], ours["tokens"])
 
     def encode(self, name: str, threads: int, vocab_size: int) -> tuple[str, str, str]:
         """MB/s, MB, and how the ids compare."""
         vocabulary = peers.PEERS[name].vocabulary
         found = self.encoding(name, threads, vocabulary, vocab_size)
-        speed, memory = f"{self.megabytes / found['seconds']:.0f}", f"{found['memory'] / 1e6:.0f}"
+        speed, memory = f"{self.megabytes / found['seconds']:.3g}", f"{found['memory'] / 1e6:.0f}"
         with_its = f" (with {vocabulary})" if vocabulary else ""
         try:
             ours = self.encoding("ours", threads, vocabulary, vocab_size)

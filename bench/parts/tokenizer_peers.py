@@ -160,7 +160,7 @@ class RsBpe:
         tokenizer = openai.cl100k_base()
         if threads == 1:
             return lambda documents: [tokenizer.encode(text) for text in documents]
-        options = openai.ParallelOptions(max_threads=threads)
+        options = openai.ParallelOptions(min_batch_size=2, chunk_size=64, max_threads=threads)
         return lambda documents: tokenizer.encode_batch_parallel(documents, options)[0]
 
 
