@@ -115,6 +115,10 @@ def _nothing(path: Path, kind: str, shadow: Shadow) -> str:
     told = shadow.document.get("problem")
     if told:
         return f"nothing of {path} can be read: {told}"
+    if kind == "base" and (path / "runs").is_dir():
+        return f"{path} is a base directory of ours: its runs are runs already, seen with --base-dir"
+    if kind == "console" and path.suffix in (".csv", ".tsv"):
+        return f"{path} is no table of a run: it has no column of steps (step, _step) beside one of figures"
     if kind == "console":
         return f"{path} has no step of upstream nanochat in it: nothing was imported"
     return f"{path} has no figures in it yet: nothing was imported"

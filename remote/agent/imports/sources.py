@@ -87,9 +87,7 @@ def expand(path: Path) -> list[Path]:
     """The logs that a path stands for: itself, or those in a folder of W&B's or TensorBoard's."""
     if not path.is_dir():
         return [path]
-    names = sorted(os.listdir(str(path)))
-    if any("tfevents" in name for name in names):
-        return [path]
+    names = os.listdir(str(path))
     found: list[Path] = []
     if set(names) & set(_BASE):  # and the runs of W&B that lie in it
         if "wandb" in names:
@@ -100,20 +98,23 @@ def expand(path: Path) -> list[Path]:
 
 
 def _walk(folder: Path, depth: int, found: list[Path]) -> None:
-    """Adds the runs in a folder; W&B's link to its newest run is that run a second time."""
-    for name in sorted(os.listdir(str(folder))):
+    """Adds the runs in a folder; W&B's link to its newest run is that run a second time.
+
+    Event files of one folder are one log. Folders below it are others: `add_hparams` makes such.
+    """
+    names, before = sorted(os.listdir(str(folder))), len(found)
+    if any("tfevents" in name for name in names):
+        found.append(folder)
+    for name in names:
         path = folder / name
         if len(found) >= _MOST_FOUND:
             return
         if name.endswith(".wandb"):
             found.append(path)
-        elif "tfevents" in name:
-            found.append(folder)
-            return
         elif depth and path.is_dir() and not path.is_symlink():
             _walk(path, depth - 1, found)
     history = folder / "wandb-history.jsonl"
-    if history.is_file() and not found:
+    if history.is_file() and len(found) == before:
         found.append(history)
 
 

@@ -49,6 +49,30 @@ def test_event_files_are_read_on_and_a_second_one_is_found(tmp_path: Path) -> No
     assert steps == [*range(30), *range(20, 41)]
 
 
+def test_a_folder_of_several_kinds_gives_all_of_them(tmp_path: Path) -> None:
+    """Event files hide neither the runs beside them nor those below, nor does one export hide the next."""
+    folder = tmp_path / "logs"
+    shutil.copytree(TENSORBOARD, folder)
+    shutil.copytree(TENSORBOARD, folder / "below")
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        (folder / name / "wandb-history.jsonl").write_text(f'{{"_step": 0, "loss": {len(name)}}}\n' * 2)
+    (folder / "run-a.wandb").write_bytes(b"")
+    answer = take(tmp_path, folder)
+    kinds = [log["kind"] for log in answer["imports"]]
+    assert kinds == ["TensorBoard event files", "TensorBoard event files", "table", "table"]
+    assert ["run-a.wandb has no figures" in entry["error"] for entry in answer["problems"]] == [True]
+
+
+def test_what_is_no_run_says_what_it_lacks(tmp_path: Path) -> None:
+    table, ours = tmp_path / "x.csv", tmp_path / "ours"
+    table.write_text("a,b\n1,2\n")
+    (ours / "base_checkpoints").mkdir(parents=True)
+    (ours / "runs").mkdir()
+    errors = [entry["error"] for entry in take(tmp_path, table, ours)["problems"]]
+    assert "no column of steps" in errors[0] and "base directory of ours" in errors[1]
+
+
 def test_a_damaged_event_file_is_read_up_to_the_damage(tmp_path: Path) -> None:
     raw = bytearray(min(TENSORBOARD.iterdir()).read_bytes())
     raw[2000] ^= 4
