@@ -44,6 +44,7 @@ def dispatch(words: list[str]) -> int:
     if words[:1] == ["--version"]:
         print(f"nanochat {__version__}")
         return Exit.OK
+    words = _base_dir_last(words)
     first = words[0] if words else ""
     if first.replace("-", "_") in COMMANDS:
         first = first.replace("-", "_")
@@ -65,6 +66,18 @@ def dispatch(words: list[str]) -> int:
     raise UserError(
         f"no command is called '{first}'", nearest(first, [*COMMANDS, *STAGES]) + " see nanochat --help"
     )
+
+
+def _base_dir_last(words: list[str]) -> list[str]:
+    """`--base-dir DIR COMMAND …` as `COMMAND … --base-dir DIR`: what is typed for the control room works for
+    every command and stage."""
+    from nanochat.config.stages import STAGES
+
+    first = words[0] if words else ""
+    length = 2 if first == "--base-dir" else 1 if first.startswith("--base-dir=") else 0
+    if not length or len(words) <= length or words[length].replace("-", "_") not in {*COMMANDS, *STAGES}:
+        return words
+    return [*words[length:], *words[:length]]
 
 
 def demo(words: Sequence[str]) -> int:

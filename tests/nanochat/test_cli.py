@@ -76,6 +76,14 @@ def test_bad_input_is_one_line_and_an_exit_code(words, code, says, layout: Layou
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("spelled", (["--base-dir", "{}"], ["--base-dir={}"]))
+def test_the_base_directory_may_stand_before_the_command(spelled: list[str], tmp_path: Path):
+    done = nanochat(
+        *(word.format(tmp_path / "nowhere") for word in spelled), "checkpoints", "show", "base/d2"
+    )
+    assert done.returncode == 2 and f"{tmp_path / 'nowhere'} does not exist" in done.stderr
+
+
 def test_a_base_directory_that_cannot_be_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     done = nanochat("tok_train", "--base-dir", str(tmp_path / "file" / "below"))
