@@ -116,7 +116,7 @@ def _while_training(figures: dict[str, Any]) -> Iterator[str]:
         f"{sanitize(task, 60)} {value:.4f}"
         for name, value in list(figures.items())[:200]
         for group, _, task in [str(name).partition("/")]
-        if group in ("core", "chat") and "stderr" not in task and isinstance(value, int | float)
+        if group in ("core", "chat", "rl") and "stderr" not in task and isinstance(value, int | float)
     ]
     if told:
         yield f"- measured while training: {', '.join(told)}"
@@ -145,7 +145,7 @@ def _usage(remote_code: bool) -> str:
         "\n```python\n"
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         f'model = AutoModelForCausalLM.from_pretrained("."{more})\n'
-        'tokenizer = AutoTokenizer.from_pretrained(".")\n'
+        f'tokenizer = AutoTokenizer.from_pretrained("."{more})\n'
         'ids = tokenizer("The capital of France is", return_tensors="pt")\n'
         "print(tokenizer.decode(model.generate(**ids, max_new_tokens=16)[0]))\n"
         "```\n\n"

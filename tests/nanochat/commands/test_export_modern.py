@@ -160,11 +160,22 @@ def test_sizes_of_shards(text: str, size: int) -> None:
 
 def test_the_card_tells_what_was_measured_of_that_very_step(tmp_path: Path) -> None:
     data = {"name": "SmolTalk, MMLU", "size": "3,100 conversations", "sha256": "ab" * 32}
-    write_model(tmp_path, data=data, figures={"val/bpb": 0.5, "chat/GSM8K": 0.125}, val_bpb=0.5)
+    write_model(
+        tmp_path, data=data, figures={"val/bpb": 0.5, "chat/GSM8K": 0.125, "rl/pass@1": 0.75}, val_bpb=0.5
+    )
     assert export(tmp_path, tmp_path / "out") == 0
     card = (tmp_path / "out/README.md").read_text()
-    for words in ("0.5000 bits per byte", "GSM8K 0.1250", "SmolTalk, MMLU", "gguf", "trust_remote_code"):
+    for words in (
+        "0.5000 bits per byte",
+        "GSM8K 0.1250",
+        "pass@1 0.7500",
+        "SmolTalk, MMLU",
+        "gguf",
+        "trust_remote_code",
+    ):
         assert words in card
+    # The tokenizer's class is read beside the configuration, which asks for leave to run code as well.
+    assert card.count('from_pretrained(".", trust_remote_code=True)') == 2
     tasks = {"GSM8K": TaskFigure(0.25, 0.25, 0.01, 100)}
     (tmp_path / "chat_eval").mkdir()
     for step, mean in ((9, 0.375), (8, 0.5)):
