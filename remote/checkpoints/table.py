@@ -213,6 +213,7 @@ def about(row: Row, family: Family, now: float) -> list[tuple[str, str]]:
     )
     model = " · ".join(part for part in (parameters(one) and f"{parameters(one)} parameters", shape) if part)
     scores = [("bpb", row.bpb), ("CORE", row.core), ("ChatCORE", row.chat_core)]
+    means = [f"{name} {value:.4f}" for name, value in scores if value is not None]
     lines = [
         (
             "checkpoint",
@@ -220,7 +221,11 @@ def about(row: Row, family: Family, now: float) -> list[tuple[str, str]]:
             + (" · the one that its name without a step means" if row.newest else ""),
         ),
         ("model", model),
-        ("scores", " · ".join(f"{name} {value:.4f}" for name, value in scores if value is not None)),
+        ("scores", " · ".join([*means, *_scores_told(row)])),
+        (
+            "evaluated",
+            f"{amount(row.evaluations, 'time')}: nanochat evals show {one.name}" * (row.evaluations > 0),
+        ),
         ("saved", f"{when(one.t, now)} · {size_bytes(one.bytes)} in {len(one.files)} files" if one.t else ""),
         (
             "optimizer",
@@ -278,12 +283,12 @@ MOST_SCORES = 8
 
 
 def _scores_told(row: Row) -> list[str]:
-    """What its metadata say of tasks, which are in no column: `SpellingBee 0.667`, `pass@1 0.828`."""
+    """What its metadata say of tasks, which are in no column: `SpellingBee 0.6667`, `pass@1 0.8281`."""
     found = []
     for name, value in row.one.figures.items():
         group, _, task = name.partition("/")
         if group in ("chat", "core", "rl") and task not in ("core", "ChatCORE") and "stderr" not in task:
-            found.append(f"{task} {value:.3f}")
+            found.append(f"{task} {value:.4f}")
     return found[:MOST_SCORES]
 
 
@@ -295,7 +300,8 @@ def depends(row: Row, family: Family) -> list[str]:
         names = ", ".join(_where(other, one) for other in children)
         lines.append(f"{names} started from it and would lose that ancestor")
     if row.evaluations:
-        lines.append(f"{amount(row.evaluations, 'evaluation')} of it stay known, and cannot be made again")
+        stay = "stays" if row.evaluations == 1 else "stay"
+        lines.append(f"{amount(row.evaluations, 'evaluation')} of it {stay} known, and cannot be made again")
     if row.newest:
         lines.append(f"{one.name.source}/{one.name.tag} without a step stands for it")
     if not row.copies:

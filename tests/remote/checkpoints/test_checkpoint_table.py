@@ -106,7 +106,7 @@ def test_what_depends_on_a_checkpoint_and_who_uses_it() -> None:
     assert rl.users == ("run r-rl, which saved it and is at work",)
     assert depends(base, family_of([listing])) == [
         "mid/d4@100 started from it and would lose that ancestor",
-        "1 evaluation of it stay known, and cannot be made again",
+        "1 evaluation of it stays known, and cannot be made again",
         "base/d4 without a step stands for it",
         "no other host that is known has these weights",
     ]
@@ -114,6 +114,9 @@ def test_what_depends_on_a_checkpoint_and_who_uses_it() -> None:
     json.dumps(told_of)
     assert told_of["lineage"] == ["base/d4@100"] and told_of["started_from_it"] == ["local:mid/d4@100"]
     assert {name for name, _ in about(rl, family_of([listing]), NOW)} >= {"model", "lineage", "in use by"}
+    told = dict(about(base, family_of([listing]), NOW))
+    assert "CORE 0.3000" in told["scores"]
+    assert told["evaluated"] == "1 time: nanochat evals show base/d4@100"
     assert all(isinstance(column.shown(base, NOW), str) for column in COLUMNS.values())
 
 
