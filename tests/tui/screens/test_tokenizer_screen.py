@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import threading
 from pathlib import Path
 from typing import cast
 
@@ -11,11 +12,14 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from nanochat.common.paths import Layout
 from tests.tui.conftest import Bench, settle
 from tests.tui.screens.vocabulary_bench import opened, trained
 from tui.app import ControlRoom
+from tui.data.tokenizer.panes import TokenizerPane
 from tui.data.tokenizer.samples import SAMPLES
 from tui.screens.ask import Ask
+from tui.screens.tokenizer import pane_actions
 from tui.screens.tokenizer.picker import TokenizerPicker
 from tui.screens.tokenizer.replay import ReplayScreen
 from tui.screens.tokenizer.sample_picker import SamplePicker
@@ -265,3 +269,66 @@ async def test_typing_on_while_a_long_text_is_split_ends_with_the_last_text(
         assert not screen.is_settled and screen.result.text == "start", "the loop goes on"
         gate.set()
         await done(pilot, screen, "startabc")
+
+
+async def test_a_long_text_is_told_to_be_split_whatever_is_pressed_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(bench, "bytes", "words", text="start")
+    async with bench.open() as (app, pilot):
+        screen = await show(app, pilot)
+        real, gate = screen.work.result, asyncio.Event()
+
+        def slow(text: str, panes: object) -> object:
+            asyncio.run_coroutine_threadsafe(gate.wait(), app._loop).result(10)  # type: ignore[arg-type]
+            return real(text, panes)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(screen.work, "result", slow)
+        screen.field.post_message(events.Paste("b " * 20_000))
+        await settle(pilot, lambda: bool(screen.views[0].busy))
+        await pilot.press("v")
+        for view in screen.views:
+            assert view.figures.lines == ("splitting …", "40,005 characters"), "not the figures of before"
+        assert screen._places() and not str(screen.field.border_subtitle or "")
+        gate.set()
+        await done(pilot, screen)
+        assert screen.views[0].figures.lines[0].startswith("40,005 tokens")
+        assert "difference" in str(screen.field.border_subtitle)
+
+
+async def test_an_empty_text_has_no_token_and_no_differences(bench: Bench) -> None:
+    keep(bench, "bytes", "words", text="ab cd")
+    async with bench.open() as (app, pilot):
+        screen = await show(app, pilot)
+        assert "of 5" in str(screen.detail.border_title)
+        assert "difference" in str(screen.field.border_subtitle)
+        await pilot.press("end", *["backspace"] * 5)
+        await done(pilot, screen, "")
+        assert not str(screen.detail.border_title) and not str(screen.field.border_subtitle)
+
+
+async def test_the_first_panes_come_one_by_one_and_a_broken_one_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    real = pane_actions._first_pane
+    broken = bench.layout.tokenizer
+    trained("news", 300).save(broken)
+    next(broken.glob("*.tiktoken")).unlink()
+
+    def slow(spec: str, layout: Layout) -> TokenizerPane | None:
+        if spec == "o200k":
+            assert gate.wait(10)
+        return real("bytes" if spec in pane_actions.FIRST else spec, layout)
+
+    monkeypatch.setattr(pane_actions, "_first_pane", slow)
+    async with bench.open() as (app, pilot):
+        await pilot.press("f3")
+        await settle(pilot, lambda: isinstance(app.screen, TokenizerScreen))
+        screen = cast("TokenizerScreen", app.screen)
+        await settle(pilot, lambda: len(screen.views) == 2 and screen.panes[1].shown is not None)
+        assert not screen.is_settled and screen.panes[0].error, "the first are seen before the last is there"
+        await pilot.press("escape", "n")
+        assert any("not ready yet" in said.text for said in app.messages)
+        gate.set()
+        await settle(pilot, lambda: len(screen.views) == 3 and screen.is_settled)

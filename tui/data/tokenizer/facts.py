@@ -39,6 +39,19 @@ class TokenFacts:
     neighbours: tuple[tuple[int, str], ...]
     tree: MergeTree | None
     no_tree: str
+    is_other: bool = False
+    """Whether the token is other than the text it stands for: unknown, or of characters that were changed."""
+
+    @property
+    def merge(self) -> int:
+        """Which merge made it, from 1; 0 without one. An id does not tell: of a foreign file special tokens
+        may come before the bytes."""
+        return merge_number(self.tree)
+
+
+def merge_number(tree: MergeTree | None) -> int:
+    """Which merge made the token of a tree, from 1; 0 of a byte, and without a tree."""
+    return tree.rank - 255 if tree is not None and tree.rank is not None else 0
 
 
 def token_facts(shown: Shown, index: int, glyphs: Glyphs) -> TokenFacts | None:
@@ -67,6 +80,7 @@ def token_facts(shown: Shown, index: int, glyphs: Glyphs) -> TokenFacts | None:
         tuple((one, text) for one in beside if (text := _token(splitter, one, glyphs)) is not None),
         tree,
         why,
+        has_ids and _is_other(splitter, number, piece),
     )
 
 
@@ -82,6 +96,13 @@ def spell(data: bytes, glyphs: Glyphs) -> str:
     if text and not cell_len(glyphs[ord(text[0])]):
         shown = (CARRIER if glyphs.unicode else ".") + shown
     return shown + (" …" if len(text) > SHOWN_CHARACTERS else "")
+
+
+def _is_other(splitter: Splitter, number: int, piece: bytes) -> bool:
+    try:
+        return splitter.token(number).strip() != piece.strip()
+    except KeyError:
+        return False
 
 
 def _spelled(splitter: Splitter, number: int) -> str:

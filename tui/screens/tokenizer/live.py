@@ -56,6 +56,8 @@ class LiveSplit(LivePart):
     def begin_live(self) -> None:
         """Call it first."""
         self.result = Result("")
+        self.is_starting = False
+        """Whether the first panes of all are still to come."""
         self._is_due = False
         self._is_splitting = False
         self._each = 1.0
@@ -106,7 +108,7 @@ class LiveSplit(LivePart):
     @property
     def is_settled(self) -> bool:
         """Whether every pane shows the text as it is."""
-        return not (self._is_due or self._is_splitting) and all(
+        return not (self.is_starting or self._is_due or self._is_splitting) and all(
             pane.splitter or pane.error for pane in self.panes
         )
 
@@ -146,7 +148,8 @@ class LiveSplit(LivePart):
                 asked = [(pane.splitter, self.look_of(view)) for pane, view in ready if pane.splitter]
                 if len(text) > FASTEST:
                     for _, view in ready:
-                        view.figures.show(("splitting …", amount(len(text), "character")))
+                        view.busy = amount(len(text), "character")
+                    self.update_panes()
                 known = all(id(splitter) in self._warm for splitter, _ in asked)
                 began = perf_counter()
                 result = await asyncio.to_thread(self.work.result, text, asked)
@@ -167,7 +170,7 @@ class LiveSplit(LivePart):
         for pane, shown in zip(panes, result.panes, strict=True):
             view = next((view for view in self.views if view.pane is pane), None)
             if view is not None and pane.splitter is shown.splitter:
-                pane.shown = shown
+                pane.shown, view.busy = shown, ""
                 view.update(LABELS[0])
                 await asyncio.sleep(BETWEEN)
         self._take(panes, result)
@@ -175,6 +178,8 @@ class LiveSplit(LivePart):
     def _take(self, panes: list[TokenizerPane], result: Result) -> None:
         """Shows a result, in the panes that are still there."""
         self.result = result
+        for view in self.views:
+            view.busy = ""
         for pane, shown in zip(panes, result.panes, strict=True):
             if pane.splitter is shown.splitter:
                 pane.shown = shown

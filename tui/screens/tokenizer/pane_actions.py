@@ -54,9 +54,21 @@ class PaneActions(PanePart):
     # ---- panes ---------------------------------------------------------------------------------------
 
     async def first_panes(self) -> None:
-        """The newest tokenizer trained here, and published ones that need no network; else bytes."""
-        self.panes = await asyncio.to_thread(_first_panes, self.room.layout)
-        await self.show_panes_anew()
+        """The newest tokenizer trained here, and published ones that need no network; else bytes and words.
+
+        Each is shown as soon as it is there: the largest takes some seconds on a slow machine.
+        """
+        for spec in await asyncio.to_thread(_first_specs, self.room.layout):
+            pane = await asyncio.to_thread(_first_pane, spec, self.room.layout)
+            if pane is not None and len(self.panes) < MOST_PANES:
+                self.panes.append(pane)
+                await self.show_panes_anew()
+        if not self.panes:
+            self.panes += [TokenizerPane("bytes"), TokenizerPane("words")]
+            await self.show_panes_anew()
+        self.is_starting = False
+        if self.focused is None and self.here is not None:  # the field was left before there was a pane
+            self.here.split.focus()
 
     def action_add_pane(self) -> None:
         if len(self.panes) >= MOST_PANES:
@@ -169,6 +181,8 @@ class PaneActions(PanePart):
     def action_difference(self, by: int) -> None:
         """To the next place where the tokenizers differ."""
         found, view = self.result.differences, self.here
+        if found is None and not self.is_settled:
+            raise UserError("the tokenizers are not ready yet", "their panes tell when they are")
         if found is None:
             add = hint("tokenizer.add", self.room.keymap)
             raise UserError("there is nothing to compare", f"{add} adds another tokenizer")
@@ -248,12 +262,15 @@ class PaneActions(PanePart):
         return count_words(here.pane.counted, int(shown.split.ids[here.split.cursor]))
 
 
-def _first_panes(layout: Layout) -> list[TokenizerPane]:
-    found = []
-    ours = [one for one in known_sources(layout) if one.group in ("trained", "checkpoint")]
-    for spec in [*(one.spec for one in ours[:1]), *FIRST]:
-        try:
-            found.append(TokenizerPane(spec, "", open_source(spec, layout, offline=True)))
-        except UserError:
-            continue  # it would have to be fetched: it can be chosen, with the reason when that fails
-    return found or [TokenizerPane("bytes"), TokenizerPane("words")]
+def _first_specs(layout: Layout) -> list[str]:
+    ours = [one.spec for one in known_sources(layout) if one.group in ("trained", "checkpoint")]
+    return [*ours[:1], *FIRST]
+
+
+def _first_pane(spec: str, layout: Layout) -> TokenizerPane | None:
+    """One of the first panes; None for a published tokenizer that would have to be fetched: it can be chosen,
+    with the reason when that fails."""
+    try:
+        return TokenizerPane(spec, "", open_source(spec, layout, offline=True))
+    except UserError as error:
+        return None if spec in FIRST else TokenizerPane(spec, error=str(error))

@@ -110,6 +110,7 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
         if self.panes:
             await self.show_panes_anew()
         else:
+            self.is_starting = True
             self.run_worker(self.first_panes(), group="first")
 
     def _first_text(self, kept: dict[str, Any]) -> None:
@@ -204,12 +205,18 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
         width = max(4, (self.app.size.width - 14) // max(1, len(self.views)) - 6)
         self.tabs.set_panes([(view.label, f"{view.label} {view.pane.name[:width]}") for view in self.views])
         self.tabs.show(self.here.label if self.here is not None else "")
-        found = self.result.differences
-        places = "" if found is None else amount(len(found), "difference") if len(found) else "no difference"
+        places = "" if any(view.busy for view in self.views) else self._places()
         if self.field.border_title != (title := self._field_title()):
             self.field.border_title = Content(title)
         if self.field.border_subtitle != places:
             self.field.border_subtitle = Content(places)
+
+    def _places(self) -> str:
+        """In how many places the tokenizers differ, in words."""
+        found = self.result.differences
+        if found is None or not self.result.text:
+            return ""
+        return amount(len(found), "difference") if len(found) else "no difference"
 
     def _field_title(self) -> str:
         text = self.document

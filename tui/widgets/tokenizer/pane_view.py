@@ -52,6 +52,8 @@ class PaneView(Vertical):
         super().__init__(classes="split-pane")
         self.pane = pane
         self.label = ""
+        self.busy = ""
+        """What is worked on, while the text that is shown is not the one that is wanted."""
         self.figures = FigureLines()
         self.split = SplitView(unicode=unicode)
 
@@ -71,7 +73,8 @@ class PaneView(Vertical):
             self.split.tell(told, is_bad=bool(error))
             return
         width = self.figures.size.width or 40
-        self.figures.show(figure_lines(shown, base if base != self.label else "", width))
+        figures = figure_lines(shown, base if base != self.label else "", width)
+        self.figures.show(("splitting …", self.busy) if self.busy else figures)
         self.split.show(shown)
 
     def _title(self) -> None:

@@ -42,6 +42,7 @@ class TokenDetail(Static):
         facts, pane, count = self._told
         width, height = self.content_size.width or 80, self.content_size.height or 8
         if facts is None:
+            self.border_title = Content("")
             self.update(Content.styled(count, "$muted"), layout=False)
             return
         self.border_title = Content(f"token {facts.index + 1:,} of {facts.of:,} · {pane}")
@@ -69,20 +70,15 @@ def fact_lines(facts: TokenFacts, count: str) -> list[Content]:
     """What is known of a token, a line each."""
     shown = facts.data[:SHOWN_BYTES].hex(" ") + (" …" if len(facts.data) > SHOWN_BYTES else "")
     number = f"id {facts.token_id:,}" if facts.neighbours else f"word {facts.token_id:,}"
-    rank = (
-        ""
-        if facts.tree is None
-        else " · a byte"
-        if not facts.tree.parts
-        else f" · merge {facts.token_id - 255:,}"
-    )
+    rank = "" if facts.tree is None else " · a byte" if not facts.tree.parts else f" · merge {facts.merge:,}"
     if facts.is_special:
         rank = " · special"
+    added = f" is {facts.spelled}" if facts.is_other and facts.spelled else ""
     lines = [
-        Content.assemble((f"“{facts.text}”", "bold"), f"  {number}{rank}"),
+        Content.assemble((f"“{facts.text}”", "bold"), added, f"  {number}{rank}"),
         Content.assemble(("bytes ", "$muted"), shown),
     ]
-    if facts.spelled and facts.tree is None:
+    if facts.spelled and facts.tree is None and not added:
         lines.append(Content.assemble(("spelled ", "$muted"), facts.spelled))
     lines.append(Content.assemble(("count ", "$muted"), count or "not counted"))
     if facts.neighbours:

@@ -8,7 +8,9 @@ from textual.content import Content
 from textual.widget import Widget
 
 from nanochat.common.errors import UserError
+from nanochat.tokenizer.explore.merges import MergeTree, merge_tree
 from nanochat.tokenizer.explore.spelling import shown
+from tui.data.tokenizer.facts import merge_number
 from tui.data.tokenizer.tree import tree_lines
 from tui.data.tokenizer.vocabulary import facts, neighbours, token_bytes
 from tui.widgets.columns import fit
@@ -47,11 +49,15 @@ class TokenFacts(Widget):
         if self._token is None:
             return [Content.assemble(("no token", "$muted"))]
         splitter, token_id, counts, place = self._token
+        made = _made(splitter, token_id)
+        known = facts(splitter, token_id, counts, place)
+        if isinstance(made, MergeTree):
+            known.insert(2, ("merge", f"{merge_number(made):,}"))
         told = [
             Content.assemble((f"{name:<{NAME}}", "$muted"), (value, "bold" if name == "token" else ""))
-            for name, value in facts(splitter, token_id, counts, place)
+            for name, value in known
         ]
-        tree = [Content(line) for line in self._tree(splitter, token_id, width)]
+        tree = [Content(line) for line in self._tree(made, width)]
         room = height - len(told) - len(tree) - 2
         around = MOST_NEIGHBOURS if self._whole else max(AROUND, (room - 2) // 2)
         beside = [
@@ -64,16 +70,19 @@ class TokenFacts(Widget):
         blank = [Content("")]
         return [*told, *blank, *tree, *blank, Content.assemble(("next ids", "$muted")), *beside]
 
-    def _tree(self, splitter: Splitter, token_id: int, width: int) -> list[str]:
-        from nanochat.tokenizer.explore.merges import merge_tree
-
-        if token_id in splitter.specials.values() or not token_bytes(splitter, token_id):
-            return []
-        try:
-            tree = merge_tree(splitter, token_id)
-        except UserError as error:
-            return [str(error)]
-        if not tree.parts:
-            return []
+    def _tree(self, made: MergeTree | str, width: int) -> list[str]:
+        if isinstance(made, str):
+            return [made] if made else []
         height = 1_000 if self._whole else TREE_HEIGHT
-        return tree_lines(tree, lambda node: shown(node.token), width, height, self._unicode)
+        return tree_lines(made, lambda node: shown(node.token), width, height, self._unicode)
+
+
+def _made(splitter: Splitter, token_id: int) -> MergeTree | str:
+    """The merges that made a token; where none did, why, or "" where that needs no words."""
+    if token_id in splitter.specials.values() or not token_bytes(splitter, token_id):
+        return ""
+    try:
+        tree = merge_tree(splitter, token_id)
+    except UserError as error:
+        return str(error)
+    return tree if tree.parts else ""
