@@ -98,7 +98,9 @@ def count_all(
     """Each text in every vocabulary. Raises `UserError` for one that ours does not give back, or that is
     empty."""
     counts: dict[str, list[Count]] = {}
-    for done, (name, documents) in enumerate(texts.items(), start=1):
+    own_first = sorted(texts, key=lambda name: isinstance(texts[name], list))  # a bad path is told at once
+    for done, name in enumerate(own_first, start=1):
+        documents = texts[name]
 
         def check(document: str, ids: Ids, name: str = name) -> None:
             run.check_stop()
@@ -109,7 +111,7 @@ def count_all(
             raise UserError(f"the text '{name}' is empty", "name files and folders that hold text")
         run.metric(None, {"progress": done / len(texts)})
     run.log(f"round trip: {len(texts)} texts decode from their ids byte for byte")
-    return counts
+    return {name: counts[name] for name in texts}
 
 
 def whole_units(text: str, size: int) -> list[Vocabulary]:

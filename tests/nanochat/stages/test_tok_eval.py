@@ -172,6 +172,11 @@ def test_a_path_of_the_user_that_is_missing_or_empty_is_told(
     (tmp_path / "hollow").mkdir()
     assert main(["tok_eval", f"--base-dir={base}", str(tmp_path / "hollow")]) != 0
     assert "the text 'hollow' is empty" in capsys.readouterr().err
+    made = [path for path in (base / "runs").iterdir() if "hollow" in (path / "events.jsonl").read_text()]
+    done = [
+        one for path in made for one in (path / "events.jsonl").read_text().splitlines() if "progress" in one
+    ]
+    assert made and not done, "it is told before any other text is measured"
 
 
 def test_what_is_not_there_is_named_and_left_out(
