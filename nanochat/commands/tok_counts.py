@@ -43,6 +43,11 @@ def main(argv: Sequence[str]) -> int:
     from nanochat.tokenizer.explore.counting import rare
     from nanochat.tokenizer.explore.sources import open_source
 
+    if not options.tokenizer and not layout.tokenizer.exists():
+        raise UserError(
+            f"no tokenizer in {layout.tokenizer}",
+            "train one first: nanochat tok_train, or name one: --tokenizer NAME_OR_PATH",
+        )
     spec = options.tokenizer or str(layout.tokenizer)
     splitter = open_source(spec, layout, pattern=options.pattern, offline=options.offline)
     if not splitter.vocab_size:

@@ -104,7 +104,7 @@ def read_rank_file(raw: bytes, path: Path, pattern: str = "") -> RankSplitter:
     if not pattern:
         raise PatternNeededError(
             f"{path.name} is a rank file: it does not say by which pattern text is split before merging",
-            f"name it: {', '.join(PATTERNS)}",
+            f"name it (--pattern): {', '.join(PATTERNS)}",
         )
     return RankSplitter(path.stem, ranks, named_pattern(pattern))
 

@@ -62,9 +62,11 @@ def test_each_token_is_counted_as_often_as_it_is_encoded(
         (["--tokenizer=/nowhere/at/all"], "no tokenizer is called"),
     ],
 )
-def test_what_cannot_be_counted_is_one_line(base: Path, words: list[str], what: str) -> None:
+def test_what_cannot_be_counted_is_one_line(base: Path, tmp_path: Path, words: list[str], what: str) -> None:
     from nanochat.commands.tok_counts import main as command
 
+    with pytest.raises(UserError, match=r"no tokenizer in .*train one first"):
+        command([f"--base-dir={tmp_path}"])
     with pytest.raises(UserError, match=what):
         command([f"--base-dir={base}", *words])
 
