@@ -189,7 +189,7 @@ def open_source(spec: str, layout: Layout, *, pattern: str = "", offline: bool =
             raise UserError(
                 f"no tokenizer is called '{spec}', and there is no such file", nearest(spec, _names())
             )
-        return _open_file(path, pattern)
+        return _open_file(path, pattern, layout)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -202,8 +202,9 @@ def _open_published(known: KnownFile, offline: bool) -> Splitter:
     try:
         raw = published_ranks(Published(known.name, known.encoding), known.sha256, offline=offline)
     except UserError as error:
-        place = f"it is not in {cache_dir()} (TIKTOKEN_CACHE_DIR)"
-        raise UserError(error.message, f"{place}: go online once, or fill that folder") from error
+        place = "" if offline else f"it is not in {cache_dir()} either: "
+        hint = f"{place}go online once, or fill that folder; TIKTOKEN_CACHE_DIR names another"
+        raise UserError(error.message, hint) from error
     ranks = parse_ranks(raw, Path(f"{known.encoding}.tiktoken"))
     return RankSplitter(known.name, ranks, known.pattern, known.specials)
 
@@ -225,16 +226,16 @@ def _file_in(folder: Path) -> Path:
     )
 
 
-def _open_file(path: Path, pattern: str) -> Splitter:
+def _open_file(path: Path, pattern: str, layout: Layout) -> Splitter:
     raw = read_regular(path, files.MAX_FILE_BYTES)
     head = raw[:4096]
     if head.lstrip()[:1] == b"{":
-        return _open_json(path, raw)
+        return _open_json(path, raw, layout)
     if _RANK_LINE.match(head):
         return read_rank_file(raw, path, pattern)
     if head[:1] == b"\x80" and path.suffix == ".pkl":
         ranks, split, specials = read_encoding(path)
-        return RankSplitter(_told(path), ranks, split, specials)
+        return RankSplitter(_told(path, layout), ranks, split, specials)
     if head[:1] == b"\n" and not head.isspace():
         return LibrarySplitter(raw, path, "sentencepiece")
     raise UserError(
@@ -243,18 +244,26 @@ def _open_file(path: Path, pattern: str) -> Splitter:
     )
 
 
-def _open_json(path: Path, raw: bytes) -> Splitter:
+def _open_json(path: Path, raw: bytes, layout: Layout) -> Splitter:
     if f'"format": "{files.FORMAT}"'.encode() in raw[:4096]:
         vocabulary = files.load_named(path)
         specials = files.special_ids(vocabulary.ranks)
-        return RankSplitter(_told(path), vocabulary.ranks, vocabulary.pattern, specials)
+        return RankSplitter(_told(path, layout), vocabulary.ranks, vocabulary.pattern, specials)
     return LibrarySplitter(raw, path, "tokenizers")
 
 
-def _told(path: Path) -> str:
-    """The name of a tokenizer of ours or upstream's: its folder's, or its checkpoint's."""
+def _told(path: Path, layout: Layout) -> str:
+    """The name of a tokenizer of ours or upstream's: its folder's, or its checkpoint's.
+
+    Every plan and every base directory has a folder called tokenizer: all but the present one of this base
+    directory are told with the folder around it, so that two panes never have the same heading.
+    """
     folder = path.parent
-    if folder.name == "tokenizer" and folder.parent.name.startswith("step_"):
+    if path.name not in (files.META_FILE, "tokenizer.pkl"):
+        return path.stem
+    if folder.name != "tokenizer" or folder.resolve() == layout.tokenizer.resolve():
+        return folder.name
+    if folder.parent.name.startswith("step_"):
         step = folder.parent.name.partition("_")[2].partition("-")[0].lstrip("0") or "0"
         return f"{folder.parent.parent.name}, step {step}"
-    return folder.name if path.name in (files.META_FILE, "tokenizer.pkl") else path.stem
+    return f"{folder.parent.name}/{folder.name}"

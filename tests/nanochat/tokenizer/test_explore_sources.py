@@ -126,10 +126,20 @@ def test_without_cache_and_network_a_name_is_one_line(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(layout.base / "none"))
-    assert "TIKTOKEN_CACHE_DIR" in refused(layout, "cl100k")
+    told = refused(layout, "cl100k")
+    assert "TIKTOKEN_CACHE_DIR" in told and told.count(str(layout.base / "none")) == 1
     monkeypatch.setattr(published, "_HOST", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="no vocabulary of o200k"):
         open_source("o200k", layout)
+
+
+def test_no_two_tokenizers_of_different_folders_have_the_same_name(layout: Layout) -> None:
+    folders = [layout.tokenizer, layout.base / "pipeline" / "tokenizer", layout.base / "v2" / "tokenizer"]
+    folders += [layout.base / "tok-8k", layout.base / "base_checkpoints/d20/step_000300/tokenizer"]
+    for folder in folders:
+        OURS.save(folder)
+    names = [open_source(str(folder), layout).name for folder in folders]
+    assert names == ["tokenizer", "pipeline/tokenizer", "v2/tokenizer", "tok-8k", "d20, step 300"]
 
 
 def test_a_rank_file_asks_for_its_pattern(layout: Layout) -> None:

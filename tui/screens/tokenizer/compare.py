@@ -186,7 +186,7 @@ class CompareVocabularies(ControlScreen):
     async def _choose(self) -> None:
         from tui.screens.tokenizer.opening import choose_tokenizer
 
-        opened = await choose_tokenizer(self)
+        opened = await choose_tokenizer(self, "compare A with")
         if opened is None:
             return
         if self.a is None:

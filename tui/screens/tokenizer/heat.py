@@ -166,7 +166,7 @@ class HeatScreen(ControlScreen):
 
         if len(self.board.columns) >= MOST_TOKENIZERS:
             raise UserError(f"there are {MOST_TOKENIZERS} tokenizers already")
-        opened = await choose_tokenizer(self)
+        opened = await choose_tokenizer(self, "measure another tokenizer")
         if opened is not None:
             self.board.columns.append(_column(opened))
             self._go_on()

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from tui.screens.base import ControlScreen
 
 
-async def choose_tokenizer(screen: ControlScreen) -> ChosenTokenizer | None:
+async def choose_tokenizer(screen: ControlScreen, title: str) -> ChosenTokenizer | None:
     """A tokenizer that the user chooses; None when it is cancelled. Only a worker may await it.
 
     Raises `UserError` for one that cannot be opened.
     """
-    spec = await screen.app.push_screen_wait(TokenizerPicker(screen.room))
+    spec = await screen.app.push_screen_wait(TokenizerPicker(screen.room, title))
     if spec is None:
         return None
     pattern = ""

@@ -30,12 +30,12 @@ COLUMNS = (
 class TokenizerPicker(FindDialog[str | None]):
     """Returns what opens the tokenizer; None when it is cancelled. One of a host is copied here first."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, title: str = "tokenizer of the pane") -> None:
         table: VirtualTable[Source] = VirtualTable(
             COLUMNS, self._cells, lambda source: source.spec, empty="looking for tokenizers …"
         )
         super().__init__(table, "gpt2 · o200k · a name · ~/models/x/tokenizer.json · a rank file · a .model")
-        self._room = room
+        self._room, self._title = room, title
         self._known: list[Source] = []
         self._on_hosts: dict[str, tuple[Source, HostTokenizer]] = {}
         """By what stands for it in the table."""
@@ -44,7 +44,7 @@ class TokenizerPicker(FindDialog[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog picker") as box:
-            box.border_title = "tokenizer of the pane"
+            box.border_title = self._title
             box.border_subtitle = "⏎ choose · ↑ ↓ · type to find, or a path · esc"
             yield self.search
             yield self.table
