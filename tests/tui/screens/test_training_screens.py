@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 from nanochat.common.errors import UserError
 from nanochat.tokenizer.sweep_figures import Point, Sweep
 from tests.tui.conftest import Bench, settle
-from tests.tui.screens.vocabulary_bench import chosen
+from tests.tui.screens.vocabulary_bench import chosen, write_shards
 from tui.app import ControlRoom
 from tui.data.tokenizer.chosen import Chosen
 from tui.screens.launch import LaunchScreen
@@ -220,6 +220,21 @@ async def test_what_a_command_says_when_it_fails_is_told(bench: Bench, command: 
         assert "no shards here" in said(app)
         text = "--tokenizer-dir=" + str(bench.layout.base / "code" / "tokenizer")
         assert screen.line.job is not None and text in screen.line.job.words
+        assert not any(word.startswith("--data-dir") for word in screen.line.job.words)
+        write_shards(bench.layout.base / "plan" / "data")  # a plan's data: the default folder has none
+        for paths in ("", "/x/notes"):
+            await pilot.press("n")
+            await settle(pilot, lambda: isinstance(app.screen, FormDialog))
+            assert isinstance(app.screen, FormDialog)
+            rows = {row.field.name: row for row in app.screen.form.rows()}
+            assert rows["data_dir"].text == str(bench.layout.base / "plan" / "data")
+            rows["paths"].text = paths
+            job = screen.line.job
+            await pilot.press("ctrl+s")
+            await settle(pilot, lambda job=job: screen.line.job not in (None, job))  # type: ignore[misc]
+            assert screen.line.job is not None
+            assert any(word.startswith("--data-dir") for word in screen.line.job.words) is not bool(paths)
+            await settle(pilot, lambda: "no shards here" in str(screen.line.render()))
         (bench.layout.base / "data_stats").mkdir()
         (bench.layout.base / "data_stats" / "a.json").write_text("{}")
         await pilot.press("escape")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -23,6 +24,7 @@ from nanochat.config.options import Value, changed, to_argv
 from nanochat.data.stats_document import read_stats
 from tui.actions.run import copy_text
 from tui.data.tokenizer import stats_lines
+from tui.data.tokenizer.corpora import elsewhere
 from tui.data.tokenizer.kept import Kept, keep, listed
 from tui.data.tokenizer.ours import own_folder
 from tui.keymap import with_keys
@@ -131,15 +133,22 @@ class DataStatsScreen(ControlScreen):
         self.box.scroll_home(animate=False)
 
     def action_run(self) -> None:
+        self.run_worker(self._ask(), group="ask", exclusive=True)
+
+    async def _ask(self) -> None:
         from tui.screens.tokenizer.form_dialog import FormDialog, kept_values
 
         def chosen(options: object) -> None:
             if isinstance(options, DataStatsOptions):
-                self._start(options)
+                # Files in place of the shards that the form began with: the command takes one of the two.
+                of_files = bool(options.paths) and options.data_dir == found
+                self._start(replace(options, data_dir="") if of_files else options)
 
         is_default = self._tokenizer in (None, self.room.layout.tokenizer)
         here: dict[str, Value] = {} if is_default else {"tokenizer_dir": str(self._tokenizer)}
-        values = kept_values(DataStatsOptions, self.room.setting(KIND)) | here
+        found = await asyncio.to_thread(elsewhere, self.room.layout)
+        first: dict[str, Value] = {"data_dir": found} if found else {}
+        values = first | kept_values(DataStatsOptions, self.room.setting(KIND)) | here
         self.app.push_screen(FormDialog("measure a corpus", DataStatsOptions, values), chosen)
 
     def _start(self, options: DataStatsOptions) -> None:

@@ -19,10 +19,11 @@ from nanochat.common.errors import UserError
 from nanochat.common.paths import expanded
 from nanochat.common.text import amount, sanitize
 from nanochat.config.data_options import TokSweepOptions
-from nanochat.config.options import changed, to_argv
+from nanochat.config.options import Value, changed, to_argv
 from nanochat.tokenizer.sweep_figures import read_sweep
 from tui.actions.run import copy_text
 from tui.data.tokenizer import sweeps
+from tui.data.tokenizer.corpora import elsewhere
 from tui.data.tokenizer.kept import Kept, keep, listed
 from tui.keymap import with_keys
 from tui.keys import bindings, plot_bindings
@@ -190,9 +191,14 @@ class SweepScreen(PlotScreen):
         self._draw()
 
     def action_run(self) -> None:
+        self.run_worker(self._ask(), group="ask", exclusive=True)
+
+    async def _ask(self) -> None:
         from tui.screens.tokenizer.form_dialog import FormDialog, kept_values
 
-        known = kept_values(TokSweepOptions, self.room.setting(SETTING))
+        found = await asyncio.to_thread(elsewhere, self.room.layout)
+        first: dict[str, Value] = {"data_dir": found} if found else {}
+        known = first | kept_values(TokSweepOptions, self.room.setting(SETTING))
 
         def chosen(options: object) -> None:
             if isinstance(options, TokSweepOptions):
