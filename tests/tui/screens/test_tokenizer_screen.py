@@ -25,6 +25,7 @@ from tui.screens.tokenizer.replay import ReplayScreen
 from tui.screens.tokenizer.sample_picker import SamplePicker
 from tui.screens.tokenizer.screen import TokenizerScreen
 from tui.screens.tokenizer.token import TokenScreen
+from tui.screens.tokenizer.vocabulary import VocabularyScreen
 
 
 def keep(bench: Bench, *specs: str, **more: object) -> None:
@@ -332,3 +333,14 @@ async def test_the_first_panes_come_one_by_one_and_a_broken_one_is_told(
         assert any("not ready yet" in said.text for said in app.messages)
         gate.set()
         await settle(pilot, lambda: len(screen.views) == 3 and screen.is_settled)
+
+
+async def test_there_are_tokens_to_see_on_ten_rows(bench: Bench) -> None:
+    keep(bench, *two(bench), text="the fish")
+    async with bench.open(size=(40, 10)) as (app, pilot):
+        screen = await show(app, pilot)
+        assert screen.views[0].split.size.height >= 2 and screen.field.size.height == 1
+        await pilot.press("escape", "b")
+        await settle(pilot, lambda: isinstance(app.screen, VocabularyScreen))
+        table = cast("VocabularyScreen", app.screen).table
+        await settle(pilot, lambda: table.size.height >= 3)

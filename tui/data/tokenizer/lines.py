@@ -170,6 +170,7 @@ class TableLines:
         self._id = max(5, len(f"{int(ids.max()):,}") if len(ids) else 5)
         left = max(8, width - self._number - self._id - 4)
         self._text = max(6, min(24, left // 2))
+        self._bytes = max(1, (width - self._number - self._text - self._id - 4) // 3)
         self._has_ids = splitter.vocab_size is not None
         named = "id" if self._has_ids else "word"
         self.head = f"{'#':>{self._number}}  {'token':<{self._text}} {named:>{self._id}}  bytes"
@@ -188,9 +189,13 @@ class TableLines:
 
     def pieces(self, line: int) -> Sequence[Piece]:
         split = self.blocks.split
-        text = set_cell_size(self.spelled(line), self._text)
+        text = self.spelled(line)
+        if cell_len(text) > self._text:
+            text = set_cell_size(text, self._text - 1) + "…"
+        text = set_cell_size(text, self._text)
         piece = split.piece(line)
-        shown = piece[:SHOWN_BYTES].hex(" ") + (" …" if len(piece) > SHOWN_BYTES else "")
+        fit = min(SHOWN_BYTES, self._bytes)
+        shown = piece.hex(" ") if len(piece) <= fit else piece[: fit - 1].hex(" ") + " …"
         return [
             (f"{line + 1:>{self._number},}  ", -1),
             (text, line),

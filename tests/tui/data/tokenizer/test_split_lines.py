@@ -192,3 +192,14 @@ def test_a_tokenizer_that_gives_up_is_told_and_the_others_are_shown() -> None:
 def test_half_a_surrogate_pair_is_a_text_too() -> None:
     one = shown("a\ud83d b", Look(), ByteSplitter())
     assert one.split is not None and "\ud83d" not in one.split.text
+
+
+@pytest.mark.parametrize("width", [30, 37, 60])
+def test_a_row_of_the_table_is_cut_with_a_sign_never_silently(width: int) -> None:
+    text = "a antidisestablishmentarianism"
+    found = shown(text, Look("table", width), WordSplitter()).lines
+    assert found is not None
+    short, long = ("".join(part for part, _ in found.pieces(line)) for line in (0, 1))
+    assert "…" not in short and short.endswith("61")
+    assert cell_len(long) <= width and long.endswith(" …")
+    assert "antidisestablishmentarianism" in long or "… " in long
