@@ -77,8 +77,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(message, f"see {self.prog} --help")
 
+    def _read(self, args: Sequence[str] | None, namespace: Any) -> tuple[Any, list[str]]:
+        """As `parse_known_args`; where any number of names may be given, options may stand among them."""
+        counts = [action.nargs for action in self._get_positional_actions()]
+        if "*" in counts and not {argparse.PARSER, argparse.REMAINDER} & set(counts):
+            return self.parse_known_intermixed_args(args, namespace)
+        return self.parse_known_args(args, namespace)
+
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        known, unknown = self.parse_known_args(args, namespace)
+        known, unknown = self._read(args, namespace)
         if unknown:
             word = unknown[0]
             flags = [flag for flag in _flags(self, known) if flag.startswith("--")]

@@ -1,6 +1,7 @@
 """The vocabulary browser: what a search leaves, what was counted, what a token is made of."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,28 @@ async def test_tokens_are_counted_in_a_corpus_kept_and_told_when_rare(bench: Ben
         screen = await opened(app, pilot, made)
         await settle(pilot, lambda: screen.counts is not None)  # what was counted is kept
         assert "base_data" in str(screen.table.border_subtitle)
+
+
+async def test_leaving_while_tokens_are_counted_stops_that_and_says_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shards(bench.layout.base / "base_data")
+    ended = threading.Event()
+
+    def endless(*given: Any) -> None:
+        cancelled = given[-1]
+        while not cancelled():
+            time.sleep(0.01)
+        ended.set()
+
+    monkeypatch.setattr(tui.screens.tokenizer.vocabulary, "count_tokens", endless)
+    async with bench.open() as (app, pilot):
+        screen = await opened(app, pilot, chosen(bench.layout, ("news", 500)))
+        await pilot.press("u")
+        await settle(pilot, lambda: "counting" in str(screen.table.border_subtitle))
+        await pilot.press("escape")
+        await settle(pilot, lambda: app.screen is not screen and ended.is_set())
+        assert any("tok_counts" in said.text for said in app.messages)
 
 
 async def test_a_token_is_opened_copied_and_the_list_written(

@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from nanochat.common.errors import UserError
-from nanochat.common.text import sanitize
+from nanochat.common.text import amount, sanitize
 from nanochat.tokenizer.explore.sources import PATTERNS, PatternNeededError, known_sources, open_source
+from tui.actions.run import copy_text
 from tui.data.tokenizer.chosen import Chosen, ChosenTokenizer
 from tui.data.tokenizer.facts import count_words
 from tui.data.tokenizer.lines import VIEWS
@@ -21,6 +22,7 @@ from tui.widgets.tokenizer.split_view import SplitView
 
 if TYPE_CHECKING:
     from nanochat.common.paths import Layout
+    from nanochat.tokenizer.explore.splitter import Split
     from tui.screens.tokenizer.live import LiveSplit
     from tui.widgets.tokenizer.pane_view import PaneView
     from tui.widgets.tokenizer.text_field import TextField
@@ -200,8 +202,11 @@ class PaneActions(PanePart):
         shown = self.here.pane.shown if self.here is not None else None
         if shown is None or shown.split is None:
             raise UserError("there is nothing to copy yet")
-        self.room.copy_to_clipboard(str(shown.split.ids.tolist()))
-        self.room.say(f"copied {len(shown.split):,} ids")
+        self.room.do(self._copy(shown.split))
+
+    async def _copy(self, split: Split) -> None:
+        text = await asyncio.to_thread(lambda: str(split.ids.tolist()))  # of a long text some megabytes
+        await copy_text(self.room, text, f"{amount(len(split), 'id')} as JSON")
 
     # ---- what is opened from here --------------------------------------------------------------------
 

@@ -143,6 +143,7 @@ class ReplayScreen(ControlScreen):
 
     def _show_size(self, size: int) -> None:
         if self.replay is not None:
+            size = min(size, self._splitter.vocab_size or size)
             self.show(self.replay.steps_of_size(size))
             self._vocabulary, self._shown_number = size, self.number
             tokens = len(self.replay.of_size(size))

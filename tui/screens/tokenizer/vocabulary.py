@@ -233,7 +233,13 @@ class VocabularyScreen(ControlScreen):
             else:
                 self._list()
             return True
+        self._tell_stopped()
         return False
+
+    def _tell_stopped(self) -> None:
+        """Says that counting ends with this screen."""
+        if self._state:
+            self.room.say("counting was stopped with its screen: nanochat tok_counts counts without one")
 
     # ---- one token -----------------------------------------------------------------------------------
 
@@ -262,6 +268,7 @@ class VocabularyScreen(ControlScreen):
         panes = self._chosen.panes
         if len(panes) < 2:
             raise UserError("there is one tokenizer", "add a pane on the Tokenizer screen")
+        self._tell_stopped()
         to = (self._chosen.current + by) % len(panes)
         self.app.switch_screen(VocabularyScreen(replace(self._chosen, current=to, token=None)))
 
