@@ -4,10 +4,14 @@ Offline, the default, each run becomes a folder that `wandb sync` sends later; o
 keeps its id there, so that a second call replaces the folder, and is refused online.
 """
 
+import contextlib
 import importlib
+import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +75,8 @@ def write_run(
 ) -> str:
     """Writes one run, and says where it is. Raises `UserError` with W&B's own words when it refuses."""
     about = _about(path, events)
-    before = [] if online else sorted((out / "wandb").glob(f"offline-run-*-{path.name}"))
-    try:
+    before = _folders(out, path.name, online)
+    with in_one_line(wandb, path.name, lambda: set(_folders(out, path.name, online)) - set(before)):
         run = wandb.init(
             project=project,
             entity=entity or None,
@@ -92,15 +96,91 @@ def write_run(
         exit_code = _log(wandb, run, events)
         where = run.url if online else str(Path(run.dir).parent)
         run.finish(exit_code=exit_code)
-    except Exception as error:
-        raise UserError(
-            f"W&B did not take {path.name}: {type(error).__name__}: {one_line(str(error))[:300]}",
-            exit_code=Exit.FAILED,
-        ) from error
+        if not online and not _was_written(wandb, Path(where) / f"run-{path.name}.wandb"):
+            raise UserError(
+                f"W&B did not write all of {path.name} to {out}",
+                "see whether its disk is full; nothing was left behind",
+            )
     for folder in before:
         if str(folder) != where:
             shutil.rmtree(folder, ignore_errors=True)
     return str(where)
+
+
+def _folders(out: Path, run_id: str, online: bool) -> list[Path]:
+    """The offline folders of a run."""
+    return [] if online else sorted((out / "wandb").glob(f"offline-run-*-{run_id}"))
+
+
+@contextlib.contextmanager
+def in_one_line(wandb: Any, run_id: str, made: Callable[[], Iterable[Path]]) -> Iterator[None]:
+    """What W&B refuses is a `UserError`; the folders that it has `made` until then are removed.
+
+    W&B logs into the folder that it writes: on a full disk each line of its log would be a traceback here.
+    """
+    told, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    except Exception as error:
+        with contextlib.suppress(Exception):
+            wandb.teardown(exit_code=1)
+        for folder in made():
+            shutil.rmtree(folder, ignore_errors=True)
+            for link in folder.parent.iterdir():  # latest-run and the newest logs
+                if link.is_symlink() and not link.exists():
+                    link.unlink(missing_ok=True)
+        words = one_line(str(error)) if isinstance(error, UserError) else ""
+        raise UserError(
+            words or f"W&B did not take {run_id}: {type(error).__name__}: {one_line(str(error))[:300]}",
+            exit_code=Exit.FAILED,
+        ) from error
+    finally:
+        logging.raiseExceptions = told
+
+
+def _was_written(wandb: Any, file: Path) -> bool:
+    """Whether all of a finished run is in its file: W&B's service writes the end of it after `finish`, at the
+    latest when it ends itself."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        if is_whole(file):
+            return True
+        time.sleep(0.02)
+    wandb.teardown()
+    return is_whole(file)
+
+
+BLOCK, HEAD, CHUNK = 32 * 1024, 7, struct.Struct("<IHB")
+WHOLE, FIRST, LAST = 1, 2, 4
+PATIENCE = 1.0
+"""Seconds that the service may take before it is ended to make it write."""
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a `.wandb` file ends with the record of the run's end.
+
+    On a full disk W&B 0.31 leaves rows out, and neither `log` nor `finish` tells. The file is a LevelDB log:
+    blocks of 32 KiB with chunks of records in them, after a head of 7 bytes.
+    """
+    record_class = importlib.import_module("wandb.proto.wandb_internal_pb2").Record
+    record, ended, at = b"", False, HEAD
+    try:
+        with file.open("rb") as opened:
+            opened.seek(HEAD)
+            while block := opened.read(BLOCK - at % BLOCK):
+                start, at = 0, at + len(block)
+                while len(block) - start >= CHUNK.size:
+                    _, length, kind = CHUNK.unpack_from(block, start)
+                    start += CHUNK.size
+                    data = block[start : start + length]
+                    ended = kind in (WHOLE, LAST) and len(data) == length
+                    record = data if kind in (WHOLE, FIRST) else record + data
+                    start += length
+        last = record_class()
+        last.ParseFromString(record)
+    except (OSError, ValueError, importlib.import_module("google.protobuf.message").DecodeError):
+        return False
+    return ended and bool(last.WhichOneof("record_type") == "exit")
 
 
 def _about(path: Path, events: Sequence[Event]) -> dict[str, Any]:

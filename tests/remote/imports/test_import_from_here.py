@@ -1,9 +1,13 @@
 """`nanochat import` and `nanochat wandb` as a person calls them, here and through a real sshd."""
 
 import asyncio
+import errno
 import json
+import logging
+import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from imported import BASE, DATA, points
@@ -116,6 +120,27 @@ def test_runs_go_to_wandb_and_come_back_the_same(
         assert points(theirs, metric) == points(ours, metric) != []
     times = {(e.get("step"), e["kind"]): e["t"] for e in ours}
     assert all(e["t"] == times[e.get("step"), e["kind"]] for e in theirs if e["kind"] in ("metric", "eval"))
+
+    written = next((layout.base / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert wandb_command.is_whole(written)
+    cut = tmp_path / "cut.wandb"
+    for size in (written.stat().st_size - 1, written.stat().st_size - 40, 7, 0):
+        cut.write_bytes(written.read_bytes()[:size])
+        assert not wandb_command.is_whole(cut)
+
+
+def test_what_wandb_could_not_write_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    half, link = tmp_path / "offline-run-1-x", tmp_path / "latest-run"
+    half.mkdir()
+    link.symlink_to(half.name)
+    wandb, told = SimpleNamespace(teardown=lambda exit_code: None), logging.raiseExceptions
+    with (
+        pytest.raises(UserError, match=r"did not take x: OSError: .*No space left on device"),
+        wandb_command.in_one_line(wandb, "x", lambda: [half]),
+    ):
+        assert not logging.raiseExceptions  # its log lies on the full disk too
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run.wandb")
+    assert not list(tmp_path.iterdir()) and logging.raiseExceptions is told
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, layout: Layout) -> None:
