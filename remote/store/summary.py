@@ -101,6 +101,7 @@ class Summary:
         self.total_steps = _whole(data.get("total_steps"), 0)
         self.unit = fields.text(data.get("unit"), _NAME_CAP) or "step"
         self.progress, self.eta_s = None, None
+        self.results = {}  # of the attempt before: what it ended with is no figure of this one
         begun = Attempt(
             attempt=_whole(data.get("attempt"), min(self.attempt + 1, _INT31), _INT31),
             from_step=_whole(data.get("from_step"), 0),

@@ -222,7 +222,8 @@ class Shadow:
                 numbers[run] += 1
                 if kind == "stage_start":
                     entry = runs[run]
-                    entry.update(status="running", reason="", attempts=entry["attempts"] + 1)
+                    attempts = entry["attempts"] + 1
+                    entry.update(status="running", reason="", attempts=attempts, started=t)
                 runs[run]["t"] = t
             elif isinstance(item, Start):
                 self._begin(item)
@@ -334,7 +335,7 @@ class Shadow:
             "pid": None,
             "pid_start": None,
             "heartbeat": time.time(),
-            "started_at": entry["began"],
+            "started_at": entry.get("started", entry["began"]),  # as of our runs: the newest attempt's
             "ended_at": max(entry["t"], entry["began"]) if ended else None,
             "exit_code": None,
             "signal": None,

@@ -113,9 +113,12 @@ def test_a_restart_without_a_word_goes_on_from_its_step(tmp_path: Path) -> None:
     lines = [line for line in (DATA / CLASSIC).read_text().splitlines() if line.startswith("step ")]
     log.write_text("\n".join([*lines[:12], *lines[5:]]) + "\n")
     [run] = one(tmp_path, log)["runs"]
-    starts = [event["data"] for event in events(tmp_path, run) if event["kind"] == "stage_start"]
-    assert [start["from_step"] for start in starts] == [0, 5]
+    starts = [event for event in events(tmp_path, run) if event["kind"] == "stage_start"]
+    assert [start["data"]["from_step"] for start in starts] == [0, 5]
     assert (run["status"], run["reason"]) == ("lost", "it ends at step 19 of 20")
+    # As of our runs: the time of the attempt before is not counted twice.
+    assert state(tmp_path, run)["started_at"] == pytest.approx(starts[1]["t"], abs=0.001)
+    assert starts[1]["t"] > starts[0]["t"]
 
 
 def test_programs_in_one_log_are_runs_in_their_order(tmp_path: Path) -> None:

@@ -240,6 +240,20 @@ def test_what_the_writer_of_logs_writes_is_what_is_read(tmp_path: Path) -> None:
         assert odd.data == {"deep": {"er": [1, None, "ünï⟨2028⟩"]}}
 
 
+def test_what_an_attempt_ended_with_is_no_result_of_the_next(tmp_path: Path) -> None:
+    with EventWriter(tmp_path / "events.jsonl") as log:
+        for attempt, bpb in ((1, 1.5), (2, 1.25)):
+            log.emit("stage_start", data={"attempt": attempt, "from_step": attempt, "total_steps": 9})
+            log.emit("eval", step=attempt, data={"val/bpb": bpb})
+            if attempt == 1:
+                log.emit("stage_end", data={"status": "failed", "error": "x", "results": {"val/bpb": bpb}})
+    with Store(tmp_path / "c.sqlite") as store:
+        store.ingest_state("box", {"run_id": "r1", "stage": "base_train"}, {"status": "running"})
+        feed(store, (tmp_path / "events.jsonl").read_bytes())
+        run = store.run(KEY)
+        assert run is not None and run.results == {} and run.latest["val/bpb"] == 1.25
+
+
 def test_lines_that_are_no_event_are_counted_and_passed_over(tmp_path: Path) -> None:
     bad = [b"", b"junk", b"[]", b'{"seq": -1, "t": 1, "kind": "x"}', b'{"seq": 1e99}', b"\xff\xfe\x00",
            b'{"seq": 99999999999999999999, "t": 1, "kind": "x"}',
