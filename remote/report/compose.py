@@ -198,8 +198,10 @@ def _figures(stage: StageFacts) -> Iterable[tuple[str, str]]:
     )
     for attempt in stage.attempts[1:]:
         yield f"attempt {attempt.attempt}", f"from step {attempt.from_step:,}, {_moment(attempt.t)}"
-    for name, value in _informed(stage.info):
-        yield name, value
+    # What was planned is left out where it is told what became of it.
+    planned = {"tokens": "tokens", "total_flops": "flops"}
+    told = {name for name, result in planned.items() if result in run.results}
+    yield from _informed({name: value for name, value in stage.info.items() if name not in told})
     for name, result in list(run.results.items())[:_MOST_RESULTS]:
         if name not in ("checkpoint", "items", "steps"):
             yield name, _result(name, result)

@@ -40,7 +40,7 @@ def repeat_blocks(scope: Scope, stages: Sequence[StageFacts]) -> list[Block]:
     if commands:
         blocks.append(Text("The commands that ran:" if len(commands) > 1 else "The command that ran:"))
         blocks.append(Code("\n".join(commands), "sh"))
-    return blocks
+    return blocks or [Text("Its log tells neither a commit nor a command: the program that ran it knows.")]
 
 
 def plan_toml(name: str, runs: Sequence[RunRow]) -> str:

@@ -345,7 +345,7 @@ def test_a_run_without_events_has_a_report_that_says_so(tmp_path: Path) -> None:
         stopped = markdown(report(store, "tok"))
     assert stopped.index("**tok stopped: as asked**") < stopped.index("## Scores")
     assert not scope.is_plan and "base_train lost: it gave no reason" in text
-    assert "machine: its logs do not tell" in text
+    assert "machine: its logs do not tell" in text and "Its log tells neither a commit nor a command" in text
     assert sorted(path.name for path in written.folder.iterdir()) == ["report.html", "report.md"]
 
 
