@@ -229,7 +229,7 @@ def about(row: Row, family: Family, now: float) -> list[tuple[str, str]]:
         ("saved", f"{when(one.t, now)} · {size_bytes(one.bytes)} in {len(one.files)} files" if one.t else ""),
         (
             "optimizer",
-            "its state is there: training can go on from it"
+            "its state is there" + (": training can go on from it" if not one.problem else "")
             if one.optimizer
             else "no state: training cannot go on from it",
         ),
@@ -268,7 +268,7 @@ def brief(row: Row, family: Family) -> list[tuple[str, str]]:
         ("trained on", " · ".join(part for part in (one.text.name, one.text.size) if part)),
         (
             "training",
-            "can go on: its optimizer state is there"
+            ("can go on: its optimizer state is there" if not one.problem else "cannot go on: it is damaged")
             if one.optimizer
             else "cannot go on: no optimizer state",
         ),

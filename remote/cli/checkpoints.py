@@ -198,8 +198,13 @@ async def _delete(fleet: Fleet, found: Sequence[Row], given: argparse.Namespace)
             print(sanitize(f"  {line}", 400), file=sys.stderr)
     if not given.yes:
         _ask(chosen)
-    for row in chosen:
-        await fleet.checkpoints.delete(row.one)
+    for number, row in enumerate(chosen):
+        try:
+            await fleet.checkpoints.delete(row.one)
+        except UserError:
+            if number:
+                print(f"deleted {', '.join(str(gone.one.name) for gone in chosen[:number])}", file=sys.stderr)
+            raise
     if given.form == "json":
         _write(safe_json([{"host": row.one.host, "deleted": str(row.one.name)} for row in chosen], 1))
     else:

@@ -1,6 +1,7 @@
 """Rows of checkpoints: where they came from, their scores, their copies, and how a person names one."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from nanochat.common.errors import UserError
 from remote.checkpoints.choose import choose
 from remote.checkpoints.lineage import Family, told
 from remote.checkpoints.saved import Listing, LiveRun, SavedCheckpoint, listing_of
-from remote.checkpoints.table import COLUMNS, Row, about, depends, document, family_of, rows
+from remote.checkpoints.table import COLUMNS, Row, about, brief, depends, document, family_of, rows
 from remote.store.evaluations import Evaluation
 
 NOW = 2_000_000.0
@@ -117,6 +118,9 @@ def test_what_depends_on_a_checkpoint_and_who_uses_it() -> None:
     told = dict(about(base, family_of([listing]), NOW))
     assert "CORE 0.3000" in told["scores"]
     assert told["evaluated"] == "1 time: nanochat evals show base/d4@100"
+    torn = replace(base, one=replace(base.one, problem="model.safetensors is missing or truncated"))
+    assert dict(about(torn, family_of([listing]), NOW))["optimizer"] == "its state is there"
+    assert dict(brief(torn, family_of([listing])))["training"] == "cannot go on: it is damaged"
     assert all(isinstance(column.shown(base, NOW), str) for column in COLUMNS.values())
 
 

@@ -125,7 +125,10 @@ class CheckpointActions(ControlScreen):
         if self.copies.get(key) != told:
             self.copies[key] = told
             if self.is_running and self.is_current:
+                begins = not self.table.copying
                 self.table.copying = {one.key: f"{share} {where}"}
+                if begins:
+                    self.show_lines()  # the column that tells it appears
                 self.table.refresh()
                 self.show_detail()
 
@@ -180,11 +183,13 @@ class CheckpointActions(ControlScreen):
         text = sanitized("\n".join(line for line in lines if line))
         if not await self.room.confirm(f"delete {what}?", text, word=word, verb="delete"):
             return
-        for row in rows:
-            await self.room.fleet.checkpoints.delete(row.one)
-        self.table.chosen = frozenset()
+        try:
+            for row in rows:
+                await self.room.fleet.checkpoints.delete(row.one)
+                self.table.chosen -= {row.one.key}
+        finally:
+            self.show_rows_soon()  # where one is refused, those before it are gone
         self.room.say(f"deleted {what}: {size} are free again")
-        self.show_rows_soon()
 
     # ---- commands ------------------------------------------------------------------------------------
 

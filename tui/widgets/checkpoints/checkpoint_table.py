@@ -63,8 +63,12 @@ class CheckpointTable(VirtualTable[Line]):
     def show_lines(self, lines: list[Line]) -> None:
         """Shows other lines, with the times as of now."""
         self._now = time.time()
-        several = len({line.row.one.host for line in lines}) > 1
-        self.columns = [column for column in COLUMNS if several or column.name not in ("host", "here")]
+        hidden: set[str] = set()
+        if len({line.row.one.host for line in lines}) <= 1:
+            hidden |= {"host", "here"}
+        if not any(self._state(line)[0] for line in lines):  # nothing to be known: its place is others'
+            hidden.add("state")
+        self.columns = [column for column in COLUMNS if column.name not in hidden]
         self.show(lines)
 
     def _line(self, line: Line) -> Mapping[str, Cell]:
