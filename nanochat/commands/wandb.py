@@ -23,6 +23,7 @@ from nanochat.config.command_parser import Parser, command_parser, parse
 from nanochat.run.events import Event, number
 
 SAMPLES, ALERTS = ("step", "prompt", "text"), ("step", "level", "what", "message")
+OUT_HINT = "choose another with --out"
 MOST_TEXTS = 5_000
 """Rows of a table of texts; of more the newest."""
 
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     wandb = require_package()
     # Every run is found and read before anything is written.
     events = {path: run_events(path) for path in (find_run(layout, name) for name in given.runs)}
-    out = make_dir(layout.resolve(given.out) if given.out else layout.base)
+    out = make_dir(layout.resolve(given.out), OUT_HINT) if given.out else make_dir(layout.base)
     for path, kept in events.items():
         where = write_run(wandb, path, kept, out, given.project, given.entity, given.online)
         print(f"{path.name}: {len(kept):,} events to {where}")

@@ -215,7 +215,7 @@ class AtomicFolder:
         """A folder for intermediate files, which are deleted at the end."""
 
     def __enter__(self) -> Self:
-        make_dir(self.out.parent)
+        make_dir(self.out.parent, "choose another folder to write")
         sweep(self.out.parent, lambda name: name == self.out.name)
         self._check_out()
         try:

@@ -132,14 +132,14 @@ class Layout:
         return self.base / "plans"
 
 
-def make_dir(path: Path) -> Path:
-    """Creates `path` with its parents; raises `UserError` when that fails."""
+def make_dir(path: Path, hint: str = "choose another with --base-dir or NANOCHAT_BASE_DIR") -> Path:
+    """Creates `path` with its parents; raises `UserError`, with the hint, when that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"cannot create the folder {path}: {error.strerror}",
-            "choose another with --base-dir or NANOCHAT_BASE_DIR",
+            hint,
             Exit.FAILED,
         ) from error
     return path
