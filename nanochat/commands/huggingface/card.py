@@ -134,8 +134,8 @@ def _rounding(config: ModelConfig) -> str:
 def _own_code(parts: list[str]) -> str:
     return (
         f"\nIt has parts that transformers' own NanoChat lacks ({', '.join(parts)}), so the folder\n"
-        "brings its code, `modeling_nanochat.py`, which `trust_remote_code=True` runs. llama.cpp and other\n"
-        "readers of gguf know no nanochat architecture."
+        "brings its code, `modeling_nanochat.py`, which `trust_remote_code=True` runs. It is written for\n"
+        "transformers 5.24. llama.cpp and other readers of gguf know no nanochat architecture."
     )
 
 
