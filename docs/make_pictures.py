@@ -3,15 +3,19 @@
 The demo is run in a base directory of its own (about 5 minutes on two idle cores). While it trains, the app
 is opened on it, as a user opens it, and its screens are taken at three sizes in three themes; the others
 follow when it has ended.
-Usage: python docs/make_pictures.py [--base DIR] [--chat-base DIR] [--compare-base DIR]
+Usage: python docs/make_pictures.py [--base DIR] [--parts A,B] [--chat-base DIR] [--compare-base DIR]
        [--evals-base DIR] [--out docs/images]
 
 --base DIR       a new or empty folder for the demo; one that holds runs already is used as it is, and then
                  the pictures of a live run and the moving one are left as they are
+--parts A,B      of the demo's pictures only these: runs, tokenizer, training, dialogs, or none
 --chat-base DIR  a base directory where the plan `pipeline` has run, whose models the Chat screen and the chat
                  page are taken with; without it their pictures are left as they are
---evals-base DIR  one with CORE of two checkpoints, CORE on the way of a training, and chat tasks
+--evals-base DIR  one with CORE of two checkpoints, CORE on the way of a training, and chat tasks: Evals and
+                 Checkpoints
 --compare-base DIR  a base directory with six trainings, three seeds of each of two sizes: runs side by side
+
+`python docs/picture_bases.py` makes the last two from the one of --chat-base.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import argparse
 import asyncio
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +32,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +42,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench.parts.terminal_svg import Picture, moving, row, still  # noqa: E402
 from docs.chat_pictures import take_chat  # noqa: E402
+from docs.checkpoints_pictures import take_checkpoints  # noqa: E402
 from docs.compare_pictures import take_compare  # noqa: E402
 from docs.evals_pictures import take_evals  # noqa: E402
 from docs.page_pictures import take_page  # noqa: E402
@@ -70,9 +77,18 @@ def hidden_words() -> dict[str, str]:
         (platform.node(), "workstation"),
         (str(Path.home()), "/home/me"),
     ):
-        if len(private) > 2:
+        if len(private) > 3:
             found[private] = shown[-len(private) :].rjust(len(private), "~" if shown[0] == "~" else "x")
+        elif private and private != "/":
+            found[private] = ("x", "pc", "box")[len(private) - 1]
     return found
+
+
+def hide(text: str, words: dict[str, str]) -> str:
+    """A text with the private words replaced where they stand alone: a short name is part of many words."""
+    for private, shown in words.items():
+        text = re.sub(rf"(?<!\w){re.escape(private)}(?!\w)", shown, text)
+    return text
 
 
 def picture(app: ControlRoom, words: dict[str, str]) -> Picture:
@@ -86,14 +102,7 @@ def picture(app: ControlRoom, words: dict[str, str]) -> Picture:
     rows = []
     for line in update.strips:
         found = row((segment for strip in line for segment in strip), ink, ground)
-        for private, shown in words.items():
-            found = tuple(
-                type(run)(
-                    run.at, run.text.replace(private, shown), run.ink, run.ground, run.bold, run.underline
-                )
-                for run in found
-            )
-        rows.append(found)
+        rows.append(tuple(replace(run, text=hide(run.text, words)) for run in found))
     return tuple(rows)
 
 
@@ -138,8 +147,8 @@ async def press(pilot: Pilot[str], *keys: str) -> None:
         await pilot.pause(SETTLE)
 
 
-async def take_all(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
-    """Every screen of a base directory whose demo has ended."""
+async def take_runs(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
+    """Runs, Run and Hosts of a base directory whose demo has ended."""
     trained = next((run for run in app.rows if run.stage == "base_train"), None)
     await press(pilot, "1")
     await take(app, pilot, out, "runs")
@@ -158,8 +167,10 @@ async def take_all(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
     await press(pilot, "escape", "7")
     await pilot.pause(3.0)
     await take(app, pilot, out, "hosts")
-    await take_tokenizer(app, pilot, out, take)
-    await take_training(app, pilot, out, take)
+
+
+async def take_dialogs(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
+    """What opens over a screen: the forms, help, the palette and the jump labels."""
     await press(pilot, "1", "n")
     await take(app, pilot, out, "launch")
     await press(pilot, "escape", "p")
@@ -206,6 +217,15 @@ async def take_live(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
 async def first_use(app: ControlRoom, pilot: Pilot[str], out: Path) -> None:
     """The first page over an empty base directory."""
     await take(app, pilot, out, "welcome")
+
+
+PARTS: dict[str, Work] = {
+    "runs": take_runs,
+    "tokenizer": partial(take_tokenizer, take=take),
+    "training": partial(take_training, take=take),
+    "dialogs": take_dialogs,
+}
+"""The pictures over the base directory of a demo that has ended, part by part."""
 
 
 # ---- the demo ----------------------------------------------------------------------------------------
@@ -262,10 +282,20 @@ def run_demo(base: Path, out: Path) -> None:
         demo.wait()
 
 
+def take_demo(given: str, parts: list[str], out: Path) -> None:
+    """The pictures over the demo's base directory: the one given, else one of its own."""
+    with demo_base(given) as base:
+        if not any(base.glob("runs/*")):
+            run_demo(base, out)
+        for part in parts:
+            opened(base, PARTS[part], out)
+
+
 def main() -> None:
     """Takes all pictures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--base", default="", metavar="DIR")
+    parser.add_argument("--parts", default=",".join(PARTS), metavar="A,B")
     parser.add_argument("--chat-base", default="", metavar="DIR")
     parser.add_argument("--compare-base", default="", metavar="DIR")
     parser.add_argument("--evals-base", default="", metavar="DIR")
@@ -273,12 +303,14 @@ def main() -> None:
     given = parser.parse_args()
     out = Path(given.out)
     out.mkdir(parents=True, exist_ok=True)
-    with demo_base("") as base:
-        opened(base, first_use, out)
-    with demo_base(given.base) as base:
-        if not any(base.glob("runs/*")):
-            run_demo(base, out)
-        opened(base, take_all, out)
+    parts = [part for part in given.parts.split(",") if part != "none"]
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"--parts: {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
+    if parts == list(PARTS):
+        with demo_base("") as base:
+            opened(base, first_use, out)
+    if parts:
+        take_demo(given.base, parts, out)
     if given.chat_base:
         opened(Path(given.chat_base).resolve(), partial(take_chat, take=take), out)
         take_page(Path(given.chat_base).resolve(), out)
@@ -286,6 +318,7 @@ def main() -> None:
         opened(Path(given.compare_base).resolve(), partial(take_compare, take=take), out)
     if given.evals_base:
         opened(Path(given.evals_base).resolve(), partial(take_evals, take=take), out)
+        opened(Path(given.evals_base).resolve(), partial(take_checkpoints, take=take), out)
     made = [*out.glob("*.svg"), *out.glob("*.png")]
     print(f"{len(made)} pictures, {sum(path.stat().st_size for path in made) / 1e6:.1f} MB in {out}")
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 Take = Callable[..., Awaitable[None]]
 """Saves the screen in front in every size, and in every theme or those given, under a name."""
-WAIT = 60.0
-"""Seconds until the tokenizers are opened and a text is split."""
+WAIT = 300.0
+"""Seconds until the tokenizers are opened, a text is split and a vocabulary compared, beside other work."""
 TEXTS = {
     "tokenizer": "English",
     "tokenizer-chinese": "中文",
@@ -96,5 +96,5 @@ async def until(pilot: Pilot[str], holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT
     while not holds():
         if time.monotonic() > deadline:
-            raise SystemExit(f"the Tokenizer screen was not ready within {WAIT:g} s")
+            raise SystemExit(f"the screen was not ready within {WAIT:g} s")
         await pilot.pause(0.1)
