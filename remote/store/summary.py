@@ -18,6 +18,8 @@ MOST_METRICS = 2_000
 """Names of metrics of a run that are kept; values under further names are counted in `left_out`."""
 MOST_ATTEMPTS = 5_000
 _NAME_CAP = 120
+_CUT_NOTE = 30
+"""Characters that are left to the note on how much of a long name was cut."""
 _TEXT_CAP = 500
 _INT31 = (1 << 31) - 1
 
@@ -131,8 +133,9 @@ class Summary:
 
 @lru_cache(maxsize=8192)
 def metric_name(name: str) -> str:
-    """A metric's name as it is kept: one clean line of bounded length."""
-    return sanitize(name, _NAME_CAP)
+    """A metric's name as it is kept: one clean line of bounded length; read again it stays as it is."""
+    room = _NAME_CAP if len(name) <= _NAME_CAP else _NAME_CAP - _CUT_NOTE
+    return sanitize(name, room)[:_NAME_CAP]
 
 
 @lru_cache(maxsize=4096)

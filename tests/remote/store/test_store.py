@@ -24,6 +24,7 @@ from remote.runs import Attempt, superseded_from
 from remote.store.schema import MIGRATIONS
 from remote.store.series import BLOCK, Series
 from remote.store.store import Store
+from remote.store.summary import metric_name
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "box/r1"
@@ -556,3 +557,9 @@ def test_the_store_is_as_private_as_the_runs_in_it(tmp_path: Path, folder: int, 
             assert path.stat().st_mode & 0o777 == mode and store.last_contact("box") == 1.0
     finally:
         os.umask(before)
+
+
+@given(st.text(max_size=400) | st.text("\u202e\x1b\tx", min_size=100, max_size=300))
+def test_a_metrics_name_is_bounded_and_kept_as_it_is_when_read_again(name: str) -> None:
+    kept = metric_name(name)
+    assert len(kept) <= 120 and metric_name(kept) == kept
