@@ -101,7 +101,7 @@ def amount(count: float, unit: str) -> str:
 
 
 def _plural(unit: str) -> str:
-    if unit.endswith(("ch", "sh", "ss", "x")):
+    if unit.endswith(("tch", "sh", "ss", "x")):
         return f"{unit}es"
     return unit if unit.endswith("s") else f"{unit}s"
 

@@ -23,7 +23,8 @@ def runs(tmp_path: Path) -> Runs:
         events = [
             event for at in range(count) for event in (bpb(at, 3 - at / 50), step(at, 5 - at / depth / 10))
         ]
-        runs.add(f"d{depth}", events=[start(depth=depth), *events], depth=depth)
+        options = {"depth": depth, "max_seq_len": 512}
+        runs.add(f"d{depth}", events=[start(**options), *events], **options)
     return runs
 
 
@@ -74,7 +75,7 @@ def test_a_group_tells_the_settings_of_all_its_runs(
     assert rows[0] == ["section", "name", "at", "AB", "C"]
     found = {row[1]: row[3:] for row in rows if row[0].startswith("option")}
     assert (found["seed"], found["depth"]) == (["1 | 2", "1"], ["4", "6"])
-    assert re.search(r"\| seed +\| +1 \| +2 \| +1 \|", said(runs, capsys, *words, "--md"))
+    assert re.search(r"\| seed +\| 1 +\| 2 +\| 1 +\|", said(runs, capsys, *words, "--md"))
     document = json.loads(said(runs, capsys, *words, "--json"))
     assert [one["values"] for one in document["settings"] if one["name"] == "seed"] == [[1, 2, 1]]
 

@@ -123,6 +123,12 @@ def test_attempts_count_from_their_start_to_their_last_event_and_bests_skip_what
     assert facts.best(row, "core/core") == 0.15 and facts.best(row, "train/lrm") is None
     assert not facts.fill(store, [row], wanted), "nothing new, nothing read"
 
+    write(store, [(7000.0, "stage_start", None, start(4, 4))])
+    (row,) = store.runs()
+    assert row.attempt == 4 and facts.earlier(row) is None, "what was read leaves the third attempt out"
+    assert facts.cost(row, 7000.0).spent is None
+    assert facts.fill(store, [row], ()) and facts.earlier(row) == 360.0
+
 
 def test_a_best_reads_on_and_begins_anew_with_an_attempt(
     store: Store, monkeypatch: pytest.MonkeyPatch
@@ -135,7 +141,7 @@ def test_a_best_reads_on_and_begins_anew_with_an_attempt(
         return read(self, key, name, after_seq)
 
     monkeypatch.setattr(Store, "series", series)
-    events: list[tuple[float, str, int | None, Mapping[str, Any]]] = [(1.0, "stage_start", None, start(1, 0))]
+    write(store, [(1.0, "stage_start", None, start(1, 0))])
     facts = RunFacts()
     found = []
     for event in (
@@ -146,19 +152,12 @@ def test_a_best_reads_on_and_begins_anew_with_an_attempt(
         (6.0, "eval", 2, {"val/bpb": 1.75}),
         (7.0, "eval", 3, {"val/bpb": "NaN"}),
     ):
-        events.append(event)
-        write(store, events)
+        write(store, [event])
         (row,) = store.runs()
         facts.fill(store, [row], {"val/bpb"})
         found.append(facts.best(row, "val/bpb"))
     assert found == [2.0, 1.0, 1.0, 2.0, 1.75, 1.75]
     assert asked == [-1, 1, 2, -1, 3, 5]
-
-    write(store, [(7000.0, "stage_start", None, start(4, 4))])
-    (row,) = store.runs()
-    assert row.attempt == 4 and facts.earlier(row) is None, "what was read leaves the third attempt out"
-    assert facts.cost(row, 7000.0).spent is None
-    assert facts.fill(store, [row], ()) and facts.earlier(row) == 360.0
 
 
 def test_what_did_not_change_is_not_read_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
