@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.parts.paint_step import CHANGED, Step, steps
 
-TEXT = r"─ text ·"
+TEXT = r" · [\d,]+ characters ─"
 
 TRAINING_KEYS: list[Step] = [
     *steps("Evals→Tokenizer", ("F3", "F3", TEXT)),
