@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tui.data.tokenizer.splitting import Shown
 
 NARROW = 46
+SAME = "as many"
 
 
 def figure_lines(shown: Shown, base: str, width: int) -> tuple[str, str]:
@@ -22,13 +23,24 @@ def figure_lines(shown: Shown, base: str, width: int) -> tuple[str, str]:
     note = shown.split.note if shown.split is not None else ""
     if not base or figures.length_ratio is None or figures.attention_ratio is None:
         return first, note or ("the others are compared to it" if not base else "")
-    more = f"{100 * (figures.length_ratio - 1):+.1f} %"
+    more = _more(figures.length_ratio)
     length, attention = _ratio(figures.length_ratio), _ratio(figures.attention_ratio)
     if width < NARROW:
         return first, f"{more} · len ×{length} · att ×{attention}"
     told = f"{first} · {more}"
-    told += f" to {base}" if len(told) + 6 < width else ""
+    than = f" {'as' if more == SAME else 'than'} {base}"
+    told += than if len(told + than) < width else ""
     return told, f"sequence length ×{length} · attention cost ×{attention}"
+
+
+def _more(ratio: float) -> str:
+    """How many tokens more or fewer, in words: a sign would stand for the opposite of `tok_eval`'s, which
+    tells how many fewer there are."""
+    share = 100 * (ratio - 1)
+    if abs(share) < 0.05:
+        return SAME
+    digits = 1 if abs(share) < 1000 else 0
+    return f"{abs(share):,.{digits}f} % {'more' if share > 0 else 'fewer'}"
 
 
 def _ratio(value: float) -> str:
