@@ -65,7 +65,7 @@ async def test_a_text_is_typed_split_and_compared(bench: Bench) -> None:
         await pilot.press("end", *" def")
         await done(pilot, screen, "the fish def")
         assert [screen.views[pane].split.count for pane in (0, 1)] == [tokens(screen, 0), tokens(screen, 1)]
-        assert tokens(screen, 0) != tokens(screen, 1) and "to A" in "".join(screen.views[1].figures.lines)
+        assert tokens(screen, 0) != tokens(screen, 1) and "than A" in "".join(screen.views[1].figures.lines)
         assert screen.views[0].split.cursor == tokens(screen, 0) - 1, "the cursor is where one types"
 
         await pilot.press("escape", "home")
@@ -306,6 +306,14 @@ async def test_an_empty_text_has_no_token_and_no_differences(bench: Bench) -> No
         await pilot.press("end", *["backspace"] * 5)
         await done(pilot, screen, "")
         assert not str(screen.detail.border_title) and not str(screen.field.border_subtitle)
+        await pilot.press("a")
+        await done(pilot, screen, "a")
+        await pilot.press("escape", "minus", "minus")
+        await settle(pilot, lambda: not screen.views)
+        await pilot.press("n")
+        assert any("nothing to compare" in said.text for said in app.messages)
+        assert not str(screen.field.border_subtitle)
+        assert "+ adds a tokenizer" in str(screen.detail.content)
 
 
 async def test_the_first_panes_come_one_by_one_and_a_broken_one_is_told(

@@ -185,11 +185,11 @@ class PaneActions(PanePart):
         found, view = self.result.differences, self.here
         if found is None and not self.is_settled:
             raise UserError("the tokenizers are not ready yet", "their panes tell when they are")
-        if found is None:
+        if found is None or view is None:
             add = hint("tokenizer.add", self.room.keymap)
             raise UserError("there is nothing to compare", f"{add} adds another tokenizer")
         shown = view.pane.shown if view is not None else None
-        if shown is None or shown.split is None or view is None or not len(found):
+        if shown is None or shown.split is None or not len(found):
             self.room.say("the tokenizers split this text in the same places")
             return
         byte = shown.split.span(view.split.cursor)[0]

@@ -111,6 +111,7 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
             await self.show_panes_anew()
         else:
             self.is_starting = True
+            self.show_token()
             self.run_worker(self.first_panes(), group="first")
 
     def _first_text(self, kept: dict[str, Any]) -> None:
@@ -214,7 +215,7 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
     def _places(self) -> str:
         """In how many places the tokenizers differ, in words."""
         found = self.result.differences
-        if found is None or not self.result.text:
+        if found is None or not self.result.text or not self.views:
             return ""
         return amount(len(found), "difference") if len(found) else "no difference"
 
@@ -286,9 +287,17 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
         facts = None
         if shown is not None and view is not None:
             facts = token_facts(shown, view.split.cursor, self.glyphs)
-        told = with_keys("{tokenizer.write} writes a text, {tokenizer.sample} has samples", self.room.keymap)
+        told = with_keys(self._without_token(), self.room.keymap)
         name = view.label if view is not None else ""
         self.detail.show(facts, name, self.count_here(), told)
+
+    def _without_token(self) -> str:
+        """What stands in place of a token's facts."""
+        if self.is_starting and not self.views:
+            return "opening the first tokenizers …"
+        if not self.views:
+            return "{tokenizer.add} adds a tokenizer"
+        return "{tokenizer.write} writes a text, {tokenizer.sample} has samples"
 
     def on_pane_tabs_picked(self, event: PaneTabs.Picked) -> None:
         self.action_pane(event.pane)
