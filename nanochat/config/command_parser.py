@@ -80,7 +80,8 @@ class Parser(argparse.ArgumentParser):
     def _read(self, args: Sequence[str] | None, namespace: Any) -> tuple[Any, list[str]]:
         """As `parse_known_args`; where any number of names may be given, options may stand among them."""
         counts = [action.nargs for action in self._get_positional_actions()]
-        if "*" in counts and not {argparse.PARSER, argparse.REMAINDER} & set(counts):
+        is_plain = "--" not in (sys.argv[1:] if args is None else args)  # behind it all are names
+        if is_plain and "*" in counts and not {argparse.PARSER, argparse.REMAINDER} & set(counts):
             return self.parse_known_intermixed_args(args, namespace)
         return self.parse_known_args(args, namespace)
 

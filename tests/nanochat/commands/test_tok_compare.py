@@ -11,7 +11,8 @@ from nanochat.cli import main
 from nanochat.commands.tok_compare import parser
 from nanochat.common.errors import UserError
 from nanochat.common.paths import Layout
-from nanochat.config.command_parser import parse
+from nanochat.config.command_parser import collect, parse
+from nanochat.config.data_options import TokCompareOptions
 from nanochat.tokenizer.evaluation import characters, count_text, trained_vocabulary, words
 from nanochat.tokenizer.evaluation_tables import rows
 from nanochat.tokenizer.explore.compression import Stopped, count_documents, distinct, vocabulary_of
@@ -117,6 +118,8 @@ def test_what_cannot_be_compared_is_one_line(base: Path, words: list[str], what:
 
 def test_options_may_stand_between_the_tokenizers() -> None:
     given, _ = parse(parser(), ["gpt2", "--limit", "2", "bytes", "--only=texts", "words"])
-    assert given.tokenizers == ["gpt2", "bytes", "words"] and (given.limit, given.only) == (2, "texts")
+    options = collect(TokCompareOptions, given)
+    assert options.tokenizers == ("gpt2", "bytes", "words")
+    assert (options.limit, options.only) == (2, "texts")
     with pytest.raises(UserError, match="unknown option '--nope'"):
         parse(parser(), ["gpt2", "--nope", "bytes"])
