@@ -130,6 +130,8 @@ class PaneActions(PanePart):
         await self.show_panes_anew()
         if self.here is not None:
             self.here.split.focus()
+        else:
+            self.set_focus(None)  # Textual gives it to the field, where the next key would be written
         self.show_token()
         self.remember()
 
