@@ -69,7 +69,7 @@ class ControlScreen(KeepsStyles, Screen[None]):
     place: ClassVar[str] = ""
     groups: ClassVar[tuple[str, ...]] = ()
     about: ClassVar[str] = ""
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-tiny"), (16, "-roomy")]
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-roomy")]  # noqa: RUF012 (mypy reads Textual's as no ClassVar)
     pace: ClassVar[float] = 0.25
     """Seconds between two deliveries of data at least, while this screen is in front."""
 
