@@ -26,7 +26,7 @@ OUTSIDE = r"m +tokenizer"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not available(), reason="needs tmux")]
 
 KEYS = [
-    ("to Tokenizer", "3", r"A +tokenizer"),
+    ("to Tokenizer", "3", r"A +news/tokenizer"),
     ("typing", "= the fish", r"text · 12 characters"),
     ("split, and compared", "", r"%"),
     ("esc leaves the field", "Escape", OUTSIDE),
@@ -39,8 +39,8 @@ KEYS = [
     ("tokens", "v", r"!# +token +id"),
     ("separators", "|", r"\|.*\|"),
     ("no separators", "|", CHANGED),
-    ("full screen", "z", r"!B  tokenizer"),
-    ("full screen back", "z", r"B  tokenizer"),
+    ("full screen", "z", r"!B  code/tokenizer"),
+    ("full screen back", "z", r"B  code/tokenizer"),
     ("next pane", "Tab", CHANGED),
     ("the token whole", "Enter", r"next ids"),
     ("back", "Escape", OUTSIDE),
