@@ -186,7 +186,7 @@ class CheckpointActions(ControlScreen):
         try:
             for row in rows:
                 await self.room.fleet.checkpoints.delete(row.one)
-                self.table.chosen -= {row.one.key}
+                self.table.chosen = frozenset(self.table.chosen) - {row.one.key}
         finally:
             self.show_rows_soon()  # where one is refused, those before it are gone
         self.room.say(f"deleted {what}: {size} are free again")
