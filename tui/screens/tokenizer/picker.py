@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 from textual.widgets import Static
 
 from nanochat.common.errors import UserError
@@ -44,7 +45,7 @@ class TokenizerPicker(FindDialog[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog picker") as box:
-            box.border_title = self._title
+            box.border_title = Content(self._title)
             box.border_subtitle = "⏎ choose · ↑ ↓ · type to find, or a path · esc"
             yield self.search
             yield self.table
