@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from imported import DATA, events, nothing_made, one, points, state, take, without_times
+from imported import DATA, events, look, nothing_made, one, points, state, take, without_times
 
 from remote.agent.imports import wandb_file
 
@@ -53,6 +53,18 @@ def test_a_half_written_file_is_read_as_far_as_it_goes_and_read_on(tmp_path: Pat
     [again] = one(tmp_path, file)["runs"]
     assert again["run_id"] == half["run_id"] and again["status"] == "succeeded"
     assert without_times(events(tmp_path, again)) == whole
+
+
+def test_a_followed_run_that_has_only_its_header_is_waited_for(tmp_path: Path) -> None:
+    """wandb 0.31 writes nothing else before 32 KiB are full or 15 seconds over."""
+    raw = (DATA / "modern.wandb").read_bytes()
+    file = tmp_path / "run-x.wandb"
+    file.write_bytes(raw[: wandb_file.HEAD])
+    assert one(tmp_path, file, follow=True)["runs"] == []
+    file.write_bytes(raw)
+    look(tmp_path)
+    [run] = one(tmp_path, file)["runs"]
+    assert run["status"] == "succeeded" and run["new_events"] == 0 and run["events"] > 2
 
 
 def test_a_damaged_file_is_read_up_to_the_damage_which_is_told(tmp_path: Path) -> None:
