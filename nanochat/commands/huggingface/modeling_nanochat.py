@@ -155,6 +155,7 @@ class NanochatModernModel(NanochatModernPreTrainedModel):
         """
         if input_ids is None:
             raise ValueError("a nanochat model reads input_ids: value embeddings and smear need the tokens")
+        # `generate` of transformers 5.24 says `cache`; callers may still use the name that it had before.
         cache = cache if cache is not None else past_key_values
         if (
             cache is None

@@ -1,7 +1,8 @@
 """The process that reads a tokenizer of others with its own library, `tokenizers` or `sentencepiece`.
 
-Both hold the GIL while they load a file, for half a second and more, and a damaged file may end the process
-they are in. Here neither matters: the app talks to it by pipes, see `library_splitter`.
+Both hold the GIL while they load a file, for half a second and more, `tokenizers` (0.23) also while `encode`
+runs (findings/tokenizers-encode-holds-the-gil.sh), and a damaged file may end the process they are in. Here
+none of it matters: the app talks to it by pipes, see `library_splitter`.
 
 A message is its length and what `marshal` makes of it. The first one is the file; the answers to it are a
 header, the vocabulary in parts, and the merges in parts. Then texts come, one request after the other.
