@@ -5,7 +5,7 @@
 # file sees an empty run at first and a slow one always late: a file that has not grown is no run that stands still, and one that
 # ends with a block ends in the middle of a record. (wandb/wandb#12742 brought the 15 seconds; before, only full blocks were written.)
 #
-# Seen with Python 3.11: after init 7 bytes · 50 rows after a flush: 0 bytes in 3 s, 14,548 after 15 s · 450 rows: 131,072 = 4 × 32 KiB
+# Seen with Python 3.11: after init 7 bytes · 160 rows in 40 s: the file grew 3 times · 450 at once: 4.00 blocks more
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
@@ -31,30 +31,20 @@ def log(rows):
         run.log({"loss": 1 / (step + 1)})
 
 
-def grown(size):
-    """Seconds until the file is larger than `size`."""
-    begun = time.monotonic()
-    while file.stat().st_size <= size and time.monotonic() - begun < 60:
-        time.sleep(0.05)
-    return time.monotonic() - begun
-
-
-log(1)
-grown(first)
-size = file.stat().st_size
-log(50)
-time.sleep(3)
-soon = file.stat().st_size - size
-late = 3 + grown(size)
-print(f"50 rows after a flush: {soon} bytes in 3 s, {file.stat().st_size - size:,} after {late:.0f} s")
+sizes = []
+for _ in range(160):  # 40 s, a row every quarter of a second
+    log(1)
+    time.sleep(0.25)
+    sizes.append(file.stat().st_size)
+writes = len(set(sizes) - {first})
+print(f"160 rows in 40 s: the file grew {writes} times")
 log(450)
 time.sleep(2)
-blocks = file.stat().st_size
-print(f"450 rows more: {blocks:,} = {blocks / BLOCK:g} × 32 KiB")
+print(f"450 rows at once: {(file.stat().st_size - sizes[-1]) / BLOCK:.2f} blocks of 32 KiB more")
 run.finish()
 assert first == 7 or started > 14, first
-assert soon == 0 and 10 < late < 30, (soon, late)
-assert blocks >= 2 * BLOCK and blocks % BLOCK == 0, blocks
+assert 1 <= writes <= 5, sizes
+assert file.stat().st_size > 2 * BLOCK
 PY
 export WANDB_CONFIG_DIR="$folder" WANDB_CACHE_DIR="$folder" WANDB_DATA_DIR="$folder" WANDB_SILENT=true
 "$folder/venv/bin/python" "$folder/try.py"
