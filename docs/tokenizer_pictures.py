@@ -83,7 +83,7 @@ async def take_tables(app: ControlRoom, pilot: Pilot[str], out: Path, take: Take
         await take(app, pilot, out, f"tokenizer-{name}", (), ("dark",))
         while app.screen is screen:
             await pilot.press("escape")
-            await pilot.pause(0.1)
+            await pilot.pause(1.0)  # one more than needed would leave Tokenizer too
 
 
 async def settled(pilot: Pilot[str], screen: TokenizerScreen) -> None:
