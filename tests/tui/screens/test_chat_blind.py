@@ -140,8 +140,8 @@ async def test_what_would_tell_which_pane_is_which_waits_for_the_vote(bench: Ben
         shown = screen.current
         screen.chat_with(next(run for run in app.rows if run.run_id == run_id))
         told = "blind mode hides which pane is which, and {} would tell (v votes, b ends it: then again)"
-        await settle(pilot, lambda: app.message is not None and "run's pane" in app.message.text)
-        assert app.message is not None and app.message.text == told.format("going to a run's pane")
+        await settle(pilot, lambda: app.message is not None and "another pane" in app.message.text)
+        assert app.message is not None and app.message.text == told.format("going to another pane")
         assert screen.current == shown and screen.blind is not None and len(screen.views) == 2
         screen.panes.panes[0].settings = AnswerSettings(temperature=0.0)
         await pilot.press("escape", "t")
