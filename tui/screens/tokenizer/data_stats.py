@@ -17,21 +17,17 @@ from textual.widgets import Static
 
 from nanochat.commands.data_stats_print import as_json
 from nanochat.common.errors import UserError
-from nanochat.common.paths import expanded
 from nanochat.common.text import sanitize, when
 from nanochat.config.data_options import DataStatsOptions
-from nanochat.config.options import Value, changed, to_argv
+from nanochat.config.options import Value
 from nanochat.data.stats_document import read_stats
 from tui.actions.run import copy_text
 from tui.data.tokenizer import stats_lines
 from tui.data.tokenizer.corpora import elsewhere
-from tui.data.tokenizer.kept import Kept, keep, listed
 from tui.data.tokenizer.ours import own_folder
 from tui.keymap import with_keys
 from tui.keys import bindings
-from tui.screens.base import ControlScreen
-from tui.screens.tokenizer import jobs
-from tui.screens.tokenizer.job_line import JobLine
+from tui.screens.tokenizer.kept_results import KeptResults
 
 if TYPE_CHECKING:
     from nanochat.data.stats import CorpusStats
@@ -44,11 +40,15 @@ EMPTY = (
 )
 
 
-class DataStatsScreen(ControlScreen):
+class DataStatsScreen(KeptResults["CorpusStats"]):
     """The tables of one result; the others by key."""
 
     place = "Data"
     groups = ("data_stats",)
+    kind = setting = KIND
+    noun = "result"
+    command = ("data", "stats")
+    results = stats_lines.FOLDER
     about = (
         "Documents, bytes, scripts, duplicates, lengths, and the share that a context crops, as "
         "`nanochat data stats` tells them. {data_stats.run} measures on this machine, in a process of its "
@@ -62,15 +62,7 @@ class DataStatsScreen(ControlScreen):
         super().__init__()
         self.text = Static(id="data-stats-text", markup=False)
         self.box = VerticalScroll(self.text, id="data-stats")
-        self.line = JobLine(KIND, KIND)
         self._tokenizer = own_folder(chosen)
-        self.known: list[Kept[CorpusStats]] = []
-        self.at = 0
-
-    @property
-    def folder(self) -> Path:
-        """Where results are kept."""
-        return self.room.layout.base / stats_lines.FOLDER
 
     def body(self) -> Iterable[Widget]:
         yield self.box
@@ -78,31 +70,16 @@ class DataStatsScreen(ControlScreen):
 
     def on_mount(self) -> None:
         self.text.update("reading …")
-        self.run_worker(self._read(), group="read", exclusive=True)
 
-    async def _read(self, first: Path | None = None) -> None:
-        found, problems = await asyncio.to_thread(listed, self.folder, read_stats)
-        opened = [one for one in self.known if one.path.parent != self.folder]
-        self.known = sorted([*found, *opened], key=lambda one: -one.t)
-        for line in problems[:3]:
-            self.room.say(line, "warning")
-        self.at = next((at for at, one in enumerate(self.known) if one.path == first), 0)
-        self._show()
-
-    def on_job_line_ended(self, event: JobLine.Ended) -> None:
-        self.run_worker(self._read(event.kept), group="read", exclusive=True)
+    def read_result(self, path: Path) -> CorpusStats:
+        return read_stats(path)
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._show)
+        self.call_after_refresh(self.show_result)
 
     # ---- showing -------------------------------------------------------------------------------------
 
-    @property
-    def here(self) -> Kept[CorpusStats] | None:
-        """The result that is shown."""
-        return self.known[self.at] if self.at < len(self.known) else None
-
-    def _show(self) -> None:
+    def show_result(self) -> None:
         here = self.here
         if here is None:
             self.box.border_title = "data"
@@ -123,26 +100,19 @@ class DataStatsScreen(ControlScreen):
         return self.box
 
     def action_go(self, by: int) -> None:
-        """An older result, or a newer one."""
-        to = self.at + by
-        if not 0 <= to < len(self.known):
-            self.room.say("this is the oldest result" if by > 0 else "this is the newest result")
-            return
-        self.at = to
-        self._show()
-        self.box.scroll_home(animate=False)
+        before = self.at
+        super().action_go(by)
+        if self.at != before:
+            self.box.scroll_home(animate=False)
 
-    def action_run(self) -> None:
-        self.run_worker(self._ask(), group="ask", exclusive=True)
-
-    async def _ask(self) -> None:
+    async def ask_options(self) -> None:
         from tui.screens.tokenizer.form_dialog import FormDialog, kept_values
 
         def chosen(options: object) -> None:
             if isinstance(options, DataStatsOptions):
                 # Files in place of the shards that the form began with: the command takes one of the two.
                 of_files = bool(options.paths) and options.data_dir == found
-                self._start(replace(options, data_dir="") if of_files else options)
+                self.start(replace(options, data_dir="") if of_files else options)
 
         is_default = self._tokenizer in (None, self.room.layout.tokenizer)
         here: dict[str, Value] = {} if is_default else {"tokenizer_dir": str(self._tokenizer)}
@@ -150,30 +120,6 @@ class DataStatsScreen(ControlScreen):
         first: dict[str, Value] = {"data_dir": found} if found else {}
         values = first | kept_values(DataStatsOptions, self.room.setting(KIND)) | here
         self.app.push_screen(FormDialog("measure a corpus", DataStatsOptions, values), chosen)
-
-    def _start(self, options: DataStatsOptions) -> None:
-        base = self.room.layout.base
-        self.room.remember(KIND, changed(options))
-        words = ["data", "stats", f"--base-dir={base}", *to_argv(options), "--json"]
-        job = jobs.start(self.room, KIND, words, lambda printed: keep(self.folder, printed))
-        self.line.follow(job)
-
-    def action_cancel(self) -> None:
-        self.line.cancel()
-
-    def action_open(self) -> None:
-        self.run_worker(self._open(), group="open")
-
-    async def _open(self) -> None:
-        text = await self.room.ask("open a result", "a file that nanochat data stats --json wrote")
-        if not text:
-            return
-        path = expanded(text).absolute()
-        document = await asyncio.to_thread(read_stats, path)
-        self.known = [one for one in self.known if one.path != path]
-        self.known.insert(0, Kept(path, time.time(), document))
-        self.at = 0
-        self._show()
 
     def action_copy(self) -> None:
         here = self.here

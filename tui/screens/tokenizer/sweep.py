@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,21 +15,19 @@ from textual.widgets import Static
 
 from nanochat.commands.tok_sweep_print import cells
 from nanochat.common.errors import UserError
-from nanochat.common.paths import expanded
 from nanochat.common.text import amount, sanitize
 from nanochat.config.data_options import TokSweepOptions
-from nanochat.config.options import Value, changed, to_argv
+from nanochat.config.options import Value
 from nanochat.tokenizer.sweep_figures import read_sweep
 from tui.actions.run import copy_text
 from tui.data.tokenizer import sweeps
 from tui.data.tokenizer.corpora import elsewhere
-from tui.data.tokenizer.kept import Kept, keep, listed
+from tui.data.tokenizer.kept import Kept
 from tui.keymap import with_keys
 from tui.keys import bindings, plot_bindings
 from tui.plots.frame import MAX_RUNS, View
 from tui.screens.plot_screen import PlotScreen
-from tui.screens.tokenizer import jobs
-from tui.screens.tokenizer.job_line import JobLine
+from tui.screens.tokenizer.kept_results import KeptResults
 from tui.widgets.columns import Cell, Column
 from tui.widgets.plot_grid import PlotGrid
 from tui.widgets.table import VirtualTable
@@ -56,11 +53,15 @@ class SweepGrid(PlotGrid):
         return [metric for metric in sweeps.METRICS if metric in known]
 
 
-class SweepScreen(PlotScreen):
+class SweepScreen(KeptResults["Sweep"], PlotScreen):
     """One sweep at a time, or several drawn over each other."""
 
     place = "Sweep"
     groups = ("sweep", "plots", "plot")
+    kind = noun = KIND
+    setting = SETTING
+    command = ("tok_sweep",)
+    results = sweeps.FOLDER
     about = (
         "What a vocabulary of each size makes of the validation text, and what its tables cost in a model. "
         "{sweep.run} runs a sweep on this machine: all sizes from one training. The x axis has the sizes as "
@@ -77,17 +78,9 @@ class SweepScreen(PlotScreen):
         self.plots = SweepGrid(unicode=self.room.unicode, id="sweep-plots")
         self.plots.view = View(axis_name="ids")
         self.note = Static(id="sweep-note", markup=False)
-        self.line = JobLine(KIND, "sweep")
-        self.known: list[Kept[Sweep]] = []
-        self.at = 0
         self.is_overlaid = False
         self._rows: list[list[str]] = []
         self._header: list[str] = []
-
-    @property
-    def folder(self) -> Path:
-        """Where sweeps are kept."""
-        return self.room.layout.base / sweeps.FOLDER
 
     def body(self) -> Iterable[Widget]:
         yield self.table
@@ -97,29 +90,16 @@ class SweepScreen(PlotScreen):
 
     def on_mount(self) -> None:
         self.note.update(" reading the sweeps …")
-        self.run_worker(self._read(), group="read", exclusive=True)
 
-    async def _read(self, first: Path | None = None) -> None:
-        """Reads what is kept, and shows `first`, else the newest."""
-        found, problems = await asyncio.to_thread(listed, self.folder, read_sweep)
-        opened = [one for one in self.known if one.path.parent != self.folder]
-        self.known = sorted([*found, *opened], key=lambda one: -one.t)
-        for line in problems[:3]:
-            self.room.say(line, "warning")
-        self.at = next((at for at, one in enumerate(self.known) if one.path == first), 0)
-        self._show()
+    def read_result(self, path: Path) -> Sweep:
+        return read_sweep(path)
 
-    def on_job_line_ended(self, event: JobLine.Ended) -> None:
-        self.run_worker(self._read(event.kept), group="read", exclusive=True)
+    def located(self, path: Path) -> Path:
+        return path / "sweep.json" if path.is_dir() else path
 
     # ---- showing -------------------------------------------------------------------------------------
 
-    @property
-    def here(self) -> Kept[Sweep] | None:
-        """The sweep that is shown."""
-        return self.known[self.at] if self.at < len(self.known) else None
-
-    def _show(self) -> None:
+    def show_result(self) -> None:
         here = self.here
         self._header, self._rows = ([], []) if here is None else cells(here.document)
         if self._header:
@@ -175,25 +155,13 @@ class SweepScreen(PlotScreen):
     def default_focus(self) -> Widget | None:
         return self.plots.current
 
-    def action_go(self, by: int) -> None:
-        """An older sweep, or a newer one."""
-        to = self.at + by
-        if not 0 <= to < len(self.known):
-            self.room.say("this is the oldest sweep" if by > 0 else "this is the newest sweep")
-            return
-        self.at = to
-        self._show()
-
     def action_overlay(self) -> None:
         if len(self.known) < 2 and not self.is_overlaid:
             raise UserError("there is no other sweep to draw", "run one with other options")
         self.is_overlaid = not self.is_overlaid
         self._draw()
 
-    def action_run(self) -> None:
-        self.run_worker(self._ask(), group="ask", exclusive=True)
-
-    async def _ask(self) -> None:
+    async def ask_options(self) -> None:
         from tui.screens.tokenizer.form_dialog import FormDialog, kept_values
 
         found = await asyncio.to_thread(elsewhere, self.room.layout)
@@ -202,34 +170,9 @@ class SweepScreen(PlotScreen):
 
         def chosen(options: object) -> None:
             if isinstance(options, TokSweepOptions):
-                self._start(options)
+                self.start(options)
 
         self.app.push_screen(FormDialog("sweep over vocabulary sizes", TokSweepOptions, known), chosen)
-
-    def _start(self, options: TokSweepOptions) -> None:
-        base = self.room.layout.base
-        self.room.remember(SETTING, changed(options))
-        words = ["tok_sweep", f"--base-dir={base}", *to_argv(options), "--json"]
-        job = jobs.start(self.room, KIND, words, lambda printed: keep(self.folder, printed))
-        self.line.follow(job)
-
-    def action_cancel(self) -> None:
-        self.line.cancel()
-
-    def action_open(self) -> None:
-        self.run_worker(self._open(), group="open")
-
-    async def _open(self) -> None:
-        text = await self.room.ask("open a sweep", "a file that nanochat tok_sweep --json wrote")
-        if not text:
-            return
-        path = expanded(text).absolute()
-        path = path / "sweep.json" if path.is_dir() else path
-        document = await asyncio.to_thread(read_sweep, path)
-        self.known = [one for one in self.known if one.path != path]
-        self.known.insert(0, Kept(path, time.time(), document))
-        self.at = 0
-        self._show()
 
     def action_copy(self) -> None:
         here = self.here
