@@ -123,7 +123,7 @@ class TokenizerScreen(TextActions, PaneActions, LiveSplit, PaneScreen):
             self.write(document(text))
         else:
             self.write(document(SAMPLES["English"], "English"))
-            self.field.select_all()
+            self.field.select_whole()
 
     def settings(self) -> dict[str, Any]:
         """What is kept for the next start: a text that is too long for the field only by its file."""

@@ -89,7 +89,7 @@ class TextActions(TextPart):
             self.write(Document(self.written))
         self.field.focus()
         if self.document.name:  # a sample: what is typed replaces it
-            self.field.select_all()
+            self.field.select_whole()
 
     # ---- files and samples ---------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from textual.binding import BindingType
 from textual.keys import KEY_NAME_REPLACEMENTS
 from textual.message import Message
 from textual.widgets import TextArea
+from textual.widgets.text_area import Selection
 
 from tui.data.tokenizer.document import why_not_written
 from tui.keys import bindings
@@ -61,6 +62,10 @@ class TextField(TextArea):
         row, column = self.cursor_location
         end = len(self.document.newline)
         return sum(len(self.document.get_line(line)) + end for line in range(row)) + column
+
+    def select_whole(self) -> None:
+        """Selects all, the cursor at the beginning: that is what is in sight, and typing replaces it."""
+        self.selection = Selection(self.document.end, self.document.start)
 
     def action_leave(self) -> None:
         """To the panes."""
