@@ -23,10 +23,10 @@ sys.path.insert(0, str(ROOT))
 from bench.parts.evaluations import choice_record, core_result, write_result, write_run_items  # noqa: E402
 from bench.parts.runs import make_base  # noqa: E402
 from bench.parts.terminal import Terminal, available  # noqa: E402
+from bench.parts.watched_screen import held, seen  # noqa: E402
 
 PROMPT = 2_300
 """Bytes of a prompt, as CORE's ten examples have."""
-PATIENCE = 30.0
 OPEN_BAR, SEARCH_BAR, HELD_BAR = 150.0, 1_000.0, 50.0
 """Milliseconds."""
 
@@ -48,22 +48,6 @@ def fill(base: Path, opened: int, searched: int) -> None:
         result = core_result(records, 100, run, time.time() - 60)
         path = base / "base_eval" / f"base_model_{count:06d}.json"
         write_result(path, type(result)(**{**vars(result), "checkpoint": f"base/{name}"}))
-
-
-def seen(terminal: Terminal, keys: str, *wanted: str) -> float:
-    """Milliseconds from pressing `keys` until all of these words are on the screen."""
-    started = time.monotonic()
-    terminal.press(keys)
-    found = terminal.wait(lambda text, _: all(word in text for word in wanted), started, PATIENCE)
-    if found is None:
-        raise SystemExit(f"{terminal.text()}\n{keys}: {', '.join(wanted)} did not come")
-    return 1000 * found
-
-
-def held(report: Path, since: float) -> float:
-    """The most milliseconds that a turn of the loop has taken since a moment."""
-    lines = [json.loads(line) for line in report.read_text(encoding="utf-8").split("\n")[:-1]]
-    return 1000 * max((line["held"] for line in lines if line["t"] >= since), default=0.0)
 
 
 def measure(given: argparse.Namespace, folder: Path) -> dict[str, float]:

@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 from bench.parts.report import Row, report  # noqa: E402
 from bench.parts.runs import make_base  # noqa: E402
 from bench.parts.terminal import Terminal, available  # noqa: E402
+from bench.parts.watched_screen import PATIENCE, held, seen  # noqa: E402
 from nanochat.common.errors import UserError  # noqa: E402
 from nanochat.common.paths import Layout  # noqa: E402
 from nanochat.tokenizer.explore.sources import open_source  # noqa: E402
@@ -39,7 +40,6 @@ from tui.data.tokenizer.samples import SAMPLES  # noqa: E402
 
 KEY_BAR, PAINT_BAR, HELD_BAR = 16.0, 100.0, 50.0
 """Milliseconds: of handler and drawing for all panes, from the key to the paint, of one turn of the loop."""
-PATIENCE = 60.0
 VOCABULARIES = (1_000, 4_096)
 
 
@@ -160,21 +160,6 @@ async def settled(pilot: Any, screen: Any) -> None:
 
 
 # ---- in a terminal -----------------------------------------------------------------------------------
-
-
-def seen(terminal: Terminal, press: Callable[[], None], wanted: str) -> float:
-    """Milliseconds from a press until this is on the screen."""
-    started = time.monotonic()
-    press()
-    found = terminal.wait(lambda text, _: wanted in text, started, PATIENCE)
-    if found is None:
-        raise SystemExit(f"{terminal.text()}\n“{wanted}” did not come")
-    return 1000 * found
-
-
-def held(path: Path, since: float) -> float:
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
-    return 1000 * max((line["held"] for line in lines if line["t"] >= since), default=0.0)
 
 
 def in_terminal(base: Path, given: argparse.Namespace, folder: Path) -> dict[str, Any]:

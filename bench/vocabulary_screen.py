@@ -27,8 +27,8 @@ sys.path.insert(0, str(ROOT))
 from bench.parts.report import report  # noqa: E402
 from bench.parts.runs import make_base  # noqa: E402
 from bench.parts.terminal import Terminal, available  # noqa: E402
+from bench.parts.watched_screen import PATIENCE, held, seen  # noqa: E402
 
-PATIENCE = 30.0
 OPEN_BAR, SEARCH_BAR, HELD_BAR = 150.0, 100.0, 50.0
 """Milliseconds: from the key to the painted table, from the last letter to the painted rows, of one turn."""
 SEARCHES: dict[str, tuple[str, Callable[[bytes], bool]]] = {
@@ -54,22 +54,6 @@ def write_ranks(path: Path, tokens: list[bytes]) -> None:
     """A rank file as tiktoken has them."""
     lines = (f"{base64.b64encode(token).decode()} {rank}\n" for rank, token in enumerate(tokens))
     path.write_text("".join(lines), encoding="utf-8")
-
-
-def seen(terminal: Terminal, keys: str, *wanted: str) -> float:
-    """Milliseconds from pressing `keys` until all of these words are on the screen."""
-    started = time.monotonic()
-    terminal.press(keys)
-    found = terminal.wait(lambda text, _: all(word in text for word in wanted), started, PATIENCE)
-    if found is None:
-        raise SystemExit(f"{terminal.text()}\n{keys}: {', '.join(wanted)} did not come")
-    return 1000 * found
-
-
-def held(path: Path, since: float) -> float:
-    """The most milliseconds that a turn of the loop has taken since a moment."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
-    return 1000 * max((line["held"] for line in lines if line["t"] >= since), default=0.0)
 
 
 def searched(terminal: Terminal, text: str, shown: str, total: str) -> float:
