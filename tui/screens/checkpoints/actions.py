@@ -13,7 +13,7 @@ from tui.actions.command_line import checkpoints_line, export_line
 from tui.actions.run import copy_text
 from tui.data.checkpoints.launch_values import evaluation_request, next_stage_request, resume_request
 from tui.keymap import with_keys
-from tui.screens.base import ControlScreen
+from tui.screens.word_filter import WordFilter
 
 if TYPE_CHECKING:
     from remote.checkpoints.lineage import Family
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tui.widgets.checkpoints.checkpoint_table import CheckpointTable
 
 
-class CheckpointActions(ControlScreen):
+class CheckpointActions(WordFilter):
     """A screen with a table of checkpoints."""
 
     table: CheckpointTable
@@ -36,9 +36,6 @@ class CheckpointActions(ControlScreen):
         self._copying: dict[str, asyncio.Task[object]] = {}
 
     def line_here(self) -> Line:
-        raise NotImplementedError
-
-    def show_lines(self) -> None:
         raise NotImplementedError
 
     def show_detail(self) -> None:
@@ -128,7 +125,7 @@ class CheckpointActions(ControlScreen):
                 begins = not self.table.copying
                 self.table.copying = {one.key: f"{share} {where}"}
                 if begins:
-                    self.show_lines()  # the column that tells it appears
+                    self.show_filtered()  # the column that tells it appears
                 self.table.refresh()
                 self.show_detail()
 
@@ -147,7 +144,7 @@ class CheckpointActions(ControlScreen):
             keys = {row.one.key for row in self.rows if _tag(row) == line.tag}
         chosen = set(self.table.chosen)
         self.table.chosen = frozenset(chosen - keys if keys <= chosen else chosen | keys)
-        self.show_lines()
+        self.show_filtered()
         self.table.refresh()
         self.table.action_move(1)
 

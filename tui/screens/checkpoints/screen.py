@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from nanochat.common.errors import UserError
 from nanochat.common.text import amount, sanitize, size_bytes, when
@@ -19,7 +19,6 @@ from remote.checkpoints.table import Row, about, brief, family_of, rows
 from tui.data.checkpoints.tree import Line, Tag, kept, lines, tag_of
 from tui.keymap import with_keys
 from tui.keys import bindings
-from tui.screens.base import ControlScreen
 from tui.screens.checkpoints.actions import CheckpointActions
 from tui.widgets.checkpoints.checkpoint_table import CheckpointTable
 from tui.widgets.table import VirtualTable
@@ -33,7 +32,7 @@ LOOK_SECONDS = 30.0
 EMPTY = "no checkpoint yet: {app.launch} trains a model"
 
 
-class CheckpointsScreen(CheckpointActions, ControlScreen):
+class CheckpointsScreen(CheckpointActions):
     """Every checkpoint of every host."""
 
     tab = "checkpoints"
@@ -57,9 +56,7 @@ class CheckpointsScreen(CheckpointActions, ControlScreen):
         self.table = CheckpointTable(unicode=self.room.unicode, id="checkpoints")
         self.detail = Static(id="checkpoint-detail", markup=False)
         self.note = Static(id="checkpoints-note", markup=False)
-        self.search = Input(placeholder="words of a name, a host, a run", id="checkpoints-filter")
-        self.search.cursor_blink = False
-        self.search.display = False
+        self.search.placeholder = "words of a name, a host, a run"
         self.rows: list[Row] = []
         self.family = Family(())
         self.folded: set[Tag] = set()
@@ -147,7 +144,7 @@ class CheckpointsScreen(CheckpointActions, ControlScreen):
         self._read_once = True
         there = {row.one.key for row in self.rows}
         self.table.chosen = frozenset(key for key in self.table.chosen if key in there)
-        self.show_lines()
+        self.show_filtered()
 
     def tick(self) -> None:
         links = self.room.links
@@ -157,7 +154,7 @@ class CheckpointsScreen(CheckpointActions, ControlScreen):
 
     # ---- the table -----------------------------------------------------------------------------------
 
-    def show_lines(self) -> None:
+    def show_filtered(self) -> None:
         """Shows what the filter keeps, as a tree or in the order of a column."""
         words = self.search.value.lower().split()
         found = kept(self.rows, words)
@@ -211,7 +208,7 @@ class CheckpointsScreen(CheckpointActions, ControlScreen):
         self.show_detail()
 
     def on_virtual_table_header_clicked(self, event: VirtualTable.HeaderClicked) -> None:
-        self.show_lines()
+        self.show_filtered()
 
     def on_virtual_table_selected(self) -> None:
         self.action_open()
@@ -227,7 +224,7 @@ class CheckpointsScreen(CheckpointActions, ControlScreen):
         line = self.line_here()
         if line.steps:
             self.folded ^= {line.tag}
-            self.show_lines()
+            self.show_filtered()
             self.remember()
             return
         self.app.push_screen(CheckpointDetail(line.row, about(line.row, self.family, time.time())))
@@ -235,13 +232,13 @@ class CheckpointsScreen(CheckpointActions, ControlScreen):
     def action_fold(self) -> None:
         tags = {line.tag for line in lines(self.rows, (), flat=False) if line.steps}
         self.folded = set() if tags <= self.folded else tags
-        self.show_lines()
+        self.show_filtered()
         self.remember()
 
     def action_sort(self) -> None:
         """The next column, and after the last the tree again."""
         self.table.action_sort()
-        self.show_lines()
+        self.show_filtered()
 
     def action_reverse(self) -> None:
         if self.table.order:
@@ -253,25 +250,8 @@ class CheckpointsScreen(CheckpointActions, ControlScreen):
         self.room.say("asking every host for its checkpoints")
         self.look_everywhere()
 
-    def action_filter(self) -> None:
-        self.search.display = True
-        self.set_focus(self.search)
+    def is_narrowed(self) -> bool:
+        return super().is_narrowed() or bool(self.table.chosen)
 
-    def on_input_changed(self) -> None:
-        self.show_lines()
-
-    def on_input_submitted(self) -> None:
-        self.leave_field()
-
-    def leave_field(self) -> bool:
-        left = super().leave_field()
-        self.search.display = bool(self.search.value)
-        return left
-
-    def go_back(self) -> bool:
-        if self.search.value or self.table.chosen:
-            self.search.value, self.table.chosen = "", frozenset()
-            self.search.display = False
-            self.show_lines()
-            return True
-        return False
+    def widen(self) -> None:
+        self.table.chosen = frozenset()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from nanochat.common.errors import UserError
 from nanochat.common.text import amount, sanitize
@@ -21,9 +21,9 @@ from tui.data.evals.reading import EvaluationReader
 from tui.data.evals.scores import categories, kept_rows, score_rows
 from tui.keymap import with_keys
 from tui.keys import bindings
-from tui.screens.base import ControlScreen
 from tui.screens.evals import load
 from tui.screens.evals.open_actions import OpenActions
+from tui.screens.word_filter import WordFilter
 from tui.widgets.evals.score_table import Heading, ScoreTable
 from tui.widgets.pane_tabs import PaneTabs
 from tui.widgets.table import VirtualTable
@@ -48,7 +48,7 @@ EMPTY: dict[Kind, str] = {
 UNITS: dict[Kind, str] = {"bpb": "lower is better", "tokenizer": ""}
 
 
-class EvalsScreen(OpenActions, ControlScreen):
+class EvalsScreen(OpenActions, WordFilter):
     """The evaluations of every host, one table for each kind."""
 
     tab = "evals"
@@ -70,9 +70,7 @@ class EvalsScreen(OpenActions, ControlScreen):
         self.tabs = PaneTabs([*TABLES], id="evals-tabs", next_key="evals.next_table")
         self.table = ScoreTable(unicode=self.room.unicode, id="scores")
         self.note = Static(id="evals-note", markup=False)
-        self.search = Input(placeholder="words of a task or a category", id="evals-filter")
-        self.search.cursor_blink = False
-        self.search.display = False
+        self.search.placeholder = "words of a task or a category"
         self.kind: Kind = "core"
         self.category = ""
         self.board = Board()
@@ -215,10 +213,10 @@ class EvalsScreen(OpenActions, ControlScreen):
         self.table.unit = self.table.how if self.kind in ("core", "chat") else UNITS[self.kind]
         counts = Counter(one.kind for one in self.evaluations)
         self.tabs.set_panes([(kind, f"{title} {counts[kind]}") for kind, title in TABLES])
-        self._show_rows()
+        self.show_filtered()
         self.show_note()
 
-    def _show_rows(self) -> None:
+    def show_filtered(self) -> None:
         """Shows what the filter and the category keep of the rows."""
         rows = kept_rows(self._rows, self.search.value, self.category)
         self.table.empty = self._empty()
@@ -323,7 +321,7 @@ class EvalsScreen(OpenActions, ControlScreen):
         known = ["", *categories(self._rows)]
         at = known.index(self.category) if self.category in known else 0
         self.category = known[(at + 1) % len(known)]
-        self._show_rows()
+        self.show_filtered()
 
     def action_look(self) -> None:
         self.room.say("asking every host what it has evaluated")
@@ -331,25 +329,8 @@ class EvalsScreen(OpenActions, ControlScreen):
 
     # ---- filter --------------------------------------------------------------------------------------
 
-    def action_filter(self) -> None:
-        self.search.display = True
-        self.set_focus(self.search)
+    def is_narrowed(self) -> bool:
+        return super().is_narrowed() or bool(self.category)
 
-    def on_input_changed(self) -> None:
-        self._show_rows()
-
-    def on_input_submitted(self) -> None:
-        self.leave_field()
-
-    def leave_field(self) -> bool:
-        left = super().leave_field()
-        self.search.display = bool(self.search.value)
-        return left
-
-    def go_back(self) -> bool:
-        if self.search.value or self.category:
-            self.search.value, self.category = "", ""
-            self.search.display = False
-            self._show_rows()
-            return True
-        return False
+    def widen(self) -> None:
+        self.category = ""
