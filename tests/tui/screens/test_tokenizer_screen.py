@@ -337,7 +337,7 @@ async def test_the_first_panes_come_one_by_one_and_a_broken_one_is_told(
         screen = cast("TokenizerScreen", app.screen)
         await settle(pilot, lambda: len(screen.views) == 2 and screen.panes[1].shown is not None)
         assert not screen.is_settled and screen.panes[0].error, "the first are seen before the last is there"
-        assert screen.field.at == 0 and screen.field.scroll_y == 0, "the sample is in sight from its beginning"
+        assert screen.field.at == 0 and screen.field.scroll_y == 0, "the sample is seen from its beginning"
         assert screen.field.selected_text == SAMPLES["English"], "and what is typed replaces it"
         await pilot.press("escape", "n")
         assert any("not ready yet" in said.text for said in app.messages)
