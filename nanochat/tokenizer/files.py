@@ -168,7 +168,11 @@ def load(folder: Path) -> Vocabulary:
         check_ranks(ranks)
         check_pattern(pattern)
         return Vocabulary(ranks, pattern, token_bytes)
-    raise UserError(f"no tokenizer in {folder}", "train one first: nanochat tok_train")
+    hint = "train one first: nanochat tok_train"
+    beside = sorted(str(path.parent) for path in folder.parent.glob(f"*/tokenizer/{META_FILE}"))
+    if beside:  # a plan's, as the demo's, lies in the plan's own folder
+        hint += f", or name one: --tokenizer-dir {beside[0]}"
+    raise UserError(f"no tokenizer in {folder}", hint)
 
 
 def load_named(path: Path) -> Vocabulary:

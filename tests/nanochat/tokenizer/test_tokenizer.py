@@ -313,6 +313,13 @@ def test_a_damaged_tokenizer_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_plans_tokenizer_is_named_where_there_is_no_other(tmp_path: Path) -> None:
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    Tokenizer(ranks).save(tmp_path / "demo" / "tokenizer")
+    with pytest.raises(UserError, match=rf"or name one: --tokenizer-dir {tmp_path / 'demo' / 'tokenizer'}"):
+        Tokenizer.load(tmp_path / "tokenizer")
+
+
 def test_no_tokenizer_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nanochat tok_train"):
         Tokenizer.load(tmp_path)
